@@ -1,0 +1,225 @@
+//! Puts the parts together, starts them and stops them. The only place that names an engine.
+
+use std::io::IsTerminal as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::time::Instant;
+
+use crate::config::{Config, IdentitySettings, ListenAddress, StoreSettings};
+use crate::http::{self, Gateway, GatewayParts, GatewaySettings};
+use crate::metrics::Metrics;
+use crate::qr;
+use crate::server::{Listener, Server};
+use crate::signer::Signer;
+use crate::store::Store;
+use crate::store::measured::Measured;
+use crate::store::memory::MemoryStore;
+use crate::store::redis::{RedisSettings, RedisStore};
+use crate::streams::Streams;
+use crate::verifier::Verifier;
+use crate::verifier::demo::DemoIdentity;
+use crate::verifier::jwks::RemoteKeys;
+
+/// How long a start waits for a Redis that does not answer yet, as when both are started together.
+const STORE_PATIENCE: Duration = Duration::from_secs(15);
+/// How long it waits between two tries.
+const STORE_RETRY: Duration = Duration::from_millis(500);
+
+/// Installs the one cryptographic library that everything uses. Safe to call again.
+pub fn install_crypto() {
+    // Both fail only if it was done before.
+    let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+/// Serves until `stop` is done, and then ends in good order.
+///
+/// # Errors
+/// What keeps it from starting: keys, the store, or an address to listen on.
+pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let parts = assemble(&config).await?;
+    let (drain, patience) = (config.streams.drain_spread, config.server.shutdown);
+    let server = Server::new(config.server.connections, Arc::clone(&parts.metrics));
+    let admin = Server::new(ADMIN_CONNECTIONS, Arc::new(Metrics::new()));
+    let streams = parts.streams.clone();
+    let description = describe(&config, &parts);
+    let gateway = Arc::new(Gateway::new(
+        parts,
+        GatewaySettings {
+            public_url: config.public_url.clone(),
+            trusted_proxies: config.trusted_proxies.clone(),
+            lifetimes: config.lifetimes,
+            rates: config.rates,
+        },
+    ));
+    crate::task::spawn("resync", streams.clone().resync());
+    crate::task::spawn("limits", Arc::clone(&gateway).tidy_limits());
+
+    let admin_listener = bind(&ListenAddress::Tcp(config.admin_listen)).await?;
+    announce("admin", &admin_listener.address);
+    crate::task::spawn("admin", admin.clone().serve(admin_listener, http::admin_router(&gateway)));
+    for address in &config.listen {
+        let listener = bind(address).await?;
+        announce("public", &listener.address);
+        crate::task::spawn("accept", server.clone().serve(listener, http::public_router(&gateway)));
+    }
+    introduce(&config, &description);
+
+    stop.await;
+    tracing::info!(streams = streams.open(), "stopping: streams are sent away, requests finish");
+    let ends_at = Instant::now() + patience;
+    streams.drain();
+    // Until the streams are gone, browsers that come back are answered: they are sent on to another replica.
+    let drained_at = (Instant::now() + drain).min(ends_at);
+    while streams.open() > 0 && Instant::now() < drained_at {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    if tokio::time::timeout_at(ends_at, server.close()).await.is_err() {
+        tracing::warn!("some connections did not end in time and are cut");
+    }
+    let _ = tokio::time::timeout_at(ends_at, admin.close()).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// How many connections operators may have open.
+const ADMIN_CONNECTIONS: usize = 64;
+
+async fn assemble(config: &Config) -> anyhow::Result<GatewayParts> {
+    let metrics = Arc::new(Metrics::new());
+    let streams = Streams::new(config.streams, Arc::clone(&metrics));
+    let signer = Signer::open(&config.issuer, config.keys_dir.clone()).context("the signing keys")?;
+    crate::task::spawn("keys", signer.clone().follow());
+    let (verifier, demo) = identity(&config.identity, &metrics)?;
+    let store = open_store(&config.store, &streams, &metrics).await?;
+    Ok(GatewayParts { store, streams, signer, verifier, demo, clients: config.clients.clone(), metrics })
+}
+
+fn identity(settings: &IdentitySettings, metrics: &Arc<Metrics>) -> anyhow::Result<(Verifier, Option<DemoIdentity>)> {
+    Ok(match settings {
+        IdentitySettings::Demo => {
+            let (demo, verifier) = DemoIdentity::new();
+            (verifier, Some(demo))
+        }
+        IdentitySettings::Secret { secret, issuer, audience } => {
+            (Verifier::with_secret(secret, issuer.clone(), audience.clone()), None)
+        }
+        IdentitySettings::Jwks { url, issuer, audience } => {
+            let keys = RemoteKeys::new(url.clone(), Arc::clone(metrics)).context("the identity provider's client")?;
+            crate::task::spawn("identity", keys.clone().refresh());
+            (Verifier::with_jwks(keys, issuer.clone(), audience.clone()), None)
+        }
+    })
+}
+
+async fn open_store(
+    settings: &StoreSettings,
+    streams: &Streams,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Arc<dyn Store>> {
+    match settings {
+        StoreSettings::Memory { max_tickets } => {
+            let store = MemoryStore::open(*max_tickets, streams.changes());
+            Ok(Arc::new(Measured::new(store, Arc::clone(metrics))))
+        }
+        StoreSettings::Redis(settings) => {
+            let store = open_redis(settings, streams, metrics).await?;
+            Ok(Arc::new(Measured::new(store, Arc::clone(metrics))))
+        }
+    }
+}
+
+async fn open_redis(settings: &RedisSettings, streams: &Streams, metrics: &Arc<Metrics>) -> anyhow::Result<RedisStore> {
+    use crate::store::redis::OpenError;
+
+    let patience_ends = Instant::now() + STORE_PATIENCE;
+    loop {
+        match RedisStore::open(settings, streams.changes(), Arc::clone(metrics)).await {
+            Ok(store) => return Ok(store),
+            Err(OpenError::Unreachable(error)) if Instant::now() < patience_ends => {
+                tracing::warn!(%error, redis = settings.topology.address(), "Redis does not answer yet; trying again");
+                tokio::time::sleep(STORE_RETRY).await;
+            }
+            Err(error) => {
+                return Err(error).with_context(|| format!("Redis at {}", settings.topology.address()));
+            }
+        }
+    }
+}
+
+async fn bind(address: &ListenAddress) -> anyhow::Result<Listener> {
+    Listener::bind(address).await.with_context(|| {
+        format!(
+            "cannot listen on {address}; choose another address with --listen or --admin-listen, or stop what is there"
+        )
+    })
+}
+
+fn announce(listener: &'static str, address: &ListenAddress) {
+    tracing::info!(listener, %address, "listening");
+}
+
+/// What the gateway runs with, for people to read.
+struct Description {
+    store: String,
+    identity: String,
+    keys: String,
+}
+
+fn describe(config: &Config, parts: &GatewayParts) -> Description {
+    let store = match &config.store {
+        StoreSettings::Memory { max_tickets } => format!("memory, up to {max_tickets} tickets"),
+        StoreSettings::Redis(settings) => format!("Redis at {}", settings.topology.address()),
+    };
+    let identity = match &config.identity {
+        IdentitySettings::Demo => "demo (made-up people)".to_owned(),
+        IdentitySettings::Secret { issuer, .. } => format!("{issuer}, by shared secret"),
+        IdentitySettings::Jwks { issuer, url, .. } => format!("{issuer}, keys from {url}"),
+    };
+    Description { store, identity, keys: parts.signer.describe() }
+}
+
+/// Tells what runs: to a person at a terminal in words, to everything else in log lines.
+fn introduce(config: &Config, description: &Description) {
+    let Description { store, identity, keys } = description;
+    tracing::info!(public_url = %config.public_url, store, identity, keys, "serving");
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    if !std::io::stdout().is_terminal() {
+        return;
+    }
+    let url = config.public_url.origin().ascii_serialization();
+    #[expect(clippy::print_stdout, reason = "this is what a person at the terminal reads")]
+    {
+        println!("\n  scangate {}\n", env!("CARGO_PKG_VERSION"));
+        println!("  sign in at  {url}/");
+        println!("  store       {store}\n  identity    {identity}\n  keys        {keys}");
+        println!("  operators   http://{}/metrics\n", config.admin_listen);
+        if matches!(config.identity, IdentitySettings::Demo)
+            && let Ok(code) = qr::terminal(&format!("{url}/"))
+        {
+            println!("{code}");
+            println!("  Open {url}/ and follow the page; a second browser window can play the phone.");
+            println!(
+                "  With a real phone: --demo --listen 0.0.0.0:8080 --public-url http://THIS-MACHINE'S-ADDRESS:8080\n"
+            );
+        }
+    }
+}
+
+/// Waits for SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// The system's, if signals cannot be received.
+pub async fn stop_signal() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => result,
+        _ = terminate.recv() => Ok(()),
+    }
+}

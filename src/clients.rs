@@ -1,0 +1,279 @@
+//! The registered clients: which applications and platforms may have people signed in, and each one's own settings.
+//!
+//! They come from the `[[clients]]` tables of the TOML file; without one there is a single client, `web`. What a request
+//! may choose of a client's settings (`return_to`, origins) is compared exactly, here.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use url::Url;
+
+use crate::qr::Logo;
+use crate::signer::RESERVED_CLAIMS;
+use crate::ticket::{ClientId, MatchPolicy};
+
+/// How long a ticket may be set to live.
+pub const TICKET_TTLS: std::ops::RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(30 * 60);
+/// The largest logo file, in bytes.
+const MAX_LOGO_BYTES: usize = 64 * 1024;
+/// The longest client id, in characters.
+const MAX_ID_CHARS: usize = 64;
+/// What the client that is there without a file has released.
+const DEFAULT_CLAIMS: [&str; 3] = ["name", "picture", "email"];
+
+/// One application or platform.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// Its id: the `aud` of its JWTs.
+    pub id: ClientId,
+    /// What people are told it is called.
+    pub name: String,
+    /// Web origins other than the gateway's own that may call the API for it.
+    pub origins: Vec<String>,
+    /// Where its recipients may go on to.
+    pub return_to: Vec<String>,
+    /// How long its tickets stay pending; the gateway's default if not set.
+    pub ticket_ttl: Option<Duration>,
+    /// Its logo, for pages and codes.
+    pub logo: Option<Logo>,
+    /// Which claims of the approver's token its JWTs carry.
+    pub claims: Vec<String>,
+    /// How its screens are compared.
+    pub match_policy: MatchPolicy,
+}
+
+/// All of them; the first is the default.
+#[derive(Debug, Clone)]
+pub struct Clients {
+    all: Vec<Arc<Client>>,
+}
+
+impl Clients {
+    /// Returns the one client that is there without a file.
+    #[must_use]
+    pub fn only_web() -> Self {
+        let web = Client {
+            id: ClientId("web".to_owned()),
+            name: "Web".to_owned(),
+            origins: Vec::new(),
+            return_to: Vec::new(),
+            ticket_ttl: None,
+            logo: None,
+            claims: DEFAULT_CLAIMS.map(str::to_owned).to_vec(),
+            match_policy: MatchPolicy::None,
+        };
+        Self { all: vec![Arc::new(web)] }
+    }
+
+    /// Returns the client called `id`, or the default one.
+    #[must_use]
+    pub fn find(&self, id: Option<&str>) -> Option<&Arc<Client>> {
+        match id {
+            Some(id) => self.all.iter().find(|client| client.id.0 == id),
+            None => self.all.first(),
+        }
+    }
+
+    /// Returns all of them, the default first.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Client>> {
+        self.all.iter()
+    }
+
+    /// Returns whether any client's pages may call from `origin`.
+    #[must_use]
+    pub fn allow_origin(&self, origin: &str) -> bool {
+        self.all.iter().any(|client| client.origins.iter().any(|allowed| allowed == origin))
+    }
+}
+
+/// A `[[clients]]` table as it stands in the file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientTable {
+    id: String,
+    name: Option<String>,
+    #[serde(default)]
+    origins: Vec<String>,
+    #[serde(default)]
+    return_to: Vec<String>,
+    ticket_ttl: Option<String>,
+    logo: Option<String>,
+    #[serde(default)]
+    claims: Vec<String>,
+    #[serde(default, rename = "match")]
+    match_policy: MatchPolicy,
+}
+
+/// Makes clients of the file's tables; logos are read relative to `directory`.
+///
+/// # Errors
+/// Every fault there is, each with the client it is of and what to do.
+pub fn from_tables(tables: Vec<ClientTable>, directory: &Path) -> Result<Clients, Vec<String>> {
+    let mut faults = Vec::new();
+    let mut ids = HashSet::new();
+    let mut all = Vec::new();
+    if tables.is_empty() {
+        faults.push("the file has no [[clients]]; add one, or leave the file out to have the client `web`".to_owned());
+    }
+    for table in tables {
+        if !ids.insert(table.id.clone()) {
+            faults.push(format!("client {:?}: the id is there twice; ids must differ", table.id));
+        }
+        match from_table(table, directory) {
+            Ok(client) => all.push(Arc::new(client)),
+            Err(found) => faults.extend(found),
+        }
+    }
+    if faults.is_empty() { Ok(Clients { all }) } else { Err(faults) }
+}
+
+fn from_table(table: ClientTable, directory: &Path) -> Result<Client, Vec<String>> {
+    let mut faults = Vec::new();
+    let id = table.id;
+    let mut fault = |text: String| faults.push(format!("client {id:?}: {text}"));
+
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if id.is_empty() || id.chars().count() > MAX_ID_CHARS || !id.chars().all(allowed) {
+        fault(format!("an id has 1 to {MAX_ID_CHARS} of the characters a-z A-Z 0-9 - _ ."));
+    }
+    for origin in &table.origins {
+        if !is_origin(origin) {
+            fault(format!(
+                "origins: {origin:?} is not an origin; write it like \"https://app.example.com\", without a path"
+            ));
+        }
+    }
+    for url in &table.return_to {
+        if !Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "https" | "http") && url.fragment().is_none()) {
+            fault(format!("return_to: {url:?} is not an absolute http(s) URL without a fragment"));
+        }
+    }
+    for claim in &table.claims {
+        if RESERVED_CLAIMS.contains(&claim.as_str()) {
+            fault(format!("claims: {claim:?} is set by the gateway itself; take it off the list"));
+        }
+    }
+    if table.match_policy != MatchPolicy::None {
+        fault("match: only \"none\" is available in this version".to_owned());
+    }
+    let ticket_ttl = match table.ticket_ttl.as_deref().map(humantime::parse_duration) {
+        None => None,
+        Some(Ok(ttl)) if TICKET_TTLS.contains(&ttl) => Some(ttl),
+        Some(_) => {
+            fault("ticket_ttl: write a time from \"5s\" to \"30m\"".to_owned());
+            None
+        }
+    };
+    let logo = match table.logo.map(|path| read_logo(&directory.join(path))) {
+        None => None,
+        Some(Ok(logo)) => Some(logo),
+        Some(Err(text)) => {
+            fault(text);
+            None
+        }
+    };
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    Ok(Client {
+        name: table.name.unwrap_or_else(|| id.clone()),
+        id: ClientId(id),
+        origins: table.origins,
+        return_to: table.return_to,
+        ticket_ttl,
+        logo,
+        claims: table.claims,
+        match_policy: table.match_policy,
+    })
+}
+
+/// An origin exactly as a browser would send it (RFC 6454 §6.2): what is written otherwise would never match.
+fn is_origin(text: &str) -> bool {
+    Url::parse(text)
+        .is_ok_and(|url| matches!(url.scheme(), "https" | "http") && url.origin().ascii_serialization() == text)
+}
+
+fn read_logo(path: &Path) -> Result<Logo, String> {
+    let png = std::fs::read(path).map_err(|error| format!("logo: {} cannot be read: {error}", path.display()))?;
+    if png.len() > MAX_LOGO_BYTES {
+        return Err(format!("logo: {} is larger than {MAX_LOGO_BYTES} bytes", path.display()));
+    }
+    Logo::from_png(png).map_err(|_error| format!("logo: {} is not a PNG of at most 2048 × 2048 pixels", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    struct File {
+        #[serde(default)]
+        clients: Vec<ClientTable>,
+    }
+
+    fn read(text: &str) -> Result<Clients, Vec<String>> {
+        let file: File = toml::from_str(text).map_err(|error| vec![error.to_string()])?;
+        from_tables(file.clients, Path::new("/nowhere"))
+    }
+
+    #[test]
+    fn a_full_client_is_read_and_the_first_is_the_default() {
+        let clients = read(
+            r#"
+            [[clients]]
+            id = "manager"
+            name = "Management"
+            origins = ["https://manage.example.com"]
+            return_to = ["https://manage.example.com/signed-in"]
+            ticket_ttl = "90s"
+            claims = ["name", "email"]
+            [[clients]]
+            id = "pc"
+            "#,
+        )
+        .unwrap();
+        assert_eq!(clients.find(None).unwrap().name, "Management");
+        assert_eq!(clients.find(Some("pc")).unwrap().name, "pc");
+        assert!(clients.find(Some("nobody")).is_none());
+        assert!(clients.allow_origin("https://manage.example.com"));
+        assert!(!clients.allow_origin("https://manage.example.com.evil.example"));
+    }
+
+    #[test]
+    fn all_faults_come_together() {
+        let faults = read(
+            r#"
+            [[clients]]
+            id = "a b"
+            origins = ["https://x.example/path", "*"]
+            return_to = ["/relative"]
+            ticket_ttl = "1s"
+            claims = ["sub"]
+            match = "choose"
+            logo = "missing.png"
+            "#,
+        )
+        .unwrap_err();
+        assert_eq!(faults.len(), 8, "{faults:#?}");
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        let faults = read("[[clients]]\nid = \"a\"\nreturnto = []").unwrap_err();
+        assert!(faults[0].contains("returnto"), "{faults:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_origin_that_passes_is_as_a_browser_sends_it(text in "(https?://)?[a-zA-Z0-9.:/@?#_*-]{0,30}") {
+            if is_origin(&text) {
+                prop_assert_eq!(Url::parse(&text).unwrap().origin().ascii_serialization(), text);
+            }
+        }
+    }
+}

@@ -1,0 +1,475 @@
+//! The settings: the only reader of flags, environment and the TOML file.
+//!
+//! [`flags`] lists what may be said; this file turns it into a [`Config`] of parsed, checked values, and reports every fault
+//! at once. What is not safe is a fault here, before anything listens.
+
+pub mod flags;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+use url::{Host, Url};
+
+use crate::clients::{self, ClientTable, Clients, TICKET_TTLS};
+use crate::store::redis::{RedisSettings, Topology};
+use crate::streams::StreamLimits;
+use crate::verifier::MIN_SECRET_BYTES;
+use flags::{Flags, LogFormat};
+
+/// Where to listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A Unix socket; every peer on it counts as a trusted proxy.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Which engine keeps the tickets.
+#[derive(Debug, Clone)]
+pub enum StoreSettings {
+    /// The in-process engine.
+    Memory {
+        /// Its bound.
+        max_tickets: usize,
+    },
+    /// Redis.
+    Redis(RedisSettings),
+}
+
+/// Who says who a phone's owner is.
+#[derive(Clone)]
+pub enum IdentitySettings {
+    /// Made-up people.
+    Demo,
+    /// A provider that shares a secret with the gateway.
+    Secret {
+        /// The secret, at least [`MIN_SECRET_BYTES`] long.
+        secret: Vec<u8>,
+        /// What `iss` must say.
+        issuer: String,
+        /// What `aud` must say.
+        audience: String,
+    },
+    /// A provider that publishes its keys.
+    Jwks {
+        /// Where.
+        url: Url,
+        /// What `iss` must say.
+        issuer: String,
+        /// What `aud` must say.
+        audience: String,
+    },
+}
+
+/// Allowed attempts per minute and client address.
+#[derive(Debug, Clone, Copy)]
+pub struct RateLimits {
+    /// New tickets.
+    pub create: u32,
+    /// Scans with a good token.
+    pub scan: u32,
+    /// Confirms and declines with a good token.
+    pub confirm: u32,
+    /// Scans without one, or of a ticket that is not there.
+    pub invalid_scan: u32,
+    /// Confirms and declines of that kind.
+    pub invalid_confirm: u32,
+}
+
+/// The times that tickets and tokens live.
+#[derive(Debug, Clone, Copy)]
+pub struct Lifetimes {
+    /// A pending ticket's.
+    pub ticket: Duration,
+    /// What is left at least after a scan.
+    pub decision: Duration,
+    /// How long a confirmed JWT may be fetched.
+    pub redeem: Duration,
+    /// The JWT's own.
+    pub token: Duration,
+}
+
+/// Bounds of the server.
+#[derive(Debug, Clone, Copy)]
+pub struct ServerLimits {
+    /// Open connections on the public listeners.
+    pub connections: usize,
+    /// From SIGTERM to the end of the process, at most.
+    pub shutdown: Duration,
+}
+
+/// All settings, checked.
+#[derive(Clone)]
+pub struct Config {
+    /// Public listeners.
+    pub listen: Vec<ListenAddress>,
+    /// The operators' listener.
+    pub admin_listen: SocketAddr,
+    /// The gateway's origin as browsers and phones see it, without a slash at the end.
+    pub public_url: Url,
+    /// The tickets' engine.
+    pub store: StoreSettings,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How long things live.
+    pub lifetimes: Lifetimes,
+    /// Bounds of streams.
+    pub streams: StreamLimits,
+    /// Bounds of requests.
+    pub rates: RateLimits,
+    /// Bounds of the server.
+    pub server: ServerLimits,
+    /// Where the signing keys are.
+    pub keys_dir: Option<PathBuf>,
+    /// The `iss` of issued JWTs.
+    pub issuer: String,
+    /// Who approvers are.
+    pub identity: IdentitySettings,
+    /// Who may use the gateway.
+    pub clients: Clients,
+    /// What is worth heeding but no fault.
+    pub warnings: Vec<String>,
+    /// How to log.
+    pub log: LogSettings,
+}
+
+/// How to log.
+#[derive(Debug, Clone)]
+pub struct LogSettings {
+    /// A `tracing` filter such as `info` or `scangate=debug`.
+    pub filter: String,
+    /// Text or JSON.
+    pub format: LogFormat,
+}
+
+/// Everything that is wrong with the settings.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(|fault| format!("- {fault}")).collect::<Vec<_>>().join("\n"))]
+pub struct Faults(pub Vec<String>);
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    clients: Vec<ClientTable>,
+}
+
+impl Config {
+    /// Checks what was said and reads the files it names.
+    ///
+    /// # Errors
+    /// [`Faults`], all of them together.
+    pub fn from_flags(flags: &Flags) -> Result<Self, Faults> {
+        let mut checks = Checks::default();
+        let public_url = checks.take(parse_public_url(&flags.public_url));
+        let identity = checks.take(identity(flags, public_url.as_ref()));
+        let store = checks.take(store(flags));
+        let clients = checks.take_all(read_clients(flags.config.as_deref()));
+        let listen = checks.take(flags.listen.iter().map(|text| parse_listen(text)).collect::<Result<Vec<_>, _>>());
+        checks.range("--ticket-ttl", flags.ticket_ttl, TICKET_TTLS);
+        checks.range("--decision-ttl", flags.decision_ttl, secs(5)..=secs(600));
+        checks.range("--redeem-ttl", flags.redeem_ttl, secs(5)..=secs(300));
+        checks.range("--token-ttl", flags.token_ttl, secs(60)..=secs(30 * 24 * 3600));
+        checks.range("--heartbeat", flags.heartbeat, secs(1)..=secs(300));
+        checks.range("--drain", flags.drain, secs(0)..=secs(600));
+        checks.range("--shutdown-timeout", flags.shutdown_timeout, secs(1)..=secs(900));
+        checks.range("--redis-timeout", flags.redis_timeout, Duration::from_millis(50)..=secs(30));
+        let (Some(public_url), Some(identity), Some(store), Some(clients), Some(listen)) =
+            (public_url, identity, store, clients, listen)
+        else {
+            return Err(Faults(checks.faults));
+        };
+        if !checks.faults.is_empty() {
+            return Err(Faults(checks.faults));
+        }
+        let origin = public_url.origin().ascii_serialization();
+        let mut config = Self {
+            listen,
+            admin_listen: flags.admin_listen,
+            issuer: flags.issuer.clone().unwrap_or(origin),
+            public_url,
+            store,
+            trusted_proxies: flags.trusted_proxies.clone(),
+            lifetimes: Lifetimes {
+                ticket: flags.ticket_ttl,
+                decision: flags.decision_ttl,
+                redeem: flags.redeem_ttl,
+                token: flags.token_ttl,
+            },
+            streams: StreamLimits {
+                per_ticket: flags.streams_per_ticket,
+                per_address: flags.streams_per_address,
+                per_process: flags.streams_per_process,
+                heartbeat: flags.heartbeat,
+                drain_spread: flags.drain,
+            },
+            rates: RateLimits {
+                create: flags.rate_create,
+                scan: flags.rate_scan,
+                confirm: flags.rate_confirm,
+                invalid_scan: flags.rate_invalid_scan,
+                invalid_confirm: flags.rate_invalid_confirm,
+            },
+            server: ServerLimits { connections: flags.max_connections, shutdown: flags.shutdown_timeout },
+            keys_dir: flags.keys_dir.clone(),
+            identity,
+            clients,
+            warnings: Vec::new(),
+            log: LogSettings { filter: flags.log.clone(), format: flags.log_format },
+        };
+        config.warnings = config.warn();
+        Ok(config)
+    }
+
+    /// Returns whether browsers reach the gateway over TLS.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.public_url.scheme() == "https"
+    }
+
+    fn warn(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if matches!(self.identity, IdentitySettings::Demo) {
+            warnings.push(
+                "demo identity: anybody can sign in under any name; set --identity-jwks-url or --identity-secret-file for real people"
+                    .to_owned(),
+            );
+        }
+        if self.keys_dir.is_none() {
+            warnings.push(
+                "no --keys-dir: JWTs are signed with a key that is gone after a restart, and differs between replicas; \
+                 make one with `scangate keys new --dir DIR`"
+                    .to_owned(),
+            );
+        }
+        if matches!(self.store, StoreSettings::Memory { .. }) && !is_local(&self.public_url) {
+            warnings.push(
+                "memory store: tickets are lost on a restart and not shared between replicas; set --redis-url"
+                    .to_owned(),
+            );
+        }
+        if !self.is_https() && !is_local(&self.public_url) {
+            warnings.push(format!(
+                "the public URL {} is not https: whoever can read the traffic can take over sign-ins",
+                self.public_url
+            ));
+        }
+        if let IdentitySettings::Jwks { url, .. } = &self.identity
+            && url.scheme() != "https"
+            && !is_local(url)
+        {
+            warnings.push(
+                "--identity-jwks-url is not https: whoever can change its answers can sign in as anybody".to_owned(),
+            );
+        }
+        for proxy in &self.trusted_proxies {
+            if proxy.prefix_len() == 0 {
+                warnings.push(format!(
+                    "--trusted-proxies {proxy}: everybody can claim any address; name your proxies only"
+                ));
+            }
+        }
+        warnings
+    }
+}
+
+/// Collects faults while going on.
+#[derive(Default)]
+struct Checks {
+    faults: Vec<String>,
+}
+
+impl Checks {
+    fn take<T>(&mut self, result: Result<T, String>) -> Option<T> {
+        self.take_all(result.map_err(|fault| vec![fault]))
+    }
+
+    fn take_all<T>(&mut self, result: Result<T, Vec<String>>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(faults) => {
+                self.faults.extend(faults);
+                None
+            }
+        }
+    }
+
+    fn range(&mut self, flag: &str, value: Duration, range: std::ops::RangeInclusive<Duration>) {
+        if !range.contains(&value) {
+            let text = |duration: &Duration| humantime::format_duration(*duration).to_string();
+            self.faults.push(format!(
+                "{flag} is {}; it must be from {} to {}",
+                text(&value),
+                text(range.start()),
+                text(range.end())
+            ));
+        }
+    }
+}
+
+const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+fn parse_listen(text: &str) -> Result<ListenAddress, String> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return if path.is_empty() {
+            Err("--listen unix: lacks the path; write unix:/run/scangate/scangate.sock".to_owned())
+        } else {
+            Ok(ListenAddress::Unix(PathBuf::from(path)))
+        };
+    }
+    text.parse().map(ListenAddress::Tcp).map_err(|_error| {
+        format!("--listen {text:?} is neither ADDRESS:PORT (such as 127.0.0.1:8080 or [::]:8080) nor unix:PATH")
+    })
+}
+
+fn parse_public_url(text: &str) -> Result<Url, String> {
+    let fault = || format!("--public-url {text:?} must be an origin such as https://login.example.com, without a path");
+    let url = Url::parse(text).map_err(|_error| fault())?;
+    let is_origin = matches!(url.scheme(), "https" | "http")
+        && url.host().is_some()
+        && url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none();
+    if is_origin { Ok(url) } else { Err(fault()) }
+}
+
+/// Returns whether the URL's host can only be this machine.
+#[must_use]
+pub fn is_local(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+/// Returns whether the URL's host is an address that only a home or office network leads to.
+fn is_private(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_private() || address.is_link_local(),
+        Some(Host::Ipv6(address)) => address.is_unique_local() || address.is_unicast_link_local(),
+        Some(Host::Domain(_)) | None => false,
+    }
+}
+
+fn identity(flags: &Flags, public_url: Option<&Url>) -> Result<IdentitySettings, String> {
+    let secret = secret("identity-secret", flags.identity_secret.as_ref(), flags.identity_secret_file.as_deref())?;
+    let claims = || {
+        match (&flags.identity_issuer, &flags.identity_audience) {
+        (Some(issuer), Some(audience)) => Ok((issuer.clone(), audience.clone())),
+        _ => Err("an identity needs both --identity-issuer and --identity-audience: what `iss` and `aud` of the approvers' tokens must say".to_owned()),
+    }
+    };
+    match (&flags.identity_jwks_url, secret) {
+        (Some(_), Some(_)) => Err("--identity-jwks-url and --identity-secret are both set; choose one".to_owned()),
+        (Some(url), None) => {
+            no_demo(flags)?;
+            let (issuer, audience) = claims()?;
+            let url = Url::parse(url)
+                .ok()
+                .filter(|url| matches!(url.scheme(), "https" | "http"))
+                .ok_or_else(|| format!("--identity-jwks-url {url:?} is not an http(s) URL"))?;
+            Ok(IdentitySettings::Jwks { url, issuer, audience })
+        }
+        (None, Some(secret)) => {
+            no_demo(flags)?;
+            let (issuer, audience) = claims()?;
+            if secret.len() < MIN_SECRET_BYTES {
+                return Err(format!(
+                    "--identity-secret has {} bytes; it needs at least {MIN_SECRET_BYTES} random ones (openssl rand -base64 48)",
+                    secret.len()
+                ));
+            }
+            Ok(IdentitySettings::Secret { secret: secret.into_bytes(), issuer, audience })
+        }
+        (None, None) => demo(flags, public_url),
+    }
+}
+
+fn no_demo(flags: &Flags) -> Result<(), String> {
+    if flags.demo == Some(true) {
+        return Err(
+            "--demo is on and an identity provider is set; the demo's made-up people must not mix with real ones"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+fn demo(flags: &Flags, public_url: Option<&Url>) -> Result<IdentitySettings, String> {
+    const SET_ONE: &str =
+        "set --identity-jwks-url (or --identity-secret-file) with --identity-issuer and --identity-audience";
+
+    let local = public_url.is_none_or(is_local);
+    let at_home = public_url.is_some_and(is_private) && flags.keys_dir.is_none();
+    match flags.demo {
+        None if local => Ok(IdentitySettings::Demo),
+        None => Err(format!(
+            "no identity provider is set, and the demo identity comes by itself only where the public URL is localhost; {SET_ONE}"
+        )),
+        Some(true) if local || at_home => Ok(IdentitySettings::Demo),
+        Some(true) => Err(format!(
+            "--demo lets anybody sign in under any name and is refused on a public URL that others may rely on \
+             (it runs on localhost, and on a private address such as http://192.168.1.20:8080 without --keys-dir); {SET_ONE}"
+        )),
+        Some(false) => Err(format!("no identity provider is set; {SET_ONE}")),
+    }
+}
+
+fn store(flags: &Flags) -> Result<StoreSettings, String> {
+    let Some(url) = secret("redis-url", flags.redis_url.as_ref(), flags.redis_url_file.as_deref())? else {
+        return Ok(StoreSettings::Memory { max_tickets: flags.memory_max_tickets });
+    };
+    let topology = Topology::parse(&url).map_err(|error| format!("--redis-url: {error}"))?;
+    if flags.redis_prefix.contains(['{', '}']) {
+        return Err("--redis-prefix must not contain braces: they decide where a Cluster keeps the key".to_owned());
+    }
+    Ok(StoreSettings::Redis(RedisSettings {
+        topology,
+        prefix: flags.redis_prefix.clone(),
+        pool_size: flags.redis_pool_size,
+        timeout: flags.redis_timeout,
+    }))
+}
+
+/// Returns a secret from where it was given: said directly, or in a file whose line end does not count.
+fn secret(name: &str, direct: Option<&String>, file: Option<&Path>) -> Result<Option<String>, String> {
+    match (direct, file) {
+        (Some(_), Some(_)) => Err(format!("--{name} and --{name}-file are both set; choose one")),
+        (Some(secret), None) => Ok(Some(secret.clone())),
+        (None, Some(path)) => match std::fs::read_to_string(path) {
+            Ok(text) => Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned())),
+            Err(error) => Err(format!("--{name}-file {}: {error}", path.display())),
+        },
+        (None, None) => Ok(None),
+    }
+}
+
+fn read_clients(path: Option<&Path>) -> Result<Clients, Vec<String>> {
+    let Some(path) = path else { return Ok(Clients::only_web()) };
+    let text = std::fs::read_to_string(path).map_err(|error| vec![format!("--config {}: {error}", path.display())])?;
+    let file: File = toml::from_str(&text).map_err(|error| vec![format!("--config {}: {error}", path.display())])?;
+    clients::from_tables(file.clients, path.parent().unwrap_or(Path::new(".")))
+        .map_err(|faults| faults.into_iter().map(|fault| format!("--config {}: {fault}", path.display())).collect())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,309 @@
+//! What can be said on the command line and, as `SCANGATE_…`, in the environment. `--help` is made of this file.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+
+use crate::signer::keys::KeyAlgorithm;
+
+/// Sign in by QR code: a waiting browser gets a JWT when a signed-in phone scans and confirms.
+///
+/// Without a command, `scangate` serves. Without any flag it serves a demo on http://localhost:8080 that needs nothing
+/// else. Every flag can also be set as the environment variable that stands beside it; a secret also from a file.
+#[derive(Debug, Parser)]
+#[command(name = "scangate", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+pub struct Cli {
+    /// What to do; `serve` if not said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The flags of `serve`.
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the gateway (also the default)
+    Serve(Box<Flags>),
+    /// Check settings, Redis, keys, identity provider and public URL, and say what to do about each
+    Doctor {
+        /// Only ask the running gateway's admin listener whether it is alive (for container health checks)
+        #[arg(long)]
+        live: bool,
+        /// The flags that the gateway runs with.
+        #[command(flatten)]
+        flags: Box<Flags>,
+    },
+    /// Make signing keys
+    Keys {
+        /// What to do with keys.
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
+}
+
+/// What to do with keys.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a signing key as a PEM file; running gateways sign with the newest within seconds
+    New {
+        /// Where the keys are
+        #[arg(long, env = "SCANGATE_KEYS_DIR", value_name = "DIR")]
+        dir: PathBuf,
+        /// What it is for
+        #[arg(long, value_enum, default_value_t)]
+        algorithm: KeyAlgorithm,
+        /// Do nothing if there is a key already
+        #[arg(long)]
+        if_empty: bool,
+    },
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// The settings of `serve` and `doctor`.
+#[derive(Debug, Clone, Args)]
+pub struct Flags {
+    /// Where to listen: ADDRESS:PORT or unix:PATH; several are separated by commas
+    #[arg(
+        long,
+        env = "SCANGATE_LISTEN",
+        value_name = "ADDRESS",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:8080",
+        help_heading = "Listening"
+    )]
+    pub listen: Vec<String>,
+    /// Where operators' requests are answered: /healthz, /readyz, /metrics. Never make it public
+    #[arg(
+        long,
+        env = "SCANGATE_ADMIN_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:9090",
+        help_heading = "Listening"
+    )]
+    pub admin_listen: SocketAddr,
+    /// The gateway's origin as browsers and phones see it
+    #[arg(
+        long,
+        env = "SCANGATE_PUBLIC_URL",
+        value_name = "URL",
+        default_value = "http://localhost:8080",
+        help_heading = "Listening"
+    )]
+    pub public_url: String,
+    /// Networks whose X-Forwarded-For is believed, separated by commas. Peers on a Unix socket always are
+    #[arg(
+        long, env = "SCANGATE_TRUSTED_PROXIES", value_name = "NETWORKS", value_delimiter = ',',
+        default_value = "127.0.0.0/8,::1/128", value_parser = parse_network, help_heading = "Listening"
+    )]
+    pub trusted_proxies: Vec<IpNet>,
+
+    /// Where tickets are kept: redis://[user:password@]host[:port][/db], rediss:// for TLS, redis+unix:///path.
+    /// In this process's memory if not set
+    #[arg(long, env = "SCANGATE_REDIS_URL", value_name = "URL", hide_env_values = true, help_heading = "Store")]
+    pub redis_url: Option<String>,
+    /// A file that holds the Redis URL
+    #[arg(long, env = "SCANGATE_REDIS_URL_FILE", value_name = "FILE", help_heading = "Store")]
+    pub redis_url_file: Option<PathBuf>,
+    /// What every key in Redis begins with
+    #[arg(
+        long,
+        env = "SCANGATE_REDIS_PREFIX",
+        value_name = "TEXT",
+        default_value = "scangate:",
+        help_heading = "Store"
+    )]
+    pub redis_prefix: String,
+    /// How many connections to Redis commands share
+    #[arg(
+        long, env = "SCANGATE_REDIS_POOL_SIZE", value_name = "N", default_value_t = 8,
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1024), help_heading = "Store"
+    )]
+    pub redis_pool_size: usize,
+    /// How long any wait for Redis may take
+    #[arg(
+        long, env = "SCANGATE_REDIS_TIMEOUT", value_name = "TIME", default_value = "2s",
+        value_parser = humantime::parse_duration, help_heading = "Store"
+    )]
+    pub redis_timeout: Duration,
+    /// How many tickets the memory store keeps at most
+    #[arg(
+        long, env = "SCANGATE_MEMORY_MAX_TICKETS", value_name = "N", default_value_t = 100_000,
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=10_000_000), help_heading = "Store"
+    )]
+    pub memory_max_tickets: usize,
+
+    /// TOML file with the registered clients; without it there is one, `web`
+    #[arg(long, env = "SCANGATE_CONFIG", value_name = "FILE", help_heading = "Tickets and tokens")]
+    pub config: Option<PathBuf>,
+    /// How long a code may be scanned, 5s to 30m; clients may set their own
+    #[arg(
+        long, env = "SCANGATE_TICKET_TTL", value_name = "TIME", default_value = "2m",
+        value_parser = humantime::parse_duration, help_heading = "Tickets and tokens"
+    )]
+    pub ticket_ttl: Duration,
+    /// How long is left at least to decide after a scan, 5s to 10m
+    #[arg(
+        long, env = "SCANGATE_DECISION_TTL", value_name = "TIME", default_value = "60s",
+        value_parser = humantime::parse_duration, help_heading = "Tickets and tokens"
+    )]
+    pub decision_ttl: Duration,
+    /// How long the browser may fetch the JWT after the confirmation, 5s to 5m
+    #[arg(
+        long, env = "SCANGATE_REDEEM_TTL", value_name = "TIME", default_value = "30s",
+        value_parser = humantime::parse_duration, help_heading = "Tickets and tokens"
+    )]
+    pub redeem_ttl: Duration,
+    /// How long an issued JWT is valid, 1m to 30d
+    #[arg(
+        long, env = "SCANGATE_TOKEN_TTL", value_name = "TIME", default_value = "1h",
+        value_parser = humantime::parse_duration, help_heading = "Tickets and tokens"
+    )]
+    pub token_ttl: Duration,
+    /// Directory of PEM files: the newest signs, all are published. Without it one key is made at start
+    #[arg(long, env = "SCANGATE_KEYS_DIR", value_name = "DIR", help_heading = "Tickets and tokens")]
+    pub keys_dir: Option<PathBuf>,
+    /// The `iss` of issued JWTs; the public URL if not set
+    #[arg(long, env = "SCANGATE_ISSUER", value_name = "TEXT", help_heading = "Tickets and tokens")]
+    pub issuer: Option<String>,
+
+    /// Where the identity provider publishes its keys (RFC 7517)
+    #[arg(long, env = "SCANGATE_IDENTITY_JWKS_URL", value_name = "URL", help_heading = "Identity of approvers")]
+    pub identity_jwks_url: Option<String>,
+    /// What `iss` of approvers' tokens must say
+    #[arg(long, env = "SCANGATE_IDENTITY_ISSUER", value_name = "TEXT", help_heading = "Identity of approvers")]
+    pub identity_issuer: Option<String>,
+    /// What `aud` of approvers' tokens must say
+    #[arg(long, env = "SCANGATE_IDENTITY_AUDIENCE", value_name = "TEXT", help_heading = "Identity of approvers")]
+    pub identity_audience: Option<String>,
+    /// A secret of at least 32 bytes shared with the identity provider (HS256), instead of published keys
+    #[arg(
+        long,
+        env = "SCANGATE_IDENTITY_SECRET",
+        value_name = "SECRET",
+        hide_env_values = true,
+        help_heading = "Identity of approvers"
+    )]
+    pub identity_secret: Option<String>,
+    /// A file that holds that secret
+    #[arg(long, env = "SCANGATE_IDENTITY_SECRET_FILE", value_name = "FILE", help_heading = "Identity of approvers")]
+    pub identity_secret_file: Option<PathBuf>,
+    /// Whether made-up people can sign in; by itself only where no identity is set and the public URL is localhost
+    #[arg(
+        long, env = "SCANGATE_DEMO", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
+        help_heading = "Identity of approvers"
+    )]
+    pub demo: Option<bool>,
+
+    /// How often a silent stream sends a comment, 1s to 5m; keep it below every proxy's read timeout
+    #[arg(
+        long, env = "SCANGATE_HEARTBEAT", value_name = "TIME", default_value = "25s",
+        value_parser = humantime::parse_duration, help_heading = "Limits"
+    )]
+    pub heartbeat: Duration,
+    /// Streams and long polls that may wait for one ticket
+    #[arg(long, env = "SCANGATE_STREAMS_PER_TICKET", value_name = "N", default_value_t = 8, help_heading = "Limits")]
+    pub streams_per_ticket: usize,
+    /// Streams and long polls that may wait from one address (or IPv6 /64)
+    #[arg(
+        long,
+        env = "SCANGATE_STREAMS_PER_ADDRESS",
+        value_name = "N",
+        default_value_t = 256,
+        help_heading = "Limits"
+    )]
+    pub streams_per_address: usize,
+    /// Streams and long polls that may wait in this process
+    #[arg(
+        long,
+        env = "SCANGATE_STREAMS_PER_PROCESS",
+        value_name = "N",
+        default_value_t = 100_000,
+        help_heading = "Limits"
+    )]
+    pub streams_per_process: usize,
+    /// Connections that may be open; further ones wait to be accepted
+    #[arg(
+        long,
+        env = "SCANGATE_MAX_CONNECTIONS",
+        value_name = "N",
+        default_value_t = 120_000,
+        help_heading = "Limits"
+    )]
+    pub max_connections: usize,
+    /// New tickets per minute and address
+    #[arg(
+        long, env = "SCANGATE_RATE_CREATE", value_name = "N", default_value_t = 120, value_parser = at_least_one(),
+        help_heading = "Limits"
+    )]
+    pub rate_create: u32,
+    /// Scans with a good token per minute and address
+    #[arg(
+        long, env = "SCANGATE_RATE_SCAN", value_name = "N", default_value_t = 60, value_parser = at_least_one(),
+        help_heading = "Limits"
+    )]
+    pub rate_scan: u32,
+    /// Confirms and declines with a good token per minute and address
+    #[arg(
+        long, env = "SCANGATE_RATE_CONFIRM", value_name = "N", default_value_t = 60, value_parser = at_least_one(),
+        help_heading = "Limits"
+    )]
+    pub rate_confirm: u32,
+    /// Scans without a good token, or of a ticket that is not there, per minute and address
+    #[arg(
+        long, env = "SCANGATE_RATE_INVALID_SCAN", value_name = "N", default_value_t = 20, value_parser = at_least_one(),
+        help_heading = "Limits"
+    )]
+    pub rate_invalid_scan: u32,
+    /// Confirms and declines of that kind per minute and address
+    #[arg(
+        long, env = "SCANGATE_RATE_INVALID_CONFIRM", value_name = "N", default_value_t = 20,
+        value_parser = at_least_one(), help_heading = "Limits"
+    )]
+    pub rate_invalid_confirm: u32,
+
+    /// On SIGTERM, the time over which the ends of open streams are spread
+    #[arg(
+        long, env = "SCANGATE_DRAIN", value_name = "TIME", default_value = "5s",
+        value_parser = humantime::parse_duration, help_heading = "Running"
+    )]
+    pub drain: Duration,
+    /// On SIGTERM, the time after which the process exits whatever is still open
+    #[arg(
+        long, env = "SCANGATE_SHUTDOWN_TIMEOUT", value_name = "TIME", default_value = "30s",
+        value_parser = humantime::parse_duration, help_heading = "Running"
+    )]
+    pub shutdown_timeout: Duration,
+    /// What is logged: a level, or a filter such as scangate=debug,warn
+    #[arg(long, env = "SCANGATE_LOG", value_name = "FILTER", default_value = "info", help_heading = "Running")]
+    pub log: String,
+    /// How log lines look
+    #[arg(long, env = "SCANGATE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Auto, help_heading = "Running")]
+    pub log_format: LogFormat,
+}
+
+fn at_least_one() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=1_000_000)
+}
+
+/// Reads a network, or an address as the network of that one address.
+fn parse_network(text: &str) -> Result<IpNet, String> {
+    if let Ok(address) = text.parse::<std::net::IpAddr>() {
+        return Ok(IpNet::from(address));
+    }
+    text.parse().map_err(|_error| format!("{text:?} is neither a network such as 10.0.0.0/8 nor an address"))
+}

@@ -1,0 +1,108 @@
+use clap::Parser as _;
+use proptest::prelude::*;
+
+use super::flags::Cli;
+use super::*;
+
+fn config(args: &[&str]) -> Result<Config, Vec<String>> {
+    let cli = Cli::try_parse_from(std::iter::once("scangate").chain(args.iter().copied())).unwrap();
+    Config::from_flags(&cli.flags).map_err(|faults| faults.0)
+}
+
+fn fault(args: &[&str]) -> String {
+    config(args).err().unwrap_or_else(|| panic!("{args:?} was accepted")).join("\n")
+}
+
+const IDENTITY: [&str; 6] = [
+    "--identity-jwks-url",
+    "https://id.example/jwks.json",
+    "--identity-issuer",
+    "https://id.example",
+    "--identity-audience",
+    "scangate",
+];
+
+#[test]
+fn nothing_said_is_the_demo_on_localhost() {
+    let config = config(&[]).unwrap();
+    assert!(matches!(config.identity, IdentitySettings::Demo));
+    assert!(matches!(config.store, StoreSettings::Memory { .. }));
+    assert_eq!(config.issuer, "http://localhost:8080");
+    assert_eq!(config.warnings.len(), 2, "{:?}", config.warnings);
+}
+
+#[test]
+fn a_public_url_without_identity_is_an_error_that_says_what_to_set() {
+    let fault = fault(&["--public-url", "https://login.example.com"]);
+    assert!(fault.contains("--identity-jwks-url"), "{fault}");
+}
+
+#[test]
+fn the_demo_is_refused_where_others_may_rely_on_it() {
+    for url in
+        ["https://login.example.com", "http://8.8.8.8", "http://localhost.evil.example", "http://127.0.0.1.nip.io"]
+    {
+        assert!(fault(&["--demo", "--public-url", url]).contains("--demo"), "{url}");
+    }
+    assert!(fault(&["--demo", "--public-url", "http://192.168.1.20:8080", "--keys-dir", "/keys"]).contains("--demo"));
+    assert!(fault(&[&IDENTITY[..], &["--demo"]].concat()).contains("--demo"));
+}
+
+#[test]
+fn the_demo_can_be_asked_for_on_a_private_address() {
+    assert!(config(&["--demo", "--public-url", "http://192.168.1.20:8080"]).is_ok());
+    assert!(config(&["--demo", "false"]).is_err());
+}
+
+#[test]
+fn all_faults_are_reported_together() {
+    let faults =
+        config(&["--public-url", "ftp://x", "--redis-url", "http://x", "--ticket-ttl", "1s", "--listen", "nowhere"])
+            .err()
+            .unwrap();
+    assert_eq!(faults.len(), 4, "{faults:#?}");
+}
+
+#[test]
+fn a_short_secret_is_refused() {
+    let args = ["--identity-secret", "short", "--identity-issuer", "i", "--identity-audience", "a"];
+    let fault = fault(&args);
+    assert!(fault.contains("32") && !fault.contains("short;"), "{fault}");
+}
+
+#[test]
+fn an_identity_needs_issuer_and_audience() {
+    assert!(fault(&IDENTITY[..2]).contains("--identity-issuer"));
+}
+
+#[test]
+fn a_secret_comes_from_a_file_too() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "0123456789abcdef0123456789abcdef\n").unwrap();
+    let path = file.path().to_str().unwrap();
+    let config =
+        config(&["--identity-secret-file", path, "--identity-issuer", "i", "--identity-audience", "a"]).unwrap();
+    let IdentitySettings::Secret { secret, .. } = config.identity else { panic!("no secret") };
+    assert_eq!(secret, b"0123456789abcdef0123456789abcdef");
+}
+
+#[test]
+fn a_single_address_is_a_trusted_network() {
+    let config = config(&["--trusted-proxies", "10.0.0.7,fd00::/8"]).unwrap();
+    assert_eq!(config.trusted_proxies[0].to_string(), "10.0.0.7/32");
+}
+
+proptest! {
+    #[test]
+    fn any_public_url_is_an_origin_or_refused(text in "(https?://)?[a-z0-9.:/@?#\\[\\]-]{0,40}") {
+        if let Ok(url) = parse_public_url(&text) {
+            prop_assert_eq!(url.path(), "/");
+            prop_assert!(url.query().is_none() && url.username().is_empty());
+        }
+    }
+
+    #[test]
+    fn any_listen_address_is_read_or_refused(text in ".{0,40}") {
+        let _ = parse_listen(&text);
+    }
+}

@@ -1,0 +1,246 @@
+//! `scangate doctor`: looks at everything that a gateway depends on and says, a line each, what to do.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::flags::Flags;
+use crate::config::{Config, IdentitySettings, StoreSettings, is_local};
+use crate::metrics::Metrics;
+use crate::signer::Signer;
+use crate::store::redis::RedisSettings;
+use crate::store::redis::diagnosis::{self, Diagnosis};
+use crate::verifier::jwks::RemoteKeys;
+
+/// The oldest Redis that the engine is known to work with.
+const MIN_REDIS: (u32, u32) = (6, 2);
+/// By how much Redis's clock may differ from ours before it is said. Tickets run on Redis's clock alone, but tokens that
+/// phones bring are checked by ours.
+const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(5);
+/// The bound of a look at the network.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How good a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// As it should be.
+    Good,
+    /// It works, but wants a thought.
+    Warning,
+    /// The gateway would not work.
+    Bad,
+}
+
+/// One line of the report.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    /// How good it is.
+    pub verdict: Verdict,
+    /// What was looked at.
+    pub subject: &'static str,
+    /// What was found, and what to do.
+    pub text: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mark = match self.verdict {
+            Verdict::Good => "ok  ",
+            Verdict::Warning => "WARN",
+            Verdict::Bad => "FAIL",
+        };
+        write!(f, "{mark}  {:<10} {}", self.subject, self.text)
+    }
+}
+
+#[derive(Default)]
+struct Report(Vec<Finding>);
+
+impl Report {
+    fn good(&mut self, subject: &'static str, text: impl Into<String>) {
+        self.0.push(Finding { verdict: Verdict::Good, subject, text: text.into() });
+    }
+
+    fn warn(&mut self, subject: &'static str, text: impl Into<String>) {
+        self.0.push(Finding { verdict: Verdict::Warning, subject, text: text.into() });
+    }
+
+    fn bad(&mut self, subject: &'static str, text: impl Into<String>) {
+        self.0.push(Finding { verdict: Verdict::Bad, subject, text: text.into() });
+    }
+}
+
+/// Looks at everything and returns what was found.
+pub async fn examine(flags: &Flags) -> Vec<Finding> {
+    let mut report = Report::default();
+    let config = match Config::from_flags(flags) {
+        Ok(config) => config,
+        Err(faults) => {
+            for fault in faults.0 {
+                report.bad("settings", fault);
+            }
+            return report.0;
+        }
+    };
+    report.good("settings", format!("{} client(s), public URL {}", config.clients.iter().count(), config.public_url));
+    for warning in &config.warnings {
+        report.warn("settings", warning.clone());
+    }
+    match &config.store {
+        StoreSettings::Memory { max_tickets } => report.good("store", format!("memory, up to {max_tickets} tickets")),
+        StoreSettings::Redis(settings) => redis(&mut report, settings).await,
+    }
+    keys(&mut report, &config);
+    identity(&mut report, &config.identity).await;
+    public_url(&mut report, &config).await;
+    report.0
+}
+
+async fn redis(report: &mut Report, settings: &RedisSettings) {
+    let found = match diagnosis::diagnose(settings).await {
+        Ok(found) => found,
+        Err(error) => {
+            report.bad(
+                "redis",
+                format!(
+                    "{} cannot be used: {error}. Check --redis-url, the network and the login",
+                    settings.topology.address()
+                ),
+            );
+            return;
+        }
+    };
+    report.good("redis", format!("{} answers in {:?}", settings.topology.address(), found.round_trip));
+    version(report, &found);
+    notifications(report, &found);
+    eviction(report, &found);
+    if found.clock_difference > MAX_CLOCK_DIFFERENCE {
+        report.warn("clock", format!(
+            "Redis's clock and this machine's are {:?} apart. Tickets run on Redis's, but approvers' tokens are checked by this one: run NTP on both",
+            found.clock_difference
+        ));
+    } else {
+        report.good("clock", format!("within {:?} of Redis's", found.clock_difference));
+    }
+}
+
+fn version(report: &mut Report, found: &Diagnosis) {
+    let Some(text) = &found.version else {
+        report.warn("redis", "does not tell its version (INFO is not allowed); 6.2 or newer is needed");
+        return;
+    };
+    let mut numbers = text.split('.').map(|part| part.parse().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version >= MIN_REDIS {
+        report.good("redis", format!("version {text}"));
+    } else {
+        report.bad("redis", format!("version {text} is too old; 6.2 or newer is needed"));
+    }
+}
+
+fn notifications(report: &mut Report, found: &Diagnosis) {
+    match (&found.flags, &found.flags_before) {
+        (Err(error), _) => report.bad("redis", error.to_string()),
+        (Ok(()), Some(flags)) if crate::store::redis::reports_changes(flags) => {
+            report.good("redis", format!("notify-keyspace-events {flags}"));
+        }
+        (Ok(()), Some(flags)) => report.warn("redis", format!(
+            "notify-keyspace-events was {flags:?} and is set now; put `notify-keyspace-events Kghxe` into redis.conf, so that it survives a restart"
+        )),
+        (Ok(()), None) => report.good("redis", "reports what happens to keys (CONFIG is not allowed; it was tried out)"),
+    }
+}
+
+fn eviction(report: &mut Report, found: &Diagnosis) {
+    match (found.eviction_policy.as_deref(), found.maxmemory_bytes) {
+        (_, Some(0)) => report.good("redis", "no maxmemory, so nothing is evicted"),
+        (Some("noeviction"), _) => report.good("redis", "maxmemory-policy noeviction"),
+        (Some(policy), _) => report.warn("redis", format!(
+            "maxmemory-policy {policy} may drop tickets that people are signing in with; set maxmemory-policy noeviction"
+        )),
+        (None, _) => report.warn("redis", "does not tell its maxmemory-policy; make sure that it is noeviction"),
+    }
+}
+
+fn keys(report: &mut Report, config: &Config) {
+    match Signer::open(&config.issuer, config.keys_dir.clone()) {
+        Ok(signer) if config.keys_dir.is_some() => report.good("keys", signer.describe()),
+        Ok(_) => {}
+        Err(error) => report.bad("keys", error.to_string()),
+    }
+    if let Some(directory) = &config.keys_dir {
+        for path in readable_by_others(directory) {
+            report.warn("keys", format!("{path} can be read by other users; run `chmod 600 {path}`"));
+        }
+    }
+}
+
+fn readable_by_others(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "pem"))
+        .filter(|entry| {
+            std::fs::metadata(entry.path()).is_ok_and(|metadata| metadata.permissions().mode() & 0o007 != 0)
+        })
+        .map(|entry| entry.path().display().to_string())
+        .collect()
+}
+
+async fn identity(report: &mut Report, identity: &IdentitySettings) {
+    match identity {
+        // The settings' own warning has said what there is to say.
+        IdentitySettings::Demo => {}
+        IdentitySettings::Secret { issuer, .. } => report.good("identity", format!("{issuer}, by shared secret")),
+        IdentitySettings::Jwks { url, issuer, .. } => {
+            let keys = match RemoteKeys::new(url.clone(), Arc::new(Metrics::new())) {
+                Ok(keys) => keys.probe().await.map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            match keys {
+                Ok(count) => report.good("identity", format!("{issuer}: {count} key(s) at {url}")),
+                Err(error) => report.bad(
+                    "identity",
+                    format!("{url}: {error}. Check --identity-jwks-url and that it can be reached from here"),
+                ),
+            }
+        }
+    }
+}
+
+async fn public_url(report: &mut Report, config: &Config) {
+    let Ok(url) = config.public_url.join("/.well-known/jwks.json") else { return };
+    let client = reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none()).build();
+    let result = match client {
+        Ok(client) => client.get(url.clone()).send().await.and_then(reqwest::Response::error_for_status),
+        Err(error) => Err(error),
+    };
+    match result {
+        Ok(response) if response.status().is_success() => report.good("public URL", format!("{url} answers")),
+        Ok(response) => report.warn("public URL", format!("{url} answers {}; is it the gateway's?", response.status())),
+        Err(error) if error.is_connect() && is_local(&config.public_url) => {
+            report.warn("public URL", format!("{url} is not reached; start the gateway, then run this again"));
+        }
+        Err(error) => report.warn("public URL", format!(
+            "{url} is not reached from here ({error}); check the gateway, the proxy before it, its certificate and the name's DNS"
+        )),
+    }
+}
+
+/// Asks a running gateway's admin listener whether it is alive.
+///
+/// # Errors
+/// What went wrong, for the container's log.
+pub async fn probe_live(admin: SocketAddr) -> anyhow::Result<()> {
+    let ip = match admin.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?;
+    let url = format!("http://{}/healthz", SocketAddr::new(ip, admin.port()));
+    client.get(url).send().await?.error_for_status()?;
+    Ok(())
+}

@@ -1,0 +1,205 @@
+//! The HTTP side: the route table, what every request passes through, and what handlers share.
+//!
+//! Handlers are plain axum and know nothing of the server that drives them, but that it adds `ConnectInfo<Peer>` to each
+//! request. `http/tickets`, `http/decide` and `http/events` are the API; `http/error` is the only place where an error
+//! becomes an answer.
+
+mod api;
+mod decide;
+mod demo;
+pub mod error;
+mod events;
+mod extract;
+mod guard;
+mod handover;
+mod keys;
+mod limits;
+mod ops;
+mod pages;
+mod requester;
+mod tickets;
+mod view;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, Method, header};
+use axum::routing::get;
+use axum::{Router, middleware};
+use ipnet::IpNet;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use url::Url;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::clients::Clients;
+use crate::config::{Lifetimes, RateLimits};
+use crate::metrics::Metrics;
+use crate::signer::Signer;
+use crate::store::Store;
+use crate::streams::Streams;
+use crate::verifier::Verifier;
+use crate::verifier::demo::DemoIdentity;
+
+pub use extract::Peer;
+use limits::Limits;
+
+/// The largest request body, in bytes.
+pub const MAX_BODY_BYTES: usize = 16 * 1024;
+/// How long a request's body may take to arrive.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest that a long poll may wait, in seconds.
+pub const MAX_WAIT_SECS: u64 = 60;
+/// How long a browser may remember what a preflight said.
+const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
+
+/// What handlers work with. Made once, by `app`.
+pub struct Gateway {
+    /// Where the tickets are.
+    pub store: Arc<dyn Store>,
+    /// Who waits here.
+    pub streams: Streams,
+    /// Issues JWTs.
+    pub signer: Signer,
+    /// Checks approvers' tokens.
+    pub verifier: Verifier,
+    /// Makes up approvers, in the demo alone.
+    pub demo: Option<DemoIdentity>,
+    /// Who may use the gateway.
+    pub clients: Clients,
+    /// Counts everything.
+    pub metrics: Arc<Metrics>,
+    /// The gateway's origin as browsers see it.
+    pub public_url: Url,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How long things live.
+    pub lifetimes: Lifetimes,
+    limits: Limits,
+}
+
+/// What a [`Gateway`] is made of, beside its parts.
+pub struct GatewaySettings {
+    /// The gateway's origin as browsers see it.
+    pub public_url: Url,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How long things live.
+    pub lifetimes: Lifetimes,
+    /// Bounds of requests.
+    pub rates: RateLimits,
+}
+
+/// The parts of a [`Gateway`].
+pub struct GatewayParts {
+    /// Where the tickets are.
+    pub store: Arc<dyn Store>,
+    /// Who waits here.
+    pub streams: Streams,
+    /// Issues JWTs.
+    pub signer: Signer,
+    /// Checks approvers' tokens.
+    pub verifier: Verifier,
+    /// Makes up approvers, in the demo alone.
+    pub demo: Option<DemoIdentity>,
+    /// Who may use the gateway.
+    pub clients: Clients,
+    /// Counts everything.
+    pub metrics: Arc<Metrics>,
+}
+
+type SharedGateway = Arc<Gateway>;
+
+impl Gateway {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(parts: GatewayParts, settings: GatewaySettings) -> Self {
+        Self {
+            store: parts.store,
+            streams: parts.streams,
+            signer: parts.signer,
+            verifier: parts.verifier,
+            demo: parts.demo,
+            clients: parts.clients,
+            limits: Limits::new(settings.rates, Arc::clone(&parts.metrics)),
+            metrics: parts.metrics,
+            public_url: settings.public_url,
+            trusted_proxies: settings.trusted_proxies,
+            lifetimes: settings.lifetimes,
+        }
+    }
+
+    /// Returns the gateway's origin, without a slash at its end.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        self.public_url.origin().ascii_serialization()
+    }
+
+    /// Forgets addresses whose limits have refilled, again and again, for ever.
+    pub async fn tidy_limits(self: Arc<Self>) {
+        self.limits.tidy().await;
+    }
+}
+
+/// Returns the router of the public listeners.
+pub fn public_router(gateway: &SharedGateway) -> Router {
+    let (router, openapi) = api_router().split_for_parts();
+    let openapi: Arc<str> = openapi.to_json().unwrap_or_default().into();
+    let mut router = router
+        .route("/v1/openapi.json", get(move || api::document(Arc::clone(&openapi))))
+        .layer(cors(gateway))
+        .route("/", get(pages::sign_in))
+        .route("/s/{id}", get(pages::confirm))
+        .route("/static/{name}", get(pages::asset))
+        .route("/v1/clients/{id}/logo.png", get(pages::logo));
+    if gateway.demo.is_some() {
+        router = router.route("/demo/sign-in", axum::routing::post(demo::sign_in));
+    }
+    router
+        .fallback(guard::not_found)
+        .method_not_allowed_fallback(guard::method_not_allowed)
+        .layer(CatchPanicLayer::custom(error::from_panic))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn_with_state(Arc::clone(gateway), guard::same_origin))
+        .layer(middleware::from_fn_with_state(Arc::clone(gateway), guard::introduce))
+        .with_state(Arc::clone(gateway))
+}
+
+/// Returns the router of the admin listener.
+pub fn admin_router(gateway: &SharedGateway) -> Router {
+    Router::new()
+        .route("/healthz", get(ops::healthz))
+        .route("/readyz", get(ops::readyz))
+        .route("/metrics", get(ops::metrics))
+        .fallback(guard::not_found)
+        .with_state(Arc::clone(gateway))
+}
+
+/// The API: every route of it, and nothing else, stands in the OpenAPI document.
+fn api_router() -> OpenApiRouter<SharedGateway> {
+    OpenApiRouter::with_openapi(api::description())
+        .routes(routes!(tickets::create))
+        .routes(routes!(tickets::read, tickets::close))
+        .routes(routes!(events::events))
+        .routes(routes!(tickets::qr_svg))
+        .routes(routes!(tickets::qr_png))
+        .routes(routes!(decide::scan))
+        .routes(routes!(decide::confirm))
+        .routes(routes!(decide::cancel))
+        .routes(routes!(keys::jwks))
+}
+
+/// Lets the pages of registered origins call the API. Never with cookies: they use a bearer binding.
+fn cors(gateway: &SharedGateway) -> CorsLayer {
+    let gateway = Arc::clone(gateway);
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::predicate(move |origin, _request| {
+            origin.to_str().is_ok_and(|origin| gateway.clients.allow_origin(origin))
+        }))
+        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, HeaderName::from_static("last-event-id")])
+        .expose_headers([header::RETRY_AFTER])
+        .max_age(PREFLIGHT_MAX_AGE)
+}

@@ -1,0 +1,230 @@
+//! The approver's side of the API: scan, confirm, decline. Identity comes from the verified token alone.
+
+use std::net::IpAddr;
+
+use axum::Json;
+use axum::http::HeaderMap;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::Gateway;
+use super::error::{self, Problem};
+use super::extract::{Approver, Caller, ClientAddress, JsonBody, State, TicketPath};
+use super::limits::Limit;
+use super::tickets::cancel_as_party;
+use super::view::{ScanView, TicketView};
+use crate::store::{self, Reading, Transition};
+use crate::ticket::{CancelReason, Claims, Party, Ticket};
+use crate::verifier::Identity;
+
+/// The longest that released claims may be together, in bytes of JSON: they travel in a header afterwards.
+const MAX_CLAIMS_BYTES: usize = 4 * 1024;
+
+/// An empty object.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
+/// Scans a ticket
+///
+/// Binds the ticket to the person whose token is sent, who is told which browser asks. Nobody else can scan it then.
+#[utoipa::path(
+    post,
+    path = "/v1/tickets/{id}/scan",
+    tag = "approver",
+    params(("id" = String, Path, description = "The ticket")),
+    request_body(content = Option<Nothing>),
+    security(("identity" = [])),
+    responses(
+        (status = 200, body = ScanView, description = "Who asks; the same again for the same person"),
+        (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`malformed_json`"),
+        (status = 401, body = error::ProblemBody, content_type = "application/problem+json", description = "`not_signed_in` or `invalid_token`"),
+        (status = 403, body = error::ProblemBody, content_type = "application/problem+json", description = "`origin_not_allowed`"),
+        (status = 404, body = error::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: unknown or expired"),
+        (status = 409, body = error::ProblemBody, content_type = "application/problem+json", description = "`already_scanned` by somebody else, `already_confirmed`, `already_cancelled`"),
+        (status = 415, body = error::ProblemBody, content_type = "application/problem+json", description = "`unsupported_media_type`"),
+        (status = 429, body = error::ProblemBody, content_type = "application/problem+json", description = "`rate_limited`"),
+        (status = 503, body = error::ProblemBody, content_type = "application/problem+json", description = "`unavailable` or `identity_unavailable`"),
+    )
+)]
+pub(super) async fn scan(
+    axum::extract::State(gateway): State,
+    TicketPath(id): TicketPath,
+    ClientAddress(address): ClientAddress,
+    headers: HeaderMap,
+    JsonBody(Nothing {}): JsonBody<Nothing>,
+) -> Result<Json<ScanView>, Problem> {
+    let attempt = Attempt { address, valid: &gateway.limits.scan, invalid: &gateway.limits.invalid_scan };
+    let identity = attempt.identify(&headers, &gateway).await?;
+    let party = Party::Person(identity.person);
+    let scanned =
+        store::transition(&gateway.store, &id, |ticket, now| ticket.scan(&party, now, gateway.lifetimes.decision))
+            .await;
+    let Transition { reading, changed } = attempt.judge(scanned.map_err(Problem::from))?;
+    if changed {
+        gateway.metrics.ticket("scanned");
+        tracing::info!(ticket = %id, client = %reading.ticket.request.client_id, "scanned");
+    }
+    Ok(Json(ScanView::new(&gateway, &reading)))
+}
+
+/// What the approver grants.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Confirm {
+    /// The number that the other screen shows; only for clients that ask for it.
+    r#match: Option<String>,
+    /// The claims to hand over; all that the scan named if left out.
+    release: Option<Vec<String>>,
+}
+
+/// Confirms a sign-in
+#[utoipa::path(
+    post,
+    path = "/v1/tickets/{id}/confirm",
+    tag = "approver",
+    params(("id" = String, Path, description = "The ticket")),
+    request_body = Confirm,
+    security(("identity" = [])),
+    responses(
+        (status = 200, body = TicketView, description = "It is confirmed; the same again for the same person"),
+        (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`malformed_json` or `invalid_request`"),
+        (status = 401, body = error::ProblemBody, content_type = "application/problem+json", description = "`not_signed_in` or `invalid_token`"),
+        (status = 403, body = error::ProblemBody, content_type = "application/problem+json", description = "`not_permitted` for anybody but the person who scanned; `origin_not_allowed`"),
+        (status = 404, body = error::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: unknown or expired"),
+        (status = 409, body = error::ProblemBody, content_type = "application/problem+json", description = "`not_scanned` or `already_cancelled`"),
+        (status = 415, body = error::ProblemBody, content_type = "application/problem+json", description = "`unsupported_media_type`"),
+        (status = 429, body = error::ProblemBody, content_type = "application/problem+json", description = "`rate_limited`"),
+        (status = 503, body = error::ProblemBody, content_type = "application/problem+json", description = "`unavailable` or `identity_unavailable`"),
+    )
+)]
+pub(super) async fn confirm(
+    axum::extract::State(gateway): State,
+    TicketPath(id): TicketPath,
+    ClientAddress(address): ClientAddress,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody<Confirm>,
+) -> Result<Json<TicketView>, Problem> {
+    let attempt = Attempt { address, valid: &gateway.limits.confirm, invalid: &gateway.limits.invalid_confirm };
+    let identity = attempt.identify(&headers, &gateway).await?;
+    if body.r#match.is_some() {
+        return Err(Problem::from(&error::INVALID_REQUEST).detail("This client asks for no number; leave match out."));
+    }
+    let confirmed = confirm_as(&gateway, &id, &identity, body.release.as_deref()).await;
+    let Transition { reading, changed } = attempt.judge(confirmed)?;
+    if changed {
+        gateway.metrics.ticket("confirmed");
+        tracing::info!(ticket = %id, client = %reading.ticket.request.client_id, "confirmed");
+    }
+    Ok(Json(TicketView::new(&gateway, &reading)))
+}
+
+async fn confirm_as(
+    gateway: &Gateway,
+    id: &crate::ticket::TicketId,
+    identity: &Identity,
+    release: Option<&[String]>,
+) -> Result<Transition, Problem> {
+    // Which claims are on offer never changes, so they can be picked before the transition.
+    let Reading { ticket, .. } = gateway.store.get(id).await?.ok_or_else(|| Problem::from(&error::TICKET_NOT_FOUND))?;
+    let claims = released_claims(&ticket, identity, release);
+    let redeem = gateway.lifetimes.redeem;
+    match claims {
+        Ok(claims) => {
+            let step = |ticket: &Ticket, now| ticket.confirm(&identity.person, &claims, now, redeem);
+            Ok(store::transition(&gateway.store, id, step).await?)
+        }
+        // Whoever may not confirm is told that, and nothing of what is on offer.
+        Err(problem) => {
+            let step = |ticket: &Ticket, now| ticket.confirm(&identity.person, &Claims::new(), now, redeem);
+            match gateway.store.get(id).await?.map(|reading| step(&reading.ticket, reading.now)) {
+                Some(Err(refusal)) => Err(refusal.into()),
+                _ => Err(problem),
+            }
+        }
+    }
+}
+
+fn released_claims(ticket: &Ticket, identity: &Identity, release: Option<&[String]>) -> Result<Claims, Problem> {
+    let offered = &ticket.request.release;
+    if let Some(extra) = release.and_then(|wanted| wanted.iter().find(|name| !offered.contains(name))) {
+        return Err(Problem::from(&error::INVALID_REQUEST)
+            .detail(format!("release names {extra:?}, which the scan did not; name only claims of its list.")));
+    }
+    let granted = |name: &&String| release.is_none_or(|wanted| wanted.contains(name));
+    let claims: Claims = offered
+        .iter()
+        .filter(granted)
+        .filter_map(|name| Some((name.clone(), identity.claims.get(name)?.clone())))
+        .collect();
+    let bytes = serde_json::to_vec(&claims).map_or(usize::MAX, |json| json.len());
+    if bytes > MAX_CLAIMS_BYTES {
+        return Err(Problem::from(&error::INVALID_REQUEST)
+            .detail(format!("The released claims take {bytes} bytes, of {MAX_CLAIMS_BYTES} allowed; release fewer.")));
+    }
+    Ok(claims)
+}
+
+/// Declines or closes a sign-in
+///
+/// The reason is `declined` when the approver calls and `closed` when the presenter does.
+#[utoipa::path(
+    post,
+    path = "/v1/tickets/{id}/cancel",
+    tag = "approver",
+    params(("id" = String, Path, description = "The ticket")),
+    request_body(content = Option<Nothing>),
+    security(("identity" = []), ("cookie" = []), ("ticket_secret" = [])),
+    responses(
+        (status = 200, body = TicketView, description = "It is cancelled; the same again for either party"),
+        (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`malformed_json`"),
+        (status = 401, body = error::ProblemBody, content_type = "application/problem+json", description = "`invalid_token`"),
+        (status = 403, body = error::ProblemBody, content_type = "application/problem+json", description = "`origin_not_allowed`"),
+        (status = 404, body = error::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: unknown, expired, or not the caller's"),
+        (status = 409, body = error::ProblemBody, content_type = "application/problem+json", description = "`already_confirmed`"),
+        (status = 415, body = error::ProblemBody, content_type = "application/problem+json", description = "`unsupported_media_type`"),
+        (status = 429, body = error::ProblemBody, content_type = "application/problem+json", description = "`rate_limited`"),
+        (status = 503, body = error::ProblemBody, content_type = "application/problem+json", description = "`unavailable` or `identity_unavailable`"),
+    )
+)]
+pub(super) async fn cancel(
+    axum::extract::State(gateway): State,
+    TicketPath(id): TicketPath,
+    ClientAddress(address): ClientAddress,
+    headers: HeaderMap,
+    JsonBody(Nothing {}): JsonBody<Nothing>,
+) -> Result<Json<TicketView>, Problem> {
+    let attempt = Attempt { address, valid: &gateway.limits.confirm, invalid: &gateway.limits.invalid_confirm };
+    let caller = Caller::from_headers(&headers, &gateway)
+        .await
+        .and_then(|caller| caller.ok_or_else(|| Problem::from(&error::TICKET_NOT_FOUND)));
+    let party = attempt.judge(caller)?.party();
+    attempt.valid.check(address)?;
+    let reason = |is_presenter| if is_presenter { CancelReason::Closed } else { CancelReason::Declined };
+    let reading = attempt.judge(cancel_as_party(&gateway, &id, &party, reason).await)?;
+    Ok(Json(TicketView::new(&gateway, &reading)))
+}
+
+/// One try to act on a ticket, which counts as a good or as a bad one.
+struct Attempt<'a> {
+    address: IpAddr,
+    valid: &'a Limit,
+    invalid: &'a Limit,
+}
+
+impl Attempt<'_> {
+    /// Finds out who is trying. A good token uses up a good attempt, anything else a bad one.
+    async fn identify(&self, headers: &HeaderMap, gateway: &Gateway) -> Result<Identity, Problem> {
+        let Approver(identity) = self.judge(Approver::from_headers(headers, gateway).await)?;
+        self.valid.check(self.address)?;
+        Ok(identity)
+    }
+
+    /// Counts what looks like guessing: no good token, not one's ticket, no ticket at all.
+    fn judge<T>(&self, result: Result<T, Problem>) -> Result<T, Problem> {
+        result.map_err(|problem| match problem.kind().status.as_u16() {
+            401 | 403 | 404 => self.invalid.punish(self.address, problem),
+            _ => problem,
+        })
+    }
+}

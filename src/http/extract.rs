@@ -1,0 +1,272 @@
+//! What handlers take from a request: the ticket's id, the body, and who is calling.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
+use axum::http::request::Parts;
+use axum_extra::extract::CookieJar;
+use ipnet::IpNet;
+use serde::de::DeserializeOwned;
+
+use super::error::{self, Problem};
+use super::guard::is_same_origin_fetch;
+use super::{BODY_TIMEOUT, Gateway, SharedGateway};
+use crate::ticket::{BindingSecret, Party, TicketId};
+use crate::verifier::Identity;
+
+/// Who is at the other end of the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// Somebody at this address.
+    Tcp(SocketAddr),
+    /// A process of this machine that may open our Unix socket; a proxy.
+    Unix,
+}
+
+/// The address of the browser or phone itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ClientAddress(pub(super) IpAddr);
+
+impl ClientAddress {
+    /// Finds the client behind the trusted proxies: the last address in `X-Forwarded-For` that none of them has.
+    ///
+    /// Proxies append, so what stands further left is only what the client claims.
+    pub(super) fn find(peer: Peer, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
+        let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
+        let mut address = match peer {
+            Peer::Tcp(socket) => socket.ip().to_canonical(),
+            Peer::Unix => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        };
+        if peer != Peer::Unix && !is_trusted(&address) {
+            return Self(address);
+        }
+        let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+        let hops: Vec<&str> = forwarded.flat_map(|value| value.split(',')).map(str::trim).collect();
+        for hop in hops.into_iter().rev() {
+            let Some(hop) = parse_hop(hop) else { break };
+            address = hop;
+            if !is_trusted(&hop) {
+                break;
+            }
+        }
+        Self(address)
+    }
+}
+
+/// Reads one entry of `X-Forwarded-For`; some proxies add a port or brackets.
+fn parse_hop(text: &str) -> Option<IpAddr> {
+    let address = text.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|socket| socket.ip()));
+    let address = address.or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok());
+    address.map(|address: IpAddr| address.to_canonical())
+}
+
+impl<S: Sync> FromRequestParts<S> for ClientAddress {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        // The guard puts it there for every request.
+        parts.extensions.get().copied().ok_or_else(|| Problem::from(&error::INTERNAL))
+    }
+}
+
+/// The ticket's id in the path. What is no id is answered like an id that never existed.
+pub(super) struct TicketPath(pub(super) TicketId);
+
+impl<S: Send + Sync> FromRequestParts<S> for TicketPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(text) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|_rejection| Problem::from(&error::TICKET_NOT_FOUND))?;
+        text.parse().map(Self).map_err(|_malformed| Problem::from(&error::TICKET_NOT_FOUND))
+    }
+}
+
+/// The query string; what is not understood is an error that names it.
+pub(super) struct ValidQuery<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for ValidQuery<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Query(query) = Query::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| Problem::from(&error::INVALID_REQUEST).detail(rejection.body_text()))?;
+        Ok(Self(query))
+    }
+}
+
+/// A JSON body. No body at all counts as `{}`; a body of another type is refused, which also stops cross-site forms.
+pub(super) struct JsonBody<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let is_json = is_json(request.headers());
+        let bytes = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state))
+            .await
+            .map_err(|_elapsed| Problem::from(&error::REQUEST_TIMEOUT))?
+            .map_err(|_rejection| Problem::from(&error::TOO_LARGE))?;
+        let body: &[u8] = match is_json {
+            Some(false) => return Err(Problem::from(&error::UNSUPPORTED_MEDIA_TYPE)),
+            None if !bytes.is_empty() => return Err(Problem::from(&error::UNSUPPORTED_MEDIA_TYPE)),
+            _ if bytes.is_empty() => b"{}",
+            _ => &bytes,
+        };
+        serde_json::from_slice(body).map(Self).map_err(|fault| {
+            Problem::from(&error::MALFORMED_JSON).detail(format!("{fault}. {}", error::MALFORMED_JSON.advice))
+        })
+    }
+}
+
+/// Returns whether the body is said to be JSON; `None` if nothing is said.
+fn is_json(headers: &HeaderMap) -> Option<bool> {
+    let value = headers.get(CONTENT_TYPE)?;
+    let essence = value.to_str().ok().and_then(|text| text.split(';').next()).unwrap_or_default();
+    Some(essence.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// What a caller brought to prove itself, not yet compared with any ticket.
+pub(super) enum Caller {
+    /// A browser or native client with a binding.
+    Browser(BindingSecret),
+    /// A signed-in person with a good token.
+    Person(Box<Identity>),
+}
+
+impl Caller {
+    /// Returns the party that it would be of a ticket.
+    pub(super) fn party(&self) -> Party {
+        match self {
+            Self::Browser(secret) => Party::Browser(secret.hash()),
+            Self::Person(identity) => Party::Person(identity.person.clone()),
+        }
+    }
+
+    /// Reads the credentials: the `Authorization` header if there is one, else the cookie; `None` if there is neither.
+    ///
+    /// # Errors
+    /// 401 for a bearer token that is neither a binding nor a good token.
+    pub(super) async fn from_headers(headers: &HeaderMap, gateway: &Gateway) -> Result<Option<Self>, Problem> {
+        let Some(bearer) = bearer(headers)? else {
+            return Ok(cookie_secret(headers, gateway).map(Self::Browser));
+        };
+        if let Ok(secret) = bearer.parse() {
+            return Ok(Some(Self::Browser(secret)));
+        }
+        let identity = gateway.verifier.verify(bearer).await?;
+        Ok(Some(Self::Person(Box::new(identity))))
+    }
+}
+
+/// Returns what follows `Authorization: Bearer` (RFC 6750 §2.1).
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let Some(value) = headers.get(AUTHORIZATION) else { return Ok(None) };
+    let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).unwrap_or_default();
+    if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() {
+        Ok(Some(token.trim()))
+    } else {
+        Err(Problem::from(&error::INVALID_TOKEN).detail("Authorization must be `Bearer` and a token."))
+    }
+}
+
+/// The name of the binding's cookie. The prefix makes browsers refuse one from a subdomain or over plain http.
+pub(super) fn cookie_name(gateway: &Gateway) -> &'static str {
+    if gateway.public_url.scheme() == "https" { "__Host-scangate" } else { "scangate" }
+}
+
+/// Returns the secret in the cookie, unless a page of another origin makes the browser send it.
+pub(super) fn cookie_secret(headers: &HeaderMap, gateway: &Gateway) -> Option<BindingSecret> {
+    if !is_same_origin_fetch(headers) {
+        return None;
+    }
+    CookieJar::from_headers(headers).get(cookie_name(gateway))?.value().parse().ok()
+}
+
+/// A verified person; 401 for everybody else. Bad attempts count against the address.
+pub(super) struct Approver(pub(super) Identity);
+
+impl Approver {
+    /// # Errors
+    /// 401 without a good token; 503 while the identity provider's keys are not known.
+    pub(super) async fn from_headers(headers: &HeaderMap, gateway: &Gateway) -> Result<Self, Problem> {
+        match bearer(headers)? {
+            Some(token) => Ok(Self(gateway.verifier.verify(token).await?)),
+            None => Err(Problem::from(&error::NOT_SIGNED_IN)),
+        }
+    }
+}
+
+/// The gateway itself, for handlers that want no other state.
+pub(super) type State = axum::extract::State<SharedGateway>;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn find(peer: &str, forwarded: &[&str]) -> String {
+        let mut headers = HeaderMap::new();
+        for value in forwarded {
+            headers.append("x-forwarded-for", value.parse().unwrap());
+        }
+        let trusted = ["127.0.0.0/8".parse().unwrap(), "10.0.0.0/8".parse().unwrap()];
+        let peer = peer.parse().map_or(Peer::Unix, Peer::Tcp);
+        ClientAddress::find(peer, &headers, &trusted).0.to_string()
+    }
+
+    #[test]
+    fn a_stranger_cannot_claim_an_address() {
+        assert_eq!(find("192.0.2.7:5000", &["198.51.100.1"]), "192.0.2.7");
+    }
+
+    #[test]
+    fn behind_trusted_proxies_the_last_untrusted_hop_counts() {
+        assert_eq!(find("127.0.0.1:5000", &["203.0.113.9"]), "203.0.113.9");
+        assert_eq!(find("127.0.0.1:5000", &["198.51.100.1, 203.0.113.9, 10.0.0.2"]), "203.0.113.9");
+        assert_eq!(find("127.0.0.1:5000", &["198.51.100.1", "203.0.113.9"]), "203.0.113.9");
+        assert_eq!(find("unix", &["203.0.113.9"]), "203.0.113.9");
+    }
+
+    #[test]
+    fn ports_brackets_and_mapped_addresses_are_understood() {
+        assert_eq!(find("127.0.0.1:5000", &["203.0.113.9:1234"]), "203.0.113.9");
+        assert_eq!(find("127.0.0.1:5000", &["[2001:db8::1]:1234"]), "2001:db8::1");
+        assert_eq!(find("127.0.0.1:5000", &["[2001:db8::1]"]), "2001:db8::1");
+        assert_eq!(find("[::ffff:192.0.2.7]:5000", &["198.51.100.1"]), "192.0.2.7");
+    }
+
+    #[test]
+    fn behind_rubbish_the_last_good_hop_counts() {
+        assert_eq!(find("127.0.0.1:5000", &["203.0.113.9, unknown, 10.0.0.2"]), "10.0.0.2");
+        assert_eq!(find("127.0.0.1:5000", &["unknown"]), "127.0.0.1");
+    }
+
+    proptest! {
+        #[test]
+        fn any_forwarded_header_gives_an_address(value in "[ -~]{0,60}") {
+            find("127.0.0.1:5000", &[&value]);
+        }
+
+        #[test]
+        fn any_authorization_is_read_or_refused(value in "[ -~]{0,60}") {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, value.parse().unwrap());
+            if let Ok(Some(token)) = bearer(&headers) {
+                prop_assert!(!token.is_empty());
+            }
+        }
+
+        #[test]
+        fn any_content_type_is_json_or_not(value in "[ -~]{0,40}") {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, value.parse().unwrap());
+            prop_assert!(is_json(&headers).is_some());
+        }
+    }
+}

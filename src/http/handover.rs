@@ -1,0 +1,65 @@
+//! Shows a ticket to one of its parties, and hands the JWT to the one that it is for.
+//!
+//! The JWT leaves the gateway here and nowhere else: first with the claim, then again, with the same `jti` and `exp`, to
+//! the same binding until the redeem time is over. What the recipient reads is called `confirmed` while it comes with the
+//! JWT, though the ticket is claimed by that very reading; the other party sees `claimed`.
+
+use super::Gateway;
+use super::error::Problem;
+use super::view::{StateName, TicketView, TokenView};
+use crate::store::{self, Reading};
+use crate::ticket::{Party, State, TicketId};
+
+/// What a party is shown.
+pub(super) struct Shown {
+    pub(super) view: TicketView,
+    /// Whether nothing more will come for this party.
+    pub(super) is_final: bool,
+}
+
+/// Shows `reading` to `party`, which must be one of the ticket's; claims the ticket if that is the recipient's to do.
+pub(super) async fn show(gateway: &Gateway, reading: Reading, party: &Party) -> Result<Shown, Problem> {
+    let is_recipient = reading.ticket.is_recipient(party);
+    let reading = if is_recipient && matches!(reading.ticket.state, State::Confirmed { .. }) {
+        claim(gateway, &reading.ticket.id, party).await?
+    } else {
+        reading
+    };
+    let mut view = TicketView::new(gateway, &reading);
+    if is_recipient && let Some(token) = token(gateway, &reading)? {
+        view.state = StateName::Confirmed;
+        view.token = Some(token);
+        view.return_to.clone_from(&reading.ticket.request.return_to);
+    }
+    let is_final = match reading.ticket.state {
+        State::Pending | State::Scanned { .. } => false,
+        State::Confirmed { .. } | State::Claimed { .. } | State::Cancelled { .. } => true,
+    };
+    Ok(Shown { view, is_final })
+}
+
+async fn claim(gateway: &Gateway, id: &TicketId, party: &Party) -> Result<Reading, Problem> {
+    // As unguessable and as unique as a ticket's id.
+    let jti = TicketId::random().to_string();
+    let claimed =
+        store::transition(&gateway.store, id, |ticket, now| ticket.claim(party, &jti, gateway.lifetimes.token, now))
+            .await?;
+    if claimed.changed {
+        gateway.metrics.ticket("claimed");
+        tracing::info!(ticket = %id, client = %claimed.reading.ticket.request.client_id, jti, "claimed");
+        if let State::Claimed { grant, .. } = &claimed.reading.ticket.state {
+            gateway.metrics.confirm_to_event(claimed.reading.now.since(grant.confirmed_at));
+        }
+    }
+    Ok(claimed.reading)
+}
+
+fn token(gateway: &Gateway, reading: &Reading) -> Result<Option<TokenView>, Problem> {
+    let State::Claimed { grant, receipt, .. } = &reading.ticket.state else { return Ok(None) };
+    if reading.now >= receipt.redeem_until {
+        return Ok(None);
+    }
+    let access_token = gateway.signer.sign(&reading.ticket.request.client_id.0, grant, receipt)?;
+    let expires_in = receipt.expires_at.since(reading.now).as_secs();
+    Ok(Some(TokenView { access_token, token_type: "Bearer", expires_in }))
+}

@@ -1,0 +1,88 @@
+//! Rate limits per client address, on what can be guessed or piled up: creating, scanning, deciding.
+//!
+//! Good and bad attempts are counted apart, so that neither uses up the other's allowance. An address is an IPv4 address or
+//! an IPv6 /64. The tables are bounded; past the bound nobody is refused, because no address's share is known any more.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota};
+
+use super::error::{self, Problem};
+use crate::config::RateLimits;
+use crate::metrics::Metrics;
+use crate::streams::address_group;
+
+/// How many addresses one table remembers. An entry takes about 64 bytes.
+const MAX_ADDRESSES: usize = 500_000;
+/// How often addresses whose allowance has refilled are forgotten.
+const TIDY_EVERY: Duration = Duration::from_secs(60);
+
+pub(super) struct Limits {
+    pub(super) create: Limit,
+    pub(super) scan: Limit,
+    pub(super) confirm: Limit,
+    pub(super) invalid_scan: Limit,
+    pub(super) invalid_confirm: Limit,
+}
+
+/// An allowance per address: so many at once, refilled over a minute.
+pub(super) struct Limit {
+    name: &'static str,
+    addresses: DefaultKeyedRateLimiter<IpAddr>,
+    metrics: Arc<Metrics>,
+}
+
+impl Limits {
+    pub(super) fn new(rates: RateLimits, metrics: Arc<Metrics>) -> Self {
+        let limit = |name, per_minute: u32| Limit {
+            name,
+            addresses: DefaultKeyedRateLimiter::keyed(Quota::per_minute(
+                NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN),
+            )),
+            metrics: Arc::clone(&metrics),
+        };
+        Self {
+            create: limit("rate_create", rates.create),
+            scan: limit("rate_scan", rates.scan),
+            confirm: limit("rate_confirm", rates.confirm),
+            invalid_scan: limit("rate_invalid_scan", rates.invalid_scan),
+            invalid_confirm: limit("rate_invalid_confirm", rates.invalid_confirm),
+        }
+    }
+
+    pub(super) async fn tidy(&self) {
+        loop {
+            tokio::time::sleep(TIDY_EVERY).await;
+            for limit in [&self.create, &self.scan, &self.confirm, &self.invalid_scan, &self.invalid_confirm] {
+                limit.addresses.retain_recent();
+                limit.addresses.shrink_to_fit();
+            }
+        }
+    }
+}
+
+impl Limit {
+    /// Uses up one attempt of `address`.
+    ///
+    /// # Errors
+    /// [`error::RATE_LIMITED`] with the time to wait if none is left.
+    pub(super) fn check(&self, address: IpAddr) -> Result<(), Problem> {
+        if self.addresses.len() >= MAX_ADDRESSES {
+            self.metrics.refused("rate_table_full");
+            return Ok(());
+        }
+        self.addresses.check_key(&address_group(address)).map_err(|not_until| {
+            self.metrics.refused(self.name);
+            Problem::from(&error::RATE_LIMITED).retry_after(not_until.wait_time_from(DefaultClock::default().now()))
+        })
+    }
+
+    /// Counts a bad attempt: returns `problem`, or that there were too many.
+    pub(super) fn punish(&self, address: IpAddr, problem: Problem) -> Problem {
+        self.check(address).err().unwrap_or(problem)
+    }
+}

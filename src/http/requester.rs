@@ -1,0 +1,63 @@
+//! Who asks, as the approver is told: the browser's address, and what its `User-Agent` says of it.
+//!
+//! A `User-Agent` is only a claim; it helps an honest person to recognise their own browser and proves nothing.
+
+use std::net::IpAddr;
+
+use axum::http::HeaderMap;
+use axum::http::header::USER_AGENT;
+use woothee::parser::Parser;
+use woothee::woothee::VALUE_UNKNOWN;
+
+use crate::ticket::Requester;
+
+/// The longest `User-Agent` that is looked at, in bytes.
+const MAX_USER_AGENT_BYTES: usize = 512;
+
+pub(super) fn describe(ip: IpAddr, headers: &HeaderMap) -> Requester {
+    let text = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let text = text.get(..MAX_USER_AGENT_BYTES).unwrap_or(text);
+    let found = Parser::new().parse(text);
+    let known = |name: &str| (!name.is_empty() && name != VALUE_UNKNOWN).then(|| name.to_owned());
+    let browser = found.as_ref().and_then(|found| known(found.name));
+    let os = found.as_ref().and_then(|found| known(found.os));
+    Requester { ip, browser, os }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn of(agent: &str) -> (Option<String>, Option<String>) {
+        let mut headers = HeaderMap::new();
+        headers.insert(USER_AGENT, agent.parse().unwrap());
+        let requester = describe([192, 0, 2, 1].into(), &headers);
+        (requester.browser, requester.os)
+    }
+
+    #[test]
+    fn common_browsers_are_named() {
+        let chrome = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36";
+        assert_eq!(of(chrome), (Some("Chrome".into()), Some("Windows 10".into())));
+        let safari = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.0 Safari/605.1.15";
+        assert_eq!(of(safari), (Some("Safari".into()), Some("Mac OSX".into())));
+        let firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
+        assert_eq!(of(firefox), (Some("Firefox".into()), Some("Linux".into())));
+        let edge = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36 Edg/140.0.0.0";
+        assert_eq!(of(edge), (Some("Edge".into()), Some("Windows 10".into())));
+    }
+
+    #[test]
+    fn an_unknown_browser_is_not_made_up() {
+        assert_eq!(of("x"), (None, None));
+    }
+
+    proptest! {
+        #[test]
+        fn any_user_agent_is_taken(agent in "[ -~]{0,700}") {
+            of(&agent);
+        }
+    }
+}

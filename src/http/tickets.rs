@@ -1,0 +1,381 @@
+//! The presenter's side of the API: make a ticket, read it, close it, draw its code.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum_extra::extract::CookieJar;
+use axum_extra::extract::cookie::{Cookie, SameSite};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+
+use super::error::{self, Problem};
+use super::extract::{ClientAddress, JsonBody, State, TicketPath, ValidQuery, cookie_name, cookie_secret};
+use super::view::{ClientView, CreatedTicket, QrView, TicketView, scan_url};
+use super::{Gateway, MAX_WAIT_SECS, events, requester};
+use crate::clients::Client;
+use crate::qr::{self, QrError};
+use crate::store;
+use crate::ticket::{BindingSecret, CancelReason, Flow, NewTicket, Party, TicketId, TicketRequest};
+
+/// What a new ticket is to be.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateTicket {
+    /// The client that the sign-in is for; the default one if left out.
+    client_id: Option<String>,
+    /// Which party approves; only `login` so far.
+    #[serde(default)]
+    flow: Flow,
+    /// Where the recipient goes on to; one of the client's own list, exactly.
+    return_to: Option<String>,
+    /// How the presenter proves itself afterwards.
+    #[serde(default)]
+    binding: BindingKind,
+    /// Claims that the presenter offers; only with the flow `share`.
+    release: Option<Vec<String>>,
+}
+
+/// How a presenter proves itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BindingKind {
+    /// By a cookie, which browsers keep and scripts cannot read.
+    #[default]
+    Cookie,
+    /// By a secret in the answer, sent as `Authorization: Bearer`; for native clients and other origins.
+    Bearer,
+}
+
+/// What to add to the answer.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct CreateQuery {
+    /// Adds the QR code as a data URI: `svg` or `png`.
+    #[param(inline)]
+    qr: Option<Picture>,
+}
+
+/// How a code is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Picture {
+    /// Sharp at any size.
+    Svg,
+    /// For what has no SVG.
+    Png,
+}
+
+/// Makes a ticket
+///
+/// Sets the binding cookie unless the browser has one or `"binding": "bearer"` is asked for.
+#[utoipa::path(
+    post,
+    path = "/v1/tickets",
+    tag = "tickets",
+    params(CreateQuery),
+    request_body = CreateTicket,
+    responses(
+        (status = 201, body = CreatedTicket, description = "The ticket", headers(("set-cookie" = Option<String>, description = "The binding"))),
+        (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`malformed_json`, `invalid_request`, `unknown_client`, `return_to_not_allowed` or `flow_unavailable`"),
+        (status = 403, body = error::ProblemBody, content_type = "application/problem+json", description = "`origin_not_allowed`"),
+        (status = 413, body = error::ProblemBody, content_type = "application/problem+json", description = "`too_large`"),
+        (status = 415, body = error::ProblemBody, content_type = "application/problem+json", description = "`unsupported_media_type`"),
+        (status = 429, body = error::ProblemBody, content_type = "application/problem+json", description = "`rate_limited`"),
+        (status = 503, body = error::ProblemBody, content_type = "application/problem+json", description = "`unavailable` or `store_full`"),
+    )
+)]
+pub(super) async fn create(
+    axum::extract::State(gateway): State,
+    ClientAddress(address): ClientAddress,
+    ValidQuery(query): ValidQuery<CreateQuery>,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody<CreateTicket>,
+) -> Result<Response, Problem> {
+    gateway.limits.create.check(address)?;
+    if body.flow != Flow::Login || body.release.is_some() {
+        return Err(Problem::from(&error::FLOW_UNAVAILABLE));
+    }
+    let client =
+        gateway.clients.find(body.client_id.as_deref()).ok_or_else(|| Problem::from(&error::UNKNOWN_CLIENT))?;
+    if body.return_to.as_ref().is_some_and(|url| !client.return_to.contains(url)) {
+        return Err(Problem::from(&error::RETURN_TO_NOT_ALLOWED));
+    }
+    check_origin(&headers, &gateway, client)?;
+
+    let known = match body.binding {
+        BindingKind::Cookie => cookie_secret(&headers, &gateway),
+        BindingKind::Bearer => None,
+    };
+    let is_known = known.is_some();
+    let secret = known.unwrap_or_else(BindingSecret::random);
+    let new = NewTicket {
+        id: TicketId::random(),
+        request: TicketRequest {
+            flow: body.flow,
+            client_id: client.id.clone(),
+            presenter: Party::Browser(secret.hash()),
+            requester: requester::describe(address, &headers),
+            return_to: body.return_to,
+            match_policy: client.match_policy,
+            release: client.claims.clone(),
+        },
+        ttl: client.ticket_ttl.unwrap_or(gateway.lifetimes.ticket),
+    };
+    let id = new.id;
+    let reading = gateway.store.create(new).await?;
+    gateway.metrics.ticket("created");
+    tracing::debug!(ticket = %id, client = %client.id, "created");
+
+    let created = CreatedTicket {
+        ticket: TicketView::new(&gateway, &reading),
+        client: ClientView::new(client),
+        ticket_secret: (body.binding == BindingKind::Bearer).then(|| secret.reveal()),
+        qr: query.qr.map(|picture| data_uri(&gateway, &id, picture)).transpose()?,
+    };
+    let sets_cookie = body.binding == BindingKind::Cookie && !is_known;
+    let jar = if sets_cookie { CookieJar::new().add(cookie(&gateway, &secret)) } else { CookieJar::new() };
+    Ok((StatusCode::CREATED, [(header::LOCATION, created.ticket.poll.clone())], jar, Json(created)).into_response())
+}
+
+/// A page of another origin may make tickets for the clients that list it, and no other.
+fn check_origin(headers: &HeaderMap, gateway: &Gateway, client: &Client) -> Result<(), Problem> {
+    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+    let is_allowed = origin
+        .to_str()
+        .is_ok_and(|origin| origin == gateway.origin() || client.origins.iter().any(|allowed| allowed == origin));
+    if is_allowed { Ok(()) } else { Err(Problem::from(&error::ORIGIN_NOT_ALLOWED)) }
+}
+
+fn cookie(gateway: &Gateway, secret: &BindingSecret) -> Cookie<'static> {
+    Cookie::build((cookie_name(gateway), secret.reveal()))
+        .path("/")
+        .http_only(true)
+        .same_site(SameSite::Strict)
+        .secure(gateway.public_url.scheme() == "https")
+        .build()
+}
+
+/// How to read.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct ReadQuery {
+    /// Seconds to wait for something newer than `revision`, up to 60; without it the answer comes at once.
+    #[param(maximum = 60)]
+    wait: Option<u64>,
+    /// The revision that the caller knows.
+    #[serde(default)]
+    revision: u64,
+}
+
+/// Reads a ticket, or polls it
+///
+/// With `wait` the answer comes as soon as the ticket's revision is above `revision`. To the recipient, `confirmed` comes
+/// with the token. An expired ticket is answered like one that never was.
+#[utoipa::path(
+    get,
+    path = "/v1/tickets/{id}",
+    tag = "tickets",
+    params(("id" = String, Path, description = "The ticket"), ReadQuery),
+    security(("cookie" = []), ("ticket_secret" = []), ("identity" = [])),
+    responses(
+        (status = 200, body = TicketView, description = "The ticket"),
+        (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`invalid_request`"),
+        (status = 401, body = error::ProblemBody, content_type = "application/problem+json", description = "`invalid_token`"),
+        (status = 404, body = error::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: unknown, expired, or not the caller's"),
+        (status = 429, body = error::ProblemBody, content_type = "application/problem+json", description = "`too_many_streams`"),
+        (status = 503, body = error::ProblemBody, content_type = "application/problem+json", description = "`unavailable`"),
+    )
+)]
+pub(super) async fn read(
+    axum::extract::State(gateway): State,
+    TicketPath(id): TicketPath,
+    ClientAddress(address): ClientAddress,
+    ValidQuery(query): ValidQuery<ReadQuery>,
+    headers: HeaderMap,
+) -> Result<Json<TicketView>, Problem> {
+    let wait = query.wait.unwrap_or(0);
+    if wait > MAX_WAIT_SECS {
+        return Err(Problem::from(&error::INVALID_REQUEST).detail("wait must be at most 60 seconds."));
+    }
+    let party = events::caller_party(&headers, &gateway).await?;
+    let shown = if wait == 0 {
+        events::read(&gateway, id, &party).await?.0
+    } else {
+        events::long_poll(&gateway, id, &party, query.revision, Duration::from_secs(wait), address).await?
+    };
+    Ok(Json(shown.view))
+}
+
+/// Why a presenter closes.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct CloseQuery {
+    /// `closed` (the default), or `superseded` when a fresh ticket takes its place.
+    #[serde(default)]
+    #[param(inline)]
+    reason: CloseReason,
+}
+
+/// A presenter's reason.
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CloseReason {
+    /// The page goes away.
+    #[default]
+    Closed,
+    /// The page has a fresh ticket.
+    Superseded,
+}
+
+/// Closes a ticket that is no longer waited for
+#[utoipa::path(
+    delete,
+    path = "/v1/tickets/{id}",
+    tag = "tickets",
+    params(("id" = String, Path, description = "The ticket"), CloseQuery),
+    security(("cookie" = []), ("ticket_secret" = [])),
+    responses(
+        (status = 204, description = "It is cancelled"),
+        (status = 401, body = error::ProblemBody, content_type = "application/problem+json", description = "`invalid_token`"),
+        (status = 403, body = error::ProblemBody, content_type = "application/problem+json", description = "`origin_not_allowed`"),
+        (status = 404, body = error::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: unknown, expired, or not the caller's"),
+        (status = 409, body = error::ProblemBody, content_type = "application/problem+json", description = "`already_confirmed`"),
+        (status = 503, body = error::ProblemBody, content_type = "application/problem+json", description = "`unavailable`"),
+    )
+)]
+pub(super) async fn close(
+    axum::extract::State(gateway): State,
+    TicketPath(id): TicketPath,
+    ValidQuery(query): ValidQuery<CloseQuery>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    let party = events::caller_party(&headers, &gateway).await?;
+    let reason = match query.reason {
+        CloseReason::Closed => CancelReason::Closed,
+        CloseReason::Superseded => CancelReason::Superseded,
+    };
+    cancel_as_party(&gateway, &id, &party, |_is_presenter| reason).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Cancels for a party of the ticket, for the reason that fits it; a stranger is told that there is no such ticket.
+pub(super) async fn cancel_as_party(
+    gateway: &Gateway,
+    id: &TicketId,
+    party: &Party,
+    reason: impl Fn(bool) -> CancelReason + Send + Sync,
+) -> Result<store::Reading, Problem> {
+    let cancelled = store::transition(&gateway.store, id, |ticket, now| {
+        ticket.cancel(party, reason(ticket.request.presenter.is(party)), now)
+    })
+    .await
+    .map_err(|error| match error {
+        store::TransitionError::Refused(crate::ticket::Refusal::NotPermitted) => {
+            Problem::from(&error::TICKET_NOT_FOUND)
+        }
+        other => other.into(),
+    })?;
+    if cancelled.changed {
+        gateway.metrics.ticket("cancelled");
+        if let crate::ticket::State::Cancelled { reason, .. } = &cancelled.reading.ticket.state {
+            tracing::info!(ticket = %id, reason = reason.as_str(), "cancelled");
+        }
+    }
+    Ok(cancelled.reading)
+}
+
+/// How to draw.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct QrQuery {
+    /// Pixels along a side.
+    #[param(minimum = 64, maximum = 1024)]
+    size: Option<u32>,
+    /// The id of the client whose logo is laid over the middle.
+    logo: Option<String>,
+}
+
+/// Draws a ticket's QR code as SVG
+///
+/// Whether there is such a ticket is neither asked nor told.
+#[utoipa::path(
+    get,
+    path = "/v1/tickets/{id}/qr.svg",
+    tag = "tickets",
+    params(("id" = String, Path, description = "The ticket"), QrQuery),
+    responses(
+        (status = 200, content_type = "image/svg+xml", body = String, description = "The code"),
+        (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`invalid_request` or `unknown_client`"),
+        (status = 404, body = error::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: this is no ticket's id"),
+    )
+)]
+pub(super) async fn qr_svg(
+    axum::extract::State(gateway): State,
+    TicketPath(id): TicketPath,
+    ValidQuery(query): ValidQuery<QrQuery>,
+) -> Result<Response, Problem> {
+    let (size, logo) = query.check(&gateway)?;
+    let svg = qr::svg(&scan_url(&gateway, &id), size, logo).map_err(Problem::from)?;
+    Ok(([(header::CONTENT_TYPE, "image/svg+xml")], svg).into_response())
+}
+
+/// Draws a ticket's QR code as PNG
+///
+/// Whether there is such a ticket is neither asked nor told.
+#[utoipa::path(
+    get,
+    path = "/v1/tickets/{id}/qr.png",
+    tag = "tickets",
+    params(("id" = String, Path, description = "The ticket"), QrQuery),
+    responses(
+        (status = 200, content_type = "image/png", body = Vec<u8>, description = "The code"),
+        (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`invalid_request` or `unknown_client`"),
+        (status = 404, body = error::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: this is no ticket's id"),
+    )
+)]
+pub(super) async fn qr_png(
+    axum::extract::State(gateway): State,
+    TicketPath(id): TicketPath,
+    ValidQuery(query): ValidQuery<QrQuery>,
+) -> Result<Response, Problem> {
+    let (size, logo) = query.check(&gateway)?;
+    let png = qr::png(&scan_url(&gateway, &id), size, logo).map_err(Problem::from)?;
+    Ok(([(header::CONTENT_TYPE, "image/png")], png).into_response())
+}
+
+impl QrQuery {
+    fn check<'a>(&self, gateway: &'a Gateway) -> Result<(u32, Option<&'a qr::Logo>), Problem> {
+        let size = self.size.unwrap_or(qr::DEFAULT_SIZE);
+        if !qr::SIZES.contains(&size) {
+            return Err(Problem::from(&error::INVALID_REQUEST).detail("size must be from 64 to 1024 pixels."));
+        }
+        let Some(id) = &self.logo else { return Ok((size, None)) };
+        let client = gateway.clients.find(Some(id)).ok_or_else(|| Problem::from(&error::UNKNOWN_CLIENT))?;
+        Ok((size, client.logo.as_ref()))
+    }
+}
+
+fn data_uri(gateway: &Gateway, id: &TicketId, picture: Picture) -> Result<QrView, Problem> {
+    let url = scan_url(gateway, id);
+    Ok(match picture {
+        Picture::Svg => {
+            let svg = qr::svg(&url, qr::DEFAULT_SIZE, None)?;
+            QrView { svg: Some(format!("data:image/svg+xml;base64,{}", STANDARD.encode(svg))), png: None }
+        }
+        Picture::Png => {
+            let png = qr::png(&url, qr::DEFAULT_SIZE, None)?;
+            QrView { svg: None, png: Some(format!("data:image/png;base64,{}", STANDARD.encode(png))) }
+        }
+    })
+}
+
+impl From<QrError> for Problem {
+    fn from(error: QrError) -> Self {
+        tracing::error!(%error, "a QR code could not be drawn");
+        Self::from(&error::INTERNAL)
+    }
+}

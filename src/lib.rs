@@ -1,0 +1,47 @@
+//! scangate: sign in by QR code.
+//!
+//! A page shows a QR code and waits on a Server-Sent Events stream; a signed-in phone scans the code, sees who is asking,
+//! and confirms or declines; the waiting browser is handed a JWT.
+//!
+//! # The map
+//!
+//! Arrows point down only: `main → app → http → { streams, signer, verifier, qr, clients, store } → ticket`.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`ticket`] | tickets, their states and transitions; no I/O, no clock |
+//! | [`store`] | the contract of what keeps tickets; the memory and the Redis engine |
+//! | [`streams`] | who waits for which ticket in this process, and what wakes them |
+//! | [`signer`] | the JWTs that go out, and their keys |
+//! | [`verifier`] | the tokens that phones bring |
+//! | [`clients`] | the registered clients |
+//! | [`qr`] | QR codes |
+//! | [`http`] | the API, the pages, and all that a request passes through |
+//! | [`server`] | listeners and connections |
+//! | [`metrics`] | every metric |
+//! | [`config`] | flags, environment, file |
+//! | [`doctor`] | `scangate doctor` |
+//! | [`app`] | puts it all together |
+//!
+//! # The way of a sign-in
+//!
+//! `POST /v1/tickets` makes a pending ticket in the [`store`] and binds it to the browser's cookie. The browser opens
+//! `/events`, takes a seat in [`streams`] and reads the ticket. A phone scans: [`verifier`] finds out whose it is, a
+//! transition of [`ticket`] is stored, the store reports the change, the seat wakes, the stream reads the ticket and sends
+//! `scanned`. The phone confirms: the same way again, but this time the reading claims the ticket, [`signer`] makes its JWT,
+//! and the stream sends it and ends.
+
+pub mod app;
+pub mod clients;
+pub mod config;
+pub mod doctor;
+pub mod http;
+pub mod metrics;
+pub mod qr;
+pub mod server;
+pub mod signer;
+pub mod store;
+pub mod streams;
+mod task;
+pub mod ticket;
+pub mod verifier;

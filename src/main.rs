@@ -1,0 +1,103 @@
+//! Flags in, exit code out.
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use scangate::app;
+use scangate::config::flags::{Cli, Command, Flags, KeysCommand, LogFormat};
+use scangate::config::{Config, LogSettings};
+use scangate::doctor::{self, Verdict};
+use scangate::signer::keys::{self, KeySet};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    app::install_crypto();
+    let result = match cli.command {
+        None => serve(&cli.flags),
+        Some(Command::Serve(flags)) => serve(&flags),
+        Some(Command::Doctor { live, flags }) => examine(live, &flags),
+        Some(Command::Keys { command }) => make_keys(&command),
+    };
+    result.unwrap_or_else(|error| {
+        complain(&format!("scangate: {error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+fn serve(flags: &Flags) -> anyhow::Result<ExitCode> {
+    let config = match Config::from_flags(flags) {
+        Ok(config) => config,
+        Err(faults) => {
+            complain(&format!("scangate cannot start with these settings:\n{faults}\nSee `scangate --help`."));
+            return Ok(ExitCode::from(2));
+        }
+    };
+    start_logging(&config.log)?;
+    // More streams than the soft limit's usual 1,024 are the point of this program.
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::warn!(%error, "the open-files limit could not be raised");
+    }
+    runtime()?.block_on(app::serve(config, async {
+        if let Err(error) = app::stop_signal().await {
+            tracing::error!(%error, "signals cannot be received");
+        }
+    }))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn examine(live: bool, flags: &Flags) -> anyhow::Result<ExitCode> {
+    let runtime = runtime()?;
+    if live {
+        runtime.block_on(doctor::probe_live(flags.admin_listen))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let findings = runtime.block_on(doctor::examine(flags));
+    for finding in &findings {
+        say(&finding.to_string());
+    }
+    let is_bad = findings.iter().any(|finding| finding.verdict == Verdict::Bad);
+    Ok(if is_bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn make_keys(command: &KeysCommand) -> anyhow::Result<ExitCode> {
+    let KeysCommand::New { dir, algorithm, if_empty } = command;
+    if *if_empty && KeySet::read(dir).is_ok() {
+        say(&format!("{} has a key already", dir.display()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let path = keys::create(dir, *algorithm)?;
+    say(&format!("{}", path.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn start_logging(settings: &LogSettings) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&settings.filter)?;
+    let is_text = match settings.format {
+        LogFormat::Text => true,
+        LogFormat::Json => false,
+        LogFormat::Auto => std::io::stderr().is_terminal(),
+    };
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if is_text {
+        lines.compact().init();
+    } else {
+        lines.json().flatten_event(true).with_current_span(true).with_span_list(false).init();
+    }
+    Ok(())
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+#[expect(clippy::print_stdout, reason = "the answer to a command")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
+#[expect(clippy::print_stderr, reason = "logging may not have begun")]
+fn complain(line: &str) {
+    eprintln!("{line}");
+}

@@ -1,0 +1,197 @@
+//! Every metric: its name, unit, labels and help. What they are called is a contract with whoever runs the gateway.
+//!
+//! Names carry the prefix `scangate_`; counters end in `_total`. No label ever holds an id, an address or a name: the
+//! number of series is fixed by the code.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// The one label of most counters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Reason {
+    reason: &'static str,
+}
+
+/// Label of [`Metrics::tickets`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Outcome {
+    outcome: &'static str,
+}
+
+/// Label of the store's metrics.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Operation {
+    operation: &'static str,
+}
+
+/// Label of [`Metrics::requests`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Answer {
+    status: u16,
+}
+
+/// All of them, registered once.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Streams and long polls that wait right now.
+    pub streams_open: Gauge,
+    /// Streams and long polls that were let in.
+    pub streams_opened: Counter,
+    streams_closed: Family<Reason, Counter>,
+    tickets: Family<Outcome, Counter>,
+    confirm_to_event: Histogram,
+    expiry_lag: Histogram,
+    store: Family<Operation, Histogram>,
+    store_errors: Family<Operation, Counter>,
+    /// Times the subscriber had to connect again.
+    pub subscriber_reconnects: Counter,
+    /// Times every watched ticket was read again.
+    pub subscriber_resyncs: Counter,
+    refused: Family<Reason, Counter>,
+    requests: Family<Answer, Counter>,
+    /// Connections open right now, on the public listeners.
+    pub connections_open: Gauge,
+    /// Times the identity provider's keys were fetched without success.
+    pub identity_errors: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Makes them all, at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("scangate");
+        let seconds = || Family::<Operation, Histogram>::new_with_constructor(|| Histogram::new(latency_buckets()));
+        let metrics = Self {
+            streams_open: Gauge::default(),
+            streams_opened: Counter::default(),
+            streams_closed: Family::default(),
+            tickets: Family::default(),
+            confirm_to_event: Histogram::new(latency_buckets()),
+            expiry_lag: Histogram::new(latency_buckets()),
+            store: seconds(),
+            store_errors: Family::default(),
+            subscriber_reconnects: Counter::default(),
+            subscriber_resyncs: Counter::default(),
+            refused: Family::default(),
+            requests: Family::default(),
+            connections_open: Gauge::default(),
+            identity_errors: Counter::default(),
+            registry: Registry::default(),
+        };
+        registry.register("streams_open", "Streams and long polls that wait right now", metrics.streams_open.clone());
+        registry.register("streams_opened", "Streams and long polls that were let in", metrics.streams_opened.clone());
+        registry.register(
+            "streams_closed",
+            "Streams and long polls that ended, by reason: the event it ended with, answered (a long poll), gone (the client left), drain",
+            metrics.streams_closed.clone(),
+        );
+        registry.register(
+            "tickets",
+            "Tickets by outcome: created, scanned, confirmed, claimed, cancelled (transitions made here), expired (as told to a waiting party here)",
+            metrics.tickets.clone(),
+        );
+        registry.register_with_unit(
+            "confirm_to_event",
+            "From the confirmation to the recipient's event being handed to its connection",
+            Unit::Seconds,
+            metrics.confirm_to_event.clone(),
+        );
+        registry.register_with_unit(
+            "expiry_lag",
+            "From a ticket's deadline to its expired event being handed to a connection",
+            Unit::Seconds,
+            metrics.expiry_lag.clone(),
+        );
+        registry.register_with_unit("store", "Time that a store operation took", Unit::Seconds, metrics.store.clone());
+        registry.register("store_errors", "Store operations that failed", metrics.store_errors.clone());
+        registry.register(
+            "subscriber_reconnects",
+            "Times the subscriber lost its Redis connection",
+            metrics.subscriber_reconnects.clone(),
+        );
+        registry.register(
+            "subscriber_resyncs",
+            "Times every watched ticket was read again after a gap",
+            metrics.subscriber_resyncs.clone(),
+        );
+        registry.register("refused", "Requests refused, by the problem's code", metrics.refused.clone());
+        registry.register("requests", "Requests answered, by status", metrics.requests.clone());
+        registry.register(
+            "connections_open",
+            "Open connections on the public listeners",
+            metrics.connections_open.clone(),
+        );
+        registry.register(
+            "identity_errors",
+            "Times the identity provider's keys could not be fetched",
+            metrics.identity_errors.clone(),
+        );
+        Self { registry, ..metrics }
+    }
+
+    /// Counts an answered request.
+    pub fn request(&self, status: u16) {
+        self.requests.get_or_create(&Answer { status }).inc();
+    }
+
+    /// Counts a refusal by its problem code.
+    pub fn refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// Counts a transition or expiry.
+    pub fn ticket(&self, outcome: &'static str) {
+        self.tickets.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// Counts the end of a stream.
+    pub fn stream_closed(&self, reason: &'static str) {
+        self.streams_closed.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// Notes how long a confirmation took to reach the recipient's connection.
+    pub fn confirm_to_event(&self, took: Duration) {
+        self.confirm_to_event.observe(took.as_secs_f64());
+    }
+
+    /// Notes how late an expiry was told.
+    pub fn expiry_lag(&self, late: Duration) {
+        self.expiry_lag.observe(late.as_secs_f64());
+    }
+
+    /// Notes a store operation.
+    pub fn store_operation(&self, operation: &'static str, took: Duration, failed: bool) {
+        self.store.get_or_create(&Operation { operation }).observe(took.as_secs_f64());
+        if failed {
+            self.store_errors.get_or_create(&Operation { operation }).inc();
+        }
+    }
+
+    /// Returns all of them in the OpenMetrics text format.
+    ///
+    /// # Errors
+    /// None in practice: writing to a string does not fail.
+    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+/// From half a millisecond to ten seconds.
+fn latency_buckets() -> impl Iterator<Item = f64> {
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0].into_iter()
+}

@@ -1,0 +1,297 @@
+//! Signing keys as PEM files (PKCS#8): reading a directory of them, making a new one, publishing their public halves.
+
+use std::fmt;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use aws_lc_rs::encoding::AsDer as _;
+use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash};
+use jsonwebtoken::{Algorithm, EncodingKey};
+
+/// How many keys a directory may hold. More are a mistake: each is published to every verifier.
+pub const MAX_KEYS: usize = 16;
+/// The largest PEM file that is read; an RSA key of 8,192 bits takes 6.5 KB.
+const MAX_PEM_BYTES: u64 = 16 * 1024;
+/// The shortest RSA modulus that may sign (RFC 7518 §3.3).
+const MIN_RSA_MODULUS_BYTES: usize = 256;
+
+/// The algorithms that keys are made for (RFC 7518, RFC 8037).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum KeyAlgorithm {
+    /// ECDSA on P-256 with SHA-256.
+    #[default]
+    Es256,
+    /// Ed25519.
+    Eddsa,
+    /// RSA PKCS#1 v1.5 with SHA-256, 2,048 bits or more.
+    Rs256,
+}
+
+impl KeyAlgorithm {
+    /// Returns its name in a JWS header.
+    #[must_use]
+    pub fn jws(self) -> Algorithm {
+        match self {
+            Self::Es256 => Algorithm::ES256,
+            Self::Eddsa => Algorithm::EdDSA,
+            Self::Rs256 => Algorithm::RS256,
+        }
+    }
+}
+
+impl fmt::Display for KeyAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Es256 => "ES256",
+            Self::Eddsa => "EdDSA",
+            Self::Rs256 => "RS256",
+        })
+    }
+}
+
+/// Why keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The directory or a file in it cannot be read or written.
+    #[error("{path}: {error}")]
+    Io {
+        /// What was to be read or written.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// A `.pem` file holds no private key that can sign.
+    #[error(
+        "{0}: not a PKCS#8 private key for ES256 (P-256), EdDSA (Ed25519) or RS256 (2048 bits or more); make one with `scangate keys new`"
+    )]
+    Unusable(PathBuf),
+    /// There is no `.pem` file.
+    #[error("{0} holds no .pem file; make a key with `scangate keys new --dir {0}`")]
+    Empty(PathBuf),
+    /// There are more than [`MAX_KEYS`].
+    #[error("{0} holds more than {MAX_KEYS} keys; take the oldest away")]
+    TooMany(PathBuf),
+    /// The cryptographic library failed.
+    #[error("a key could not be made")]
+    Generate,
+}
+
+/// A private key that signs.
+pub struct SigningKey {
+    /// Its `kid`: the JWK thumbprint (RFC 7638).
+    pub id: String,
+    /// What it signs with.
+    pub algorithm: KeyAlgorithm,
+    /// The private half.
+    pub secret: EncodingKey,
+    jwk: Jwk,
+}
+
+/// The keys in use: one that signs, all of them published.
+pub struct KeySet {
+    /// Newest first.
+    keys: Vec<SigningKey>,
+    published: Arc<str>,
+}
+
+impl KeySet {
+    /// Reads every `.pem` file of a directory. The file that was modified last signs; of equals, the last by name.
+    ///
+    /// # Errors
+    /// [`KeyError`]; one unusable file is enough, so that a mistake is seen before its key is missed.
+    pub fn read(directory: &Path) -> Result<Self, KeyError> {
+        let io = |error| KeyError::Io { path: directory.to_owned(), error };
+        let mut files: Vec<(SystemTime, PathBuf)> = Vec::new();
+        for entry in std::fs::read_dir(directory).map_err(io)? {
+            let path = entry.map_err(io)?.path();
+            if path.extension().is_some_and(|extension| extension == "pem") {
+                // Follows links: a mounted secret is one.
+                let modified = std::fs::metadata(&path).and_then(|metadata| metadata.modified()).map_err(io)?;
+                files.push((modified, path));
+            }
+        }
+        if files.is_empty() {
+            return Err(KeyError::Empty(directory.to_owned()));
+        }
+        if files.len() > MAX_KEYS {
+            return Err(KeyError::TooMany(directory.to_owned()));
+        }
+        files.sort_by(|a, b| b.cmp(a));
+        let keys = files.iter().map(|(_, path)| read_file(path)).collect::<Result<_, _>>()?;
+        Ok(Self::new(keys))
+    }
+
+    /// Makes a set of the one key in `pem`.
+    ///
+    /// # Errors
+    /// [`KeyError::Generate`] if it is unusable.
+    pub fn single(pem: &str) -> Result<Self, KeyError> {
+        Ok(Self::new(vec![parse(pem.as_bytes()).ok_or(KeyError::Generate)?]))
+    }
+
+    fn new(keys: Vec<SigningKey>) -> Self {
+        let set = JwkSet { keys: keys.iter().map(|key| key.jwk.clone()).collect() };
+        let published = serde_json::to_string(&set).unwrap_or_default().into();
+        Self { keys, published }
+    }
+
+    /// Returns the key that signs.
+    ///
+    /// # Panics
+    /// Never: both constructors refuse to make an empty set.
+    #[must_use]
+    pub fn signing(&self) -> &SigningKey {
+        &self.keys[0]
+    }
+
+    /// Returns the public halves as JSON.
+    #[must_use]
+    pub fn published(&self) -> Arc<str> {
+        Arc::clone(&self.published)
+    }
+
+    /// Returns how many keys are published.
+    #[expect(clippy::len_without_is_empty, reason = "there is always one")]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+}
+
+/// Makes a private key and returns it as PEM.
+///
+/// # Errors
+/// [`KeyError::Generate`] if the cryptographic library fails.
+pub fn generate(algorithm: KeyAlgorithm) -> Result<String, KeyError> {
+    use aws_lc_rs::{rand, rsa, signature};
+
+    let random = rand::SystemRandom::new();
+    let der: Vec<u8> = match algorithm {
+        KeyAlgorithm::Es256 => {
+            let kind = &signature::ECDSA_P256_SHA256_FIXED_SIGNING;
+            let key = signature::EcdsaKeyPair::generate_pkcs8(kind, &random);
+            key.map_err(|_unspecified| KeyError::Generate)?.as_ref().to_vec()
+        }
+        KeyAlgorithm::Eddsa => {
+            let key = signature::Ed25519KeyPair::generate_pkcs8v1(&random);
+            key.map_err(|_unspecified| KeyError::Generate)?.as_ref().to_vec()
+        }
+        KeyAlgorithm::Rs256 => {
+            let key = rsa::KeyPair::generate(rsa::KeySize::Rsa2048).map_err(|_unspecified| KeyError::Generate)?;
+            let der: aws_lc_rs::encoding::Pkcs8V1Der<'_> = key.as_der().map_err(|_unspecified| KeyError::Generate)?;
+            der.as_ref().to_vec()
+        }
+    };
+    Ok(pem::encode(&pem::Pem::new("PRIVATE KEY", der)))
+}
+
+/// Makes a key and stores it in `directory` (made if missing), readable by its owner alone. Returns the file.
+///
+/// # Errors
+/// [`KeyError::Generate`], [`KeyError::Io`].
+pub fn create(directory: &Path, algorithm: KeyAlgorithm) -> Result<PathBuf, KeyError> {
+    let text = generate(algorithm)?;
+    let key = parse(text.as_bytes()).ok_or(KeyError::Generate)?;
+    let name = format!("{}-{}.pem", algorithm.to_string().to_lowercase(), key.id);
+    let path = directory.join(&name);
+    let io = |error| KeyError::Io { path: path.clone(), error };
+    std::fs::create_dir_all(directory).map_err(io)?;
+    // Written aside and renamed, so that a gateway that looks right now never sees half a key.
+    let unfinished = directory.join(format!(".{name}.new"));
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished).map_err(io)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(io)?;
+    std::fs::rename(&unfinished, &path).map_err(io)?;
+    Ok(path)
+}
+
+fn read_file(path: &Path) -> Result<SigningKey, KeyError> {
+    let io = |error| KeyError::Io { path: path.to_owned(), error };
+    if std::fs::metadata(path).map_err(io)?.len() > MAX_PEM_BYTES {
+        return Err(KeyError::Unusable(path.to_owned()));
+    }
+    parse(&std::fs::read(path).map_err(io)?).ok_or_else(|| KeyError::Unusable(path.to_owned()))
+}
+
+/// Returns the key in a PEM text; its kind is told by what it parses as.
+fn parse(pem: &[u8]) -> Option<SigningKey> {
+    use jsonwebtoken::jwk::AlgorithmParameters::{EllipticCurve, OctetKeyPair, RSA};
+
+    let candidates = [
+        (KeyAlgorithm::Es256, EncodingKey::from_ec_pem(pem)),
+        (KeyAlgorithm::Eddsa, EncodingKey::from_ed_pem(pem)),
+        (KeyAlgorithm::Rs256, EncodingKey::from_rsa_pem(pem)),
+    ];
+    let (algorithm, secret) = candidates.into_iter().find_map(|(algorithm, secret)| Some((algorithm, secret.ok()?)))?;
+    let mut jwk = Jwk::from_encoding_key(&secret, algorithm.jws()).ok()?;
+    let fits = match &jwk.algorithm {
+        EllipticCurve(key) => key.curve == jsonwebtoken::jwk::EllipticCurve::P256,
+        OctetKeyPair(_) => true,
+        RSA(key) => key.n.len() * 3 / 4 >= MIN_RSA_MODULUS_BYTES,
+        _ => false,
+    };
+    if !fits {
+        return None;
+    }
+    let id = jwk.thumbprint(ThumbprintHash::SHA256).ok()?;
+    jwk.common.key_id = Some(id.clone());
+    jwk.common.public_key_use = Some(PublicKeyUse::Signature);
+    Some(SigningKey { id, algorithm, secret, jwk })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_new_key_is_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let directory = tempfile::tempdir().unwrap();
+        let path = create(directory.path(), KeyAlgorithm::Es256).unwrap();
+        assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn published_keys_hold_no_private_half() {
+        for algorithm in [KeyAlgorithm::Es256, KeyAlgorithm::Eddsa, KeyAlgorithm::Rs256] {
+            let set = KeySet::single(&generate(algorithm).unwrap()).unwrap();
+            let published: serde_json::Value = serde_json::from_str(&set.published()).unwrap();
+            let key = published["keys"][0].as_object().unwrap();
+            for private in ["d", "p", "q", "dp", "dq", "qi", "k"] {
+                assert!(!key.contains_key(private), "{algorithm} publishes {private}");
+            }
+            assert_eq!(key["alg"], algorithm.to_string());
+            assert_eq!(key["use"], "sig");
+        }
+    }
+
+    #[test]
+    fn an_empty_directory_says_how_to_make_a_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = KeySet::read(directory.path()).err().unwrap().to_string();
+        assert!(error.contains("scangate keys new --dir"), "{error}");
+    }
+
+    #[test]
+    fn a_broken_file_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        create(directory.path(), KeyAlgorithm::Es256).unwrap();
+        std::fs::write(directory.path().join("broken.pem"), "-----BEGIN PRIVATE KEY-----\n").unwrap();
+        let error = KeySet::read(directory.path()).err().unwrap().to_string();
+        assert!(error.contains("broken.pem"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_file_is_a_key_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = parse(&bytes);
+            let _ = parse(pem::encode(&pem::Pem::new("PRIVATE KEY", bytes)).as_bytes());
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The store contract: what every engine that keeps tickets must do, and the one way in which transitions are stored.
+//!
+//! The contract is small on purpose. An engine can create, get, and replace a ticket if its revision is still the
+//! expected one; it tells the time; it reports changes to the tickets that are watched. It knows nothing of transitions:
+//! [`transition`] reads, asks `ticket`, and replaces, again if somebody was faster. Which engine runs is `app`'s choice.
+//!
+//! Invariant: a ticket whose deadline has passed is never returned; a watcher learns of every change, or of a gap.
+
+pub mod measured;
+pub mod memory;
+pub mod redis;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::ticket::{NewTicket, Refusal, Step, Ticket, TicketId, Timestamp};
+
+/// How often a transition is tried again when others change the same ticket at the same time.
+///
+/// Each round has one winner, and a winner's change makes most others refusals or repeats, so a handful would do.
+pub const MAX_TRANSITION_ATTEMPTS: u32 = 32;
+
+/// A ticket as it was read, with the store's time of the reading.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reading {
+    /// The ticket.
+    pub ticket: Ticket,
+    /// What time the store had.
+    pub now: Timestamp,
+}
+
+impl Reading {
+    /// Returns how much time the ticket has left.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        self.ticket.deadline.since(self.now)
+    }
+}
+
+/// What became of a [`Store::replace`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replaced {
+    /// It is stored.
+    Done,
+    /// Somebody else stored a revision in between; nothing was changed.
+    Conflict,
+    /// The ticket is not there any more.
+    Gone,
+}
+
+/// Why the store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached or does not answer in time. Worth another try in a moment.
+    #[error("the ticket store is unavailable: {0}")]
+    Unavailable(String),
+    /// It has no room for another ticket. Worth another try when tickets have expired.
+    #[error("the ticket store is full: {0}")]
+    Full(String),
+    /// It holds something that this version cannot read.
+    #[error("the ticket store holds a ticket that cannot be read: {0}")]
+    Corrupt(String),
+}
+
+/// Keeps tickets until their deadline. Every method is bounded in time by the engine.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Stores a new ticket, which lives from now for its `ttl`.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] at the engine's bound; [`StoreError::Unavailable`].
+    async fn create(&self, new: NewTicket) -> Result<Reading, StoreError>;
+
+    /// Reads a ticket; `None` if it never was or its time is over. Reading a ticket after its deadline also makes the
+    /// engine drop it and tell every watcher at once.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn get(&self, id: &TicketId) -> Result<Option<Reading>, StoreError>;
+
+    /// Stores `next`, whose revision is one above the stored one, and its deadline, both at once or not at all.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: it may or may not have been stored.
+    async fn replace(&self, next: &Ticket) -> Result<Replaced, StoreError>;
+
+    /// Returns once every later change of this ticket will be reported to the engine's [`Changes`]. A caller that wants
+    /// to miss nothing watches first and reads then.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if that was not acknowledged in time.
+    async fn watch(&self, id: &TicketId) -> Result<(), StoreError>;
+
+    /// Ends what [`Store::watch`] began.
+    fn unwatch(&self, id: &TicketId);
+
+    /// Says whether the engine can serve, and can report changes, right now.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] with what is wrong.
+    async fn check(&self) -> Result<(), StoreError>;
+}
+
+/// Where an engine reports changes. Both calls return at once.
+pub trait Changes: Send + Sync {
+    /// A watched ticket has changed or has expired. It only wakes: what is true comes from reading.
+    fn changed(&self, id: &TicketId);
+
+    /// Changes may have gone unreported; every watched ticket wants reading again.
+    fn gap(&self);
+}
+
+/// Why a transition was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum TransitionError {
+    /// There is no such ticket (any more).
+    #[error("no such ticket")]
+    NoTicket,
+    /// The ticket's state or the party forbids it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A transition that was made, or had been made before.
+#[derive(Debug)]
+pub struct Transition {
+    /// The ticket after it, with the store's time.
+    pub reading: Reading,
+    /// Whether this very call made it; false where the same party had done so before.
+    pub changed: bool,
+}
+
+/// Applies `step` to the stored ticket, atomically: read, step, replace, and again where another was faster.
+///
+/// # Errors
+/// [`TransitionError::NoTicket`] for an unknown or expired id; [`TransitionError::Refused`] as `step` says;
+/// [`TransitionError::Store`] if the store fails or [`MAX_TRANSITION_ATTEMPTS`] others were faster.
+///
+/// # Cancel safety
+/// Dropped half-way, the transition was made whole or not at all.
+pub async fn transition(
+    store: &Arc<dyn Store>,
+    id: &TicketId,
+    step: impl Fn(&Ticket, Timestamp) -> Result<Step, Refusal> + Send + Sync,
+) -> Result<Transition, TransitionError> {
+    for _ in 0..MAX_TRANSITION_ATTEMPTS {
+        let Reading { ticket, now } = store.get(id).await?.ok_or(TransitionError::NoTicket)?;
+        let next = match step(&ticket, now) {
+            Ok(Step::Changed(next)) => next,
+            Ok(Step::Same(same)) => return Ok(Transition { reading: Reading { ticket: same, now }, changed: false }),
+            Err(Refusal::Expired) => return Err(TransitionError::NoTicket),
+            Err(refusal) => return Err(refusal.into()),
+        };
+        match store.replace(&next).await? {
+            Replaced::Done => return Ok(Transition { reading: Reading { ticket: next, now }, changed: true }),
+            Replaced::Conflict => {}
+            Replaced::Gone => return Err(TransitionError::NoTicket),
+        }
+    }
+    Err(StoreError::Unavailable("too many changes to one ticket at once".to_owned()).into())
+}

@@ -1,0 +1,61 @@
+//! Any engine, with the time and the failures of its operations in the metrics.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+
+use super::{Reading, Replaced, Store, StoreError};
+use crate::metrics::Metrics;
+use crate::ticket::{NewTicket, Ticket, TicketId};
+
+/// Wraps an engine; behaves as that engine does.
+pub struct Measured<S> {
+    store: S,
+    metrics: Arc<Metrics>,
+}
+
+impl<S: Store> Measured<S> {
+    /// Wraps `store`.
+    pub fn new(store: S, metrics: Arc<Metrics>) -> Self {
+        Self { store, metrics }
+    }
+
+    async fn measure<T>(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        let started = Instant::now();
+        let result = work.await;
+        self.metrics.store_operation(operation, started.elapsed(), result.is_err());
+        result
+    }
+}
+
+#[async_trait]
+impl<S: Store> Store for Measured<S> {
+    async fn create(&self, new: NewTicket) -> Result<Reading, StoreError> {
+        self.measure("create", self.store.create(new)).await
+    }
+
+    async fn get(&self, id: &TicketId) -> Result<Option<Reading>, StoreError> {
+        self.measure("get", self.store.get(id)).await
+    }
+
+    async fn replace(&self, next: &Ticket) -> Result<Replaced, StoreError> {
+        self.measure("replace", self.store.replace(next)).await
+    }
+
+    async fn watch(&self, id: &TicketId) -> Result<(), StoreError> {
+        self.measure("watch", self.store.watch(id)).await
+    }
+
+    fn unwatch(&self, id: &TicketId) {
+        self.store.unwatch(id);
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.measure("check", self.store.check()).await
+    }
+}

@@ -1,0 +1,296 @@
+//! Keyspace notifications → changes: one connection per process, subscribed to exactly the watched tickets.
+//!
+//! Notifications are fire-and-forget, so this file keeps the rules that make them safe: a watch returns only after Redis
+//! acknowledged it; a notification only wakes; after every reconnect all is subscribed again and the gap is reported; a
+//! ping that is not answered in time is a dead connection.
+//!
+//! What is wanted is a set, not a queue: [`Subscriber::watch`] and [`Subscriber::unwatch`] change the set, the task brings
+//! Redis into line with it in batches. It is bounded by the bound on open streams.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use deadpool_redis::Pool;
+use futures_util::StreamExt as _;
+use redis::aio::{PubSubSink, PubSubStream};
+use redis::{RedisError, Value};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::topology::{Topology, timed_out};
+use super::{Keys, RedisSettings, StoreError, flags};
+use crate::metrics::Metrics;
+use crate::store::Changes;
+use crate::ticket::TicketId;
+
+/// How many channels one SUBSCRIBE or UNSUBSCRIBE names at most.
+const BATCH: usize = 500;
+/// How often the connection has to prove itself.
+const PING_EVERY: Duration = Duration::from_secs(5);
+/// The longest pause before another try to connect; the first ones are shorter.
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
+
+/// The process's one subscriber. Dropping it ends its task.
+pub(super) struct Subscriber {
+    shared: Arc<Shared>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+struct Shared {
+    topology: Topology,
+    timeout: Duration,
+    pool: Pool,
+    keys: Keys,
+    changes: Arc<dyn Changes>,
+    metrics: Arc<Metrics>,
+    interest: Mutex<Interest>,
+    /// Told when `interest.outdated` has something in it.
+    interest_changed: Notify,
+    last_answer: Mutex<Option<Instant>>,
+}
+
+/// Which tickets are watched, and for which of them Redis does not yet know.
+#[derive(Default)]
+struct Interest {
+    /// The watched tickets, each with those who wait for the acknowledgement.
+    wanted: HashMap<TicketId, Vec<oneshot::Sender<()>>>,
+    /// Tickets whose being wanted has changed since Redis was told.
+    outdated: HashSet<TicketId>,
+}
+
+impl Subscriber {
+    pub(super) fn start(
+        settings: &RedisSettings,
+        pool: Pool,
+        keys: Keys,
+        changes: Arc<dyn Changes>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            topology: settings.topology.clone(),
+            timeout: settings.timeout,
+            pool,
+            keys,
+            changes,
+            metrics,
+            interest: Mutex::default(),
+            interest_changed: Notify::new(),
+            last_answer: Mutex::new(None),
+        });
+        let task = crate::task::spawn("keyspace", run(Arc::clone(&shared)));
+        Self { shared, task }
+    }
+
+    /// Returns once Redis has acknowledged the subscription; see `Store::watch`.
+    pub(super) async fn watch(&self, id: &TicketId, timeout: Duration) -> Result<(), StoreError> {
+        let (acknowledge, acknowledged) = oneshot::channel();
+        {
+            let mut interest = self.shared.interest();
+            interest.wanted.entry(*id).or_default().push(acknowledge);
+            interest.outdated.insert(*id);
+        }
+        self.shared.interest_changed.notify_one();
+        match tokio::time::timeout(timeout, acknowledged).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => {
+                Err(StoreError::Unavailable("the subscription was not acknowledged in time".to_owned()))
+            }
+        }
+    }
+
+    pub(super) fn unwatch(&self, id: &TicketId) {
+        let mut interest = self.shared.interest();
+        if interest.wanted.remove(id).is_some() {
+            interest.outdated.insert(*id);
+            drop(interest);
+            self.shared.interest_changed.notify_one();
+        }
+    }
+
+    /// Says whether the connection has proved itself of late.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        let last_answer = *self.shared.last_answer.lock().unwrap_or_else(PoisonError::into_inner);
+        match last_answer {
+            Some(at) if at.elapsed() < PING_EVERY + self.shared.timeout => Ok(()),
+            Some(at) => Err(StoreError::Unavailable(format!(
+                "the subscriber's last answered ping was {} s ago",
+                at.elapsed().as_secs()
+            ))),
+            None => Err(StoreError::Unavailable("the subscriber is not connected yet".to_owned())),
+        }
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Keeps one session after another going, for ever.
+async fn run(shared: Arc<Shared>) {
+    let mut failures = 0_u32;
+    let mut first = true;
+    loop {
+        let mut lived = false;
+        let Err(error) = session(&shared, first, &mut lived).await;
+        if lived {
+            failures = 0;
+            first = false;
+        }
+        *shared.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        shared.metrics.subscriber_reconnects.inc();
+        tracing::warn!(error = %error, "the subscriber lost Redis; streams stay open, connecting again");
+        tokio::time::sleep(backoff(failures)).await;
+        failures += 1;
+    }
+}
+
+fn backoff(failures: u32) -> Duration {
+    let full = Duration::from_millis(50).saturating_mul(1 << failures.min(8)).min(MAX_BACKOFF);
+    full.mul_f64(rand::random_range(0.5..=1.0))
+}
+
+/// One connection from its opening to its end, which is always an error.
+async fn session(shared: &Arc<Shared>, first: bool, lived: &mut bool) -> Result<std::convert::Infallible, RedisError> {
+    flags::ensure(&shared.pool, &shared.topology, &shared.keys, shared.timeout)
+        .await
+        .map_err(|error| RedisError::from(std::io::Error::other(error.to_string())))?;
+    let (sink, messages) = shared.topology.subscriber(shared.timeout).await?.split();
+    let ended = CancellationToken::new();
+    let _end_reader = ended.clone().drop_guard();
+    crate::task::spawn("keyspace-reader", read(Arc::clone(shared), messages, ended.clone()));
+
+    let mut session = Session { shared, sink, subscribed: HashSet::new() };
+    session.ping().await?;
+    {
+        let mut interest = shared.interest();
+        interest.outdated = interest.wanted.keys().copied().collect();
+    }
+    session.reconcile().await?;
+    *lived = true;
+    if !first {
+        shared.metrics.subscriber_resyncs.inc();
+        tracing::info!(watched = session.subscribed.len(), "the subscriber has Redis back; every stream is read again");
+        shared.changes.gap();
+    }
+    session.keep(&ended).await
+}
+
+/// Drains the socket; never does work of its own, so that Redis's output buffer for us stays empty.
+async fn read(shared: Arc<Shared>, mut messages: PubSubStream, ended: CancellationToken) {
+    let reading = async {
+        while let Some(message) = messages.next().await {
+            if let Some(id) = shared.keys.id(message.get_channel_name()) {
+                shared.changes.changed(&id);
+            }
+        }
+    };
+    tokio::select! {
+        () = reading => ended.cancel(),
+        () = ended.cancelled() => {}
+    }
+}
+
+struct Session<'a> {
+    shared: &'a Shared,
+    sink: PubSubSink,
+    /// What Redis has acknowledged on this connection.
+    subscribed: HashSet<TicketId>,
+}
+
+impl Session<'_> {
+    async fn keep(mut self, ended: &CancellationToken) -> Result<std::convert::Infallible, RedisError> {
+        let mut ping = tokio::time::interval(PING_EVERY);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.shared.interest_changed.notified() => self.reconcile().await?,
+                _ = ping.tick() => self.ping().await?,
+                () = ended.cancelled() => return Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into()),
+            }
+        }
+    }
+
+    async fn ping(&mut self) -> Result<(), RedisError> {
+        in_time(self.shared.timeout, self.sink.ping::<Value>()).await?;
+        *self.shared.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Brings Redis into line with what is wanted, a batch at a time, until nothing is outdated.
+    async fn reconcile(&mut self) -> Result<(), RedisError> {
+        loop {
+            let (subscribe, unsubscribe) = self.next_batch();
+            if subscribe.is_empty() && unsubscribe.is_empty() {
+                return Ok(());
+            }
+            if !unsubscribe.is_empty() {
+                in_time(self.shared.timeout, self.sink.unsubscribe(self.channels(&unsubscribe))).await?;
+                for id in &unsubscribe {
+                    self.subscribed.remove(id);
+                }
+            }
+            if !subscribe.is_empty() {
+                in_time(self.shared.timeout, self.sink.subscribe(self.channels(&subscribe))).await?;
+                self.subscribed.extend(&subscribe);
+                self.acknowledge(&subscribe);
+            }
+        }
+    }
+
+    /// Takes up to [`BATCH`] tickets to subscribe to and as many to unsubscribe from; acknowledges what needs neither.
+    fn next_batch(&self) -> (Vec<TicketId>, Vec<TicketId>) {
+        let (mut subscribe, mut unsubscribe, mut settled) = (Vec::new(), Vec::new(), Vec::new());
+        {
+            let mut interest = self.shared.interest();
+            let Interest { wanted, outdated } = &mut *interest;
+            outdated.retain(|id| {
+                let list = match (wanted.contains_key(id), self.subscribed.contains(id)) {
+                    (true, false) => &mut subscribe,
+                    (false, true) => &mut unsubscribe,
+                    (true, true) => {
+                        settled.push(*id);
+                        return false;
+                    }
+                    (false, false) => return false,
+                };
+                let room = list.len() < BATCH;
+                if room {
+                    list.push(*id);
+                }
+                !room
+            });
+        }
+        self.acknowledge(&settled);
+        (subscribe, unsubscribe)
+    }
+
+    fn acknowledge(&self, ids: &[TicketId]) {
+        let mut interest = self.shared.interest();
+        for id in ids {
+            let waiting = interest.wanted.get_mut(id).map(std::mem::take).unwrap_or_default();
+            for acknowledge in waiting {
+                // Whoever stopped waiting does not mind.
+                let _ = acknowledge.send(());
+            }
+        }
+    }
+
+    fn channels(&self, ids: &[TicketId]) -> Vec<String> {
+        ids.iter().map(|id| self.shared.keys.channel(id)).collect()
+    }
+}
+
+impl Shared {
+    fn interest(&self) -> MutexGuard<'_, Interest> {
+        self.interest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The client has no timeout of its own here: into a half-open connection it would wait for ever.
+async fn in_time<T>(timeout: Duration, reply: impl Future<Output = Result<T, RedisError>>) -> Result<T, RedisError> {
+    tokio::time::timeout(timeout, reply).await.map_err(|_elapsed| timed_out())?
+}

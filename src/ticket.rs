@@ -1,0 +1,330 @@
+//! Tickets, their states and the transitions between them: the one state machine of scangate.
+//!
+//! A [`Ticket`] is one sign-in attempt. Transitions are pure: they take the ticket, who acts and what time it is in the
+//! store, and return the next revision, or why not. No I/O, no clock and no randomness live here; storing the next
+//! revision atomically is the caller's part (`store::transition`).
+//!
+//! Invariant: every [`Step::Changed`] has a revision one above the ticket it came from, and a deadline after `now`.
+
+mod id;
+mod words;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use id::{BindingHash, BindingSecret, Malformed, TicketId};
+pub use words::{CancelReason, Claims, ClientId, Flow, MatchPolicy, Party, Person, Requester, Subject, Timestamp};
+
+/// How long a cancelled or claimed ticket stays readable to its parties.
+pub const AFTERLIFE: Duration = Duration::from_secs(30);
+
+/// What was asked for when the ticket was made; never changes afterwards.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TicketRequest {
+    /// Which party approves and which one receives.
+    pub flow: Flow,
+    /// The registered client that the sign-in is for.
+    pub client_id: ClientId,
+    /// Who shows the QR code.
+    pub presenter: Party,
+    /// What the approver is told about who asks.
+    pub requester: Requester,
+    /// Where the recipient goes on to; one of the client's own list.
+    pub return_to: Option<String>,
+    /// How the two screens are compared.
+    pub match_policy: MatchPolicy,
+    /// Names of the approver's claims that the JWT may carry.
+    pub release: Vec<String>,
+}
+
+/// A ticket that the store is yet to give its time.
+#[derive(Debug, Clone)]
+pub struct NewTicket {
+    /// Its name, fresh from [`TicketId::random`].
+    pub id: TicketId,
+    /// What is asked for.
+    pub request: TicketRequest,
+    /// How long it may stay pending.
+    pub ttl: Duration,
+}
+
+impl NewTicket {
+    /// Returns the pending ticket as it is at `now`, the store's time of creation.
+    #[must_use]
+    pub fn at(self, now: Timestamp) -> Ticket {
+        Ticket {
+            id: self.id,
+            revision: Ticket::FIRST_REVISION,
+            created_at: now,
+            deadline: now + self.ttl,
+            request: self.request,
+            state: State::Pending,
+        }
+    }
+}
+
+/// One sign-in attempt at one revision.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ticket {
+    /// Its public name.
+    pub id: TicketId,
+    /// Counts the changes, from [`Ticket::FIRST_REVISION`].
+    pub revision: u64,
+    /// When it was made, in the store's time.
+    pub created_at: Timestamp,
+    /// When its time is over and the store forgets it.
+    pub deadline: Timestamp,
+    /// What was asked for.
+    pub request: TicketRequest,
+    /// Where it stands.
+    pub state: State,
+}
+
+/// Where a ticket stands, with what is known there. `expired` is no state: an expired ticket is not there any more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum State {
+    /// The code is shown; nobody has scanned it.
+    Pending,
+    /// Somebody scanned; the approver is deciding.
+    Scanned {
+        /// Who scanned, and is the only one that may go on.
+        scanner: Party,
+    },
+    /// The approver said yes; the recipient has not yet fetched the JWT.
+    Confirmed {
+        /// Who scanned.
+        scanner: Party,
+        /// What the JWT will say.
+        grant: Grant,
+    },
+    /// The recipient was handed the JWT.
+    Claimed {
+        /// Who scanned.
+        scanner: Party,
+        /// What the JWT says.
+        grant: Grant,
+        /// The JWT's fixed parts, the same for every redelivery.
+        receipt: Receipt,
+    },
+    /// One party ended it.
+    Cancelled {
+        /// Who scanned, if anybody had.
+        scanner: Option<Party>,
+        /// Why it ended.
+        reason: CancelReason,
+    },
+}
+
+/// What the approver granted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Grant {
+    /// The person whom the JWT is about.
+    pub subject: Subject,
+    /// The released claims, exactly as they go into the JWT.
+    pub claims: Claims,
+    /// When the approver confirmed (`auth_time`).
+    pub confirmed_at: Timestamp,
+}
+
+/// What the claim fixes, so that a redelivered JWT is the same one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The JWT's id (`jti`).
+    pub jti: String,
+    /// When the JWT was issued (`iat`, `nbf`).
+    pub issued_at: Timestamp,
+    /// When the JWT ends (`exp`).
+    pub expires_at: Timestamp,
+    /// Until when the same binding may be handed it again.
+    pub redeem_until: Timestamp,
+}
+
+/// What an allowed action leads to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// The next revision, to be stored.
+    Changed(Ticket),
+    /// It was done before by the same party: the same answer again, nothing to store.
+    Same(Ticket),
+}
+
+impl Step {
+    /// Returns the ticket as it is after the step.
+    #[must_use]
+    pub fn into_ticket(self) -> Ticket {
+        match self {
+            Self::Changed(ticket) | Self::Same(ticket) => ticket,
+        }
+    }
+}
+
+/// Why an action is not allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The ticket's time is over.
+    #[error("the ticket has expired")]
+    Expired,
+    /// The party is none of this ticket's, or not the one that may do this.
+    #[error("this party may not do that")]
+    NotPermitted,
+    /// Nobody has scanned yet.
+    #[error("the ticket was not scanned yet")]
+    NotScanned,
+    /// Somebody else scanned first.
+    #[error("somebody else has scanned the ticket")]
+    AlreadyScanned,
+    /// The approver has not confirmed yet.
+    #[error("the ticket is not confirmed yet")]
+    NotConfirmed,
+    /// It is confirmed and can be neither scanned nor cancelled any more.
+    #[error("the ticket is already confirmed")]
+    AlreadyConfirmed,
+    /// It was cancelled.
+    #[error("the ticket was cancelled")]
+    AlreadyCancelled,
+}
+
+impl Ticket {
+    /// The revision of a ticket that was just made.
+    pub const FIRST_REVISION: u64 = 1;
+
+    /// `scan`: binds a pending ticket to the party that scanned it and leaves it at least `decision` to decide.
+    ///
+    /// # Errors
+    /// [`Refusal::AlreadyScanned`] by anybody but the first scanner; [`Refusal::NotPermitted`] by the presenter itself,
+    /// and where the flow wants a signed-in person and it is none; the refusals of a ticket that is past scanning.
+    pub fn scan(&self, by: &Party, now: Timestamp, decision: Duration) -> Result<Step, Refusal> {
+        self.alive(now)?;
+        let fits = self.request.flow == Flow::Share || by.is_person();
+        if !fits || self.request.presenter.is(by) {
+            return Err(Refusal::NotPermitted);
+        }
+        match &self.state {
+            State::Pending => Ok(self.next(State::Scanned { scanner: by.clone() }, self.deadline.max(now + decision))),
+            State::Scanned { scanner } if scanner.is(by) => Ok(Step::Same(self.clone())),
+            State::Confirmed { scanner, .. } | State::Claimed { scanner, .. } if scanner.is(by) => {
+                Err(Refusal::AlreadyConfirmed)
+            }
+            State::Scanned { .. } | State::Confirmed { .. } | State::Claimed { .. } => Err(Refusal::AlreadyScanned),
+            State::Cancelled { .. } => Err(Refusal::AlreadyCancelled),
+        }
+    }
+
+    /// `confirm`: the approver grants `claims`; the recipient has `redeem` to fetch the JWT.
+    ///
+    /// # Errors
+    /// [`Refusal::NotScanned`] while pending; [`Refusal::NotPermitted`] by anybody but the approver;
+    /// [`Refusal::AlreadyCancelled`].
+    pub fn confirm(&self, by: &Person, claims: &Claims, now: Timestamp, redeem: Duration) -> Result<Step, Refusal> {
+        self.alive(now)?;
+        if self.state == State::Pending {
+            return Err(Refusal::NotScanned);
+        }
+        if !self.approver().is_some_and(|approver| approver.is_subject(&by.subject)) {
+            return Err(Refusal::NotPermitted);
+        }
+        match &self.state {
+            State::Pending => Err(Refusal::NotScanned),
+            State::Scanned { scanner } => {
+                let grant = Grant { subject: by.subject.clone(), claims: claims.clone(), confirmed_at: now };
+                Ok(self.next(State::Confirmed { scanner: scanner.clone(), grant }, now + redeem))
+            }
+            State::Confirmed { .. } | State::Claimed { .. } => Ok(Step::Same(self.clone())),
+            State::Cancelled { .. } => Err(Refusal::AlreadyCancelled),
+        }
+    }
+
+    /// `cancel`: either party ends a ticket that is not confirmed yet.
+    ///
+    /// # Errors
+    /// [`Refusal::NotPermitted`] by a stranger; [`Refusal::AlreadyConfirmed`] once confirmed.
+    pub fn cancel(&self, by: &Party, reason: CancelReason, now: Timestamp) -> Result<Step, Refusal> {
+        self.alive(now)?;
+        if !self.request.presenter.is(by) && !self.scanner().is_some_and(|scanner| scanner.is(by)) {
+            return Err(Refusal::NotPermitted);
+        }
+        match &self.state {
+            State::Pending | State::Scanned { .. } => {
+                Ok(self.next(State::Cancelled { scanner: self.scanner().cloned(), reason }, now + AFTERLIFE))
+            }
+            State::Cancelled { .. } => Ok(Step::Same(self.clone())),
+            State::Confirmed { .. } | State::Claimed { .. } => Err(Refusal::AlreadyConfirmed),
+        }
+    }
+
+    /// `claim`: the recipient is handed the JWT, whose `jti` and lifetime are fixed here, once.
+    ///
+    /// # Errors
+    /// [`Refusal::NotPermitted`] by anybody but the recipient; [`Refusal::NotConfirmed`] before the approver confirmed;
+    /// [`Refusal::AlreadyCancelled`].
+    pub fn claim(&self, by: &Party, jti: &str, token_ttl: Duration, now: Timestamp) -> Result<Step, Refusal> {
+        self.alive(now)?;
+        if !self.is_recipient(by) {
+            return Err(Refusal::NotPermitted);
+        }
+        match &self.state {
+            State::Pending | State::Scanned { .. } => Err(Refusal::NotConfirmed),
+            State::Confirmed { scanner, grant } => {
+                let receipt = Receipt {
+                    jti: jti.to_owned(),
+                    issued_at: now,
+                    expires_at: now + token_ttl,
+                    redeem_until: self.deadline,
+                };
+                let state = State::Claimed { scanner: scanner.clone(), grant: grant.clone(), receipt };
+                Ok(self.next(state, self.deadline.max(now + AFTERLIFE)))
+            }
+            State::Claimed { .. } => Ok(Step::Same(self.clone())),
+            State::Cancelled { .. } => Err(Refusal::AlreadyCancelled),
+        }
+    }
+
+    /// Returns who decides: the scanner in `login` (nobody before the scan), the presenter in `share`.
+    #[must_use]
+    pub fn approver(&self) -> Option<&Party> {
+        match self.request.flow {
+            Flow::Login => self.scanner(),
+            Flow::Share => Some(&self.request.presenter),
+        }
+    }
+
+    /// Returns whether `party` is the one that receives the JWT.
+    #[must_use]
+    pub fn is_recipient(&self, party: &Party) -> bool {
+        match self.request.flow {
+            Flow::Login => self.request.presenter.is(party),
+            Flow::Share => self.scanner().is_some_and(|scanner| scanner.is(party)),
+        }
+    }
+
+    /// Returns whether `party` may read this ticket at all.
+    #[must_use]
+    pub fn is_party(&self, party: &Party) -> bool {
+        self.request.presenter.is(party) || self.scanner().is_some_and(|scanner| scanner.is(party))
+    }
+
+    /// Returns who scanned, once somebody has.
+    #[must_use]
+    pub fn scanner(&self) -> Option<&Party> {
+        match &self.state {
+            State::Pending => None,
+            State::Scanned { scanner } | State::Confirmed { scanner, .. } | State::Claimed { scanner, .. } => {
+                Some(scanner)
+            }
+            State::Cancelled { scanner, .. } => scanner.as_ref(),
+        }
+    }
+
+    fn alive(&self, now: Timestamp) -> Result<(), Refusal> {
+        if now < self.deadline { Ok(()) } else { Err(Refusal::Expired) }
+    }
+
+    fn next(&self, state: State, deadline: Timestamp) -> Step {
+        Step::Changed(Self { revision: self.revision + 1, deadline, state, ..self.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+//! Names and secrets of a ticket: the public [`TicketId`] and the [`BindingSecret`] that ties a ticket to one browser.
+//!
+//! Both are made by this process from the operating system's generator and never taken from a caller unless they parse
+//! to exactly the shape that is made here. Of a secret only its [`BindingHash`] is ever stored or compared.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+/// The public name of a ticket: 128 random bits, written as 22 characters of unpadded base64url (RFC 4648 §5).
+///
+/// It stands in the QR code and is therefore no secret.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TicketId([u8; 16]);
+
+/// A text that is not what a [`TicketId`] or a [`BindingSecret`] looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not {expected} characters of base64url")]
+pub struct Malformed {
+    expected: usize,
+}
+
+impl TicketId {
+    /// How many characters the text form has.
+    pub const TEXT_LEN: usize = 22;
+
+    /// Makes a fresh id.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(random_bytes())
+    }
+}
+
+impl FromStr for TicketId {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        decode(text).map(Self)
+    }
+}
+
+impl fmt::Display for TicketId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
+impl fmt::Debug for TicketId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TicketId({self})")
+    }
+}
+
+/// The 256-bit secret that proves to be the browser (or native client) that a ticket is bound to.
+///
+/// It travels in a cookie or as a bearer token, as 43 characters of unpadded base64url. Its `Debug` form hides it.
+#[derive(Clone)]
+pub struct BindingSecret([u8; 32]);
+
+impl BindingSecret {
+    /// Makes a fresh secret.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(random_bytes())
+    }
+
+    /// Returns the hash by which tickets remember this secret.
+    #[must_use]
+    pub fn hash(&self) -> BindingHash {
+        BindingHash(Sha256::digest(self.0).into())
+    }
+
+    /// Returns the text form, for the cookie or the create answer alone.
+    #[must_use]
+    pub fn reveal(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
+    }
+}
+
+impl FromStr for BindingSecret {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        decode(text).map(Self)
+    }
+}
+
+impl fmt::Debug for BindingSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BindingSecret(…)")
+    }
+}
+
+/// The SHA-256 of a [`BindingSecret`]; compared in constant time.
+#[derive(Clone, Copy)]
+pub struct BindingHash([u8; 32]);
+
+impl PartialEq for BindingHash {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for BindingHash {}
+
+impl fmt::Debug for BindingHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BindingHash(…)")
+    }
+}
+
+impl Serialize for BindingHash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for BindingHash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        decode(&text).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Decodes exactly `N` bytes; anything that is not the one canonical text of them is refused.
+fn decode<const N: usize>(text: &str) -> Result<[u8; N], Malformed> {
+    let malformed = Malformed { expected: (N * 4).div_ceil(3) };
+    let mut bytes = [0; N];
+    match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
+        Ok(written) if written == N => Ok(bytes),
+        _ => Err(malformed),
+    }
+}
+
+#[expect(clippy::expect_used, reason = "without the system's randomness nothing that follows would be safe")]
+fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the operating system has no randomness to give");
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_id_is_22_characters_and_survives_its_text() {
+        let id = TicketId::random();
+        assert_eq!(id.to_string().len(), TicketId::TEXT_LEN);
+        assert_eq!(id.to_string().parse(), Ok(id));
+    }
+
+    #[test]
+    fn a_secret_hides_from_debug() {
+        let secret = BindingSecret::random();
+        let shown = format!("{secret:?} {:?}", secret.hash());
+        assert!(!shown.contains(&secret.reveal()));
+        assert_eq!(shown, "BindingSecret(…) BindingHash(…)");
+    }
+
+    #[test]
+    fn only_the_same_secret_has_the_same_hash() {
+        let secret = BindingSecret::random();
+        let again: BindingSecret = secret.reveal().parse().unwrap();
+        assert_eq!(secret.hash(), again.hash());
+        assert_ne!(secret.hash(), BindingSecret::random().hash());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_refused_or_the_one_form_of_an_id(text in ".{0,40}") {
+            if let Ok(id) = text.parse::<TicketId>() {
+                prop_assert_eq!(id.to_string(), text);
+            }
+        }
+
+        #[test]
+        fn any_base64url_of_the_right_length_is_the_one_form_or_refused(text in "[A-Za-z0-9_-]{22}") {
+            if let Ok(id) = text.parse::<TicketId>() {
+                prop_assert_eq!(id.to_string(), text);
+            }
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! The state × action × party table, whole.
+
+use super::*;
+
+const T0: Timestamp = Timestamp(1_000_000);
+const TTL: Duration = Duration::from_secs(120);
+const DECISION: Duration = Duration::from_secs(60);
+const REDEEM: Duration = Duration::from_secs(30);
+const TOKEN: Duration = Duration::from_secs(3600);
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Who {
+    Presenter,
+    Scanner,
+    Stranger,
+}
+
+fn person(name: &str) -> Person {
+    Person { subject: Subject(name.to_owned()), name: Some(name.to_owned()), picture: None }
+}
+
+struct Cast {
+    flow: Flow,
+    presenter: Party,
+    scanner: Party,
+    stranger: Party,
+}
+
+impl Cast {
+    fn new(flow: Flow) -> Self {
+        let browser = || Party::Browser(BindingSecret::random().hash());
+        match flow {
+            Flow::Login => Self {
+                flow,
+                presenter: browser(),
+                scanner: Party::Person(person("ada")),
+                stranger: Party::Person(person("mallory")),
+            },
+            Flow::Share => {
+                Self { flow, presenter: Party::Person(person("ada")), scanner: browser(), stranger: browser() }
+            }
+        }
+    }
+
+    fn party(&self, who: Who) -> &Party {
+        match who {
+            Who::Presenter => &self.presenter,
+            Who::Scanner => &self.scanner,
+            Who::Stranger => &self.stranger,
+        }
+    }
+
+    /// The person that `who` would confirm as; a browser has no person and tries as a stranger.
+    fn person(&self, who: Who) -> Person {
+        match self.party(who) {
+            Party::Person(person) => person.clone(),
+            Party::Browser(_) => person("nobody"),
+        }
+    }
+
+    fn pending(&self) -> Ticket {
+        let request = TicketRequest {
+            flow: self.flow,
+            client_id: ClientId("web".into()),
+            presenter: self.presenter.clone(),
+            requester: Requester { ip: [192, 0, 2, 1].into(), browser: None, os: None },
+            return_to: None,
+            match_policy: MatchPolicy::None,
+            release: vec!["name".into()],
+        };
+        NewTicket { id: TicketId::random(), request, ttl: TTL }.at(T0)
+    }
+
+    fn scanned(&self) -> Ticket {
+        self.pending().scan(&self.scanner, T0, DECISION).unwrap().into_ticket()
+    }
+
+    fn approver(&self) -> Person {
+        self.person(if self.flow == Flow::Login { Who::Scanner } else { Who::Presenter })
+    }
+
+    fn recipient(&self) -> &Party {
+        self.party(if self.flow == Flow::Login { Who::Presenter } else { Who::Scanner })
+    }
+
+    fn confirmed(&self) -> Ticket {
+        self.scanned().confirm(&self.approver(), &Claims::new(), T0, REDEEM).unwrap().into_ticket()
+    }
+
+    fn claimed(&self) -> Ticket {
+        self.confirmed().claim(self.recipient(), "one", TOKEN, T0).unwrap().into_ticket()
+    }
+
+    fn cancelled(&self) -> Ticket {
+        self.scanned().cancel(&self.presenter, CancelReason::Closed, T0).unwrap().into_ticket()
+    }
+}
+
+/// What an action leads to, without the ticket: `Changed` to a state, the `Same` again, or a refusal.
+#[derive(Debug, PartialEq)]
+enum Verdict {
+    To(&'static str),
+    Same,
+    No(Refusal),
+}
+
+fn verdict(result: Result<Step, Refusal>) -> Verdict {
+    match result {
+        Ok(Step::Changed(ticket)) => Verdict::To(match ticket.state {
+            State::Pending => "pending",
+            State::Scanned { .. } => "scanned",
+            State::Confirmed { .. } => "confirmed",
+            State::Claimed { .. } => "claimed",
+            State::Cancelled { .. } => "cancelled",
+        }),
+        Ok(Step::Same(_)) => Verdict::Same,
+        Err(refusal) => Verdict::No(refusal),
+    }
+}
+
+fn act(cast: &Cast, ticket: &Ticket, action: &str, who: Who, now: Timestamp) -> Result<Step, Refusal> {
+    let party = cast.party(who);
+    match action {
+        "scan" => ticket.scan(party, now, DECISION),
+        "confirm" => ticket.confirm(&cast.person(who), &Claims::new(), now, REDEEM),
+        "cancel" => ticket.cancel(party, CancelReason::Declined, now),
+        "claim" => ticket.claim(party, "two", TOKEN, now),
+        other => panic!("no action {other}"),
+    }
+}
+
+#[test]
+fn login_follows_the_table_in_every_state_for_every_party() {
+    use Refusal::{AlreadyCancelled, AlreadyConfirmed, AlreadyScanned, NotConfirmed, NotPermitted, NotScanned};
+    use Verdict::{No, Same, To};
+    use Who::{Presenter, Scanner, Stranger};
+
+    let cast = Cast::new(Flow::Login);
+    let states = [
+        ("pending", cast.pending()),
+        ("scanned", cast.scanned()),
+        ("confirmed", cast.confirmed()),
+        ("claimed", cast.claimed()),
+        ("cancelled", cast.cancelled()),
+    ];
+    // One row for each action and party; one column for each state, in the order above.
+    let table = [
+        ("scan", Presenter, [No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
+        ("scan", Scanner, [To("scanned"), Same, No(AlreadyConfirmed), No(AlreadyConfirmed), No(AlreadyCancelled)]),
+        (
+            "scan",
+            Stranger,
+            [To("scanned"), No(AlreadyScanned), No(AlreadyScanned), No(AlreadyScanned), No(AlreadyCancelled)],
+        ),
+        (
+            "confirm",
+            Presenter,
+            [No(NotScanned), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)],
+        ),
+        ("confirm", Scanner, [No(NotScanned), To("confirmed"), Same, Same, No(AlreadyCancelled)]),
+        ("confirm", Stranger, [No(NotScanned), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
+        ("cancel", Presenter, [To("cancelled"), To("cancelled"), No(AlreadyConfirmed), No(AlreadyConfirmed), Same]),
+        ("cancel", Scanner, [No(NotPermitted), To("cancelled"), No(AlreadyConfirmed), No(AlreadyConfirmed), Same]),
+        (
+            "cancel",
+            Stranger,
+            [No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)],
+        ),
+        ("claim", Presenter, [No(NotConfirmed), No(NotConfirmed), To("claimed"), Same, No(AlreadyCancelled)]),
+        ("claim", Scanner, [No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
+        ("claim", Stranger, [No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
+    ];
+    check(&cast, &states, table);
+}
+
+#[test]
+fn share_follows_the_table_in_every_state_for_every_party() {
+    use Refusal::{AlreadyCancelled, AlreadyConfirmed, AlreadyScanned, NotConfirmed, NotPermitted, NotScanned};
+    use Verdict::{No, Same, To};
+    use Who::{Presenter, Scanner, Stranger};
+
+    let cast = Cast::new(Flow::Share);
+    let states = [
+        ("pending", cast.pending()),
+        ("scanned", cast.scanned()),
+        ("confirmed", cast.confirmed()),
+        ("claimed", cast.claimed()),
+        ("cancelled", cast.cancelled()),
+    ];
+    let table = [
+        ("scan", Presenter, [No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
+        ("scan", Scanner, [To("scanned"), Same, No(AlreadyConfirmed), No(AlreadyConfirmed), No(AlreadyCancelled)]),
+        (
+            "scan",
+            Stranger,
+            [To("scanned"), No(AlreadyScanned), No(AlreadyScanned), No(AlreadyScanned), No(AlreadyCancelled)],
+        ),
+        ("confirm", Presenter, [No(NotScanned), To("confirmed"), Same, Same, No(AlreadyCancelled)]),
+        ("confirm", Scanner, [No(NotScanned), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
+        ("confirm", Stranger, [No(NotScanned), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
+        ("cancel", Presenter, [To("cancelled"), To("cancelled"), No(AlreadyConfirmed), No(AlreadyConfirmed), Same]),
+        ("cancel", Scanner, [No(NotPermitted), To("cancelled"), No(AlreadyConfirmed), No(AlreadyConfirmed), Same]),
+        (
+            "cancel",
+            Stranger,
+            [No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)],
+        ),
+        (
+            "claim",
+            Presenter,
+            [No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)],
+        ),
+        ("claim", Scanner, [No(NotPermitted), No(NotConfirmed), To("claimed"), Same, No(AlreadyCancelled)]),
+        ("claim", Stranger, [No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
+    ];
+    check(&cast, &states, table);
+}
+
+fn check<const N: usize>(cast: &Cast, states: &[(&str, Ticket); 5], table: [(&str, Who, [Verdict; 5]); N]) {
+    for (action, who, expected) in table {
+        for ((state, ticket), expected) in states.iter().zip(expected) {
+            let result = act(cast, ticket, action, who, T0);
+            if let Ok(Step::Changed(next)) = &result {
+                assert_eq!(next.revision, ticket.revision + 1, "{action} by {who:?} on {state}");
+                assert!(next.deadline > T0);
+            }
+            assert_eq!(verdict(result), expected, "{action} by {who:?} on {state}");
+            let late = act(cast, ticket, action, who, ticket.deadline);
+            assert_eq!(verdict(late), Verdict::No(Refusal::Expired), "{action} by {who:?} on {state}, too late");
+        }
+    }
+}
+
+#[test]
+fn a_late_scan_leaves_the_decision_time() {
+    let cast = Cast::new(Flow::Login);
+    let late = T0 + Duration::from_secs(119);
+    let ticket = cast.pending().scan(&cast.scanner, late, DECISION).unwrap().into_ticket();
+    assert_eq!(ticket.deadline, late + DECISION);
+}
+
+#[test]
+fn an_early_scan_does_not_shorten_the_ticket() {
+    let cast = Cast::new(Flow::Login);
+    assert_eq!(cast.scanned().deadline, T0 + TTL);
+}
+
+#[test]
+fn a_second_claim_keeps_the_first_receipt() {
+    let cast = Cast::new(Flow::Login);
+    let again = cast.claimed().claim(cast.recipient(), "two", TOKEN, T0 + Duration::from_secs(5)).unwrap();
+    let State::Claimed { receipt, .. } = again.into_ticket().state else { panic!("not claimed") };
+    assert_eq!(receipt.jti, "one");
+    assert_eq!(receipt.expires_at, T0 + TOKEN);
+    assert_eq!(receipt.redeem_until, T0 + REDEEM);
+}
+
+#[test]
+fn a_person_is_known_by_subject_and_not_by_name() {
+    let renamed = Person { name: Some("Countess".into()), ..person("ada") };
+    assert!(Party::Person(person("ada")).is(&Party::Person(renamed)));
+    assert!(!Party::Person(person("ada")).is(&Party::Person(person("bob"))));
+}
+
+#[test]
+fn a_state_survives_its_stored_form() {
+    let cast = Cast::new(Flow::Login);
+    for ticket in [cast.pending(), cast.scanned(), cast.confirmed(), cast.claimed(), cast.cancelled()] {
+        let text = serde_json::to_string(&ticket.state).unwrap();
+        assert_eq!(serde_json::from_str::<State>(&text).unwrap(), ticket.state);
+        let text = serde_json::to_string(&ticket.request).unwrap();
+        assert_eq!(serde_json::from_str::<TicketRequest>(&text).unwrap(), ticket.request);
+    }
+}

@@ -1,0 +1,164 @@
+//! The nouns that tickets are made of: who, for whom, when and why. Data alone; the rules are in [`super`].
+
+use std::fmt;
+use std::net::IpAddr;
+use std::ops::Add;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::BindingHash;
+
+/// A point in the store's time: milliseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// Returns how long after `earlier` this is; zero if it is not.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// Returns the whole seconds since the Unix epoch, as JWTs count (RFC 7519 §2, `NumericDate`).
+    #[must_use]
+    pub fn unix_seconds(self) -> u64 {
+        self.0 / 1000
+    }
+}
+
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+
+    fn add(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// Which party approves and which one receives the JWT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Flow {
+    /// The scanner approves, the presenter receives.
+    #[default]
+    Login,
+    /// The presenter approves, the scanner receives.
+    Share,
+}
+
+/// How the approver proves to be looking at the presenter's screen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MatchPolicy {
+    /// It is not asked.
+    #[default]
+    None,
+    /// The approver chooses the number that the other screen shows.
+    Choose,
+    /// The approver types the number that the other screen shows.
+    Type,
+}
+
+/// Why a ticket was cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CancelReason {
+    /// The approver said no.
+    Declined,
+    /// The presenter went away.
+    Closed,
+    /// The presenter asked for a fresh ticket.
+    Superseded,
+    /// The approver gave a number that the other screen did not show.
+    Mismatch,
+}
+
+impl CancelReason {
+    /// Returns the word as it stands in answers and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Declined => "declined",
+            Self::Closed => "closed",
+            Self::Superseded => "superseded",
+            Self::Mismatch => "mismatch",
+        }
+    }
+}
+
+/// The id of a registered client.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(transparent)]
+pub struct ClientId(pub String);
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A signed-in person, as their own identity provider names them (`sub`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Subject(pub String);
+
+/// Claims by name, as they stood in the approver's token.
+pub type Claims = serde_json::Map<String, serde_json::Value>;
+
+/// A verified person, and what the other screen may show of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Person {
+    /// Who it is.
+    pub subject: Subject,
+    /// The name to show, if their token has one.
+    pub name: Option<String>,
+    /// The address of a picture to show, if their token has one.
+    pub picture: Option<String>,
+}
+
+/// One side of a ticket: a browser that holds a binding, or a signed-in person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Party {
+    /// Whoever knows the secret with this hash.
+    Browser(BindingHash),
+    /// Whoever brings a token of this person.
+    Person(Person),
+}
+
+impl Party {
+    /// Returns whether both are the same party. Persons are told apart by subject alone: a name may change.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Browser(this), Self::Browser(that)) => this == that,
+            (Self::Person(this), Self::Person(that)) => this.subject == that.subject,
+            (Self::Browser(_), Self::Person(_)) | (Self::Person(_), Self::Browser(_)) => false,
+        }
+    }
+
+    /// Returns whether this is the person called `subject`.
+    #[must_use]
+    pub fn is_subject(&self, subject: &Subject) -> bool {
+        matches!(self, Self::Person(person) if person.subject == *subject)
+    }
+
+    /// Returns whether this is a signed-in person.
+    #[must_use]
+    pub fn is_person(&self) -> bool {
+        matches!(self, Self::Person(_))
+    }
+}
+
+/// Who asks, as the approver is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requester {
+    /// The address of the browser itself, not of a proxy.
+    pub ip: IpAddr,
+    /// The browser's name, if its `User-Agent` tells.
+    pub browser: Option<String>,
+    /// The operating system, if its `User-Agent` tells.
+    pub os: Option<String>,
+}

@@ -1,0 +1,62 @@
+//! Made-up people, so that the whole sign-in can be tried with nothing else. Only ever where `config` finds it safe.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jsonwebtoken::{EncodingKey, Header};
+use serde_json::json;
+
+use super::Verifier;
+use crate::ticket::BindingSecret;
+
+/// How long a made-up person stays signed in.
+pub const TOKEN_TTL: Duration = Duration::from_secs(3600);
+/// The longest name, in characters.
+pub const MAX_NAME_CHARS: usize = 64;
+
+const ISSUER: &str = "scangate-demo";
+
+/// Issues tokens that the [`Verifier`] made with it accepts, and no other: its secret dies with the process.
+pub struct DemoIdentity {
+    secret: EncodingKey,
+}
+
+impl DemoIdentity {
+    /// Makes the pair.
+    #[must_use]
+    pub fn new() -> (Self, Verifier) {
+        let secret = BindingSecret::random().reveal();
+        let verifier = Verifier::with_secret(secret.as_bytes(), ISSUER.to_owned(), ISSUER.to_owned());
+        (Self { secret: EncodingKey::from_secret(secret.as_bytes()) }, verifier)
+    }
+
+    /// Returns a token for the made-up person `name`.
+    ///
+    /// # Errors
+    /// The library's, which HS256 has no reason for.
+    pub fn sign_in(&self, name: &str) -> Result<String, jsonwebtoken::errors::Error> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let claims = json!({
+            "iss": ISSUER,
+            "aud": ISSUER,
+            "sub": format!("demo:{name}"),
+            "name": name,
+            "iat": now.as_secs(),
+            "exp": (now + TOKEN_TTL).as_secs(),
+        });
+        jsonwebtoken::encode(&Header::default(), &claims, &self.secret)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_made_up_person_is_known_here_and_nowhere_else() {
+        let (demo, verifier) = DemoIdentity::new();
+        let (_, elsewhere) = DemoIdentity::new();
+        let token = demo.sign_in("Ada").unwrap();
+        assert_eq!(verifier.verify(&token).await.unwrap().person.subject.0, "demo:Ada");
+        assert!(elsewhere.verify(&token).await.is_err());
+    }
+}

@@ -1,0 +1,61 @@
+// What the pages' scripts may use: ES5 syntax and the browser API of 2014.
+//
+// The globals are listed by hand instead of taken from a package of "browser" names: what is not listed is not there,
+// so no-undef refuses every newer API. The lists below catch the same names behind window, and newer methods.
+'use strict';
+
+const GLOBALS_2014 = [
+  'Date', 'EventSource', 'XMLHttpRequest', 'atob', 'clearTimeout', 'document', 'history', 'location', 'navigator',
+  'sessionStorage', 'setInterval', 'setTimeout', 'window'
+];
+
+const NEWER_GLOBALS = [
+  'AbortController', 'BigInt', 'Blob', 'BroadcastChannel', 'CustomEvent', 'FormData', 'Headers', 'IntersectionObserver', 'Intl', 'Map',
+  'MutationObserver', 'Promise', 'Proxy', 'Reflect', 'Request', 'ResizeObserver', 'Response', 'Set', 'Symbol', 'TextDecoder',
+  'TextEncoder', 'URL', 'URLSearchParams', 'WeakMap', 'WeakSet', 'caches', 'crypto', 'customElements', 'fetch', 'globalThis',
+  'localStorage', 'queueMicrotask', 'requestIdleCallback', 'structuredClone'
+];
+
+const NEWER_METHODS = [
+  'after', 'append', 'assign', 'at', 'before', 'closest', 'codePointAt', 'endsWith', 'entries', 'fill', 'find', 'findIndex', 'flat',
+  'flatMap', 'from', 'fromCodePoint', 'fromEntries', 'includes', 'isInteger', 'isNaN', 'matchAll', 'normalize', 'padEnd', 'padStart',
+  'prepend', 'remove', 'repeat', 'replaceAll', 'replaceChildren', 'replaceWith', 'requestSubmit', 'sendBeacon', 'startsWith',
+  'toggleAttribute', 'trimEnd', 'trimStart', 'values'
+];
+
+// Never with data in it, so never at all.
+const MARKUP = ['innerHTML', 'outerHTML', 'insertAdjacentHTML', 'write', 'writeln'];
+
+function refused(names, message) {
+  return names.map((property) => ({ property, message }));
+}
+
+module.exports = [
+  {
+    files: ['static/*.js'],
+    languageOptions: {
+      ecmaVersion: 5,
+      sourceType: 'script',
+      globals: Object.fromEntries(GLOBALS_2014.map((name) => [name, 'readonly']))
+    },
+    linterOptions: { reportUnusedDisableDirectives: 'error', noInlineConfig: true },
+    rules: {
+      'block-scoped-var': 'error',
+      'eqeqeq': 'error',
+      'no-eval': 'error',
+      'no-implied-eval': 'error',
+      'no-new-func': 'error',
+      'no-redeclare': 'error',
+      'no-shadow': 'error',
+      'no-undef': 'error',
+      'no-unused-vars': ['error', { caughtErrors: 'none' }],
+      'no-restricted-globals': ['error'].concat(NEWER_GLOBALS),
+      'no-restricted-properties': ['error'].concat(
+        NEWER_GLOBALS.map((property) => ({ object: 'window', property, message: 'Not in a browser of 2014.' })),
+        refused(NEWER_METHODS, 'Not in a browser of 2014.'),
+        refused(MARKUP, 'Use textContent.')
+      ),
+      'strict': ['error', 'function']
+    }
+  }
+];
