@@ -175,6 +175,9 @@ pub enum Refusal {
     /// Somebody else scanned first.
     #[error("somebody else has scanned the ticket")]
     AlreadyScanned,
+    /// A claim was to be released that the ticket does not ask for.
+    #[error("a claim is named that the ticket does not ask for")]
+    NotOffered,
     /// The approver has not confirmed yet.
     #[error("the ticket is not confirmed yet")]
     NotConfirmed,
@@ -212,12 +215,20 @@ impl Ticket {
         }
     }
 
-    /// `confirm`: the approver grants `claims`; the recipient has `redeem` to fetch the JWT.
+    /// `confirm`: the approver grants those of `claims` that the ticket asks for and, if given, `release` names; the
+    /// recipient has `redeem` to fetch the JWT.
     ///
     /// # Errors
     /// [`Refusal::NotScanned`] while pending; [`Refusal::NotPermitted`] by anybody but the approver;
-    /// [`Refusal::AlreadyCancelled`].
-    pub fn confirm(&self, by: &Person, claims: &Claims, now: Timestamp, redeem: Duration) -> Result<Step, Refusal> {
+    /// [`Refusal::NotOffered`] if `release` names what the ticket does not ask for; [`Refusal::AlreadyCancelled`].
+    pub fn confirm(
+        &self,
+        by: &Person,
+        claims: &Claims,
+        release: Option<&[String]>,
+        now: Timestamp,
+        redeem: Duration,
+    ) -> Result<Step, Refusal> {
         self.alive(now)?;
         if self.state == State::Pending {
             return Err(Refusal::NotScanned);
@@ -228,7 +239,8 @@ impl Ticket {
         match &self.state {
             State::Pending => Err(Refusal::NotScanned),
             State::Scanned { scanner } => {
-                let grant = Grant { subject: by.subject.clone(), claims: claims.clone(), confirmed_at: now };
+                let claims = self.granted(claims, release)?;
+                let grant = Grant { subject: by.subject.clone(), claims, confirmed_at: now };
                 Ok(self.next(State::Confirmed { scanner: scanner.clone(), grant }, now + redeem))
             }
             State::Confirmed { .. } | State::Claimed { .. } => Ok(Step::Same(self.clone())),
@@ -315,6 +327,16 @@ impl Ticket {
             }
             State::Cancelled { scanner, .. } => scanner.as_ref(),
         }
+    }
+
+    fn granted(&self, claims: &Claims, release: Option<&[String]>) -> Result<Claims, Refusal> {
+        let asked_for = &self.request.release;
+        if release.is_some_and(|wanted| wanted.iter().any(|name| !asked_for.contains(name))) {
+            return Err(Refusal::NotOffered);
+        }
+        let is_granted = |name: &&String| release.is_none_or(|wanted| wanted.contains(name));
+        let granted = asked_for.iter().filter(is_granted);
+        Ok(granted.filter_map(|name| Some((name.clone(), claims.get(name)?.clone()))).collect())
     }
 
     fn alive(&self, now: Timestamp) -> Result<(), Refusal> {

@@ -13,12 +13,9 @@ use super::extract::{Approver, Caller, ClientAddress, JsonBody, State, TicketPat
 use super::limits::Limit;
 use super::tickets::cancel_as_party;
 use super::view::{ScanView, TicketView};
-use crate::store::{self, Reading, Transition};
-use crate::ticket::{CancelReason, Claims, Party, Ticket};
+use crate::store::{self, Transition};
+use crate::ticket::{CancelReason, Party};
 use crate::verifier::Identity;
-
-/// The longest that released claims may be together, in bytes of JSON: they travel in a header afterwards.
-const MAX_CLAIMS_BYTES: usize = 4 * 1024;
 
 /// An empty object.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -110,59 +107,17 @@ pub(super) async fn confirm(
     if body.r#match.is_some() {
         return Err(Problem::from(&error::INVALID_REQUEST).detail("This client asks for no number; leave match out."));
     }
-    let confirmed = confirm_as(&gateway, &id, &identity, body.release.as_deref()).await;
-    let Transition { reading, changed } = attempt.judge(confirmed)?;
+    let (release, redeem) = (body.release.as_deref(), gateway.lifetimes.redeem);
+    let confirmed = store::transition(&gateway.store, &id, |ticket, now| {
+        ticket.confirm(&identity.person, &identity.claims, release, now, redeem)
+    })
+    .await;
+    let Transition { reading, changed } = attempt.judge(confirmed.map_err(Problem::from))?;
     if changed {
         gateway.metrics.ticket("confirmed");
         tracing::info!(ticket = %id, client = %reading.ticket.request.client_id, "confirmed");
     }
     Ok(Json(TicketView::new(&gateway, &reading)))
-}
-
-async fn confirm_as(
-    gateway: &Gateway,
-    id: &crate::ticket::TicketId,
-    identity: &Identity,
-    release: Option<&[String]>,
-) -> Result<Transition, Problem> {
-    // Which claims are on offer never changes, so they can be picked before the transition.
-    let Reading { ticket, .. } = gateway.store.get(id).await?.ok_or_else(|| Problem::from(&error::TICKET_NOT_FOUND))?;
-    let claims = released_claims(&ticket, identity, release);
-    let redeem = gateway.lifetimes.redeem;
-    match claims {
-        Ok(claims) => {
-            let step = |ticket: &Ticket, now| ticket.confirm(&identity.person, &claims, now, redeem);
-            Ok(store::transition(&gateway.store, id, step).await?)
-        }
-        // Whoever may not confirm is told that, and nothing of what is on offer.
-        Err(problem) => {
-            let step = |ticket: &Ticket, now| ticket.confirm(&identity.person, &Claims::new(), now, redeem);
-            match gateway.store.get(id).await?.map(|reading| step(&reading.ticket, reading.now)) {
-                Some(Err(refusal)) => Err(refusal.into()),
-                _ => Err(problem),
-            }
-        }
-    }
-}
-
-fn released_claims(ticket: &Ticket, identity: &Identity, release: Option<&[String]>) -> Result<Claims, Problem> {
-    let offered = &ticket.request.release;
-    if let Some(extra) = release.and_then(|wanted| wanted.iter().find(|name| !offered.contains(name))) {
-        return Err(Problem::from(&error::INVALID_REQUEST)
-            .detail(format!("release names {extra:?}, which the scan did not; name only claims of its list.")));
-    }
-    let granted = |name: &&String| release.is_none_or(|wanted| wanted.contains(name));
-    let claims: Claims = offered
-        .iter()
-        .filter(granted)
-        .filter_map(|name| Some((name.clone(), identity.claims.get(name)?.clone())))
-        .collect();
-    let bytes = serde_json::to_vec(&claims).map_or(usize::MAX, |json| json.len());
-    if bytes > MAX_CLAIMS_BYTES {
-        return Err(Problem::from(&error::INVALID_REQUEST)
-            .detail(format!("The released claims take {bytes} bytes, of {MAX_CLAIMS_BYTES} allowed; release fewer.")));
-    }
-    Ok(claims)
 }
 
 /// Declines or closes a sign-in

@@ -186,6 +186,10 @@ impl From<Refusal> for Problem {
         Self::from(match refusal {
             Refusal::Expired => &TICKET_NOT_FOUND,
             Refusal::NotPermitted => &NOT_PERMITTED,
+            Refusal::NotOffered => {
+                return Self::from(&INVALID_REQUEST)
+                    .detail("release names a claim that the scan did not; name only claims of its list.");
+            }
             Refusal::NotScanned | Refusal::NotConfirmed => &NOT_SCANNED,
             Refusal::AlreadyScanned => &ALREADY_SCANNED,
             Refusal::AlreadyConfirmed => &ALREADY_CONFIRMED,

@@ -11,13 +11,15 @@ use woothee::woothee::VALUE_UNKNOWN;
 
 use crate::ticket::Requester;
 
+/// What woothee calls the kinds of devices that people browse with; the rest are crawlers and libraries.
+const BROWSER_CATEGORIES: [&str; 4] = ["pc", "smartphone", "mobilephone", "appliance"];
 /// The longest `User-Agent` that is looked at, in bytes.
 const MAX_USER_AGENT_BYTES: usize = 512;
 
 pub(super) fn describe(ip: IpAddr, headers: &HeaderMap) -> Requester {
     let text = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let text = text.get(..MAX_USER_AGENT_BYTES).unwrap_or(text);
-    let found = Parser::new().parse(text);
+    let found = Parser::new().parse(text).filter(|found| BROWSER_CATEGORIES.contains(&found.category));
     let known = |name: &str| (!name.is_empty() && name != VALUE_UNKNOWN).then(|| name.to_owned());
     let browser = found.as_ref().and_then(|found| known(found.name));
     let os = found.as_ref().and_then(|found| known(found.os));
@@ -52,6 +54,7 @@ mod tests {
     #[test]
     fn an_unknown_browser_is_not_made_up() {
         assert_eq!(of("x"), (None, None));
+        assert_eq!(of("curl/8.5.0"), (None, None));
     }
 
     proptest! {

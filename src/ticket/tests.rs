@@ -84,7 +84,7 @@ impl Cast {
     }
 
     fn confirmed(&self) -> Ticket {
-        self.scanned().confirm(&self.approver(), &Claims::new(), T0, REDEEM).unwrap().into_ticket()
+        self.scanned().confirm(&self.approver(), &Claims::new(), None, T0, REDEEM).unwrap().into_ticket()
     }
 
     fn claimed(&self) -> Ticket {
@@ -122,7 +122,7 @@ fn act(cast: &Cast, ticket: &Ticket, action: &str, who: Who, now: Timestamp) -> 
     let party = cast.party(who);
     match action {
         "scan" => ticket.scan(party, now, DECISION),
-        "confirm" => ticket.confirm(&cast.person(who), &Claims::new(), now, REDEEM),
+        "confirm" => ticket.confirm(&cast.person(who), &Claims::new(), None, now, REDEEM),
         "cancel" => ticket.cancel(party, CancelReason::Declined, now),
         "claim" => ticket.claim(party, "two", TOKEN, now),
         other => panic!("no action {other}"),
@@ -271,4 +271,20 @@ fn a_state_survives_its_stored_form() {
         let text = serde_json::to_string(&ticket.request).unwrap();
         assert_eq!(serde_json::from_str::<TicketRequest>(&text).unwrap(), ticket.request);
     }
+}
+
+#[test]
+fn only_claims_that_were_asked_for_are_granted() {
+    let cast = Cast::new(Flow::Login);
+    let all = serde_json::json!({"name": "Ada", "email": "ada@example.com", "sub": "ada"});
+    let granted = |release: Option<&[String]>| {
+        let step = cast.scanned().confirm(&cast.approver(), all.as_object().unwrap(), release, T0, REDEEM);
+        step.map(|step| match step.into_ticket().state {
+            State::Confirmed { grant, .. } => grant.claims.keys().cloned().collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        })
+    };
+    assert_eq!(granted(None), Ok(vec!["name".to_owned()]));
+    assert_eq!(granted(Some(&[])), Ok(vec![]));
+    assert_eq!(granted(Some(&["email".to_owned()])), Err(Refusal::NotOffered));
 }
