@@ -1,0 +1,372 @@
+//! The edge as `nginx/run` starts it: TLS, HTTP/2, unbuffered events, whose address counts, and what it says by itself.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use reqwest::{ClientBuilder, Method, StatusCode, Version, header};
+use serde_json::{Value, json};
+
+use crate::support::events::EventStream;
+use crate::support::gateway::{Browser, Phone, token, verify_with};
+use crate::support::nginx::{Place, upstream};
+use crate::support::{Edge, Gateway, Redis, eventually, free_port};
+
+/// How soon an event comes when nothing holds it back. Heartbeats, which would push it out of a buffer, are far rarer.
+const PROMPT: Duration = Duration::from_secs(2);
+/// What a client without any address of its own claims to be.
+const FORGED: &str = "203.0.113.7";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_by_http2_gets_each_event_at_once() {
+    let place = Place::choose();
+    let gateway = place.gateway().start().await;
+    let edge = Edge::before(&gateway, place);
+    assert_eq!(sign_in(&edge, edge.http(), Version::HTTP_2).await["sub"], "ada");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_by_http1_gets_each_event_at_once() {
+    let place = Place::choose();
+    let gateway = place.gateway().start().await;
+    let edge = Edge::before(&gateway, place);
+    assert_eq!(sign_in(&edge, edge.http().http1_only(), Version::HTTP_11).await["sub"], "ada");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_goes_over_a_unix_socket_with_the_browsers_address() {
+    let place = Place::choose();
+    let directory = tempfile::tempdir().unwrap();
+    let socket = format!("unix:{}", directory.path().join("gateway.sock").display());
+    let _gateway = place.gateway().arg("--listen", &socket).start().await;
+    let edge = Edge::start(place, &[&socket]);
+    assert_eq!(sign_in(&edge, edge.http(), Version::HTTP_2).await["sub"], "ada");
+    assert_eq!(address_on_the_phone(&edge).await, "127.0.0.1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_gateways_on_one_redis_share_a_sign_in() {
+    let redis = Redis::start();
+    let place = Place::choose();
+    let keys = tempfile::tempdir().unwrap();
+    let made = Command::new(env!("CARGO_BIN_EXE_scangate")).args(["keys", "new", "--dir"]).arg(keys.path()).output();
+    assert!(made.unwrap().status.success());
+    let start = || place.gateway().redis(&redis).arg("--keys-dir", keys.path().to_str().unwrap()).start();
+    let (one, other) = (start().await, start().await);
+    let edge = Edge::start(place, &[upstream(&one), upstream(&other)]);
+
+    for _ in 0..3 {
+        assert_eq!(sign_in(&edge, edge.http(), Version::HTTP_2).await["sub"], "ada");
+    }
+    for gateway in [&one, &other] {
+        let used = edge.access_log().iter().filter(|line| line.contains(upstream(gateway))).count();
+        assert!(used > 2, "the edge went to {} {used} times", gateway.base);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_the_browser_claims_is_not_believed() {
+    let place = Place::choose();
+    let gateway = place.gateway().start().await;
+    let edge = Edge::before(&gateway, place);
+    assert_eq!(address_on_the_phone(&edge).await, "127.0.0.1");
+
+    // The same without the edge: loopback is a trusted proxy, so what is replaced above would have been believed.
+    let ticket = create_with_forged_address(&Browser::new(&gateway)).await;
+    let scan: Value = Phone::of("ada", &gateway).act(&ticket, "scan").await.json().await.unwrap();
+    assert_eq!(scan["requester"]["ip"], FORGED);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_binding_is_a_host_cookie_for_https_alone() {
+    let place = Place::choose();
+    let gateway = place.gateway().start().await;
+    let edge = Edge::before(&gateway, place);
+    let response = edge.browser().request(Method::POST, "/v1/tickets").json(&json!({})).send().await.unwrap();
+    let cookies: Vec<_> = response.headers().get_all(header::SET_COOKIE).iter().collect();
+    assert_eq!(cookies.len(), 1);
+    let mut parts = cookies[0].to_str().unwrap().split("; ");
+    let (name, secret) = parts.next().unwrap().split_once('=').unwrap();
+    assert_eq!(name, "__Host-scangate");
+    assert!(secret.len() >= 43, "256 bits do not fit in {} characters", secret.len());
+    let mut attributes: Vec<_> = parts.collect();
+    attributes.sort_unstable();
+    assert_eq!(attributes, ["HttpOnly", "Path=/", "SameSite=Strict", "Secure"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_has_its_security_headers_once() {
+    let place = Place::named("sign-in.example");
+    let gateway = place.gateway().start().await;
+    let edge = Edge::before(&gateway, place);
+    let http = edge.http().build().unwrap();
+    for path in ["/", "/s/AAAAAAAAAAAAAAAAAAAAAA", "/static/style.css", "/v1/tickets/AAAAAAAAAAAAAAAAAAAAAA", "/nothing"] {
+        let response = http.get(edge.url(path)).send().await.unwrap();
+        let headers = response.headers();
+        for (name, value) in [
+            ("strict-transport-security", "max-age=63072000"),
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "no-referrer"),
+            ("cross-origin-opener-policy", "same-origin"),
+            ("server", "nginx"),
+        ] {
+            let all: Vec<_> = headers.get_all(name).iter().collect();
+            assert_eq!(all, [value], "{name} of {path}");
+        }
+        let policies: Vec<_> = headers.get_all("content-security-policy").iter().collect();
+        assert_eq!(policies.len(), 1, "{path}: {policies:?}");
+        let policy = policies[0].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'"), "{path}: {policy}");
+        assert!(policy.contains("frame-ancestors 'none'"), "{path}: {policy}");
+        assert!(!policy.contains("unsafe"), "{path}: {policy}");
+    }
+    drop(gateway);
+    let refused = http.get(edge.url("/v1/tickets/x")).send().await.unwrap();
+    assert_eq!(refused.status(), StatusCode::BAD_GATEWAY);
+    assert_eq!(refused.headers()["strict-transport-security"], "max-age=63072000", "of the edge's own answer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn localhost_is_not_forced_to_https_for_years() {
+    let place = Place::choose();
+    let gateway = place.gateway().start().await;
+    let edge = Edge::before(&gateway, place);
+    let response = edge.browser().get("/").await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert!(!response.headers().contains_key("strict-transport-security"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_http_is_sent_on_to_https() {
+    let place = Place::choose();
+    let gateway = place.gateway().start().await;
+    let edge = Edge::before(&gateway, place);
+    let plain = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let request = plain.get(format!("http://127.0.0.1:{}/?client_id=web", edge.http_port));
+    let response = request.header("host", "evil.example").send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::MOVED_PERMANENTLY);
+    assert_eq!(response.headers()["location"], edge.url("/?client_id=web").as_str());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_tls_1_2_and_1_3_are_spoken() {
+    let place = Place::choose();
+    let gateway = place.gateway().start().await;
+    let _edge = Edge::before(&gateway, place);
+    for (version, is_spoken) in [("-tls1", false), ("-tls1_1", false), ("-tls1_2", true), ("-tls1_3", true)] {
+        let said = handshake(place, version);
+        assert_eq!(said.contains("Cipher is ECDHE-") || said.contains("Cipher is TLS_"), is_spoken, "{version}: {said}");
+        // It has to be the edge that refuses, not our own client.
+        assert_eq!(said.contains("alert protocol version"), !is_spoken, "{version}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_for_operators_is_not_found_even_if_the_edge_leads_there() {
+    let place = Place::choose();
+    let gateway = place.gateway().start().await;
+    let admin = gateway.admin.trim_start_matches("http://");
+    let edge = Edge::start(place, &[admin]);
+    for path in ["/metrics", "/readyz", "/healthz", "/metrics/", "/%6detrics", "/x/../metrics", "//metrics"] {
+        let request = edge.http().build().unwrap().get(edge.url("/"));
+        let mut request = request.build().unwrap();
+        request.url_mut().set_path(path);
+        let response = edge.http().build().unwrap().execute(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
+    }
+    assert_eq!(reqwest::get(format!("{}/metrics", gateway.admin)).await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_wait_outlasts_the_time_that_other_answers_have() {
+    // Above the 15 s that the edge gives an ordinary answer, and below the first heartbeat.
+    const WAIT: Duration = Duration::from_secs(17);
+    let place = Place::choose();
+    let gateway = place.gateway().start().await;
+    let edge = Edge::before(&gateway, place);
+    let (browser, phone) = (edge.browser(), edge.phone(token("ada")));
+    let ticket = browser.create().await;
+    let mut stream = browser.events(&ticket).await;
+    stream.expect("pending").await;
+
+    let asked = Instant::now();
+    let response = browser.get(&format!("/v1/tickets/{ticket}?wait={}&revision=1", WAIT.as_secs())).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert!(asked.elapsed() >= WAIT, "it came after {:?}", asked.elapsed());
+    assert_eq!(response.json::<Value>().await.unwrap()["state"], "pending");
+
+    let waiting = tokio::spawn({
+        let (browser, path) = (browser.clone(), format!("/v1/tickets/{ticket}?wait=60&revision=1"));
+        async move { browser.get(&path).await.json::<Value>().await.unwrap() }
+    });
+    eventually("the second long poll", async || (gateway.metric("scangate_streams_open").await >= 2.0).then_some(())).await;
+    assert_eq!(phone.act(&ticket, "scan").await.status(), StatusCode::OK);
+    assert_eq!(waiting.await.unwrap()["state"], "scanned");
+    stream.expect("scanned").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_is_down_is_a_problem_to_the_api_and_a_retry_to_streams() {
+    let place = Place::choose();
+    let edge = Edge::start(place, &[&format!("127.0.0.1:{}", free_port())]);
+    let browser = edge.browser();
+
+    let response = browser.get("/v1/tickets/AAAAAAAAAAAAAAAAAAAAAA").await;
+    assert_eq!(response.headers()["retry-after"], "5");
+    let problem = problem(response, StatusCode::BAD_GATEWAY).await;
+    assert_eq!(problem["code"], "unavailable");
+
+    let response = browser.get("/v1/tickets/AAAAAAAAAAAAAAAAAAAAAA/events").await;
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    assert_eq!(response.headers()["cache-control"], "no-store");
+    assert_eq!(response.status(), StatusCode::OK, "EventSource gives up on anything else");
+    let body = response.text().await.unwrap();
+    let millis: u64 = body.strip_prefix("retry: ").unwrap().strip_suffix("\n\n").unwrap().parse().unwrap();
+    assert!((3000..=7000).contains(&millis), "{millis}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_that_return_after_an_outage_do_not_come_together() {
+    let place = Place::choose();
+    let edge = Edge::start(place, &[&format!("127.0.0.1:{}", free_port())]);
+    let browser = edge.browser();
+    let mut waits = std::collections::HashSet::new();
+    for _ in 0..40 {
+        waits.insert(browser.get("/v1/tickets/x/events").await.text().await.unwrap());
+    }
+    assert!(waits.len() > 2, "{waits:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_too_large_is_refused_by_the_edge_in_words() {
+    let place = Place::choose();
+    // Nobody behind it: whatever is said, the edge says.
+    let edge = Edge::start(place, &[&format!("127.0.0.1:{}", free_port())]);
+    let body = "x".repeat(17 * 1024);
+    let response = edge.browser().request(Method::POST, "/v1/tickets").body(body).send().await.unwrap();
+    let problem = problem(response, StatusCode::PAYLOAD_TOO_LARGE).await;
+    assert_eq!(problem["code"], "too_large");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_caller_in_a_hurry_is_slowed_down_in_words() {
+    const HURRY: usize = 600;
+    let place = Place::choose();
+    let gateway = place.gateway().start().await;
+    let edge = Edge::before(&gateway, place);
+    let browser = edge.browser();
+    let all = (0..HURRY).map(|_| browser.get("/v1/tickets/AAAAAAAAAAAAAAAAAAAAAA"));
+    let answers = futures_util::future::join_all(all).await;
+    let (slowed, served): (Vec<_>, Vec<_>) =
+        answers.into_iter().partition(|answer| answer.status() == StatusCode::TOO_MANY_REQUESTS);
+    assert!(served.len() >= 200, "an office that comes to work at nine is to be let in: {}", served.len());
+    let answer = slowed.into_iter().next().expect("nobody was slowed down");
+    assert_eq!(answer.headers()["retry-after"], "1");
+    assert_eq!(problem(answer, StatusCode::TOO_MANY_REQUESTS).await["code"], "rate_limited");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_problem_of_the_gateway_passes_as_it_is_and_is_found_in_both_logs() {
+    let place = Place::choose();
+    let gateway = place.gateway().start().await;
+    let edge = Edge::before(&gateway, place);
+    let request = edge.browser().request(Method::GET, "/v1/tickets/AAAAAAAAAAAAAAAAAAAAAA");
+    let response = request.header("x-request-id", "chosen-by-a-stranger").send().await.unwrap();
+    let problem = problem(response, StatusCode::NOT_FOUND).await;
+    assert_eq!(problem["code"], "ticket_not_found");
+    let id = problem["request_id"].as_str().unwrap();
+    assert_ne!(id, "chosen-by-a-stranger");
+    let is_logged = async || edge.access_log().iter().any(|line| line.contains(id)).then_some(());
+    eventually("the access log's line", is_logged).await;
+    assert!(gateway.log().contains(id));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_edge_logs_neither_queries_nor_secrets() {
+    let place = Place::choose();
+    let gateway = place.gateway().start().await;
+    let edge = Edge::before(&gateway, place);
+    let http = edge.http().build().unwrap();
+    let browser = Browser::through(http, &edge.base);
+    let response = browser.request(Method::POST, "/v1/tickets?qr=svg").json(&json!({})).send().await.unwrap();
+    let cookie = response.headers()["set-cookie"].to_str().unwrap().to_owned();
+    let secret = cookie.split(['=', ';']).nth(1).unwrap().to_owned();
+    let ticket = response.json::<Value>().await.unwrap()["ticket_id"].as_str().unwrap().to_owned();
+    edge.phone(token("ada")).approve(&ticket).await;
+    let request = browser.request(Method::GET, &format!("/v1/tickets/{ticket}?wait=1"));
+    let read: Value = request.header("referer", "https://referer.example/").send().await.unwrap().json().await.unwrap();
+    let jwt = read["token"]["access_token"].as_str().unwrap();
+
+    let is_logged = async || (edge.access_log().len() >= 4).then_some(());
+    eventually("the access log's lines", is_logged).await;
+    let log = edge.access_log().join("\n") + &edge.log();
+    assert!(log.contains(&ticket), "a ticket's id is public and useful: {log}");
+    for secret in [secret.as_str(), jwt, &token("ada"), "qr=svg", "wait=1", "referer.example", "scangate="] {
+        assert!(!log.contains(secret), "{secret} stands in the log");
+    }
+}
+
+/// Signs Ada in through `edge` with clients made by `http`, and returns the claims of the JWT that comes by the stream.
+async fn sign_in(edge: &Edge, http: ClientBuilder, version: Version) -> Value {
+    let http = http.build().unwrap();
+    let browser = Browser::through(http.clone(), &edge.base);
+    let phone = Phone::through(http.clone(), &edge.base, token("ada"));
+    let ticket = browser.create().await;
+
+    let response = browser.get(&format!("/v1/tickets/{ticket}/events")).await;
+    assert_eq!(response.version(), version);
+    let mut stream = EventStream::new(response);
+    stream.expect("pending").await;
+
+    let mut asked = Instant::now();
+    assert_eq!(phone.act(&ticket, "scan").await.status(), StatusCode::OK);
+    stream.expect("scanned").await;
+    assert!(asked.elapsed() < PROMPT, "scanned came after {:?}", asked.elapsed());
+
+    asked = Instant::now();
+    assert_eq!(phone.act(&ticket, "confirm").await.status(), StatusCode::OK);
+    let confirmed = stream.expect("confirmed").await;
+    assert!(asked.elapsed() < PROMPT, "confirmed came after {:?}", asked.elapsed());
+    stream.expect_end().await;
+
+    let keys: Value = browser.get("/.well-known/jwks.json").await.json().await.unwrap();
+    verify_with(&keys, confirmed.data["token"]["access_token"].as_str().unwrap(), "web")
+}
+
+/// Makes a ticket as a browser that claims another address, and returns the address that a phone is shown.
+async fn address_on_the_phone(edge: &Edge) -> String {
+    let ticket = create_with_forged_address(&edge.browser()).await;
+    let scan: Value = edge.phone(token("ada")).act(&ticket, "scan").await.json().await.unwrap();
+    scan["requester"]["ip"].as_str().unwrap().to_owned()
+}
+
+async fn create_with_forged_address(browser: &Browser) -> String {
+    let mut request = browser.request(Method::POST, "/v1/tickets").json(&json!({}));
+    request = request.header("x-forwarded-for", FORGED).header("x-real-ip", FORGED);
+    request = request.header("forwarded", format!("for={FORGED}"));
+    let ticket: Value = request.send().await.unwrap().json().await.unwrap();
+    ticket["ticket_id"].as_str().unwrap().to_owned()
+}
+
+/// Checks that `response` is a problem as RFC 9457 has it, and returns it.
+async fn problem(response: reqwest::Response, status: StatusCode) -> Value {
+    assert_eq!(response.status(), status);
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
+    assert_eq!(response.headers()["cache-control"], "no-store");
+    let problem: Value = response.json().await.unwrap();
+    assert_eq!(problem["status"], status.as_u16());
+    for field in ["type", "title", "detail", "code", "request_id"] {
+        assert!(problem[field].as_str().is_some_and(|text| !text.is_empty()), "{field}: {problem}");
+    }
+    problem
+}
+
+/// Returns what `openssl s_client` says of a handshake with nothing but `version`, everything it can do allowed.
+fn handshake(place: Place, version: &str) -> String {
+    let output = Command::new("openssl")
+        .args(["s_client", version, "-cipher", "ALL:@SECLEVEL=0", "-servername", "localhost", "-connect"])
+        .arg(format!("127.0.0.1:{}", place.port()))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
