@@ -116,6 +116,7 @@ impl Gateway {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: GatewayParts, settings: GatewaySettings) -> Self {
+        parts.metrics.expect_refusals(error::ALL.iter().map(|kind| kind.code));
         Self {
             store: parts.store,
             streams: parts.streams,
@@ -149,6 +150,8 @@ pub fn public_router(gateway: &SharedGateway) -> Router {
     let openapi: Arc<str> = openapi.to_json().unwrap_or_default().into();
     let mut router = router
         .route("/v1/openapi.json", get(move || api::document(Arc::clone(&openapi))))
+        // Before the layer, which must see preflights: no route is for OPTIONS.
+        .method_not_allowed_fallback(guard::method_not_allowed)
         .layer(cors(gateway))
         .route("/", get(pages::sign_in))
         .route("/s/{id}", get(pages::confirm))

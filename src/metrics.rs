@@ -36,6 +36,10 @@ pub struct Answer {
     status: u16,
 }
 
+/// What a stream or long poll can end with: the name of the last event, or why there was none.
+const STREAM_ENDS: [&str; 9] =
+    ["confirmed", "cancelled", "expired", "answered", "seen", "gone", "refused", "store", "drain"];
+
 /// All of them, registered once.
 #[derive(Debug)]
 pub struct Metrics {
@@ -95,7 +99,7 @@ impl Metrics {
         registry.register("streams_opened", "Streams and long polls that were let in", metrics.streams_opened.clone());
         registry.register(
             "streams_closed",
-            "Streams and long polls that ended, by reason: the event it ended with, answered (a long poll), gone (the client left), drain",
+            "Streams and long polls that ended, by reason: the last event's name, answered (a long poll), seen (204), gone (the client left), refused, store, drain",
             metrics.streams_closed.clone(),
         );
         registry.register(
@@ -139,7 +143,30 @@ impl Metrics {
             "Times the identity provider's keys could not be fetched",
             metrics.identity_errors.clone(),
         );
-        Self { registry, ..metrics }
+        let metrics = Self { registry, ..metrics };
+        metrics.start_at_zero();
+        metrics
+    }
+
+    /// Makes every series whose labels are known beforehand, so that the first failure is a rise and not a new series.
+    fn start_at_zero(&self) {
+        for outcome in ["created", "scanned", "confirmed", "claimed", "cancelled", "expired"] {
+            drop(self.tickets.get_or_create(&Outcome { outcome }));
+        }
+        for operation in ["create", "get", "replace", "watch", "check"] {
+            drop(self.store.get_or_create(&Operation { operation }));
+            drop(self.store_errors.get_or_create(&Operation { operation }));
+        }
+        for reason in STREAM_ENDS {
+            drop(self.streams_closed.get_or_create(&Reason { reason }));
+        }
+    }
+
+    /// Makes the series of refusals that can be.
+    pub fn expect_refusals(&self, reasons: impl Iterator<Item = &'static str>) {
+        for reason in reasons {
+            drop(self.refused.get_or_create(&Reason { reason }));
+        }
     }
 
     /// Counts an answered request.

@@ -1,1 +1,237 @@
-//! placeholder
+//! The command line: help, faults, doctor, keys, logs, signals.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::support::gateway::{Browser, Phone, file, verified_claims};
+use crate::support::{Gateway, Redis, SOON, eventually};
+
+fn scangate(arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_scangate")).args(arguments).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn help_names_every_flag_with_its_variable() {
+    let (code, help, _) = scangate(&["--help"]);
+    assert_eq!(code, 0);
+    let (_, serve, _) = scangate(&["serve", "--help"]);
+    for text in [help, serve] {
+        let flags: Vec<&str> = text.lines().map(str::trim).filter(|line| line.starts_with("--")).collect();
+        assert!(flags.len() > 30, "{flags:?}");
+        for flag in flags {
+            let name = flag.split([' ', '[']).next().unwrap().trim_start_matches("--");
+            let variable = format!("SCANGATE_{}", name.replace('-', "_").to_uppercase());
+            assert!(text.contains(&format!("[env: {variable}")), "{name} has no {variable}");
+        }
+    }
+}
+
+#[test]
+fn wrong_settings_are_reported_together_and_start_nothing() {
+    let (code, _, error) =
+        scangate(&["--public-url", "https://login.example.com", "--ticket-ttl", "1s", "--redis-url", "x"]);
+    assert_eq!(code, 2);
+    for part in ["--identity-jwks-url", "--ticket-ttl", "--redis-url", "--help"] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn a_taken_address_is_an_error_that_says_what_to_do() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, _, error) = scangate(&["--listen", &address, "--admin-listen", "127.0.0.1:0"]);
+    assert_eq!(code, 1);
+    assert!(error.contains(&address) && error.contains("--listen"), "{error}");
+}
+
+#[test]
+fn keys_new_makes_a_key_and_if_empty_only_the_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().to_str().unwrap();
+    let count = || std::fs::read_dir(directory.path()).unwrap().count();
+    for (arguments, expected) in [(vec!["--if-empty"], 1), (vec!["--if-empty"], 1), (vec!["--algorithm", "eddsa"], 2)] {
+        let (code, _, error) = scangate(&[&["keys", "new", "--dir", dir][..], &arguments].concat());
+        assert_eq!((code, count()), (0, expected), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_added_signs_without_a_restart_and_one_that_goes_is_not_published() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().to_str().unwrap();
+    let (_, old, _) = scangate(&["keys", "new", "--dir", dir]);
+    let gateway = Gateway::builder().arg("--keys-dir", dir).start().await;
+    let published = async || {
+        let jwks: Value = reqwest::get(gateway.url("/.well-known/jwks.json")).await.unwrap().json().await.unwrap();
+        jwks["keys"].as_array().unwrap().len()
+    };
+    let sign_in = async || {
+        let browser = Browser::new(&gateway);
+        let id = browser.create().await;
+        Phone::of("ada", &gateway).approve(&id).await;
+        let ticket: Value = browser.read(&id).await.json().await.unwrap();
+        let token = ticket["token"]["access_token"].as_str().unwrap().to_owned();
+        verified_claims(&gateway, &token, "web").await;
+        jsonwebtoken::decode_header(&token).unwrap().alg
+    };
+    assert_eq!(sign_in().await, jsonwebtoken::Algorithm::ES256);
+    let past = std::time::SystemTime::now() - Duration::from_secs(60);
+    std::fs::File::open(old.trim()).unwrap().set_modified(past).unwrap();
+    scangate(&["keys", "new", "--dir", dir, "--algorithm", "rs256"]);
+    eventually("the new key", || async { (published().await == 2).then_some(()) }).await;
+    assert_eq!(sign_in().await, jsonwebtoken::Algorithm::RS256);
+    // What is broken takes nothing away.
+    std::fs::write(directory.path().join("broken.pem"), "rubbish").unwrap();
+    eventually("the complaint", || async { gateway.log().contains("broken.pem").then_some(()) }).await;
+    assert_eq!(sign_in().await, jsonwebtoken::Algorithm::RS256);
+    std::fs::remove_file(directory.path().join("broken.pem")).unwrap();
+    std::fs::remove_file(old.trim()).unwrap();
+    eventually("the old key's end", || async { (published().await == 1).then_some(()) }).await;
+}
+
+#[test]
+fn doctor_finds_nothing_wrong_with_a_good_setup() {
+    let redis = Redis::with(&["--notify-keyspace-events", "Kghxe"]);
+    let directory = tempfile::tempdir().unwrap();
+    scangate(&["keys", "new", "--dir", directory.path().to_str().unwrap()]);
+    let (code, report, _) = scangate(&[
+        "doctor",
+        "--redis-url",
+        &redis.url(),
+        "--keys-dir",
+        directory.path().to_str().unwrap(),
+        "--public-url",
+        "http://localhost:1",
+    ]);
+    assert_eq!(code, 0, "{report}");
+    for part in
+        ["ok    redis", "version", "notify-keyspace-events", "evicted", "ok    clock", "ok    keys", "WARN  public URL"]
+    {
+        assert!(report.contains(part), "{part} is missing in:\n{report}");
+    }
+}
+
+#[test]
+fn doctor_names_what_is_wrong_and_what_to_do() {
+    let redis = Redis::with(&["--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru"]);
+    redis.run::<()>(&["ACL", "SETUSER", "default", "-config"]);
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("bad.pem"), "x").unwrap();
+    let (code, report, _) =
+        scangate(&["doctor", "--redis-url", &redis.url(), "--keys-dir", directory.path().to_str().unwrap()]);
+    assert_eq!(code, 1);
+    for part in
+        ["FAIL  redis", "notify-keyspace-events Kghxe", "WARN  redis", "noeviction", "FAIL  keys", "scangate keys new"]
+    {
+        assert!(report.contains(part), "{part} is missing in:\n{report}");
+    }
+    let (code, report, _) = scangate(&["doctor", "--redis-url", "redis://127.0.0.1:1/", "--redis-timeout", "200ms"]);
+    assert!(code == 1 && report.contains("FAIL  redis") && report.contains("--redis-url"), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_live_asks_the_running_gateway() {
+    let gateway = Gateway::start().await;
+    let port = gateway.admin.rsplit(':').next().unwrap().to_owned();
+    assert_eq!(scangate(&["doctor", "--live", "--admin-listen", &format!("0.0.0.0:{port}")]).0, 0);
+    drop(gateway);
+    assert_eq!(scangate(&["doctor", "--live", "--admin-listen", &format!("0.0.0.0:{port}")]).0, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_are_json_with_request_ids_where_there_is_no_terminal() {
+    let gateway = Gateway::start().await;
+    let response = Browser::new(&gateway).get("/v1/nowhere").await;
+    let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
+    let line = eventually("the request's line", || async {
+        gateway.process.lines().into_iter().find(|line| line.contains(&id))
+    })
+    .await;
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&line["span"]["id"], &line["span"]["path"]), (&json!(id), &json!("/v1/nowhere")));
+    assert!(gateway.process.lines().iter().all(|line| serde_json::from_str::<Value>(line).is_ok()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_sends_streams_away_finishes_requests_and_exits() {
+    let mut gateway = Gateway::builder().arg("--drain", "500ms").start().await;
+    let browser = Browser::new(&gateway);
+    let id = browser.create().await;
+    let mut stream = browser.get(&format!("/v1/tickets/{id}/events")).await;
+    let poll = tokio::spawn({
+        let (browser, path) = (browser.clone(), format!("/v1/tickets/{id}?wait=30&revision=1"));
+        async move { browser.get(&path).await.status() }
+    });
+    eventually("both seats", || async { (gateway.metric("scangate_streams_open").await == 2.0).then_some(()) }).await;
+    let started = Instant::now();
+    gateway.process.signal("TERM");
+    let mut text = String::new();
+    while let Some(chunk) = stream.chunk().await.expect("the stream was cut, not ended") {
+        text.push_str(std::str::from_utf8(&chunk).unwrap());
+    }
+    let last = text.trim_end().rsplit("\n\n").next().unwrap();
+    assert!(last.starts_with("retry: "), "{text}");
+    assert_eq!(poll.await.unwrap(), StatusCode::OK);
+    let code = eventually("the exit", || {
+        let code = gateway.process.exit_code();
+        async move { code }
+    })
+    .await;
+    assert_eq!(code, 0);
+    assert!(started.elapsed() < SOON);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_does_not_wait_for_ever() {
+    use tokio::io::AsyncWriteExt as _;
+
+    let mut gateway = Gateway::builder().arg("--drain", "0s").arg("--shutdown-timeout", "1s").start().await;
+    let mut half = tokio::net::TcpStream::connect(gateway.base.strip_prefix("http://").unwrap()).await.unwrap();
+    half.write_all(b"POST /v1/tickets HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n").await.unwrap();
+    eventually("the connection", || async { (gateway.metric("scangate_connections_open").await == 1.0).then_some(()) })
+        .await;
+    gateway.process.signal("TERM");
+    eventually("the exit", || {
+        let code = gateway.process.exit_code();
+        async move { code }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_metric_of_the_code_is_exposed_with_a_help_text() {
+    let (_directory, config) = file("[[clients]]\nid = \"web\"\n");
+    let gateway = Gateway::builder().arg("--config", config.to_str().unwrap()).start().await;
+    let text = gateway.metrics().await;
+    for name in [
+        "streams_open",
+        "streams_opened",
+        "streams_closed",
+        "tickets",
+        "confirm_to_event_seconds",
+        "expiry_lag_seconds",
+        "store_seconds",
+        "store_errors",
+        "subscriber_reconnects",
+        "subscriber_resyncs",
+        "refused",
+    ] {
+        assert!(text.contains(&format!("# HELP scangate_{name} ")), "{name} is missing in:\n{text}");
+    }
+    assert!(text.trim_end().ends_with("# EOF"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_paths_are_not_on_the_public_listener() {
+    let gateway = Gateway::start().await;
+    for path in ["/metrics", "/healthz", "/readyz"] {
+        assert_eq!(reqwest::get(gateway.url(path)).await.unwrap().status(), StatusCode::NOT_FOUND);
+        assert_eq!(reqwest::get(format!("{}{path}", gateway.admin)).await.unwrap().status(), StatusCode::OK);
+    }
+}

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::events::EventStream;
 use crate::support::gateway::{Browser, Phone, token, verify_with};
 use crate::support::nginx::{Place, upstream};
-use crate::support::{Edge, Gateway, Redis, eventually, free_port};
+use crate::support::{Edge, Redis, eventually, free_port};
 
 /// How soon an event comes when nothing holds it back. Heartbeats, which would push it out of a buffer, are far rarer.
 const PROMPT: Duration = Duration::from_secs(2);
@@ -99,7 +99,9 @@ async fn every_answer_has_its_security_headers_once() {
     let gateway = place.gateway().start().await;
     let edge = Edge::before(&gateway, place);
     let http = edge.http().build().unwrap();
-    for path in ["/", "/s/AAAAAAAAAAAAAAAAAAAAAA", "/static/style.css", "/v1/tickets/AAAAAAAAAAAAAAAAAAAAAA", "/nothing"] {
+    for path in
+        ["/", "/s/AAAAAAAAAAAAAAAAAAAAAA", "/static/style.css", "/v1/tickets/AAAAAAAAAAAAAAAAAAAAAA", "/nothing"]
+    {
         let response = http.get(edge.url(path)).send().await.unwrap();
         let headers = response.headers();
         for (name, value) in [
@@ -154,7 +156,11 @@ async fn only_tls_1_2_and_1_3_are_spoken() {
     let _edge = Edge::before(&gateway, place);
     for (version, is_spoken) in [("-tls1", false), ("-tls1_1", false), ("-tls1_2", true), ("-tls1_3", true)] {
         let said = handshake(place, version);
-        assert_eq!(said.contains("Cipher is ECDHE-") || said.contains("Cipher is TLS_"), is_spoken, "{version}: {said}");
+        assert_eq!(
+            said.contains("Cipher is ECDHE-") || said.contains("Cipher is TLS_"),
+            is_spoken,
+            "{version}: {said}"
+        );
         // It has to be the edge that refuses, not our own client.
         assert_eq!(said.contains("alert protocol version"), !is_spoken, "{version}: {said}");
     }
@@ -194,13 +200,15 @@ async fn a_silent_wait_outlasts_the_time_that_other_answers_have() {
     assert!(asked.elapsed() >= WAIT, "it came after {:?}", asked.elapsed());
     assert_eq!(response.json::<Value>().await.unwrap()["state"], "pending");
 
-    let waiting = tokio::spawn({
-        let (browser, path) = (browser.clone(), format!("/v1/tickets/{ticket}?wait=60&revision=1"));
-        async move { browser.get(&path).await.json::<Value>().await.unwrap() }
-    });
-    eventually("the second long poll", async || (gateway.metric("scangate_streams_open").await >= 2.0).then_some(())).await;
-    assert_eq!(phone.act(&ticket, "scan").await.status(), StatusCode::OK);
-    assert_eq!(waiting.await.unwrap()["state"], "scanned");
+    let path = format!("/v1/tickets/{ticket}?wait=60&revision=1");
+    let waiting = async { browser.get(&path).await.json::<Value>().await.unwrap() };
+    let scanning = async {
+        let is_waiting = async || (gateway.metric("scangate_streams_open").await >= 2.0).then_some(());
+        eventually("the second long poll", is_waiting).await;
+        assert_eq!(phone.act(&ticket, "scan").await.status(), StatusCode::OK);
+    };
+    let (polled, ()) = tokio::join!(waiting, scanning);
+    assert_eq!(polled["state"], "scanned");
     stream.expect("scanned").await;
 }
 

@@ -1,1 +1,658 @@
-//! placeholder
+//! The ten safety rules (docs/security.md), each with tests that fail without it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use reqwest::{Method, Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::gateway::{Browser, Phone, SECRET, file, token};
+use crate::support::{Gateway, Redis, eventually};
+
+/// What a caller can tell an answer by, but for what is different every time.
+async fn looks(response: Response) -> (StatusCode, HashMap<String, String>, Value) {
+    let status = response.status();
+    let ignored = ["x-request-id", "date"];
+    let headers = response
+        .headers()
+        .iter()
+        .filter(|(name, _)| !ignored.contains(&name.as_str()))
+        .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+        .collect();
+    let mut body: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap_or_default();
+    body.as_object_mut().map(|body| body.remove("request_id"));
+    (status, headers, body)
+}
+
+mod rule_1_knowing_the_id_gives_nothing {
+    use super::*;
+
+    const UNKNOWN: &str = "AAAAAAAAAAAAAAAAAAAAAA";
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_foreign_browser_is_told_the_same_as_for_an_id_that_never_existed() {
+        let gateway = Gateway::start().await;
+        let (owner, stranger) = (Browser::new(&gateway), Browser::new(&gateway));
+        // The stranger has a binding of its own: a cookie alone must not help either.
+        stranger.create().await;
+        let id = owner.create().await;
+        Phone::of("ada", &gateway).approve(&id).await;
+        for path in ["", "/events", "?wait=1&revision=0", "?revision=99&wait=1"] {
+            let foreign = looks(stranger.get(&format!("/v1/tickets/{id}{path}")).await).await;
+            let unknown = looks(stranger.get(&format!("/v1/tickets/{UNKNOWN}{path}")).await).await;
+            assert_eq!(foreign, unknown, "{path}");
+            assert_eq!(foreign.0, StatusCode::NOT_FOUND);
+            let nobody = looks(reqwest::get(gateway.url(&format!("/v1/tickets/{id}{path}"))).await.unwrap()).await;
+            assert_eq!(nobody.0, StatusCode::NOT_FOUND);
+            assert_eq!(nobody.2, unknown.2);
+        }
+        // Nothing was used up by the strangers: the owner is still handed the token.
+        let answer: Value = owner.read(&id).await.json().await.unwrap();
+        assert!(answer["token"]["access_token"].is_string());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_foreign_browser_cannot_end_a_ticket() {
+        let gateway = Gateway::start().await;
+        let (owner, stranger) = (Browser::new(&gateway), Browser::new(&gateway));
+        stranger.create().await;
+        let id = owner.create().await;
+        for (method, path) in [(Method::DELETE, ""), (Method::POST, "/cancel")] {
+            let request = |id: &str| stranger.request(method.clone(), &format!("/v1/tickets/{id}{path}")).send();
+            let foreign = looks(request(&id).await.unwrap()).await;
+            assert_eq!(foreign, looks(request(UNKNOWN).await.unwrap()).await);
+            assert_eq!(foreign.0, StatusCode::NOT_FOUND);
+        }
+        assert_eq!(owner.read(&id).await.json::<Value>().await.unwrap()["state"], "pending");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_code_can_be_drawn_without_telling_whether_its_ticket_exists() {
+        let gateway = Gateway::start().await;
+        let id = Browser::new(&gateway).create().await;
+        for id in [id.as_str(), UNKNOWN] {
+            let response = reqwest::get(gateway.url(&format!("/v1/tickets/{id}/qr.svg"))).await.unwrap();
+            assert_eq!(response.status(), StatusCode::OK);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_foreign_person_sees_no_state() {
+        let gateway = Gateway::start().await;
+        let id = Browser::new(&gateway).create().await;
+        Phone::of("ada", &gateway).act(&id, "scan").await;
+        let mallory = Phone::of("mallory", &gateway);
+        assert_eq!(looks(mallory.read(&id).await).await, looks(mallory.read(UNKNOWN).await).await);
+    }
+}
+
+mod rule_2_secrets {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_server_makes_ids_and_secrets_and_takes_none_from_a_caller() {
+        let gateway = Gateway::start().await;
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..50 {
+            let browser = Browser::new(&gateway);
+            let response = browser.request(Method::POST, "/v1/tickets").json(&json!({})).send().await.unwrap();
+            let cookie = response.headers()["set-cookie"].to_str().unwrap().to_owned();
+            let secret = cookie.strip_prefix("scangate=").unwrap().split(';').next().unwrap().to_owned();
+            assert_eq!(secret.len(), 43);
+            assert!(cookie.contains("; HttpOnly; SameSite=Strict") && cookie.contains("Path=/"), "{cookie}");
+            let id = response.json::<Value>().await.unwrap()["ticket_id"].as_str().unwrap().to_owned();
+            assert!(seen.insert(secret) && seen.insert(id));
+        }
+        for chosen in [json!({"ticket_id": "AAAAAAAAAAAAAAAAAAAAAA"}), json!({"ticket_secret": "x"})] {
+            let browser = Browser::new(&gateway);
+            let response = browser.request(Method::POST, "/v1/tickets").json(&chosen).send().await.unwrap();
+            assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn redis_holds_no_secret_that_would_open_a_ticket() {
+        let redis = Redis::start();
+        let gateway = Gateway::on(&redis).await;
+        let browser = Browser::new(&gateway);
+        let response = browser.request(Method::POST, "/v1/tickets").json(&json!({})).send().await.unwrap();
+        let cookie = response.headers()["set-cookie"].to_str().unwrap().to_owned();
+        let secret = cookie.strip_prefix("scangate=").unwrap().split(';').next().unwrap().to_owned();
+        let id = response.json::<Value>().await.unwrap()["ticket_id"].as_str().unwrap().to_owned();
+        Phone::of("ada", &gateway).approve(&id).await;
+        let answer: Value = browser.read(&id).await.json().await.unwrap();
+        let jwt = answer["token"]["access_token"].as_str().unwrap();
+        let stored: Vec<String> = redis.run(&["HVALS", &redis.keys()[0]]);
+        let stored = stored.join("\n");
+        assert!(stored.contains("claimed"));
+        assert!(!stored.contains(&secret) && !stored.contains(jwt));
+    }
+}
+
+mod rule_3_identity {
+    use super::*;
+    use jsonwebtoken::{Algorithm, EncodingKey, Header};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_request_field_never_says_who_it_is() {
+        let gateway = Gateway::start().await;
+        let id = Browser::new(&gateway).create().await;
+        let phone = Phone::of("ada", &gateway);
+        for body in [json!({"sub": "bob"}), json!({"user_id": 1}), json!({"scanned_by": {"name": "Bob"}})] {
+            assert_eq!(phone.act_with(&id, "scan", body.clone()).await.status(), StatusCode::BAD_REQUEST, "{body}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_bad_token_scans_and_confirms_nothing() {
+        let gateway = Gateway::start().await;
+        let (browser, ada) = (Browser::new(&gateway), Phone::of("ada", &gateway));
+        let id = browser.create().await;
+        let claims = json!({"iss": "https://id.example", "aud": "scangate", "sub": "ada", "exp": 4_000_000_000_u64});
+        let sign = |claims: &Value, secret: &str, algorithm| {
+            let key = EncodingKey::from_secret(secret.as_bytes());
+            jsonwebtoken::encode(&Header::new(algorithm), claims, &key).unwrap()
+        };
+        let but = |name: &str, value: Value| {
+            let mut claims = claims.clone();
+            claims[name] = value;
+            sign(&claims, SECRET, Algorithm::HS256)
+        };
+        let bad = [
+            String::new(),
+            "x".to_owned(),
+            sign(&claims, "another-secret-0123456789abcdef0123456789", Algorithm::HS256),
+            sign(&claims, SECRET, Algorithm::HS512),
+            but("exp", json!(1_000_000_000)),
+            but("iss", json!("https://evil.example")),
+            but("aud", json!("another")),
+            but("sub", json!("")),
+            format!("{}.", token("ada").rsplit_once('.').unwrap().0),
+        ];
+        for token in bad {
+            let phone = Phone::with_token(token.clone(), &gateway);
+            let refused = phone.act(&id, "scan").await;
+            assert_eq!(refused.status(), StatusCode::UNAUTHORIZED, "{token}");
+            assert_eq!(refused.headers()["www-authenticate"], "Bearer");
+        }
+        ada.act(&id, "scan").await;
+        let without =
+            reqwest::Client::new().post(gateway.url(&format!("/v1/tickets/{id}/confirm"))).send().await.unwrap();
+        assert_eq!(without.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(browser.read(&id).await.json::<Value>().await.unwrap()["state"], "scanned");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_browser_cannot_confirm_its_own_ticket() {
+        let gateway = Gateway::start().await;
+        let browser = Browser::new(&gateway);
+        let id = browser.create().await;
+        for action in ["scan", "confirm"] {
+            let request = browser.request(Method::POST, &format!("/v1/tickets/{id}/{action}")).json(&json!({}));
+            assert_eq!(request.send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_ticket_secret_is_not_a_persons_token() {
+        let gateway = Gateway::start().await;
+        let browser = Browser::new(&gateway);
+        let ticket = browser.create_with(json!({"binding": "bearer"})).await;
+        let phone = Phone::with_token(ticket["ticket_secret"].as_str().unwrap().to_owned(), &gateway);
+        let refused = phone.act(ticket["ticket_id"].as_str().unwrap(), "scan").await;
+        assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    }
+}
+
+mod rule_4_one_winner {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_second_scanner_is_refused_and_cannot_confirm() {
+        let gateway = Gateway::start().await;
+        let (ada, mallory) = (Phone::of("ada", &gateway), Phone::of("mallory", &gateway));
+        let browser = Browser::new(&gateway);
+        let id = browser.create().await;
+        assert_eq!(mallory.act(&id, "confirm").await.json::<Value>().await.unwrap()["code"], "not_scanned");
+        assert_eq!(ada.act(&id, "scan").await.status(), StatusCode::OK);
+        assert_eq!(ada.act(&id, "scan").await.status(), StatusCode::OK, "the same scanner gets the same answer");
+        assert_eq!(mallory.act(&id, "scan").await.json::<Value>().await.unwrap()["code"], "already_scanned");
+        assert_eq!(mallory.act(&id, "confirm").await.json::<Value>().await.unwrap()["code"], "not_permitted");
+        assert_eq!(mallory.act(&id, "cancel").await.status(), StatusCode::NOT_FOUND);
+        assert_eq!(ada.act(&id, "confirm").await.status(), StatusCode::OK);
+        assert_eq!(ada.act(&id, "cancel").await.json::<Value>().await.unwrap()["code"], "already_confirmed");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn two_hundred_parallel_confirms_over_http_confirm_once() {
+        let redis = Redis::start();
+        let gateways = [Gateway::on(&redis).await, Gateway::on(&redis).await];
+        let id = Browser::new(&gateways[0]).create().await;
+        Phone::of("ada", &gateways[0]).act(&id, "scan").await;
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in 0..200 {
+            let (phone, id) = (Phone::of("ada", &gateways[number % 2]), id.clone());
+            tasks.spawn(async move { phone.act(&id, "confirm").await.json::<Value>().await.unwrap() });
+        }
+        for answer in tasks.join_all().await {
+            assert_eq!((&answer["state"], &answer["revision"]), (&json!("confirmed"), &json!(3)), "{answer}");
+        }
+        let mut confirmed = 0.0;
+        for gateway in &gateways {
+            confirmed += gateway.metric("scangate_tickets_total{outcome=\"confirmed\"}").await;
+        }
+        assert_eq!(confirmed, 1.0);
+    }
+}
+
+mod rule_5_origins {
+    use super::*;
+
+    async fn with_origin() -> (tempfile::TempDir, Gateway) {
+        let (directory, config) =
+            file("[[clients]]\nid = \"web\"\n[[clients]]\nid = \"shop\"\norigins = [\"https://shop.example.com\"]\n");
+        (directory, Gateway::builder().arg("--config", config.to_str().unwrap()).start().await)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_cross_site_form_or_fetch_changes_nothing() {
+        let (_directory, gateway) = with_origin().await;
+        let browser = Browser::new(&gateway);
+        let id = browser.create().await;
+        let ada = Phone::of("ada", &gateway);
+        ada.act(&id, "scan").await;
+        let cross_site: [&[(&str, &str)]; 5] = [
+            &[("origin", "https://evil.example"), ("sec-fetch-site", "cross-site")],
+            &[("origin", "null")],
+            &[("sec-fetch-site", "same-site")],
+            &[("sec-fetch-site", "cross-site")],
+            &[("origin", "https://evil.example")],
+        ];
+        for headers in cross_site {
+            for (method, path) in [
+                (Method::POST, "/v1/tickets".to_owned()),
+                (Method::DELETE, format!("/v1/tickets/{id}")),
+                (Method::POST, format!("/v1/tickets/{id}/cancel")),
+                (Method::POST, format!("/v1/tickets/{id}/confirm")),
+                (Method::POST, format!("/v1/tickets/{id}/scan")),
+            ] {
+                // Not the browser's own helper, which would add its own origin; the cookie is sent along all the same.
+                let mut request = browser.request(Method::GET, &path).bearer_auth(&ada.token).build().unwrap();
+                *request.method_mut() = method.clone();
+                request.headers_mut().remove("sec-fetch-site");
+                for (name, value) in headers {
+                    request.headers_mut().insert(*name, value.parse().unwrap());
+                }
+                let refused = browser.send(request).await;
+                assert_eq!(refused.status(), StatusCode::FORBIDDEN, "{method} {path} {headers:?}");
+                assert_eq!(refused.json::<Value>().await.unwrap()["code"], "origin_not_allowed");
+            }
+        }
+        assert_eq!(browser.read(&id).await.json::<Value>().await.unwrap()["state"], "scanned");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_form_is_refused_even_where_the_browser_tells_no_origin() {
+        let gateway = Gateway::start().await;
+        let browser = Browser::new(&gateway);
+        let id = browser.create().await;
+        for content_type in ["application/x-www-form-urlencoded", "text/plain", "multipart/form-data; boundary=x"] {
+            for path in ["/v1/tickets".to_owned(), format!("/v1/tickets/{id}/cancel")] {
+                let mut request = browser
+                    .request(Method::GET, &path)
+                    .header("content-type", content_type)
+                    .body("{}")
+                    .build()
+                    .unwrap();
+                *request.method_mut() = Method::POST;
+                request.headers_mut().remove("sec-fetch-site");
+                assert_eq!(browser.send(request).await.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE, "{content_type}");
+            }
+        }
+        assert_eq!(browser.read(&id).await.json::<Value>().await.unwrap()["state"], "pending");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn reading_changes_nothing_and_opening_the_confirm_page_neither() {
+        let gateway = Gateway::start().await;
+        let browser = Browser::new(&gateway);
+        let id = browser.create().await;
+        for path in [format!("/s/{id}"), format!("/v1/tickets/{id}/scan"), format!("/v1/tickets/{id}/confirm")] {
+            browser.get(&path).await;
+        }
+        let ticket: Value = browser.read(&id).await.json().await.unwrap();
+        assert_eq!((&ticket["state"], &ticket["revision"]), (&json!("pending"), &json!(1)));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_page_of_another_origin_cannot_read_or_claim_with_the_browsers_cookie() {
+        let gateway = Gateway::start().await;
+        let browser = Browser::new(&gateway);
+        let id = browser.create().await;
+        Phone::of("ada", &gateway).approve(&id).await;
+        for site in ["cross-site", "same-site"] {
+            for path in ["", "/events"] {
+                let mut request = browser.request(Method::GET, &format!("/v1/tickets/{id}{path}")).build().unwrap();
+                request.headers_mut().insert("sec-fetch-site", site.parse().unwrap());
+                assert_eq!(browser.send(request).await.status(), StatusCode::NOT_FOUND);
+            }
+        }
+        assert_eq!(Phone::of("ada", &gateway).read(&id).await.json::<Value>().await.unwrap()["state"], "confirmed");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn head_hands_nothing_over() {
+        let gateway = Gateway::start().await;
+        let browser = Browser::new(&gateway);
+        let id = browser.create().await;
+        Phone::of("ada", &gateway).approve(&id).await;
+        for path in ["", "/events"] {
+            let answer = browser.request(Method::HEAD, &format!("/v1/tickets/{id}{path}")).send().await.unwrap();
+            assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
+        }
+        assert_eq!(Phone::of("ada", &gateway).read(&id).await.json::<Value>().await.unwrap()["state"], "confirmed");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn cors_is_for_listed_origins_alone_and_never_with_cookies() {
+        let (_directory, gateway) = with_origin().await;
+        let preflight = async |origin: &str| {
+            let http = reqwest::Client::new();
+            let request = http.request(Method::OPTIONS, gateway.url("/v1/tickets")).header("origin", origin);
+            let request = request.header("access-control-request-method", "POST");
+            request.header("access-control-request-headers", "content-type").send().await.unwrap()
+        };
+        let listed = preflight("https://shop.example.com").await;
+        assert_eq!(listed.headers()["access-control-allow-origin"], "https://shop.example.com");
+        assert_eq!(listed.headers().get("access-control-allow-credentials"), None);
+        for origin in
+            ["https://evil.example", "https://shop.example.com.evil.example", "http://shop.example.com", "null"]
+        {
+            assert_eq!(preflight(origin).await.headers().get("access-control-allow-origin"), None, "{origin}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_origin_may_make_tickets_for_its_own_client_alone() {
+        let (_directory, gateway) = with_origin().await;
+        let create = async |client: &str| {
+            let request =
+                reqwest::Client::new().post(gateway.url("/v1/tickets")).header("origin", "https://shop.example.com");
+            request.json(&json!({"client_id": client, "binding": "bearer"})).send().await.unwrap().status()
+        };
+        assert_eq!(create("shop").await, StatusCode::CREATED);
+        assert_eq!(create("web").await, StatusCode::FORBIDDEN);
+    }
+}
+
+mod rule_6_return_to {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn return_to_is_an_exact_match() {
+        let (_directory, config) = file("[[clients]]\nid = \"web\"\nreturn_to = [\"https://app.example.com/in\"]\n");
+        let gateway = Gateway::builder().arg("--config", config.to_str().unwrap()).start().await;
+        let browser = Browser::new(&gateway);
+        let refused = [
+            "https://app.example.com/in/",
+            "https://app.example.com/in?x=1",
+            "https://app.example.com/in#x",
+            "https://app.example.com:443/in",
+            "https://APP.example.com/in",
+            "http://app.example.com/in",
+            "https://app.example.com@evil.example/in",
+            "//app.example.com/in",
+            "javascript:alert(1)",
+            "",
+        ];
+        for return_to in refused {
+            let request = browser.request(Method::POST, "/v1/tickets").json(&json!({"return_to": return_to}));
+            let answer: Value = request.send().await.unwrap().json().await.unwrap();
+            assert_eq!(answer["code"], "return_to_not_allowed", "{return_to}");
+        }
+        browser.create_with(json!({"return_to": "https://app.example.com/in"})).await;
+    }
+}
+
+mod rule_7_headers {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn pages_send_a_strict_policy() {
+        let gateway = Gateway::start().await;
+        for path in ["/", "/s/AAAAAAAAAAAAAAAAAAAAAA"] {
+            let response = reqwest::get(gateway.url(path)).await.unwrap();
+            let headers = response.headers();
+            let policy = headers["content-security-policy"].to_str().unwrap();
+            assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
+            assert!(!policy.contains("unsafe") && !policy.contains('*'), "{policy}");
+            assert_eq!(headers["referrer-policy"], "no-referrer");
+            assert_eq!(headers["x-content-type-options"], "nosniff");
+            assert_eq!(headers["cache-control"], "no-store");
+        }
+    }
+}
+
+mod rule_8_bounds {
+    use super::*;
+
+    async fn problem(response: Response) -> (u16, String) {
+        let status = response.status().as_u16();
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        (status, response.json::<Value>().await.unwrap()["code"].as_str().unwrap().to_owned())
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn each_rate_limit_says_how_long_to_wait_and_is_counted() {
+        let gateway = Gateway::builder()
+            .arg("--rate-create", "4")
+            .arg("--rate-scan", "3")
+            .arg("--rate-confirm", "3")
+            .arg("--rate-invalid-scan", "2")
+            .arg("--rate-invalid-confirm", "2")
+            .start()
+            .await;
+        let (browser, ada) = (Browser::new(&gateway), Phone::of("ada", &gateway));
+        let id = browser.create().await;
+        let bad = Phone::with_token("x".into(), &gateway);
+        for (action, phone, allowed, limit) in [
+            ("scan", &bad, 2, "rate_invalid_scan"),
+            ("scan", &ada, 3, "rate_scan"),
+            ("confirm", &bad, 2, "rate_invalid_confirm"),
+            ("confirm", &ada, 3, "rate_confirm"),
+        ] {
+            for _ in 0..allowed {
+                assert_ne!(
+                    phone.act(&id, action).await.status(),
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "{limit} came too early"
+                );
+            }
+            let refused = phone.act(&id, action).await;
+            let wait: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+            assert!((1..=60).contains(&wait), "{wait}");
+            assert_eq!(problem(refused).await, (429, "rate_limited".into()));
+            assert_eq!(gateway.metric(&format!("scangate_refused_total{{reason=\"{limit}\"}}")).await, 1.0);
+        }
+        for _ in 0..3 {
+            browser.create().await;
+        }
+        let refused = browser.request(Method::POST, "/v1/tickets").json(&json!({})).send().await.unwrap();
+        assert_eq!(problem(refused).await, (429, "rate_limited".into()));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn another_address_has_its_own_allowance() {
+        let gateway = Gateway::builder().arg("--rate-create", "1").start().await;
+        let create = async |address: &str| {
+            let request = reqwest::Client::new().post(gateway.url("/v1/tickets")).header("x-forwarded-for", address);
+            request.json(&json!({})).send().await.unwrap().status()
+        };
+        assert_eq!(create("203.0.113.1").await, StatusCode::CREATED);
+        assert_eq!(create("203.0.113.1").await, StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(create("203.0.113.2").await, StatusCode::CREATED);
+        // A /64 is one subscriber.
+        assert_eq!(create("2001:db8::1").await, StatusCode::CREATED);
+        assert_eq!(create("2001:db8::2").await, StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(create("2001:db8:0:1::1").await, StatusCode::CREATED);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn streams_are_bounded_per_ticket_and_free_again_when_they_end() {
+        let gateway = Gateway::builder().arg("--streams-per-ticket", "2").start().await;
+        let browser = Browser::new(&gateway);
+        let id = browser.create().await;
+        let (mut one, two) = (browser.events(&id).await, browser.events(&id).await);
+        one.expect("pending").await;
+        let refused = browser.get(&format!("/v1/tickets/{id}/events")).await;
+        assert_eq!(problem(refused).await, (429, "too_many_streams".into()));
+        let refused = browser.get(&format!("/v1/tickets/{id}?wait=5&revision=1")).await;
+        assert_eq!(problem(refused).await, (429, "too_many_streams".into()));
+        drop(two);
+        eventually("a free seat", || async {
+            let response = browser.get(&format!("/v1/tickets/{id}/events")).await;
+            (response.status() == StatusCode::OK).then_some(())
+        })
+        .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn streams_are_bounded_per_address() {
+        let gateway = Gateway::builder().arg("--streams-per-address", "1").start().await;
+        let browser = Browser::new(&gateway);
+        let (one, two) = (browser.create().await, browser.create().await);
+        let _open = browser.events(&one).await;
+        let refused = browser.get(&format!("/v1/tickets/{two}/events")).await;
+        assert_eq!(problem(refused).await, (429, "too_many_streams".into()));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_full_process_sends_streams_away_to_come_back() {
+        let gateway = Gateway::builder().arg("--streams-per-process", "1").start().await;
+        let browser = Browser::new(&gateway);
+        let id = browser.create().await;
+        let _open = browser.events(&id).await;
+        let shed = browser.get(&format!("/v1/tickets/{id}/events")).await;
+        assert_eq!(shed.status(), StatusCode::OK);
+        let text = shed.text().await.unwrap();
+        assert!(text.starts_with("retry: ") && text.ends_with("\n\n") && !text.contains("data"), "{text}");
+        let refused = browser.get(&format!("/v1/tickets/{id}?wait=5&revision=1")).await;
+        assert_eq!(refused.headers()["retry-after"], "2");
+        assert_eq!(problem(refused).await, (503, "unavailable".into()));
+        assert_eq!(gateway.metric("scangate_refused_total{reason=\"shed\"}").await, 1.0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_full_memory_store_answers_503() {
+        let gateway = Gateway::builder().arg("--memory-max-tickets", "1").start().await;
+        let browser = Browser::new(&gateway);
+        browser.create().await;
+        let refused = browser.request(Method::POST, "/v1/tickets").json(&json!({})).send().await.unwrap();
+        assert_eq!(problem(refused).await, (503, "store_full".into()));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn bodies_and_heads_are_bounded() {
+        let gateway = Gateway::start().await;
+        let browser = Browser::new(&gateway);
+        let large = json!({"client_id": "x".repeat(17 * 1024)});
+        let refused = browser.request(Method::POST, "/v1/tickets").json(&large).send().await.unwrap();
+        assert_eq!(problem(refused).await, (413, "too_large".into()));
+        let head = browser.request(Method::GET, "/").header("x-large", "x".repeat(20 * 1024)).send().await.unwrap();
+        assert_eq!(head.status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+        let token = format!("{}.{}.x", "a".repeat(4000), "b".repeat(5000));
+        let refused = Phone::with_token(token, &gateway).act(&browser.create().await, "scan").await;
+        assert_eq!(problem(refused).await, (401, "invalid_token".into()));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn connections_are_bounded_and_the_next_waits_its_turn() {
+        use tokio::io::AsyncWriteExt as _;
+        use tokio::net::TcpStream;
+
+        let gateway = Gateway::builder().arg("--max-connections", "1").start().await;
+        let address = gateway.base.strip_prefix("http://").unwrap();
+        let mut first = TcpStream::connect(address).await.unwrap();
+        first.write_all(b"GET /").await.unwrap();
+        eventually("the first connection", || async {
+            (gateway.metric("scangate_connections_open").await == 1.0).then_some(())
+        })
+        .await;
+        let waiting = tokio::time::timeout(Duration::from_millis(300), reqwest::get(gateway.url("/"))).await;
+        assert!(waiting.is_err(), "a second connection was served");
+        drop(first);
+        assert_eq!(reqwest::get(gateway.url("/")).await.unwrap().status(), StatusCode::OK);
+    }
+}
+
+mod rule_9_addresses {
+    use super::*;
+
+    async fn seen_address(gateway: &Gateway, forwarded: &str) -> Value {
+        let http = reqwest::Client::new();
+        let request = http
+            .post(gateway.url("/v1/tickets"))
+            .header("x-forwarded-for", forwarded)
+            .header("forwarded", "for=198.51.100.9");
+        let ticket: Value = request.json(&json!({})).send().await.unwrap().json().await.unwrap();
+        let scan: Value =
+            Phone::of("ada", gateway).act(ticket["ticket_id"].as_str().unwrap(), "scan").await.json().await.unwrap();
+        scan["requester"]["ip"].clone()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_trusted_proxy_tells_the_browsers_address() {
+        let gateway = Gateway::start().await;
+        assert_eq!(seen_address(&gateway, "198.51.100.1, 203.0.113.7").await, "203.0.113.7");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn anybody_else_is_not_believed() {
+        let gateway = Gateway::builder().arg("--trusted-proxies", "10.0.0.0/8").start().await;
+        assert_eq!(seen_address(&gateway, "203.0.113.7").await, "127.0.0.1");
+    }
+}
+
+mod rule_10_logs {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn no_secret_reaches_the_log_even_at_its_loudest() {
+        let redis = Redis::start();
+        let gateway = Gateway::builder().redis(&redis).arg("--log", "trace").start().await;
+        let browser = Browser::new(&gateway);
+        let response = browser.request(Method::POST, "/v1/tickets").json(&json!({})).send().await.unwrap();
+        let cookie = response.headers()["set-cookie"].to_str().unwrap().to_owned();
+        let cookie = cookie.strip_prefix("scangate=").unwrap().split(';').next().unwrap().to_owned();
+        let id = response.json::<Value>().await.unwrap()["ticket_id"].as_str().unwrap().to_owned();
+        let native = browser.create_with(json!({"binding": "bearer"})).await;
+        let mut events = browser.events(&id).await;
+        let ada = Phone::of("ada", &gateway);
+        ada.approve(&id).await;
+        let mut jwts = Vec::new();
+        while let Some(frame) = events.next().await {
+            jwts.extend(frame.data["token"]["access_token"].as_str().map(str::to_owned));
+        }
+        let answer: Value = browser.read(&id).await.json().await.unwrap();
+        jwts.push(answer["token"]["access_token"].as_str().unwrap().to_owned());
+        // Bad attempts must not be quoted either.
+        let bad = format!("{}x", ada.token);
+        Phone::with_token(bad, &gateway).act(&id, "scan").await;
+        browser.get(&format!("/v1/tickets/{id}?token={}", ada.token)).await;
+
+        let log = gateway.log();
+        assert!(log.contains(&id) && log.contains("\"level\":\"DEBUG\""), "the log is not as loud as it should be");
+        assert_eq!(jwts.len(), 2);
+        let metrics = gateway.metrics().await;
+        let mut canaries = vec![cookie, native["ticket_secret"].as_str().unwrap().to_owned(), SECRET.to_owned()];
+        canaries.extend(jwts);
+        canaries.push(ada.token.clone());
+        for canary in canaries {
+            // The signature alone would be enough to tell.
+            let tail = &canary[canary.len().saturating_sub(24)..];
+            for line in log.lines().chain(metrics.lines()) {
+                assert!(!line.contains(tail), "a secret is in: {line}");
+            }
+        }
+    }
+}

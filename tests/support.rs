@@ -7,6 +7,7 @@ pub mod nginx;
 pub mod process;
 pub mod redis;
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 pub use events::EventStream;
@@ -18,7 +19,15 @@ pub use redis::Redis;
 pub const SOON: Duration = Duration::from_secs(10);
 
 /// Tries `look` again until it finds something, for as long as [`SOON`].
-pub async fn eventually<T, F>(what: &str, mut look: impl FnMut() -> F) -> T
+pub async fn eventually<T, F>(what: &str, look: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    within(SOON, what, look).await
+}
+
+/// Tries `look` again until it finds something, for as long as `time`.
+pub async fn within<T, F>(time: Duration, what: &str, mut look: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,
 {
@@ -27,14 +36,23 @@ where
         if let Some(found) = look().await {
             return found;
         }
-        assert!(started.elapsed() < SOON, "{what} did not happen within {SOON:?}");
+        assert!(started.elapsed() < time, "{what} did not happen within {time:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// Returns a port that was free a moment ago.
+/// Returns a port that was free a moment ago, and that no other call is given.
+///
+/// Below those that the system hands out: no connection can take it in the meantime, or find itself at its other end.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let port = 10_000 + u16::try_from((std::process::id() * 97 + count) % 20_000).unwrap();
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Installs the cryptographic library, as the binary does at its start.

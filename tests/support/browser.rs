@@ -1,0 +1,277 @@
+//! A real Chromium, driven by the driver that belongs to it. Its console is read at the end: a page that breaks its own
+//! Content-Security-Policy, or throws, fails its test.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use fantoccini::wd::WebDriverCompatibleCommand;
+use fantoccini::{Client, ClientBuilder, Locator};
+use serde_json::{Value, json};
+
+use super::process::Process;
+use super::{crypto, eventually, free_port, within};
+
+/// How long a browser may take to get somewhere, on a machine that runs several.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running chromedriver, and the folder of all that its browsers write.
+pub struct Driver {
+    process: Process,
+    port: u16,
+    directory: tempfile::TempDir,
+    opened: AtomicUsize,
+}
+
+/// What kind of device a browser is on.
+#[derive(Debug, Clone, Copy)]
+pub enum Device {
+    Desk,
+    /// Of this width and height.
+    Phone(u32, u32),
+}
+
+impl Driver {
+    pub async fn start() -> Self {
+        crypto();
+        let port = free_port();
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new("chromedriver");
+        command.arg(format!("--port={port}")).env("TMPDIR", directory.path());
+        let driver = Self { process: Process::start(&mut command), port, directory, opened: AtomicUsize::new(0) };
+        eventually("chromedriver's start", async || TcpStream::connect(("127.0.0.1", port)).ok()).await;
+        driver
+    }
+
+    /// Opens a browser with nothing in it.
+    pub async fn open(&self, device: Device) -> Chromium {
+        self.open_with(device, &[]).await
+    }
+
+    /// The same with further command-line arguments.
+    pub async fn open_with(&self, device: Device, further: &[&str]) -> Chromium {
+        let profile = self.directory.path().join(format!("profile-{}", self.opened.fetch_add(1, Ordering::Relaxed)));
+        let profile = format!("--user-data-dir={}", profile.display());
+        let mut args = vec![
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--disable-dev-shm-usage",
+            "--hide-scrollbars",
+            "--window-size=1000,900",
+            &profile,
+        ];
+        args.extend(further);
+        let capabilities = json!({
+            "acceptInsecureCerts": true,
+            "goog:chromeOptions": { "args": args },
+            "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
+        });
+        let client = ClientBuilder::rustls()
+            .unwrap()
+            .capabilities(capabilities.as_object().unwrap().clone())
+            .connect(&format!("http://127.0.0.1:{}", self.port))
+            .await
+            .unwrap_or_else(|error| panic!("no browser: {error}\n{}", self.process.lines().join("\n")));
+        let chromium = Chromium { client };
+        if let Device::Phone(width, height) = device {
+            let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 2, "mobile": true });
+            chromium.cdp("Emulation.setDeviceMetricsOverride", metrics).await;
+        }
+        chromium
+    }
+}
+
+impl Drop for Driver {
+    /// Asks first: a driver that is killed leaves its browsers behind.
+    fn drop(&mut self) {
+        let Ok(mut connection) = TcpStream::connect(("127.0.0.1", self.port)) else { return };
+        let _ = connection.set_read_timeout(Some(PATIENCE));
+        let _ = connection.write_all(b"GET /shutdown HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let _ = connection.read_to_end(&mut Vec::new());
+        let asked = std::time::Instant::now();
+        while self.process.exit_code().is_none() && asked.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// One browser with one page.
+pub struct Chromium {
+    client: Client,
+}
+
+impl Chromium {
+    pub async fn goto(&self, url: &str) {
+        self.client.goto(url).await.unwrap();
+    }
+
+    /// Runs a script in the page and returns what it returns.
+    pub async fn run(&self, script: &str) -> Value {
+        self.client.execute(script, Vec::new()).await.unwrap()
+    }
+
+    /// Runs a script in every page before its own.
+    pub async fn run_first(&self, script: &str) {
+        self.cdp("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await;
+    }
+
+    /// Sends a command of the Chrome DevTools Protocol.
+    pub async fn cdp(&self, command: &'static str, params: Value) -> Value {
+        self.issue("goog/cdp/execute", json!({ "cmd": command, "params": params })).await
+    }
+
+    /// Returns an attribute of `<body>`, such as `data-state`.
+    pub async fn body(&self, attribute: &str) -> Option<String> {
+        let script = format!("return document.body && document.body.getAttribute('{attribute}')");
+        self.run(&script).await.as_str().map(str::to_owned)
+    }
+
+    /// Waits until the page is in `state`.
+    pub async fn until(&self, state: &str) {
+        self.until_within(PATIENCE, state).await;
+    }
+
+    /// Waits until the page is in `state`, for as long as `time`.
+    pub async fn until_within(&self, time: Duration, state: &str) {
+        let is_there = async || (self.body("data-state").await.as_deref() == Some(state)).then_some(());
+        within(time, &format!("the state {state}"), is_there).await;
+    }
+
+    /// Returns the text of what `css` finds, as it is seen.
+    pub async fn text(&self, css: &str) -> String {
+        self.client.find(Locator::Css(css)).await.unwrap().text().await.unwrap()
+    }
+
+    /// Returns whether what `css` finds can be seen.
+    pub async fn sees(&self, css: &str) -> bool {
+        self.client.find(Locator::Css(css)).await.unwrap().is_displayed().await.unwrap()
+    }
+
+    pub async fn attribute(&self, css: &str, name: &str) -> Option<String> {
+        self.client.find(Locator::Css(css)).await.unwrap().attr(name).await.unwrap()
+    }
+
+    pub async fn click(&self, css: &str) {
+        self.client.find(Locator::Css(css)).await.unwrap().click().await.unwrap();
+    }
+
+    pub async fn write(&self, css: &str, text: &str) {
+        self.client.find(Locator::Css(css)).await.unwrap().send_keys(text).await.unwrap();
+    }
+
+    pub async fn url(&self) -> String {
+        self.client.current_url().await.unwrap().into()
+    }
+
+    pub async fn reload(&self) {
+        self.client.refresh().await.unwrap();
+    }
+
+    /// Returns the picture that is on the screen, as PNG.
+    pub async fn screen(&self) -> Vec<u8> {
+        self.client.screenshot().await.unwrap()
+    }
+
+    /// Keeps a picture of the screen for people to look at.
+    pub async fn keep_screen(&self, name: &str) {
+        // What moves is shown as it will stay.
+        let rest = "return Promise.all(document.getAnimations().filter(a => a.effect.getTiming().iterations === 1).map(a => a.finished))";
+        self.run(rest).await;
+        std::fs::write(artifacts().join(format!("{name}.png")), self.screen().await).unwrap();
+    }
+
+    /// Returns what the QR code on the screen says, once a camera could read it.
+    pub async fn scan(&self) -> String {
+        eventually("a readable QR code", async || read_code(&self.screen().await)).await
+    }
+
+    /// Returns the events that its streams have received since the last call: their names and data.
+    pub async fn received(&self) -> Vec<(String, Value)> {
+        let entries = self.log("performance").await;
+        let messages = entries.iter().map(|entry| -> Value {
+            serde_json::from_str(entry["message"].as_str().unwrap()).unwrap()
+        });
+        let events = messages.filter(|message| message["message"]["method"] == "Network.eventSourceMessageReceived");
+        events
+            .map(|message| {
+                let event = &message["message"]["params"];
+                let data = serde_json::from_str(event["data"].as_str().unwrap()).unwrap();
+                (event["eventName"].as_str().unwrap().to_owned(), data)
+            })
+            .collect()
+    }
+
+    /// Closes it; fails if anything was wrong with its pages.
+    pub async fn end(self) {
+        let faults = self.faults().await;
+        assert!(faults.is_empty(), "the console says: {faults:#?}");
+        self.client.close().await.unwrap();
+    }
+
+    /// Closes it; fails if anything was wrong with its pages but for requests that failed or were refused.
+    pub async fn end_after_refusals(self) {
+        let faults: Vec<_> = self.faults().await.into_iter().filter(|fault| fault["source"] != "network").collect();
+        assert!(faults.is_empty(), "the console says: {faults:#?}");
+        self.client.close().await.unwrap();
+    }
+
+    async fn faults(&self) -> Vec<Value> {
+        let mut entries = self.log("browser").await;
+        entries.retain(|entry| entry["level"] == "SEVERE" || entry["source"] == "security");
+        entries
+    }
+
+    async fn log(&self, kind: &str) -> Vec<Value> {
+        let Value::Array(entries) = self.issue("se/log", json!({ "type": kind })).await else { panic!("no log") };
+        entries
+    }
+
+    async fn issue(&self, path: &'static str, body: Value) -> Value {
+        self.client.issue_cmd(DriverCommand { path, body }).await.unwrap()
+    }
+}
+
+/// A command that is the driver's own, beside WebDriver.
+#[derive(Debug)]
+struct DriverCommand {
+    path: &'static str,
+    body: Value,
+}
+
+impl WebDriverCompatibleCommand for DriverCommand {
+    fn endpoint(&self, base: &url::Url, session: Option<&str>) -> Result<url::Url, url::ParseError> {
+        base.join(&format!("session/{}/{}", session.unwrap_or_default(), self.path))
+    }
+
+    fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
+        (http::Method::POST, Some(self.body.to_string()))
+    }
+}
+
+/// Returns what the one QR code in a PNG says, if it can be read.
+pub fn read_code(png: &[u8]) -> Option<String> {
+    let picture = image::load_from_memory(png).unwrap().into_luma8();
+    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    let mut prepared = rqrr::PreparedImage::prepare_from_greyscale(width, height, |x, y| {
+        picture.get_pixel(u32::try_from(x).unwrap(), u32::try_from(y).unwrap()).0[0]
+    });
+    let grids = prepared.detect_grids();
+    assert!(grids.len() < 2, "there are {} codes on the screen", grids.len());
+    grids.first().and_then(|grid| grid.decode().ok()).map(|(_, text)| text)
+}
+
+/// Returns the folder for what tests leave behind.
+fn artifacts() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("test-artifacts");
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}

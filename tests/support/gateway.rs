@@ -28,6 +28,7 @@ pub struct Gateway {
 }
 
 /// How to start one. Free ports, the tests' identity provider, the memory store and high limits if not said otherwise.
+#[derive(Clone)]
 pub struct Builder {
     args: Vec<String>,
     env: Vec<(String, String)>,
@@ -176,6 +177,11 @@ impl Browser {
         let request = self.http.request(method.clone(), format!("{}{path}", self.base));
         let request = request.header("sec-fetch-site", "same-origin");
         if method == Method::GET { request } else { request.header("origin", &self.origin) }
+    }
+
+    /// Sends a request that was made by hand, with this browser's cookies.
+    pub async fn send(&self, request: reqwest::Request) -> Response {
+        self.http.execute(request).await.unwrap()
     }
 
     /// Makes a ticket with `body`; fails if that is refused.

@@ -1,5 +1,6 @@
 //! The edge: the project's own `nginx/run` in front of gateways, with the certificate that it made for itself.
 
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -117,8 +118,8 @@ impl Edge {
 
     fn wait(&self) {
         let started = Instant::now();
-        // The script announces itself just before it becomes nginx; only nginx listens.
-        while std::net::TcpStream::connect(("127.0.0.1", self.place.port)).is_err() {
+        // Checking its configuration, nginx listens for a moment too; the script announces itself after that.
+        while !self.log().contains(" -> ") || TcpStream::connect(("127.0.0.1", self.place.port)).is_err() {
             assert!(started.elapsed() < SOON, "nginx did not start:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -54,6 +54,11 @@ impl Redis {
         self.connect().keys("*").unwrap()
     }
 
+    /// Sends a signal by its name, such as `STOP`.
+    pub fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
     /// Kills it with no chance to save anything.
     pub fn kill(&mut self) {
         self.process.kill();
