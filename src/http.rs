@@ -124,7 +124,7 @@ impl Gateway {
             verifier: parts.verifier,
             demo: parts.demo,
             clients: parts.clients,
-            limits: Limits::new(settings.rates, Arc::clone(&parts.metrics)),
+            limits: Limits::new(settings.rates, &parts.metrics),
             metrics: parts.metrics,
             public_url: settings.public_url,
             trusted_proxies: settings.trusted_proxies,
@@ -147,9 +147,9 @@ impl Gateway {
 /// Returns the router of the public listeners.
 pub fn public_router(gateway: &SharedGateway) -> Router {
     let (router, openapi) = api_router().split_for_parts();
-    let openapi: Arc<str> = openapi.to_json().unwrap_or_default().into();
+    let openapi = openapi.to_json().unwrap_or_default();
     let mut router = router
-        .route("/v1/openapi.json", get(move || api::document(Arc::clone(&openapi))))
+        .route("/v1/openapi.json", get(move || std::future::ready(api::document(&openapi))))
         // Before the layer, which must see preflights: no route is for OPTIONS.
         .method_not_allowed_fallback(guard::method_not_allowed)
         .layer(cors(gateway))

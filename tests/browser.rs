@@ -248,7 +248,8 @@ async fn a_stream_that_something_holds_back_is_given_up_for_polling() {
 async fn the_token_is_posted_to_the_site_that_asked_for_it() {
     let (address, mut requests) = receiver().await;
     let return_to = format!("http://{address}/signed-in");
-    let (_directory, config) = file(&format!("[[clients]]\nid = \"web\"\nname = \"Shop\"\nreturn_to = [{return_to:?}]\n"));
+    let (_directory, config) =
+        file(&format!("[[clients]]\nid = \"web\"\nname = \"Shop\"\nreturn_to = [{return_to:?}]\n"));
     let stage = Stage::set_with(|builder| builder.arg("--config", config.to_str().unwrap())).await;
     let screen = stage.driver.open(Device::Desk).await;
     let query = url::form_urlencoded::Serializer::new(String::new())

@@ -364,3 +364,32 @@ async fn without_the_demo_nobody_is_made_up() {
     let response = browser.request(Method::POST, "/demo/sign-in").json(&json!({"name": "Ada"})).send().await.unwrap();
     assert_eq!(response.status(), StatusCode::NOT_FOUND);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_hundred_sign_ins_in_a_row_each_get_a_token_of_their_own() {
+    const SIGN_INS: usize = 300;
+
+    let redis = Redis::start();
+    let gateway = Gateway::on(&redis).await;
+    let (browser, phone) = (Browser::new(&gateway), Phone::of("ada", &gateway));
+    let mut tokens = std::collections::HashSet::new();
+    let mut took = Vec::with_capacity(SIGN_INS);
+    for _ in 0..SIGN_INS {
+        let id = browser.create().await;
+        let mut events = browser.events(&id).await;
+        events.expect("pending").await;
+        phone.act(&id, "scan").await;
+        events.expect("scanned").await;
+        let asked = std::time::Instant::now();
+        let (confirmed, answer) = tokio::join!(events.expect("confirmed"), phone.act(&id, "confirm"));
+        took.push(asked.elapsed());
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert!(tokens.insert(confirmed.data["token"]["access_token"].as_str().unwrap().to_owned()));
+    }
+    took.sort_unstable();
+    println!(
+        "from the confirm request to event and answer, on Redis: p50 {:?}, p99 {:?}",
+        took[SIGN_INS / 2],
+        took[SIGN_INS * 99 / 100]
+    );
+}

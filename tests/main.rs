@@ -2,6 +2,15 @@
 //!
 //! `support` starts and stops them on free ports; nothing outlives its test.
 
+#![allow(
+    missing_docs,
+    clippy::pedantic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
 mod support;
 
 mod api;

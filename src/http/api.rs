@@ -1,14 +1,12 @@
 //! The API's description of itself: OpenAPI 3.1, made from the handlers' own annotations.
 
-use std::sync::Arc;
-
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder};
 
 /// Answers with the document, which never changes while the process runs.
-pub(super) async fn document(json: Arc<str>) -> Response {
+pub(super) fn document(json: &str) -> Response {
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")];
     (headers, json.to_string()).into_response()
 }

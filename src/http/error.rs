@@ -275,6 +275,7 @@ impl Refused {
 }
 
 /// Turns a panic in a handler into an answer; the message goes to the log alone.
+#[expect(clippy::needless_pass_by_value, reason = "the layer hands it over so")]
 pub(super) fn from_panic(panic: Box<dyn std::any::Any + Send>) -> Response {
     let message = panic
         .downcast_ref::<&str>()

@@ -37,13 +37,13 @@ pub(super) struct Limit {
 }
 
 impl Limits {
-    pub(super) fn new(rates: RateLimits, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(rates: RateLimits, metrics: &Arc<Metrics>) -> Self {
         let limit = |name, per_minute: u32| Limit {
             name,
             addresses: DefaultKeyedRateLimiter::keyed(Quota::per_minute(
                 NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN),
             )),
-            metrics: Arc::clone(&metrics),
+            metrics: Arc::clone(metrics),
         };
         Self {
             create: limit("rate_create", rates.create),

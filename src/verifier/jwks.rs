@@ -71,6 +71,8 @@ impl RemoteKeys {
             .timeout(FETCH_TIMEOUT)
             .connect_timeout(FETCH_TIMEOUT)
             .redirect(reqwest::redirect::Policy::limited(3))
+            // A redirect must not lead from a protected answer to one that anybody on the way can write.
+            .https_only(url.scheme() == "https")
             .user_agent(concat!("scangate/", env!("CARGO_PKG_VERSION")))
             .build()?;
         Ok(Self { url, http, keys: Arc::default(), last_fetch: Arc::default(), metrics })

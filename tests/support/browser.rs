@@ -184,7 +184,8 @@ impl Chromium {
     /// Keeps a picture of the screen for people to look at.
     pub async fn keep_screen(&self, name: &str) {
         // What moves is shown as it will stay.
-        let rest = "return Promise.all(document.getAnimations().filter(a => a.effect.getTiming().iterations === 1).map(a => a.finished))";
+        let rest = "var passing = document.getAnimations().filter(one => one.effect.getTiming().iterations === 1);
+            return Promise.all(passing.map(one => one.finished)).then(() => null)";
         self.run(rest).await;
         std::fs::write(artifacts().join(format!("{name}.png")), self.screen().await).unwrap();
     }
@@ -197,9 +198,8 @@ impl Chromium {
     /// Returns the events that its streams have received since the last call: their names and data.
     pub async fn received(&self) -> Vec<(String, Value)> {
         let entries = self.log("performance").await;
-        let messages = entries.iter().map(|entry| -> Value {
-            serde_json::from_str(entry["message"].as_str().unwrap()).unwrap()
-        });
+        let messages =
+            entries.iter().map(|entry| -> Value { serde_json::from_str(entry["message"].as_str().unwrap()).unwrap() });
         let events = messages.filter(|message| message["message"]["method"] == "Network.eventSourceMessageReceived");
         events
             .map(|message| {

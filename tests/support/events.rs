@@ -51,10 +51,4 @@ impl EventStream {
         let next = self.next().await;
         assert_eq!(next, None);
     }
-
-    /// Asserts that nothing comes for a while.
-    pub async fn expect_silence(&mut self, how_long: Duration) {
-        let next = tokio::time::timeout(how_long, self.events.next()).await;
-        assert!(next.is_err(), "something came: {:?}", next.unwrap());
-    }
 }
