@@ -187,6 +187,9 @@ impl Config {
         checks.range("--drain", flags.drain, secs(0)..=secs(600));
         checks.range("--shutdown-timeout", flags.shutdown_timeout, secs(1)..=secs(900));
         checks.range("--redis-timeout", flags.redis_timeout, Duration::from_millis(50)..=secs(30));
+        if flags.max_connections < flags.listen.len() {
+            checks.faults.push("--max-connections must be at least the number of addresses in --listen".to_owned());
+        }
         let (Some(public_url), Some(identity), Some(store), Some(clients), Some(listen)) =
             (public_url, identity, store, clients, listen)
         else {
@@ -386,7 +389,8 @@ fn identity(flags: &Flags, public_url: Option<&Url>) -> Result<IdentitySettings,
             let url = Url::parse(url)
                 .ok()
                 .filter(|url| matches!(url.scheme(), "https" | "http"))
-                .ok_or_else(|| format!("--identity-jwks-url {url:?} is not an http(s) URL"))?;
+                .filter(|url| url.username().is_empty() && url.password().is_none())
+                .ok_or("--identity-jwks-url must be an http(s) URL without a login: published keys need none")?;
             Ok(IdentitySettings::Jwks { url, issuer, audience })
         }
         (None, Some(secret)) => {

@@ -116,7 +116,7 @@ impl Gateway {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: GatewayParts, settings: GatewaySettings) -> Self {
-        parts.metrics.expect_refusals(error::ALL.iter().map(|kind| kind.code));
+        parts.metrics.expect_refusals(error::ALL.iter().map(|kind| kind.code).chain(error::BOUNDS));
         Self {
             store: parts.store,
             streams: parts.streams,
@@ -177,6 +177,7 @@ pub fn admin_router(gateway: &SharedGateway) -> Router {
         .route("/readyz", get(ops::readyz))
         .route("/metrics", get(ops::metrics))
         .fallback(guard::not_found)
+        .method_not_allowed_fallback(guard::method_not_allowed)
         .with_state(Arc::clone(gateway))
 }
 

@@ -17,6 +17,7 @@ use axum::http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -30,6 +31,8 @@ use crate::metrics::Metrics;
 
 /// How long the head of a request may take, which is also how long a kept-alive connection may be idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long bytes may wait for a peer that does not take them.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest request head, in bytes.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// The most header fields of a request.
@@ -188,6 +191,8 @@ impl Socket {
                 let (stream, address) = listener.accept().await?;
                 // Events are small and must not wait for more.
                 stream.set_nodelay(true)?;
+                // Ends a connection whose peer takes nothing more, be it gone or only not reading.
+                SockRef::from(&stream).set_tcp_user_timeout(Some(WRITE_TIMEOUT))?;
                 Ok((Box::new(stream), Peer::Tcp(address)))
             }
             Self::Unix(listener, _file) => {

@@ -135,6 +135,7 @@ impl Streams {
             draining: self.shared.draining.subscribe(),
             drain_after: None,
             deadline: None,
+            last_deadline: None,
             retry: None,
             heartbeat: Instant::now() + self.shared.limits.heartbeat,
             guard: SeatGuard {
@@ -258,6 +259,8 @@ pub struct Seat {
     /// When this seat's turn to be drained comes, once draining has begun.
     drain_after: Option<Instant>,
     deadline: Option<Instant>,
+    /// The deadline that was known last, kept when it has been acted on.
+    last_deadline: Option<Instant>,
     retry: Option<Instant>,
     heartbeat: Instant,
     guard: SeatGuard,
@@ -283,7 +286,9 @@ impl Seat {
     /// Says that the ticket was just read and has `remaining` left: the seat looks again when that is over.
     pub fn has_left(&mut self, remaining: Duration) {
         self.retry = None;
-        self.deadline = Some(Instant::now() + remaining + AFTER_DEADLINE);
+        let deadline = Instant::now() + remaining;
+        self.deadline = Some(deadline + AFTER_DEADLINE);
+        self.last_deadline = Some(deadline);
     }
 
     /// Says that the store failed: the seat looks again in about a second.
@@ -299,8 +304,7 @@ impl Seat {
     /// Returns how long ago the ticket's time was over, as far as it was known.
     #[must_use]
     pub fn overdue(&self) -> Option<Duration> {
-        let deadline = self.deadline? - AFTER_DEADLINE;
-        Instant::now().checked_duration_since(deadline)
+        Instant::now().checked_duration_since(self.last_deadline?)
     }
 
     /// Waits for the next reason to do something.

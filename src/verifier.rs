@@ -80,6 +80,10 @@ impl Verifier {
         }
         let header =
             jsonwebtoken::decode_header(token).map_err(|_error| VerifyError::Invalid("the token is not a JWT"))?;
+        if header.crit.is_some() {
+            // RFC 7515 §4.1.11: what is critical and not understood makes the token invalid.
+            return Err(VerifyError::Invalid("the token has critical header parameters that are not understood"));
+        }
         let claims = match &self.keys {
             Keys::Secret(key) => self.decode(token, Algorithm::HS256, key)?,
             Keys::Remote(keys) => {
@@ -126,9 +130,12 @@ impl Verifier {
 
 fn identity(claims: Claims) -> Result<Identity, VerifyError> {
     let text = |name: &str| claims.get(name).and_then(serde_json::Value::as_str).map(str::trim);
-    let subject = text("sub").unwrap_or_default();
-    if subject.is_empty() || subject.chars().count() > MAX_SUBJECT_CHARS {
-        return Err(VerifyError::Invalid("the token's sub must have 1 to 255 characters"));
+    // Taken as it is: two texts that differ in a blank are two people.
+    let subject = claims.get("sub").and_then(serde_json::Value::as_str).unwrap_or_default();
+    if !(1..=MAX_SUBJECT_CHARS).contains(&subject.chars().count()) || subject.chars().any(char::is_control) {
+        return Err(VerifyError::Invalid(
+            "the token's sub must have 1 to 255 characters, none of them a control character",
+        ));
     }
     let person = Person {
         subject: Subject(subject.to_owned()),
@@ -194,12 +201,27 @@ mod tests {
             ("exp", json!(1_000_000_000)),
             ("nbf", json!(3_999_999_999_u64)),
             ("sub", json!("")),
+            ("sub", json!("\tada")),
+            ("sub", json!(7)),
             ("sub", json!("a".repeat(256))),
         ];
         for (claim, value) in wrong {
             let result = verdict(|claims| claims[claim] = value.clone()).await;
             assert!(matches!(result, Err(VerifyError::Invalid(_))), "{claim} = {value} passed");
         }
+    }
+
+    #[tokio::test]
+    async fn a_blank_makes_another_subject() {
+        assert_eq!(verdict(|claims| claims["sub"] = json!(" ada")).await.unwrap().person.subject.0, " ada");
+    }
+
+    #[tokio::test]
+    async fn a_critical_header_that_is_not_understood_is_refused() {
+        let mut header = Header::new(Algorithm::HS256);
+        header.crit = Some(vec!["x".into()]);
+        let token = jsonwebtoken::encode(&header, &good(), &EncodingKey::from_secret(SECRET)).unwrap();
+        assert!(matches!(verifier().verify(&token).await, Err(VerifyError::Invalid(_))));
     }
 
     #[tokio::test]

@@ -213,6 +213,10 @@ async fn every_refusal_is_a_problem() {
         (browser.request(Method::DELETE, "/healthz").send().await.unwrap(), 404, "not_found"),
         (post("/v1/tickets", "application/json", "{").await.unwrap(), 400, "malformed_json"),
         (post("/v1/tickets", "application/json", "[]").await.unwrap(), 400, "malformed_json"),
+        (post("/v1/tickets", "application/json", "[null,\"login\"]").await.unwrap(), 400, "malformed_json"),
+        (browser.get("/static/%FF").await, 404, "not_found"),
+        (browser.get("/v1/clients/%FF/logo.png").await, 404, "not_found"),
+        (browser.request(Method::HEAD, "/v1/tickets/x").send().await.unwrap(), 405, ""),
         (post("/v1/tickets", "application/json", "{\"flow\":\"x\"}").await.unwrap(), 400, "malformed_json"),
         (post("/v1/tickets", "application/json", "{}{}").await.unwrap(), 400, "malformed_json"),
         (post("/v1/tickets", "application/json", "\u{0}").await.unwrap(), 400, "malformed_json"),
@@ -226,6 +230,9 @@ async fn every_refusal_is_a_problem() {
         assert_eq!(response.headers()["cache-control"], "no-store");
         assert_eq!(response.headers().contains_key("allow"), status == 405, "{url}");
         let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
+        if code.is_empty() {
+            continue;
+        }
         let body: Value = response.json().await.unwrap();
         assert_eq!(
             (&body["code"], &body["status"], &body["request_id"]),

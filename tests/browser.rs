@@ -150,6 +150,9 @@ async fn a_decline_is_shown_and_a_new_code_is_one_press_away() {
     sign_in(&phone, "Wilhelmina Alexandrovna von Hohenzollern-Sigmaringen-Lübeck").await;
     let overflow = phone.run("return document.documentElement.scrollWidth - innerWidth").await;
     assert_eq!(overflow, json!(0), "the page is wider than the phone");
+    let hidden =
+        phone.run("return document.getElementById('confirm').getBoundingClientRect().bottom > innerHeight").await;
+    assert_eq!(hidden, json!(false), "the buttons are out of sight");
     phone.keep_screen("phone-small-scanned").await;
 
     phone.click("#decline").await;
@@ -336,8 +339,9 @@ async fn a_page_without_scripts_says_what_is_missing() {
     screen.cdp("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
     for (path, words) in [("/", "Signing in needs JavaScript"), ("/s/x", "Confirming a sign-in needs JavaScript")] {
         screen.goto(&stage.edge.url(path)).await;
-        assert!(screen.text("noscript").await.contains(words), "{path}");
-        assert!(screen.sees("noscript").await, "{path}");
+        let said = screen.text(".face-noscript").await;
+        assert!(said.contains(words), "{path}: {said}");
+        screen.keep_screen(if path == "/" { "without-scripts" } else { "phone-without-scripts" }).await;
     }
     screen.end().await;
 }
@@ -372,6 +376,24 @@ async fn the_code_can_be_read_in_the_dark() {
     assert_eq!(ground, "rgb(14, 19, 18)", "this is not the dark page");
     assert!(screen.scan().await.starts_with(&stage.edge.url("/s/")));
     screen.keep_screen("waiting-dark").await;
+    screen.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_slipped_into_a_page_does_not_run_and_is_reported() {
+    let stage = Stage::set().await;
+    let screen = stage.screen().await;
+    screen
+        .run(
+            "var script = document.createElement('script');
+             script.textContent = 'window.wasRun = true';
+             document.body.appendChild(script);",
+        )
+        .await;
+    let reports = async || screen.faults().await.into_iter().find(|fault| fault["source"] == "security");
+    let report = within(Duration::from_secs(10), "the report", reports).await;
+    assert!(report["message"].as_str().unwrap().contains("Content Security Policy"), "{report}");
+    assert_eq!(screen.run("return window.wasRun === undefined").await, json!(true));
     screen.end().await;
 }
 

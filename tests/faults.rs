@@ -1,13 +1,16 @@
 //! What breaks in the night: Redis dies, freezes, comes back empty; the identity provider is down. Nothing that was
 //! acknowledged may be lost, and no stream may stay on a stale state.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::gateway::{Browser, Phone, verified_claims};
-use crate::support::{Gateway, Redis, eventually};
+use crate::support::{Gateway, Redis, SOON, eventually, within};
 
 /// A Redis that has every acknowledged write on disk, as the documentation asks for where nothing may be lost.
 fn durable_redis() -> Redis {
@@ -76,6 +79,84 @@ async fn what_changed_while_the_subscriber_was_cut_off_is_told_afterwards() {
     redis.run::<i64>(&["CLIENT", "KILL", "TYPE", "pubsub"]);
     Phone::of("ada", &other).act(&id, "scan").await;
     events.expect("scanned").await;
+}
+
+/// Passes connections on to a Redis; when told, swallows every byte of those that subscribe, without closing them.
+struct Swallower {
+    port: u16,
+    swallowing: Arc<AtomicBool>,
+}
+
+impl Swallower {
+    async fn before(redis: &Redis) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (port, swallowing) = (listener.local_addr().unwrap().port(), Arc::new(AtomicBool::new(false)));
+        let (target, flag) = (format!("127.0.0.1:{}", redis.port()), Arc::clone(&swallowing));
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = tokio::net::TcpStream::connect(&target).await.unwrap();
+                let (from_client, to_client) = client.into_split();
+                let (from_server, to_server) = server.into_split();
+                let subscribes = Arc::new(AtomicBool::new(false));
+                tokio::spawn(pass(from_client, to_server, Arc::clone(&subscribes), Arc::clone(&flag)));
+                tokio::spawn(pass(from_server, to_client, subscribes, Arc::clone(&flag)));
+            }
+        });
+        Self { port, swallowing }
+    }
+}
+
+async fn pass(
+    mut from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+    subscribes: Arc<AtomicBool>,
+    swallowing: Arc<AtomicBool>,
+) {
+    let mut bytes = vec![0; 64 * 1024];
+    let mut is_dead = false;
+    while let Ok(count @ 1..) = from.read(&mut bytes).await {
+        if bytes[..count].windows(9).any(|word| word == b"SUBSCRIBE") {
+            subscribes.store(true, Relaxed);
+        }
+        // Dead for good: a connection opened later is a new one.
+        is_dead |= subscribes.load(Relaxed) && swallowing.load(Relaxed);
+        if !is_dead && to.write_all(&bytes[..count]).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscriber_connection_that_is_half_open_is_found_by_its_unanswered_ping() {
+    let redis = Redis::start();
+    let swallower = Swallower::before(&redis).await;
+    let url = format!("redis://127.0.0.1:{}/", swallower.port);
+    let gateway = Gateway::builder().arg("--redis-url", &url).arg("--redis-timeout", "500ms").start().await;
+    let other = gateway_on(&redis).await;
+    let browser = Browser::new(&gateway);
+    let id = browser.create().await;
+    let mut events = browser.events(&id).await;
+    events.expect("pending").await;
+    swallower.swallowing.store(true, Relaxed);
+    Phone::of("ada", &other).act(&id, "scan").await;
+    // Wait until the connection is given up, then let the next one live.
+    eventually("a new connection", || async {
+        (gateway.metric("scangate_subscriber_reconnects_total").await > 0.0).then_some(())
+    })
+    .await;
+    swallower.swallowing.store(false, Relaxed);
+    events.expect("scanned").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_became_a_replica_is_not_ready() {
+    let (redis, primary) = (Redis::start(), Redis::start());
+    let gateway = gateway_on(&redis).await;
+    assert!(is_ready(&gateway).await);
+    redis.run::<()>(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
+    eventually("unreadiness", || async { (!is_ready(&gateway).await).then_some(()) }).await;
+    redis.run::<()>(&["REPLICAOF", "NO", "ONE"]);
+    eventually("readiness", || async { is_ready(&gateway).await.then_some(()) }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -185,13 +266,14 @@ mod identity_provider {
     use axum::routing::get;
     use jsonwebtoken::{Algorithm, EncodingKey, Header};
     use scangate::signer::keys::{KeyAlgorithm, KeySet, generate};
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     /// An identity provider that publishes keys and can be told to fail.
     struct Provider {
         url: String,
         published: Arc<Mutex<Option<Value>>>,
         fetches: Arc<Mutex<usize>>,
+        is_slow: Arc<AtomicBool>,
     }
 
     struct Key {
@@ -221,17 +303,21 @@ mod identity_provider {
             let fetches = Arc::new(Mutex::new(0));
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let url = format!("http://{}/jwks.json", listener.local_addr().unwrap());
-            let (answer, count) = (Arc::clone(&published), Arc::clone(&fetches));
+            let is_slow = Arc::new(AtomicBool::new(false));
+            let (answer, count, slow) = (Arc::clone(&published), Arc::clone(&fetches), Arc::clone(&is_slow));
             let router = axum::Router::new().route(
                 "/jwks.json",
                 get(async move || {
                     *count.lock().unwrap() += 1;
+                    if slow.load(Relaxed) {
+                        tokio::time::sleep(Duration::from_millis(300)).await;
+                    }
                     let answer = answer.lock().unwrap().clone();
                     answer.map(|keys: Value| keys.to_string()).ok_or(axum::http::StatusCode::BAD_GATEWAY)
                 }),
             );
             tokio::spawn(async move { axum::serve(listener, router).await });
-            let provider = Self { url, published, fetches };
+            let provider = Self { url, published, fetches, is_slow };
             provider.publish(keys);
             provider
         }
@@ -239,6 +325,11 @@ mod identity_provider {
         fn publish(&self, keys: &[&Key]) {
             let keys: Vec<&Value> = keys.iter().map(|key| &key.jwk).collect();
             *self.published.lock().unwrap() = Some(json!({ "keys": keys }));
+        }
+
+        /// Takes longer to answer than an impatient caller waits.
+        fn delay(&self) {
+            self.is_slow.store(true, Relaxed);
         }
 
         fn fail(&self) {
@@ -270,6 +361,25 @@ mod identity_provider {
         provider.fail();
         assert_eq!(scan_status(&gateway, key.token("bob")).await, 200);
         assert_eq!(scan_status(&gateway, Key::new().token("mallory")).await, 401);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn callers_who_hang_up_do_not_keep_a_new_key_from_being_fetched() {
+        let (old, new) = (Key::new(), Key::new());
+        let provider = Provider::start(&[&old]).await;
+        let gateway = provider.gateway().await;
+        eventually("the first fetch", || async { (*provider.fetches.lock().unwrap() == 1).then_some(()) }).await;
+        provider.publish(&[&old, &new]);
+        provider.delay();
+        let id = Browser::new(&gateway).create().await;
+        let made_up = Phone::with_token(Key::new().token("mallory"), &gateway);
+        // Longer than the cool-down after the first fetch.
+        within(SOON * 3, "the new key, among callers who hang up", || async {
+            let _ = tokio::time::timeout(Duration::from_millis(100), made_up.act(&id, "scan")).await;
+            let scan = tokio::time::timeout(Duration::from_millis(200), scan_status(&gateway, new.token("ada"))).await;
+            (scan == Ok(200)).then_some(())
+        })
+        .await;
     }
 
     #[tokio::test(flavor = "multi_thread")]

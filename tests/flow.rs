@@ -50,6 +50,8 @@ on_every_store! {
     a_native_client_uses_its_ticket_secret
     the_phone_sees_that_the_sign_in_arrived
     the_approver_can_release_fewer_claims
+    the_approvers_own_stream_ends_with_confirmed
+    only_the_presenter_can_close
 }
 
 async fn a_sign_in_ends_with_a_jwt_that_the_published_keys_verify(site: Site) {
@@ -227,6 +229,7 @@ async fn an_expiring_ticket_ends_its_stream(site: Site) {
         events.expect_end().await;
         assert_eq!(browser.read(&id).await.status(), StatusCode::NOT_FOUND);
         assert_eq!(gateway.metric("scangate_tickets_total{outcome=\"expired\"}").await, 1.0);
+        assert_eq!(gateway.metric("scangate_expiry_lag_seconds_count").await, 1.0);
     }
 }
 
@@ -276,6 +279,37 @@ async fn the_approver_can_release_fewer_claims(site: Site) {
     let answer: Value = browser.read(&id).await.json().await.unwrap();
     let claims = verified_claims(&site.gateway, answer["token"]["access_token"].as_str().unwrap(), "web").await;
     assert_eq!((&claims["name"], claims.get("email")), (&json!("Ada"), None));
+}
+
+async fn the_approvers_own_stream_ends_with_confirmed(site: Site) {
+    let (browser, phone) = (Browser::new(&site.gateway), Phone::of("ada", &site.gateway));
+    let id = browser.create().await;
+    phone.act(&id, "scan").await;
+    let open = || async {
+        let url = site.gateway.url(&format!("/v1/tickets/{id}/events"));
+        EventStream::new(reqwest::Client::new().get(url).bearer_auth(&phone.token).send().await.unwrap())
+    };
+    let mut before = open().await;
+    before.expect("scanned").await;
+    let mut recipient = browser.events(&id).await;
+    recipient.expect("scanned").await;
+    phone.act(&id, "confirm").await;
+    recipient.expect("confirmed").await;
+    for mut stream in [before, open().await] {
+        let last = stream.expect("confirmed").await;
+        assert_eq!(last.data.get("token"), None);
+        stream.expect_end().await;
+    }
+}
+
+async fn only_the_presenter_can_close(site: Site) {
+    let (browser, phone) = (Browser::new(&site.gateway), Phone::of("ada", &site.gateway));
+    let id = browser.create().await;
+    phone.act(&id, "scan").await;
+    let url = site.gateway.url(&format!("/v1/tickets/{id}?reason=superseded"));
+    let refused = reqwest::Client::new().delete(url).bearer_auth(&phone.token).send().await.unwrap();
+    assert_eq!(refused.status(), StatusCode::NOT_FOUND);
+    assert_eq!(browser.read(&id).await.json::<Value>().await.unwrap()["state"], "scanned");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -320,8 +320,11 @@ async fn sign_in(edge: &Edge, http: ClientBuilder, version: Version) -> Value {
     let phone = Phone::through(http.clone(), &edge.base, token("ada"));
     let ticket = browser.create().await;
 
-    let response = browser.get(&format!("/v1/tickets/{ticket}/events")).await;
+    let request = browser.request(Method::GET, &format!("/v1/tickets/{ticket}/events"));
+    let opening = request.header("accept-encoding", "gzip, br").send();
+    let response = tokio::time::timeout(PROMPT, opening).await.expect("the stream is held back").unwrap();
     assert_eq!(response.version(), version);
+    assert!(!response.headers().contains_key("content-encoding"), "compression holds events back");
     let mut stream = EventStream::new(response);
     stream.expect("pending").await;
 

@@ -52,6 +52,21 @@ mod rule_1_knowing_the_id_gives_nothing {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn a_ticket_with_all_its_seats_taken_is_still_unknown_to_a_stranger() {
+        let gateway = Gateway::builder().arg("--streams-per-ticket", "1").start().await;
+        let (owner, stranger) = (Browser::new(&gateway), Browser::new(&gateway));
+        stranger.create().await;
+        let id = owner.create().await;
+        let _open = owner.events(&id).await;
+        for path in ["/events", "?wait=5&revision=1"] {
+            assert_eq!(owner.get(&format!("/v1/tickets/{id}{path}")).await.status(), StatusCode::TOO_MANY_REQUESTS);
+            let foreign = looks(stranger.get(&format!("/v1/tickets/{id}{path}")).await).await;
+            assert_eq!(foreign, looks(stranger.get(&format!("/v1/tickets/{UNKNOWN}{path}")).await).await);
+        }
+        assert_eq!(gateway.metric("scangate_streams_opened_total").await, 1.0, "strangers took seats");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_foreign_browser_cannot_end_a_ticket() {
         let gateway = Gateway::start().await;
         let (owner, stranger) = (Browser::new(&gateway), Browser::new(&gateway));
@@ -452,33 +467,56 @@ mod rule_8_bounds {
             .arg("--rate-invalid-confirm", "2")
             .start()
             .await;
-        let (browser, ada) = (Browser::new(&gateway), Phone::of("ada", &gateway));
+        let browser = Browser::new(&gateway);
         let id = browser.create().await;
-        let bad = Phone::with_token("x".into(), &gateway);
-        for (action, phone, allowed, limit) in [
-            ("scan", &bad, 2, "rate_invalid_scan"),
-            ("scan", &ada, 3, "rate_scan"),
-            ("confirm", &bad, 2, "rate_invalid_confirm"),
-            ("confirm", &ada, 3, "rate_confirm"),
+        let attempt = async |address: &str, token: &str, action: &str| {
+            let request = reqwest::Client::new().post(gateway.url(&format!("/v1/tickets/{id}/{action}")));
+            let request = request.header("x-forwarded-for", address).bearer_auth(token).json(&json!({}));
+            request.send().await.unwrap()
+        };
+        let good = token("ada");
+        for (address, action, token, allowed, limit) in [
+            ("203.0.113.1", "scan", "x", 2, "rate_invalid_scan"),
+            ("203.0.113.2", "scan", &good, 3, "rate_scan"),
+            ("203.0.113.3", "confirm", "x", 2, "rate_invalid_confirm"),
+            ("203.0.113.4", "confirm", &good, 3, "rate_confirm"),
         ] {
             for _ in 0..allowed {
-                assert_ne!(
-                    phone.act(&id, action).await.status(),
-                    StatusCode::TOO_MANY_REQUESTS,
-                    "{limit} came too early"
-                );
+                let status = attempt(address, token, action).await.status();
+                assert_ne!(status, StatusCode::TOO_MANY_REQUESTS, "{limit} came too early");
             }
-            let refused = phone.act(&id, action).await;
+            let refused = attempt(address, token, action).await;
             let wait: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
             assert!((1..=60).contains(&wait), "{wait}");
             assert_eq!(problem(refused).await, (429, "rate_limited".into()));
             assert_eq!(gateway.metric(&format!("scangate_refused_total{{reason=\"{limit}\"}}")).await, 1.0);
         }
+        // Good attempts use up nothing of the bad ones' allowance; bad ones, once too many, bar their address beforehand.
+        assert_eq!(attempt("203.0.113.2", "x", "scan").await.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(attempt("203.0.113.1", &good, "scan").await.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(attempt("203.0.113.5", &good, "scan").await.status(), StatusCode::CONFLICT);
         for _ in 0..3 {
             browser.create().await;
         }
         let refused = browser.request(Method::POST, "/v1/tickets").json(&json!({})).send().await.unwrap();
         assert_eq!(problem(refused).await, (429, "rate_limited".into()));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn bad_tokens_are_limited_on_every_route_that_takes_one() {
+        let gateway = Gateway::builder().arg("--rate-invalid-confirm", "2").start().await;
+        let id = Browser::new(&gateway).create().await;
+        for (method, path) in [(Method::GET, ""), (Method::GET, "/events"), (Method::DELETE, "")] {
+            let address = format!("203.0.113.{}", path.len() + method.as_str().len());
+            let mut statuses = Vec::new();
+            for _ in 0..3 {
+                let request =
+                    reqwest::Client::new().request(method.clone(), gateway.url(&format!("/v1/tickets/{id}{path}")));
+                let request = request.bearer_auth("x").header("x-forwarded-for", &address);
+                statuses.push(request.send().await.unwrap().status().as_u16());
+            }
+            assert_eq!(statuses, [401, 401, 429], "{method} {path}");
+        }
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -539,7 +577,7 @@ mod rule_8_bounds {
         let refused = browser.get(&format!("/v1/tickets/{id}?wait=5&revision=1")).await;
         assert_eq!(refused.headers()["retry-after"], "2");
         assert_eq!(problem(refused).await, (503, "unavailable".into()));
-        assert_eq!(gateway.metric("scangate_refused_total{reason=\"shed\"}").await, 1.0);
+        assert_eq!(gateway.metric("scangate_refused_total{reason=\"streams_per_process\"}").await, 2.0);
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -216,14 +216,14 @@ pub struct Flags {
     )]
     pub heartbeat: Duration,
     /// Streams and long polls that may wait for one ticket
-    #[arg(long, env = "SCANGATE_STREAMS_PER_TICKET", value_name = "N", default_value_t = 8, help_heading = "Limits")]
+    #[arg(long, env = "SCANGATE_STREAMS_PER_TICKET", value_name = "N", default_value_t = 8, value_parser = positive(), help_heading = "Limits")]
     pub streams_per_ticket: usize,
     /// Streams and long polls that may wait from one address (or IPv6 /64)
     #[arg(
         long,
         env = "SCANGATE_STREAMS_PER_ADDRESS",
         value_name = "N",
-        default_value_t = 256,
+        default_value_t = 256, value_parser = positive(),
         help_heading = "Limits"
     )]
     pub streams_per_address: usize,
@@ -232,7 +232,7 @@ pub struct Flags {
         long,
         env = "SCANGATE_STREAMS_PER_PROCESS",
         value_name = "N",
-        default_value_t = 100_000,
+        default_value_t = 100_000, value_parser = positive(),
         help_heading = "Limits"
     )]
     pub streams_per_process: usize,
@@ -241,7 +241,7 @@ pub struct Flags {
         long,
         env = "SCANGATE_MAX_CONNECTIONS",
         value_name = "N",
-        default_value_t = 120_000,
+        default_value_t = 120_000, value_parser = positive(),
         help_heading = "Limits"
     )]
     pub max_connections: usize,
@@ -294,6 +294,10 @@ pub struct Flags {
     /// How log lines look
     #[arg(long, env = "SCANGATE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Auto, help_heading = "Running")]
     pub log_format: LogFormat,
+}
+
+fn positive() -> clap::builder::RangedU64ValueParser<usize> {
+    clap::builder::RangedU64ValueParser::new().range(1..=100_000_000)
 }
 
 fn at_least_one() -> clap::builder::RangedI64ValueParser<u32> {

@@ -1,20 +1,16 @@
 //! The approver's side of the API: scan, confirm, decline. Identity comes from the verified token alone.
 
-use std::net::IpAddr;
-
 use axum::Json;
 use axum::http::HeaderMap;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::Gateway;
 use super::error::{self, Problem};
 use super::extract::{Approver, Caller, ClientAddress, JsonBody, State, TicketPath};
-use super::limits::Limit;
 use super::tickets::cancel_as_party;
 use super::view::{ScanView, TicketView};
 use crate::store::{self, Transition};
-use crate::ticket::{CancelReason, Party};
+use crate::ticket::{CancelReason, Party, Ticket};
 use crate::verifier::Identity;
 
 /// An empty object.
@@ -51,13 +47,14 @@ pub(super) async fn scan(
     headers: HeaderMap,
     JsonBody(Nothing {}): JsonBody<Nothing>,
 ) -> Result<Json<ScanView>, Problem> {
-    let attempt = Attempt { address, valid: &gateway.limits.scan, invalid: &gateway.limits.invalid_scan };
-    let identity = attempt.identify(&headers, &gateway).await?;
-    let party = Party::Person(identity.person);
-    let scanned =
-        store::transition(&gateway.store, &id, |ticket, now| ticket.scan(&party, now, gateway.lifetimes.decision))
-            .await;
-    let Transition { reading, changed } = attempt.judge(scanned.map_err(Problem::from))?;
+    let limits = &gateway.limits;
+    let scanned = limits.invalid_scan.gate(address, async {
+        let Approver(identity) = Approver::from_headers(&headers, &gateway).await?;
+        limits.scan.check(address)?;
+        let (party, decision) = (Party::Person(identity.person), gateway.lifetimes.decision);
+        Ok(store::transition(&gateway.store, &id, |ticket, now| ticket.scan(&party, now, decision)).await?)
+    });
+    let Transition { reading, changed } = scanned.await?;
     if changed {
         gateway.metrics.ticket("scanned");
         tracing::info!(ticket = %id, client = %reading.ticket.request.client_id, "scanned");
@@ -102,17 +99,18 @@ pub(super) async fn confirm(
     headers: HeaderMap,
     JsonBody(body): JsonBody<Confirm>,
 ) -> Result<Json<TicketView>, Problem> {
-    let attempt = Attempt { address, valid: &gateway.limits.confirm, invalid: &gateway.limits.invalid_confirm };
-    let identity = attempt.identify(&headers, &gateway).await?;
     if body.r#match.is_some() {
         return Err(Problem::from(&error::INVALID_REQUEST).detail("This client asks for no number; leave match out."));
     }
-    let (release, redeem) = (body.release.as_deref(), gateway.lifetimes.redeem);
-    let confirmed = store::transition(&gateway.store, &id, |ticket, now| {
-        ticket.confirm(&identity.person, &identity.claims, release, now, redeem)
-    })
-    .await;
-    let Transition { reading, changed } = attempt.judge(confirmed.map_err(Problem::from))?;
+    let limits = &gateway.limits;
+    let confirmed = limits.invalid_confirm.gate(address, async {
+        let Approver(Identity { person, claims }) = Approver::from_headers(&headers, &gateway).await?;
+        limits.confirm.check(address)?;
+        let (release, redeem) = (body.release.as_deref(), gateway.lifetimes.redeem);
+        let step = |ticket: &Ticket, now| ticket.confirm(&person, &claims, release, now, redeem);
+        Ok(store::transition(&gateway.store, &id, step).await?)
+    });
+    let Transition { reading, changed } = confirmed.await?;
     if changed {
         gateway.metrics.ticket("confirmed");
         tracing::info!(ticket = %id, client = %reading.ticket.request.client_id, "confirmed");
@@ -149,37 +147,14 @@ pub(super) async fn cancel(
     headers: HeaderMap,
     JsonBody(Nothing {}): JsonBody<Nothing>,
 ) -> Result<Json<TicketView>, Problem> {
-    let attempt = Attempt { address, valid: &gateway.limits.confirm, invalid: &gateway.limits.invalid_confirm };
-    let caller = Caller::from_headers(&headers, &gateway)
-        .await
-        .and_then(|caller| caller.ok_or_else(|| Problem::from(&error::TICKET_NOT_FOUND)));
-    let party = attempt.judge(caller)?.party();
-    attempt.valid.check(address)?;
-    let reason = |is_presenter| if is_presenter { CancelReason::Closed } else { CancelReason::Declined };
-    let reading = attempt.judge(cancel_as_party(&gateway, &id, &party, reason).await)?;
+    let limits = &gateway.limits;
+    let cancelled = limits.invalid_confirm.gate(address, async {
+        let caller = Caller::from_headers(&headers, &gateway).await?;
+        let party = caller.ok_or_else(|| Problem::from(&error::TICKET_NOT_FOUND))?.party();
+        limits.confirm.check(address)?;
+        let reason = |is_presenter| Some(if is_presenter { CancelReason::Closed } else { CancelReason::Declined });
+        cancel_as_party(&gateway, &id, &party, reason).await
+    });
+    let reading = cancelled.await?;
     Ok(Json(TicketView::new(&gateway, &reading)))
-}
-
-/// One try to act on a ticket, which counts as a good or as a bad one.
-struct Attempt<'a> {
-    address: IpAddr,
-    valid: &'a Limit,
-    invalid: &'a Limit,
-}
-
-impl Attempt<'_> {
-    /// Finds out who is trying. A good token uses up a good attempt, anything else a bad one.
-    async fn identify(&self, headers: &HeaderMap, gateway: &Gateway) -> Result<Identity, Problem> {
-        let Approver(identity) = self.judge(Approver::from_headers(headers, gateway).await)?;
-        self.valid.check(self.address)?;
-        Ok(identity)
-    }
-
-    /// Counts what looks like guessing: no good token, not one's ticket, no ticket at all.
-    fn judge<T>(&self, result: Result<T, Problem>) -> Result<T, Problem> {
-        result.map_err(|problem| match problem.kind().status.as_u16() {
-            401 | 403 | 404 => self.invalid.punish(self.address, problem),
-            _ => problem,
-        })
-    }
 }

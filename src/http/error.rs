@@ -96,6 +96,20 @@ kinds! {
         "Try again after the time that Retry-After names.";
 }
 
+/// What refusals are counted as, beside the codes: which bound it was.
+pub const BOUNDS: [&str; 10] = [
+    "rate_create",
+    "rate_scan",
+    "rate_confirm",
+    "rate_invalid_scan",
+    "rate_invalid_confirm",
+    "rate_table_full",
+    "streams_per_ticket",
+    "streams_per_address",
+    "streams_per_process",
+    "draining",
+];
+
 /// How long a caller is asked to wait when nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
@@ -107,6 +121,8 @@ pub struct Problem {
     retry_after: Option<Duration>,
     /// For the log alone; never in the answer.
     cause: Option<String>,
+    /// What the metric calls it.
+    reason: &'static str,
 }
 
 /// The answer's body (RFC 9457 §3).
@@ -134,7 +150,9 @@ pub struct ProblemBody {
 /// What a problem leaves on its response for the guard, which counts it and adds the request id.
 #[derive(Debug, Clone)]
 pub(super) struct Refused {
-    pub(super) kind: &'static Kind,
+    kind: &'static Kind,
+    /// What the metric calls it.
+    pub(super) reason: &'static str,
     detail: Cow<'static, str>,
     retry_after: Option<Duration>,
 }
@@ -152,6 +170,24 @@ impl Problem {
         Self { retry_after: Some(wait), ..self }
     }
 
+    /// Says which of several bounds it was, for the metric.
+    #[must_use]
+    pub fn counted_as(self, reason: &'static str) -> Self {
+        Self { reason, ..self }
+    }
+
+    /// Returns what the metric calls it.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        self.reason
+    }
+
+    /// Returns how long the caller is asked to wait.
+    #[must_use]
+    pub fn wait(&self) -> Duration {
+        self.retry_after.unwrap_or_default()
+    }
+
     fn cause(self, cause: impl std::fmt::Display) -> Self {
         Self { cause: Some(cause.to_string()), ..self }
     }
@@ -166,7 +202,7 @@ impl Problem {
 impl From<&'static Kind> for Problem {
     fn from(kind: &'static Kind) -> Self {
         let retry_after = (kind.status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER);
-        Self { kind, detail: Cow::Borrowed(kind.advice), retry_after, cause: None }
+        Self { kind, detail: Cow::Borrowed(kind.advice), retry_after, cause: None, reason: kind.code }
     }
 }
 
@@ -211,8 +247,10 @@ impl From<TransitionError> for Problem {
 impl From<SeatError> for Problem {
     fn from(error: SeatError) -> Self {
         match error {
-            SeatError::TicketFull | SeatError::AddressFull => Self::from(&TOO_MANY_STREAMS),
-            SeatError::ProcessFull | SeatError::Draining => Self::from(&UNAVAILABLE).cause(error),
+            SeatError::TicketFull => Self::from(&TOO_MANY_STREAMS).counted_as("streams_per_ticket"),
+            SeatError::AddressFull => Self::from(&TOO_MANY_STREAMS).counted_as("streams_per_address"),
+            SeatError::ProcessFull => Self::from(&UNAVAILABLE).cause(error).counted_as("streams_per_process"),
+            SeatError::Draining => Self::from(&UNAVAILABLE).cause(error).counted_as("draining"),
             SeatError::Store(error) => error.into(),
         }
     }
@@ -239,7 +277,8 @@ impl IntoResponse for Problem {
             let cause = self.cause.as_deref().unwrap_or("unknown");
             tracing::error!(code = self.kind.code, cause, "a request could not be served");
         }
-        let refused = Refused { kind: self.kind, detail: self.detail, retry_after: self.retry_after };
+        let refused =
+            Refused { kind: self.kind, reason: self.reason, detail: self.detail, retry_after: self.retry_after };
         let mut response = refused.answer(None);
         response.extensions_mut().insert(refused);
         response

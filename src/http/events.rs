@@ -1,9 +1,11 @@
 //! Waiting for a ticket: the event stream, and the long poll for what has no `EventSource`.
 //!
-//! Both take a seat first and read then, so that nothing can happen unseen in between; what they send comes from reading
-//! the ticket, never from the notification that woke them. The stream is plain axum over `async_stream`.
+//! Both read once to see whether the caller is a party, then take a seat and read again, so that nothing can happen unseen
+//! in between; what they send comes from reading the ticket, never from the notification that woke them. The stream is
+//! plain axum over `async_stream`.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -17,7 +19,7 @@ use super::extract::{Caller, ClientAddress, State, TicketPath};
 use super::handover::{self, Shown};
 use super::{Gateway, SharedGateway};
 use crate::store::Reading;
-use crate::streams::{Seat, SeatError, Wake};
+use crate::streams::{Seat, Wake};
 use crate::ticket::{Party, TicketId};
 
 /// Between these a browser waits before it connects again, so that those who lost a replica together do not come back
@@ -55,38 +57,35 @@ pub(super) async fn events(
     ClientAddress(address): ClientAddress,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let party = caller_party(&headers, &gateway).await?;
-    let mut seat = match gateway.streams.seat(&gateway.store, id, address).await {
-        Ok(seat) => seat,
-        Err(error @ (SeatError::TicketFull | SeatError::AddressFull)) => return Err(error.into()),
-        Err(error) => return Ok(shed(&gateway, &error)),
-    };
-    let reading = match gateway.store.get(&id).await {
-        Ok(reading) => reading,
-        Err(error) => {
-            seat.closes_with("store");
-            return Ok(shed(&gateway, &error.into()));
-        }
-    };
-    let Some(reading) = reading.filter(|reading| reading.ticket.is_party(&party)) else {
-        seat.closes_with("refused");
-        return Err(Problem::from(&error::TICKET_NOT_FOUND));
-    };
-    let seen = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.parse::<u64>().ok());
-    seat.has_left(reading.remaining());
-    let first = match handover::show(&gateway, reading, &party).await {
-        Ok(first) => first,
+    let party = caller_party(&headers, &gateway, address).await?;
+    let (mut seat, first) = match open(&gateway, id, &party, address).await {
+        Ok(opened) => opened,
+        // `EventSource` gives up for good on 503; this is the one way to make it come back.
         Err(problem) if problem.kind().status == StatusCode::SERVICE_UNAVAILABLE => {
-            seat.closes_with("store");
-            return Ok(shed_response());
+            gateway.metrics.refused(problem.reason());
+            return Ok(event_stream(futures_util::stream::iter([Ok(retry(SHED_RETRY_MILLIS))])));
         }
         Err(problem) => return Err(problem),
     };
+    let seen = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.parse::<u64>().ok());
     if first.is_final && seen.is_some_and(|seen| seen >= first.view.revision) {
         seat.closes_with("seen");
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     Ok(event_stream(follow(gateway, seat, id, party, first)))
+}
+
+/// Takes a seat for a party of the ticket, and reads.
+async fn open(gateway: &Gateway, id: TicketId, party: &Party, address: IpAddr) -> Result<(Seat, Shown), Problem> {
+    // Before the seat: a stranger must neither fill the ticket's seats nor learn from their number that it exists.
+    find(gateway, &id, party).await?;
+    let mut seat = gateway.streams.seat(&gateway.store, id, address).await?;
+    seat.closes_with("store");
+    let reading = find(gateway, &id, party).await?;
+    seat.has_left(reading.remaining());
+    let shown = handover::show(gateway, reading, party).await?;
+    seat.closes_with("gone");
+    Ok((seat, shown))
 }
 
 /// Sends the first state, then one event for each change, until the last.
@@ -105,19 +104,16 @@ fn follow(
             match &news {
                 News::Shown(shown) => {
                     revision = shown.view.revision;
-                    if let Some(last) = last_words(shown) {
-                        seat.closes_with(last);
-                        yield Ok(if last == "expired" { expired(&id) } else { event(shown) });
+                    if shown.is_final {
+                        seat.closes_with(shown.event);
+                    }
+                    yield Ok(if shown.event == "expired" { expired(&id) } else { event(shown) });
+                    if shown.is_final {
                         return;
                     }
-                    yield Ok(event(shown));
                 }
                 News::Expired => {
-                    if let Some(late) = seat.overdue() {
-                        gateway.metrics.expiry_lag(late);
-                    }
-                    gateway.metrics.ticket("expired");
-                    seat.closes_with("expired");
+                    tell_expiry(&gateway, &mut seat);
                     yield Ok(expired(&id));
                     return;
                 }
@@ -179,21 +175,9 @@ async fn show(gateway: &Gateway, reading: Reading, party: &Party) -> Option<Show
     }
 }
 
-/// Returns the name of the event that ends the stream, if this is the end. A ticket that was claimed and whose JWT may not
-/// be sent any more has, for who did not see it, expired.
-fn last_words(shown: &Shown) -> Option<&'static str> {
-    use super::view::StateName;
-
-    match shown.view.state {
-        _ if !shown.is_final => None,
-        StateName::Claimed => Some("expired"),
-        state => Some(state.as_str()),
-    }
-}
-
 fn event(shown: &Shown) -> Event {
     let data = serde_json::to_string(&shown.view).unwrap_or_default();
-    Event::default().event(shown.view.state.as_str()).id(shown.view.revision.to_string()).data(data)
+    Event::default().event(shown.event).id(shown.view.revision.to_string()).data(data)
 }
 
 fn expired(id: &TicketId) -> Event {
@@ -202,17 +186,6 @@ fn expired(id: &TicketId) -> Event {
 
 fn retry(millis: std::ops::Range<u64>) -> Event {
     Event::default().retry(Duration::from_millis(rand::random_range(millis)))
-}
-
-/// Sends a browser away in the one way that makes it come back: `EventSource` gives up for good on 503.
-fn shed(gateway: &Gateway, error: &SeatError) -> Response {
-    tracing::debug!(%error, "a stream is sent away to come back later");
-    gateway.metrics.refused("shed");
-    shed_response()
-}
-
-fn shed_response() -> Response {
-    event_stream(futures_util::stream::iter([Ok(retry(SHED_RETRY_MILLIS))]))
 }
 
 fn event_stream(events: impl Stream<Item = Result<Event, Infallible>> + Send + 'static) -> Response {
@@ -229,8 +202,8 @@ fn event_stream(events: impl Stream<Item = Result<Event, Infallible>> + Send + '
 }
 
 /// Returns who is calling; what proves nothing is told the same as for an id that never existed.
-pub(super) async fn caller_party(headers: &HeaderMap, gateway: &Gateway) -> Result<Party, Problem> {
-    let caller = Caller::from_headers(headers, gateway).await?;
+pub(super) async fn caller_party(headers: &HeaderMap, gateway: &Gateway, address: IpAddr) -> Result<Party, Problem> {
+    let caller = gateway.limits.invalid_confirm.gate(address, Caller::from_headers(headers, gateway)).await?;
     caller.map(|caller| caller.party()).ok_or_else(|| Problem::from(&error::TICKET_NOT_FOUND))
 }
 
@@ -241,45 +214,48 @@ pub(super) async fn long_poll(
     party: &Party,
     revision: u64,
     wait: Duration,
-    address: std::net::IpAddr,
+    address: IpAddr,
 ) -> Result<Shown, Problem> {
     let ends_at = Instant::now() + wait;
-    let mut seat = gateway.streams.seat(&gateway.store, id, address).await?;
+    let (mut seat, mut shown) = open(gateway, id, party, address).await?;
     seat.closes_with("answered");
-    loop {
-        let result = read(gateway, id, party).await;
-        let is_last_try = Instant::now() >= ends_at;
-        match result {
-            Ok((shown, remaining)) => {
-                if shown.is_final || shown.view.revision > revision || is_last_try {
-                    return Ok(shown);
-                }
-                seat.has_left(remaining);
+    while !shown.is_final && shown.view.revision <= revision {
+        let news = tokio::select! {
+            news = next(gateway, &mut seat, &id, party, revision) => news,
+            () = tokio::time::sleep_until(ends_at) => return read(gateway, id, party).await,
+        };
+        match news {
+            News::Shown(news) => shown = *news,
+            News::Expired => {
+                tell_expiry(gateway, &mut seat);
+                return Err(Problem::from(&error::TICKET_NOT_FOUND));
             }
-            Err(problem) if problem.kind().status == StatusCode::SERVICE_UNAVAILABLE && !is_last_try => {
-                seat.retry_soon();
-            }
-            Err(problem) => return Err(problem),
-        }
-        loop {
-            tokio::select! {
-                wake = seat.next() => match wake {
-                    Wake::Heartbeat => {}
-                    Wake::Look => break,
-                    Wake::Drain => return Ok(read(gateway, id, party).await?.0),
-                },
-                () = tokio::time::sleep_until(ends_at) => break,
+            News::Heartbeat => {}
+            News::Drain => {
+                seat.closes_with("drain");
+                return read(gateway, id, party).await;
             }
         }
     }
+    Ok(shown)
 }
 
-/// Reads the ticket once for `party`; returns also how much time it has left.
-pub(super) async fn read(gateway: &Gateway, id: TicketId, party: &Party) -> Result<(Shown, Duration), Problem> {
-    let reading = gateway.store.get(&id).await?;
-    let reading = reading
-        .filter(|reading| reading.ticket.is_party(party))
-        .ok_or_else(|| Problem::from(&error::TICKET_NOT_FOUND))?;
-    let remaining = reading.remaining();
-    Ok((handover::show(gateway, reading, party).await?, remaining))
+/// Reads the ticket once for `party`.
+pub(super) async fn read(gateway: &Gateway, id: TicketId, party: &Party) -> Result<Shown, Problem> {
+    let reading = find(gateway, &id, party).await?;
+    handover::show(gateway, reading, party).await
+}
+
+/// Reads the ticket; for a stranger there is none.
+async fn find(gateway: &Gateway, id: &TicketId, party: &Party) -> Result<Reading, Problem> {
+    let reading = gateway.store.get(id).await?.filter(|reading| reading.ticket.is_party(party));
+    reading.ok_or_else(|| Problem::from(&error::TICKET_NOT_FOUND))
+}
+
+fn tell_expiry(gateway: &Gateway, seat: &mut Seat) {
+    if let Some(late) = seat.overdue() {
+        gateway.metrics.expiry_lag(late);
+    }
+    gateway.metrics.ticket("expired");
+    seat.closes_with("expired");
 }

@@ -85,6 +85,20 @@ impl<S: Send + Sync> FromRequestParts<S> for TicketPath {
     }
 }
 
+/// A name in the path; what is no text is answered like a name that is not there.
+pub(super) struct Name(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(name) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|_rejection| Problem::from(&error::NOT_FOUND))?;
+        Ok(Self(name))
+    }
+}
+
 /// The query string; what is not understood is an error that names it.
 pub(super) struct ValidQuery<T>(pub(super) T);
 
@@ -117,9 +131,14 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
             _ if bytes.is_empty() => b"{}",
             _ => &bytes,
         };
-        serde_json::from_slice(body).map(Self).map_err(|fault| {
+        let malformed = |fault: &dyn std::fmt::Display| {
             Problem::from(&error::MALFORMED_JSON).detail(format!("{fault}. {}", error::MALFORMED_JSON.advice))
-        })
+        };
+        // serde would also take an array for a struct, field by field.
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(malformed(&"The body is not an object"));
+        }
+        serde_json::from_slice(body).map(Self).map_err(|fault| malformed(&fault))
     }
 }
 

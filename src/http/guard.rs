@@ -65,7 +65,7 @@ fn request_id(headers: &HeaderMap, is_proxied: bool) -> String {
 
 fn finish(gateway: &Gateway, mut response: Response, request_id: &str) -> Response {
     if let Some(refused) = response.extensions_mut().remove::<Refused>() {
-        gateway.metrics.refused(refused.kind.code);
+        gateway.metrics.refused(refused.reason);
         let mut answer = refused.answer(Some(request_id));
         // Keeps what layers in between have added, such as Allow and CORS headers.
         for (name, value) in response.headers() {
@@ -103,7 +103,8 @@ pub(super) async fn same_origin(State(gateway): State<SharedGateway>, request: R
 
     let method = request.method();
     if method == Method::HEAD && request.uri().path().starts_with("/v1/tickets/") {
-        return Problem::from(&error::METHOD_NOT_ALLOWED).into_response();
+        let allowed = [(header::ALLOW, "GET, POST, DELETE")];
+        return (allowed, Problem::from(&error::METHOD_NOT_ALLOWED)).into_response();
     }
     let is_safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     if !is_safe && !may_change(request.headers(), &gateway) {
@@ -114,9 +115,8 @@ pub(super) async fn same_origin(State(gateway): State<SharedGateway>, request: R
 
 fn may_change(headers: &HeaderMap, gateway: &Gateway) -> bool {
     match headers.get(header::ORIGIN) {
-        Some(origin) => {
-            origin.to_str().is_ok_and(|origin| origin == gateway.origin() || gateway.clients.allow_origin(origin))
-        }
+        Some(origin) if origin.as_bytes() == gateway.origin().as_bytes() => is_same_origin_fetch(headers),
+        Some(origin) => origin.to_str().is_ok_and(|origin| gateway.clients.allow_origin(origin)),
         None => is_same_origin_fetch(headers),
     }
 }

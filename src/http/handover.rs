@@ -13,6 +13,8 @@ use crate::ticket::{Party, State, TicketId};
 /// What a party is shown.
 pub(super) struct Shown {
     pub(super) view: TicketView,
+    /// The name of the event that tells it.
+    pub(super) event: &'static str,
     /// Whether nothing more will come for this party.
     pub(super) is_final: bool,
 }
@@ -31,11 +33,17 @@ pub(super) async fn show(gateway: &Gateway, reading: Reading, party: &Party) -> 
         view.token = Some(token);
         view.return_to.clone_from(&reading.ticket.request.return_to);
     }
+    let event = match view.state {
+        // To the other party the sign-in has succeeded; for a recipient who missed the JWT until now, it has expired.
+        StateName::Claimed if is_recipient => "expired",
+        StateName::Claimed => StateName::Confirmed.as_str(),
+        state => state.as_str(),
+    };
     let is_final = match reading.ticket.state {
         State::Pending | State::Scanned { .. } => false,
         State::Confirmed { .. } | State::Claimed { .. } | State::Cancelled { .. } => true,
     };
-    Ok(Shown { view, is_final })
+    Ok(Shown { view, event, is_final })
 }
 
 async fn claim(gateway: &Gateway, id: &TicketId, party: &Party) -> Result<Reading, Problem> {

@@ -1,15 +1,17 @@
 //! Rate limits per client address, on what can be guessed or piled up: creating, scanning, deciding.
 //!
-//! Good and bad attempts are counted apart, so that neither uses up the other's allowance. An address is an IPv4 address or
-//! an IPv6 /64. The tables are bounded; past the bound nobody is refused, because no address's share is known any more.
+//! Good and bad attempts are counted apart, so that neither uses up the other's allowance. Whether an attempt is bad is known
+//! only after the work; so an address that has used up its bad attempts is refused beforehand, until it has one again. An
+//! address is an IPv4 address or an IPv6 /64. The tables are bounded; past the bound all addresses share one large allowance.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use governor::clock::{Clock as _, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota};
+use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota};
 
 use super::error::{self, Problem};
 use crate::config::RateLimits;
@@ -18,6 +20,8 @@ use crate::streams::address_group;
 
 /// How many addresses one table remembers. An entry takes about 64 bytes.
 const MAX_ADDRESSES: usize = 500_000;
+/// How many addresses' allowance all of them share once a table is full.
+const SHARED_ALLOWANCE: u32 = 1_000;
 /// How often addresses whose allowance has refilled are forgotten.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
 
@@ -33,16 +37,20 @@ pub(super) struct Limits {
 pub(super) struct Limit {
     name: &'static str,
     addresses: DefaultKeyedRateLimiter<IpAddr>,
+    shared: DefaultDirectRateLimiter,
+    /// Until when an address is refused beforehand; only of limits that punish. Bounded like `addresses`.
+    barred: Mutex<HashMap<IpAddr, Instant>>,
     metrics: Arc<Metrics>,
 }
 
 impl Limits {
     pub(super) fn new(rates: RateLimits, metrics: &Arc<Metrics>) -> Self {
+        let quota = |per_minute: u32| Quota::per_minute(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN));
         let limit = |name, per_minute: u32| Limit {
             name,
-            addresses: DefaultKeyedRateLimiter::keyed(Quota::per_minute(
-                NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN),
-            )),
+            addresses: DefaultKeyedRateLimiter::keyed(quota(per_minute)),
+            shared: DefaultDirectRateLimiter::direct(quota(per_minute.saturating_mul(SHARED_ALLOWANCE))),
+            barred: Mutex::default(),
             metrics: Arc::clone(metrics),
         };
         Self {
@@ -60,6 +68,8 @@ impl Limits {
             for limit in [&self.create, &self.scan, &self.confirm, &self.invalid_scan, &self.invalid_confirm] {
                 limit.addresses.retain_recent();
                 limit.addresses.shrink_to_fit();
+                let now = Instant::now();
+                limit.barred.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, until| now < *until);
             }
         }
     }
@@ -71,18 +81,48 @@ impl Limit {
     /// # Errors
     /// [`error::RATE_LIMITED`] with the time to wait if none is left.
     pub(super) fn check(&self, address: IpAddr) -> Result<(), Problem> {
-        if self.addresses.len() >= MAX_ADDRESSES {
+        let now = DefaultClock::default().now();
+        let checked = if self.addresses.len() < MAX_ADDRESSES {
+            self.addresses.check_key(&address_group(address))
+        } else {
             self.metrics.refused("rate_table_full");
-            return Ok(());
-        }
-        self.addresses.check_key(&address_group(address)).map_err(|not_until| {
-            self.metrics.refused(self.name);
-            Problem::from(&error::RATE_LIMITED).retry_after(not_until.wait_time_from(DefaultClock::default().now()))
-        })
+            self.shared.check()
+        };
+        checked.map_err(|not_until| self.refuse(not_until.wait_time_from(now)))
     }
 
-    /// Counts a bad attempt: returns `problem`, or that there were too many.
-    pub(super) fn punish(&self, address: IpAddr, problem: Problem) -> Problem {
-        self.check(address).err().unwrap_or(problem)
+    /// Does work that may turn out to be a bad attempt, unless the address has none left. Of the work's problems, those
+    /// that look like guessing count: no good token, not the caller's ticket, no ticket at all.
+    ///
+    /// # Errors
+    /// The work's, or [`error::RATE_LIMITED`].
+    pub(super) async fn gate<T>(
+        &self,
+        address: IpAddr,
+        work: impl Future<Output = Result<T, Problem>>,
+    ) -> Result<T, Problem> {
+        let group = address_group(address);
+        let barred_until = self.barred.lock().unwrap_or_else(PoisonError::into_inner).get(&group).copied();
+        if let Some(wait) = barred_until.and_then(|until| until.checked_duration_since(Instant::now())) {
+            return Err(self.refuse(wait));
+        }
+        match work.await {
+            Err(problem) if matches!(problem.kind().status.as_u16(), 401 | 403 | 404) => {
+                if let Err(refused) = self.check(address) {
+                    let until = Instant::now() + refused.wait();
+                    let mut barred = self.barred.lock().unwrap_or_else(PoisonError::into_inner);
+                    if barred.len() < MAX_ADDRESSES {
+                        barred.insert(group, until);
+                    }
+                    return Err(refused);
+                }
+                Err(problem)
+            }
+            result => result,
+        }
+    }
+
+    fn refuse(&self, wait: Duration) -> Problem {
+        Problem::from(&error::RATE_LIMITED).retry_after(wait).counted_as(self.name)
     }
 }

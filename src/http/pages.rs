@@ -2,7 +2,6 @@
 
 use std::sync::LazyLock;
 
-use axum::extract::Path;
 use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -11,7 +10,7 @@ use url::Url;
 
 use super::Gateway;
 use super::error::{self, Problem};
-use super::extract::{State, TicketPath};
+use super::extract::{Name, State};
 use crate::config::is_local;
 
 /// A file that browsers keep and ask about again.
@@ -54,15 +53,15 @@ pub(super) async fn sign_in(axum::extract::State(gateway): State, uri: Uri, head
 }
 
 /// The page that a phone's browser opens on scanning. Opening it changes nothing.
-pub(super) async fn confirm(axum::extract::State(gateway): State, id: Result<TicketPath, Problem>) -> Response {
-    // A code that was read wrong gets the page too: it says what to do in words, where a problem would be JSON.
-    drop(id);
+///
+/// A code that was read wrong gets the page too: it says what to do in words, where a problem would be JSON.
+pub(super) async fn confirm(axum::extract::State(gateway): State) -> Response {
     let identity = if gateway.demo.is_some() { "demo" } else { "bearer" };
     page(&gateway, CONFIRM.replace(IDENTITY_SLOT, identity))
 }
 
 /// One of the pages' files.
-pub(super) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
+pub(super) async fn asset(Name(name): Name, headers: HeaderMap) -> Result<Response, Problem> {
     let asset = ASSETS.iter().find(|asset| asset.name == name).ok_or_else(|| Problem::from(&error::NOT_FOUND))?;
     let kept = [(header::CACHE_CONTROL, "no-cache"), (header::ETAG, asset.etag.as_str())];
     if headers.get(header::IF_NONE_MATCH).is_some_and(|etag| etag.as_bytes() == asset.etag.as_bytes()) {
@@ -72,7 +71,7 @@ pub(super) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Resul
 }
 
 /// A client's logo.
-pub(super) async fn logo(axum::extract::State(gateway): State, Path(id): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn logo(axum::extract::State(gateway): State, Name(id): Name) -> Result<Response, Problem> {
     let client = gateway.clients.find(Some(&id));
     let logo = client.and_then(|client| client.logo.as_ref()).ok_or_else(|| Problem::from(&error::NOT_FOUND))?;
     let headers = [(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, "public, max-age=300")];

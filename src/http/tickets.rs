@@ -19,7 +19,9 @@ use super::{Gateway, MAX_WAIT_SECS, events, requester};
 use crate::clients::Client;
 use crate::qr::{self, QrError};
 use crate::store;
-use crate::ticket::{BindingSecret, CancelReason, Flow, NewTicket, Party, TicketId, TicketRequest};
+use crate::ticket::{
+    BindingSecret, CancelReason, Flow, NewTicket, Party, Refusal, State as TicketState, TicketId, TicketRequest,
+};
 
 /// What a new ticket is to be.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -201,9 +203,9 @@ pub(super) async fn read(
     if wait > MAX_WAIT_SECS {
         return Err(Problem::from(&error::INVALID_REQUEST).detail("wait must be at most 60 seconds."));
     }
-    let party = events::caller_party(&headers, &gateway).await?;
+    let party = events::caller_party(&headers, &gateway, address).await?;
     let shown = if wait == 0 {
-        events::read(&gateway, id, &party).await?.0
+        events::read(&gateway, id, &party).await?
     } else {
         events::long_poll(&gateway, id, &party, query.revision, Duration::from_secs(wait), address).await?
     };
@@ -250,38 +252,40 @@ pub enum CloseReason {
 pub(super) async fn close(
     axum::extract::State(gateway): State,
     TicketPath(id): TicketPath,
+    ClientAddress(address): ClientAddress,
     ValidQuery(query): ValidQuery<CloseQuery>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    let party = events::caller_party(&headers, &gateway).await?;
+    let party = events::caller_party(&headers, &gateway, address).await?;
     let reason = match query.reason {
         CloseReason::Closed => CancelReason::Closed,
         CloseReason::Superseded => CancelReason::Superseded,
     };
-    cancel_as_party(&gateway, &id, &party, |_is_presenter| reason).await?;
+    // The approver has `cancel`, and reasons of its own.
+    cancel_as_party(&gateway, &id, &party, |is_presenter| is_presenter.then_some(reason)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Cancels for a party of the ticket, for the reason that fits it; a stranger is told that there is no such ticket.
+/// Cancels for a party of the ticket, for the reason that fits a presenter or an approver; who has none, or is a stranger,
+/// is told that there is no such ticket.
 pub(super) async fn cancel_as_party(
     gateway: &Gateway,
     id: &TicketId,
     party: &Party,
-    reason: impl Fn(bool) -> CancelReason + Send + Sync,
+    reason: impl Fn(bool) -> Option<CancelReason> + Send + Sync,
 ) -> Result<store::Reading, Problem> {
     let cancelled = store::transition(&gateway.store, id, |ticket, now| {
-        ticket.cancel(party, reason(ticket.request.presenter.is(party)), now)
+        let reason = reason(ticket.request.presenter.is(party)).ok_or(Refusal::NotPermitted)?;
+        ticket.cancel(party, reason, now)
     })
     .await
     .map_err(|error| match error {
-        store::TransitionError::Refused(crate::ticket::Refusal::NotPermitted) => {
-            Problem::from(&error::TICKET_NOT_FOUND)
-        }
+        store::TransitionError::Refused(Refusal::NotPermitted) => Problem::from(&error::TICKET_NOT_FOUND),
         other => other.into(),
     })?;
     if cancelled.changed {
         gateway.metrics.ticket("cancelled");
-        if let crate::ticket::State::Cancelled { reason, .. } = &cancelled.reading.ticket.state {
+        if let TicketState::Cancelled { reason, .. } = &cancelled.reading.ticket.state {
             tracing::info!(ticket = %id, reason = reason.as_str(), "cancelled");
         }
     }

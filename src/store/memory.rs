@@ -9,10 +9,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use super::{Changes, Reading, Replaced, Store, StoreError};
 use crate::ticket::{NewTicket, Ticket, TicketId, Timestamp};
+
+/// How long the expiry task sleeps at most: timers do not see the wall clock being set, or a machine having slept.
+const MAX_SLEEP: Duration = Duration::from_secs(1);
 
 /// The engine. Dropping it ends its task.
 pub struct MemoryStore {
@@ -24,7 +26,6 @@ struct Shared {
     tickets: Mutex<Tickets>,
     max_tickets: usize,
     changes: Arc<dyn Changes>,
-    clock: Clock,
     /// Told whenever a deadline came to stand before all others.
     earlier_deadline: Notify,
 }
@@ -40,13 +41,8 @@ impl MemoryStore {
     /// Opens an empty store for at most `max_tickets` and starts its expiry task on the current runtime.
     #[must_use]
     pub fn open(max_tickets: usize, changes: Arc<dyn Changes>) -> Self {
-        let shared = Arc::new(Shared {
-            tickets: Mutex::default(),
-            max_tickets,
-            changes,
-            clock: Clock::start(),
-            earlier_deadline: Notify::new(),
-        });
+        let shared =
+            Arc::new(Shared { tickets: Mutex::default(), max_tickets, changes, earlier_deadline: Notify::new() });
         let expiry = crate::task::spawn("memory-expiry", expire(Arc::clone(&shared)));
         Self { shared, expiry }
     }
@@ -73,7 +69,7 @@ impl Drop for MemoryStore {
 #[async_trait]
 impl Store for MemoryStore {
     async fn create(&self, new: NewTicket) -> Result<Reading, StoreError> {
-        let now = self.shared.clock.now();
+        let now = now();
         let ticket = new.at(now);
         let mut tickets = self.shared.lock();
         if tickets.by_id.len() >= self.shared.max_tickets {
@@ -87,14 +83,14 @@ impl Store for MemoryStore {
     }
 
     async fn get(&self, id: &TicketId) -> Result<Option<Reading>, StoreError> {
-        let now = self.shared.clock.now();
+        let now = now();
         let tickets = self.shared.lock();
         let ticket = tickets.by_id.get(id).filter(|ticket| now < ticket.deadline).cloned();
         Ok(ticket.map(|ticket| Reading { ticket, now }))
     }
 
     async fn replace(&self, next: &Ticket) -> Result<Replaced, StoreError> {
-        let now = self.shared.clock.now();
+        let now = now();
         let mut tickets = self.shared.lock();
         let Some(current) = tickets.by_id.get(&next.id).filter(|ticket| now < ticket.deadline) else {
             return Ok(Replaced::Gone);
@@ -152,7 +148,7 @@ async fn expire(shared: Arc<Shared>) {
         }
         let next_deadline = async {
             match next_deadline {
-                Some(deadline) => tokio::time::sleep_until(shared.clock.instant(deadline)).await,
+                Some(deadline) => tokio::time::sleep(deadline.since(now()).min(MAX_SLEEP)).await,
                 None => std::future::pending().await,
             }
         };
@@ -164,7 +160,7 @@ async fn expire(shared: Arc<Shared>) {
 }
 
 fn drop_expired(shared: &Shared) -> (Vec<TicketId>, Option<Timestamp>) {
-    let now = shared.clock.now();
+    let now = now();
     let mut tickets = shared.lock();
     let mut watched = Vec::new();
     while let Some(&(deadline, id)) = tickets.by_deadline.first() {
@@ -180,24 +176,8 @@ fn drop_expired(shared: &Shared) -> (Vec<TicketId>, Option<Timestamp>) {
     (watched, None)
 }
 
-/// The store's time: the wall clock at the start, carried on by the monotonic one, so that it never jumps.
-struct Clock {
-    started: Instant,
-    started_at: Timestamp,
-}
-
-impl Clock {
-    fn start() -> Self {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { started: Instant::now(), started_at: Timestamp(0) + since_epoch }
-    }
-
-    fn now(&self) -> Timestamp {
-        self.started_at + self.started.elapsed()
-    }
-
-    /// Returns when `at` will be reached; rounded up, so that it has been reached then.
-    fn instant(&self, at: Timestamp) -> Instant {
-        self.started + at.since(self.started_at) + Duration::from_millis(1)
-    }
+/// Returns the store's time: the wall clock, as Redis's is. A clock that is set moves deadlines with it, and JWTs say the
+/// time that everybody else has.
+fn now() -> Timestamp {
+    Timestamp(0) + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

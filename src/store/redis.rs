@@ -43,7 +43,7 @@ pub enum OpenError {
     /// The URL leads to no pool of connections.
     #[error(transparent)]
     Topology(#[from] TopologyError),
-    /// Redis does not report what happens to keys; the message names the setting to make.
+    /// Redis does not report what happens to keys, or refuses the user; the message says what to set.
     #[error(transparent)]
     Flags(FlagsError),
     /// Redis does not answer. Worth another try in a moment.
@@ -106,44 +106,35 @@ impl RedisStore {
         let keys = Keys::new(&settings.prefix, settings.topology.database());
         flags::ensure(&pool, &settings.topology, &keys, settings.timeout).await.map_err(|error| match error {
             FlagsError::Unreachable(why) => OpenError::Unreachable(why),
-            FlagsError::Missing(_) => OpenError::Flags(error),
+            FlagsError::Missing(_) | FlagsError::Refused(_) => OpenError::Flags(error),
         })?;
         let subscriber = Subscriber::start(settings, pool.clone(), keys.clone(), changes, metrics);
         Ok(Self { pool, keys, scripts: Scripts::new(), subscriber, timeout: settings.timeout })
     }
 
-    async fn connection(&self) -> Result<Connection, StoreError> {
-        self.pool.get().await.map_err(|error| from_pool(&error))
+    /// Runs a script on one key. The bound is on all of it: finding a live connection among dead ones takes time too.
+    async fn run<T: redis::FromRedisValue>(&self, script: &mut redis::ScriptInvocation<'_>) -> Result<T, StoreError> {
+        let answer = async {
+            let mut connection = self.pool.get().await.map_err(|error| from_pool(&error))?;
+            let result = script.invoke_async(&mut connection).await;
+            judge(connection, result)
+        };
+        in_time(self.timeout, answer).await
     }
 }
 
 #[async_trait]
 impl Store for RedisStore {
     async fn create(&self, new: NewTicket) -> Result<Reading, StoreError> {
-        let mut connection = self.connection().await?;
-        let now: u64 = self
-            .scripts
-            .create
-            .key(self.keys.key(&new.id))
-            .arg(millis(new.ttl))
-            .arg(encode(&new.request)?)
-            .arg(encode(&State::Pending)?)
-            .invoke_async(&mut connection)
-            .await
-            .map_err(|error| from_redis(&error))?;
-        let now = Timestamp(now);
+        let mut script = self.scripts.create.key(self.keys.key(&new.id));
+        script.arg(millis(new.ttl)).arg(encode(&new.request)?).arg(encode(&State::Pending)?);
+        let now = Timestamp(self.run(&mut script).await?);
         Ok(Reading { ticket: new.at(now), now })
     }
 
     async fn get(&self, id: &TicketId) -> Result<Option<Reading>, StoreError> {
-        let mut connection = self.connection().await?;
-        let (now, revision, created_at, deadline, request, state): Row = self
-            .scripts
-            .get
-            .key(self.keys.key(id))
-            .invoke_async(&mut connection)
-            .await
-            .map_err(|error| from_redis(&error))?;
+        let (now, revision, created_at, deadline, request, state): Row =
+            self.run(&mut self.scripts.get.key(self.keys.key(id))).await?;
         let (Some(revision), Some(created_at), Some(deadline), Some(request), Some(state)) =
             (revision, created_at, deadline, request, state)
         else {
@@ -162,18 +153,9 @@ impl Store for RedisStore {
     }
 
     async fn replace(&self, next: &Ticket) -> Result<Replaced, StoreError> {
-        let mut connection = self.connection().await?;
-        let outcome: i64 = self
-            .scripts
-            .replace
-            .key(self.keys.key(&next.id))
-            .arg(next.revision - 1)
-            .arg(next.revision)
-            .arg(next.deadline.0)
-            .arg(encode(&next.state)?)
-            .invoke_async(&mut connection)
-            .await
-            .map_err(|error| from_redis(&error))?;
+        let mut script = self.scripts.replace.key(self.keys.key(&next.id));
+        script.arg(next.revision - 1).arg(next.revision).arg(next.deadline.0).arg(encode(&next.state)?);
+        let outcome: i64 = self.run(&mut script).await?;
         Ok(match outcome {
             1 => Replaced::Done,
             0 => Replaced::Conflict,
@@ -191,9 +173,31 @@ impl Store for RedisStore {
 
     async fn check(&self) -> Result<(), StoreError> {
         self.subscriber.check()?;
-        let mut connection = self.connection().await?;
-        redis::cmd("PING").query_async::<()>(&mut connection).await.map_err(|error| from_redis(&error))
+        let answer = async {
+            let mut connection = self.pool.get().await.map_err(|error| from_pool(&error))?;
+            // A write, though to a key that is never there: a replica answers reads and can serve nobody.
+            let mut write = redis::cmd("PEXPIREAT");
+            write.arg(format!("{}{{check}}", self.keys.prefix)).arg(1);
+            let result = write.query_async::<()>(&mut connection).await;
+            judge(connection, result)
+        };
+        in_time(self.timeout, answer).await
     }
+}
+
+/// Takes a connection out of the pool if its error says that another one would fare better.
+fn judge<T>(connection: Connection, result: Result<T, RedisError>) -> Result<T, StoreError> {
+    result.map_err(|error| {
+        let is_elsewhere = matches!(error.code(), Some("READONLY" | "LOADING" | "MASTERDOWN"));
+        if is_elsewhere || error.is_unrecoverable_error() || error.is_timeout() {
+            drop(Connection::take(connection));
+        }
+        from_redis(&error)
+    })
+}
+
+async fn in_time<T>(timeout: Duration, answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    tokio::time::timeout(timeout, answer).await.map_err(|_elapsed| unavailable("no answer in time"))?
 }
 
 /// The store's time and the five fields of a ticket, which are all there or all not.

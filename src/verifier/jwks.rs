@@ -92,7 +92,10 @@ impl RemoteKeys {
         if let Some(key) = self.known(kid) {
             return Ok(key);
         }
-        self.fetch_unless_cooling().await;
+        // In a task of its own: a caller who hangs up must not end the fetch and leave its cool-down behind.
+        let fetch = Self::fetch_now(self.clone(), Some(COOL_DOWN));
+        // It fails only if the task panicked, which was logged; the keys are looked at either way.
+        let _ = crate::task::spawn("identity-fetch", fetch).await;
         if let Some(key) = self.known(kid) {
             return Ok(key);
         }
@@ -106,7 +109,7 @@ impl RemoteKeys {
     /// Keeps the keys fresh for ever.
     pub async fn refresh(self) {
         loop {
-            self.fetch_unless_cooling().await;
+            self.clone().fetch_now(None).await;
             let pause = if self.are_known() { REFRESH_EVERY } else { COOL_DOWN };
             tokio::time::sleep(pause).await;
         }
@@ -121,9 +124,11 @@ impl RemoteKeys {
         }
     }
 
-    async fn fetch_unless_cooling(&self) {
+    /// Fetches, unless that was done within `cool_down`.
+    async fn fetch_now(self, cool_down: Option<Duration>) {
         let mut last_fetch = self.last_fetch.lock().await;
-        if last_fetch.is_some_and(|at| at.elapsed() < COOL_DOWN) {
+        let is_cooling = |at: Instant| cool_down.is_some_and(|cool_down| at.elapsed() < cool_down);
+        if last_fetch.is_some_and(is_cooling) {
             return;
         }
         *last_fetch = Some(Instant::now());

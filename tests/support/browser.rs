@@ -66,7 +66,7 @@ impl Driver {
             "--disable-sync",
             "--disable-dev-shm-usage",
             "--hide-scrollbars",
-            "--window-size=1000,900",
+            "--window-size=1000,1150",
             &profile,
         ];
         args.extend(further);
@@ -185,7 +185,7 @@ impl Chromium {
     pub async fn keep_screen(&self, name: &str) {
         // What moves is shown as it will stay.
         let rest = "var passing = document.getAnimations().filter(one => one.effect.getTiming().iterations === 1);
-            return Promise.all(passing.map(one => one.finished)).then(() => null)";
+            return Promise.allSettled(passing.map(one => one.finished)).then(() => null)";
         self.run(rest).await;
         std::fs::write(artifacts().join(format!("{name}.png")), self.screen().await).unwrap();
     }
@@ -224,7 +224,8 @@ impl Chromium {
         self.client.close().await.unwrap();
     }
 
-    async fn faults(&self) -> Vec<Value> {
+    /// Returns what the console says of faults, since the last call.
+    pub async fn faults(&self) -> Vec<Value> {
         let mut entries = self.log("browser").await;
         entries.retain(|entry| entry["level"] == "SEVERE" || entry["source"] == "security");
         entries

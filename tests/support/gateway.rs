@@ -31,13 +31,12 @@ pub struct Gateway {
 #[derive(Clone)]
 pub struct Builder {
     args: Vec<String>,
-    env: Vec<(String, String)>,
     has_identity: bool,
 }
 
 impl Gateway {
     pub fn builder() -> Builder {
-        Builder { args: Vec::new(), env: Vec::new(), has_identity: false }
+        Builder { args: Vec::new(), has_identity: false }
     }
 
     /// Starts one with the memory store.
@@ -82,11 +81,6 @@ impl Builder {
         self
     }
 
-    pub fn env(mut self, name: &str, value: &str) -> Self {
-        self.env.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
     /// Uses the demo identity, or whatever the flags say, instead of the tests' provider.
     pub fn own_identity(mut self) -> Self {
         self.has_identity = true;
@@ -116,7 +110,6 @@ impl Builder {
             default("--identity-issuer", ISSUER);
             default("--identity-audience", AUDIENCE);
         }
-        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
 

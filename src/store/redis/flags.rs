@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use deadpool_redis::Pool;
 use futures_util::StreamExt as _;
-use redis::{AsyncCommands as _, RedisError};
+use redis::{AsyncCommands as _, ErrorKind, RedisError};
 
+use super::Keys;
 use super::topology::{Topology, timed_out};
-use super::{Keys, from_pool};
 use crate::ticket::TicketId;
 
 /// What the engine needs: `K`eyspace channels for `g`eneric, `h`ash, e`x`pired and `e`victed events.
@@ -29,6 +29,12 @@ pub enum FlagsError {
          (or as an administrator: `redis-cli CONFIG SET notify-keyspace-events {0}`)"
     )]
     Missing(String),
+    /// Redis does not let this user in, or not do what the gateway has to.
+    #[error(
+        "Redis refuses this user: {0}. Check the login in --redis-url and the user's rights (docs/configuration.md lists \
+         the commands and channels that it needs)"
+    )]
+    Refused(String),
     /// Redis cannot be asked.
     #[error("{0}")]
     Unreachable(String),
@@ -36,23 +42,50 @@ pub enum FlagsError {
 
 /// Makes sure that the flags are set. Safe to repeat, and repeated after every reconnect: a restarted Redis forgets what
 /// was set at run time.
+///
+/// # Errors
+/// [`FlagsError`].
 pub(super) async fn ensure(pool: &Pool, topology: &Topology, keys: &Keys, timeout: Duration) -> Result<(), FlagsError> {
-    let mut connection = pool.get().await.map_err(|error| FlagsError::Unreachable(from_pool(&error).to_string()))?;
-    let current = match read(&mut connection).await {
-        Ok(current) => current,
-        Err(error) if is_forbidden(&error) => return probe(&mut connection, topology, keys, timeout).await,
-        Err(error) => return Err(unreachable(&error)),
-    };
-    let Some(merged) = merge(&current) else { return Ok(()) };
+    let mut connection = connect(pool).await?;
+    match read(&mut connection).await {
+        Ok(current) => set_missing(&mut connection, &current).await.map(drop),
+        Err(error) if is_forbidden(&error) => probe(&mut connection, topology, keys, timeout).await,
+        Err(error) => Err(failed(&error)),
+    }
+}
+
+/// Sets flags that somebody has taken away, and returns whether that was so. Where they may not be read, it looks away.
+///
+/// # Errors
+/// [`FlagsError`].
+pub(super) async fn repair(pool: &Pool) -> Result<bool, FlagsError> {
+    let mut connection = connect(pool).await?;
+    match read(&mut connection).await {
+        Ok(current) => set_missing(&mut connection, &current).await,
+        Err(error) if is_forbidden(&error) => Ok(false),
+        Err(error) => Err(failed(&error)),
+    }
+}
+
+async fn connect(pool: &Pool) -> Result<deadpool_redis::Connection, FlagsError> {
+    pool.get().await.map_err(|error| match &error {
+        deadpool_redis::PoolError::Backend(error) => failed(error),
+        other => FlagsError::Unreachable(other.to_string()),
+    })
+}
+
+/// Returns whether anything was missing.
+async fn set_missing(connection: &mut deadpool_redis::Connection, current: &str) -> Result<bool, FlagsError> {
+    let Some(merged) = merge(current) else { return Ok(false) };
     let mut set = redis::cmd("CONFIG");
     set.arg("SET").arg("notify-keyspace-events").arg(&merged);
-    match set.query_async::<()>(&mut connection).await {
+    match set.query_async::<()>(connection).await {
         Ok(()) => {
             tracing::info!(before = current, after = merged, "set notify-keyspace-events in Redis");
-            Ok(())
+            Ok(true)
         }
         Err(error) if is_forbidden(&error) => Err(FlagsError::Missing(merged)),
-        Err(error) => Err(unreachable(&error)),
+        Err(error) => Err(failed(&error)),
     }
 }
 
@@ -82,8 +115,12 @@ fn is_forbidden(error: &RedisError) -> bool {
     error.code().is_some() && !matches!(error.code(), Some("LOADING" | "BUSY" | "MASTERDOWN" | "TRYAGAIN"))
 }
 
-fn unreachable(error: &RedisError) -> FlagsError {
-    FlagsError::Unreachable(error.to_string())
+fn failed(error: &RedisError) -> FlagsError {
+    match error.code() {
+        Some("NOPERM" | "NOAUTH" | "WRONGPASS") => FlagsError::Refused(error.to_string()),
+        _ if error.kind() == ErrorKind::AuthenticationFailed => FlagsError::Refused(error.to_string()),
+        _ => FlagsError::Unreachable(error.to_string()),
+    }
 }
 
 /// Tries out whether writing and expiry of a key are reported.
@@ -96,7 +133,7 @@ async fn probe(
     let heard = tokio::time::timeout(PROBE_TIMEOUT, hear_own_key(connection, topology, keys, timeout)).await;
     match heard {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(unreachable(&error)),
+        Ok(Err(error)) => Err(failed(&error)),
         Err(_elapsed) => Err(FlagsError::Missing(NEEDED.to_owned())),
     }
 }
@@ -112,7 +149,9 @@ async fn hear_own_key(
     sink.subscribe(keys.channel(&id)).await?;
     let key = keys.key(&id);
     let _: () = connection.hset(&key, "probe", 1).await?;
-    let _: bool = connection.pexpire(&key, 1).await?;
+    // A time in the past would be reported as `del`, not as `expired`.
+    let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(connection).await?;
+    let _: bool = connection.pexpire_at(&key, seconds * 1000 + micros / 1000 + 2).await?;
     tokio::time::sleep(Duration::from_millis(5)).await;
     let _: bool = connection.exists(&key).await?;
     let mut waiting_for = vec!["hset", "expire", "expired"];

@@ -29,6 +29,8 @@ use crate::ticket::TicketId;
 const BATCH: usize = 500;
 /// How often the connection has to prove itself.
 const PING_EVERY: Duration = Duration::from_secs(5);
+/// How often it is looked whether Redis still reports what happens to keys: others may change its settings.
+const FLAGS_EVERY: Duration = Duration::from_secs(30);
 /// The longest pause before another try to connect; the first ones are shorter.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
@@ -58,6 +60,8 @@ struct Interest {
     wanted: HashMap<TicketId, Vec<oneshot::Sender<()>>>,
     /// Tickets whose being wanted has changed since Redis was told.
     outdated: HashSet<TicketId>,
+    /// Whether there is a connection. Without one nothing has to be unsubscribed, so nothing is remembered of it.
+    is_connected: bool,
 }
 
 impl Subscriber {
@@ -102,10 +106,15 @@ impl Subscriber {
 
     pub(super) fn unwatch(&self, id: &TicketId) {
         let mut interest = self.shared.interest();
-        if interest.wanted.remove(id).is_some() {
+        if interest.wanted.remove(id).is_none() {
+            return;
+        }
+        if interest.is_connected {
             interest.outdated.insert(*id);
             drop(interest);
             self.shared.interest_changed.notify_one();
+        } else {
+            interest.outdated.remove(id);
         }
     }
 
@@ -136,13 +145,16 @@ async fn run(shared: Arc<Shared>) {
     loop {
         let mut lived = false;
         let Err(error) = session(&shared, first, &mut lived).await;
+        shared.interest().is_connected = false;
+        *shared.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = None;
         if lived {
             failures = 0;
             first = false;
+            shared.metrics.subscriber_reconnects.inc();
+            tracing::warn!(%error, "the subscriber lost Redis; streams stay open, connecting again");
+        } else {
+            tracing::debug!(%error, failures, "the subscriber cannot connect to Redis yet");
         }
-        *shared.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        shared.metrics.subscriber_reconnects.inc();
-        tracing::warn!(error = %error, "the subscriber lost Redis; streams stay open, connecting again");
         tokio::time::sleep(backoff(failures)).await;
         failures += 1;
     }
@@ -165,16 +177,17 @@ async fn session(shared: &Arc<Shared>, first: bool, lived: &mut bool) -> Result<
 
     let mut session = Session { shared, sink, subscribed: HashSet::new() };
     session.ping().await?;
+    // From here on watches may be acknowledged, so whatever comes after this session's end is a gap.
+    *lived = true;
     {
         let mut interest = shared.interest();
+        interest.is_connected = true;
         interest.outdated = interest.wanted.keys().copied().collect();
     }
-    session.reconcile().await?;
-    *lived = true;
+    while session.reconcile().await? {}
     if !first {
-        shared.metrics.subscriber_resyncs.inc();
         tracing::info!(watched = session.subscribed.len(), "the subscriber has Redis back; every stream is read again");
-        shared.changes.gap();
+        session.report_gap();
     }
     session.keep(&ended).await
 }
@@ -205,10 +218,18 @@ impl Session<'_> {
     async fn keep(mut self, ended: &CancellationToken) -> Result<std::convert::Infallible, RedisError> {
         let mut ping = tokio::time::interval(PING_EVERY);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut flags = tokio::time::interval_at(Instant::now() + FLAGS_EVERY, FLAGS_EVERY);
+        flags.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = self.shared.interest_changed.notified() => self.reconcile().await?,
+                () = self.shared.interest_changed.notified() => {
+                    // One batch a turn: however fast tickets come and go, pings get theirs.
+                    if self.reconcile().await? {
+                        self.shared.interest_changed.notify_one();
+                    }
+                }
                 _ = ping.tick() => self.ping().await?,
+                _ = flags.tick() => self.repair_flags().await?,
                 () = ended.cancelled() => return Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into()),
             }
         }
@@ -216,29 +237,45 @@ impl Session<'_> {
 
     async fn ping(&mut self) -> Result<(), RedisError> {
         in_time(self.shared.timeout, self.sink.ping::<Value>()).await?;
-        *self.shared.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.answered();
         Ok(())
     }
 
-    /// Brings Redis into line with what is wanted, a batch at a time, until nothing is outdated.
-    async fn reconcile(&mut self) -> Result<(), RedisError> {
-        loop {
-            let (subscribe, unsubscribe) = self.next_batch();
-            if subscribe.is_empty() && unsubscribe.is_empty() {
-                return Ok(());
-            }
-            if !unsubscribe.is_empty() {
-                in_time(self.shared.timeout, self.sink.unsubscribe(self.channels(&unsubscribe))).await?;
-                for id in &unsubscribe {
-                    self.subscribed.remove(id);
-                }
-            }
-            if !subscribe.is_empty() {
-                in_time(self.shared.timeout, self.sink.subscribe(self.channels(&subscribe))).await?;
-                self.subscribed.extend(&subscribe);
-                self.acknowledge(&subscribe);
-            }
+    fn answered(&self) {
+        *self.shared.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn report_gap(&self) {
+        self.shared.metrics.subscriber_resyncs.inc();
+        self.shared.changes.gap();
+    }
+
+    async fn repair_flags(&mut self) -> Result<(), RedisError> {
+        let repaired = flags::repair(&self.shared.pool).await;
+        if repaired.map_err(|error| RedisError::from(std::io::Error::other(error.to_string())))? {
+            tracing::warn!("somebody had changed Redis's notify-keyspace-events; every stream is read again");
+            self.report_gap();
         }
+        Ok(())
+    }
+
+    /// Brings Redis a batch nearer to what is wanted; returns whether there may be more to do.
+    async fn reconcile(&mut self) -> Result<bool, RedisError> {
+        let (subscribe, unsubscribe) = self.next_batch();
+        if !unsubscribe.is_empty() {
+            in_time(self.shared.timeout, self.sink.unsubscribe(self.channels(&unsubscribe))).await?;
+            for id in &unsubscribe {
+                self.subscribed.remove(id);
+            }
+            self.answered();
+        }
+        if !subscribe.is_empty() {
+            in_time(self.shared.timeout, self.sink.subscribe(self.channels(&subscribe))).await?;
+            self.subscribed.extend(&subscribe);
+            self.acknowledge(&subscribe);
+            self.answered();
+        }
+        Ok(!subscribe.is_empty() || !unsubscribe.is_empty())
     }
 
     /// Takes up to [`BATCH`] tickets to subscribe to and as many to unsubscribe from; acknowledges what needs neither.
@@ -246,7 +283,7 @@ impl Session<'_> {
         let (mut subscribe, mut unsubscribe, mut settled) = (Vec::new(), Vec::new(), Vec::new());
         {
             let mut interest = self.shared.interest();
-            let Interest { wanted, outdated } = &mut *interest;
+            let Interest { wanted, outdated, .. } = &mut *interest;
             outdated.retain(|id| {
                 let list = match (wanted.contains_key(id), self.subscribed.contains(id)) {
                     (true, false) => &mut subscribe,
