@@ -270,6 +270,18 @@ mod tests {
 
     proptest! {
         #[test]
+        fn any_file_is_read_or_its_faults_are_named(
+            text in ".{0,80}",
+            key in "(id|name|origins|return_to|ticket_ttl|claims|match|logo)",
+            value in "(\"[ -~]{0,12}\"|\\[\"[ -!#-~]{0,12}\"\\]|[0-9]{1,4}|true)",
+        ) {
+            let _ = read(&text);
+            if let Err(faults) = read(&format!("[[clients]]\nid = \"a\"\n{key} = {value}\n")) {
+                prop_assert!(!faults.is_empty());
+            }
+        }
+
+        #[test]
         fn any_origin_that_passes_is_as_a_browser_sends_it(text in "(https?://)?[a-zA-Z0-9.:/@?#_*-]{0,30}") {
             if is_origin(&text) {
                 prop_assert_eq!(Url::parse(&text).unwrap().origin().ascii_serialization(), text);

@@ -6,7 +6,8 @@
 use std::fmt::Write as _;
 use std::io::Cursor;
 
-use image::{DynamicImage, ImageFormat, Rgb, RgbImage, imageops};
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgb, RgbImage, imageops};
 use qrcode::render::unicode::Dense1x2;
 use qrcode::{Color, EcLevel, QrCode};
 
@@ -18,6 +19,9 @@ pub const DEFAULT_SIZE: u32 = 320;
 const QUIET_ZONE: usize = 4;
 /// The share of the width that a logo may cover: 4 % of the area, where level H restores 30 %.
 const LOGO_SHARE: f32 = 0.2;
+
+/// The largest side of a logo that is kept for drawing, in pixels: its share of the largest picture.
+const MAX_LOGO_SIDE: u32 = 256;
 
 /// A code could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +60,8 @@ impl Logo {
         limits.max_image_height = Some(2048);
         limits.max_alloc = Some(32 * 1024 * 1024);
         reader.limits(limits);
-        let picture = reader.decode()?;
+        // Once, and not for every code: as large as the largest code needs it.
+        let picture = reader.decode()?.thumbnail(MAX_LOGO_SIDE, MAX_LOGO_SIDE);
         Ok(Self { png, picture })
     }
 }
@@ -95,28 +100,27 @@ pub fn svg(url: &str, size: u32, logo: Option<&Logo>) -> Result<String, QrError>
 /// [`QrError`].
 pub fn png(url: &str, size: u32, logo: Option<&Logo>) -> Result<Vec<u8>, QrError> {
     let code = encode(url, logo.is_some())?;
-    let modules = code.width();
-    let whole = u32::try_from(modules + 2 * QUIET_ZONE).unwrap_or(u32::MAX);
+    let whole = u32::try_from(code.width() + 2 * QUIET_ZONE).unwrap_or(u32::MAX);
     let scale = (size / whole).max(1);
-    let mut picture = RgbImage::from_pixel(whole * scale, whole * scale, Rgb([255; 3]));
-    for (row, colors) in code.to_colors().chunks(modules).enumerate() {
+    // A size that is no multiple gets a wider white margin rather than blurred modules.
+    let canvas = size.max(whole * scale);
+    let margin = (canvas - whole * scale) / 2;
+    let mut picture = GrayImage::from_pixel(canvas, canvas, Luma([255]));
+    for (row, colors) in code.to_colors().chunks(code.width()).enumerate() {
         for (column, color) in colors.iter().enumerate() {
             if *color == Color::Dark {
-                let at = |module: usize| u32::try_from(module + QUIET_ZONE).unwrap_or(0) * scale;
+                let at = |module: usize| margin + u32::try_from(module + QUIET_ZONE).unwrap_or(0) * scale;
                 fill(&mut picture, at(column), at(row), scale);
             }
         }
     }
-    if let Some(logo) = logo {
-        lay_over(&mut picture, logo);
+    let mut bytes = Vec::new();
+    let encoder = PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::NoFilter);
+    match logo {
+        None => picture.write_with_encoder(encoder)?,
+        Some(logo) => lay_over(&picture, whole * scale, logo).write_with_encoder(encoder)?,
     }
-    // A size that is no multiple gets a wider white margin rather than blurred modules.
-    let mut canvas = RgbImage::from_pixel(size.max(picture.width()), size.max(picture.height()), Rgb([255; 3]));
-    let margin = i64::from((canvas.width() - picture.width()) / 2);
-    imageops::replace(&mut canvas, &picture, margin, margin);
-    let mut bytes = Cursor::new(Vec::new());
-    canvas.write_to(&mut bytes, ImageFormat::Png)?;
-    Ok(bytes.into_inner())
+    Ok(bytes)
 }
 
 /// Draws `url` in half-block characters, dark on light, for a terminal of any colour.
@@ -134,10 +138,10 @@ fn encode(url: &str, with_logo: bool) -> Result<QrCode, QrError> {
     Ok(QrCode::with_error_correction_level(url, level)?)
 }
 
-fn fill(picture: &mut RgbImage, x: u32, y: u32, scale: u32) {
-    for dx in 0..scale {
-        for dy in 0..scale {
-            picture.put_pixel(x + dx, y + dy, Rgb([0; 3]));
+fn fill(picture: &mut GrayImage, x: u32, y: u32, scale: u32) {
+    for y in y..y + scale {
+        for x in x..x + scale {
+            picture.put_pixel(x, y, Luma([0]));
         }
     }
 }
@@ -159,24 +163,25 @@ fn svg_logo(logo: &Logo, whole: usize) -> String {
     )
 }
 
-fn lay_over(picture: &mut RgbImage, logo: &Logo) {
+/// Returns the picture in colour with the logo in its middle; `code` is how many of its pixels the code takes.
+fn lay_over(picture: &GrayImage, code: u32, logo: &Logo) -> RgbImage {
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "at most 1,024 pixels"
     )]
-    let side = (picture.width() as f32 * LOGO_SHARE) as u32;
+    let side = (code as f32 * LOGO_SHARE) as u32;
     let small = logo.picture.resize(side, side, imageops::FilterType::Triangle);
-    let mut patch = DynamicImage::ImageRgb8(RgbImage::from_pixel(side + 4, side + 4, Rgb([255; 3])));
-    imageops::overlay(
-        &mut patch,
-        &small,
-        i64::from((side + 4 - small.width()) / 2),
-        i64::from((side + 4 - small.height()) / 2),
-    );
-    let at = i64::from((picture.width() - side - 4) / 2);
-    imageops::overlay(picture, &patch.to_rgb8(), at, at);
+    let patch = side + 4;
+    let middle = |outer: u32, inner: u32| i64::from(outer.saturating_sub(inner) / 2);
+    let mut whole = DynamicImage::ImageLuma8(picture.clone()).into_rgb8();
+    let white = RgbImage::from_pixel(patch, patch, Rgb([255; 3]));
+    let (width, height) = whole.dimensions();
+    imageops::replace(&mut whole, &white, middle(width, patch), middle(height, patch));
+    let mut whole = DynamicImage::ImageRgb8(whole);
+    imageops::overlay(&mut whole, &small, middle(width, small.width()), middle(height, small.height()));
+    whole.into_rgb8()
 }
 
 #[cfg(test)]

@@ -282,6 +282,30 @@ mod tests {
         }
 
         #[test]
+        fn any_body_is_read_or_refused(text in ".{0,80}", field in "[a-z_]{0,12}", value in "[ -~]{0,20}") {
+            use crate::http::tickets::CreateTicket;
+
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            for body in [text, format!("{{\"{field}\":{value}}}")] {
+                let request = Request::builder().header(CONTENT_TYPE, "application/json").body(body.into()).unwrap();
+                let read = runtime.block_on(JsonBody::<CreateTicket>::from_request(request, &()));
+                if let Err(problem) = read {
+                    prop_assert_eq!(problem.kind().code, "malformed_json");
+                }
+            }
+        }
+
+        #[test]
+        fn any_cookie_header_holds_a_binding_or_none(value in "(scangate=)?[ -~]{0,60}(; scangate=[A-Za-z0-9_-]{43})?") {
+            let mut headers = HeaderMap::new();
+            headers.insert("cookie", value.parse().unwrap());
+            let jar = CookieJar::from_headers(&headers);
+            if let Some(Ok(secret)) = jar.get("scangate").map(|cookie| cookie.value().parse::<BindingSecret>()) {
+                prop_assert!(value.contains(&secret.reveal()));
+            }
+        }
+
+        #[test]
         fn any_content_type_is_json_or_not(value in "[ -~]{0,40}") {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, value.parse().unwrap());
