@@ -37,8 +37,7 @@ pub struct Answer {
 }
 
 /// What a stream or long poll can end with: the name of the last event, or why there was none.
-const STREAM_ENDS: [&str; 9] =
-    ["confirmed", "cancelled", "expired", "answered", "seen", "gone", "refused", "store", "drain"];
+const STREAM_ENDS: [&str; 8] = ["confirmed", "cancelled", "expired", "answered", "seen", "gone", "store", "drain"];
 
 /// All of them, registered once.
 #[derive(Debug)]
@@ -99,7 +98,7 @@ impl Metrics {
         registry.register("streams_opened", "Streams and long polls that were let in", metrics.streams_opened.clone());
         registry.register(
             "streams_closed",
-            "Streams and long polls that ended, by reason: the last event's name, answered (a long poll), seen (204), gone (the client left), refused, store, drain",
+            "Streams and long polls that ended, by reason: the last event's name, answered (a long poll), seen (204), gone (the client left), store (it failed), drain",
             metrics.streams_closed.clone(),
         );
         registry.register(
@@ -131,7 +130,11 @@ impl Metrics {
             "Times every watched ticket was read again after a gap",
             metrics.subscriber_resyncs.clone(),
         );
-        registry.register("refused", "Requests refused, by the problem's code", metrics.refused.clone());
+        registry.register(
+            "refused",
+            "Requests refused, by the problem's code or, where there is one, the bound that was reached",
+            metrics.refused.clone(),
+        );
         registry.register("requests", "Requests answered, by status", metrics.requests.clone());
         registry.register(
             "connections_open",

@@ -218,11 +218,13 @@ pub(super) async fn long_poll(
 ) -> Result<Shown, Problem> {
     let ends_at = Instant::now() + wait;
     let (mut seat, mut shown) = open(gateway, id, party, address).await?;
-    seat.closes_with("answered");
     while !shown.is_final && shown.view.revision <= revision {
         let news = tokio::select! {
             news = next(gateway, &mut seat, &id, party, revision) => news,
-            () = tokio::time::sleep_until(ends_at) => return read(gateway, id, party).await,
+            () = tokio::time::sleep_until(ends_at) => {
+                seat.closes_with("answered");
+                return read(gateway, id, party).await;
+            }
         };
         match news {
             News::Shown(news) => shown = *news,
@@ -237,6 +239,7 @@ pub(super) async fn long_poll(
             }
         }
     }
+    seat.closes_with("answered");
     Ok(shown)
 }
 

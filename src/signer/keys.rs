@@ -68,7 +68,7 @@ pub enum KeyError {
         "{0}: not a PKCS#8 private key for ES256 (P-256), EdDSA (Ed25519) or RS256 (2048 bits or more); make one with `scangate keys new`"
     )]
     Unusable(PathBuf),
-    /// There is no `.pem` file.
+    /// There is no `.pem` file, or not even the directory.
     #[error("{0} holds no .pem file; make a key with `scangate keys new --dir {0}`")]
     Empty(PathBuf),
     /// There are more than [`MAX_KEYS`].
@@ -105,7 +105,11 @@ impl KeySet {
     pub fn read(directory: &Path) -> Result<Self, KeyError> {
         let io = |error| KeyError::Io { path: directory.to_owned(), error };
         let mut files: Vec<(SystemTime, PathBuf)> = Vec::new();
-        for entry in std::fs::read_dir(directory).map_err(io)? {
+        let entries = std::fs::read_dir(directory).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => KeyError::Empty(directory.to_owned()),
+            _ => io(error),
+        })?;
+        for entry in entries {
             let path = entry.map_err(io)?.path();
             if path.extension().is_some_and(|extension| extension == "pem") {
                 // Follows links: a mounted secret is one.
