@@ -201,7 +201,11 @@ fn introduce(config: &Config, description: &Description) {
         if matches!(config.identity, IdentitySettings::Demo)
             && let Ok(code) = qr::terminal(&format!("{url}/"))
         {
-            println!("{code}");
+            // White on black whatever the terminal's own colours are: an inverted code confuses some scanners.
+            for line in code.lines() {
+                println!("  \x1b[97;40m{line}\x1b[0m");
+            }
+            println!();
             println!("  Open {url}/ and follow the page; a second browser window can play the phone.");
             println!(
                 "  With a real phone: --demo --listen 0.0.0.0:8080 --public-url http://THIS-MACHINE'S-ADDRESS:8080\n"
