@@ -235,3 +235,27 @@ async fn operators_paths_are_not_on_the_public_listener() {
         assert_eq!(reqwest::get(format!("{}{path}", gateway.admin)).await.unwrap().status(), StatusCode::OK);
     }
 }
+
+#[test]
+fn the_docs_name_every_setting_and_every_problem_and_no_others() {
+    let words = |text: &str, is_word: fn(&str) -> bool| -> std::collections::BTreeSet<String> {
+        text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .filter(|word| is_word(word))
+            .map(str::to_owned)
+            .collect()
+    };
+    let is_setting = |word: &str| word.starts_with("SCANGATE_");
+    let documented = words(include_str!("../docs/configuration.md"), is_setting);
+    assert_eq!(documented, words(&scangate(&["--help"]).1, is_setting));
+
+    let api = include_str!("../docs/http-api.md");
+    for kind in scangate::http::error::ALL {
+        let row = format!("| {} | `{}` |", kind.status.as_u16(), kind.code);
+        let other = format!("| `{}` | {} |", kind.code, kind.status.as_u16());
+        assert!(api.contains(&row) || api.contains(&other), "{} has no row in docs/http-api.md", kind.code);
+    }
+    let operations = include_str!("../docs/operations.md");
+    for bound in scangate::http::error::BOUNDS {
+        assert!(operations.contains(&format!("`{bound}`")), "{bound} is not in docs/operations.md");
+    }
+}
