@@ -73,8 +73,8 @@ pub trait Store: Send + Sync {
     /// [`StoreError::Full`] at the engine's bound; [`StoreError::Unavailable`].
     async fn create(&self, new: NewTicket) -> Result<Reading, StoreError>;
 
-    /// Reads a ticket; `None` if it never was or its time is over. Reading a ticket after its deadline also makes the
-    /// engine drop it and tell every watcher at once.
+    /// Reads a ticket; `None` if it never was or its time is over. An engine that would tell watchers of the expiry late, or
+    /// never, tells them at once when the ticket is read after its deadline.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].

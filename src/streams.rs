@@ -68,7 +68,7 @@ pub enum SeatError {
 pub enum Wake {
     /// Read the ticket: it may have changed, or its time may be over.
     Look,
-    /// Nothing happened for a heartbeat.
+    /// It is time for a sign of life.
     Heartbeat,
     /// The gateway wants the stream to end.
     Drain,

@@ -18,7 +18,7 @@ fn durable_redis() -> Redis {
 }
 
 async fn gateway_on(redis: &Redis) -> Gateway {
-    Gateway::builder().redis(redis).arg("--redis-timeout", "500ms").start().await
+    Gateway::builder().redis(redis).arg("--redis-timeout", "1s").start().await
 }
 
 async fn is_ready(gateway: &Gateway) -> bool {
@@ -131,7 +131,7 @@ async fn a_subscriber_connection_that_is_half_open_is_found_by_its_unanswered_pi
     let redis = Redis::start();
     let swallower = Swallower::before(&redis).await;
     let url = format!("redis://127.0.0.1:{}/", swallower.port);
-    let gateway = Gateway::builder().arg("--redis-url", &url).arg("--redis-timeout", "500ms").start().await;
+    let gateway = Gateway::builder().arg("--redis-url", &url).arg("--redis-timeout", "1s").start().await;
     let other = gateway_on(&redis).await;
     let browser = Browser::new(&gateway);
     let id = browser.create().await;
@@ -146,6 +146,43 @@ async fn a_subscriber_connection_that_is_half_open_is_found_by_its_unanswered_pi
     .await;
     swallower.swallowing.store(false, Relaxed);
     events.expect("scanned").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flags_that_somebody_takes_away_are_set_again_and_nothing_stays_untold() {
+    let redis = Redis::start();
+    let gateway = gateway_on(&redis).await;
+    let browser = Browser::new(&gateway);
+    let id = browser.create().await;
+    let mut events = browser.events(&id).await;
+    events.expect("pending").await;
+    redis.run::<()>(&["CONFIG", "SET", "notify-keyspace-events", ""]);
+    Phone::of("ada", &gateway).act(&id, "scan").await;
+    events.expect("scanned").await;
+    assert!(gateway.metric("scangate_subscriber_resyncs_total").await >= 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gap_is_told_however_many_streams_come_and_go() {
+    let redis = Redis::start();
+    let (gateway, other) = (gateway_on(&redis).await, gateway_on(&redis).await);
+    let browser = Browser::new(&gateway);
+    let id = browser.create().await;
+    let mut events = browser.events(&id).await;
+    events.expect("pending").await;
+    let mut churn = Vec::new();
+    for _ in 0..8 {
+        let (browser, path) = (browser.clone(), format!("/v1/tickets/{}/events", browser.create().await));
+        churn.push(tokio::spawn(async move {
+            loop {
+                drop(browser.get(&path).await);
+            }
+        }));
+    }
+    redis.run::<i64>(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    Phone::of("ada", &other).act(&id, "scan").await;
+    events.expect("scanned").await;
+    churn.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -480,6 +480,21 @@ mod flags {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn a_user_who_may_not_subscribe_is_an_error_that_says_so() {
+        let redis = Redis::start();
+        redis.run::<()>(&["ACL", "SETUSER", "app", "on", ">app", "~*", "resetchannels", "+@all"]);
+        let error = open(&redis, "app:app@").await.err().unwrap();
+        assert!(matches!(error, OpenError::Flags(_)) && error.to_string().contains("rights"), "{error}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_wrong_password_is_not_waited_for() {
+        let redis = Redis::start();
+        let error = open(&redis, "app:wrong@").await.err().unwrap();
+        assert!(matches!(error, OpenError::Flags(_)), "{error}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn without_config_missing_flags_are_an_error_that_names_the_setting() {
         let redis = Redis::start();
         without_config(&redis);

@@ -48,13 +48,13 @@ pub(super) async fn scan(
     JsonBody(Nothing {}): JsonBody<Nothing>,
 ) -> Result<Json<ScanView>, Problem> {
     let limits = &gateway.limits;
-    let scanned = limits.invalid_scan.gate(address, async {
+    let scanned = async {
         let Approver(identity) = Approver::from_headers(&headers, &gateway).await?;
         limits.scan.check(address)?;
         let (party, decision) = (Party::Person(identity.person), gateway.lifetimes.decision);
         Ok(store::transition(&gateway.store, &id, |ticket, now| ticket.scan(&party, now, decision)).await?)
-    });
-    let Transition { reading, changed } = scanned.await?;
+    };
+    let Transition { reading, changed } = limits.invalid_scan.judge(address, scanned.await)?;
     if changed {
         gateway.metrics.ticket("scanned");
         tracing::info!(ticket = %id, client = %reading.ticket.request.client_id, "scanned");
@@ -103,14 +103,14 @@ pub(super) async fn confirm(
         return Err(Problem::from(&error::INVALID_REQUEST).detail("This client asks for no number; leave match out."));
     }
     let limits = &gateway.limits;
-    let confirmed = limits.invalid_confirm.gate(address, async {
+    let confirmed = async {
         let Approver(Identity { person, claims }) = Approver::from_headers(&headers, &gateway).await?;
         limits.confirm.check(address)?;
         let (release, redeem) = (body.release.as_deref(), gateway.lifetimes.redeem);
         let step = |ticket: &Ticket, now| ticket.confirm(&person, &claims, release, now, redeem);
         Ok(store::transition(&gateway.store, &id, step).await?)
-    });
-    let Transition { reading, changed } = confirmed.await?;
+    };
+    let Transition { reading, changed } = limits.invalid_confirm.judge(address, confirmed.await)?;
     if changed {
         gateway.metrics.ticket("confirmed");
         tracing::info!(ticket = %id, client = %reading.ticket.request.client_id, "confirmed");
@@ -148,13 +148,13 @@ pub(super) async fn cancel(
     JsonBody(Nothing {}): JsonBody<Nothing>,
 ) -> Result<Json<TicketView>, Problem> {
     let limits = &gateway.limits;
-    let cancelled = limits.invalid_confirm.gate(address, async {
+    let cancelled = async {
         let caller = Caller::from_headers(&headers, &gateway).await?;
         let party = caller.ok_or_else(|| Problem::from(&error::TICKET_NOT_FOUND))?.party();
         limits.confirm.check(address)?;
         let reason = |is_presenter| Some(if is_presenter { CancelReason::Closed } else { CancelReason::Declined });
         cancel_as_party(&gateway, &id, &party, reason).await
-    });
-    let reading = cancelled.await?;
+    };
+    let reading = limits.invalid_confirm.judge(address, cancelled.await)?;
     Ok(Json(TicketView::new(&gateway, &reading)))
 }

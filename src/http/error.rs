@@ -182,10 +182,9 @@ impl Problem {
         self.reason
     }
 
-    /// Returns how long the caller is asked to wait.
-    #[must_use]
-    pub fn wait(&self) -> Duration {
-        self.retry_after.unwrap_or_default()
+    /// Returns what is behind it, for the log alone.
+    pub(super) fn hidden_cause(&self) -> &str {
+        self.cause.as_deref().unwrap_or(self.kind.title)
     }
 
     fn cause(self, cause: impl std::fmt::Display) -> Self {

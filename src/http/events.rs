@@ -33,7 +33,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 ///
 /// First a `retry`, then at once an event with the ticket's present state, then one event for each change: `pending`,
 /// `scanned`, `confirmed`, `cancelled` with the ticket as data, or `expired` with the ticket's id. The stream ends after
-/// the last of the three. Ids are revisions. A comment is sent when nothing else was for a heartbeat.
+/// the last of the three. Ids are revisions. A comment is sent every heartbeat.
 #[utoipa::path(
     get,
     path = "/v1/tickets/{id}/events",
@@ -63,6 +63,11 @@ pub(super) async fn events(
         // `EventSource` gives up for good on 503; this is the one way to make it come back.
         Err(problem) if problem.kind().status == StatusCode::SERVICE_UNAVAILABLE => {
             gateway.metrics.refused(problem.reason());
+            tracing::warn!(
+                reason = problem.reason(),
+                cause = problem.hidden_cause(),
+                "a stream is sent away to come back"
+            );
             return Ok(event_stream(futures_util::stream::iter([Ok(retry(SHED_RETRY_MILLIS))])));
         }
         Err(problem) => return Err(problem),
@@ -203,7 +208,8 @@ fn event_stream(events: impl Stream<Item = Result<Event, Infallible>> + Send + '
 
 /// Returns who is calling; what proves nothing is told the same as for an id that never existed.
 pub(super) async fn caller_party(headers: &HeaderMap, gateway: &Gateway, address: IpAddr) -> Result<Party, Problem> {
-    let caller = gateway.limits.invalid_confirm.gate(address, Caller::from_headers(headers, gateway)).await?;
+    let caller = Caller::from_headers(headers, gateway).await;
+    let caller = gateway.limits.invalid_confirm.judge(address, caller)?;
     caller.map(|caller| caller.party()).ok_or_else(|| Problem::from(&error::TICKET_NOT_FOUND))
 }
 

@@ -206,7 +206,7 @@ pub(super) fn cookie_secret(headers: &HeaderMap, gateway: &Gateway) -> Option<Bi
     CookieJar::from_headers(headers).get(cookie_name(gateway))?.value().parse().ok()
 }
 
-/// A verified person; 401 for everybody else. Bad attempts count against the address.
+/// A verified person; 401 for everybody else.
 pub(super) struct Approver(pub(super) Identity);
 
 impl Approver {

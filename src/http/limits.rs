@@ -1,14 +1,13 @@
 //! Rate limits per client address, on what can be guessed or piled up: creating, scanning, deciding.
 //!
-//! Good and bad attempts are counted apart, so that neither uses up the other's allowance. Whether an attempt is bad is known
-//! only after the work; so an address that has used up its bad attempts is refused beforehand, until it has one again. An
-//! address is an IPv4 address or an IPv6 /64. The tables are bounded; past the bound all addresses share one large allowance.
+//! Good and bad attempts are counted apart, so that neither uses up the other's allowance: whoever guesses behind a shared
+//! address takes nothing from the others there, and is told no more than that it was too often. An address is an IPv4
+//! address or an IPv6 /64. The tables are bounded; past the bound all addresses share one large allowance.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota};
@@ -38,8 +37,6 @@ pub(super) struct Limit {
     name: &'static str,
     addresses: DefaultKeyedRateLimiter<IpAddr>,
     shared: DefaultDirectRateLimiter,
-    /// Until when an address is refused beforehand; only of limits that punish. Bounded like `addresses`.
-    barred: Mutex<HashMap<IpAddr, Instant>>,
     metrics: Arc<Metrics>,
 }
 
@@ -50,7 +47,6 @@ impl Limits {
             name,
             addresses: DefaultKeyedRateLimiter::keyed(quota(per_minute)),
             shared: DefaultDirectRateLimiter::direct(quota(per_minute.saturating_mul(SHARED_ALLOWANCE))),
-            barred: Mutex::default(),
             metrics: Arc::clone(metrics),
         };
         Self {
@@ -68,8 +64,6 @@ impl Limits {
             for limit in [&self.create, &self.scan, &self.confirm, &self.invalid_scan, &self.invalid_confirm] {
                 limit.addresses.retain_recent();
                 limit.addresses.shrink_to_fit();
-                let now = Instant::now();
-                limit.barred.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, until| now < *until);
             }
         }
     }
@@ -91,35 +85,15 @@ impl Limit {
         checked.map_err(|not_until| self.refuse(not_until.wait_time_from(now)))
     }
 
-    /// Does work that may turn out to be a bad attempt, unless the address has none left. Of the work's problems, those
-    /// that look like guessing count: no good token, not the caller's ticket, no ticket at all.
+    /// Counts what looks like guessing: no good token, not the caller's ticket, no ticket at all.
     ///
     /// # Errors
-    /// The work's, or [`error::RATE_LIMITED`].
-    pub(super) async fn gate<T>(
-        &self,
-        address: IpAddr,
-        work: impl Future<Output = Result<T, Problem>>,
-    ) -> Result<T, Problem> {
-        let group = address_group(address);
-        let barred_until = self.barred.lock().unwrap_or_else(PoisonError::into_inner).get(&group).copied();
-        if let Some(wait) = barred_until.and_then(|until| until.checked_duration_since(Instant::now())) {
-            return Err(self.refuse(wait));
-        }
-        match work.await {
-            Err(problem) if matches!(problem.kind().status.as_u16(), 401 | 403 | 404) => {
-                if let Err(refused) = self.check(address) {
-                    let until = Instant::now() + refused.wait();
-                    let mut barred = self.barred.lock().unwrap_or_else(PoisonError::into_inner);
-                    if barred.len() < MAX_ADDRESSES {
-                        barred.insert(group, until);
-                    }
-                    return Err(refused);
-                }
-                Err(problem)
-            }
-            result => result,
-        }
+    /// The result's own, or [`error::RATE_LIMITED`] instead of it.
+    pub(super) fn judge<T>(&self, address: IpAddr, result: Result<T, Problem>) -> Result<T, Problem> {
+        result.map_err(|problem| match problem.kind().status.as_u16() {
+            401 | 403 | 404 => self.check(address).err().unwrap_or(problem),
+            _ => problem,
+        })
     }
 
     fn refuse(&self, wait: Duration) -> Problem {

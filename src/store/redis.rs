@@ -51,6 +51,15 @@ pub enum OpenError {
     Unreachable(String),
 }
 
+impl From<FlagsError> for OpenError {
+    fn from(error: FlagsError) -> Self {
+        match error {
+            FlagsError::Unreachable(why) => Self::Unreachable(why),
+            FlagsError::Missing(_) | FlagsError::Refused(_) => Self::Flags(error),
+        }
+    }
+}
+
 /// The names of keys and of the channels that their notifications come on.
 #[derive(Debug, Clone)]
 struct Keys {
@@ -104,10 +113,8 @@ impl RedisStore {
     ) -> Result<Self, OpenError> {
         let pool = settings.topology.pool(settings.pool_size, settings.timeout)?;
         let keys = Keys::new(&settings.prefix, settings.topology.database());
-        flags::ensure(&pool, &settings.topology, &keys, settings.timeout).await.map_err(|error| match error {
-            FlagsError::Unreachable(why) => OpenError::Unreachable(why),
-            FlagsError::Missing(_) | FlagsError::Refused(_) => OpenError::Flags(error),
-        })?;
+        flags::may_subscribe(&settings.topology, &keys, settings.timeout).await?;
+        flags::ensure(&pool, &settings.topology, &keys, settings.timeout).await?;
         let subscriber = Subscriber::start(settings, pool.clone(), keys.clone(), changes, metrics);
         Ok(Self { pool, keys, scripts: Scripts::new(), subscriber, timeout: settings.timeout })
     }

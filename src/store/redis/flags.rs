@@ -54,6 +54,19 @@ pub(super) async fn ensure(pool: &Pool, topology: &Topology, keys: &Keys, timeou
     }
 }
 
+/// Makes sure that this user may subscribe to tickets' channels: in Redis 7 a new user may not.
+///
+/// # Errors
+/// [`FlagsError::Refused`], [`FlagsError::Unreachable`].
+pub(super) async fn may_subscribe(topology: &Topology, keys: &Keys, timeout: Duration) -> Result<(), FlagsError> {
+    let subscribe = async {
+        let (mut sink, _messages) = topology.subscriber(timeout).await?.split();
+        sink.subscribe(keys.channel(&TicketId::random())).await
+    };
+    let subscribed = tokio::time::timeout(timeout, subscribe).await.unwrap_or_else(|_elapsed| Err(timed_out()));
+    subscribed.map_err(|error| failed(&error))
+}
+
 /// Sets flags that somebody has taken away, and returns whether that was so. Where they may not be read, it looks away.
 ///
 /// # Errors

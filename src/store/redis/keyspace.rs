@@ -20,7 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::topology::{Topology, timed_out};
-use super::{Keys, RedisSettings, StoreError, flags};
+use super::{FlagsError, Keys, RedisSettings, StoreError, flags};
 use crate::metrics::Metrics;
 use crate::store::Changes;
 use crate::ticket::TicketId;
@@ -30,14 +30,14 @@ const BATCH: usize = 500;
 /// How often the connection has to prove itself.
 const PING_EVERY: Duration = Duration::from_secs(5);
 /// How often it is looked whether Redis still reports what happens to keys: others may change its settings.
-const FLAGS_EVERY: Duration = Duration::from_secs(30);
+const FLAGS_EVERY: Duration = Duration::from_secs(5);
 /// The longest pause before another try to connect; the first ones are shorter.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
 /// The process's one subscriber. Dropping it ends its task.
 pub(super) struct Subscriber {
     shared: Arc<Shared>,
-    task: tokio::task::JoinHandle<()>,
+    tasks: [tokio::task::JoinHandle<()>; 2],
 }
 
 struct Shared {
@@ -83,8 +83,11 @@ impl Subscriber {
             interest_changed: Notify::new(),
             last_answer: Mutex::new(None),
         });
-        let task = crate::task::spawn("keyspace", run(Arc::clone(&shared)));
-        Self { shared, task }
+        let tasks = [
+            crate::task::spawn("keyspace", run(Arc::clone(&shared))),
+            crate::task::spawn("keyspace-flags", keep_flags(Arc::clone(&shared))),
+        ];
+        Self { shared, tasks }
     }
 
     /// Returns once Redis has acknowledged the subscription; see `Store::watch`.
@@ -134,7 +137,9 @@ impl Subscriber {
 
 impl Drop for Subscriber {
     fn drop(&mut self) {
-        self.task.abort();
+        for task in &self.tasks {
+            task.abort();
+        }
     }
 }
 
@@ -152,6 +157,8 @@ async fn run(shared: Arc<Shared>) {
             first = false;
             shared.metrics.subscriber_reconnects.inc();
             tracing::warn!(%error, "the subscriber lost Redis; streams stay open, connecting again");
+        } else if failures == 0 {
+            tracing::warn!(%error, "the subscriber cannot connect to Redis; trying again");
         } else {
             tracing::debug!(%error, failures, "the subscriber cannot connect to Redis yet");
         }
@@ -165,6 +172,22 @@ fn backoff(failures: u32) -> Duration {
     full.mul_f64(rand::random_range(0.5..=1.0))
 }
 
+/// Sets flags again that somebody has taken away. Beside the subscriber: whatever this waits for, pings go on.
+async fn keep_flags(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(FLAGS_EVERY).await;
+        match tokio::time::timeout(shared.timeout, flags::repair(&shared.pool)).await {
+            Ok(Ok(true)) => {
+                tracing::warn!("somebody had changed Redis's notify-keyspace-events; every stream is read again");
+                shared.report_gap();
+            }
+            Ok(Err(error @ FlagsError::Missing(_))) => tracing::error!(%error, "changes are told late"),
+            // Nothing is wrong, or Redis does not answer, which the subscriber notices by itself.
+            _ => {}
+        }
+    }
+}
+
 /// One connection from its opening to its end, which is always an error.
 async fn session(shared: &Arc<Shared>, first: bool, lived: &mut bool) -> Result<std::convert::Infallible, RedisError> {
     flags::ensure(&shared.pool, &shared.topology, &shared.keys, shared.timeout)
@@ -175,20 +198,17 @@ async fn session(shared: &Arc<Shared>, first: bool, lived: &mut bool) -> Result<
     let _end_reader = ended.clone().drop_guard();
     crate::task::spawn("keyspace-reader", read(Arc::clone(shared), messages, ended.clone()));
 
-    let mut session = Session { shared, sink, subscribed: HashSet::new() };
-    session.ping().await?;
+    let mut session = Session { shared, sink, subscribed: HashSet::new(), lost: None };
+    session.prove_itself().await?;
     // From here on watches may be acknowledged, so whatever comes after this session's end is a gap.
     *lived = true;
     {
         let mut interest = shared.interest();
         interest.is_connected = true;
         interest.outdated = interest.wanted.keys().copied().collect();
+        session.lost = (!first).then(|| interest.outdated.clone());
     }
-    while session.reconcile().await? {}
-    if !first {
-        tracing::info!(watched = session.subscribed.len(), "the subscriber has Redis back; every stream is read again");
-        session.report_gap();
-    }
+    shared.interest_changed.notify_one();
     session.keep(&ended).await
 }
 
@@ -212,14 +232,14 @@ struct Session<'a> {
     sink: PubSubSink,
     /// What Redis has acknowledged on this connection.
     subscribed: HashSet<TicketId>,
+    /// What was watched when the last connection was lost and is not yet again; the gap is over when it is empty.
+    lost: Option<HashSet<TicketId>>,
 }
 
 impl Session<'_> {
     async fn keep(mut self, ended: &CancellationToken) -> Result<std::convert::Infallible, RedisError> {
         let mut ping = tokio::time::interval(PING_EVERY);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut flags = tokio::time::interval_at(Instant::now() + FLAGS_EVERY, FLAGS_EVERY);
-        flags.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = self.shared.interest_changed.notified() => {
@@ -227,11 +247,36 @@ impl Session<'_> {
                     if self.reconcile().await? {
                         self.shared.interest_changed.notify_one();
                     }
+                    self.close_gap();
                 }
                 _ = ping.tick() => self.ping().await?,
-                _ = flags.tick() => self.repair_flags().await?,
                 () = ended.cancelled() => return Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into()),
             }
+        }
+    }
+
+    /// Makes sure, before anything relies on it, that this connection answers and may subscribe.
+    async fn prove_itself(&mut self) -> Result<(), RedisError> {
+        let canary = self.shared.keys.channel(&TicketId::random());
+        in_time(self.shared.timeout, self.sink.subscribe(&canary)).await?;
+        in_time(self.shared.timeout, self.sink.unsubscribe(&canary)).await?;
+        self.ping().await
+    }
+
+    /// Reports the gap once everything that was watched before it is watched again, however much has been added since.
+    fn close_gap(&mut self) {
+        let Some(lost) = &mut self.lost else { return };
+        {
+            let interest = self.shared.interest();
+            lost.retain(|id| !self.subscribed.contains(id) && interest.wanted.contains_key(id));
+        }
+        if lost.is_empty() {
+            self.lost = None;
+            tracing::info!(
+                watched = self.subscribed.len(),
+                "the subscriber has Redis back; every stream is read again"
+            );
+            self.shared.report_gap();
         }
     }
 
@@ -243,20 +288,6 @@ impl Session<'_> {
 
     fn answered(&self) {
         *self.shared.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-    }
-
-    fn report_gap(&self) {
-        self.shared.metrics.subscriber_resyncs.inc();
-        self.shared.changes.gap();
-    }
-
-    async fn repair_flags(&mut self) -> Result<(), RedisError> {
-        let repaired = flags::repair(&self.shared.pool).await;
-        if repaired.map_err(|error| RedisError::from(std::io::Error::other(error.to_string())))? {
-            tracing::warn!("somebody had changed Redis's notify-keyspace-events; every stream is read again");
-            self.report_gap();
-        }
-        Ok(())
     }
 
     /// Brings Redis a batch nearer to what is wanted; returns whether there may be more to do.
@@ -322,6 +353,11 @@ impl Session<'_> {
 }
 
 impl Shared {
+    fn report_gap(&self) {
+        self.metrics.subscriber_resyncs.inc();
+        self.changes.gap();
+    }
+
     fn interest(&self) -> MutexGuard<'_, Interest> {
         self.interest.lock().unwrap_or_else(PoisonError::into_inner)
     }

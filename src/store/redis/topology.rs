@@ -59,18 +59,22 @@ impl Topology {
         info.addr().to_string()
     }
 
-    /// Makes the pool for commands; every wait in it ends after `timeout`.
+    /// Makes the pool for commands of which each is given `timeout` in all.
+    ///
+    /// Each wait within a command is given a part of that, so that a command can step over a dead connection, and one that
+    /// has waited too long gives up before it costs a good one.
     pub(super) fn pool(&self, size: usize, timeout: Duration) -> Result<Pool, TopologyError> {
         let Self::Standalone(info) = self;
-        let config =
-            AsyncConnectionConfig::new().set_connection_timeout(Some(timeout)).set_response_timeout(Some(timeout));
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(timeout / 4))
+            .set_response_timeout(Some(timeout / 2));
         let malformed = |error: &dyn std::fmt::Display| TopologyError::Malformed(error.to_string());
         let manager = Manager::new_with_config((**info).clone(), config).map_err(|error| malformed(&error))?;
         Pool::builder(manager)
             .max_size(size)
-            .wait_timeout(Some(timeout))
-            .create_timeout(Some(timeout))
-            .recycle_timeout(Some(timeout))
+            .wait_timeout(Some(timeout / 4))
+            .create_timeout(Some(timeout / 4))
+            .recycle_timeout(Some(timeout / 4))
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| malformed(&error))
