@@ -18,7 +18,7 @@ pub struct Reason {
     reason: &'static str,
 }
 
-/// Label of [`Metrics::tickets`].
+/// Label of the tickets by outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Outcome {
     outcome: &'static str,
@@ -30,7 +30,7 @@ pub struct Operation {
     operation: &'static str,
 }
 
-/// Label of [`Metrics::requests`].
+/// Label of the answered requests.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Answer {
     status: u16,

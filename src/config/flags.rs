@@ -112,7 +112,7 @@ pub struct Flags {
     )]
     pub trusted_proxies: Vec<IpNet>,
 
-    /// Where tickets are kept: redis://[user:password@]host[:port][/db], rediss:// for TLS, redis+unix:///path.
+    /// Where tickets are kept: redis://user:password@host:port/db, rediss:// for TLS, redis+unix:///path.
     /// In this process's memory if not set
     #[arg(long, env = "SCANGATE_REDIS_URL", value_name = "URL", hide_env_values = true, help_heading = "Store")]
     pub redis_url: Option<String>,

@@ -53,7 +53,7 @@ pub enum FetchError {
     /// No answer, or not a good one.
     #[error("{0}")]
     Http(#[from] reqwest::Error),
-    /// The answer is no JWK Set of at most [`MAX_BYTES`].
+    /// The answer is no JWK Set, or a larger one than is read.
     #[error("the answer is not a JWK Set (RFC 7517) of at most {MAX_BYTES} bytes")]
     NotJwks,
     /// None of the keys can verify a signature.
