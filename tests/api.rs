@@ -327,3 +327,23 @@ async fn a_unix_socket_serves_too_and_its_peers_are_trusted() {
     assert_eq!(scan["requester"]["ip"], "203.0.113.7");
     drop(gateway);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clients_logo_is_served_and_laid_over_its_codes() {
+    let (directory, config) = file("[[clients]]\nid = \"web\"\nlogo = \"logo.png\"\n");
+    let logo = directory.path().join("logo.png");
+    image::RgbImage::from_pixel(60, 60, image::Rgb([200, 30, 30])).save(&logo).unwrap();
+    let gateway = Gateway::builder().arg("--config", config.to_str().unwrap()).start().await;
+    let browser = Browser::new(&gateway);
+    let ticket = browser.create_with(json!({})).await;
+    let served = browser.get(ticket["client"]["logo"].as_str().unwrap()).await;
+    assert_eq!(served.headers()["content-type"], "image/png");
+    assert_eq!(served.bytes().await.unwrap(), std::fs::read(&logo).unwrap());
+
+    let path = format!("/v1/tickets/{}/qr.png?size=480&logo=web", ticket["ticket_id"].as_str().unwrap());
+    let code = browser.get(&path).await.bytes().await.unwrap();
+    let picture = image::load_from_memory(&code).unwrap();
+    assert_eq!(picture.to_rgb8().get_pixel(240, 240).0, [200, 30, 30], "the logo is not in the middle");
+    let read = rqrr::PreparedImage::prepare(picture.to_luma8()).detect_grids()[0].decode().unwrap().1;
+    assert_eq!(read, ticket["scan_url"].as_str().unwrap());
+}

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::gateway::{Browser, Phone, verified_claims};
-use crate::support::{Gateway, Redis, SOON, eventually, within};
+use crate::support::{EventStream, Gateway, Redis, SOON, eventually, within};
 
 /// A Redis that has every acknowledged write on disk, as the documentation asks for where nothing may be lost.
 fn durable_redis() -> Redis {
@@ -19,6 +19,14 @@ fn durable_redis() -> Redis {
 
 async fn gateway_on(redis: &Redis) -> Gateway {
     Gateway::builder().redis(redis).arg("--redis-timeout", "1s").start().await
+}
+
+/// Makes a ticket and opens its stream.
+async fn wait_with(browser: &Browser) -> (String, EventStream) {
+    let id = browser.create().await;
+    let mut events = browser.events(&id).await;
+    events.expect("pending").await;
+    (id, events)
 }
 
 async fn is_ready(gateway: &Gateway) -> bool {
@@ -30,12 +38,8 @@ async fn redis_killed_in_the_middle_of_a_wait_loses_nothing() {
     let mut redis = durable_redis();
     let gateway = gateway_on(&redis).await;
     let (browser, ada) = (Browser::new(&gateway), Phone::of("ada", &gateway));
-    let waiting = browser.create().await;
-    let scanned = browser.create().await;
-    let mut waiting_events = browser.events(&waiting).await;
-    let mut scanned_events = browser.events(&scanned).await;
-    waiting_events.expect("pending").await;
-    scanned_events.expect("pending").await;
+    let (waiting, mut waiting_events) = wait_with(&browser).await;
+    let (scanned, mut scanned_events) = wait_with(&browser).await;
     ada.act(&scanned, "scan").await;
     scanned_events.expect("scanned").await;
 
@@ -71,10 +75,7 @@ async fn redis_killed_in_the_middle_of_a_wait_loses_nothing() {
 async fn what_changed_while_the_subscriber_was_cut_off_is_told_afterwards() {
     let redis = Redis::start();
     let (gateway, other) = (gateway_on(&redis).await, gateway_on(&redis).await);
-    let browser = Browser::new(&gateway);
-    let id = browser.create().await;
-    let mut events = browser.events(&id).await;
-    events.expect("pending").await;
+    let (id, mut events) = wait_with(&Browser::new(&gateway)).await;
     // The scan is stored while nobody listens: its notification is gone for good.
     redis.run::<i64>(&["CLIENT", "KILL", "TYPE", "pubsub"]);
     Phone::of("ada", &other).act(&id, "scan").await;
@@ -133,10 +134,7 @@ async fn a_subscriber_connection_that_is_half_open_is_found_by_its_unanswered_pi
     let url = format!("redis://127.0.0.1:{}/", swallower.port);
     let gateway = Gateway::builder().arg("--redis-url", &url).arg("--redis-timeout", "1s").start().await;
     let other = gateway_on(&redis).await;
-    let browser = Browser::new(&gateway);
-    let id = browser.create().await;
-    let mut events = browser.events(&id).await;
-    events.expect("pending").await;
+    let (id, mut events) = wait_with(&Browser::new(&gateway)).await;
     swallower.swallowing.store(true, Relaxed);
     Phone::of("ada", &other).act(&id, "scan").await;
     // Wait until the connection is given up, then let the next one live.
@@ -152,10 +150,7 @@ async fn a_subscriber_connection_that_is_half_open_is_found_by_its_unanswered_pi
 async fn flags_that_somebody_takes_away_are_set_again_and_nothing_stays_untold() {
     let redis = Redis::start();
     let gateway = gateway_on(&redis).await;
-    let browser = Browser::new(&gateway);
-    let id = browser.create().await;
-    let mut events = browser.events(&id).await;
-    events.expect("pending").await;
+    let (id, mut events) = wait_with(&Browser::new(&gateway)).await;
     redis.run::<()>(&["CONFIG", "SET", "notify-keyspace-events", ""]);
     Phone::of("ada", &gateway).act(&id, "scan").await;
     events.expect("scanned").await;
@@ -167,9 +162,7 @@ async fn a_gap_is_told_however_many_streams_come_and_go() {
     let redis = Redis::start();
     let (gateway, other) = (gateway_on(&redis).await, gateway_on(&redis).await);
     let browser = Browser::new(&gateway);
-    let id = browser.create().await;
-    let mut events = browser.events(&id).await;
-    events.expect("pending").await;
+    let (id, mut events) = wait_with(&browser).await;
     let mut churn = Vec::new();
     for _ in 0..8 {
         let (browser, path) = (browser.clone(), format!("/v1/tickets/{}/events", browser.create().await));
@@ -200,10 +193,7 @@ async fn a_redis_that_became_a_replica_is_not_ready() {
 async fn a_redis_that_comes_back_without_flags_gets_them_again() {
     let mut redis = durable_redis();
     let gateway = gateway_on(&redis).await;
-    let browser = Browser::new(&gateway);
-    let id = browser.create().await;
-    let mut events = browser.events(&id).await;
-    events.expect("pending").await;
+    let (id, mut events) = wait_with(&Browser::new(&gateway)).await;
     redis.kill();
     redis.restart();
     eventually("readiness", || async { is_ready(&gateway).await.then_some(()) }).await;
@@ -217,10 +207,7 @@ async fn a_redis_that_comes_back_without_flags_gets_them_again() {
 async fn a_redis_that_comes_back_empty_expires_every_stream() {
     let mut redis = Redis::start();
     let gateway = gateway_on(&redis).await;
-    let browser = Browser::new(&gateway);
-    let id = browser.create().await;
-    let mut events = browser.events(&id).await;
-    events.expect("pending").await;
+    let (_id, mut events) = wait_with(&Browser::new(&gateway)).await;
     redis.kill();
     redis.restart();
     events.expect("expired").await;
@@ -232,9 +219,7 @@ async fn a_frozen_redis_is_noticed_and_nothing_is_lost() {
     let redis = Redis::start();
     let gateway = gateway_on(&redis).await;
     let (browser, ada) = (Browser::new(&gateway), Phone::of("ada", &gateway));
-    let id = browser.create().await;
-    let mut events = browser.events(&id).await;
-    events.expect("pending").await;
+    let (id, mut events) = wait_with(&browser).await;
     redis.signal("STOP");
     let started = Instant::now();
     assert_eq!(ada.act(&id, "scan").await.status(), StatusCode::SERVICE_UNAVAILABLE);

@@ -1,5 +1,6 @@
 //! The edge as `nginx/run` starts it: TLS, HTTP/2, unbuffered events, whose address counts, and what it says by itself.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -380,4 +381,46 @@ fn handshake(place: Place, version: &str) -> String {
         .output()
         .unwrap();
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pages_files_can_come_from_disk() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let copy = tempfile::tempdir().unwrap();
+    // nginx's workers are somebody else.
+    std::fs::set_permissions(copy.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    for folder in ["nginx", "static"] {
+        std::fs::create_dir(copy.path().join(folder)).unwrap();
+        for file in std::fs::read_dir(sources.join(folder)).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), copy.path().join(folder).join(file.file_name())).unwrap();
+        }
+    }
+    let template = copy.path().join("nginx/scangate.conf.template");
+    let text = std::fs::read_to_string(&template).unwrap();
+    let (before, block) = text.split_once("    #location /static/ {\n").unwrap();
+    let (block, after) = block.split_once("    #}\n").unwrap();
+    let block = block.replace("    #", "    ").replace("/usr/share/scangate", copy.path().to_str().unwrap());
+    std::fs::write(&template, format!("{before}    location /static/ {{\n{block}    }}\n{after}")).unwrap();
+
+    let place = Place::choose();
+    let gateway = place.gateway().start().await;
+    let edge = Edge::start_from(&copy.path().join("nginx"), place, &[upstream(&gateway)]);
+    let page = edge.browser().get("/").await;
+    assert!(page.headers().contains_key("content-security-policy"));
+    // What still comes now, comes from disk.
+    drop(gateway);
+    for (name, content_type) in [
+        ("sign-in.js", "text/javascript; charset=utf-8"),
+        ("confirm.js", "text/javascript; charset=utf-8"),
+        ("style.css", "text/css; charset=utf-8"),
+        ("favicon.svg", "image/svg+xml"),
+    ] {
+        let answer = edge.browser().get(&format!("/static/{name}")).await;
+        assert_eq!(answer.headers()["content-type"], content_type, "{name}");
+        assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
+        assert_eq!(answer.text().await.unwrap(), std::fs::read_to_string(sources.join("static").join(name)).unwrap());
+    }
 }

@@ -545,6 +545,7 @@ mod rule_8_bounds {
         assert_eq!(problem(refused).await, (429, "too_many_streams".into()));
         let refused = browser.get(&format!("/v1/tickets/{id}?wait=5&revision=1")).await;
         assert_eq!(problem(refused).await, (429, "too_many_streams".into()));
+        assert_eq!(gateway.metric("scangate_refused_total{reason=\"streams_per_ticket\"}").await, 2.0);
         drop(two);
         eventually("a free seat", || async {
             let response = browser.get(&format!("/v1/tickets/{id}/events")).await;
@@ -561,6 +562,7 @@ mod rule_8_bounds {
         let _open = browser.events(&one).await;
         let refused = browser.get(&format!("/v1/tickets/{two}/events")).await;
         assert_eq!(problem(refused).await, (429, "too_many_streams".into()));
+        assert_eq!(gateway.metric("scangate_refused_total{reason=\"streams_per_address\"}").await, 1.0);
     }
 
     #[tokio::test(flavor = "multi_thread")]

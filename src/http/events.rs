@@ -48,7 +48,8 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
         (status = 204, description = "The ticket is over and its last event was seen; `EventSource` stops"),
         (status = 401, body = error::ProblemBody, content_type = "application/problem+json", description = "The bearer token is not good"),
         (status = 404, body = error::ProblemBody, content_type = "application/problem+json", description = "No such ticket for this caller"),
-        (status = 429, body = error::ProblemBody, content_type = "application/problem+json", description = "Too many streams for this ticket or address"),
+        (status = 429, body = error::ProblemBody, content_type = "application/problem+json", description = "Too many streams for this ticket or address, or too many bad tokens"),
+        (status = 503, body = error::ProblemBody, content_type = "application/problem+json", description = "The identity provider's keys are not known yet, for a person's token"),
     )
 )]
 pub(super) async fn events(

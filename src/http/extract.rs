@@ -71,20 +71,6 @@ impl<S: Sync> FromRequestParts<S> for ClientAddress {
     }
 }
 
-/// The ticket's id in the path. What is no id is answered like an id that never existed.
-pub(super) struct TicketPath(pub(super) TicketId);
-
-impl<S: Send + Sync> FromRequestParts<S> for TicketPath {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Path(text) = Path::<String>::from_request_parts(parts, state)
-            .await
-            .map_err(|_rejection| Problem::from(&error::TICKET_NOT_FOUND))?;
-        text.parse().map(Self).map_err(|_malformed| Problem::from(&error::TICKET_NOT_FOUND))
-    }
-}
-
 /// A name in the path; what is no text is answered like a name that is not there.
 pub(super) struct Name(pub(super) String);
 
@@ -92,10 +78,21 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Path(name) = Path::<String>::from_request_parts(parts, state)
-            .await
-            .map_err(|_rejection| Problem::from(&error::NOT_FOUND))?;
-        Ok(Self(name))
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        path.map(|Path(name)| Self(name)).map_err(|_rejection| Problem::from(&error::NOT_FOUND))
+    }
+}
+
+/// The ticket's id in the path. What is no id is answered like an id that never existed.
+pub(super) struct TicketPath(pub(super) TicketId);
+
+impl<S: Send + Sync> FromRequestParts<S> for TicketPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let name = Name::from_request_parts(parts, state).await;
+        let id = name.ok().and_then(|Name(text)| text.parse().ok());
+        id.map(Self).ok_or_else(|| Problem::from(&error::TICKET_NOT_FOUND))
     }
 }
 

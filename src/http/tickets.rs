@@ -84,6 +84,7 @@ pub enum Picture {
         (status = 201, body = CreatedTicket, description = "The ticket", headers(("set-cookie" = Option<String>, description = "The binding"))),
         (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`malformed_json`, `invalid_request`, `unknown_client`, `return_to_not_allowed` or `flow_unavailable`"),
         (status = 403, body = error::ProblemBody, content_type = "application/problem+json", description = "`origin_not_allowed`"),
+        (status = 408, body = error::ProblemBody, content_type = "application/problem+json", description = "`request_timeout`"),
         (status = 413, body = error::ProblemBody, content_type = "application/problem+json", description = "`too_large`"),
         (status = 415, body = error::ProblemBody, content_type = "application/problem+json", description = "`unsupported_media_type`"),
         (status = 429, body = error::ProblemBody, content_type = "application/problem+json", description = "`rate_limited`"),
@@ -188,8 +189,8 @@ pub struct ReadQuery {
         (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`invalid_request`"),
         (status = 401, body = error::ProblemBody, content_type = "application/problem+json", description = "`invalid_token`"),
         (status = 404, body = error::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: unknown, expired, or not the caller's"),
-        (status = 429, body = error::ProblemBody, content_type = "application/problem+json", description = "`too_many_streams`"),
-        (status = 503, body = error::ProblemBody, content_type = "application/problem+json", description = "`unavailable`"),
+        (status = 429, body = error::ProblemBody, content_type = "application/problem+json", description = "`too_many_streams`, or `rate_limited` after too many bad tokens"),
+        (status = 503, body = error::ProblemBody, content_type = "application/problem+json", description = "`unavailable` or `identity_unavailable`"),
     )
 )]
 pub(super) async fn read(
@@ -242,11 +243,13 @@ pub enum CloseReason {
     security(("cookie" = []), ("ticket_secret" = [])),
     responses(
         (status = 204, description = "It is cancelled"),
+        (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`invalid_request`"),
         (status = 401, body = error::ProblemBody, content_type = "application/problem+json", description = "`invalid_token`"),
         (status = 403, body = error::ProblemBody, content_type = "application/problem+json", description = "`origin_not_allowed`"),
         (status = 404, body = error::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: unknown, expired, or not the caller's"),
         (status = 409, body = error::ProblemBody, content_type = "application/problem+json", description = "`already_confirmed`"),
-        (status = 503, body = error::ProblemBody, content_type = "application/problem+json", description = "`unavailable`"),
+        (status = 429, body = error::ProblemBody, content_type = "application/problem+json", description = "`rate_limited` after too many bad tokens"),
+        (status = 503, body = error::ProblemBody, content_type = "application/problem+json", description = "`unavailable` or `identity_unavailable`"),
     )
 )]
 pub(super) async fn close(

@@ -58,10 +58,15 @@ pub struct Edge {
 impl Edge {
     /// Starts one in front of `upstreams`, each `HOST:PORT` or `unix:PATH`.
     pub fn start(place: Place, upstreams: &[&str]) -> Self {
+        Self::start_from(&Path::new(env!("CARGO_MANIFEST_DIR")).join("nginx"), place, upstreams)
+    }
+
+    /// Starts one from another copy of the folder `nginx`.
+    pub fn start_from(sources: &Path, place: Place, upstreams: &[&str]) -> Self {
         crypto();
         let directory = tempfile::tempdir().unwrap();
         let http_port = free_port();
-        let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("nginx/run"));
+        let mut command = Command::new(sources.join("run"));
         command.args(["--https-port", &place.port.to_string(), "--http-port", &http_port.to_string()]);
         command.args(["--name", place.name, "--dir"]).arg(directory.path());
         for upstream in upstreams {
