@@ -40,7 +40,7 @@ pub fn install_crypto() {
 /// What keeps it from starting: keys, the store, or an address to listen on.
 pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let parts = assemble(&config).await?;
-    let (drain, patience) = (config.streams.drain_spread, config.server.shutdown);
+    let patience = config.server.shutdown;
     let server = Server::new(config.server.connections, Arc::clone(&parts.metrics));
     let admin = Server::new(ADMIN_CONNECTIONS, Arc::new(Metrics::new()));
     let streams = parts.streams.clone();
@@ -54,7 +54,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> anyhow::Re
             rates: config.rates,
         },
     ));
-    crate::task::spawn("resync", streams.clone().resync());
+    crate::task::spawn("streams", streams.clone().run());
     crate::task::spawn("limits", Arc::clone(&gateway).tidy_limits());
 
     let admin_listener = bind(&ListenAddress::Tcp(config.admin_listen)).await?;
@@ -70,12 +70,8 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> anyhow::Re
     stop.await;
     tracing::info!(streams = streams.open(), "stopping: streams are sent away, requests finish");
     let ends_at = Instant::now() + patience;
-    streams.drain();
     // Until the streams are gone, browsers that come back are answered: they are sent on to another replica.
-    let drained_at = (Instant::now() + drain).min(ends_at);
-    while streams.open() > 0 && Instant::now() < drained_at {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let _ = tokio::time::timeout_at(ends_at, streams.drain()).await;
     if tokio::time::timeout_at(ends_at, server.close()).await.is_err() {
         tracing::warn!("some connections did not end in time and are cut");
     }

@@ -17,6 +17,7 @@ mod limits;
 mod ops;
 mod pages;
 mod requester;
+mod sse;
 mod tickets;
 mod view;
 

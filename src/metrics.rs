@@ -12,6 +12,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::streams::End;
+
 /// The one label of most counters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Reason {
@@ -35,9 +37,6 @@ pub struct Operation {
 pub struct Answer {
     status: u16,
 }
-
-/// What a stream or long poll can end with: the name of the last event, or why there was none.
-const STREAM_ENDS: [&str; 8] = ["confirmed", "cancelled", "expired", "answered", "seen", "gone", "store", "drain"];
 
 /// All of them, registered once.
 #[derive(Debug)]
@@ -160,8 +159,8 @@ impl Metrics {
             drop(self.store.get_or_create(&Operation { operation }));
             drop(self.store_errors.get_or_create(&Operation { operation }));
         }
-        for reason in STREAM_ENDS {
-            drop(self.streams_closed.get_or_create(&Reason { reason }));
+        for end in End::ALL {
+            drop(self.streams_closed.get_or_create(&Reason { reason: end.as_str() }));
         }
     }
 
@@ -188,8 +187,8 @@ impl Metrics {
     }
 
     /// Counts the end of a stream.
-    pub fn stream_closed(&self, reason: &'static str) {
-        self.streams_closed.get_or_create(&Reason { reason }).inc();
+    pub fn stream_closed(&self, end: End) {
+        self.streams_closed.get_or_create(&Reason { reason: end.as_str() }).inc();
     }
 
     /// Notes how long a confirmation took to reach the recipient's connection.

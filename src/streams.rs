@@ -4,27 +4,41 @@
 //! is over, when a heartbeat is due, and when the gateway drains. What there is to see is read from the store: a wake
 //! carries nothing. Bounds per ticket, per address and per process are kept here.
 //!
+//! Most seats wait for minutes in which nothing happens, so what counts is their size: a seat is a [`Place`] in one slab
+//! and a waker, with one [`wheel`] for everybody's heartbeats and deadlines. There is no channel, timer or task of its own.
+//!
 //! Invariant: a ticket is watched in the store exactly as long as it has a seat here.
 
+mod wheel;
+
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::sync::{Notify, OnceCell, watch};
+use slab::Slab;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::metrics::Metrics;
 use crate::store::{Changes, Store, StoreError};
 use crate::ticket::TicketId;
+use wheel::Wheel;
 
 /// How long after its deadline a ticket is looked at. A Redis key is expired only once its deadline lies in the past, so
 /// looking in the same millisecond would find it still there.
 const AFTER_DEADLINE: Duration = Duration::from_millis(2);
-/// After a gap this many tickets are read again at once …
+/// Heartbeats are due at multiples of this many milliseconds, so that many are sent in one go and the process sleeps in
+/// between.
+const HEARTBEAT_TICK: u64 = 250;
+/// After a gap this many seats look again at once …
 const RESYNC_BATCH: usize = 256;
-/// … and this long is waited before the next ones: 10,000 tickets take one second.
+/// … and this long is waited before the next ones: 10,000 seats take one second.
 const RESYNC_PAUSE: Duration = Duration::from_millis(25);
+/// How often some of the streams are sent away while the gateway drains.
+const DRAIN_TICK: Duration = Duration::from_millis(50);
 /// When the store failed a waiting party, it looks again after this long, give or take a half.
 const RETRY_READ: Duration = Duration::from_secs(1);
 
@@ -83,36 +97,90 @@ pub struct Streams {
 struct Shared {
     limits: StreamLimits,
     metrics: Arc<Metrics>,
+    /// When the wheel's first tick was.
+    started: Instant,
     seats: Mutex<Seats>,
+    /// Told when something is due earlier than the wheel's task knows.
+    due_earlier: Notify,
     gap: Notify,
-    draining: watch::Sender<bool>,
 }
 
-#[derive(Default)]
 struct Seats {
-    by_ticket: HashMap<TicketId, Arc<Held>>,
-    by_address: HashMap<IpAddr, usize>,
-    total: usize,
+    places: Slab<Place>,
+    wheel: Wheel,
+    /// When the wheel's task wakes next, in ticks.
+    wheel_wakes: u64,
+    /// The first place of each ticket; the others hang on to it.
+    by_ticket: HashMap<TicketId, u32>,
+    by_address: HashMap<IpAddr, u32>,
+    is_draining: bool,
 }
 
-/// A ticket that somebody here waits for.
-struct Held {
-    wake: watch::Sender<()>,
-    /// Set once the store has acknowledged the watch.
-    watched: OnceCell<()>,
-    seats: std::sync::atomic::AtomicUsize,
+/// What is known of one waiting party. There is one for each idle stream, so every byte counts.
+struct Place {
+    /// Who to wake; none before the first wait.
+    waker: Option<Waker>,
+    /// When to look for what no notification tells: the deadline, or a store that failed. In ticks.
+    look_at: u64,
+    /// When the next heartbeat is due, in ticks.
+    heartbeat_at: u64,
+    id: TicketId,
+    address: IpAddr,
+    /// The next place of the same ticket.
+    next: u32,
+    /// What it is yet to be told.
+    signals: Signals,
+}
+
+/// No place.
+const NONE: u32 = u32::MAX;
+/// No time.
+const NEVER: u64 = u64::MAX;
+
+/// A set of wakes.
+#[derive(Clone, Copy, Default)]
+struct Signals(u8);
+
+impl Signals {
+    const fn bit(wake: Wake) -> u8 {
+        match wake {
+            Wake::Look => 1,
+            Wake::Drain => 2,
+            Wake::Heartbeat => 4,
+        }
+    }
+
+    fn add(&mut self, wake: Wake) {
+        self.0 |= Self::bit(wake);
+    }
+
+    /// Takes the most pressing one.
+    fn take(&mut self) -> Option<Wake> {
+        let wake = [Wake::Look, Wake::Drain, Wake::Heartbeat].into_iter().find(|&wake| self.0 & Self::bit(wake) != 0)?;
+        self.0 &= !Self::bit(wake);
+        Some(wake)
+    }
 }
 
 impl Streams {
-    /// Makes an empty registry.
+    /// Makes an empty registry. Nothing is due, and no gap is mended, unless [`Streams::run`] runs.
     #[must_use]
     pub fn new(limits: StreamLimits, metrics: Arc<Metrics>) -> Self {
+        let seats = Seats {
+            places: Slab::new(),
+            wheel: Wheel::new(),
+            wheel_wakes: NEVER,
+            by_ticket: HashMap::new(),
+            by_address: HashMap::new(),
+            is_draining: false,
+        };
         let shared = Shared {
             limits,
             metrics,
-            seats: Mutex::default(),
+            started: Instant::now(),
+            seats: Mutex::new(seats),
+            due_earlier: Notify::new(),
             gap: Notify::new(),
-            draining: watch::Sender::new(false),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -128,68 +196,96 @@ impl Streams {
     /// # Errors
     /// [`SeatError`], one variant for each bound.
     pub async fn seat(&self, store: &Arc<dyn Store>, id: TicketId, address: IpAddr) -> Result<Seat, SeatError> {
-        let address = address_group(address);
-        let held = self.shared.take(id, address)?;
+        let key = self.shared.take(id, address_group(address))?;
         let mut seat = Seat {
-            wake: held.wake.subscribe(),
-            draining: self.shared.draining.subscribe(),
-            drain_after: None,
-            deadline: None,
-            last_deadline: None,
-            retry: None,
-            heartbeat: Instant::now() + self.shared.limits.heartbeat,
-            guard: SeatGuard {
-                shared: Arc::clone(&self.shared),
-                store: Arc::clone(store),
-                held: Arc::clone(&held),
-                id,
-                address,
-                reason: "gone",
-            },
+            shared: Arc::clone(&self.shared),
+            store: Arc::clone(store),
+            deadline: NEVER,
+            key,
+            end: End::Gone,
         };
-        if let Err(error) = held.watched.get_or_try_init(|| store.watch(&id)).await {
-            seat.closes_with("store");
+        if let Err(error) = store.watch(&id).await {
+            seat.closes_with(End::Store);
             return Err(error.into());
         }
         Ok(seat)
     }
 
-    /// Tells every seat to look again whenever the store reported a gap, a batch at a time. Runs for ever.
-    pub async fn resync(self) {
-        loop {
-            self.shared.gap.notified().await;
-            let held: Vec<_> = self.shared.lock().by_ticket.values().cloned().collect();
-            for batch in held.chunks(RESYNC_BATCH) {
-                for held in batch {
-                    held.wake.send_replace(());
-                }
-                tokio::time::sleep(RESYNC_PAUSE).await;
-            }
-        }
+    /// Wakes seats when something is due for them, and has all of them look again after a gap. Runs for ever.
+    pub async fn run(self) {
+        tokio::join!(self.run_wheel(), self.run_resync());
     }
 
     /// Wakes every seat with [`Wake::Drain`], spread over the drain time, and gives no seat from now on.
-    pub fn drain(&self) {
-        self.shared.draining.send_replace(true);
+    pub async fn drain(&self) {
+        let keys: Vec<_> = {
+            let mut seats = self.shared.lock();
+            seats.is_draining = true;
+            seats.places.iter().map(|(key, _)| key).collect()
+        };
+        let turns = (self.shared.limits.drain_spread.as_millis() / DRAIN_TICK.as_millis()).max(1);
+        let turns = usize::try_from(turns).unwrap_or(usize::MAX);
+        for batch in keys.chunks(keys.len().div_ceil(turns).max(1)) {
+            self.shared.signal_all(batch, Wake::Drain);
+            tokio::time::sleep(DRAIN_TICK).await;
+        }
     }
 
     /// Returns whether [`Streams::drain`] was called.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        *self.shared.draining.borrow()
+        self.shared.lock().is_draining
     }
 
     /// Returns how many seats are taken.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.shared.lock().total
+        self.shared.lock().places.len()
+    }
+
+    async fn run_wheel(&self) {
+        let shared = &self.shared;
+        loop {
+            let next = {
+                let mut seats = shared.lock();
+                let now = shared.ticks(Instant::now());
+                seats.fire_due(now, millis(shared.limits.heartbeat));
+                let next = seats.wheel.next();
+                seats.wheel_wakes = next.unwrap_or(NEVER);
+                next
+            };
+            let sleep = async {
+                match next {
+                    Some(tick) => tokio::time::sleep_until(shared.started + Duration::from_millis(tick)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = sleep => {}
+                () = shared.due_earlier.notified() => {}
+            }
+        }
+    }
+
+    async fn run_resync(&self) {
+        loop {
+            self.shared.gap.notified().await;
+            let keys: Vec<_> = self.shared.lock().places.iter().map(|(key, _)| key).collect();
+            for batch in keys.chunks(RESYNC_BATCH) {
+                self.shared.signal_all(batch, Wake::Look);
+                tokio::time::sleep(RESYNC_PAUSE).await;
+            }
+        }
     }
 }
 
 impl Changes for Shared {
     fn changed(&self, id: &TicketId) {
-        if let Some(held) = self.lock().by_ticket.get(id) {
-            held.wake.send_replace(());
+        let mut seats = self.lock();
+        let mut key = seats.by_ticket.get(id).copied().unwrap_or(NONE);
+        while key != NONE {
+            seats.signal(key as usize, Wake::Look);
+            key = seats.places[key as usize].next;
         }
     }
 
@@ -203,108 +299,293 @@ impl Shared {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self, id: TicketId, address: IpAddr) -> Result<Arc<Held>, SeatError> {
-        use std::sync::atomic::Ordering::Relaxed;
+    /// Returns `instant` in ticks of the wheel, of which each is a millisecond.
+    fn ticks(&self, instant: Instant) -> u64 {
+        millis(instant.duration_since(self.started))
+    }
 
-        if *self.draining.borrow() {
+    fn signal_all(&self, keys: &[usize], wake: Wake) {
+        let mut seats = self.lock();
+        for &key in keys {
+            seats.signal(key, wake);
+        }
+    }
+
+    fn take(&self, id: TicketId, address: IpAddr) -> Result<u32, SeatError> {
+        let now = self.ticks(Instant::now());
+        let mut seats = self.lock();
+        if seats.is_draining {
             return Err(SeatError::Draining);
         }
-        let mut seats = self.lock();
-        if seats.total >= self.limits.per_process {
+        if seats.places.len() >= self.limits.per_process.min(NONE as usize) {
             return Err(SeatError::ProcessFull);
         }
-        if seats.by_address.get(&address).is_some_and(|&count| count >= self.limits.per_address) {
+        if seats.by_address.get(&address).is_some_and(|&count| count as usize >= self.limits.per_address) {
             return Err(SeatError::AddressFull);
         }
-        if seats.by_ticket.get(&id).is_some_and(|held| held.seats.load(Relaxed) >= self.limits.per_ticket) {
+        if seats.of_ticket(&id) >= self.limits.per_ticket {
             return Err(SeatError::TicketFull);
         }
-        let held = Arc::clone(seats.by_ticket.entry(id).or_insert_with(|| {
-            Arc::new(Held { wake: watch::Sender::new(()), watched: OnceCell::new(), seats: 0.into() })
-        }));
-        held.seats.fetch_add(1, Relaxed);
+        let heartbeat = millis(self.limits.heartbeat);
+        let place = Place {
+            waker: None,
+            look_at: NEVER,
+            // The first one early, and at random: streams that came together do not have all their heartbeats together.
+            heartbeat_at: heartbeat_after(now, rand::random_range(heartbeat / 2..=heartbeat)),
+            id,
+            address,
+            next: seats.by_ticket.get(&id).copied().unwrap_or(NONE),
+            signals: Signals::default(),
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "there are fewer than NONE places")]
+        let key = seats.places.insert(place) as u32;
+        seats.by_ticket.insert(id, key);
         *seats.by_address.entry(address).or_default() += 1;
-        seats.total += 1;
+        self.schedule(&mut seats, key);
+        drop(seats);
         self.metrics.streams_open.inc();
         self.metrics.streams_opened.inc();
-        Ok(held)
+        Ok(key)
     }
 
-    fn give_back(&self, guard: &SeatGuard) {
-        use std::sync::atomic::Ordering::Relaxed;
-
+    fn give_back(&self, seat: &Seat) {
         let mut seats = self.lock();
-        seats.total -= 1;
-        if let Some(count) = seats.by_address.get_mut(&guard.address) {
+        seats.wheel.clear(seat.key);
+        let place = seats.places.remove(seat.key as usize);
+        if let Some(count) = seats.by_address.get_mut(&place.address) {
             *count -= 1;
             if *count == 0 {
-                seats.by_address.remove(&guard.address);
+                seats.by_address.remove(&place.address);
             }
         }
-        if guard.held.seats.fetch_sub(1, Relaxed) == 1 {
-            seats.by_ticket.remove(&guard.id);
+        if seats.unlink(&place, seat.key) {
             // Under the lock, so that it cannot overtake the watch of a newcomer to the same ticket.
-            guard.store.unwatch(&guard.id);
+            seat.store.unwatch(&place.id);
         }
+        seats.shrink();
         drop(seats);
         self.metrics.streams_open.dec();
-        self.metrics.stream_closed(guard.reason);
+        self.metrics.stream_closed(seat.end);
+    }
+
+    fn poll_next(&self, key: u32, context: &Context<'_>) -> Poll<Wake> {
+        let mut seats = self.lock();
+        let place = &mut seats.places[key as usize];
+        if let Some(wake) = place.signals.take() {
+            return Poll::Ready(wake);
+        }
+        if !place.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            let outdated = place.waker.replace(context.waker().clone());
+            drop(seats);
+            // Not under the lock: whatever a waker holds, it may end here.
+            drop(outdated);
+        }
+        Poll::Pending
+    }
+
+    fn look_at(&self, key: u32, instant: Instant) {
+        // Rounded up: too early would be in vain.
+        let tick = self.ticks(instant) + 1;
+        let mut seats = self.lock();
+        seats.places[key as usize].look_at = tick;
+        self.schedule(&mut seats, key);
+    }
+
+    /// Sets the wheel to what is due first for a place.
+    fn schedule(&self, seats: &mut Seats, key: u32) {
+        let due = seats.schedule(key);
+        if due < seats.wheel_wakes {
+            seats.wheel_wakes = due;
+            self.due_earlier.notify_one();
+        }
     }
 }
 
-/// One waiting party's place. Dropping it gives it back.
-pub struct Seat {
-    wake: watch::Receiver<()>,
-    draining: watch::Receiver<bool>,
-    /// When this seat's turn to be drained comes, once draining has begun.
-    drain_after: Option<Instant>,
-    deadline: Option<Instant>,
-    /// The deadline that was known last, kept when it has been acted on.
-    last_deadline: Option<Instant>,
-    retry: Option<Instant>,
-    heartbeat: Instant,
-    guard: SeatGuard,
+impl Seats {
+    /// Counts the seats of a ticket.
+    fn of_ticket(&self, id: &TicketId) -> usize {
+        let first = self.by_ticket.get(id).copied();
+        std::iter::successors(first, |&key| Some(self.places[key as usize].next)).take_while(|&key| key != NONE).count()
+    }
+
+    /// Takes a place that was removed out of its ticket's; returns whether it was the last.
+    fn unlink(&mut self, place: &Place, key: u32) -> bool {
+        let Some(first) = self.by_ticket.get_mut(&place.id) else { return true };
+        if *first == key {
+            *first = place.next;
+            if place.next == NONE {
+                self.by_ticket.remove(&place.id);
+                return true;
+            }
+            return false;
+        }
+        let mut other = *first;
+        while self.places[other as usize].next != key {
+            other = self.places[other as usize].next;
+        }
+        self.places[other as usize].next = place.next;
+        false
+    }
+
+    /// Tells a seat something, if it is still there.
+    fn signal(&mut self, key: usize, wake: Wake) {
+        if let Some(place) = self.places.get_mut(key) {
+            place.signals.add(wake);
+            if let Some(waker) = &place.waker {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    fn schedule(&mut self, key: u32) -> u64 {
+        let place = &self.places[key as usize];
+        let due = place.look_at.min(place.heartbeat_at);
+        self.wheel.set(key, due);
+        due
+    }
+
+    /// Tells everybody for whom something is due at tick `now`.
+    fn fire_due(&mut self, now: u64, heartbeat: u64) {
+        let mut due = Vec::new();
+        self.wheel.advance(now, |key| due.push(key));
+        for key in due {
+            let place = &mut self.places[key as usize];
+            let look = place.look_at <= now;
+            if look {
+                place.look_at = NEVER;
+            }
+            let beat = place.heartbeat_at <= now;
+            if beat {
+                place.heartbeat_at = heartbeat_after(now, heartbeat);
+            }
+            if look {
+                self.signal(key as usize, Wake::Look);
+            }
+            if beat {
+                self.signal(key as usize, Wake::Heartbeat);
+            }
+            self.schedule(key);
+        }
+    }
+
+    /// Gives memory back after a peak.
+    fn shrink(&mut self) {
+        shrink(&mut self.by_ticket);
+        shrink(&mut self.by_address);
+        if self.places.is_empty() && self.places.capacity() > SMALL {
+            self.places = Slab::new();
+            self.wheel.reset();
+        }
+    }
 }
 
-struct SeatGuard {
+/// A table that would hold this many is too small to be made smaller.
+const SMALL: usize = 1024;
+
+fn shrink<K: Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>) {
+    if map.capacity() > SMALL && map.len() < map.capacity() / 8 {
+        map.shrink_to(map.len() * 2);
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(NEVER)
+}
+
+/// Returns the tick of the heartbeat that follows within `span` of `now`.
+fn heartbeat_after(now: u64, span: u64) -> u64 {
+    (now + span) / HEARTBEAT_TICK * HEARTBEAT_TICK
+}
+
+/// One waiting party's seat. Dropping it gives it back.
+pub struct Seat {
     shared: Arc<Shared>,
     store: Arc<dyn Store>,
-    held: Arc<Held>,
-    id: TicketId,
-    address: IpAddr,
-    reason: &'static str,
+    /// The last known deadline, in ticks.
+    deadline: u64,
+    key: u32,
+    end: End,
 }
 
-impl Drop for SeatGuard {
+/// What a stream or long poll ends with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The last event was `confirmed`.
+    Confirmed,
+    /// The last event was `cancelled`.
+    Cancelled,
+    /// The last event was `expired`.
+    Expired,
+    /// A long poll was answered.
+    Answered,
+    /// The last event had been seen before: 204.
+    Seen,
+    /// The client went away.
+    Gone,
+    /// The store failed.
+    Store,
+    /// The gateway drains.
+    Drain,
+}
+
+impl End {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Confirmed,
+        Self::Cancelled,
+        Self::Expired,
+        Self::Answered,
+        Self::Seen,
+        Self::Gone,
+        Self::Store,
+        Self::Drain,
+    ];
+
+    /// Returns the metric's label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+            Self::Answered => "answered",
+            Self::Seen => "seen",
+            Self::Gone => "gone",
+            Self::Store => "store",
+            Self::Drain => "drain",
+        }
+    }
+}
+
+impl Drop for Seat {
     fn drop(&mut self) {
-        let shared = Arc::clone(&self.shared);
-        shared.give_back(self);
+        self.shared.give_back(self);
     }
 }
 
 impl Seat {
     /// Says that the ticket was just read and has `remaining` left: the seat looks again when that is over.
     pub fn has_left(&mut self, remaining: Duration) {
-        self.retry = None;
         let deadline = Instant::now() + remaining;
-        self.deadline = Some(deadline + AFTER_DEADLINE);
-        self.last_deadline = Some(deadline);
+        self.deadline = self.shared.ticks(deadline);
+        self.shared.look_at(self.key, deadline + AFTER_DEADLINE);
     }
 
     /// Says that the store failed: the seat looks again in about a second.
     pub fn retry_soon(&mut self) {
-        self.retry = Some(Instant::now() + RETRY_READ.mul_f64(rand::random_range(0.5..1.5)));
+        self.shared.look_at(self.key, Instant::now() + RETRY_READ.mul_f64(rand::random_range(0.5..1.5)));
     }
 
     /// Says what the seat ends with, for the metric; unsaid, the client has gone.
-    pub fn closes_with(&mut self, reason: &'static str) {
-        self.guard.reason = reason;
+    pub fn closes_with(&mut self, end: End) {
+        self.end = end;
     }
 
     /// Returns how long ago the ticket's time was over, as far as it was known.
     #[must_use]
     pub fn overdue(&self) -> Option<Duration> {
-        Instant::now().checked_duration_since(self.last_deadline?)
+        let now = self.shared.ticks(Instant::now());
+        now.checked_sub(self.deadline).map(Duration::from_millis)
     }
 
     /// Waits for the next reason to do something.
@@ -312,38 +593,8 @@ impl Seat {
     /// # Cancel safety
     /// Dropped, it loses nothing: the next call returns what this one would have.
     pub async fn next(&mut self) -> Wake {
-        let look_at = [self.deadline, self.retry].into_iter().flatten().min();
-        tokio::select! {
-            biased;
-            Ok(()) = self.wake.changed() => Wake::Look,
-            () = at(look_at) => {
-                // Should the store still show the ticket, or fail, it is looked at again, but not at once.
-                self.deadline = None;
-                self.retry_soon();
-                Wake::Look
-            }
-            () = drained(&mut self.draining, &mut self.drain_after, self.guard.shared.limits.drain_spread) => Wake::Drain,
-            () = tokio::time::sleep_until(self.heartbeat) => {
-                self.heartbeat = Instant::now() + self.guard.shared.limits.heartbeat;
-                Wake::Heartbeat
-            }
-        }
+        poll_fn(|context| self.shared.poll_next(self.key, context)).await
     }
-}
-
-async fn at(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => tokio::time::sleep_until(instant).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Waits until the gateway drains and then for this seat's turn within `spread`.
-async fn drained(draining: &mut watch::Receiver<bool>, turn: &mut Option<Instant>, spread: Duration) {
-    // The sender lives as long as the registry; should it be gone, draining is what is left to do.
-    let _ = draining.wait_for(|draining| *draining).await;
-    let turn = *turn.get_or_insert_with(|| Instant::now() + spread.mul_f64(rand::random_range(0.0..1.0)));
-    tokio::time::sleep_until(turn).await;
 }
 
 /// Returns what counts as one address: an IPv6 subscriber holds a whole /64.

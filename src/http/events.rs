@@ -8,8 +8,8 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::sse::{Event, Sse};
+use axum::body::Bytes;
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
 use tokio::time::Instant;
@@ -17,9 +17,9 @@ use tokio::time::Instant;
 use super::error::{self, Problem};
 use super::extract::{Caller, ClientAddress, State, TicketPath};
 use super::handover::{self, Shown};
-use super::{Gateway, SharedGateway};
+use super::{Gateway, SharedGateway, sse};
 use crate::store::Reading;
-use crate::streams::{Seat, Wake};
+use crate::streams::{End, Seat, Wake};
 use crate::ticket::{Party, TicketId};
 
 /// Between these a browser waits before it connects again, so that those who lost a replica together do not come back
@@ -69,16 +69,17 @@ pub(super) async fn events(
                 cause = problem.hidden_cause(),
                 "a stream is sent away to come back"
             );
-            return Ok(event_stream(futures_util::stream::iter([Ok(retry(SHED_RETRY_MILLIS))])));
+            let retry = Bytes::from(sse::retry(rand::random_range(SHED_RETRY_MILLIS)));
+            return Ok(sse::response(futures_util::stream::iter([Ok(retry)])));
         }
         Err(problem) => return Err(problem),
     };
     let seen = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.parse::<u64>().ok());
     if first.is_final && seen.is_some_and(|seen| seen >= first.view.revision) {
-        seat.closes_with("seen");
+        seat.closes_with(End::Seen);
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    Ok(event_stream(follow(gateway, seat, id, party, first)))
+    Ok(sse::response(follow(gateway, seat, id, party, first)))
 }
 
 /// Takes a seat for a party of the ticket, and reads.
@@ -86,49 +87,36 @@ async fn open(gateway: &Gateway, id: TicketId, party: &Party, address: IpAddr) -
     // Before the seat: a stranger must neither fill the ticket's seats nor learn from their number that it exists.
     find(gateway, &id, party).await?;
     let mut seat = gateway.streams.seat(&gateway.store, id, address).await?;
-    seat.closes_with("store");
+    seat.closes_with(End::Store);
     let reading = find(gateway, &id, party).await?;
     seat.has_left(reading.remaining());
     let shown = handover::show(gateway, reading, party).await?;
-    seat.closes_with("gone");
+    seat.closes_with(End::Gone);
     Ok((seat, shown))
 }
 
 /// Sends the first state, then one event for each change, until the last.
+///
+/// What this holds while it waits is held for every idle stream, so what is used only now and then is boxed.
 fn follow(
     gateway: SharedGateway,
     mut seat: Seat,
     id: TicketId,
     party: Party,
     first: Shown,
-) -> impl Stream<Item = Result<Event, Infallible>> {
+) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    let mut revision = first.view.revision;
+    let mut news = News::Shown(Box::new(first));
+    let mut beginning = sse::retry(rand::random_range(RETRY_MILLIS));
     async_stream::stream! {
-        yield Ok(retry(RETRY_MILLIS));
-        let mut revision = first.view.revision;
-        let mut news = News::Shown(Box::new(first));
         loop {
-            match &news {
-                News::Shown(shown) => {
-                    revision = shown.view.revision;
-                    if shown.is_final {
-                        seat.closes_with(shown.event);
-                    }
-                    yield Ok(if shown.event == "expired" { expired(&id) } else { event(shown) });
-                    if shown.is_final {
-                        return;
-                    }
-                }
-                News::Expired => {
-                    tell_expiry(&gateway, &mut seat);
-                    yield Ok(expired(&id));
-                    return;
-                }
-                News::Heartbeat => yield Ok(Event::default().comment("")),
-                News::Drain => {
-                    seat.closes_with("drain");
-                    yield Ok(retry(SHED_RETRY_MILLIS));
-                    return;
-                }
+            let is_last = news.is_last();
+            if let News::Shown(shown) = &news {
+                revision = shown.view.revision;
+            }
+            yield Ok(tell(&gateway, &mut seat, &id, news, std::mem::take(&mut beginning)));
+            if is_last {
+                return;
             }
             news = next(&gateway, &mut seat, &id, &party, revision).await;
         }
@@ -143,32 +131,82 @@ enum News {
     Drain,
 }
 
+impl News {
+    fn is_last(&self) -> bool {
+        match self {
+            Self::Shown(shown) => shown.is_final,
+            Self::Expired | Self::Drain => true,
+            Self::Heartbeat => false,
+        }
+    }
+}
+
+/// Returns what goes over the wire for `news`, after `beginning`.
+fn tell(gateway: &Gateway, seat: &mut Seat, id: &TicketId, news: News, beginning: Vec<u8>) -> Bytes {
+    let mut buffer = beginning;
+    match news {
+        News::Heartbeat => return sse::HEARTBEAT,
+        News::Drain => {
+            seat.closes_with(End::Drain);
+            buffer.extend(sse::retry(rand::random_range(SHED_RETRY_MILLIS)));
+        }
+        News::Expired => {
+            tell_expiry(gateway, seat);
+            expired(id, &mut buffer);
+        }
+        News::Shown(shown) => {
+            if let Some(end) = shown.end() {
+                seat.closes_with(end);
+            }
+            if shown.event == "expired" {
+                expired(id, &mut buffer);
+            } else {
+                sse::event(shown.event, Some(shown.view.revision), &shown.view, &mut buffer);
+            }
+        }
+    }
+    buffer.into()
+}
+
+fn expired(id: &TicketId, buffer: &mut Vec<u8>) {
+    sse::event("expired", None, &serde_json::json!({ "ticket_id": id.to_string() }), buffer);
+}
+
 /// Waits for something to tell that is newer than `revision`. A store that fails is asked again: the stream stays.
 async fn next(gateway: &Gateway, seat: &mut Seat, id: &TicketId, party: &Party, revision: u64) -> News {
     loop {
         match seat.next().await {
             Wake::Heartbeat => return News::Heartbeat,
             Wake::Drain => return News::Drain,
-            Wake::Look => {}
-        }
-        let reading = match gateway.store.get(id).await {
-            Ok(Some(reading)) => reading,
-            Ok(None) => return News::Expired,
-            Err(error) => {
-                tracing::debug!(%error, "the ticket could not be read; it is read again in a moment");
-                seat.retry_soon();
-                continue;
+            Wake::Look => {
+                if let Some(news) = Box::pin(look(gateway, seat, id, party, revision)).await {
+                    return news;
+                }
             }
-        };
-        seat.has_left(reading.remaining());
-        if reading.ticket.revision <= revision {
-            continue;
-        }
-        match show(gateway, reading, party).await {
-            Some(shown) => return News::Shown(Box::new(shown)),
-            None => seat.retry_soon(),
         }
     }
+}
+
+/// Reads the ticket; there may be nothing new.
+async fn look(gateway: &Gateway, seat: &mut Seat, id: &TicketId, party: &Party, revision: u64) -> Option<News> {
+    let reading = match gateway.store.get(id).await {
+        Ok(Some(reading)) => reading,
+        Ok(None) => return Some(News::Expired),
+        Err(error) => {
+            tracing::debug!(%error, "the ticket could not be read; it is read again in a moment");
+            seat.retry_soon();
+            return None;
+        }
+    };
+    seat.has_left(reading.remaining());
+    if reading.ticket.revision <= revision {
+        return None;
+    }
+    let shown = show(gateway, reading, party).await;
+    if shown.is_none() {
+        seat.retry_soon();
+    }
+    shown.map(|shown| News::Shown(Box::new(shown)))
 }
 
 async fn show(gateway: &Gateway, reading: Reading, party: &Party) -> Option<Shown> {
@@ -179,32 +217,6 @@ async fn show(gateway: &Gateway, reading: Reading, party: &Party) -> Option<Show
             None
         }
     }
-}
-
-fn event(shown: &Shown) -> Event {
-    let data = serde_json::to_string(&shown.view).unwrap_or_default();
-    Event::default().event(shown.event).id(shown.view.revision.to_string()).data(data)
-}
-
-fn expired(id: &TicketId) -> Event {
-    Event::default().event("expired").data(serde_json::json!({ "ticket_id": id.to_string() }).to_string())
-}
-
-fn retry(millis: std::ops::Range<u64>) -> Event {
-    Event::default().retry(Duration::from_millis(rand::random_range(millis)))
-}
-
-fn event_stream(events: impl Stream<Item = Result<Event, Infallible>> + Send + 'static) -> Response {
-    let headers = [
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        // Tells nginx to pass each event on at once.
-        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
-    ];
-    let mut response = Sse::new(events).into_response();
-    for (name, value) in headers {
-        response.headers_mut().insert(name, value);
-    }
-    response
 }
 
 /// Returns who is calling; what proves nothing is told the same as for an id that never existed.
@@ -229,7 +241,7 @@ pub(super) async fn long_poll(
         let news = tokio::select! {
             news = next(gateway, &mut seat, &id, party, revision) => news,
             () = tokio::time::sleep_until(ends_at) => {
-                seat.closes_with("answered");
+                seat.closes_with(End::Answered);
                 return read(gateway, id, party).await;
             }
         };
@@ -241,12 +253,12 @@ pub(super) async fn long_poll(
             }
             News::Heartbeat => {}
             News::Drain => {
-                seat.closes_with("drain");
+                seat.closes_with(End::Drain);
                 return read(gateway, id, party).await;
             }
         }
     }
-    seat.closes_with("answered");
+    seat.closes_with(End::Answered);
     Ok(shown)
 }
 
@@ -267,5 +279,5 @@ fn tell_expiry(gateway: &Gateway, seat: &mut Seat) {
         gateway.metrics.expiry_lag(late);
     }
     gateway.metrics.ticket("expired");
-    seat.closes_with("expired");
+    seat.closes_with(End::Expired);
 }

@@ -10,6 +10,7 @@ use super::Gateway;
 use super::error::Problem;
 use super::view::{StateName, TicketView, TokenView};
 use crate::store::{self, Reading};
+use crate::streams::End;
 use crate::ticket::{Party, State, TicketId};
 
 /// What a party is shown.
@@ -19,6 +20,17 @@ pub(super) struct Shown {
     pub(super) event: &'static str,
     /// Whether nothing more will come for this party.
     pub(super) is_final: bool,
+}
+
+impl Shown {
+    /// Returns what a stream ends with after this, if it does.
+    pub(super) fn end(&self) -> Option<End> {
+        self.is_final.then_some(match self.event {
+            "cancelled" => End::Cancelled,
+            "expired" => End::Expired,
+            _ => End::Confirmed,
+        })
+    }
 }
 
 /// Shows `reading` to `party`, which must be one of the ticket's; claims the ticket if that is the recipient's to do.
