@@ -1,0 +1,62 @@
+//! The wire format of event streams (WHATWG HTML, §9.2 "Server-sent events").
+//!
+//! Everything that is put into a field here is JSON, a number or a name of our own, none of which can hold a line break.
+
+use std::convert::Infallible;
+use std::io::Write as _;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse as _, Response};
+use futures_util::Stream;
+use serde::Serialize;
+
+/// A comment, which says that the stream is alive: one for all streams.
+pub(super) const HEARTBEAT: Bytes = Bytes::from_static(b":\n\n");
+
+/// Returns the field that tells how long to wait before connecting again.
+pub(super) fn retry(millis: u64) -> Vec<u8> {
+    format!("retry: {millis}\n\n").into_bytes()
+}
+
+/// Appends an event.
+pub(super) fn event(name: &str, id: Option<u64>, data: &impl Serialize, buffer: &mut Vec<u8>) {
+    // Neither fails: the buffer grows, and what is shown has string keys only.
+    let _ = writeln!(buffer, "event: {name}");
+    if let Some(id) = id {
+        let _ = writeln!(buffer, "id: {id}");
+    }
+    buffer.extend_from_slice(b"data: ");
+    let _ = serde_json::to_writer(&mut *buffer, data);
+    buffer.extend_from_slice(b"\n\n");
+}
+
+/// Answers with an event stream.
+pub(super) fn response(events: impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        // Tells nginx to pass each event on at once.
+        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    ];
+    (headers, Body::from_stream(events)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_text_can_end_its_field(text in any::<String>()) {
+            let mut buffer = Vec::new();
+            event("pending", Some(7), &text, &mut buffer);
+            let written = String::from_utf8(buffer).unwrap();
+            let lines: Vec<&str> = written.split(['\n', '\r']).collect();
+            prop_assert_eq!(lines.len(), 5, "{}", &written);
+            prop_assert_eq!(serde_json::from_str::<String>(lines[2].strip_prefix("data: ").unwrap()).unwrap(), text);
+        }
+    }
+}
