@@ -405,7 +405,8 @@ impl Seats {
     /// Counts the seats of a ticket.
     fn of_ticket(&self, id: &TicketId) -> usize {
         let first = self.by_ticket.get(id).copied();
-        std::iter::successors(first, |&key| Some(self.places[key as usize].next)).take_while(|&key| key != NONE).count()
+        let next = |&key: &u32| Some(self.places[key as usize].next).filter(|&key| key != NONE);
+        std::iter::successors(first, next).count()
     }
 
     /// Takes a place that was removed out of its ticket's; returns whether it was the last.
