@@ -11,7 +11,7 @@ use crate::config::{Config, IdentitySettings, ListenAddress, StoreSettings};
 use crate::http::{self, Gateway, GatewayParts, GatewaySettings};
 use crate::metrics::Metrics;
 use crate::qr;
-use crate::server::{Listener, Server};
+use crate::server::{Listener, Server, ServerSettings};
 use crate::signer::Signer;
 use crate::store::Store;
 use crate::store::measured::Measured;
@@ -41,8 +41,10 @@ pub fn install_crypto() {
 pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let parts = assemble(&config).await?;
     let patience = config.server.shutdown;
-    let server = Server::new(config.server.connections, Arc::clone(&parts.metrics));
-    let admin = Server::new(ADMIN_CONNECTIONS, Arc::new(Metrics::new()));
+    let server = Server::new(config.server.settings, Arc::clone(&parts.metrics)).context("the server")?;
+    // Operators' requests neither wait for, nor are counted with, everybody else's.
+    let admin_settings = ServerSettings { max_connections: ADMIN_CONNECTIONS, detach: false, ..config.server.settings };
+    let admin = Server::new(admin_settings, Arc::new(Metrics::new())).context("the operators' server")?;
     let streams = parts.streams.clone();
     let description = describe(&config, &parts);
     let gateway = Arc::new(Gateway::new(

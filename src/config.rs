@@ -16,6 +16,7 @@ use url::Url;
 
 use crate::clients::{self, ClientTable, Clients, TICKET_TTLS};
 use crate::store::redis::{RedisSettings, Topology};
+use crate::server::{MAX_WRITE_TIMEOUT, ServerSettings};
 use crate::streams::StreamLimits;
 use flags::{Flags, LogFormat};
 pub use identity::{IdentitySettings, is_local};
@@ -81,8 +82,8 @@ pub struct Lifetimes {
 /// Bounds of the server.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerLimits {
-    /// Open connections on the public listeners.
-    pub connections: usize,
+    /// Of the public listeners.
+    pub settings: ServerSettings,
     /// From SIGTERM to the end of the process, at most.
     pub shutdown: Duration,
 }
@@ -202,7 +203,15 @@ impl Config {
                 invalid_scan: flags.rate_invalid_scan,
                 invalid_confirm: flags.rate_invalid_confirm,
             },
-            server: ServerLimits { connections: flags.max_connections, shutdown: flags.shutdown_timeout },
+            server: ServerLimits {
+                settings: ServerSettings {
+                    max_connections: flags.max_connections,
+                    detach: flags.detach,
+                    // So that one who vanished is noticed within two heartbeats: one is sent, one is waited.
+                    write_timeout: flags.heartbeat.min(MAX_WRITE_TIMEOUT),
+                },
+                shutdown: flags.shutdown_timeout,
+            },
             keys_dir: flags.keys_dir.clone(),
             identity,
             clients,

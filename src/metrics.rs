@@ -38,6 +38,38 @@ pub struct Answer {
     status: u16,
 }
 
+/// Why a detached event stream's connection ended before its stream did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// The client closed it.
+    Closed,
+    /// The client, or something between, reset it.
+    Reset,
+    /// The client's system did not acknowledge what was sent for too long.
+    Vanished,
+    /// The client did not read for too long.
+    Slow,
+    /// The client sent more than it may before the stream had ended.
+    Flooding,
+    /// The stream itself broke off.
+    Failed,
+}
+
+impl Lost {
+    const ALL: [Self; 6] = [Self::Closed, Self::Reset, Self::Vanished, Self::Slow, Self::Flooding, Self::Failed];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Reset => "reset",
+            Self::Vanished => "vanished",
+            Self::Slow => "slow",
+            Self::Flooding => "flooding",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// All of them, registered once.
 #[derive(Debug)]
 pub struct Metrics {
@@ -60,6 +92,9 @@ pub struct Metrics {
     requests: Family<Answer, Counter>,
     /// Connections open right now, on the public listeners.
     pub connections_open: Gauge,
+    /// Those of them that carry nothing but an idle event stream.
+    pub connections_detached: Gauge,
+    connections_lost: Family<Reason, Counter>,
     /// Times the identity provider's keys were fetched without success.
     pub identity_errors: Counter,
 }
@@ -90,6 +125,8 @@ impl Metrics {
             refused: Family::default(),
             requests: Family::default(),
             connections_open: Gauge::default(),
+            connections_detached: Gauge::default(),
+            connections_lost: Family::default(),
             identity_errors: Counter::default(),
             registry: Registry::default(),
         };
@@ -141,6 +178,16 @@ impl Metrics {
             metrics.connections_open.clone(),
         );
         registry.register(
+            "connections_detached",
+            "Open connections that carry an event stream and nothing else, held at a few hundred bytes each",
+            metrics.connections_detached.clone(),
+        );
+        registry.register(
+            "connections_lost",
+            "Event streams' connections that ended before their stream, by reason: closed or reset (by the client), vanished (it acknowledged nothing), slow (it read nothing), flooding (it sent too much), failed (a fault of the gateway)",
+            metrics.connections_lost.clone(),
+        );
+        registry.register(
             "identity_errors",
             "Times the identity provider's keys could not be fetched",
             metrics.identity_errors.clone(),
@@ -158,6 +205,9 @@ impl Metrics {
         for operation in ["create", "get", "replace", "watch", "check"] {
             drop(self.store.get_or_create(&Operation { operation }));
             drop(self.store_errors.get_or_create(&Operation { operation }));
+        }
+        for lost in Lost::ALL {
+            drop(self.connections_lost.get_or_create(&Reason { reason: lost.as_str() }));
         }
         for end in End::ALL {
             drop(self.streams_closed.get_or_create(&Reason { reason: end.as_str() }));
@@ -189,6 +239,11 @@ impl Metrics {
     /// Counts the end of a stream.
     pub fn stream_closed(&self, end: End) {
         self.streams_closed.get_or_create(&Reason { reason: end.as_str() }).inc();
+    }
+
+    /// Counts an event stream's connection that ended before its stream.
+    pub fn connection_lost(&self, lost: Lost) {
+        self.connections_lost.get_or_create(&Reason { reason: lost.as_str() }).inc();
     }
 
     /// Notes how long a confirmation took to reach the recipient's connection.

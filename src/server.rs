@@ -1,38 +1,49 @@
 //! Listeners and the accept loop: TCP and Unix sockets, bounded connections, HTTP/1.1 with bounded heads, a graceful end.
 //!
-//! It drives any axum router, adds `ConnectInfo<Peer>` to each request, and knows nothing of what the router does.
+//! It drives any axum router, adds `ConnectInfo<Peer>` to each request, and knows nothing of what the router does. hyper
+//! speaks HTTP; an answer that is an event stream is taken out of its hands as soon as what it has to say at first has been
+//! sent ([`handoff`]), and waits in a [`lot`], where it costs a few hundred bytes instead of some 20,000.
+
+mod handoff;
+mod lot;
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
 use axum::http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use crate::config::ListenAddress;
 use crate::http::Peer;
 use crate::metrics::Metrics;
+use handoff::{Asked, Framing, Handoff, Stream, Tap};
+use lot::{Lots, Parked};
 
 /// How long the head of a request may take, which is also how long a kept-alive connection may be idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long bytes may wait for a peer that does not take them.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long bytes may wait at most for a peer that does not take them.
+pub const MAX_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How many connections may wait to be accepted; the system may have a lower bound of its own (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
 /// The largest request head, in bytes.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// The most header fields of a request.
@@ -42,12 +53,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A bound listener. Dropping it closes it; a Unix socket's file goes with it.
 pub struct Listener {
-    socket: Socket,
+    socket: Listening,
     /// Where it listens, the port that the system chose included.
     pub address: ListenAddress,
 }
 
-enum Socket {
+enum Listening {
     Tcp(TcpListener),
     Unix(UnixListener, SocketFile),
 }
@@ -69,19 +80,31 @@ impl Listener {
     pub async fn bind(address: &ListenAddress) -> io::Result<Self> {
         match address {
             ListenAddress::Tcp(address) => {
-                let socket = TcpListener::bind(address).await?;
+                let socket = Socket::new(Domain::for_address(*address), Type::STREAM, None)?;
+                // A restart must not wait for what is left of old connections.
+                socket.set_reuse_address(true)?;
+                listen(&socket, &(*address).into())?;
+                let socket = TcpListener::from_std(socket.into())?;
                 let address = ListenAddress::Tcp(socket.local_addr()?);
-                Ok(Self { socket: Socket::Tcp(socket), address })
+                Ok(Self { socket: Listening::Tcp(socket), address })
             }
             ListenAddress::Unix(path) => {
                 remove_stale(path).await?;
-                let socket = UnixListener::bind(path)?;
+                let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+                listen(&socket, &SockAddr::unix(path)?)?;
+                let socket = UnixListener::from_std(socket.into())?;
                 std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
                 let file = SocketFile(path.clone());
-                Ok(Self { socket: Socket::Unix(socket, file), address: ListenAddress::Unix(path.clone()) })
+                Ok(Self { socket: Listening::Unix(socket, file), address: ListenAddress::Unix(path.clone()) })
             }
         }
     }
+}
+
+fn listen(socket: &Socket, address: &SockAddr) -> io::Result<()> {
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)
 }
 
 async fn remove_stale(path: &Path) -> io::Result<()> {
@@ -92,45 +115,70 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What all listeners of a process share.
+/// How a server is set up.
+#[derive(Debug, Clone, Copy)]
+pub struct ServerSettings {
+    /// Connections that may be open.
+    pub max_connections: usize,
+    /// Whether event streams are taken out of hyper's hands.
+    pub detach: bool,
+    /// How long bytes may wait for a peer that does not take them.
+    pub write_timeout: Duration,
+}
+
+/// What all listeners of a process share. Clones share it.
 #[derive(Clone)]
 pub struct Server {
-    slots: Arc<Semaphore>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: ServerSettings,
+    slots: Semaphore,
     /// Ends accepting, and connections as soon as they have answered.
     closing: CancellationToken,
-    connections: TaskTracker,
+    open: AtomicUsize,
+    /// Told when the last connection ends.
+    all_closed: Notify,
+    /// None where nothing is detached.
+    lots: Option<Lots>,
     metrics: Arc<Metrics>,
 }
 
 impl Server {
-    /// Prepares for at most `max_connections`.
-    #[must_use]
-    pub fn new(max_connections: usize, metrics: Arc<Metrics>) -> Self {
-        Self {
-            slots: Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))),
+    /// Prepares for connections; starts what holds detached streams on the current runtime.
+    ///
+    /// # Errors
+    /// The system's, if it has no file to give.
+    pub fn new(settings: ServerSettings, metrics: Arc<Metrics>) -> io::Result<Self> {
+        let lots = settings.detach.then(|| Lots::open(settings.write_timeout)).transpose()?;
+        let shared = Shared {
+            settings,
+            slots: Semaphore::new(settings.max_connections.min(Semaphore::MAX_PERMITS)),
             closing: CancellationToken::new(),
-            connections: TaskTracker::new(),
+            open: AtomicUsize::new(0),
+            all_closed: Notify::new(),
+            lots,
             metrics,
-        }
+        };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Accepts connections until [`Server::close`].
     pub async fn serve(self, listener: Listener, router: Router) {
+        let shared = self.shared;
+        let site = Arc::new(Site { shared: Arc::clone(&shared), router });
         loop {
             // Waiting for a slot before accepting leaves further connections in the system's queue.
-            let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return };
+            let Ok(permit) = shared.slots.acquire().await else { return };
             let accepted = tokio::select! {
-                accepted = listener.socket.accept() => accepted,
-                () = self.closing.cancelled() => return,
+                accepted = listener.socket.accept(shared.settings.write_timeout) => accepted,
+                () = shared.closing.cancelled() => return,
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let connection = self.clone().connection(stream, peer, router.clone());
-                    let tracked = self.connections.track_future(async move {
-                        connection.await;
-                        drop(slot);
-                    });
-                    crate::task::spawn("connection", tracked);
+                    permit.forget();
+                    Slot::taken(&site).serve(stream, peer, Bytes::new());
                 }
                 Err(error) => {
                     tracing::error!(%error, "no connection could be accepted; raise the open-files limit if it is reached");
@@ -145,59 +193,155 @@ impl Server {
     /// # Cancel safety
     /// Dropped, closing goes on; only the waiting ends.
     pub async fn close(&self) {
-        self.closing.cancel();
-        self.connections.close();
-        self.connections.wait().await;
+        self.shared.closing.cancel();
+        loop {
+            let all_closed = self.shared.all_closed.notified();
+            if self.shared.open.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            all_closed.await;
+        }
+    }
+}
+
+/// What the connections of one listener share.
+struct Site {
+    shared: Arc<Shared>,
+    router: Router,
+}
+
+/// The right of one connection to be open. Dropping it lets another one in.
+struct Slot {
+    site: Arc<Site>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let shared = &self.site.shared;
+        shared.metrics.connections_open.dec();
+        shared.slots.add_permits(1);
+        if shared.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            shared.all_closed.notify_waiters();
+        }
+    }
+}
+
+impl Slot {
+    fn taken(site: &Arc<Site>) -> Self {
+        site.shared.open.fetch_add(1, Ordering::AcqRel);
+        site.shared.metrics.connections_open.inc();
+        Self { site: Arc::clone(site) }
     }
 
-    async fn connection(self, stream: Box<dyn Stream>, peer: Peer, router: Router) {
-        self.metrics.connections_open.inc();
-        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+    fn metrics(&self) -> &Metrics {
+        &self.site.shared.metrics
+    }
+
+    fn is_closing(&self) -> bool {
+        self.site.shared.closing.is_cancelled()
+    }
+
+    /// Speaks HTTP on `stream`, of which `ahead` has been read already.
+    fn serve(self, stream: Stream, peer: Peer, ahead: Bytes) {
+        crate::task::spawn("connection", self.drive(stream, peer, ahead));
+    }
+
+    /// Speaks HTTP again on the connection of an event stream that has ended.
+    fn resume(self, socket: Socket, ahead: Bytes) {
+        match attach(socket) {
+            Ok((stream, peer)) => self.serve(stream, peer, ahead),
+            Err(error) => tracing::trace!(%error, "a connection ended with its event stream"),
+        }
+    }
+
+    /// Serves requests until the connection ends, or until one is answered with an event stream that can be parked.
+    async fn drive(self, stream: Stream, peer: Peer, ahead: Bytes) {
+        let site = Arc::clone(&self.site);
+        let shared = &site.shared;
+        let handoff = Handoff::default();
+        let service = hyper::service::service_fn(|request: Request<Incoming>| {
+            let asked = shared.lots.is_some().then(|| Asked::new(&request));
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
-            let router = router.clone();
-            async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {})) }
+            let (router, handoff) = (site.router.clone(), handoff.clone());
+            async move {
+                let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
+                Ok::<_, Infallible>(handoff.lend(asked.unwrap_or_default(), response))
+            }
         });
-        let connection = http1::Builder::new()
+        let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .max_buf_size(MAX_HEAD_BYTES)
             .max_headers(MAX_HEADERS)
-            .serve_connection(TokioIo::new(stream), service);
-        let mut connection = pin!(connection);
-        let result = tokio::select! {
-            result = connection.as_mut() => result,
-            () = self.closing.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+            .serve_connection(TokioIo::new(Tap::new(stream, ahead, handoff.clone())), service);
+        let mut closing = pin!(shared.closing.cancelled());
+        let mut is_closing = false;
+        let detached = poll_fn(|context| {
+            if !is_closing && closing.as_mut().poll(context).is_ready() {
+                is_closing = true;
+                Pin::new(&mut connection).graceful_shutdown();
             }
-        };
-        if let Err(error) = result {
+            match Pin::new(&mut connection).poll(context) {
+                Poll::Ready(result) => Poll::Ready(Err(result)),
+                Poll::Pending => handoff.take().map_or(Poll::Pending, |stream| Poll::Ready(Ok(stream))),
+            }
+        })
+        .await;
+        match detached {
+            Ok((body, framing)) => {
+                let parts = connection.into_parts();
+                let (stream, unread) = parts.io.into_inner().into_parts();
+                let ahead = [parts.read_buf, unread].concat().into();
+                self.park(stream, ahead, body, framing);
+            }
             // Clients go away and send rubbish all the time; nobody needs to be woken for that.
-            tracing::trace!(%error, "a connection ended early");
+            Err(Err(error)) => tracing::trace!(%error, "a connection ended early"),
+            Err(Ok(())) => {}
         }
-        self.metrics.connections_open.dec();
+    }
+
+    /// Takes `stream` out of tokio's hands and leaves it in a lot.
+    fn park(self, stream: Stream, ahead: Bytes, body: Body, framing: Framing) {
+        let site = Arc::clone(&self.site);
+        let Some(lots) = &site.shared.lots else { return };
+        match detach(stream) {
+            Ok(socket) => lots.park(Parked { socket, body, framing, ahead, slot: self }),
+            Err(error) => tracing::error!(%error, "a stream could not be parked and is closed"),
+        }
     }
 }
 
-/// A connection of either kind.
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+fn detach(stream: Stream) -> io::Result<Socket> {
+    Ok(match stream {
+        Either::Left(stream) => stream.into_std()?.into(),
+        Either::Right(stream) => stream.into_std()?.into(),
+    })
+}
 
-impl Socket {
-    async fn accept(&self) -> io::Result<(Box<dyn Stream>, Peer)> {
+fn attach(socket: Socket) -> io::Result<(Stream, Peer)> {
+    if socket.domain()? == Domain::UNIX {
+        return Ok((Either::Right(UnixStream::from_std(socket.into())?), Peer::Unix));
+    }
+    let stream = TcpStream::from_std(socket.into())?;
+    let peer = Peer::Tcp(stream.peer_addr()?);
+    Ok((Either::Left(stream), peer))
+}
+
+impl Listening {
+    async fn accept(&self, write_timeout: Duration) -> io::Result<(Stream, Peer)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
                 // Events are small and must not wait for more.
                 stream.set_nodelay(true)?;
                 // Ends a connection whose peer takes nothing more, be it gone or only not reading.
-                SockRef::from(&stream).set_tcp_user_timeout(Some(WRITE_TIMEOUT))?;
-                Ok((Box::new(stream), Peer::Tcp(address)))
+                SockRef::from(&stream).set_tcp_user_timeout(Some(write_timeout))?;
+                Ok((Either::Left(stream), Peer::Tcp(address)))
             }
             Self::Unix(listener, _file) => {
                 let (stream, _address) = listener.accept().await?;
-                Ok((Box::new(stream), Peer::Unix))
+                Ok((Either::Right(stream), Peer::Unix))
             }
         }
     }

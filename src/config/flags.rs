@@ -276,6 +276,12 @@ pub struct Flags {
     )]
     pub rate_invalid_confirm: u32,
 
+    /// Whether an event stream is held apart from HTTP's buffers while it is idle; `false` is for finding faults
+    #[arg(
+        long, env = "SCANGATE_DETACH", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set,
+        help_heading = "Running"
+    )]
+    pub detach: bool,
     /// On SIGTERM, the time over which the ends of open streams are spread
     #[arg(
         long, env = "SCANGATE_DRAIN", value_name = "TIME", default_value = "5s",

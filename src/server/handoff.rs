@@ -1,0 +1,220 @@
+//! How an event stream is taken out of hyper's hands.
+//!
+//! hyper keeps a read buffer, a write buffer and its own state for each connection, some 18 KB, which an idle stream has no
+//! use for. So the body of an event stream is lent to hyper: [`Payload`] passes its frames on until it has nothing more to
+//! send for now; [`Tap`], the connection as hyper sees it, notices when all of them have reached the system. From then on
+//! the connection can be taken apart without a byte being lost: [`Handoff::take`].
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_util::either::Either;
+
+/// A connection of either kind.
+pub(super) type Stream = Either<TcpStream, UnixStream>;
+
+/// How the body of a response is delimited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// In chunks (RFC 9112 §7.1); the connection may serve another request afterwards if `keep_alive`.
+    Chunked {
+        /// Whether the client wants to go on with the connection.
+        keep_alive: bool,
+    },
+    /// By the connection's end, for HTTP/1.0.
+    UntilClose,
+}
+
+/// What tells whether, and how, the answer to a request may be taken over.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Asked(Option<Framing>);
+
+impl Asked {
+    /// Notes what matters of a request, before it is handed on.
+    pub(super) fn new(request: &Request<Incoming>) -> Self {
+        let is_plain_get = request.method() == Method::GET && request.body().is_end_stream();
+        Self(is_plain_get.then_some(()).and_then(|()| match request.version() {
+            Version::HTTP_11 => Some(Framing::Chunked { keep_alive: !says_close(request.headers()) }),
+            Version::HTTP_10 => Some(Framing::UntilClose),
+            _ => None,
+        }))
+    }
+
+    /// Returns how `response` will be framed if it is an event stream.
+    fn framing<B>(self, response: &Response<B>) -> Option<Framing> {
+        let is_stream = response.status() == StatusCode::OK
+            && !response.headers().contains_key(header::CONTENT_LENGTH)
+            && response
+                .headers()
+                .get(header::CONTENT_TYPE)
+                .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+        match self.0 {
+            Some(Framing::Chunked { keep_alive }) if is_stream => {
+                Some(Framing::Chunked { keep_alive: keep_alive && !says_close(response.headers()) })
+            }
+            framing => framing.filter(|_| is_stream),
+        }
+    }
+}
+
+fn says_close(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case("close"))
+}
+
+/// What the driver of a connection, its [`Tap`] and its [`Payload`] tell each other.
+#[derive(Clone, Default)]
+pub(super) struct Handoff(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    lent: Option<Lent>,
+    /// Whether hyper may have written something that it has not yet flushed.
+    is_dirty: bool,
+}
+
+/// An event stream that hyper is sending.
+struct Lent {
+    body: Body,
+    framing: Framing,
+    /// Whether it had nothing to send when it was last asked.
+    is_idle: bool,
+}
+
+impl Handoff {
+    /// Returns `response` as hyper is to have it: lent, if it is an event stream.
+    pub(super) fn lend(&self, asked: Asked, response: Response<Body>) -> Response<Payload> {
+        let Some(framing) = asked.framing(&response) else { return response.map(Payload::Plain) };
+        let (head, body) = response.into_parts();
+        self.lock().lent = Some(Lent { body, framing, is_idle: false });
+        Response::from_parts(head, Payload::Lent(self.clone()))
+    }
+
+    /// Takes the stream back if there is one which has nothing to send and of which everything has been written.
+    pub(super) fn take(&self) -> Option<(Body, Framing)> {
+        let mut state = self.lock();
+        let is_dirty = state.is_dirty;
+        let lent = state.lent.take_if(|lent| lent.is_idle && !is_dirty)?;
+        Some((lent.body, lent.framing))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A response body as hyper has it.
+pub(super) enum Payload {
+    /// Of anything but an event stream.
+    Plain(Body),
+    /// Of an event stream, which may be taken from it.
+    Lent(Handoff),
+}
+
+impl http_body::Body for Payload {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        match self.get_mut() {
+            Self::Plain(body) => Pin::new(body).poll_frame(context),
+            Self::Lent(handoff) => {
+                let mut state = handoff.lock();
+                let Some(lent) = &mut state.lent else { return Poll::Ready(None) };
+                let frame = Pin::new(&mut lent.body).poll_frame(context);
+                lent.is_idle = frame.is_pending();
+                if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
+                    state.lent = None;
+                }
+                frame
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Plain(body) => body.is_end_stream(),
+            Self::Lent(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Plain(body) => body.size_hint(),
+            Self::Lent(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// A connection as hyper has it.
+pub(super) struct Tap {
+    stream: Stream,
+    /// Bytes that came before, and are read first.
+    ahead: Bytes,
+    handoff: Handoff,
+}
+
+impl Tap {
+    pub(super) fn new(stream: Stream, ahead: Bytes, handoff: Handoff) -> Self {
+        Self { stream, ahead, handoff }
+    }
+
+    /// Returns the connection, and what has been received and not read.
+    pub(super) fn into_parts(self) -> (Stream, Bytes) {
+        (self.stream, self.ahead)
+    }
+}
+
+impl AsyncRead for Tap {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.ahead.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        let room = buffer.remaining().min(self.ahead.len());
+        buffer.put_slice(&self.ahead.split_to(room));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Tap {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.handoff.lock().is_dirty = true;
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.handoff.lock().is_dirty = true;
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    /// hyper flushes when it has written all that it had.
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+        self.handoff.lock().is_dirty = false;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,459 @@
+//! Where idle event streams are parked: many of them in one task, each no more than its socket and its body.
+//!
+//! A task and a registered socket per stream would take some 700 bytes before anything is known about it. A lot has one
+//! task, one `epoll` instance of its own within tokio's, and a slab. A stream's body is polled when its waker was called;
+//! what it yields is framed here and written to the socket. A stream that ends gives its connection back to HTTP.
+//!
+//! Invariant: a stream is either idle, or blocked with bytes that its socket did not take; a blocked one's body is not
+//! polled, so what waits for a slow reader is at most one frame.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::fd::AsRawFd as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use futures_util::task::AtomicWaker;
+use http_body::{Body as _, Frame};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Token};
+use slab::Slab;
+use socket2::Socket;
+use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, Sleep};
+
+use super::handoff::Framing;
+use super::{MAX_HEAD_BYTES, Slot};
+use crate::metrics::Lost;
+
+/// How many sockets' events are fetched at once.
+const EVENTS: usize = 256;
+/// How many bytes are read at once from a client that should have nothing to say.
+const READ_BYTES: usize = 512;
+/// How many frames of one stream are sent before the others have their turn.
+const FRAMES: usize = 64;
+/// The most bytes that a client may send ahead while its stream goes on: what a request head may have.
+const MAX_AHEAD_BYTES: usize = MAX_HEAD_BYTES;
+
+/// All lots of a server. Streams are dealt out to them in turn.
+pub(super) struct Lots {
+    gates: Vec<Arc<Gate>>,
+    next: AtomicUsize,
+}
+
+/// A stream to be parked.
+pub(super) struct Parked {
+    pub(super) socket: Socket,
+    pub(super) body: Body,
+    pub(super) framing: Framing,
+    /// What the client has sent ahead.
+    pub(super) ahead: Bytes,
+    pub(super) slot: Slot,
+}
+
+impl Lots {
+    /// Opens one lot for each core. A write may wait for its reader for `write_timeout`.
+    ///
+    /// # Errors
+    /// The system's, if it has no file to give.
+    pub(super) fn open(write_timeout: Duration) -> io::Result<Self> {
+        let count = std::thread::available_parallelism().map_or(1, usize::from);
+        let gates = (0..count).map(|_| Lot::open(write_timeout)).collect::<io::Result<_>>()?;
+        Ok(Self { gates, next: AtomicUsize::new(0) })
+    }
+
+    pub(super) fn park(&self, parked: Parked) {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let gate = &self.gates[turn % self.gates.len()];
+        gate.lock().arrivals.push(parked);
+        gate.task.wake();
+    }
+}
+
+/// What reaches a lot from outside. Bounded by the server's connections.
+#[derive(Default)]
+struct Gate {
+    waiting: Mutex<Waiting>,
+    task: AtomicWaker,
+}
+
+#[derive(Default)]
+struct Waiting {
+    arrivals: Vec<Parked>,
+    /// Keys of streams whose body wants to be polled.
+    woken: Vec<u32>,
+}
+
+impl Gate {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The waker of one stream's body. One that outlives its stream may wake the next with the same key, which is harmless.
+struct StreamWaker {
+    gate: Arc<Gate>,
+    key: u32,
+    /// Whether it is in [`Waiting::woken`] already.
+    is_woken: AtomicBool,
+}
+
+impl Wake for StreamWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.is_woken.swap(true, Ordering::AcqRel) {
+            self.gate.lock().woken.push(self.key);
+            self.gate.task.wake();
+        }
+    }
+}
+
+/// One parked stream.
+struct Stream {
+    body: Body,
+    waker: Arc<StreamWaker>,
+    slot: Slot,
+    /// What is there only now and then.
+    rest: Option<Box<Rest>>,
+    socket: Socket,
+    framing: Framing,
+}
+
+/// What a stream has beside its body and socket when it is not simply idle.
+#[derive(Default)]
+struct Rest {
+    /// Framed bytes that the socket has not taken yet.
+    unsent: Vec<u8>,
+    /// Until when it must have; set while there are any.
+    until: Option<Instant>,
+    /// Whether the body has ended.
+    is_over: bool,
+    /// What the client has sent ahead.
+    ahead: Vec<u8>,
+}
+
+struct Lot {
+    gate: Arc<Gate>,
+    poll: AsyncFd<mio::Poll>,
+    events: Events,
+    streams: Slab<Stream>,
+    write_timeout: Duration,
+    /// Blocked streams in the order of their deadlines; some may have gone on since.
+    blocked: VecDeque<(Instant, u32)>,
+    timer: Pin<Box<Sleep>>,
+}
+
+/// Whether a stream goes on.
+type Goes = Result<(), Lost>;
+
+impl Lot {
+    fn open(write_timeout: Duration) -> io::Result<Arc<Gate>> {
+        let gate = Arc::new(Gate::default());
+        #[expect(deprecated, reason = "the other one is `unsafe`; that the descriptor stays open as long, `Poll` sees to")]
+        let poll = AsyncFd::with_interest(mio::Poll::new()?, tokio::io::Interest::READABLE)?;
+        let mut lot = Self {
+            gate: Arc::clone(&gate),
+            poll,
+            events: Events::with_capacity(EVENTS),
+            streams: Slab::new(),
+            write_timeout,
+            blocked: VecDeque::new(),
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+        };
+        crate::task::spawn("streams-lot", std::future::poll_fn(move |context| lot.run(context)));
+        Ok(gate)
+    }
+
+    /// Does what there is to do, and never ends.
+    fn run(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.gate.task.register(context.waker());
+        let Waiting { arrivals, woken } = std::mem::take(&mut *self.gate.lock());
+        for parked in arrivals {
+            self.admit(parked);
+        }
+        for key in woken {
+            if let Some(stream) = self.streams.get(key as usize) {
+                stream.waker.is_woken.store(false, Ordering::Release);
+                self.advance(key);
+            }
+        }
+        self.poll_sockets(context);
+        self.poll_blocked(context);
+        Poll::Pending
+    }
+
+    fn admit(&mut self, parked: Parked) {
+        let Parked { socket, body, framing, ahead, slot } = parked;
+        let entry = self.streams.vacant_entry();
+        #[expect(clippy::cast_possible_truncation, reason = "a process cannot open 2^32 sockets")]
+        let key = entry.key() as u32;
+        if let Err(error) =
+            self.poll.get_ref().registry().register(&mut SourceFd(&socket.as_raw_fd()), token(key), Interest::READABLE)
+        {
+            tracing::error!(%error, "a stream could not be parked and is closed");
+            return;
+        }
+        let rest = (!ahead.is_empty()).then(|| Box::new(Rest { ahead: ahead.into(), ..Rest::default() }));
+        let waker = Arc::new(StreamWaker { gate: Arc::clone(&self.gate), key, is_woken: AtomicBool::new(false) });
+        slot.metrics().connections_detached.inc();
+        entry.insert(Stream { body, waker, slot, rest, socket, framing });
+        // Its body has to learn of its new waker.
+        self.advance(key);
+    }
+
+    /// Fetches what happened to sockets.
+    fn poll_sockets(&mut self, context: &mut Context<'_>) {
+        while let Poll::Ready(Ok(mut guard)) = self.poll.poll_read_ready_mut(context) {
+            if let Err(error) = guard.get_inner_mut().poll(&mut self.events, Some(Duration::ZERO)) {
+                tracing::error!(%error, "the system does not tell what happened to sockets");
+            }
+            if self.events.is_empty() {
+                guard.clear_ready();
+                continue;
+            }
+            let happened: Vec<_> = self
+                .events
+                .iter()
+                .map(|event| (event.token(), event.is_readable() || event.is_read_closed() || event.is_error()))
+                .collect();
+            for (Token(key), is_readable) in happened {
+                let Ok(key) = u32::try_from(key) else { continue };
+                let Some(stream) = self.streams.get_mut(key as usize) else { continue };
+                match if is_readable { stream.receive() } else { Ok(()) } {
+                    Ok(()) => self.advance(key),
+                    Err(lost) => self.lose(key, lost),
+                }
+            }
+        }
+    }
+
+    /// Closes the streams that were blocked for too long.
+    fn poll_blocked(&mut self, context: &mut Context<'_>) {
+        while let Some(&(until, key)) = self.blocked.front() {
+            if self.timer.deadline() != until {
+                self.timer.as_mut().reset(until);
+            }
+            if self.timer.as_mut().poll(context).is_pending() {
+                return;
+            }
+            self.blocked.pop_front();
+            let is_still = |stream: &Stream| stream.rest.as_ref().is_some_and(|rest| rest.until == Some(until));
+            if self.streams.get(key as usize).is_some_and(is_still) {
+                self.lose(key, Lost::Slow);
+            }
+        }
+    }
+
+    /// Sends what a stream has to send, until its socket takes no more or its body has no more for now.
+    fn advance(&mut self, key: u32) {
+        let Some(stream) = self.streams.get_mut(key as usize) else { return };
+        let mut was_blocked = stream.is_blocked();
+        for _ in 0..FRAMES {
+            if let Err(error) = stream.send_rest() {
+                return self.lose(key, Lost::from(&error));
+            }
+            if stream.is_blocked() {
+                if !was_blocked {
+                    self.block(key);
+                }
+                return;
+            }
+            if was_blocked {
+                was_blocked = false;
+                stream.interested_in(self.poll.get_ref(), key, Interest::READABLE);
+            }
+            if stream.is_over() {
+                return self.finish(key);
+            }
+            let waker = Waker::from(Arc::clone(&stream.waker));
+            let result = match stream.poll_body(&mut Context::from_waker(&waker)) {
+                Poll::Pending => return,
+                Poll::Ready(Some(Ok(frame))) => frame.into_data().map_or(Ok(()), |data| stream.send(&data)),
+                Poll::Ready(Some(Err(error))) => {
+                    tracing::error!(%error, "an event stream broke off");
+                    return self.lose(key, Lost::Failed);
+                }
+                Poll::Ready(None) => stream.end(),
+            };
+            if let Err(error) = result {
+                return self.lose(key, Lost::from(&error));
+            }
+        }
+        stream.waker.wake_by_ref();
+    }
+
+    /// Waits for the socket of a stream to take what it has not taken.
+    fn block(&mut self, key: u32) {
+        let Some(stream) = self.streams.get_mut(key as usize) else { return };
+        let until = Instant::now() + self.write_timeout;
+        stream.rest.get_or_insert_default().until = Some(until);
+        stream.interested_in(self.poll.get_ref(), key, Interest::READABLE | Interest::WRITABLE);
+        self.blocked.push_back((until, key));
+    }
+
+    fn lose(&mut self, key: u32, lost: Lost) {
+        if let Some(stream) = self.remove(key) {
+            stream.slot.metrics().connection_lost(lost);
+        }
+    }
+
+    /// Gives the connection of a stream that has ended back to HTTP, or closes it.
+    fn finish(&mut self, key: u32) {
+        let Some(stream) = self.remove(key) else { return };
+        let Stream { body, slot, rest, socket, framing, .. } = stream;
+        // What it frees should be free before the client learns more.
+        drop(body);
+        if framing == (Framing::Chunked { keep_alive: true }) && !slot.is_closing() {
+            let ahead = rest.map(|rest| Bytes::from(rest.ahead)).unwrap_or_default();
+            slot.resume(socket, ahead);
+        } else {
+            // It may be gone already.
+            let _ = socket.shutdown(Shutdown::Write);
+        }
+    }
+
+    fn remove(&mut self, key: u32) -> Option<Stream> {
+        let stream = self.streams.try_remove(key as usize)?;
+        let _ = self.poll.get_ref().registry().deregister(&mut SourceFd(&stream.socket.as_raw_fd()));
+        stream.slot.metrics().connections_detached.dec();
+        if self.streams.is_empty() {
+            // Gives memory back after a peak.
+            self.streams = Slab::new();
+            self.blocked = VecDeque::new();
+        }
+        Some(stream)
+    }
+}
+
+fn token(key: u32) -> Token {
+    Token(key as usize)
+}
+
+impl Stream {
+    fn is_blocked(&self) -> bool {
+        self.rest.as_ref().is_some_and(|rest| !rest.unsent.is_empty())
+    }
+
+    fn is_over(&self) -> bool {
+        self.rest.as_ref().is_some_and(|rest| rest.is_over)
+    }
+
+    fn interested_in(&self, poll: &mio::Poll, key: u32, interest: Interest) {
+        // Fails only for a socket that is not registered, which this one is.
+        let _ = poll.registry().reregister(&mut SourceFd(&self.socket.as_raw_fd()), token(key), interest);
+    }
+
+    /// Asks the body for more. A body that panics ends its own stream and no other.
+    fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let body = Pin::new(&mut self.body);
+        catch_unwind(AssertUnwindSafe(|| body.poll_frame(context)))
+            .unwrap_or_else(|_| Poll::Ready(Some(Err(axum::Error::new("its body panicked")))))
+    }
+
+    fn send(&mut self, data: &[u8]) -> io::Result<()> {
+        match self.framing {
+            // An empty chunk would be the last.
+            _ if data.is_empty() => Ok(()),
+            Framing::Chunked { .. } => {
+                let mut size = [0; 18];
+                let mut room = &mut size[..];
+                write!(room, "{:X}\r\n", data.len())?;
+                let unused = room.len();
+                self.write(&[&size[..size.len() - unused], data, b"\r\n"])
+            }
+            Framing::UntilClose => self.write(&[data]),
+        }
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.rest.get_or_insert_default().is_over = true;
+        match self.framing {
+            Framing::Chunked { .. } => self.write(&[b"0\r\n\r\n"]),
+            Framing::UntilClose => Ok(()),
+        }
+    }
+
+    /// Writes `parts`; what the socket does not take at once is kept.
+    fn write(&mut self, parts: &[&[u8]]) -> io::Result<()> {
+        let mut slices = [IoSlice::new(&[]); 3];
+        for (slice, part) in slices.iter_mut().zip(parts) {
+            *slice = IoSlice::new(part);
+        }
+        let mut written = match (&self.socket).write_vectored(&slices[..parts.len()]) {
+            Err(error) if is_not_yet(&error) => 0,
+            written => written?,
+        };
+        for part in parts {
+            let (done, left) = part.split_at(written.min(part.len()));
+            written -= done.len();
+            if !left.is_empty() {
+                self.rest.get_or_insert_default().unsent.extend_from_slice(left);
+            }
+        }
+        Ok(())
+    }
+
+    fn send_rest(&mut self) -> io::Result<()> {
+        let Some(rest) = &mut self.rest else { return Ok(()) };
+        let mut written = 0;
+        while written < rest.unsent.len() {
+            match (&self.socket).write(&rest.unsent[written..]) {
+                Ok(count) => written += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        rest.unsent.drain(..written);
+        if rest.unsent.is_empty() {
+            rest.until = None;
+            if rest.ahead.is_empty() && !rest.is_over {
+                self.rest = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what the client says: that it is gone, or a request ahead of its time, which is kept.
+    fn receive(&mut self) -> Goes {
+        let mut buffer = [0; READ_BYTES];
+        loop {
+            match (&self.socket).read(&mut buffer) {
+                Ok(0) => return Err(Lost::Closed),
+                Ok(count) => {
+                    let ahead = &mut self.rest.get_or_insert_default().ahead;
+                    ahead.extend_from_slice(&buffer[..count]);
+                    if ahead.len() > MAX_AHEAD_BYTES {
+                        return Err(Lost::Flooding);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(Lost::from(&error)),
+            }
+        }
+    }
+}
+
+fn is_not_yet(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+impl From<&io::Error> for Lost {
+    fn from(error: &io::Error) -> Self {
+        match error.kind() {
+            // What TCP_USER_TIMEOUT ends a connection with.
+            io::ErrorKind::TimedOut => Self::Vanished,
+            _ => Self::Reset,
+        }
+    }
+}
