@@ -349,7 +349,7 @@ fn store(flags: &Flags) -> Result<StoreSettings, String> {
     Ok(StoreSettings::Redis(RedisSettings {
         topology,
         prefix: flags.redis_prefix.clone(),
-        pool_size: flags.redis_pool_size,
+        lanes: flags.redis_pool_size,
         timeout: flags.redis_timeout,
     }))
 }

@@ -29,7 +29,6 @@ use axum::http::{HeaderName, Method, header};
 use axum::routing::get;
 use axum::{Router, middleware};
 use ipnet::IpNet;
-use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use url::Url;
 use utoipa_axum::router::OpenApiRouter;
@@ -164,7 +163,6 @@ pub fn public_router(gateway: &SharedGateway) -> Router {
     router
         .fallback(guard::not_found)
         .method_not_allowed_fallback(guard::method_not_allowed)
-        .layer(CatchPanicLayer::custom(error::from_panic))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn_with_state(Arc::clone(gateway), guard::same_origin))
         .layer(middleware::from_fn_with_state(Arc::clone(gateway), guard::introduce))

@@ -11,6 +11,10 @@ use scangate::doctor::{self, Verdict};
 use scangate::signer::keys::{self, KeySet};
 use tracing_subscriber::EnvFilter;
 
+/// Chosen by measurement: docs/decisions/0009-what-an-idle-stream-costs.md.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     app::install_crypto();

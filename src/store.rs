@@ -148,8 +148,24 @@ pub async fn transition(
     id: &TicketId,
     step: impl Fn(&Ticket, Timestamp) -> Result<Step, Refusal> + Send + Sync,
 ) -> Result<Transition, TransitionError> {
+    let reading = store.get(id).await?.ok_or(TransitionError::NoTicket)?;
+    transition_from(store, reading, step).await
+}
+
+/// Does the same, beginning with a ticket that was just read. Should it have changed since, it is read again.
+///
+/// # Errors
+/// As [`transition`].
+///
+/// # Cancel safety
+/// As [`transition`].
+pub async fn transition_from(
+    store: &Arc<dyn Store>,
+    mut reading: Reading,
+    step: impl Fn(&Ticket, Timestamp) -> Result<Step, Refusal> + Send + Sync,
+) -> Result<Transition, TransitionError> {
     for _ in 0..MAX_TRANSITION_ATTEMPTS {
-        let Reading { ticket, now } = store.get(id).await?.ok_or(TransitionError::NoTicket)?;
+        let Reading { ticket, now } = reading;
         let next = match step(&ticket, now) {
             Ok(Step::Changed(next)) => next,
             Ok(Step::Same(same)) => return Ok(Transition { reading: Reading { ticket: same, now }, changed: false }),
@@ -161,6 +177,7 @@ pub async fn transition(
             Replaced::Conflict => {}
             Replaced::Gone => return Err(TransitionError::NoTicket),
         }
+        reading = store.get(&ticket.id).await?.ok_or(TransitionError::NoTicket)?;
     }
     Err(StoreError::Unavailable("too many changes to one ticket at once".to_owned()).into())
 }

@@ -19,7 +19,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use slab::Slab;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use crate::metrics::Metrics;
@@ -39,6 +39,11 @@ const RESYNC_BATCH: usize = 256;
 const RESYNC_PAUSE: Duration = Duration::from_millis(25);
 /// How often some of the streams are sent away while the gateway drains.
 const DRAIN_TICK: Duration = Duration::from_millis(50);
+/// How many seats are taken at the same time: when all of a lost replica's streams come here, Redis is asked for that many
+/// of them at once, and confirmations find their way between.
+const OPENING: usize = 256;
+/// How long a party waits for its turn to take a seat before it is sent away to come back.
+const TURN_PATIENCE: Duration = Duration::from_secs(10);
 /// When the store failed a waiting party, it looks again after this long, give or take a half.
 const RETRY_READ: Duration = Duration::from_secs(1);
 
@@ -69,6 +74,9 @@ pub enum SeatError {
     /// [`StreamLimits::per_process`] is reached.
     #[error("the gateway holds as many streams as it may")]
     ProcessFull,
+    /// So many are opened that this one's turn did not come in time.
+    #[error("too many streams are being opened")]
+    Opening,
     /// The gateway is about to stop.
     #[error("the gateway is about to stop")]
     Draining,
@@ -100,6 +108,7 @@ struct Shared {
     /// When the wheel's first tick was.
     started: Instant,
     seats: Mutex<Seats>,
+    turns: Semaphore,
     /// Told when something is due earlier than the wheel's task knows.
     due_earlier: Notify,
     gap: Notify,
@@ -179,6 +188,7 @@ impl Streams {
             metrics,
             started: Instant::now(),
             seats: Mutex::new(seats),
+            turns: Semaphore::new(OPENING),
             due_earlier: Notify::new(),
             gap: Notify::new(),
         };
@@ -189,6 +199,17 @@ impl Streams {
     #[must_use]
     pub fn changes(&self) -> Arc<dyn Changes> {
         Arc::clone(&self.shared) as Arc<dyn Changes>
+    }
+
+    /// Waits for the caller's turn to take a seat, which lasts as long as what is returned.
+    ///
+    /// # Errors
+    /// [`SeatError::Opening`] after ten seconds.
+    pub async fn turn(&self) -> Result<SemaphorePermit<'_>, SeatError> {
+        match tokio::time::timeout(TURN_PATIENCE, self.shared.turns.acquire()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            Ok(Err(_)) | Err(_) => Err(SeatError::Opening),
+        }
     }
 
     /// Takes a seat for `id` and returns once the store will report every change; only then is it safe to read.

@@ -69,7 +69,7 @@ async fn open_redis(redis: &Redis) -> (Arc<dyn Store>, Arc<Recorder>) {
     let settings = RedisSettings {
         topology: Topology::parse(&redis.url()).unwrap(),
         prefix: "test:".into(),
-        pool_size: 4,
+        lanes: 4,
         timeout: Duration::from_secs(2),
     };
     let store = RedisStore::open(&settings, Arc::clone(&reports) as _, Arc::new(Metrics::new())).await.unwrap();
@@ -447,7 +447,7 @@ mod flags {
         let settings = RedisSettings {
             topology: Topology::parse(&url).unwrap(),
             prefix: "test:".into(),
-            pool_size: 2,
+            lanes: 2,
             timeout: Duration::from_secs(2),
         };
         RedisStore::open(&settings, Arc::new(Recorder::default()), Arc::new(Metrics::new())).await

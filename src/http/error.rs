@@ -97,7 +97,7 @@ kinds! {
 }
 
 /// What refusals are counted as, beside the codes: which bound it was.
-pub const BOUNDS: [&str; 10] = [
+pub const BOUNDS: [&str; 11] = [
     "rate_create",
     "rate_scan",
     "rate_confirm",
@@ -107,6 +107,7 @@ pub const BOUNDS: [&str; 10] = [
     "streams_per_ticket",
     "streams_per_address",
     "streams_per_process",
+    "streams_opening",
     "draining",
 ];
 
@@ -249,6 +250,7 @@ impl From<SeatError> for Problem {
             SeatError::TicketFull => Self::from(&TOO_MANY_STREAMS).counted_as("streams_per_ticket"),
             SeatError::AddressFull => Self::from(&TOO_MANY_STREAMS).counted_as("streams_per_address"),
             SeatError::ProcessFull => Self::from(&UNAVAILABLE).cause(error).counted_as("streams_per_process"),
+            SeatError::Opening => Self::from(&UNAVAILABLE).cause(error).counted_as("streams_opening"),
             SeatError::Draining => Self::from(&UNAVAILABLE).cause(error).counted_as("draining"),
             SeatError::Store(error) => error.into(),
         }
@@ -313,8 +315,7 @@ impl Refused {
 }
 
 /// Turns a panic in a handler into an answer; the message goes to the log alone.
-#[expect(clippy::needless_pass_by_value, reason = "the layer hands it over so")]
-pub(super) fn from_panic(panic: Box<dyn std::any::Any + Send>) -> Response {
+pub(super) fn from_panic(panic: &(dyn std::any::Any + Send)) -> Response {
     let message = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())

@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -59,7 +60,7 @@ pub(super) async fn events(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let party = caller_party(&headers, &gateway, address).await?;
-    let (mut seat, first) = match open(&gateway, id, &party, address).await {
+    let (mut waiter, first) = match Waiter::open(&gateway, id, party, address).await {
         Ok(opened) => opened,
         // `EventSource` gives up for good on 503; this is the one way to make it come back.
         Err(problem) if problem.kind().status == StatusCode::SERVICE_UNAVAILABLE => {
@@ -76,49 +77,24 @@ pub(super) async fn events(
     };
     let seen = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.parse::<u64>().ok());
     if first.is_final && seen.is_some_and(|seen| seen >= first.view.revision) {
-        seat.closes_with(End::Seen);
+        waiter.seat.closes_with(End::Seen);
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    Ok(sse::response(follow(gateway, seat, id, party, first)))
-}
-
-/// Takes a seat for a party of the ticket, and reads.
-async fn open(gateway: &Gateway, id: TicketId, party: &Party, address: IpAddr) -> Result<(Seat, Shown), Problem> {
-    // Before the seat: a stranger must neither fill the ticket's seats nor learn from their number that it exists.
-    find(gateway, &id, party).await?;
-    let mut seat = gateway.streams.seat(&gateway.store, id, address).await?;
-    seat.closes_with(End::Store);
-    let reading = find(gateway, &id, party).await?;
-    seat.has_left(reading.remaining());
-    let shown = handover::show(gateway, reading, party).await?;
-    seat.closes_with(End::Gone);
-    Ok((seat, shown))
+    Ok(sse::response(follow(waiter, first)))
 }
 
 /// Sends the first state, then one event for each change, until the last.
-///
-/// What this holds while it waits is held for every idle stream, so what is used only now and then is boxed.
-fn follow(
-    gateway: SharedGateway,
-    mut seat: Seat,
-    id: TicketId,
-    party: Party,
-    first: Shown,
-) -> impl Stream<Item = Result<Bytes, Infallible>> {
-    let mut revision = first.view.revision;
-    let mut news = News::Shown(Box::new(first));
+fn follow(mut waiter: Waiter, first: Shown) -> impl Stream<Item = Result<Bytes, Infallible>> {
     let mut beginning = sse::retry(rand::random_range(RETRY_MILLIS));
+    let first = News::Shown(Box::new(first));
+    let mut is_over = first.is_last();
+    beginning.extend(waiter.tell(first));
     async_stream::stream! {
-        loop {
-            let is_last = news.is_last();
-            if let News::Shown(shown) = &news {
-                revision = shown.view.revision;
-            }
-            yield Ok(tell(&gateway, &mut seat, &id, news, std::mem::take(&mut beginning)));
-            if is_last {
-                return;
-            }
-            news = next(&gateway, &mut seat, &id, &party, revision).await;
+        yield Ok(Bytes::from(beginning));
+        while !is_over {
+            let news = waiter.next().await;
+            is_over = news.is_last();
+            yield Ok(waiter.tell(news));
         }
     }
 }
@@ -141,81 +117,124 @@ impl News {
     }
 }
 
-/// Returns what goes over the wire for `news`, after `beginning`.
-fn tell(gateway: &Gateway, seat: &mut Seat, id: &TicketId, news: News, beginning: Vec<u8>) -> Bytes {
-    let mut buffer = beginning;
-    match news {
-        News::Heartbeat => return sse::HEARTBEAT,
-        News::Drain => {
-            seat.closes_with(End::Drain);
-            buffer.extend(sse::retry(rand::random_range(SHED_RETRY_MILLIS)));
-        }
-        News::Expired => {
-            tell_expiry(gateway, seat);
-            expired(id, &mut buffer);
-        }
-        News::Shown(shown) => {
-            if let Some(end) = shown.end() {
-                seat.closes_with(end);
-            }
-            if shown.event == "expired" {
-                expired(id, &mut buffer);
-            } else {
-                sse::event(shown.event, Some(shown.view.revision), &shown.view, &mut buffer);
-            }
-        }
+/// A party that waits for news of its ticket.
+///
+/// There is one for each idle stream, so it holds little, and its futures box what they need only now and then.
+struct Waiter {
+    gateway: SharedGateway,
+    seat: Seat,
+    id: TicketId,
+    party: Party,
+    /// What was told last.
+    revision: u64,
+}
+
+impl Waiter {
+    /// Takes a seat for a party of the ticket, and reads.
+    async fn open(
+        gateway: &SharedGateway,
+        id: TicketId,
+        party: Party,
+        address: IpAddr,
+    ) -> Result<(Self, Shown), Problem> {
+        let _turn = gateway.streams.turn().await?;
+        // Before the seat: a stranger must neither fill the ticket's seats nor learn from their number that it exists.
+        find(gateway, &id, &party).await?;
+        let mut seat = gateway.streams.seat(&gateway.store, id, address).await?;
+        seat.closes_with(End::Store);
+        let reading = find(gateway, &id, &party).await?;
+        seat.has_left(reading.remaining());
+        let shown = handover::show(gateway, reading, &party).await?;
+        seat.closes_with(End::Gone);
+        let revision = shown.view.revision;
+        Ok((Self { gateway: Arc::clone(gateway), seat, id, party, revision }, shown))
     }
-    buffer.into()
-}
 
-fn expired(id: &TicketId, buffer: &mut Vec<u8>) {
-    sse::event("expired", None, &serde_json::json!({ "ticket_id": id.to_string() }), buffer);
-}
-
-/// Waits for something to tell that is newer than `revision`. A store that fails is asked again: the stream stays.
-async fn next(gateway: &Gateway, seat: &mut Seat, id: &TicketId, party: &Party, revision: u64) -> News {
-    loop {
-        match seat.next().await {
-            Wake::Heartbeat => return News::Heartbeat,
-            Wake::Drain => return News::Drain,
-            Wake::Look => {
-                if let Some(news) = Box::pin(look(gateway, seat, id, party, revision)).await {
-                    return news;
+    /// Waits for something to tell. A store that fails is asked again: the stream stays.
+    ///
+    /// # Cancel safety
+    /// Dropped half-way, the look that had begun is not made up for: what comes afterwards has to read by itself.
+    async fn next(&mut self) -> News {
+        loop {
+            match self.seat.next().await {
+                Wake::Heartbeat => return News::Heartbeat,
+                Wake::Drain => return News::Drain,
+                Wake::Look => {
+                    if let Some(news) = Box::pin(self.look()).await {
+                        return news;
+                    }
                 }
             }
         }
     }
-}
 
-/// Reads the ticket; there may be nothing new.
-async fn look(gateway: &Gateway, seat: &mut Seat, id: &TicketId, party: &Party, revision: u64) -> Option<News> {
-    let reading = match gateway.store.get(id).await {
-        Ok(Some(reading)) => reading,
-        Ok(None) => return Some(News::Expired),
-        Err(error) => {
-            tracing::debug!(%error, "the ticket could not be read; it is read again in a moment");
-            seat.retry_soon();
+    /// Reads the ticket; there may be nothing new.
+    async fn look(&mut self) -> Option<News> {
+        let Self { gateway, seat, id, party, revision } = self;
+        let reading = match gateway.store.get(id).await {
+            Ok(Some(reading)) => reading,
+            Ok(None) => return Some(News::Expired),
+            Err(error) => {
+                tracing::debug!(%error, "the ticket could not be read; it is read again in a moment");
+                seat.retry_soon();
+                return None;
+            }
+        };
+        seat.has_left(reading.remaining());
+        if reading.ticket.revision <= *revision {
             return None;
         }
-    };
-    seat.has_left(reading.remaining());
-    if reading.ticket.revision <= revision {
-        return None;
-    }
-    let shown = show(gateway, reading, party).await;
-    if shown.is_none() {
-        seat.retry_soon();
-    }
-    shown.map(|shown| News::Shown(Box::new(shown)))
-}
-
-async fn show(gateway: &Gateway, reading: Reading, party: &Party) -> Option<Shown> {
-    match handover::show(gateway, reading, party).await {
-        Ok(shown) => Some(shown),
-        Err(problem) => {
-            tracing::warn!(code = problem.kind().code, "the ticket could not be shown; it is tried again in a moment");
-            None
+        match handover::show(gateway, reading, party).await {
+            Ok(shown) => {
+                *revision = shown.view.revision;
+                Some(News::Shown(Box::new(shown)))
+            }
+            Err(problem) => {
+                let code = problem.kind().code;
+                tracing::warn!(code, "the ticket could not be shown; it is tried again in a moment");
+                seat.retry_soon();
+                None
+            }
         }
+    }
+
+    /// Returns what goes over the wire for `news`, and notes what the stream ends with if it does.
+    fn tell(&mut self, news: News) -> Bytes {
+        let mut buffer = Vec::new();
+        match news {
+            News::Heartbeat => return sse::HEARTBEAT,
+            News::Drain => {
+                self.seat.closes_with(End::Drain);
+                buffer = sse::retry(rand::random_range(SHED_RETRY_MILLIS));
+            }
+            News::Expired => {
+                self.note_expiry();
+                self.tell_expiry(&mut buffer);
+            }
+            News::Shown(shown) => {
+                if let Some(end) = shown.end() {
+                    self.seat.closes_with(end);
+                }
+                if shown.event == "expired" {
+                    self.tell_expiry(&mut buffer);
+                } else {
+                    sse::event(shown.event, Some(shown.view.revision), &shown.view, &mut buffer);
+                }
+            }
+        }
+        buffer.into()
+    }
+
+    fn tell_expiry(&self, buffer: &mut Vec<u8>) {
+        sse::event("expired", None, &serde_json::json!({ "ticket_id": self.id.to_string() }), buffer);
+    }
+
+    fn note_expiry(&mut self) {
+        if let Some(late) = self.seat.overdue() {
+            self.gateway.metrics.expiry_lag(late);
+        }
+        self.gateway.metrics.ticket("expired");
+        self.seat.closes_with(End::Expired);
     }
 }
 
@@ -228,37 +247,35 @@ pub(super) async fn caller_party(headers: &HeaderMap, gateway: &Gateway, address
 
 /// Reads the ticket for `party` as soon as its revision is above `revision`, or as it is after `wait`.
 pub(super) async fn long_poll(
-    gateway: &Gateway,
+    gateway: &SharedGateway,
     id: TicketId,
-    party: &Party,
+    party: Party,
     revision: u64,
     wait: Duration,
     address: IpAddr,
 ) -> Result<Shown, Problem> {
     let ends_at = Instant::now() + wait;
-    let (mut seat, mut shown) = open(gateway, id, party, address).await?;
+    let (mut waiter, mut shown) = Waiter::open(gateway, id, party, address).await?;
     while !shown.is_final && shown.view.revision <= revision {
-        let news = tokio::select! {
-            news = next(gateway, &mut seat, &id, party, revision) => news,
-            () = tokio::time::sleep_until(ends_at) => {
-                seat.closes_with(End::Answered);
-                return read(gateway, id, party).await;
-            }
-        };
+        let news = tokio::time::timeout_at(ends_at, waiter.next()).await;
         match news {
-            News::Shown(news) => shown = *news,
-            News::Expired => {
-                tell_expiry(gateway, &mut seat);
+            Ok(News::Shown(news)) => shown = *news,
+            Ok(News::Heartbeat) => {}
+            Ok(News::Expired) => {
+                waiter.note_expiry();
                 return Err(Problem::from(&error::TICKET_NOT_FOUND));
             }
-            News::Heartbeat => {}
-            News::Drain => {
-                seat.closes_with(End::Drain);
-                return read(gateway, id, party).await;
+            Ok(News::Drain) => {
+                waiter.seat.closes_with(End::Drain);
+                return read(gateway, id, &waiter.party).await;
+            }
+            Err(_elapsed) => {
+                waiter.seat.closes_with(End::Answered);
+                return read(gateway, id, &waiter.party).await;
             }
         }
     }
-    seat.closes_with(End::Answered);
+    waiter.seat.closes_with(End::Answered);
     Ok(shown)
 }
 
@@ -272,12 +289,4 @@ pub(super) async fn read(gateway: &Gateway, id: TicketId, party: &Party) -> Resu
 async fn find(gateway: &Gateway, id: &TicketId, party: &Party) -> Result<Reading, Problem> {
     let reading = gateway.store.get(id).await?.filter(|reading| reading.ticket.is_party(party));
     reading.ok_or_else(|| Problem::from(&error::TICKET_NOT_FOUND))
-}
-
-fn tell_expiry(gateway: &Gateway, seat: &mut Seat) {
-    if let Some(late) = seat.overdue() {
-        gateway.metrics.expiry_lag(late);
-    }
-    gateway.metrics.ticket("expired");
-    seat.closes_with(End::Expired);
 }

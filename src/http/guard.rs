@@ -1,11 +1,14 @@
 //! What every request passes through: it is given an id and a client address, its origin is checked, its answer gets the
 //! headers that every answer has, and is counted.
 
+use std::panic::AssertUnwindSafe;
+
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::Method;
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
+use futures_util::FutureExt as _;
 use tracing::Instrument as _;
 
 use super::error::{self, Problem, Refused};
@@ -43,7 +46,8 @@ pub(super) async fn introduce(
         address = %address.0,
     );
     async {
-        let response = next.run(request).await;
+        let response = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+        let response = response.unwrap_or_else(|panic| error::from_panic(&*panic));
         tracing::debug!(status = response.status().as_u16(), "answered");
         finish(&gateway, response, &request_id)
     }

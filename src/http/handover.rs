@@ -11,7 +11,7 @@ use super::error::Problem;
 use super::view::{StateName, TicketView, TokenView};
 use crate::store::{self, Reading};
 use crate::streams::End;
-use crate::ticket::{Party, State, TicketId};
+use crate::ticket::{Party, State, Ticket, TicketId};
 
 /// What a party is shown.
 pub(super) struct Shown {
@@ -37,7 +37,7 @@ impl Shown {
 pub(super) async fn show(gateway: &Gateway, reading: Reading, party: &Party) -> Result<Shown, Problem> {
     let is_recipient = reading.ticket.is_recipient(party);
     let reading = if is_recipient && matches!(reading.ticket.state, State::Confirmed { .. }) {
-        claim(gateway, &reading.ticket.id, party).await?
+        claim(gateway, reading, party).await?
     } else {
         reading
     };
@@ -60,16 +60,15 @@ pub(super) async fn show(gateway: &Gateway, reading: Reading, party: &Party) -> 
     Ok(Shown { view, event, is_final })
 }
 
-async fn claim(gateway: &Gateway, id: &TicketId, party: &Party) -> Result<Reading, Problem> {
+async fn claim(gateway: &Gateway, reading: Reading, party: &Party) -> Result<Reading, Problem> {
     // As unguessable and as unique as a ticket's id.
     let jti = TicketId::random().to_string();
     let started = Instant::now();
-    let claimed =
-        store::transition(&gateway.store, id, |ticket, now| ticket.claim(party, &jti, gateway.lifetimes.token, now))
-            .await?;
+    let step = |ticket: &Ticket, now| ticket.claim(party, &jti, gateway.lifetimes.token, now);
+    let claimed = store::transition_from(&gateway.store, reading, step).await?;
     if claimed.changed {
         gateway.metrics.ticket("claimed");
-        tracing::info!(ticket = %id, client = %claimed.reading.ticket.request.client_id, jti, "claimed");
+        tracing::info!(ticket = %claimed.reading.ticket.id, client = %claimed.reading.ticket.request.client_id, jti, "claimed");
         if let State::Claimed { grant, .. } = &claimed.reading.ticket.state {
             // The store's time is of the reading, before the claim was stored.
             gateway.metrics.confirm_to_event(claimed.reading.now.since(grant.confirmed_at) + started.elapsed());

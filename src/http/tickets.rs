@@ -208,7 +208,7 @@ pub(super) async fn read(
     let shown = if wait == 0 {
         events::read(&gateway, id, &party).await?
     } else {
-        events::long_poll(&gateway, id, &party, query.revision, Duration::from_secs(wait), address).await?
+        events::long_poll(&gateway, id, party, query.revision, Duration::from_secs(wait), address).await?
     };
     Ok(Json(shown.view))
 }

@@ -7,13 +7,14 @@
 pub mod diagnosis;
 mod flags;
 mod keyspace;
+mod lanes;
 mod topology;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use deadpool_redis::{Connection, Pool, PoolError};
+use deadpool_redis::PoolError;
 use redis::{RedisError, Script};
 
 use super::{Changes, Reading, Replaced, Store, StoreError};
@@ -22,7 +23,11 @@ use crate::ticket::{NewTicket, State, Ticket, TicketId, TicketRequest, Timestamp
 
 pub use flags::{FlagsError, reports_changes};
 use keyspace::Subscriber;
+use lanes::Lanes;
 pub use topology::{Topology, TopologyError};
+
+/// Connections that the pool may make beside those of the lanes: for looking after flags.
+const SPARE_CONNECTIONS: usize = 2;
 
 /// How the engine is set up.
 #[derive(Debug, Clone)]
@@ -32,7 +37,7 @@ pub struct RedisSettings {
     /// What every key begins with.
     pub prefix: String,
     /// How many connections commands share.
-    pub pool_size: usize,
+    pub lanes: usize,
     /// The bound of every wait: for a connection, for connecting, for an answer.
     pub timeout: Duration,
 }
@@ -88,7 +93,7 @@ impl Keys {
 
 /// The engine. Dropping it ends its subscriber.
 pub struct RedisStore {
-    pool: Pool,
+    lanes: Lanes,
     keys: Keys,
     scripts: Scripts,
     subscriber: Subscriber,
@@ -111,22 +116,13 @@ impl RedisStore {
         changes: Arc<dyn Changes>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, OpenError> {
-        let pool = settings.topology.pool(settings.pool_size, settings.timeout)?;
+        let pool = settings.topology.pool(settings.lanes + SPARE_CONNECTIONS, settings.timeout)?;
         let keys = Keys::new(&settings.prefix, settings.topology.database());
         flags::may_subscribe(&settings.topology, &keys, settings.timeout).await?;
         flags::ensure(&pool, &settings.topology, &keys, settings.timeout).await?;
         let subscriber = Subscriber::start(settings, pool.clone(), keys.clone(), changes, metrics);
-        Ok(Self { pool, keys, scripts: Scripts::new(), subscriber, timeout: settings.timeout })
-    }
-
-    /// Runs a script on one key. The bound is on all of it: finding a live connection among dead ones takes time too.
-    async fn run<T: redis::FromRedisValue>(&self, script: &mut redis::ScriptInvocation<'_>) -> Result<T, StoreError> {
-        let answer = async {
-            let mut connection = self.pool.get().await.map_err(|error| from_pool(&error))?;
-            let result = script.invoke_async(&mut connection).await;
-            judge(connection, result)
-        };
-        in_time(self.timeout, answer).await
+        let lanes = Lanes::new(pool, settings.lanes, settings.timeout);
+        Ok(Self { lanes, keys, scripts: Scripts::new(), subscriber, timeout: settings.timeout })
     }
 }
 
@@ -135,13 +131,13 @@ impl Store for RedisStore {
     async fn create(&self, new: NewTicket) -> Result<Reading, StoreError> {
         let mut script = self.scripts.create.key(self.keys.key(&new.id));
         script.arg(millis(new.ttl)).arg(encode(&new.request)?).arg(encode(&State::Pending)?);
-        let now = Timestamp(self.run(&mut script).await?);
+        let now = Timestamp(self.lanes.run(&script).await?);
         Ok(Reading { ticket: new.at(now), now })
     }
 
     async fn get(&self, id: &TicketId) -> Result<Option<Reading>, StoreError> {
         let (now, revision, created_at, deadline, request, state): Row =
-            self.run(&mut self.scripts.get.key(self.keys.key(id))).await?;
+            self.lanes.run(&self.scripts.get.key(self.keys.key(id))).await?;
         let (Some(revision), Some(created_at), Some(deadline), Some(request), Some(state)) =
             (revision, created_at, deadline, request, state)
         else {
@@ -162,7 +158,7 @@ impl Store for RedisStore {
     async fn replace(&self, next: &Ticket) -> Result<Replaced, StoreError> {
         let mut script = self.scripts.replace.key(self.keys.key(&next.id));
         script.arg(next.revision - 1).arg(next.revision).arg(next.deadline.0).arg(encode(&next.state)?);
-        let outcome: i64 = self.run(&mut script).await?;
+        let outcome: i64 = self.lanes.run(&script).await?;
         Ok(match outcome {
             1 => Replaced::Done,
             0 => Replaced::Conflict,
@@ -180,31 +176,11 @@ impl Store for RedisStore {
 
     async fn check(&self) -> Result<(), StoreError> {
         self.subscriber.check()?;
-        let answer = async {
-            let mut connection = self.pool.get().await.map_err(|error| from_pool(&error))?;
-            // A write, though to a key that is never there: a replica answers reads and can serve nobody.
-            let mut write = redis::cmd("PEXPIREAT");
-            write.arg(format!("{}{{check}}", self.keys.prefix)).arg(1);
-            let result = write.query_async::<()>(&mut connection).await;
-            judge(connection, result)
-        };
-        in_time(self.timeout, answer).await
+        // A write, though to a key that is never there: a replica answers reads and can serve nobody.
+        let mut write = redis::cmd("PEXPIREAT");
+        write.arg(format!("{}{{check}}", self.keys.prefix)).arg(1);
+        self.lanes.run(&write).await
     }
-}
-
-/// Takes a connection out of the pool if its error says that another one would fare better.
-fn judge<T>(connection: Connection, result: Result<T, RedisError>) -> Result<T, StoreError> {
-    result.map_err(|error| {
-        let is_elsewhere = matches!(error.code(), Some("READONLY" | "LOADING" | "MASTERDOWN"));
-        if is_elsewhere || error.is_unrecoverable_error() || error.is_timeout() {
-            drop(Connection::take(connection));
-        }
-        from_redis(&error)
-    })
-}
-
-async fn in_time<T>(timeout: Duration, answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    tokio::time::timeout(timeout, answer).await.map_err(|_elapsed| unavailable("no answer in time"))?
 }
 
 /// The store's time and the five fields of a ticket, which are all there or all not.

@@ -53,15 +53,62 @@ struct Shared {
     last_answer: Mutex<Option<Instant>>,
 }
 
-/// Which tickets are watched, and for which of them Redis does not yet know.
+/// Which tickets are watched, and what Redis knows of it. There is one entry for each idle stream's ticket, so it is small.
 #[derive(Default)]
 struct Interest {
-    /// The watched tickets, each with those who wait for the acknowledgement.
-    wanted: HashMap<TicketId, Vec<oneshot::Sender<()>>>,
+    /// Tickets that are watched, or that Redis still takes to be.
+    tickets: HashMap<TicketId, Standing>,
+    /// Those who wait for the acknowledgement.
+    waiting: HashMap<TicketId, Vec<oneshot::Sender<()>>>,
     /// Tickets whose being wanted has changed since Redis was told.
     outdated: HashSet<TicketId>,
     /// Whether there is a connection. Without one nothing has to be unsubscribed, so nothing is remembered of it.
     is_connected: bool,
+}
+
+/// How a ticket stands with Redis.
+#[derive(Clone, Copy, Default)]
+struct Standing {
+    /// Whether it is watched.
+    wanted: bool,
+    /// Whether Redis has acknowledged a subscription on the present connection.
+    subscribed: bool,
+}
+
+impl Interest {
+    /// Notes that nothing is subscribed, as on a new connection or on none.
+    fn begin_anew(&mut self, is_connected: bool) {
+        self.is_connected = is_connected;
+        self.tickets.retain(|_, standing| {
+            standing.subscribed = false;
+            standing.wanted
+        });
+        self.outdated = self.tickets.keys().copied().collect();
+    }
+
+    fn is_subscribed(&self, id: &TicketId) -> bool {
+        self.tickets.get(id).is_some_and(|standing| standing.subscribed)
+    }
+
+    fn is_wanted(&self, id: &TicketId) -> bool {
+        self.tickets.get(id).is_some_and(|standing| standing.wanted)
+    }
+
+    fn settle(&mut self, ids: &[TicketId], subscribed: bool) {
+        for id in ids {
+            let standing = self.tickets.entry(*id).or_default();
+            standing.subscribed = subscribed;
+            if !standing.wanted && !subscribed {
+                self.tickets.remove(id);
+            }
+        }
+        // Gives memory back after a peak.
+        if self.tickets.capacity() > 1024 && self.tickets.len() < self.tickets.capacity() / 8 {
+            self.tickets.shrink_to(self.tickets.len() * 2);
+            self.outdated.shrink_to(0);
+            self.waiting.shrink_to(0);
+        }
+    }
 }
 
 impl Subscriber {
@@ -95,7 +142,8 @@ impl Subscriber {
         let (acknowledge, acknowledged) = oneshot::channel();
         {
             let mut interest = self.shared.interest();
-            interest.wanted.entry(*id).or_default().push(acknowledge);
+            interest.tickets.entry(*id).or_default().wanted = true;
+            interest.waiting.entry(*id).or_default().push(acknowledge);
             interest.outdated.insert(*id);
         }
         self.shared.interest_changed.notify_one();
@@ -109,14 +157,15 @@ impl Subscriber {
 
     pub(super) fn unwatch(&self, id: &TicketId) {
         let mut interest = self.shared.interest();
-        if interest.wanted.remove(id).is_none() {
-            return;
-        }
+        interest.waiting.remove(id);
         if interest.is_connected {
+            let Some(standing) = interest.tickets.get_mut(id) else { return };
+            standing.wanted = false;
             interest.outdated.insert(*id);
             drop(interest);
             self.shared.interest_changed.notify_one();
         } else {
+            interest.tickets.remove(id);
             interest.outdated.remove(id);
         }
     }
@@ -150,7 +199,7 @@ async fn run(shared: Arc<Shared>) {
     loop {
         let mut lived = false;
         let Err(error) = session(&shared, first, &mut lived).await;
-        shared.interest().is_connected = false;
+        shared.interest().begin_anew(false);
         *shared.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = None;
         if lived {
             failures = 0;
@@ -198,14 +247,13 @@ async fn session(shared: &Arc<Shared>, first: bool, lived: &mut bool) -> Result<
     let _end_reader = ended.clone().drop_guard();
     crate::task::spawn("keyspace-reader", read(Arc::clone(shared), messages, ended.clone()));
 
-    let mut session = Session { shared, sink, subscribed: HashSet::new(), lost: None };
+    let mut session = Session { shared, sink, lost: None };
     session.prove_itself().await?;
     // From here on watches may be acknowledged, so whatever comes after this session's end is a gap.
     *lived = true;
     {
         let mut interest = shared.interest();
-        interest.is_connected = true;
-        interest.outdated = interest.wanted.keys().copied().collect();
+        interest.begin_anew(true);
         session.lost = (!first).then(|| interest.outdated.clone());
     }
     shared.interest_changed.notify_one();
@@ -230,8 +278,6 @@ async fn read(shared: Arc<Shared>, mut messages: PubSubStream, ended: Cancellati
 struct Session<'a> {
     shared: &'a Shared,
     sink: PubSubSink,
-    /// What Redis has acknowledged on this connection.
-    subscribed: HashSet<TicketId>,
     /// What was watched when the last connection was lost and is not yet again; the gap is over when it is empty.
     lost: Option<HashSet<TicketId>>,
 }
@@ -268,12 +314,12 @@ impl Session<'_> {
         let Some(lost) = &mut self.lost else { return };
         {
             let interest = self.shared.interest();
-            lost.retain(|id| !self.subscribed.contains(id) && interest.wanted.contains_key(id));
+            lost.retain(|id| interest.is_wanted(id) && !interest.is_subscribed(id));
         }
         if lost.is_empty() {
             self.lost = None;
             tracing::info!(
-                watched = self.subscribed.len(),
+                watched = self.shared.interest().tickets.len(),
                 "the subscriber has Redis back; every stream is read again"
             );
             self.shared.report_gap();
@@ -295,14 +341,12 @@ impl Session<'_> {
         let (subscribe, unsubscribe) = self.next_batch();
         if !unsubscribe.is_empty() {
             in_time(self.shared.timeout, self.sink.unsubscribe(self.channels(&unsubscribe))).await?;
-            for id in &unsubscribe {
-                self.subscribed.remove(id);
-            }
+            self.shared.interest().settle(&unsubscribe, false);
             self.answered();
         }
         if !subscribe.is_empty() {
             in_time(self.shared.timeout, self.sink.subscribe(self.channels(&subscribe))).await?;
-            self.subscribed.extend(&subscribe);
+            self.shared.interest().settle(&subscribe, true);
             self.acknowledge(&subscribe);
             self.answered();
         }
@@ -314,16 +358,19 @@ impl Session<'_> {
         let (mut subscribe, mut unsubscribe, mut settled) = (Vec::new(), Vec::new(), Vec::new());
         {
             let mut interest = self.shared.interest();
-            let Interest { wanted, outdated, .. } = &mut *interest;
+            let Interest { tickets, outdated, .. } = &mut *interest;
             outdated.retain(|id| {
-                let list = match (wanted.contains_key(id), self.subscribed.contains(id)) {
-                    (true, false) => &mut subscribe,
-                    (false, true) => &mut unsubscribe,
-                    (true, true) => {
+                let list = match tickets.get(id).copied().unwrap_or_default() {
+                    Standing { wanted: true, subscribed: false } => &mut subscribe,
+                    Standing { wanted: false, subscribed: true } => &mut unsubscribe,
+                    Standing { wanted: true, subscribed: true } => {
                         settled.push(*id);
                         return false;
                     }
-                    (false, false) => return false,
+                    Standing { wanted: false, subscribed: false } => {
+                        tickets.remove(id);
+                        return false;
+                    }
                 };
                 let room = list.len() < BATCH;
                 if room {
@@ -339,8 +386,7 @@ impl Session<'_> {
     fn acknowledge(&self, ids: &[TicketId]) {
         let mut interest = self.shared.interest();
         for id in ids {
-            let waiting = interest.wanted.get_mut(id).map(std::mem::take).unwrap_or_default();
-            for acknowledge in waiting {
+            for acknowledge in interest.waiting.remove(id).unwrap_or_default() {
                 // Whoever stopped waiting does not mind.
                 let _ = acknowledge.send(());
             }
