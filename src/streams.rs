@@ -139,6 +139,8 @@ struct Place {
     next: u32,
     /// What it is yet to be told.
     signals: Signals,
+    /// Whether it is known to be a party's, and counts.
+    is_admitted: bool,
 }
 
 /// No place.
@@ -165,7 +167,8 @@ impl Signals {
 
     /// Takes the most pressing one.
     fn take(&mut self) -> Option<Wake> {
-        let wake = [Wake::Look, Wake::Drain, Wake::Heartbeat].into_iter().find(|&wake| self.0 & Self::bit(wake) != 0)?;
+        let wake =
+            [Wake::Look, Wake::Drain, Wake::Heartbeat].into_iter().find(|&wake| self.0 & Self::bit(wake) != 0)?;
         self.0 &= !Self::bit(wake);
         Some(wake)
     }
@@ -212,23 +215,16 @@ impl Streams {
         }
     }
 
-    /// Takes a seat for `id` and returns once the store will report every change; only then is it safe to read.
+    /// Takes a seat for `id` and returns once the store will report every change; only then is it safe to read. The seat
+    /// is provisional until [`Seat::admit`].
     ///
     /// # Errors
-    /// [`SeatError`], one variant for each bound.
+    /// [`SeatError::ProcessFull`], [`SeatError::Draining`], [`SeatError::Store`].
     pub async fn seat(&self, store: &Arc<dyn Store>, id: TicketId, address: IpAddr) -> Result<Seat, SeatError> {
         let key = self.shared.take(id, address_group(address))?;
-        let mut seat = Seat {
-            shared: Arc::clone(&self.shared),
-            store: Arc::clone(store),
-            deadline: NEVER,
-            key,
-            end: End::Gone,
-        };
-        if let Err(error) = store.watch(&id).await {
-            seat.closes_with(End::Store);
-            return Err(error.into());
-        }
+        let seat =
+            Seat { shared: Arc::clone(&self.shared), store: Arc::clone(store), deadline: NEVER, key, end: End::Gone };
+        store.watch(&id).await?;
         Ok(seat)
     }
 
@@ -341,12 +337,6 @@ impl Shared {
         if seats.places.len() >= self.limits.per_process.min(NONE as usize) {
             return Err(SeatError::ProcessFull);
         }
-        if seats.by_address.get(&address).is_some_and(|&count| count as usize >= self.limits.per_address) {
-            return Err(SeatError::AddressFull);
-        }
-        if seats.of_ticket(&id) >= self.limits.per_ticket {
-            return Err(SeatError::TicketFull);
-        }
         let heartbeat = millis(self.limits.heartbeat);
         let place = Place {
             waker: None,
@@ -357,23 +347,39 @@ impl Shared {
             address,
             next: seats.by_ticket.get(&id).copied().unwrap_or(NONE),
             signals: Signals::default(),
+            is_admitted: false,
         };
         #[expect(clippy::cast_possible_truncation, reason = "there are fewer than NONE places")]
         let key = seats.places.insert(place) as u32;
         seats.by_ticket.insert(id, key);
-        *seats.by_address.entry(address).or_default() += 1;
         self.schedule(&mut seats, key);
+        Ok(key)
+    }
+
+    fn admit(&self, key: u32) -> Result<(), SeatError> {
+        let mut seats = self.lock();
+        let Place { id, address, .. } = seats.places[key as usize];
+        if seats.by_address.get(&address).is_some_and(|&count| count as usize >= self.limits.per_address) {
+            return Err(SeatError::AddressFull);
+        }
+        if seats.admitted_of(&id) >= self.limits.per_ticket {
+            return Err(SeatError::TicketFull);
+        }
+        *seats.by_address.entry(address).or_default() += 1;
+        seats.places[key as usize].is_admitted = true;
         drop(seats);
         self.metrics.streams_open.inc();
         self.metrics.streams_opened.inc();
-        Ok(key)
+        Ok(())
     }
 
     fn give_back(&self, seat: &Seat) {
         let mut seats = self.lock();
         seats.wheel.clear(seat.key);
         let place = seats.places.remove(seat.key as usize);
-        if let Some(count) = seats.by_address.get_mut(&place.address) {
+        if place.is_admitted
+            && let Some(count) = seats.by_address.get_mut(&place.address)
+        {
             *count -= 1;
             if *count == 0 {
                 seats.by_address.remove(&place.address);
@@ -385,8 +391,10 @@ impl Shared {
         }
         seats.shrink();
         drop(seats);
-        self.metrics.streams_open.dec();
-        self.metrics.stream_closed(seat.end);
+        if place.is_admitted {
+            self.metrics.streams_open.dec();
+            self.metrics.stream_closed(seat.end);
+        }
     }
 
     fn poll_next(&self, key: u32, context: &Context<'_>) -> Poll<Wake> {
@@ -423,11 +431,11 @@ impl Shared {
 }
 
 impl Seats {
-    /// Counts the seats of a ticket.
-    fn of_ticket(&self, id: &TicketId) -> usize {
+    /// Counts the seats of a ticket that count.
+    fn admitted_of(&self, id: &TicketId) -> usize {
         let first = self.by_ticket.get(id).copied();
         let next = |&key: &u32| Some(self.places[key as usize].next).filter(|&key| key != NONE);
-        std::iter::successors(first, next).count()
+        std::iter::successors(first, next).filter(|&key| self.places[key as usize].is_admitted).count()
     }
 
     /// Takes a place that was removed out of its ticket's; returns whether it was the last.
@@ -586,6 +594,15 @@ impl Drop for Seat {
 }
 
 impl Seat {
+    /// Says that the seat is a party's, and has it count against the bounds of its ticket and address. Before, it counts
+    /// for the process alone: a stranger must neither fill a ticket's seats nor learn from their number that it exists.
+    ///
+    /// # Errors
+    /// [`SeatError::TicketFull`], [`SeatError::AddressFull`].
+    pub fn admit(&mut self) -> Result<(), SeatError> {
+        self.shared.admit(self.key)
+    }
+
     /// Says that the ticket was just read and has `remaining` left: the seat looks again when that is over.
     pub fn has_left(&mut self, remaining: Duration) {
         let deadline = Instant::now() + remaining;

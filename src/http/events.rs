@@ -1,8 +1,7 @@
 //! Waiting for a ticket: the event stream, and the long poll for what has no `EventSource`.
 //!
-//! Both read once to see whether the caller is a party, then take a seat and read again, so that nothing can happen unseen
-//! in between; what they send comes from reading the ticket, never from the notification that woke them. The stream is
-//! plain axum over `async_stream`.
+//! Both take a seat first and read then, so that nothing can happen unseen in between; what they send comes from reading the
+//! ticket, never from the notification that woke them. The stream is plain axum over `async_stream`.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -138,11 +137,10 @@ impl Waiter {
         address: IpAddr,
     ) -> Result<(Self, Shown), Problem> {
         let _turn = gateway.streams.turn().await?;
-        // Before the seat: a stranger must neither fill the ticket's seats nor learn from their number that it exists.
-        find(gateway, &id, &party).await?;
         let mut seat = gateway.streams.seat(&gateway.store, id, address).await?;
-        seat.closes_with(End::Store);
         let reading = find(gateway, &id, &party).await?;
+        seat.admit()?;
+        seat.closes_with(End::Store);
         seat.has_left(reading.remaining());
         let shown = handover::show(gateway, reading, &party).await?;
         seat.closes_with(End::Gone);

@@ -5,7 +5,7 @@
 //! send for now; [`Tap`], the connection as hyper sees it, notices when all of them have reached the system. From then on
 //! the connection can be taken apart without a byte being lost: [`Handoff::take`].
 
-use std::io;
+use std::io::{self, Write as _};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -31,6 +31,31 @@ pub(super) enum Framing {
     },
     /// By the connection's end, for HTTP/1.0.
     UntilClose,
+}
+
+impl Framing {
+    /// Appends `data` to `outgoing`, as hyper would send it.
+    pub(super) fn frame(self, data: &[u8], outgoing: &mut Vec<u8>) {
+        match self {
+            // An empty chunk would be the last.
+            _ if data.is_empty() => {}
+            Self::Chunked { .. } => {
+                // A `Vec` takes all that is written to it.
+                let _ = write!(outgoing, "{:X}\r\n", data.len());
+                outgoing.extend_from_slice(data);
+                outgoing.extend_from_slice(b"\r\n");
+            }
+            Self::UntilClose => outgoing.extend_from_slice(data),
+        }
+    }
+
+    /// Appends what tells that the body has ended.
+    pub(super) fn end(self, outgoing: &mut Vec<u8>) {
+        match self {
+            Self::Chunked { .. } => outgoing.extend_from_slice(b"0\r\n\r\n"),
+            Self::UntilClose => {}
+        }
+    }
 }
 
 /// What tells whether, and how, the answer to a request may be taken over.

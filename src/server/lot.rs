@@ -5,10 +5,10 @@
 //! what it yields is framed here and written to the socket. A stream that ends gives its connection back to HTTP.
 //!
 //! Invariant: a stream is either idle, or blocked with bytes that its socket did not take; a blocked one's body is not
-//! polled, so what waits for a slow reader is at most one frame.
+//! polled, so what waits for a slow reader is bounded.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice, Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::fd::AsRawFd as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -36,8 +36,8 @@ use crate::metrics::Lost;
 const EVENTS: usize = 256;
 /// How many bytes are read at once from a client that should have nothing to say.
 const READ_BYTES: usize = 512;
-/// How many frames of one stream are sent before the others have their turn.
-const FRAMES: usize = 64;
+/// When a body has said this much, it is sent, and the other streams have their turn.
+const GATHER_BYTES: usize = 16 * 1024;
 /// The most bytes that a client may send ahead while its stream goes on: what a request head may have.
 const MAX_AHEAD_BYTES: usize = MAX_HEAD_BYTES;
 
@@ -147,18 +147,30 @@ struct Lot {
     events: Events,
     streams: Slab<Stream>,
     write_timeout: Duration,
+    /// What is being sent; kept for its memory alone.
+    outgoing: Vec<u8>,
     /// Blocked streams in the order of their deadlines; some may have gone on since.
     blocked: VecDeque<(Instant, u32)>,
     timer: Pin<Box<Sleep>>,
 }
 
-/// Whether a stream goes on.
-type Goes = Result<(), Lost>;
+/// How much of what a body has to say was gathered.
+enum Gathered {
+    /// All that it has for now, its end included.
+    All,
+    /// As much as is sent at once.
+    Some,
+    /// What it had said before it broke off.
+    Failed,
+}
 
 impl Lot {
     fn open(write_timeout: Duration) -> io::Result<Arc<Gate>> {
         let gate = Arc::new(Gate::default());
-        #[expect(deprecated, reason = "the other one is `unsafe`; that the descriptor stays open as long, `Poll` sees to")]
+        #[expect(
+            deprecated,
+            reason = "the other one is `unsafe`; that the descriptor stays open as long, `Poll` sees to"
+        )]
         let poll = AsyncFd::with_interest(mio::Poll::new()?, tokio::io::Interest::READABLE)?;
         let mut lot = Self {
             gate: Arc::clone(&gate),
@@ -166,6 +178,7 @@ impl Lot {
             events: Events::with_capacity(EVENTS),
             streams: Slab::new(),
             write_timeout,
+            outgoing: Vec::new(),
             blocked: VecDeque::new(),
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
         };
@@ -253,42 +266,38 @@ impl Lot {
         }
     }
 
-    /// Sends what a stream has to send, until its socket takes no more or its body has no more for now.
+    /// Sends what a stream has to send for now, or as much of it as its socket takes.
     fn advance(&mut self, key: u32) {
         let Some(stream) = self.streams.get_mut(key as usize) else { return };
-        let mut was_blocked = stream.is_blocked();
-        for _ in 0..FRAMES {
-            if let Err(error) = stream.send_rest() {
-                return self.lose(key, Lost::from(&error));
-            }
-            if stream.is_blocked() {
-                if !was_blocked {
-                    self.block(key);
-                }
-                return;
-            }
-            if was_blocked {
-                was_blocked = false;
-                stream.interested_in(self.poll.get_ref(), key, Interest::READABLE);
-            }
-            if stream.is_over() {
-                return self.finish(key);
-            }
-            let waker = Waker::from(Arc::clone(&stream.waker));
-            let result = match stream.poll_body(&mut Context::from_waker(&waker)) {
-                Poll::Pending => return,
-                Poll::Ready(Some(Ok(frame))) => frame.into_data().map_or(Ok(()), |data| stream.send(&data)),
-                Poll::Ready(Some(Err(error))) => {
-                    tracing::error!(%error, "an event stream broke off");
-                    return self.lose(key, Lost::Failed);
-                }
-                Poll::Ready(None) => stream.end(),
-            };
-            if let Err(error) = result {
-                return self.lose(key, Lost::from(&error));
+        if stream.is_blocked() {
+            match stream.send_rest() {
+                Err(error) => return self.lose(key, Lost::from(&error)),
+                Ok(()) if stream.is_blocked() => return,
+                Ok(()) => stream.interested_in(self.poll.get_ref(), key, Interest::READABLE),
             }
         }
-        stream.waker.wake_by_ref();
+        let mut outgoing = std::mem::take(&mut self.outgoing);
+        let gathered = if stream.is_over() { Gathered::All } else { stream.gather(&mut outgoing) };
+        let sent = stream.send(&outgoing);
+        let (is_blocked, is_over) = (stream.is_blocked(), stream.is_over());
+        outgoing.clear();
+        outgoing.shrink_to(GATHER_BYTES);
+        self.outgoing = outgoing;
+        match (sent, gathered) {
+            (Err(error), _) => self.lose(key, Lost::from(&error)),
+            (Ok(()), Gathered::Failed) => self.lose(key, Lost::Failed),
+            (Ok(()), _) if is_blocked => self.block(key),
+            (Ok(()), _) if is_over => self.finish(key),
+            (Ok(()), Gathered::All) => {}
+            // The others have their turn first.
+            (Ok(()), Gathered::Some) => self.wake(key),
+        }
+    }
+
+    fn wake(&self, key: u32) {
+        if let Some(stream) = self.streams.get(key as usize) {
+            stream.waker.wake_by_ref();
+        }
     }
 
     /// Waits for the socket of a stream to take what it has not taken.
@@ -359,60 +368,44 @@ impl Stream {
             .unwrap_or_else(|_| Poll::Ready(Some(Err(axum::Error::new("its body panicked")))))
     }
 
-    fn send(&mut self, data: &[u8]) -> io::Result<()> {
-        match self.framing {
-            // An empty chunk would be the last.
-            _ if data.is_empty() => Ok(()),
-            Framing::Chunked { .. } => {
-                let mut size = [0; 18];
-                let mut room = &mut size[..];
-                write!(room, "{:X}\r\n", data.len())?;
-                let unused = room.len();
-                self.write(&[&size[..size.len() - unused], data, b"\r\n"])
+    /// Adds what the body has to say for now to `outgoing`, framed; what is said at once goes out at once.
+    fn gather(&mut self, outgoing: &mut Vec<u8>) -> Gathered {
+        let waker = Waker::from(Arc::clone(&self.waker));
+        let mut context = Context::from_waker(&waker);
+        while outgoing.len() < GATHER_BYTES {
+            match self.poll_body(&mut context) {
+                Poll::Pending => return Gathered::All,
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.framing.frame(&data, outgoing);
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    tracing::error!(%error, "an event stream broke off");
+                    return Gathered::Failed;
+                }
+                Poll::Ready(None) => {
+                    self.framing.end(outgoing);
+                    self.rest.get_or_insert_default().is_over = true;
+                    return Gathered::All;
+                }
             }
-            Framing::UntilClose => self.write(&[data]),
         }
+        Gathered::Some
     }
 
-    fn end(&mut self) -> io::Result<()> {
-        self.rest.get_or_insert_default().is_over = true;
-        match self.framing {
-            Framing::Chunked { .. } => self.write(&[b"0\r\n\r\n"]),
-            Framing::UntilClose => Ok(()),
-        }
-    }
-
-    /// Writes `parts`; what the socket does not take at once is kept.
-    fn write(&mut self, parts: &[&[u8]]) -> io::Result<()> {
-        let mut slices = [IoSlice::new(&[]); 3];
-        for (slice, part) in slices.iter_mut().zip(parts) {
-            *slice = IoSlice::new(part);
-        }
-        let mut written = match (&self.socket).write_vectored(&slices[..parts.len()]) {
-            Err(error) if is_not_yet(&error) => 0,
-            written => written?,
-        };
-        for part in parts {
-            let (done, left) = part.split_at(written.min(part.len()));
-            written -= done.len();
-            if !left.is_empty() {
-                self.rest.get_or_insert_default().unsent.extend_from_slice(left);
-            }
+    /// Writes `bytes`; what the socket does not take at once is kept.
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let written = if bytes.is_empty() { 0 } else { write(&self.socket, bytes)? };
+        if written < bytes.len() {
+            self.rest.get_or_insert_default().unsent.extend_from_slice(&bytes[written..]);
         }
         Ok(())
     }
 
     fn send_rest(&mut self) -> io::Result<()> {
         let Some(rest) = &mut self.rest else { return Ok(()) };
-        let mut written = 0;
-        while written < rest.unsent.len() {
-            match (&self.socket).write(&rest.unsent[written..]) {
-                Ok(count) => written += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
-            }
-        }
+        let written = write(&self.socket, &rest.unsent)?;
         rest.unsent.drain(..written);
         if rest.unsent.is_empty() {
             rest.until = None;
@@ -424,7 +417,7 @@ impl Stream {
     }
 
     /// Reads what the client says: that it is gone, or a request ahead of its time, which is kept.
-    fn receive(&mut self) -> Goes {
+    fn receive(&mut self) -> Result<(), Lost> {
         let mut buffer = [0; READ_BYTES];
         loop {
             match (&self.socket).read(&mut buffer) {
@@ -444,8 +437,18 @@ impl Stream {
     }
 }
 
-fn is_not_yet(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+/// Writes as much as `socket` takes and returns how much that was.
+fn write(mut socket: &Socket, bytes: &[u8]) -> io::Result<usize> {
+    let mut written = 0;
+    while written < bytes.len() {
+        match socket.write(&bytes[written..]) {
+            Ok(count) => written += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(written)
 }
 
 impl From<&io::Error> for Lost {

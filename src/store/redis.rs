@@ -6,6 +6,7 @@
 
 pub mod diagnosis;
 mod flags;
+mod interest;
 mod keyspace;
 mod lanes;
 mod topology;

@@ -4,10 +4,11 @@
 //! acknowledged it; a notification only wakes; after every reconnect all is subscribed again and the gap is reported; a
 //! ping that is not answered in time is a dead connection.
 //!
-//! What is wanted is a set, not a queue: [`Subscriber::watch`] and [`Subscriber::unwatch`] change the set, the task brings
-//! Redis into line with it in batches. It is bounded by the bound on open streams.
+//! What is wanted is a set, not a queue ([`Interest`]): [`Subscriber::watch`] and [`Subscriber::unwatch`] change the set, the
+//! task brings Redis into line with it in batches. It is bounded by the bound on open streams.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,10 +16,11 @@ use deadpool_redis::Pool;
 use futures_util::StreamExt as _;
 use redis::aio::{PubSubSink, PubSubStream};
 use redis::{RedisError, Value};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use super::interest::Interest;
 use super::topology::{Topology, timed_out};
 use super::{FlagsError, Keys, RedisSettings, StoreError, flags};
 use crate::metrics::Metrics;
@@ -27,6 +29,9 @@ use crate::ticket::TicketId;
 
 /// How many channels one SUBSCRIBE or UNSUBSCRIBE names at most.
 const BATCH: usize = 500;
+/// How long it may take until Redis is told that a ticket is wanted no more: others may leave in the meantime, and nobody
+/// waits for it.
+const LINGER: Duration = Duration::from_millis(50);
 /// How often the connection has to prove itself.
 const PING_EVERY: Duration = Duration::from_secs(5);
 /// How often it is looked whether Redis still reports what happens to keys: others may change its settings.
@@ -48,67 +53,11 @@ struct Shared {
     changes: Arc<dyn Changes>,
     metrics: Arc<Metrics>,
     interest: Mutex<Interest>,
-    /// Told when `interest.outdated` has something in it.
-    interest_changed: Notify,
+    /// Told when there is something to subscribe to.
+    interest_grew: Notify,
+    /// Told when there is something to unsubscribe from.
+    interest_shrank: Notify,
     last_answer: Mutex<Option<Instant>>,
-}
-
-/// Which tickets are watched, and what Redis knows of it. There is one entry for each idle stream's ticket, so it is small.
-#[derive(Default)]
-struct Interest {
-    /// Tickets that are watched, or that Redis still takes to be.
-    tickets: HashMap<TicketId, Standing>,
-    /// Those who wait for the acknowledgement.
-    waiting: HashMap<TicketId, Vec<oneshot::Sender<()>>>,
-    /// Tickets whose being wanted has changed since Redis was told.
-    outdated: HashSet<TicketId>,
-    /// Whether there is a connection. Without one nothing has to be unsubscribed, so nothing is remembered of it.
-    is_connected: bool,
-}
-
-/// How a ticket stands with Redis.
-#[derive(Clone, Copy, Default)]
-struct Standing {
-    /// Whether it is watched.
-    wanted: bool,
-    /// Whether Redis has acknowledged a subscription on the present connection.
-    subscribed: bool,
-}
-
-impl Interest {
-    /// Notes that nothing is subscribed, as on a new connection or on none.
-    fn begin_anew(&mut self, is_connected: bool) {
-        self.is_connected = is_connected;
-        self.tickets.retain(|_, standing| {
-            standing.subscribed = false;
-            standing.wanted
-        });
-        self.outdated = self.tickets.keys().copied().collect();
-    }
-
-    fn is_subscribed(&self, id: &TicketId) -> bool {
-        self.tickets.get(id).is_some_and(|standing| standing.subscribed)
-    }
-
-    fn is_wanted(&self, id: &TicketId) -> bool {
-        self.tickets.get(id).is_some_and(|standing| standing.wanted)
-    }
-
-    fn settle(&mut self, ids: &[TicketId], subscribed: bool) {
-        for id in ids {
-            let standing = self.tickets.entry(*id).or_default();
-            standing.subscribed = subscribed;
-            if !standing.wanted && !subscribed {
-                self.tickets.remove(id);
-            }
-        }
-        // Gives memory back after a peak.
-        if self.tickets.capacity() > 1024 && self.tickets.len() < self.tickets.capacity() / 8 {
-            self.tickets.shrink_to(self.tickets.len() * 2);
-            self.outdated.shrink_to(0);
-            self.waiting.shrink_to(0);
-        }
-    }
 }
 
 impl Subscriber {
@@ -127,7 +76,8 @@ impl Subscriber {
             changes,
             metrics,
             interest: Mutex::default(),
-            interest_changed: Notify::new(),
+            interest_grew: Notify::new(),
+            interest_shrank: Notify::new(),
             last_answer: Mutex::new(None),
         });
         let tasks = [
@@ -139,14 +89,8 @@ impl Subscriber {
 
     /// Returns once Redis has acknowledged the subscription; see `Store::watch`.
     pub(super) async fn watch(&self, id: &TicketId, timeout: Duration) -> Result<(), StoreError> {
-        let (acknowledge, acknowledged) = oneshot::channel();
-        {
-            let mut interest = self.shared.interest();
-            interest.tickets.entry(*id).or_default().wanted = true;
-            interest.waiting.entry(*id).or_default().push(acknowledge);
-            interest.outdated.insert(*id);
-        }
-        self.shared.interest_changed.notify_one();
+        let Some(acknowledged) = self.shared.interest().watch(id) else { return Ok(()) };
+        self.shared.interest_grew.notify_one();
         match tokio::time::timeout(timeout, acknowledged).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => {
@@ -156,17 +100,8 @@ impl Subscriber {
     }
 
     pub(super) fn unwatch(&self, id: &TicketId) {
-        let mut interest = self.shared.interest();
-        interest.waiting.remove(id);
-        if interest.is_connected {
-            let Some(standing) = interest.tickets.get_mut(id) else { return };
-            standing.wanted = false;
-            interest.outdated.insert(*id);
-            drop(interest);
-            self.shared.interest_changed.notify_one();
-        } else {
-            interest.tickets.remove(id);
-            interest.outdated.remove(id);
+        if self.shared.interest().unwatch(id) {
+            self.shared.interest_shrank.notify_one();
         }
     }
 
@@ -254,9 +189,9 @@ async fn session(shared: &Arc<Shared>, first: bool, lived: &mut bool) -> Result<
     {
         let mut interest = shared.interest();
         interest.begin_anew(true);
-        session.lost = (!first).then(|| interest.outdated.clone());
+        session.lost = (!first).then(|| interest.missing());
     }
-    shared.interest_changed.notify_one();
+    shared.interest_grew.notify_one();
     session.keep(&ended).await
 }
 
@@ -286,14 +221,22 @@ impl Session<'_> {
     async fn keep(mut self, ended: &CancellationToken) -> Result<std::convert::Infallible, RedisError> {
         let mut ping = tokio::time::interval(PING_EVERY);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut leaving = pin!(self.shared.leaving());
         loop {
+            // One batch a turn: however fast tickets come and go, pings get theirs.
             tokio::select! {
-                () = self.shared.interest_changed.notified() => {
-                    // One batch a turn: however fast tickets come and go, pings get theirs.
-                    if self.reconcile().await? {
-                        self.shared.interest_changed.notify_one();
+                () = self.shared.interest_grew.notified() => {
+                    if self.subscribe().await? == BATCH {
+                        self.shared.interest_grew.notify_one();
                     }
                     self.close_gap();
+                }
+                () = &mut leaving => {
+                    if self.unsubscribe().await? == BATCH {
+                        self.shared.interest_shrank.notify_one();
+                    }
+                    self.close_gap();
+                    leaving.set(self.shared.leaving());
                 }
                 _ = ping.tick() => self.ping().await?,
                 () = ended.cancelled() => return Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into()),
@@ -314,12 +257,12 @@ impl Session<'_> {
         let Some(lost) = &mut self.lost else { return };
         {
             let interest = self.shared.interest();
-            lost.retain(|id| interest.is_wanted(id) && !interest.is_subscribed(id));
+            lost.retain(|id| interest.is_missing(id));
         }
         if lost.is_empty() {
             self.lost = None;
             tracing::info!(
-                watched = self.shared.interest().tickets.len(),
+                watched = self.shared.interest().len(),
                 "the subscriber has Redis back; every stream is read again"
             );
             self.shared.report_gap();
@@ -336,61 +279,25 @@ impl Session<'_> {
         *self.shared.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// Brings Redis a batch nearer to what is wanted; returns whether there may be more to do.
-    async fn reconcile(&mut self) -> Result<bool, RedisError> {
-        let (subscribe, unsubscribe) = self.next_batch();
-        if !unsubscribe.is_empty() {
-            in_time(self.shared.timeout, self.sink.unsubscribe(self.channels(&unsubscribe))).await?;
-            self.shared.interest().settle(&unsubscribe, false);
+    /// Subscribes to a batch of what is wanted; returns how many those were.
+    async fn subscribe(&mut self) -> Result<usize, RedisError> {
+        let ids = self.shared.interest().take_to_subscribe(BATCH);
+        if !ids.is_empty() {
+            in_time(self.shared.timeout, self.sink.subscribe(self.channels(&ids))).await?;
+            self.shared.interest().acknowledge(&ids);
             self.answered();
         }
-        if !subscribe.is_empty() {
-            in_time(self.shared.timeout, self.sink.subscribe(self.channels(&subscribe))).await?;
-            self.shared.interest().settle(&subscribe, true);
-            self.acknowledge(&subscribe);
+        Ok(ids.len())
+    }
+
+    /// Unsubscribes from a batch of what is wanted no more; returns how many those were.
+    async fn unsubscribe(&mut self) -> Result<usize, RedisError> {
+        let ids = self.shared.interest().take_to_unsubscribe(BATCH);
+        if !ids.is_empty() {
+            in_time(self.shared.timeout, self.sink.unsubscribe(self.channels(&ids))).await?;
             self.answered();
         }
-        Ok(!subscribe.is_empty() || !unsubscribe.is_empty())
-    }
-
-    /// Takes up to [`BATCH`] tickets to subscribe to and as many to unsubscribe from; acknowledges what needs neither.
-    fn next_batch(&self) -> (Vec<TicketId>, Vec<TicketId>) {
-        let (mut subscribe, mut unsubscribe, mut settled) = (Vec::new(), Vec::new(), Vec::new());
-        {
-            let mut interest = self.shared.interest();
-            let Interest { tickets, outdated, .. } = &mut *interest;
-            outdated.retain(|id| {
-                let list = match tickets.get(id).copied().unwrap_or_default() {
-                    Standing { wanted: true, subscribed: false } => &mut subscribe,
-                    Standing { wanted: false, subscribed: true } => &mut unsubscribe,
-                    Standing { wanted: true, subscribed: true } => {
-                        settled.push(*id);
-                        return false;
-                    }
-                    Standing { wanted: false, subscribed: false } => {
-                        tickets.remove(id);
-                        return false;
-                    }
-                };
-                let room = list.len() < BATCH;
-                if room {
-                    list.push(*id);
-                }
-                !room
-            });
-        }
-        self.acknowledge(&settled);
-        (subscribe, unsubscribe)
-    }
-
-    fn acknowledge(&self, ids: &[TicketId]) {
-        let mut interest = self.shared.interest();
-        for id in ids {
-            for acknowledge in interest.waiting.remove(id).unwrap_or_default() {
-                // Whoever stopped waiting does not mind.
-                let _ = acknowledge.send(());
-            }
-        }
+        Ok(ids.len())
     }
 
     fn channels(&self, ids: &[TicketId]) -> Vec<String> {
@@ -399,6 +306,12 @@ impl Session<'_> {
 }
 
 impl Shared {
+    /// Waits until there is something to unsubscribe from, and then a little for more.
+    async fn leaving(&self) {
+        self.interest_shrank.notified().await;
+        tokio::time::sleep(LINGER).await;
+    }
+
     fn report_gap(&self) {
         self.metrics.subscriber_resyncs.inc();
         self.changes.gap();
