@@ -93,7 +93,7 @@ pub trait Store: Send + Sync {
     /// [`StoreError::Unavailable`] if that was not acknowledged in time.
     async fn watch(&self, id: &TicketId) -> Result<(), StoreError>;
 
-    /// Ends what [`Store::watch`] began.
+    /// Ends what [`Store::watch`] began, at once or a little later.
     fn unwatch(&self, id: &TicketId);
 
     /// Says whether the engine can serve, and can report changes, right now.
