@@ -53,6 +53,13 @@ impl ApiError {
     }
 }
 
+/// Someone who scans and confirms.
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+pub struct Approver {
+    /// For each target, as made-up people are known only to the gateway that made them up; the last is good for the rest.
+    pub tokens: Vec<String>,
+}
+
 /// A ticket and the secret by which its maker is known.
 #[derive(Debug)]
 pub struct Ticket {
@@ -111,34 +118,49 @@ impl Api {
     ///
     /// # Errors
     /// When there is no answer, or another than 200.
-    pub async fn scan(&self, id: &str, token: &str) -> Result<(), ApiError> {
-        self.decide("scan", id, token).await
+    pub async fn scan(&self, id: &str, who: &Approver) -> Result<(), ApiError> {
+        self.decide("scan", id, who).await
     }
 
     /// Confirms as the person who scanned.
     ///
     /// # Errors
     /// When there is no answer, or another than 200.
-    pub async fn confirm(&self, id: &str, token: &str) -> Result<(), ApiError> {
-        self.decide("confirm", id, token).await
+    pub async fn confirm(&self, id: &str, who: &Approver) -> Result<(), ApiError> {
+        self.decide("confirm", id, who).await
     }
 
-    async fn decide(&self, what: &'static str, id: &str, token: &str) -> Result<(), ApiError> {
-        let answer = self.call(what, &format!("/v1/tickets/{id}/{what}"), Some(token), &json!({})).await?;
+    async fn decide(&self, what: &'static str, id: &str, who: &Approver) -> Result<(), ApiError> {
+        let answer = self.call(what, &format!("/v1/tickets/{id}/{what}"), Some(who), &json!({})).await?;
         answer.expect(what, StatusCode::OK).map(drop)
     }
 
-    /// Returns the token of a made-up person.
+    /// Returns a made-up person, who signs in at every target that answers.
     ///
     /// # Errors
-    /// When there is no answer, or another than 200.
-    pub async fn sign_in(&self, name: &str) -> Result<String, ApiError> {
+    /// When none answers, or one answers otherwise than with 200.
+    pub async fn sign_in(&self, name: &str) -> Result<Approver, ApiError> {
         let what = "demo sign-in";
-        let answer = self.call(what, "/demo/sign-in", None, &json!({ "name": name })).await?;
-        let answer = answer.expect(what, StatusCode::OK)?;
-        let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-        let token = body["access_token"].as_str().map(str::to_owned);
-        token.ok_or_else(|| answer.refused(what, "without access_token"))
+        let mut who = Approver::default();
+        let mut silence = None;
+        for index in 0..self.targets.len() {
+            let answer = self.post(index, "/demo/sign-in", None, &json!({ "name": name })).await;
+            let answer = match answer {
+                Ok(answer) => answer.expect(what, StatusCode::OK)?,
+                Err(error) => {
+                    silence = Some(ApiError::Line { what, error });
+                    who.tokens.push(String::new());
+                    continue;
+                }
+            };
+            let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+            let token = body["access_token"].as_str().ok_or_else(|| answer.refused(what, "without access_token"))?;
+            who.tokens.push(token.to_owned());
+        }
+        match silence {
+            Some(error) if who.tokens.iter().all(String::is_empty) => Err(error),
+            _ => Ok(who),
+        }
     }
 
     /// Posts to one of the targets, to the next if one cannot be reached.
@@ -146,14 +168,15 @@ impl Api {
         &self,
         what: &'static str,
         path: &str,
-        token: Option<&str>,
+        who: Option<&Approver>,
         body: &Value,
     ) -> Result<Answer, ApiError> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let mut result = None;
         for step in 0..self.targets.len() {
             let index = (turn + step) % self.targets.len();
-            match self.post(index, path, token, body).await {
+            let token = who.and_then(|who| who.tokens.get(index).or(who.tokens.last()));
+            match self.post(index, path, token.map(String::as_str), body).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => result = Some(error),
             }

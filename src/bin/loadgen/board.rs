@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::api::Api;
+use crate::api::{Api, Approver};
 use crate::options::Settings;
 use crate::tally::Tally;
 
@@ -15,8 +15,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 pub struct Board {
     pub settings: Settings,
     pub api: Api,
-    /// Tokens of those who scan.
-    pub tokens: Vec<String>,
+    /// Those who scan; at least one where there are logins.
+    pub approvers: Vec<Approver>,
     /// When the run began, by this process's clock.
     pub began: Instant,
     /// One for each person.
@@ -50,9 +50,9 @@ pub struct Confirmation {
 }
 
 impl Board {
-    pub fn new(settings: Settings, api: Api, tokens: Vec<String>, began: Instant, people: usize) -> Self {
+    pub fn new(settings: Settings, api: Api, approvers: Vec<Approver>, began: Instant, people: usize) -> Self {
         let seats = std::iter::repeat_with(Seat::default).take(people).collect();
-        Self { settings, api, tokens, began, seats, tally: Mutex::default() }
+        Self { settings, api, approvers, began, seats, tally: Mutex::default() }
     }
 
     /// Counts.

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{interval, sleep_until};
 
 use crate::UNUSABLE;
-use crate::api::{Api, ApiError};
+use crate::api::{Api, ApiError, Approver};
 use crate::connect::Dialer;
 use crate::crew::Crew;
 use crate::messages::{Order, Plan};
@@ -57,7 +57,7 @@ pub async fn run(options: &Options) -> Result<u8, Fault> {
 struct Prepared {
     settings: Settings,
     targets: Vec<Target>,
-    tokens: Vec<String>,
+    approvers: Vec<Approver>,
 }
 
 /// Checks all that can be checked before anything is opened.
@@ -68,6 +68,10 @@ async fn prepare(options: &Options) -> anyhow::Result<Prepared> {
     }
     let settings = options.settings(&targets).map_err(anyhow::Error::msg)?;
     check_files(&settings)?;
+    for &pid in &settings.pids {
+        rustix::process::test_kill_process(process(pid)?)
+            .with_context(|| format!("process {pid} cannot be signalled"))?;
+    }
     let dialer =
         Dialer::new(settings.source_addresses.clone(), settings.http, settings.ca.as_deref(), settings.insecure)?;
     let mut reached = Err(anyhow!("there is no target"));
@@ -80,41 +84,39 @@ async fn prepare(options: &Options) -> anyhow::Result<Prepared> {
     }
     reached?;
     let api = Api::new(Arc::new(dialer), targets.clone().into(), settings.client_id.clone());
-    let mut tokens = Vec::new();
+    let mut approvers = Vec::new();
     if settings.events_path.is_none() {
         api.create().await.context("no ticket could be made to begin with")?;
         if matches!(settings.scenario, Scenario::Login | Scenario::Storm) {
-            tokens = approvers(&api, options.approver_token_file.as_deref()).await?;
+            approvers = those_who_scan(&api, options.approver_token_file.as_deref()).await?;
         }
     }
-    Ok(Prepared { settings, targets, tokens })
+    Ok(Prepared { settings, targets, approvers })
 }
 
-/// Returns the tokens of those who scan.
-async fn approvers(api: &Api, file: Option<&Path>) -> anyhow::Result<Vec<String>> {
+/// Returns those who scan.
+async fn those_who_scan(api: &Api, file: Option<&Path>) -> anyhow::Result<Vec<Approver>> {
     if let Some(path) = file {
         let token = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
         let token = token.trim();
         if token.is_empty() || token.len() > MAX_TOKEN_BYTES || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             bail!("{} holds no token", path.display());
         }
-        return Ok(vec![token.to_owned()]);
+        return Ok(vec![Approver { tokens: vec![token.to_owned()] }]);
     }
-    let mut tokens = Vec::new();
+    let mut people = Vec::new();
     for number in 1..=APPROVERS {
         match api.sign_in(&format!("Loadgen {number}")).await {
-            Ok(token) => tokens.push(token),
+            Ok(person) => people.push(person),
             Err(error) if error.is_not_found() => bail!(
                 "the gateway runs no demo, so there are no made-up people; give --approver-token-file with a token of its identity provider"
             ),
-            Err(error @ ApiError::Refused { .. }) if !tokens.is_empty() => {
-                let _ = error;
-                break;
-            }
+            // Fewer do, where the gateway lets no more sign in at once.
+            Err(ApiError::Refused { .. }) if !people.is_empty() => break,
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(tokens)
+    Ok(people)
 }
 
 fn check_files(settings: &Settings) -> anyhow::Result<()> {
@@ -138,7 +140,7 @@ fn plans(prepared: &Prepared, began: Duration) -> Vec<Plan> {
     let plan = |people, first, background, rate, logins_per_second, logins| Plan {
         settings: settings.clone(),
         targets: prepared.targets.clone(),
-        tokens: prepared.tokens.clone(),
+        approvers: prepared.approvers.clone(),
         people,
         first,
         background,
@@ -281,8 +283,12 @@ fn send(signal: Signal, pids: &[i32]) -> anyhow::Result<()> {
         Signal::Term => rustix::process::Signal::TERM,
     };
     for &pid in pids {
-        let process = Pid::from_raw(pid).with_context(|| format!("{pid} is no process"))?;
-        rustix::process::kill_process(process, signal).with_context(|| format!("process {pid} cannot be signalled"))?;
+        rustix::process::kill_process(process(pid)?, signal)
+            .with_context(|| format!("process {pid} cannot be signalled"))?;
     }
     Ok(())
+}
+
+fn process(pid: i32) -> anyhow::Result<Pid> {
+    Pid::from_raw(pid).with_context(|| format!("{pid} is no process"))
 }

@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{Api, ApiError};
+use crate::api::{Api, ApiError, Approver};
 use crate::board::{Board, Confirmation};
 use crate::connect::ANSWER_TIME;
 use crate::pace::Pace;
@@ -59,7 +59,7 @@ pub async fn all(board: &Arc<Board>, count: u64, rate: Option<f64>, stop: &Cance
 async fn log_in(board: &Board, number: usize) -> Result<(), String> {
     let began = Instant::now();
     let text = |error: ApiError| error.to_string();
-    let token = board.tokens.get(number % board.tokens.len().max(1)).map_or("", String::as_str);
+    let who = &board.approvers[number % board.approvers.len()];
     let ticket = board.api.create().await.map_err(text)?;
     let wanted = Request {
         target: &board.api.targets[number % board.api.targets.len()],
@@ -70,10 +70,10 @@ async fn log_in(board: &Board, number: usize) -> Result<(), String> {
     let mut stream = Stream::open(&board.api.dialer, wanted).await.map_err(|error| error.to_string())?;
     let first = timeout(ANSWER_TIME, stream.until("pending")).await;
     first.map_err(|_| "pending did not come in time")??;
-    board.api.scan(&ticket.id, token).await.map_err(text)?;
+    board.api.scan(&ticket.id, who).await.map_err(text)?;
     let asked_at = Instant::now();
     let confirm = async {
-        let confirmed = board.api.confirm(&ticket.id, token).await;
+        let confirmed = board.api.confirm(&ticket.id, who).await;
         confirmed.map(|()| asked_at.elapsed())
     };
     let (confirmed, told) = tokio::join!(confirm, timeout(EVENT_TIME, stream.until("confirmed")));
@@ -114,9 +114,9 @@ pub async fn confirmations(board: &Arc<Board>, rate: f64, stop: &CancellationTok
 }
 
 async fn confirm(board: Arc<Board>, number: usize, id: String, confirmation: Arc<Confirmation>) {
-    let token = board.tokens.get(number % board.tokens.len().max(1)).map_or("", String::as_str);
-    let result = match persist(&board.api, Step::Scan, &id, token).await {
-        Ok(_) => persist(&board.api, Step::Confirm(&confirmation), &id, token).await,
+    let who = &board.approvers[number % board.approvers.len()];
+    let result = match persist(&board.api, Step::Scan, &id, who).await {
+        Ok(_) => persist(&board.api, Step::Confirm(&confirmation), &id, who).await,
         Err(error) => Err(error),
     };
     board.count(|tally| {
@@ -144,15 +144,15 @@ enum Step<'a> {
 
 /// Does it, again and again while no gateway answers: a phone whose request broke off asks again. Returns how long the
 /// answer took.
-async fn persist(api: &Api, step: Step<'_>, id: &str, token: &str) -> Result<Duration, ApiError> {
+async fn persist(api: &Api, step: Step<'_>, id: &str, who: &Approver) -> Result<Duration, ApiError> {
     let mut tries = 1;
     loop {
         let asked_at = Instant::now();
         let result = match step {
-            Step::Scan => api.scan(id, token).await,
+            Step::Scan => api.scan(id, who).await,
             Step::Confirm(confirmation) => {
                 *confirmation.asked_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked_at);
-                api.confirm(id, token).await
+                api.confirm(id, who).await
             }
         };
         match result {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::api::Approver;
 use crate::options::Settings;
 use crate::tally::Tally;
 use crate::target::Target;
@@ -26,7 +27,7 @@ pub enum Order {
 pub struct Plan {
     pub settings: Settings,
     pub targets: Vec<Target>,
-    pub tokens: Vec<String>,
+    pub approvers: Vec<Approver>,
     /// How many people wait here, and the number of the first.
     pub people: usize,
     pub first: usize,

@@ -53,7 +53,10 @@ impl Run {
             Scenario::Idle => loss(tally.lost, "streams lost"),
             Scenario::Login => loss(tally.login.failed, "logins failed"),
             Scenario::Expiry => loss(tally.expiry.missing, "expired events missing"),
-            Scenario::Storm => loss(self.confirmations_lost(), "confirmations lost"),
+            Scenario::Storm => {
+                loss(self.confirmations_lost(), "confirmations lost");
+                loss(tally.login.failed, "confirmations failed");
+            }
             Scenario::Poll => {}
         }
         losses

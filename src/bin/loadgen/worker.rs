@@ -88,7 +88,7 @@ fn board(plan: &Plan) -> anyhow::Result<Board> {
     let api = Api::new(dialer, plan.targets.clone().into(), settings.client_id.clone());
     let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().saturating_sub(plan.began);
     let began = Instant::now().checked_sub(since).unwrap_or_else(Instant::now);
-    Ok(Board::new(settings, api, plan.tokens.clone(), began, plan.people))
+    Ok(Board::new(settings, api, plan.approvers.clone(), began, plan.people))
 }
 
 /// Opens all streams at the set rate, then says so.
