@@ -2,6 +2,7 @@
 //!
 //! Event streams are in `stream`.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -83,7 +84,7 @@ pub struct Api {
     pub dialer: Arc<Dialer>,
     pub targets: Arc<[Target]>,
     client_id: Option<String>,
-    idle: Vec<Mutex<Vec<Line>>>,
+    idle: Vec<Mutex<VecDeque<Line>>>,
     next: AtomicUsize,
 }
 
@@ -206,9 +207,13 @@ impl Api {
         Ok(answer)
     }
 
+    /// Takes the connection that has been kept longest, so that all source addresses get their turn.
     fn take(&self, index: usize) -> Option<Line> {
         let mut idle = self.idle[index].lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(mut line) = idle.pop() {
+        if idle.len() < self.dialer.sources().min(MAX_IDLE_LINES) {
+            return None;
+        }
+        while let Some(mut line) = idle.pop_front() {
             if !line.is_closed() {
                 return Some(line);
             }
@@ -219,7 +224,7 @@ impl Api {
     fn keep(&self, index: usize, line: Line) {
         let mut idle = self.idle[index].lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < MAX_IDLE_LINES {
-            idle.push(line);
+            idle.push_back(line);
         }
     }
 }

@@ -68,6 +68,11 @@ impl Dialer {
         Ok(Self { sources, next_source: AtomicUsize::new(0), tls, http })
     }
 
+    /// Returns how many addresses it connects from in turn; 0 where the system chooses.
+    pub fn sources(&self) -> usize {
+        self.sources.len()
+    }
+
     /// Connects to `target`.
     ///
     /// # Errors
