@@ -49,8 +49,8 @@ pub struct Options {
     /// By itself one, or for targets on this machine as many as the ports need
     #[arg(long, value_name = "N|LIST", help_heading = "Where")]
     pub source_addresses: Option<Sources>,
-    /// idle only: open this path as plain SSE instead of making tickets, {n} being the stream's number: to compare with
-    /// other servers
+    /// idle only: open this path as plain SSE instead of making tickets, to compare with other servers. An n in braces
+    /// stands for the stream's number
     #[arg(long, value_name = "PATH", value_parser = parse_path, help_heading = "Where")]
     pub events_path: Option<String>,
 
