@@ -18,6 +18,7 @@ mod browser;
 mod cli;
 mod faults;
 mod flow;
+mod loadgen;
 mod nginx;
 mod safety;
 mod store;

@@ -1,7 +1,7 @@
 //! The edge: the project's own `nginx/run` in front of gateways, with the certificate that it made for itself.
 
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -84,8 +84,12 @@ impl Edge {
 
     /// The certificate that it has made for itself.
     pub fn certificate(&self) -> Certificate {
-        let pem = std::fs::read(self.directory.path().join("cert.pem")).unwrap();
-        Certificate::from_pem(&pem).unwrap()
+        Certificate::from_pem(&std::fs::read(self.certificate_file()).unwrap()).unwrap()
+    }
+
+    /// Where that certificate is.
+    pub fn certificate_file(&self) -> PathBuf {
+        self.directory.path().join("cert.pem")
     }
 
     /// An HTTP client with cookies that trusts this edge and nobody else, and finds it whatever it is called.

@@ -1,0 +1,88 @@
+//! The load generator: puts load on an installation by its public HTTP, and says what its people would see.
+//!
+//! It uses nothing of the gateway's insides. The parent reads the options, starts worker processes (a process may only open so
+//! many files) and adds up what they report; each worker simulates its share of the people on one thread.
+//!
+//! | part | owns |
+//! |---|---|
+//! | `options` | the command line, and the settings of a run |
+//! | `target`, `connect` | where the load goes; connections to there and nowhere else |
+//! | `api`, `sse`, `stream` | requests, the event stream format, one event stream |
+//! | `person`, `poll`, `logins`, `pace` | what people do, and how often |
+//! | `board`, `tally` | what the people of a process share; what is counted and timed |
+//! | `worker`, `messages`, `crew` | the worker process, what is said to it, the parent's side of it |
+//! | `conduct`, `progress`, `report` | the phases of a run, what is shown meanwhile, the result |
+
+#[path = "loadgen/api.rs"]
+mod api;
+#[path = "loadgen/board.rs"]
+mod board;
+#[path = "loadgen/conduct.rs"]
+mod conduct;
+#[path = "loadgen/connect.rs"]
+mod connect;
+#[path = "loadgen/crew.rs"]
+mod crew;
+#[path = "loadgen/logins.rs"]
+mod logins;
+#[path = "loadgen/messages.rs"]
+mod messages;
+#[path = "loadgen/options.rs"]
+mod options;
+#[path = "loadgen/pace.rs"]
+mod pace;
+#[path = "loadgen/person.rs"]
+mod person;
+#[path = "loadgen/poll.rs"]
+mod poll;
+#[path = "loadgen/progress.rs"]
+mod progress;
+#[path = "loadgen/report.rs"]
+mod report;
+#[path = "loadgen/sse.rs"]
+mod sse;
+#[path = "loadgen/stream.rs"]
+mod stream;
+#[path = "loadgen/tally.rs"]
+mod tally;
+#[path = "loadgen/target.rs"]
+mod target;
+#[path = "loadgen/worker.rs"]
+mod worker;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+/// The exit code for options that are wrong, and for targets that cannot be reached.
+const UNUSABLE: u8 = 2;
+
+fn main() -> ExitCode {
+    // Fails only if there is one already, which is as good.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    if std::env::args().nth(1).as_deref() == Some(crew::WORKER) {
+        return worker::main();
+    }
+    let options = options::Options::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(conduct::run(&options)),
+        Err(error) => Err(conduct::Fault { code: UNUSABLE, error: error.into() }),
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(fault) => {
+            report::complain(&format!("loadgen: {:#}", fault.error));
+            ExitCode::from(fault.code)
+        }
+    }
+}
+
+/// Spawns a task. A panic in one ends nothing else; it shows as a stream too few.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the ban points to the gateway's own task module, which is not used here"
+)]
+fn spawn<F: Future<Output = ()> + Send + 'static>(future: F) {
+    drop(tokio::spawn(future));
+}

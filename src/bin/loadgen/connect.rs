@@ -1,0 +1,326 @@
+//! Connections to the targets: TCP, Unix socket or TLS, then HTTP/1.1 or HTTP/2 by hyper, all within bounded times.
+//!
+//! A connection has no task of its own: whoever waits for something on it drives it ([`Driver::until`]), so that one
+//! stream costs one task and one wake-up per heartbeat.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpSocket, UnixStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use crate::options::HttpVersion;
+use crate::target::{Place, Target};
+
+/// How long connecting may take, TLS and HTTP's own beginning included.
+const CONNECT_TIME: Duration = Duration::from_secs(10);
+/// How long the head of an answer may take.
+pub const ANSWER_TIME: Duration = Duration::from_secs(10);
+/// What hyper may buffer for one HTTP/1.1 connection, in bytes; its least is 8 KiB.
+const BUFFER_BYTES: usize = 16 * 1024;
+
+trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum LineError {
+    /// No connection.
+    #[error("connect: {0}")]
+    Connect(String),
+    /// A connection, but no answer.
+    #[error("request: {0}")]
+    Request(String),
+}
+
+/// Opens connections.
+pub struct Dialer {
+    sources: Vec<IpAddr>,
+    next_source: AtomicUsize,
+    tls: TlsConnector,
+    http: HttpVersion,
+}
+
+impl Dialer {
+    /// Makes one that connects from `sources` in turn.
+    ///
+    /// # Errors
+    /// When the certificates cannot be read.
+    pub fn new(sources: Vec<IpAddr>, http: HttpVersion, ca: Option<&Path>, insecure: bool) -> anyhow::Result<Self> {
+        let tls = TlsConnector::from(Arc::new(tls_config(http, ca, insecure)?));
+        Ok(Self { sources, next_source: AtomicUsize::new(0), tls, http })
+    }
+
+    /// Returns how many addresses it connects from in turn; 0 where the system chooses.
+    pub fn sources(&self) -> usize {
+        self.sources.len()
+    }
+
+    /// Connects to `target`.
+    ///
+    /// # Errors
+    /// When that fails or takes too long.
+    pub async fn dial(&self, target: &Target) -> Result<Line, LineError> {
+        let dialed = timeout(CONNECT_TIME, self.begin(target)).await;
+        dialed.unwrap_or_else(|_| Err("timed out".to_owned())).map_err(LineError::Connect)
+    }
+
+    async fn begin(&self, target: &Target) -> Result<Line, String> {
+        let (socket, is_h2) = self.socket(target).await.map_err(|error| short(&error))?;
+        let io = TokioIo::new(socket);
+        let (sender, driver): (_, Pin<Box<dyn Future<Output = ()> + Send>>) = if is_h2 {
+            let opened = http2::Builder::new(TokioExecutor::new()).handshake(io).await;
+            let (sender, connection) = opened.map_err(|error| chain(&error))?;
+            (Sender::H2(sender), Box::pin(async move { drop(connection.await) }))
+        } else {
+            let opened = http1::Builder::new().max_buf_size(BUFFER_BYTES).handshake(io).await;
+            let (sender, connection) = opened.map_err(|error| chain(&error))?;
+            (Sender::H1(sender), Box::pin(async move { drop(connection.await) }))
+        };
+        Ok(Line { sender, driver: Driver(Some(driver)) })
+    }
+
+    async fn socket(&self, target: &Target) -> io::Result<(Box<dyn Socket>, bool)> {
+        let prior_h2 = self.http == HttpVersion::Two;
+        match &target.place {
+            Place::Unix(path) => Ok((Box::new(UnixStream::connect(path).await?), prior_h2)),
+            Place::Tcp { host, tls, addresses, .. } => {
+                let socket = self.tcp(addresses).await?;
+                if !tls {
+                    return Ok((Box::new(socket), prior_h2));
+                }
+                let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
+                let socket = self.tls.connect(name, socket).await?;
+                let is_h2 = socket.get_ref().1.alpn_protocol() == Some(b"h2");
+                Ok((Box::new(socket), is_h2))
+            }
+        }
+    }
+
+    async fn tcp(&self, addresses: &[SocketAddr]) -> io::Result<tokio::net::TcpStream> {
+        let turn = self.next_source.fetch_add(1, Ordering::Relaxed);
+        let source = (!self.sources.is_empty()).then(|| self.sources[turn % self.sources.len()]);
+        let mut result = Err(io::Error::other("no address of the family of the source address"));
+        for &address in addresses {
+            if source.is_some_and(|source| source.is_ipv4() != address.is_ipv4()) {
+                continue;
+            }
+            result = connect(source, address).await;
+            if result.is_ok() {
+                break;
+            }
+        }
+        result
+    }
+}
+
+async fn connect(source: Option<IpAddr>, address: SocketAddr) -> io::Result<tokio::net::TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if let Some(source) = source {
+        socket.bind((source, 0).into())?;
+    }
+    let stream = socket.connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+fn tls_config(http: HttpVersion, ca: Option<&Path>, insecure: bool) -> anyhow::Result<rustls::ClientConfig> {
+    let builder = rustls::ClientConfig::builder();
+    let mut config = if insecure {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(trust::Anyone)).with_no_client_auth()
+    } else {
+        let mut roots = rustls::RootCertStore::empty();
+        if let Some(path) = ca {
+            let unreadable = || format!("{} cannot be read as PEM certificates", path.display());
+            for certificate in CertificateDer::pem_file_iter(path).with_context(unreadable)? {
+                roots.add(certificate.with_context(unreadable)?).with_context(unreadable)?;
+            }
+        } else {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+        builder.with_root_certificates(roots).with_no_client_auth()
+    };
+    config.alpn_protocols = match http {
+        HttpVersion::One => vec![b"http/1.1".to_vec()],
+        HttpVersion::Two => vec![b"h2".to_vec()],
+        HttpVersion::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+    };
+    // Different people share no session.
+    config.resumption = rustls::client::Resumption::disabled();
+    Ok(config)
+}
+
+/// `--insecure`.
+mod trust {
+    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+    use rustls::{DigitallySignedStruct, Error, SignatureScheme};
+
+    /// Takes every certificate.
+    #[derive(Debug)]
+    pub struct Anyone;
+
+    impl ServerCertVerifier for Anyone {
+        fn verify_server_cert(
+            &self,
+            _: &CertificateDer<'_>,
+            _: &[CertificateDer<'_>],
+            _: &ServerName<'_>,
+            _: &[u8],
+            _: UnixTime,
+        ) -> Result<ServerCertVerified, Error> {
+            Ok(ServerCertVerified::assertion())
+        }
+
+        fn verify_tls12_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
+        }
+    }
+}
+
+enum Sender {
+    H1(http1::SendRequest<Full<Bytes>>),
+    H2(http2::SendRequest<Full<Bytes>>),
+}
+
+/// An open connection for one request at a time.
+pub struct Line {
+    sender: Sender,
+    driver: Driver,
+}
+
+impl Line {
+    /// Sends `request` and waits for the head of its answer.
+    ///
+    /// # Errors
+    /// When the connection fails or the answer takes too long.
+    pub async fn send(&mut self, mut request: Request<Full<Bytes>>) -> Result<Response<Incoming>, LineError> {
+        let sender = &mut self.sender;
+        let answer = self.driver.until(async {
+            match sender {
+                Sender::H1(sender) => {
+                    sender.ready().await?;
+                    // HTTP/1.1 has the host in a header, HTTP/2 in the URI.
+                    if let Some(authority) = request.uri().authority() {
+                        let host = http::HeaderValue::from_str(authority.as_str());
+                        request
+                            .headers_mut()
+                            .insert(http::header::HOST, host.unwrap_or_else(|_| http::HeaderValue::from_static("")));
+                    }
+                    let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
+                    *request.uri_mut() = http::Uri::try_from(path).unwrap_or_default();
+                    sender.send_request(request).await
+                }
+                Sender::H2(sender) => {
+                    sender.ready().await?;
+                    sender.send_request(request).await
+                }
+            }
+        });
+        let answer = timeout(ANSWER_TIME, answer).await;
+        let answer = answer.map_err(|_| LineError::Request("no answer in time".to_owned()))?;
+        answer.map_err(|error| LineError::Request(chain(&error)))
+    }
+
+    /// Whether the peer has closed it, as far as that has been heard.
+    pub fn is_closed(&mut self) -> bool {
+        self.driver.turn();
+        match &self.sender {
+            Sender::H1(sender) => sender.is_closed(),
+            Sender::H2(sender) => sender.is_closed(),
+        }
+    }
+
+    /// Returns what drives the connection until the present answer has been read; no further request can be sent.
+    pub fn into_driver(self) -> Driver {
+        self.driver
+    }
+
+    /// Returns what drives the connection.
+    pub fn driver(&mut self) -> &mut Driver {
+        &mut self.driver
+    }
+}
+
+/// What makes a connection read and write, while it is not yet over.
+pub struct Driver(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
+
+impl Driver {
+    /// Waits for `work`, which needs the connection to go on.
+    ///
+    /// # Cancel safety
+    /// As safe as `work` is.
+    pub async fn until<W: Future>(&mut self, work: W) -> W::Output {
+        let mut work = pin!(work);
+        poll_fn(|context| {
+            if let Some(connection) = &mut self.0
+                && connection.as_mut().poll(context).is_ready()
+            {
+                self.0 = None;
+            }
+            work.as_mut().poll(context)
+        })
+        .await
+    }
+
+    /// Reads what has come meanwhile, the connection's end for one.
+    fn turn(&mut self) {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        if let Some(connection) = &mut self.0
+            && connection.as_mut().poll(&mut context).is_ready()
+        {
+            self.0 = None;
+        }
+    }
+}
+
+/// Returns an I/O error without the address in it, so that equal errors count as one.
+fn short(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "refused".to_owned(),
+        io::ErrorKind::ConnectionReset => "reset".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// Returns an error with its causes.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes: Vec<String> =
+        std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
+    causes.join(": ")
+}

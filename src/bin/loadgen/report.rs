@@ -1,0 +1,297 @@
+//! The result of a run: as JSON for machines, as a summary for people, and what in it is a loss.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use serde_json::{Map, Value, json};
+
+use crate::options::{Scenario, Settings};
+use crate::tally::{STEP, Tally, Times, per_second, round};
+
+/// How many steps of the timeline are a second.
+const STEPS_PER_SECOND: usize = 10;
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// As planned.
+    Complete,
+    /// By a signal.
+    Interrupted,
+    /// By `--max-time`.
+    OutOfTime,
+}
+
+/// All that is known of a run.
+pub struct Run {
+    pub settings: Settings,
+    pub targets: Vec<String>,
+    pub started_at: SystemTime,
+    pub seconds: Duration,
+    pub ending: Ending,
+    /// When the processes were signalled, in the time of the run.
+    pub signalled_at: Option<Duration>,
+    pub tally: Tally,
+}
+
+impl Run {
+    /// Returns what was promised and not kept, in words.
+    pub fn losses(&self) -> Vec<String> {
+        let tally = &self.tally;
+        let scenario = self.settings.scenario;
+        let mut losses = Vec::new();
+        let mut loss = |count: u64, what: &str| {
+            if count > 0 {
+                losses.push(format!("{count} {what}"));
+            }
+        };
+        loss(self.wanted().saturating_sub(tally.opened), "of those wanted were never opened");
+        match scenario {
+            Scenario::Idle => loss(tally.lost, "streams lost"),
+            Scenario::Login => loss(tally.login.failed, "logins failed"),
+            Scenario::Expiry => loss(tally.expiry.missing, "expired events missing"),
+            Scenario::Storm => {
+                loss(self.confirmations_lost(), "confirmations lost");
+                loss(tally.login.failed, "confirmations failed");
+            }
+            Scenario::Poll => {}
+        }
+        losses
+    }
+
+    fn wanted(&self) -> u64 {
+        u64::try_from(self.settings.streams).unwrap_or(u64::MAX)
+    }
+
+    fn confirmations_lost(&self) -> u64 {
+        self.tally.storm.made.saturating_sub(self.tally.storm.delivered)
+    }
+
+    /// Returns the result for machines.
+    pub fn to_json(&self) -> Value {
+        let tally = &self.tally;
+        let scenario = self.settings.scenario;
+        let mut result = Map::new();
+        let mut put = |name: &str, value: Value| drop(result.insert(name.to_owned(), value));
+        put("scenario", json!(scenario));
+        put("version", json!(env!("CARGO_PKG_VERSION")));
+        put("targets", json!(self.targets));
+        put("options", json!(self.settings));
+        put("started_at", json!(humantime::format_rfc3339_seconds(self.started_at).to_string()));
+        put("seconds", json!(round(self.seconds.as_secs_f64())));
+        put("interrupted", json!(self.ending != Ending::Complete));
+        put("streams", self.streams());
+        let opening = tally.opening.seconds();
+        put(
+            "open",
+            json!({ "seconds": round(opening), "per_second": per_second(tally.opened, opening), "latency_ms": tally.open_times.to_json() }),
+        );
+        if scenario != Scenario::Poll {
+            put("heartbeats", json!({ "seen": tally.heartbeats_seen, "missed": tally.heartbeats_missed }));
+        }
+        match scenario {
+            Scenario::Idle => {}
+            Scenario::Login => put("login", self.login()),
+            Scenario::Expiry => {
+                let expiry = &tally.expiry;
+                let count = expiry.delivered + expiry.missing;
+                put(
+                    "expiry",
+                    json!({ "count": count, "delivered": expiry.delivered, "missing": expiry.missing, "lag_ms": expiry.lag.to_json() }),
+                );
+            }
+            Scenario::Storm => {
+                put("login", self.login());
+                put("storm", self.storm());
+            }
+            Scenario::Poll => {
+                let poll = &tally.poll;
+                let rate = per_second(poll.polls, poll.span.seconds());
+                put(
+                    "poll",
+                    json!({ "polls": poll.polls, "failed": poll.failed, "per_second": rate, "latency_ms": poll.latency.to_json() }),
+                );
+            }
+        }
+        Value::Object(result)
+    }
+
+    fn streams(&self) -> Value {
+        let tally = &self.tally;
+        json!({
+            "wanted": self.wanted(), "opened": tally.opened, "open_at_end": tally.open, "lost": tally.lost,
+            "refused": tally.refused, "renewed": tally.renewed, "reopened": tally.reopened, "errors": tally.errors,
+        })
+    }
+
+    fn login(&self) -> Value {
+        let login = &self.tally.login;
+        let mut value = json!({
+            "count": login.count, "failed": login.failed, "per_second": per_second(login.count, login.span.seconds()),
+            "confirm_to_event_ms": login.confirm_to_event.to_json(),
+            "confirm_request_ms": login.confirm_request.to_json(),
+        });
+        if self.settings.scenario == Scenario::Login {
+            value["whole_ms"] = login.whole.to_json();
+        }
+        value
+    }
+
+    fn storm(&self) -> Value {
+        let storm = &self.tally.storm;
+        json!({
+            "event_at_s": self.event_at().map(|at| round(at.as_secs_f64())),
+            "lost_streams": self.tally.lost, "back_after_s": self.back_after(),
+            "peak_opens_per_second": self.peak(),
+            "confirmations": { "made": storm.made, "delivered": storm.delivered, "lost": self.confirmations_lost() },
+            "reconnect_ms": storm.reconnect.to_json(), "timeline": self.timeline(),
+        })
+    }
+
+    /// Returns when it happened: by our signal, or else when the first stream was lost.
+    fn event_at(&self) -> Option<Duration> {
+        self.signalled_at.or(self.tally.storm.outage.from)
+    }
+
+    /// Returns how many seconds after it all were back; `None` if some never were.
+    fn back_after(&self) -> Option<f64> {
+        let storm = &self.tally.storm;
+        let last = storm.outage.to.unwrap_or_default();
+        let at = self.event_at().unwrap_or_default();
+        (storm.away == 0).then(|| round(last.saturating_sub(at).as_secs_f64()))
+    }
+
+    /// Returns the most streams opened in any one second after it.
+    fn peak(&self) -> u64 {
+        let Some(at) = self.event_at() else { return 0 };
+        let first = usize::try_from(at.as_millis() / STEP.as_millis()).unwrap_or(usize::MAX);
+        let steps = self.tally.storm.steps.get(first..).unwrap_or_default();
+        let opened: Vec<u64> = steps.iter().map(|step| step.opened).collect();
+        let in_all = opened.iter().sum();
+        opened.windows(STEPS_PER_SECOND).map(|second| second.iter().sum()).max().unwrap_or(in_all)
+    }
+
+    fn timeline(&self) -> Value {
+        let (mut opened, mut closed, mut lost) = (0, 0, 0);
+        let steps = self.tally.storm.steps.iter().zip(1_u32..).map(|(step, number)| {
+            opened += step.opened;
+            closed += step.closed;
+            lost += step.lost;
+            let end = round((STEP * number).as_secs_f64());
+            json!({ "t_s": end, "open": opened - closed, "opened_total": opened, "lost_total": lost })
+        });
+        steps.collect()
+    }
+
+    /// Returns the summary for people.
+    fn summary(&self) -> String {
+        let tally = &self.tally;
+        let mut text = String::new();
+        let mut line = |name: &str, value: String| {
+            let _ = writeln!(text, "{name:>17}  {value}");
+        };
+        let name = json!(self.settings.scenario);
+        line("scenario", format!("{} against {}", name.as_str().unwrap_or_default(), self.targets.join(", ")));
+        let ending = match self.ending {
+            Ending::Complete => "",
+            Ending::Interrupted => ", interrupted",
+            Ending::OutOfTime => ", ended by --max-time before it was complete",
+        };
+        line("time", format!("{:.1} s{ending}", self.seconds.as_secs_f64()));
+        let what = if self.settings.scenario == Scenario::Poll { "people" } else { "streams" };
+        line(what, format!("{} of {} opened, {} open at the end", tally.opened, self.wanted(), tally.open));
+        line(
+            "",
+            format!(
+                "{} lost, {} reopened, {} renewed, {} refused",
+                tally.lost, tally.reopened, tally.renewed, tally.refused
+            ),
+        );
+        line("opens per second", format!("{:.0}", per_second(tally.opened, tally.opening.seconds())));
+        line("open", spread(&tally.open_times));
+        if self.settings.scenario != Scenario::Poll {
+            line("heartbeats", format!("{} seen, {} missed", tally.heartbeats_seen, tally.heartbeats_missed));
+        }
+        self.summarise_scenario(&mut line);
+        for (error, count) in &tally.errors {
+            line("error", format!("{count} × {error}"));
+        }
+        for loss in self.losses() {
+            line("LOST", loss);
+        }
+        text
+    }
+
+    fn summarise_scenario(&self, line: &mut impl FnMut(&str, String)) {
+        let Tally { login, expiry, storm, poll, .. } = &self.tally;
+        match self.settings.scenario {
+            Scenario::Idle => {}
+            Scenario::Login => {
+                let rate = per_second(login.count, login.span.seconds());
+                line("logins", format!("{}, {} failed, {rate:.1} per second", login.count, login.failed));
+                line("confirm to event", spread(&login.confirm_to_event));
+                line("confirm request", spread(&login.confirm_request));
+                line("whole login", spread(&login.whole));
+            }
+            Scenario::Expiry => {
+                line("expired events", format!("{} delivered, {} missing", expiry.delivered, expiry.missing));
+                line("late by", spread(&expiry.lag));
+            }
+            Scenario::Storm => {
+                let back = self
+                    .back_after()
+                    .map_or_else(|| "never all back".to_owned(), |after| format!("all back after {after} s"));
+                line(
+                    "storm",
+                    format!("{} streams lost, {back}, {} opens per second at the peak", self.tally.lost, self.peak()),
+                );
+                line("reconnect", spread(&storm.reconnect));
+                let lost = self.confirmations_lost();
+                line("confirmations", format!("{} made, {} delivered, {lost} lost", storm.made, storm.delivered));
+                line("confirm to event", spread(&login.confirm_to_event));
+            }
+            Scenario::Poll => {
+                let rate = per_second(poll.polls, poll.span.seconds());
+                line("polls", format!("{}, {} failed, {rate:.0} per second", poll.polls, poll.failed));
+                line("poll", spread(&poll.latency));
+            }
+        }
+    }
+}
+
+fn spread(times: &Times) -> String {
+    if times.count() == 0 {
+        return "-".to_owned();
+    }
+    let at = |q| times.quantile_ms(q);
+    format!("p50 {:.2} ms, p90 {:.2}, p99 {:.2}, max {:.2}", at(0.5), at(0.9), at(0.99), times.max_ms())
+}
+
+/// Writes the result as JSON where that was asked for, and the summary.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn publish(run: &Run, json: Option<&Path>) -> anyhow::Result<()> {
+    let Some(path) = json else {
+        return write(&run.summary());
+    };
+    let text = serde_json::to_string_pretty(&run.to_json())? + "\n";
+    if path == Path::new("-") {
+        complain(run.summary().trim_end());
+        return write(&text);
+    }
+    write(&run.summary())?;
+    std::fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))
+}
+
+fn write(text: &str) -> anyhow::Result<()> {
+    std::io::stdout().write_all(text.as_bytes()).context("standard output cannot be written to")
+}
+
+/// Writes a line to standard error.
+pub fn complain(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
