@@ -1,0 +1,108 @@
+"""What happens to waiting people when a replica goes: killed (a storm), or restarted in turn (a drain)."""
+
+import signal
+import time
+
+from .. import measure
+from ..loadgen import Loadgen
+from ..processes import Failure, Stage, free_port
+from ..progress import Progress
+from ..servers import Edge, Gateway, Identity, RedisServer
+from ..settings import Settings, Sizes
+from .edge import addresses, rate
+
+LOGINS_PER_SECOND = 5
+STORM_AFTER = 5
+STORM_HOLD = 45
+# The gateway spreads the ends of its streams over 5 s and leaves after 30 s at the latest.
+DRAIN_BOUND = 45
+DRAIN_REST = 8
+
+
+def storm_seconds(sizes: Sizes) -> float:
+    return 2 * sizes.streams / 1_500 + STORM_AFTER + STORM_HOLD + 10
+
+
+def storm(settings: Settings, progress: Progress) -> dict:
+    """One of two replicas is killed with as many streams as the other figures have on one process."""
+    count = settings.sizes.streams
+    with Stage() as stage:
+        redis = RedisServer(stage)
+        identity = Identity(stage, settings)
+        first, second = (Gateway(stage, settings, identity, redis, name=f"scangate {name}") for name in ("A", "B"))
+        load = Loadgen(
+            stage, settings, progress, "storm", [first.target, second.target],
+            "--streams", count, "--rate", 0, "--pid", first.process.pid, "--signal", "kill", "--after", f"{STORM_AFTER}s",
+            "--hold", f"{STORM_HOLD}s", "--logins-per-second", LOGINS_PER_SECOND, "--max-time", "10m",
+            "--approver-token-file", identity.token_file,
+        )  # fmt: skip
+        load.until_phase("holding", "running", seconds=120 + count / 50, of=count)
+        cpu = measure.cpu_seconds(second.process.pid)
+        progress.step("waiting for the kill and for all to be back")
+        load.until_phase("closing", "done", seconds=STORM_AFTER + STORM_HOLD + 60)
+        second.process.require_alive()
+        cpu = measure.cpu_seconds(second.process.pid) - cpu
+        result = load.finish(60)
+        return {"streams": count, "survivor_cpu_seconds": cpu, **outcome(result), "loadgen": result}
+
+
+def outcome(result: dict) -> dict:
+    """What was lost for good, and what the curve shows."""
+    streams, storm = result["streams"], result["storm"]
+    return {
+        "lost_streams": storm.get("lost_streams"),
+        "back_after_s": storm.get("back_after_s"),
+        "peak_opens_per_second": storm.get("peak_opens_per_second"),
+        "confirmations": storm["confirmations"],
+        # No ticket lives out its half hour here: one that had to be replaced was lost.
+        "tickets_lost": streams.get("renewed", 0),
+        "missing_at_end": streams["wanted"] - streams["open_at_end"],
+        "reconnect_ms": storm.get("reconnect_ms"),
+    }
+
+
+def drain_seconds(sizes: Sizes) -> float:
+    return sizes.drain_streams / rate(sizes.drain_streams) + 2 * (8 + 2 * DRAIN_REST) + 20
+
+
+def drain(settings: Settings, progress: Progress) -> dict:
+    """Two replicas behind nginx with our settings; each is told to stop, waited for, and started again."""
+    count = settings.sizes.drain_streams
+    with Stage() as stage:
+        redis = RedisServer(stage)
+        identity = Identity(stage, settings)
+        port = free_port()
+        gateways = [
+            Gateway(stage, settings, identity, redis, name=f"scangate {name}", public_url=f"http://localhost:{port}")
+            for name in ("A", "B")
+        ]
+        edge = Edge(stage, gateways, port, ours=True, tls=False)
+        load = Loadgen(
+            stage, settings, progress, "storm", [edge.target],
+            "--streams", count, "--rate", rate(count), "--hold", "10m", "--max-time", "15m",
+            "--logins-per-second", LOGINS_PER_SECOND, "--source-addresses", addresses(count),
+            "--approver-token-file", identity.token_file,
+        )  # fmt: skip
+        load.until_phase("holding", "running", seconds=120 + count / 50, of=count)
+        start = time.monotonic() - load.status["t"]
+        marks = []
+
+        def mark(text: str) -> None:
+            marks.append({"t_s": time.monotonic() - start, "what": text})
+            progress.step(text)
+
+        progress.wait(DRAIN_REST, f"{count:,} streams open")
+        for name, gateway in zip("AB", gateways, strict=True):
+            mark(f"SIGTERM to {name}")
+            gateway.process.signal(signal.SIGTERM)
+            code = gateway.process.wait(DRAIN_BOUND)
+            if code:
+                raise Failure(f"{gateway.name} ended with code {code} on SIGTERM:\n{gateway.process.last_words()}")
+            mark(f"{name} has ended")
+            progress.wait(DRAIN_REST / 2, f"{name} is gone")
+            gateway.start()
+            mark(f"{name} is ready again")
+            progress.wait(DRAIN_REST, f"{load.status['open']:,} streams open")
+        progress.wait(DRAIN_REST, "the rest comes back")
+        result = load.stop()
+        return {"streams": count, "marks": marks, **outcome(result), "loadgen": result}
