@@ -16,13 +16,17 @@ FIRST_EVENT = PEERS_DIR / "first-event.json"
 NCHAN_MODULE = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
 
 
+# So that opens per second are those of streams alone, as they are with the peers.
+TICKETS = ["--tickets-first"]
+
+
 @dataclass
 class Served:
     """A server whose idle streams can be weighed."""
 
     process: Process
     target: str
-    # What the load generator is told besides the target: a path to open, or whose token confirms.
+    # What the load generator is told besides the target: a path to open, or to make tickets.
     loadgen: list = field(default_factory=list)
     redis: RedisServer | None = None
 
@@ -35,7 +39,7 @@ def scangate_on_redis(stage: Stage, settings: Settings, *extra: str) -> Served:
     redis = RedisServer(stage)
     identity = Identity(stage, settings)
     gateway = Gateway(stage, settings, identity, redis, *extra)
-    return Served(gateway.process, gateway.target, ["--approver-token-file", identity.token_file], redis)
+    return Served(gateway.process, gateway.target, TICKETS, redis)
 
 
 def scangate_undetached(stage: Stage, settings: Settings) -> Served:
@@ -47,7 +51,7 @@ def scangate_undetached(stage: Stage, settings: Settings) -> Served:
 def scangate_in_memory(stage: Stage, settings: Settings) -> Served:
     identity = Identity(stage, settings)
     gateway = Gateway(stage, settings, identity, None)
-    return Served(gateway.process, gateway.target, ["--approver-token-file", identity.token_file])
+    return Served(gateway.process, gateway.target, TICKETS)
 
 
 def nchan(stage: Stage, settings: Settings) -> Served:
