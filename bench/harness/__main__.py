@@ -55,8 +55,8 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
     needed = max(sizes.streams, sizes.per_gateway) + SPARE_FILES
     if hard != resource.RLIM_INFINITY and hard < needed:
         raise SystemExit(
-            f"bench/run: {sizes.streams:,} streams need {needed:,} files in one process, and only {hard:,} are allowed: "
-            f"raise it with `ulimit -n {needed}`, or take fewer with --streams {max(100, hard - SPARE_FILES)}"
+            f"bench/run: {needed - SPARE_FILES:,} streams need {needed:,} files in one process, and {hard:,} are allowed: "
+            f"raise that with `ulimit -n {needed}`, or take fewer with --streams {max(100, hard - SPARE_FILES)}"
         )
     programs = Programs(arguments.scangate, arguments.loadgen, arguments.axum_sse, arguments.redis_ping)
     return Settings(sizes, programs, arguments.out, tuple(chosen(arguments.only)), arguments.quick)

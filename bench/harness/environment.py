@@ -16,8 +16,9 @@ def describe(settings: Settings) -> dict[str, str]:
     axum = re.search(r'name = "axum"\nversion = "([^"]+)"', lock)
     model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     memory = re.search(r"^MemTotal:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    processor = model[1] if model else platform.machine()
     return {
-        "machine": f"{os.cpu_count()} cores ({model[1] if model else platform.machine()}), {int(memory[1]) / 2**20:.0f} GiB",
+        "machine": f"{os.cpu_count()} cores ({processor}), {int(memory[1]) / 2**20:.0f} GiB",
         "kernel": f"{platform.system()} {platform.release()}",
         "files per process": f"{files_limit():,}",
         "scangate": f"{_said(settings.programs.scangate, '--version')}, {_revision()}",

@@ -17,7 +17,9 @@ INTERRUPTED = 130
 class Loadgen:
     """One run of the load generator."""
 
-    def __init__(self, stage: Stage, settings: Settings, progress: Progress, scenario: str, targets: list[str], *options):
+    def __init__(
+        self, stage: Stage, settings: Settings, progress: Progress, scenario: str, targets: list[str], *options
+    ):
         self.progress = progress
         self.scenario = scenario
         self.result_file: Path = stage.directory("loadgen") / "result.json"

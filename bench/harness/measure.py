@@ -43,7 +43,9 @@ def user_bytes(pid: int) -> int:
         except FileNotFoundError:
             continue
         except PermissionError as error:
-            raise Failure("/proc/PID/smaps_rollup cannot be read; run this as the user who owns the processes") from error
+            raise Failure(
+                "/proc/PID/smaps_rollup cannot be read; run this as the user who owns the processes"
+            ) from error
         # What was swapped out is still held.
         for kilobytes in re.findall(r"^(?:Pss|SwapPss):\s+(\d+) kB", rollup, re.MULTILINE):
             total += int(kilobytes) * 1024
@@ -76,14 +78,19 @@ class Kernel:
         tcp = re.search(r"^TCP: inuse (\d+) .* mem (\d+)", Path("/proc/net/sockstat").read_text(), re.MULTILINE)
         return Kernel(slab=slab, buffers=int(tcp[2]) * PAGE, sockets=int(tcp[1]))
 
-    def since(self, before: "Kernel") -> dict:
+    def since(self, before: "Kernel", expected: int) -> dict:
+        """What has grown. Bytes per socket only where about as many sockets came as were expected.
+
+        All of it is the machine's, so any other program that opens connections meanwhile would spoil the figure.
+        """
         sockets = self.sockets - before.sockets
         grown = self.slab + self.buffers - before.slab - before.buffers
+        alone = abs(sockets - expected) < 0.1 * expected
         return {
             "sockets": sockets,
             "slab_bytes": self.slab - before.slab,
             "buffer_bytes": self.buffers - before.buffers,
-            "bytes_per_socket": grown / sockets if sockets > 0 else None,
+            "bytes_per_socket": grown / sockets if alone else None,
         }
 
 

@@ -111,7 +111,9 @@ def axum_sse(stage: Stage, settings: Settings) -> Served:
 
 def node(stage: Stage, settings: Settings) -> Served:
     port = free_port()
-    process = stage.start("node", ["node", PEERS_DIR / "node" / "server.js", port, settings.sizes.heartbeat, FIRST_EVENT])
+    process = stage.start(
+        "node", ["node", PEERS_DIR / "node" / "server.js", port, settings.sizes.heartbeat, FIRST_EVENT]
+    )
     until("the Node peer listens", lambda: listening(port), 10, process)
     return Served(process, f"http://127.0.0.1:{port}", ["--events-path", "/events/{n}"])
 

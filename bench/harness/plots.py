@@ -40,7 +40,15 @@ THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.0f}")
 def draw(raw: dict, out: Path) -> list[Path]:
     """Draws what there are results for, and returns the files."""
     results = Results(raw)
-    plots = {"memory": memory, "cpu": cpu, "latency": latency, "edge": edge, "storm": storm, "drain": drain, "growth": growth}
+    plots = {
+        "memory": memory,
+        "cpu": cpu,
+        "latency": latency,
+        "edge": edge,
+        "storm": storm,
+        "drain": drain,
+        "growth": growth,
+    }
     files = []
     with pyplot.rc_context(STYLE):
         for name, plot in plots.items():
@@ -94,7 +102,9 @@ def memory(results: Results):
 
 def cpu(results: Results):
     polling = ("polling scangate every 1.5 s", results.get("poll", "cpu_percent_per_10k"))
-    return by_peer(results, "cpu_percent_per_10k", [polling], "CPU of 10,000 idle streams with heartbeats, % of one core", " %", 2)
+    return by_peer(
+        results, "cpu_percent_per_10k", [polling], "CPU of 10,000 idle streams with heartbeats, % of one core", " %", 2
+    )
 
 
 def edge(results: Results):
@@ -121,7 +131,9 @@ def latency(results: Results):
     figure, axes = pyplot.subplots(figsize=(8, 3.6))
     places = range(len(rows))
     for shift, key, color in ((-0.26, "p50_ms", OURS), (0, "p90_ms", OTHER), (0.26, "p99_ms", FOURTH)):
-        drawn = axes.bar([place + shift for place in places], [row[key] for row in rows], 0.24, color=color, label=key[:-3])
+        drawn = axes.bar(
+            [place + shift for place in places], [row[key] for row in rows], 0.24, color=color, label=key[:-3]
+        )
         axes.bar_label(drawn, fmt="%.2f", padding=2, fontsize=9)
     axes.axhline(rows[0]["ping_ms"]["p50"], color=THIRD, linestyle="--", linewidth=1.2, label="Redis PING, p50")
     axes.set_xticks(list(places), [f"{row['idle']:,}" for row in rows])
@@ -149,7 +161,14 @@ def _curve(results: Results, name: str, title: str, marks: list[dict]):
     event = results.get(name, "loadgen", "storm", "event_at_s")
     # The filling before is of no interest; nor is the time after, when nothing moves any more.
     first = (marks[0]["t_s"] if marks else event or 0) - 3
-    last_change = max((point["t_s"] for point, before in zip(timeline[1:], timeline, strict=False) if point["open"] != before["open"]), default=0)
+    last_change = max(
+        (
+            point["t_s"]
+            for point, before in zip(timeline[1:], timeline, strict=False)
+            if point["open"] != before["open"]
+        ),
+        default=0,
+    )
     last = max([last_change, *(mark["t_s"] for mark in marks)]) + 3
     shown = [point for point in timeline if first <= point["t_s"] <= last] or timeline
     times = [point["t_s"] - first - 3 for point in shown]
@@ -162,7 +181,9 @@ def _curve(results: Results, name: str, title: str, marks: list[dict]):
     above.yaxis.set_major_formatter(THOUSANDS)
     above.set_title(title, loc="left", pad=16 if marks else 6)
     rates = [
-        (after["opened_total"] - before["opened_total"]) / (after["t_s"] - before["t_s"]) if after["t_s"] > before["t_s"] else 0
+        (after["opened_total"] - before["opened_total"]) / (after["t_s"] - before["t_s"])
+        if after["t_s"] > before["t_s"]
+        else 0
         for before, after in zip(shown, shown[1:], strict=False)
     ]
     below.plot(times[1:], rates, color=FOURTH, linewidth=1.2)
@@ -174,8 +195,8 @@ def _curve(results: Results, name: str, title: str, marks: list[dict]):
         for axes in (above, below):
             axes.axvline(mark["t_s"] - first - 3, color=THIRD, linestyle=":", linewidth=1)
         above.annotate(
-            mark["what"].replace("SIGTERM to", "stop"), (mark["t_s"] - first - 3, 1), xycoords=("data", "axes fraction"),
-            xytext=(2, 3), textcoords="offset points", fontsize=8, color=THIRD, rotation=0,
+            mark["what"].replace("SIGTERM to", "stop"), (mark["t_s"] - first - 3, 1), xytext=(2, 3),
+            xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=8, color=THIRD, rotation=0,
         )  # fmt: skip
     if not marks and event is not None:
         for axes in (above, below):

@@ -75,6 +75,9 @@ class Stage(AbstractContextManager):
         self._count = 0
 
     def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
         for process in reversed(self.processes):
             process.stop(seconds=3)
         shutil.rmtree(self.dir, ignore_errors=True)

@@ -20,7 +20,8 @@ class Progress:
 
     def figure(self, number: int, name: str, title: str, seconds: float) -> None:
         self._figure = name
-        self._line(f"[{number}/{self.figures}] {name}: {title} (about {clock(seconds)}; {clock(self.elapsed())} of about {clock(self.expected)} gone)")
+        gone = f"{clock(self.elapsed())} of about {clock(self.expected)} gone"
+        self._line(f"[{number}/{self.figures}] {name}: {title} (about {clock(seconds)}; {gone})")
 
     def step(self, text: str) -> None:
         """A new thing is being done."""

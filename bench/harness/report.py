@@ -114,14 +114,23 @@ def targets(results: Results) -> list[dict]:
         6, ratio(alone.get("p50_ms"), (alone.get("ping_ms") or {}).get("p50")), " ×", 2, ["latency"],
     )  # fmt: skip
     back = results.get("storm", "back_after_s")
-    bound(f"{number(results.get('storm', 'lost_streams'))} streams back after a replica is killed", 5, back, " s", 2, ["storm"])
+    bound(
+        f"{number(results.get('storm', 'lost_streams'))} streams back after a replica is killed",
+        5,
+        back,
+        " s",
+        2,
+        ["storm"],
+    )
     if results.get("storm") is not None and back is None:
         found[-1]["measured"], found[-1]["reached"] = "never", False
     bound("… confirmations lost", 0, results.get("storm", "confirmations", "lost"), "", 0, ["storm"])
     for kind, name, limit in (("plain", "plain", 0.7), ("tls", "TLS", 0.8)):
         needs = [f"edge-{kind}-ours", f"edge-{kind}-defaults"]
         measured = ratio(*(results.get(figure, "bytes_per_stream") for figure in needs))
-        bound(f"edge bytes per stream, our nginx settings against its defaults, {name}", limit, measured, " ×", 2, needs)
+        bound(
+            f"edge bytes per stream, our nginx settings against its defaults, {name}", limit, measured, " ×", 2, needs
+        )
     bound(
         "CPU of one whole login against that of ten requests for `/healthz`",
         1, results.get("login-cpu", "ratio"), " ×", 2, ["login-cpu"],
@@ -169,7 +178,16 @@ def latency(results: Results) -> str:
     if rows is None:
         return results.why_not("latency") + "\n"
     return table(
-        ["idle streams", "p50", "p90", "p99", "Redis PING p50, from rest", "… back to back", "p50 in PINGs, from rest", "… back to back"],
+        [
+            "idle streams",
+            "p50",
+            "p90",
+            "p99",
+            "Redis PING p50, from rest",
+            "… back to back",
+            "p50 in PINGs, from rest",
+            "… back to back",
+        ],
         [
             [
                 number(row["idle"]),
@@ -190,17 +208,35 @@ def cost(results: Results) -> str:
     idle_cpu = results.get("idle-scangate", "cpu_percent_per_10k")
     poll_cpu = results.get("poll", "cpu_percent_per_10k")
     rows = [
-        ["CPU time of one whole login: create, stream, scan, confirm, event", "login-cpu", number(results.get("login-cpu", "login_us"), 0, " µs")],
+        [
+            "CPU time of one whole login: create, stream, scan, confirm, event",
+            "login-cpu",
+            number(results.get("login-cpu", "login_us"), 0, " µs"),
+        ],
         ["… of Redis for it", "login-cpu", number(results.get("login-cpu", "redis_login_us"), 0, " µs")],
-        ["CPU time of ten requests for `/healthz`, one connection", "login-cpu", number(results.get("login-cpu", "healthz_10_us"), 0, " µs")],
-        ["… a new connection each", "login-cpu", number(results.get("login-cpu", "healthz_10_new_connections_us"), 0, " µs")],
-        ["bytes in Redis per waiting ticket, without a stream", "tickets", number(results.get("tickets", "bytes_per_ticket"))],
+        [
+            "CPU time of ten requests for `/healthz`, one connection",
+            "login-cpu",
+            number(results.get("login-cpu", "healthz_10_us"), 0, " µs"),
+        ],
+        [
+            "… a new connection each",
+            "login-cpu",
+            number(results.get("login-cpu", "healthz_10_new_connections_us"), 0, " µs"),
+        ],
+        [
+            "bytes in Redis per waiting ticket, without a stream",
+            "tickets",
+            number(results.get("tickets", "bytes_per_ticket")),
+        ],
         ["… with its stream", "idle-scangate", number(results.get("idle-scangate", "redis_bytes_per_stream"))],
         ["CPU of 10,000 users on streams, of one core", "idle-scangate", number(idle_cpu, 2, " %")],
         ["… who poll every 1.5 s instead", "poll", number(poll_cpu, 1, " %")],
         ["… and of Redis then", "poll", number(results.get("poll", "redis_cpu_percent_per_10k"), 1, " %")],
     ]
-    return table(["", "measured"], [[what, results.why_not(figure) if value == "–" else value] for what, figure, value in rows])
+    return table(
+        ["", "measured"], [[what, results.why_not(figure) if value == "–" else value] for what, figure, value in rows]
+    )
 
 
 def edge(results: Results) -> str:
@@ -238,7 +274,16 @@ def failover(results: Results) -> str:
             number(row["tickets_lost"]),
             number(row["missing_at_end"]),
         ])  # fmt: skip
-    head = ["", "streams", "cut off", "all back after", "peak of opens per second", "confirmations lost", "tickets lost", "streams missing at the end"]
+    head = [
+        "",
+        "streams",
+        "cut off",
+        "all back after",
+        "peak of opens per second",
+        "confirmations lost",
+        "tickets lost",
+        "streams missing at the end",
+    ]
     return table(head, rows)
 
 
@@ -247,7 +292,16 @@ def growth(results: Results) -> str:
     if rows is None:
         return results.why_not("growth") + "\n"
     return table(
-        ["streams", "gateways", "user bytes per stream", "kernel bytes per socket", "CPU per 10,000 streams", "opens per second", "p50", "p99"],
+        [
+            "streams",
+            "gateways",
+            "user bytes per stream",
+            "kernel bytes per socket",
+            "CPU per 10,000 streams",
+            "opens per second",
+            "p50",
+            "p99",
+        ],
         [
             [
                 number(row["streams"]),

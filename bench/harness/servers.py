@@ -1,4 +1,4 @@
-"""The servers of one figure: Redis, the gateway, and nginx in front of it. Each on free ports, in the stage's directory."""
+"""The servers of one figure: Redis, the gateway, nginx in front of it. On free ports, in the stage's directory."""
 
 import base64
 import hashlib
@@ -83,8 +83,16 @@ def has_flag(scangate: Path, flag: str) -> bool:
 class Gateway:
     """One scangate process."""
 
-    def __init__(self, stage: Stage, settings: Settings, identity: Identity, redis: RedisServer | None,
-                 *extra: str, name: str = "scangate", public_url: str | None = None):  # fmt: skip
+    def __init__(
+        self,
+        stage: Stage,
+        settings: Settings,
+        identity: Identity,
+        redis: RedisServer | None,
+        *options,
+        name: str = "scangate",
+        public_url: str | None = None,
+    ):
         self.stage = stage
         self.name = name
         self.port, self.admin_port = free_port(), free_port()
@@ -106,7 +114,7 @@ class Gateway:
               for part in (f"--rate-{rate}", NO_RATE)),
             "--log", "warn",
             *(["--redis-url", redis.url] if redis else []),
-            *extra,
+            *options,
         ]  # fmt: skip
         self.process: Process
         self.start()
@@ -126,7 +134,7 @@ class Gateway:
         return True
 
 
-# Streams per edge are spread over many workers, because one worker holds two files for each.
+# Streams are spread over many workers, because a worker holds two files for each.
 EDGE_WORKERS = 4
 
 
@@ -134,17 +142,17 @@ class Edge:
     """nginx in front of gateways: with the settings of nginx/, or as little as makes streams work at all."""
 
     def __init__(self, stage: Stage, gateways: list[Gateway], port: int, *, ours: bool, tls: bool):
-        directory = stage.directory("edge")
-        (directory / "conf.d").mkdir()
-        (directory / "temp").mkdir()
         self.port = port
         self.target = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
-        cert, key = _certificate(directory)
-        site = _our_site if ours else _default_site
-        (directory / "conf.d" / "site.conf").write_text(site(gateways, port, tls, cert, key, directory))
-        paths = "".join(
-            f'{kind}_temp_path "{directory}/temp/{kind}";\n' for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        )
+        self._tls = tls
+        self._servers = "; server ".join(f"127.0.0.1:{gateway.port}" for gateway in gateways)
+        self._directory = directory = stage.directory("edge")
+        (directory / "conf.d").mkdir()
+        (directory / "temp").mkdir()
+        self._cert, self._key = _certificate(directory)
+        (directory / "conf.d" / "site.conf").write_text(self._our_site() if ours else self._default_site())
+        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        paths = "".join(f'{kind}_temp_path "{directory}/temp/{kind}";\n' for kind in kinds)
         (directory / "conf.d" / "paths.conf").write_text(paths)
         (directory / "nginx.conf").write_text(_main_file())
         self.process = stage.start(
@@ -153,6 +161,46 @@ class Edge:
              "-g", f'daemon off; pid "{directory}/nginx.pid"; {run_as()}'],
         )  # fmt: skip
         until("nginx listens", lambda: listening(port), 10, self.process)
+
+    def _listen(self) -> str:
+        # The kernel deals connections out evenly; the first worker to wake would otherwise run out of files.
+        return f"listen 127.0.0.1:{self.port} {'ssl http2 ' if self._tls else ''}reuseport backlog=4096;"
+
+    def _our_site(self) -> str:
+        """The template in nginx/ as it stands. Plain HTTP is the same site without `ssl http2`."""
+        text = (NGINX / "scangate.conf.template").read_text()
+        values = {
+            "SCANGATE_UPSTREAM": self._servers,
+            "EDGE_HTTPS_PORT": str(self.port),
+            "EDGE_HTTP_PORT": f"127.0.0.1:{free_port()}",
+            "EDGE_SERVER_NAME": "localhost",
+            "EDGE_CERT": str(self._cert),
+            "EDGE_KEY": str(self._key),
+            "EDGE_ACCESS_LOG": f'"{self._directory}/access.log"',
+        }
+        for name, value in values.items():
+            text = text.replace(f"${{{name}}}", value)
+        return _replaced(text, f"listen {self.port} ssl http2;", self._listen())
+
+    def _default_site(self) -> str:
+        """What a first search finds: buffering off, times long enough, everything else as nginx comes."""
+        return f"""
+upstream gateways {{
+    server {self._servers};
+}}
+server {{
+    {self._listen()}
+    ssl_certificate {self._cert};
+    ssl_certificate_key {self._key};
+    access_log {self._directory}/access.log;
+    location / {{
+        proxy_pass http://gateways;
+        proxy_buffering off;
+        proxy_read_timeout 1h;
+        proxy_send_timeout 1h;
+    }}
+}}
+"""
 
 
 def run_as() -> str:
@@ -167,46 +215,6 @@ def _main_file() -> str:
     text = _replaced(text, "worker_processes auto;", f"worker_processes {EDGE_WORKERS};")
     text = _replaced(text, "worker_rlimit_nofile 65536;", f"worker_rlimit_nofile {files};")
     return _replaced(text, "worker_connections 32768;", f"worker_connections {files};")
-
-
-def _our_site(gateways: list[Gateway], port: int, tls: bool, cert: Path, key: Path, directory: Path) -> str:
-    """The template in nginx/ as it stands. Plain HTTP is the same site without `ssl http2`."""
-    text = (NGINX / "scangate.conf.template").read_text()
-    values = {
-        "SCANGATE_UPSTREAM": "; server ".join(f"127.0.0.1:{gateway.port}" for gateway in gateways),
-        "EDGE_HTTPS_PORT": f"127.0.0.1:{port}",
-        "EDGE_HTTP_PORT": f"127.0.0.1:{free_port()}",
-        "EDGE_SERVER_NAME": "localhost",
-        "EDGE_CERT": str(cert),
-        "EDGE_KEY": str(key),
-        "EDGE_ACCESS_LOG": f'"{directory}/access.log"',
-    }
-    for name, value in values.items():
-        text = text.replace(f"${{{name}}}", value)
-    listen = f"listen 127.0.0.1:{port} ssl http2;"
-    # The kernel deals connections out evenly; the first worker to wake would otherwise run out of files.
-    return _replaced(text, listen, f"listen 127.0.0.1:{port} {'ssl http2 ' if tls else ''}reuseport backlog=4096;")
-
-
-def _default_site(gateways: list[Gateway], port: int, tls: bool, cert: Path, key: Path, directory: Path) -> str:
-    """What a first search finds: buffering off, times long enough, everything else as nginx comes."""
-    return f"""
-upstream gateways {{
-    server {"; server ".join(f"127.0.0.1:{gateway.port}" for gateway in gateways)};
-}}
-server {{
-    listen 127.0.0.1:{port} {"ssl http2 " if tls else ""}reuseport backlog=4096;
-    ssl_certificate {cert};
-    ssl_certificate_key {key};
-    access_log {directory}/access.log;
-    location / {{
-        proxy_pass http://gateways;
-        proxy_buffering off;
-        proxy_read_timeout 1h;
-        proxy_send_timeout 1h;
-    }}
-}}
-"""
 
 
 def _certificate(directory: Path) -> tuple[Path, Path]:
@@ -224,5 +232,7 @@ def _certificate(directory: Path) -> tuple[Path, Path]:
 
 def _replaced(text: str, old: str, new: str) -> str:
     if old not in text:
-        raise Failure(f"nginx/ no longer says '{old}', which the benchmark has to change; mend bench/harness/servers.py")
+        raise Failure(
+            f"nginx/ no longer says '{old}', which the benchmark has to change; mend bench/harness/servers.py"
+        )
     return text.replace(old, new)

@@ -74,13 +74,15 @@ QUICK = Sizes(
 
 
 def with_streams(sizes: Sizes, streams: int) -> Sizes:
-    """The same run with another number of idle streams; nothing becomes larger than that number but the growth."""
+    """The same run with another number of idle streams, of which no process holds more."""
     return replace(
         sizes,
         streams=streams,
         idle_counts=tuple(sorted({count for count in sizes.idle_counts[:-1] if count < streams} | {streams})),
         edge_streams=min(sizes.edge_streams, streams),
         drain_streams=min(sizes.drain_streams, streams),
+        per_gateway=min(sizes.per_gateway, streams),
+        growth=tuple(count for count in sizes.growth if count <= 10 * streams),
     )
 
 

@@ -20,7 +20,8 @@ class Figure:
 
 FIGURES: dict[str, Figure] = {
     **{
-        f"idle-{key}": Figure(f"idle streams on {title}", idle.seconds, idle.of(key)) for key, (title, _) in PEERS.items()
+        f"idle-{key}": Figure(f"idle streams on {title}", idle.seconds, idle.of(key))
+        for key, (title, _) in PEERS.items()
     },
     "poll": Figure("the same users, polling every 1.5 s", cost.poll_seconds, cost.poll),
     "latency": Figure("confirm to event, beside idle streams", latency.seconds, latency.run),

@@ -4,10 +4,9 @@ import json
 from http.client import HTTPConnection
 
 from .. import measure
-from ..loadgen import Loadgen
-from ..processes import Failure, Stage
+from ..processes import Failure
 from ..progress import Progress
-from ..servers import Gateway, Identity, RedisServer
+from ..scene import HELD, Scene
 from ..settings import Settings, Sizes
 from .latency import logins
 
@@ -22,15 +21,11 @@ def poll_seconds(sizes: Sizes) -> float:
 def poll(settings: Settings, progress: Progress) -> dict:
     """CPU of users who poll, as systems did before there were event streams."""
     sizes = settings.sizes
-    with Stage() as stage:
-        redis = RedisServer(stage)
-        identity = Identity(stage, settings)
-        gateway = Gateway(stage, settings, identity, redis)
-        load = Loadgen(
-            stage, settings, progress, "poll", [gateway.target],
-            "--streams", sizes.pollers, "--interval", f"{POLL_INTERVAL}s", "--rate", 0, "--hold", "1h", "--max-time", "2h",
-            "--approver-token-file", identity.token_file,
-        )  # fmt: skip
+    with Scene(settings, progress) as scene:
+        gateway, redis = scene.gateway(), scene.redis
+        load = scene.load(
+            "poll", [gateway.target], "--streams", sizes.pollers, "--interval", f"{POLL_INTERVAL}s", "--rate", 0, *HELD
+        )
         load.until_phase("running", "holding", seconds=120, of=sizes.pollers)
         progress.wait(5, "settling")
         window = sizes.window()
@@ -41,7 +36,10 @@ def poll(settings: Settings, progress: Progress) -> dict:
         result = load.stop()
         wanted = sizes.pollers / POLL_INTERVAL
         if result["poll"]["per_second"] < 0.9 * wanted:
-            raise Failure(f"{result['poll']['per_second']:.0f} polls per second instead of {wanted:.0f}: the machine is too slow for so many")
+            raise Failure(
+                f"{result['poll']['per_second']:.0f} polls per second instead of {wanted:.0f}: "
+                "the machine is too slow for so many"
+            )
         return {
             "users": sizes.pollers,
             "cpu_percent_per_10k": 100 * cpu / window * 10_000 / sizes.pollers,
@@ -57,15 +55,13 @@ def login_cpu_seconds(sizes: Sizes) -> float:
 def login_cpu(settings: Settings, progress: Progress) -> dict:
     """CPU time that the gateway takes for a whole login, and for ten requests that do nothing."""
     count = settings.sizes.counted_logins
-    with Stage() as stage:
-        redis = RedisServer(stage)
-        identity = Identity(stage, settings)
-        gateway = Gateway(stage, settings, identity, redis)
-        logins(stage, settings, progress, identity, [gateway.target], max(100, count // 10))
+    with Scene(settings, progress) as scene:
+        gateway, redis = scene.gateway(), scene.redis
+        logins(scene, [gateway.target], max(100, count // 10))
 
         progress.step(f"{count:,} logins")
         cpu, redis_cpu = measure.cpu_seconds(gateway.process.pid), measure.cpu_seconds(redis.process.pid)
-        logins(stage, settings, progress, identity, [gateway.target], count)
+        logins(scene, [gateway.target], count)
         login = (measure.cpu_seconds(gateway.process.pid) - cpu) / count
         redis_login = (measure.cpu_seconds(redis.process.pid) - redis_cpu) / count
 
@@ -96,9 +92,8 @@ def tickets_seconds(sizes: Sizes) -> float:
 def tickets(settings: Settings, progress: Progress) -> dict:
     """Bytes in Redis of tickets that nobody streams. With a stream each, the idle figure has them."""
     count = settings.sizes.tickets
-    with Stage() as stage:
-        redis = RedisServer(stage)
-        gateway = Gateway(stage, settings, Identity(stage, settings), redis)
+    with Scene(settings, progress) as scene:
+        gateway, redis = scene.gateway(), scene.redis
         make_tickets(gateway.port, 10)
         before = redis.info.used_memory()
         progress.step(f"{count:,} tickets")

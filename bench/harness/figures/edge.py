@@ -1,10 +1,9 @@
 """What a stream costs the nginx in front of the gateway."""
 
 from .. import measure
-from ..loadgen import Loadgen
-from ..processes import Stage, free_port
+from ..processes import free_port
 from ..progress import Progress
-from ..servers import Edge, Gateway, Identity, RedisServer
+from ..scene import Scene
 from ..settings import Settings, Sizes
 from .idle import SETTLE, require_all
 
@@ -19,6 +18,8 @@ VARIANTS = {
 STREAMS_PER_ADDRESS = 80
 REQUESTS_PER_ADDRESS = 20
 
+HEARTBEATS = 2
+
 
 def addresses(streams: int) -> int:
     return max(4, -(-streams // STREAMS_PER_ADDRESS))
@@ -30,7 +31,7 @@ def rate(streams: int) -> int:
 
 
 def seconds(sizes: Sizes) -> float:
-    return sizes.edge_streams / rate(sizes.edge_streams) + SETTLE + sizes.window(2) + 8
+    return sizes.edge_streams / rate(sizes.edge_streams) + SETTLE + sizes.window(HEARTBEATS) + 8
 
 
 def of(name: str):
@@ -44,28 +45,21 @@ def of(name: str):
 
 def weigh(settings: Settings, progress: Progress, *, ours: bool, tls: bool) -> dict:
     sizes = settings.sizes
-    count = sizes.edge_streams
-    with Stage() as stage:
-        redis = RedisServer(stage)
-        identity = Identity(stage, settings)
+    count, window = sizes.edge_streams, sizes.window(HEARTBEATS)
+    with Scene(settings, progress) as scene:
         port = free_port()
-        gateway = Gateway(
-            stage, settings, identity, redis, public_url=f"{'https' if tls else 'http'}://localhost:{port}"
-        )
-        edge = Edge(stage, [gateway], port, ours=ours, tls=tls)
+        gateway = scene.gateway(public_url=f"{'https' if tls else 'http'}://localhost:{port}")
+        edge = scene.edge([gateway], port, ours=ours, tls=tls)
         progress.wait(1, "at rest before")
         before = measure.user_bytes(edge.process.pid)
         kernel = measure.Kernel.now()
-        load = Loadgen(
-            stage, settings, progress, "idle", [edge.target],
-            "--streams", count, "--rate", rate(count), "--hold", "1h", "--max-time", "2h",
-            "--http", "2" if tls else "1.1", *(["--insecure"] if tls else []),
-            "--source-addresses", addresses(count), "--approver-token-file", identity.token_file,
+        load = scene.hold(
+            [edge.target], count, "--rate", rate(count), "--source-addresses", addresses(count),
+            *(["--http", "2", "--insecure"] if tls else ["--http", "1.1"]),
         )  # fmt: skip
-        load.until_phase("holding", seconds=120 + count / 50, of=count)
         progress.wait(SETTLE, "settling")
         cpu = measure.cpu_seconds(edge.process.pid)
-        progress.wait(sizes.window(2), "measuring")
+        progress.wait(window, f"{HEARTBEATS} heartbeats")
         cpu = measure.cpu_seconds(edge.process.pid) - cpu
         streams = load.status["open"]
         held = measure.user_bytes(edge.process.pid)
@@ -77,7 +71,7 @@ def weigh(settings: Settings, progress: Progress, *, ours: bool, tls: bool) -> d
             "before_bytes": before,
             "held_bytes": held,
             "bytes_per_stream": (held - before) / streams,
-            "cpu_percent_per_10k": 100 * cpu / sizes.window(2) * 10_000 / streams,
-            "kernel": held_kernel.since(kernel),
+            "cpu_percent_per_10k": 100 * cpu / window * 10_000 / streams,
+            "kernel": held_kernel.since(kernel, 4 * streams),
             "loadgen": result,
         }

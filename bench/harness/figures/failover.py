@@ -4,10 +4,9 @@ import signal
 import time
 
 from .. import measure
-from ..loadgen import Loadgen
-from ..processes import Failure, Stage, free_port, until
+from ..processes import Failure, free_port, until
 from ..progress import Progress
-from ..servers import Edge, Gateway, Identity, RedisServer
+from ..scene import Scene
 from ..settings import Settings, Sizes
 from .edge import addresses, rate
 
@@ -18,6 +17,8 @@ STORM_HOLD = 30
 # The gateway spreads the ends of its streams over 5 s and leaves after 30 s at the latest.
 DRAIN_BOUND = 45
 DRAIN_REST = 8
+# Long enough for both restarts; ended in its own time, the load generator waits for the last confirmations.
+DRAIN_HOLD = 110
 
 
 def storm_seconds(sizes: Sizes) -> float:
@@ -31,20 +32,22 @@ def storm(settings: Settings, progress: Progress) -> dict:
     targets, and whoever is refused by the second goes to the first.
     """
     count = settings.sizes.streams
-    with Stage() as stage:
-        redis = RedisServer(stage)
-        identity = Identity(stage, settings)
-        first, second = (Gateway(stage, settings, identity, redis, name=f"scangate {name}") for name in ("A", "B"))
-        stage.stop(second.process)
-        load = Loadgen(
-            stage, settings, progress, "storm", [first.target, second.target],
-            "--streams", count, "--rate", 0, "--pid", first.process.pid, "--signal", "kill", "--after", f"{STORM_AFTER}s",
-            "--hold", f"{STORM_HOLD}s", "--logins-per-second", LOGINS_PER_SECOND, "--max-time", "10m",
-            "--approver-token-file", identity.token_file,
+    with Scene(settings, progress) as scene:
+        first, second = (scene.gateway(name=f"scangate {name}") for name in "AB")
+        scene.stage.stop(second.process)
+        load = scene.load(
+            "storm", [first.target, second.target], "--streams", count, "--rate", 0,
+            "--pid", first.process.pid, "--signal", "kill", "--after", f"{STORM_AFTER}s", "--hold", f"{STORM_HOLD}s",
+            "--logins-per-second", LOGINS_PER_SECOND, "--max-time", "10m",
         )  # fmt: skip
         load.until_phase("holding", "running", seconds=120 + count / 50, of=count)
         opened = time.monotonic()
-        until(f"{count:,} streams on one replica", lambda: load.status["open"] >= 0.999 * count, STORM_AFTER - 8, load.process)
+        until(
+            f"{count:,} streams on one replica",
+            lambda: load.status["open"] >= 0.999 * count,
+            STORM_AFTER - 8,
+            load.process,
+        )
         second.start()
         if time.monotonic() - opened > STORM_AFTER - 3:
             raise Failure("the second replica was not ready in time before the first was killed")
@@ -74,26 +77,20 @@ def outcome(result: dict) -> dict:
 
 
 def drain_seconds(sizes: Sizes) -> float:
-    return sizes.drain_streams / rate(sizes.drain_streams) + 2 * (8 + 2 * DRAIN_REST) + 20
+    return sizes.drain_streams / rate(sizes.drain_streams) + DRAIN_HOLD + 10
 
 
 def drain(settings: Settings, progress: Progress) -> dict:
     """Two replicas behind nginx with our settings; each is told to stop, waited for, and started again."""
     count = settings.sizes.drain_streams
-    with Stage() as stage:
-        redis = RedisServer(stage)
-        identity = Identity(stage, settings)
+    with Scene(settings, progress) as scene:
         port = free_port()
-        gateways = [
-            Gateway(stage, settings, identity, redis, name=f"scangate {name}", public_url=f"http://localhost:{port}")
-            for name in ("A", "B")
-        ]
-        edge = Edge(stage, gateways, port, ours=True, tls=False)
-        load = Loadgen(
-            stage, settings, progress, "storm", [edge.target],
-            "--streams", count, "--rate", rate(count), "--hold", "10m", "--max-time", "15m",
+        url = f"http://localhost:{port}"
+        gateways = [scene.gateway(name=f"scangate {name}", public_url=url) for name in "AB"]
+        edge = scene.edge(gateways, port, ours=True, tls=False)
+        load = scene.load(
+            "storm", [edge.target], "--streams", count, "--rate", rate(count), "--hold", f"{DRAIN_HOLD}s", "--max-time", "15m",
             "--logins-per-second", LOGINS_PER_SECOND, "--source-addresses", addresses(count),
-            "--approver-token-file", identity.token_file,
         )  # fmt: skip
         load.until_phase("holding", "running", seconds=120 + count / 50, of=count)
         start = time.monotonic() - load.status["t"]
@@ -115,6 +112,9 @@ def drain(settings: Settings, progress: Progress) -> dict:
             gateway.start()
             mark(f"{name} is ready again")
             progress.wait(DRAIN_REST, f"{load.status['open']:,} streams open")
-        progress.wait(DRAIN_REST, "the rest comes back")
-        result = load.stop()
+        if load.status["phase"] != "running":
+            raise Failure(f"the restarts took longer than the {DRAIN_HOLD} s that streams were held")
+        progress.step("the rest comes back")
+        load.until_phase("closing", "done", seconds=DRAIN_HOLD + 90, of=count)
+        result = load.finish(60)
         return {"streams": count, "marks": marks, **outcome(result), "loadgen": result}

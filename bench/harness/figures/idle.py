@@ -65,7 +65,7 @@ def weigh(stage: Stage, settings: Settings, progress: Progress, served: Served) 
         "held_bytes": held,
         "after_bytes": after,
         "bytes_per_stream": (held - before) / streams,
-        "kernel": held_kernel.since(kernel),
+        "kernel": held_kernel.since(kernel, 2 * streams),
         "cpu_percent": 100 * cpu / window,
         "cpu_percent_per_10k": 100 * cpu / window * 10_000 / streams,
         "redis_cpu_percent": 100 * redis_cpu / window if served.redis else None,
