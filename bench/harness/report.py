@@ -1,7 +1,10 @@
 """The Markdown that a run ends with: made from the raw results alone, so that old ones can be rendered again."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from math import inf
 
+from .figures.cost import HEALTHZ_PER_LOGIN
 from .peers import PEERS
 
 
@@ -30,7 +33,7 @@ class Results:
             return "not measured"
         if entry["status"] == "absent":
             return entry["reason"]
-        return f"**failed**: {entry['reason'].splitlines()[0]}" if entry["status"] == "failed" else "has no such value"
+        return "**failed**, see below" if entry["status"] == "failed" else "has no such value"
 
     def peers(self) -> Iterable[tuple[str, str]]:
         return ((key, title) for key, (title, _) in PEERS.items() if f"idle-{key}" in self.raw["figures"])
@@ -71,76 +74,127 @@ def markdown(raw: dict) -> str:
 # ---- What the gateway is held to -----------------------------------------------------------------------------------
 
 
-def targets(results: Results) -> list[dict]:
-    """Each figure that is held to a bound: what was measured, and whether that is within it."""
-    found = []
+@dataclass(frozen=True)
+class Target:
+    """A figure that is held to a bound, and which figures it is made of."""
 
-    def bound(figure: str, limit: float, measured, unit: str, digits: int, needs: Iterable[str]) -> None:
-        reached = None if measured is None else measured <= limit
-        reason = next((results.why_not(name) for name in needs if results.get(name) is None), "has no such value")
-        found.append({
-            "figure": figure,
-            "limit": f"≤ {limit:g}{unit}" if limit < 1_000 else f"≤ {limit:,.0f}{unit}",
-            "measured": reason if measured is None else number(measured, digits, unit),
-            "reached": reached,
-        })  # fmt: skip
+    what: str
+    limit: float
+    needs: list[str]
+    measured: Callable[[Results], float | None]
+    show: Callable[[float], str]
 
-    def ratio(over, under):
-        return None if over is None or not under else over / under
 
-    ours = results.get("idle-scangate", "bytes_per_stream")
-    streams = results.get("idle-scangate", "streams")
-    held = f"{number(streams)} streams"
-    bound(f"user bytes per idle stream, {held} on Redis, settled, heartbeats on", 1_200, ours, "", 0, ["idle-scangate"])
-    for peer, limit, share in (("nchan", 1 / 9, "1/9"), ("axum", 1 / 15, "1/15")):
-        needs = ["idle-scangate", f"idle-{peer}"]
-        measured = ratio(ours, results.get(f"idle-{peer}", "bytes_per_stream"))
-        bound(f"… against {PEERS[peer][0]}", limit, measured, " ×", 3, needs)
-        found[-1]["limit"] = f"≤ {share}"
-        if measured:
-            found[-1]["measured"] = f"1/{1 / measured:.1f}"
-    per_10k = results.get("idle-scangate", "cpu_percent_per_10k")
-    cpu = per_10k * 1.5 if per_10k is not None else None
-    bound("CPU of 15,000 idle streams, heartbeats on, of one core", 1, cpu, " %", 2, ["idle-scangate"])
+def times(value: float) -> str:
+    return f"{value:,.2f} ×"
 
-    rows = results.get("latency", "rows") or [{}]
-    alone, beside = rows[0], rows[-1]
-    bound(
-        f"confirm → event, p99 with {number(beside.get('idle'))} idle against p99 with none",
-        1.5, ratio(beside.get("p99_ms"), alone.get("p99_ms")), " ×", 2, ["latency"],
-    )  # fmt: skip
-    bound(
-        "confirm → event, p50, against a Redis PING round trip, each from rest",
-        6, ratio(alone.get("p50_ms"), (alone.get("ping_ms") or {}).get("p50")), " ×", 2, ["latency"],
-    )  # fmt: skip
-    back = results.get("storm", "back_after_s")
-    bound(
-        f"{number(results.get('storm', 'lost_streams'))} streams back after a replica is killed",
-        5,
-        back,
-        " s",
-        2,
-        ["storm"],
-    )
-    if results.get("storm") is not None and back is None:
-        found[-1]["measured"], found[-1]["reached"] = "never", False
-    bound("… confirmations lost", 0, results.get("storm", "confirmations", "lost"), "", 0, ["storm"])
-    for kind, name, limit in (("plain", "plain", 0.7), ("tls", "TLS", 0.8)):
-        needs = [f"edge-{kind}-ours", f"edge-{kind}-defaults"]
-        measured = ratio(*(results.get(figure, "bytes_per_stream") for figure in needs))
-        bound(
-            f"edge bytes per stream, our nginx settings against its defaults, {name}", limit, measured, " ×", 2, needs
-        )
-    bound(
-        "CPU of one whole login against that of ten requests for `/healthz`",
-        1, results.get("login-cpu", "ratio"), " ×", 2, ["login-cpu"],
-    )  # fmt: skip
-    return found
+
+def share(value: float) -> str:
+    return f"1/{1 / value:,.1f}"
+
+
+def ratio(over: float | None, under: float | None) -> float | None:
+    return None if over is None or not under else over / under
+
+
+def targets(results: Results) -> list[Target]:
+    sizes = results.raw["sizes"]
+
+    def against(peer: str) -> Callable[[Results], float | None]:
+        figures = ("idle-scangate", f"idle-{peer}")
+        return lambda results: ratio(*(results.get(figure, "bytes_per_stream") for figure in figures))
+
+    def edges(kind: str) -> Callable[[Results], float | None]:
+        figures = (f"edge-{kind}-ours", f"edge-{kind}-defaults")
+        return lambda results: ratio(*(results.get(figure, "bytes_per_stream") for figure in figures))
+
+    def cpu(results: Results) -> float | None:
+        measured = results.get("idle-scangate", "cpu_percent_per_10k")
+        return None if measured is None else 1.5 * measured
+
+    def back(results: Results) -> float | None:
+        # Never is later than any bound.
+        return None if results.get("storm") is None else results.get("storm", "back_after_s") or inf
+
+    return [
+        Target(
+            f"user bytes per idle stream, {sizes['streams']:,} streams on Redis, settled, heartbeats on",
+            1_200,
+            ["idle-scangate"],
+            lambda results: results.get("idle-scangate", "bytes_per_stream"),
+            lambda value: f"{value:,.0f}",
+        ),
+        Target("… against nchan", 1 / 9, ["idle-scangate", "idle-nchan"], against("nchan"), share),
+        Target("… against stock axum", 1 / 15, ["idle-scangate", "idle-axum"], against("axum"), share),
+        Target(
+            f"CPU of 15,000 idle streams, heartbeats every {sizes['heartbeat']} s, of one core",
+            1,
+            ["idle-scangate"],
+            cpu,
+            lambda value: f"{value:,.2f} %",
+        ),
+        Target(
+            f"confirm → event, p99 with {sizes['idle_counts'][-1]:,} idle against p99 with none",
+            1.5,
+            ["latency"],
+            lambda results: ratio(
+                results.get("latency", "rows", -1, "p99_ms"), results.get("latency", "rows", 0, "p99_ms")
+            ),
+            times,
+        ),
+        Target(
+            "confirm → event, p50, against a Redis PING round trip, each from rest",
+            6,
+            ["latency"],
+            lambda results: ratio(
+                results.get("latency", "rows", 0, "p50_ms"), results.get("latency", "rows", 0, "ping_ms", "p50")
+            ),
+            times,
+        ),
+        Target(
+            f"{sizes['streams']:,} streams back after a replica is killed",
+            5,
+            ["storm"],
+            back,
+            lambda value: "never" if value == inf else f"{value:,.2f} s",
+        ),
+        Target(
+            "… confirmations lost",
+            0,
+            ["storm"],
+            lambda results: results.get("storm", "confirmations", "lost"),
+            lambda value: f"{value:,.0f}",
+        ),
+        *(
+            Target(
+                f"edge bytes per stream, our nginx settings against its defaults, {name}",
+                limit,
+                [f"edge-{kind}-ours", f"edge-{kind}-defaults"],
+                edges(kind),
+                times,
+            )
+            for kind, name, limit in (("plain", "plain HTTP", 0.7), ("tls", "TLS and h2", 0.8))
+        ),
+        Target(
+            f"CPU of one whole login against that of {HEALTHZ_PER_LOGIN} requests for `/healthz`",
+            1,
+            ["login-cpu"],
+            lambda results: results.get("login-cpu", "ratio"),
+            times,
+        ),
+    ]
 
 
 def to_reach(results: Results) -> str:
-    said = {True: "reached", False: "**not reached**", None: "**not known**"}
-    rows = [[row["figure"], row["limit"], row["measured"], said[row["reached"]]] for row in targets(results)]
+    rows = []
+    for target in targets(results):
+        measured = target.measured(results)
+        if measured is None:
+            missing = next(figure for figure in target.needs if results.get(figure) is None)
+            shown, verdict = results.why_not(missing), "**not known**"
+        else:
+            shown, verdict = target.show(measured), "reached" if measured <= target.limit else "**not reached**"
+        rows.append([target.what, f"≤ {target.show(target.limit)}", shown, verdict])
     return table(["figure", "at least", "measured", ""], rows)
 
 

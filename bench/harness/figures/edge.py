@@ -14,10 +14,9 @@ VARIANTS = {
     "tls-ours": "TLS and h2, our settings",
 }
 
-# Our settings allow one address 256 streams and 50 requests per second.
+# Our settings allow one address 256 streams.
 STREAMS_PER_ADDRESS = 80
-REQUESTS_PER_ADDRESS = 20
-
+OPENS_PER_SECOND = 1_000
 HEARTBEATS = 2
 
 
@@ -25,13 +24,8 @@ def addresses(streams: int) -> int:
     return max(4, -(-streams // STREAMS_PER_ADDRESS))
 
 
-def rate(streams: int) -> int:
-    """Opens per second through our settings: a ticket and a stream each."""
-    return min(1_000, addresses(streams) * REQUESTS_PER_ADDRESS)
-
-
 def seconds(sizes: Sizes) -> float:
-    return sizes.edge_streams / rate(sizes.edge_streams) + SETTLE + sizes.window(HEARTBEATS) + 8
+    return sizes.edge_streams / OPENS_PER_SECOND + SETTLE + sizes.window(HEARTBEATS) + 8
 
 
 def of(name: str):
@@ -54,7 +48,7 @@ def weigh(settings: Settings, progress: Progress, *, ours: bool, tls: bool) -> d
         before = measure.user_bytes(edge.process.pid)
         kernel = measure.Kernel.now()
         load = scene.hold(
-            [edge.target], count, "--rate", rate(count), "--source-addresses", addresses(count),
+            [edge.target], count, "--rate", OPENS_PER_SECOND, "--source-addresses", addresses(count),
             *(["--http", "2", "--insecure"] if tls else ["--http", "1.1"]),
         )  # fmt: skip
         progress.wait(SETTLE, "settling")
