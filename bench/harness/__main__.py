@@ -55,7 +55,7 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
     needed = max(sizes.streams, sizes.per_gateway) + SPARE_FILES
     if hard != resource.RLIM_INFINITY and hard < needed:
         raise SystemExit(
-            f"bench/run: {needed - SPARE_FILES:,} streams need {needed:,} files in a process, and {hard:,} are allowed: "
+            f"bench/run: {needed - SPARE_FILES:,} streams need {needed:,} files in a process, {hard:,} are allowed: "
             f"raise that with `ulimit -n {needed}`, or take fewer with --streams {max(100, hard - SPARE_FILES)}"
         )
     programs = Programs(arguments.scangate, arguments.loadgen, arguments.axum_sse, arguments.redis_ping)

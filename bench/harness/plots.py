@@ -195,8 +195,8 @@ def _curve(results: Results, name: str, title: str, marks: list[dict]):
         for axes in (above, below):
             axes.axvline(mark["t_s"] - first - 3, color=THIRD, linestyle=":", linewidth=1)
         above.annotate(
-            mark["what"].replace("SIGTERM to", "stop"), (mark["t_s"] - first - 3, 1), xytext=(2, 3),
-            xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=8, color=THIRD, rotation=0,
+            mark["what"], (mark["t_s"] - first - 3, 1), xytext=(2, 3),
+            xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=8, color=THIRD,
         )  # fmt: skip
     if not marks and event is not None:
         for axes in (above, below):
@@ -224,8 +224,8 @@ def growth(results: Results):
         axes.set_xscale("log")
         axes.set_xticks(streams, [f"{count / 1000:g}k" for count in streams])
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_ylim(bottom=0)
         axes.margins(y=0.15)
+        axes.set_ylim(bottom=0)
         axes.set_xlabel("streams")
     figure.tight_layout()
     return figure

@@ -105,15 +105,15 @@ def drain(settings: Settings, progress: Progress) -> dict:
 
         progress.wait(DRAIN_REST, f"{count:,} streams open")
         for name, gateway in zip("AB", gateways, strict=True):
-            mark(f"SIGTERM to {name}")
+            mark(f"stop {name}")
             gateway.process.signal(signal.SIGTERM)
             code = gateway.process.wait(DRAIN_BOUND)
             if code:
                 raise Failure(f"{gateway.name} ended with code {code} on SIGTERM:\n{gateway.process.last_words()}")
-            mark(f"{name} has ended")
+            mark(f"{name} ended")
             progress.wait(DRAIN_REST / 2, f"{name} is gone")
             gateway.start()
-            mark(f"{name} is ready again")
+            mark(f"{name} ready")
             progress.wait(DRAIN_REST, f"{load.status['open']:,} streams open")
         if load.status["phase"] != "running":
             raise Failure(f"the restarts took longer than the {DRAIN_HOLD} s that streams were held")
