@@ -9,6 +9,7 @@ import time
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 from . import environment, plots, report
 from .figures import FIGURES, Figure
@@ -31,6 +32,11 @@ def options() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def refuse(reason: str) -> NoReturn:
+    print(f"bench/run: {reason}", file=sys.stderr)
+    raise SystemExit(2)
+
+
 def chosen(only: str) -> dict[str, Figure]:
     """The figures named in a comma list; `idle` means all that begin with `idle-`."""
     if not only:
@@ -39,7 +45,7 @@ def chosen(only: str) -> dict[str, Figure]:
     for name in only.split(","):
         matching = {key: figure for key, figure in FIGURES.items() if key == name or key.startswith(f"{name}-")}
         if not matching:
-            raise SystemExit(f"bench/run: there is no figure {name}; --list names them")
+            refuse(f"there is no figure {name}; --list names them")
         wanted |= matching
     return {key: figure for key, figure in FIGURES.items() if key in wanted}
 
@@ -50,12 +56,12 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
     sizes = QUICK if arguments.quick else FULL
     if arguments.streams is not None:
         if arguments.streams < 100:
-            raise SystemExit("bench/run: --streams below 100 says nothing about one stream")
+            refuse("--streams below 100 says nothing about one stream")
         sizes = with_streams(sizes, arguments.streams)
     needed = max(sizes.streams, sizes.per_gateway) + SPARE_FILES
     if hard != resource.RLIM_INFINITY and hard < needed:
-        raise SystemExit(
-            f"bench/run: {needed - SPARE_FILES:,} streams need {needed:,} files in a process, {hard:,} are allowed: "
+        refuse(
+            f"{needed - SPARE_FILES:,} streams need {needed:,} files in a process, {hard:,} are allowed: "
             f"raise that with `ulimit -n {needed}`, or take fewer with --streams {max(100, hard - SPARE_FILES)}"
         )
     programs = Programs(arguments.scangate, arguments.loadgen, arguments.axum_sse, arguments.redis_ping)
@@ -85,6 +91,9 @@ def write(raw: dict, out: Path) -> None:
 
 def main() -> int:
     arguments = options()
+    if arguments.render or arguments.list:
+        # Nothing is started, so whoever reads may stop reading.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if arguments.render:
         raw = json.loads((arguments.render / "results.json").read_text())
         write(raw, arguments.render)

@@ -222,7 +222,7 @@ def idle(results: Results) -> str:
         ])  # fmt: skip
     head = [
         "server", "streams", "user bytes per stream", "kernel bytes per socket", "CPU per 10,000 streams",
-        "opens per second", "heartbeats missed", "memory before / after closing", "",
+        "opens per second", "heartbeats missed", "memory before / after closing", "after / before",
     ]  # fmt: skip
     return table(head, rows)
 
