@@ -27,6 +27,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--render", type=Path)
+    # Of the gateway, if it was built from these sources.
+    parser.add_argument("--revision", default="built elsewhere")
     for program in ("scangate", "loadgen", "axum-sse", "redis-ping"):
         parser.add_argument(f"--{program}", type=Path, default=Path(program))
     return parser.parse_args()
@@ -43,7 +45,8 @@ def chosen(only: str) -> dict[str, Figure]:
         return FIGURES
     wanted = {}
     for name in only.split(","):
-        matching = {key: figure for key, figure in FIGURES.items() if key == name or key.startswith(f"{name}-")}
+        exact = {name: FIGURES[name]} if name in FIGURES else None
+        matching = exact or {key: figure for key, figure in FIGURES.items() if key.startswith(f"{name}-")}
         if not matching:
             refuse(f"there is no figure {name}; --list names them")
         wanted |= matching
@@ -115,7 +118,7 @@ def main() -> int:
         "seconds": 0.0,
         "quick": settings.quick,
         "sizes": vars(settings.sizes),
-        "environment": environment.describe(settings),
+        "environment": environment.describe(settings, arguments.revision),
         "figures": {},
     }
     interrupted = False

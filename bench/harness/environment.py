@@ -10,7 +10,7 @@ from .servers import ROOT, files_limit
 from .settings import Settings
 
 
-def describe(settings: Settings) -> dict[str, str]:
+def describe(settings: Settings, revision: str) -> dict[str, str]:
     """One line for each part, in the order in which it is shown."""
     lock = (ROOT / "bench/peers/axum-sse/Cargo.lock").read_text()
     axum = re.search(r'name = "axum"\nversion = "([^"]+)"', lock)
@@ -21,7 +21,7 @@ def describe(settings: Settings) -> dict[str, str]:
         "machine": f"{os.cpu_count()} cores ({processor}), {int(memory[1]) / 2**20:.0f} GiB",
         "kernel": f"{platform.system()} {platform.release()}",
         "files per process": f"{files_limit():,}",
-        "scangate": f"{_said(settings.programs.scangate, '--version')}, {_revision()}",
+        "scangate": f"{_said(settings.programs.scangate, '--version')}, {revision}",
         "loadgen": _said(settings.programs.loadgen, "--version"),
         "redis": _said("redis-server", "--version"),
         "nginx": _said("nginx", "-v"),
@@ -39,8 +39,3 @@ def _said(*command) -> str:
     except OSError:
         return "unknown"
     return (done.stdout or done.stderr).strip().partition("\n")[0] or "unknown"
-
-
-def _revision() -> str:
-    revision = _said("git", "describe", "--always", "--dirty")
-    return "no git revision" if "fatal" in revision or revision == "unknown" else f"git {revision}"

@@ -56,6 +56,7 @@ def weigh(stage: Stage, settings: Settings, progress: Progress, served: Served) 
     held_redis = served.redis.info.used_memory() if served.redis else None
     result = load.stop()
     require_all(result, streams, sizes.streams)
+    require_heartbeats(result, streams * sizes.heartbeats)
     progress.wait(GIVEN_BACK_AFTER, "all streams closed")
     after = measure.user_bytes(served.process.pid)
 
@@ -75,6 +76,13 @@ def weigh(stage: Stage, settings: Settings, progress: Progress, served: Served) 
         "heartbeats": result.get("heartbeats"),
         "loadgen": result,
     }
+
+
+def require_heartbeats(result: dict, due: int) -> None:
+    """A peer that is silent would have its CPU time for nothing."""
+    seen = result["heartbeats"]["seen"]
+    if seen < due:
+        raise Failure(f"only {seen:,} of {due:,} heartbeats came")
 
 
 def require_all(result: dict, streams: int, wanted: int) -> None:
