@@ -1,0 +1,41 @@
+"""On what a run was made: without it, no figure can be compared with another."""
+
+import os
+import platform
+import re
+import subprocess
+from pathlib import Path
+
+from .servers import ROOT, files_limit
+from .settings import Settings
+
+
+def describe(settings: Settings, revision: str) -> dict[str, str]:
+    """One line for each part, in the order in which it is shown."""
+    lock = (ROOT / "bench/peers/axum-sse/Cargo.lock").read_text()
+    axum = re.search(r'name = "axum"\nversion = "([^"]+)"', lock)
+    model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    memory = re.search(r"^MemTotal:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    processor = model[1] if model else platform.machine()
+    return {
+        "machine": f"{os.cpu_count()} cores ({processor}), {int(memory[1]) / 2**20:.0f} GiB",
+        "kernel": f"{platform.system()} {platform.release()}",
+        "files per process": f"{files_limit():,}",
+        "scangate": f"{_said(settings.programs.scangate, '--version')}, {revision}",
+        "loadgen": _said(settings.programs.loadgen, "--version"),
+        "redis": _said("redis-server", "--version"),
+        "nginx": _said("nginx", "-v"),
+        "nchan": _said("dpkg-query", "-W", "-f", "${Version}", "libnginx-mod-nchan"),
+        "axum": axum[1] if axum else "unknown",
+        "node": _said("node", "--version"),
+        "rustc": _said("rustc", "--version"),
+        "python": platform.python_version(),
+    }
+
+
+def _said(*command) -> str:
+    try:
+        done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=10, cwd=ROOT)
+    except OSError:
+        return "unknown"
+    return (done.stdout or done.stderr).strip().partition("\n")[0] or "unknown"

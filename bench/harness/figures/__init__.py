@@ -1,0 +1,37 @@
+"""The figures, in the order in which they are taken. Each is independent of the others and starts what it needs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..peers import PEERS
+from ..progress import Progress
+from ..settings import Settings, Sizes
+from . import cost, edge, failover, growth, idle, latency
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One thing that is measured: `run` returns plain data for the raw JSON."""
+
+    title: str
+    seconds: Callable[[Sizes], float]
+    run: Callable[[Settings, Progress], dict]
+
+
+FIGURES: dict[str, Figure] = {
+    **{
+        f"idle-{key}": Figure(f"idle streams on {title}", idle.seconds, idle.of(key))
+        for key, (title, _) in PEERS.items()
+    },
+    "poll": Figure("the same users, polling every 1.5 s", cost.poll_seconds, cost.poll),
+    "latency": Figure("confirm to event, beside idle streams", latency.seconds, latency.run),
+    "login-cpu": Figure("CPU time of one whole login, and of ten /healthz", cost.login_cpu_seconds, cost.login_cpu),
+    "tickets": Figure("bytes in Redis per waiting ticket", cost.tickets_seconds, cost.tickets),
+    **{
+        f"edge-{name}": Figure(f"nginx in front, {title}", edge.seconds, edge.of(name))
+        for name, title in edge.VARIANTS.items()
+    },
+    "storm": Figure("a replica is killed, its streams come back", failover.storm_seconds, failover.storm),
+    "drain": Figure("a rolling restart behind nginx", failover.drain_seconds, failover.drain),
+    "growth": Figure("the same per stream, whatever the number of streams", growth.seconds, growth.run),
+}

@@ -1,0 +1,123 @@
+"""What happens to waiting people when a replica goes: killed (a storm), or restarted in turn (a drain)."""
+
+import signal
+import time
+
+from .. import measure
+from ..loadgen import Loadgen
+from ..processes import Failure, free_port, until
+from ..progress import Progress
+from ..scene import Scene
+from ..settings import Settings, Sizes
+from .edge import OPENS_PER_SECOND, addresses
+
+LOGINS_PER_SECOND = 5
+# Time enough for all streams to be on the first replica, and for the second to start and come to rest.
+STORM_AFTER = 25
+STORM_HOLD = 30
+# The gateway spreads the ends of its streams over 5 s and leaves after 30 s at the latest.
+DRAIN_BOUND = 45
+DRAIN_REST = 8
+# Long enough for both restarts; ended in its own time, the load generator waits for the last confirmations.
+DRAIN_HOLD = 110
+
+
+def storm_seconds(sizes: Sizes) -> float:
+    return sizes.streams / 1_000 + STORM_AFTER + STORM_HOLD + 10
+
+
+def storm(settings: Settings, progress: Progress) -> dict:
+    """One of two replicas is killed, which holds as many streams as the other figures have on one process.
+
+    The second replica is started only when the first holds them all: the load generator deals its streams out over its
+    targets, and whoever is refused by the second goes to the first.
+    """
+    count = settings.sizes.streams
+    with Scene(settings, progress) as scene:
+        first, second = (scene.gateway(name=f"scangate {name}") for name in "AB")
+        scene.stage.stop(second.process)
+        load = scene.load(
+            "storm", [first.target, second.target], "--streams", count, "--rate", 0,
+            "--pid", first.process.pid, "--signal", "kill", "--after", f"{STORM_AFTER}s", "--hold", f"{STORM_HOLD}s",
+            "--logins-per-second", LOGINS_PER_SECOND, "--max-time", "10m",
+        )  # fmt: skip
+        load.until_phase("holding", "running", seconds=120 + count / 50, of=count)
+        opened = time.monotonic()
+        all_open(load, count, STORM_AFTER - 8)
+        second.start()
+        if time.monotonic() - opened > STORM_AFTER - 3:
+            raise Failure("the second replica was not ready in time before the first was killed")
+        cpu = measure.cpu_seconds(second.process.pid)
+        progress.step("waiting for the kill and for all to be back")
+        load.until_phase("closing", "done", seconds=STORM_AFTER + STORM_HOLD + 90, of=count)
+        second.process.require_alive()
+        cpu = measure.cpu_seconds(second.process.pid) - cpu
+        result = load.finish(60)
+        return {"streams": count, "survivor_cpu_seconds": cpu, **outcome(result), "loadgen": result}
+
+
+def all_open(load: Loadgen, count: int, seconds: float) -> None:
+    """Waits until all streams are open, but for those whose tickets are being confirmed just now."""
+    enough = count - 2 * LOGINS_PER_SECOND
+    until(f"{count:,} streams open", lambda: load.status["open"] >= enough, seconds, load.process)
+
+
+def outcome(result: dict) -> dict:
+    """What was lost for good, and what the curve shows."""
+    streams, storm = result["streams"], result["storm"]
+    confirmations = storm["confirmations"]
+    return {
+        "lost_streams": storm.get("lost_streams"),
+        "back_after_s": storm.get("back_after_s"),
+        "peak_opens_per_second": storm.get("peak_opens_per_second"),
+        "confirmations": confirmations,
+        # No ticket lives out its half hour here: one that had to be replaced without having been confirmed was lost.
+        "tickets_lost": max(0, streams.get("renewed", 0) - confirmations["delivered"]),
+        "missing_at_end": streams["wanted"] - streams["open_at_end"],
+        "reconnect_ms": storm.get("reconnect_ms"),
+    }
+
+
+def drain_seconds(sizes: Sizes) -> float:
+    return sizes.drain_streams / OPENS_PER_SECOND + DRAIN_HOLD + 10
+
+
+def drain(settings: Settings, progress: Progress) -> dict:
+    """Two replicas behind nginx with our settings; each is told to stop, waited for, and started again."""
+    count = settings.sizes.drain_streams
+    with Scene(settings, progress) as scene:
+        port = free_port()
+        url = f"http://localhost:{port}"
+        gateways = [scene.gateway(name=f"scangate {name}", public_url=url) for name in "AB"]
+        edge = scene.edge(gateways, port, ours=True, tls=False)
+        load = scene.load(
+            "storm", [edge.target], "--streams", count, "--rate", OPENS_PER_SECOND, "--hold", f"{DRAIN_HOLD}s",
+            "--logins-per-second", LOGINS_PER_SECOND, "--source-addresses", addresses(count), "--max-time", "15m",
+        )  # fmt: skip
+        load.until_phase("holding", "running", seconds=120 + count / 50, of=count)
+        all_open(load, count, DRAIN_REST)
+        start = time.monotonic() - load.status["t"]
+        marks = []
+
+        def mark(text: str) -> None:
+            marks.append({"t_s": time.monotonic() - start, "what": text})
+            progress.step(text)
+
+        progress.wait(DRAIN_REST, f"{count:,} streams open")
+        for name, gateway in zip("AB", gateways, strict=True):
+            mark(f"stop {name}")
+            gateway.process.signal(signal.SIGTERM)
+            code = gateway.process.wait(DRAIN_BOUND)
+            if code:
+                raise Failure(f"{gateway.name} ended with code {code} on SIGTERM:\n{gateway.process.last_words()}")
+            mark(f"{name} ended")
+            progress.wait(DRAIN_REST / 2, f"{name} is gone")
+            gateway.start()
+            mark(f"{name} ready")
+            progress.wait(DRAIN_REST, f"{load.status['open']:,} streams open")
+        if load.status["phase"] != "running":
+            raise Failure(f"the restarts took longer than the {DRAIN_HOLD} s that streams were held")
+        progress.step("the rest comes back")
+        load.until_phase("closing", "done", seconds=DRAIN_HOLD + 90, of=count)
+        result = load.finish(60)
+        return {"streams": count, "marks": marks, **outcome(result), "loadgen": result}

@@ -1,0 +1,82 @@
+"""Runs the load generator, follows its phases, and hands over its result."""
+
+import json
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from .processes import Failure, Process, Stage
+from .progress import Progress
+from .settings import Settings
+
+INTERRUPTED = 130
+
+
+class Loadgen:
+    """One run of the load generator."""
+
+    def __init__(
+        self, stage: Stage, settings: Settings, progress: Progress, scenario: str, targets: list[str], *options
+    ):
+        self.progress = progress
+        self.scenario = scenario
+        self.result_file: Path = stage.directory("loadgen") / "result.json"
+        self.status: dict = {"phase": "starting", "open": 0, "t": 0.0}
+        self._said: list[str] = []
+        self._stage = stage
+        command = [settings.programs.loadgen, scenario]
+        for target in targets:
+            command += ["--target", target]
+        command += ["--json", self.result_file, "--status", "json", "--heartbeat", f"{settings.sizes.heartbeat}s"]
+        self.process: Process = stage.start(f"loadgen {scenario}", [*command, *options], stderr=subprocess.PIPE)
+        threading.Thread(target=self._follow, daemon=True).start()
+
+    def _follow(self) -> None:
+        for line in self.process.popen.stderr:
+            text = line.decode(errors="replace").strip()
+            try:
+                status = json.loads(text)
+                self.status = {**self.status, **status}
+            except (ValueError, TypeError):
+                self._said = [*self._said[-20:], text]
+
+    def until_phase(self, *phases: str, seconds: float, of: int | None = None) -> None:
+        """Waits until it is in one of these phases. `of` is the number of streams that are to be opened."""
+        deadline = time.monotonic() + seconds
+        while self.status["phase"] not in phases:
+            if self.process.died():
+                # The last lines may still be on their way.
+                time.sleep(0.2)
+                if self.status["phase"] in phases:
+                    return
+                raise Failure(f"loadgen {self.scenario} ended with code {self.process.popen.returncode}: {self.said()}")
+            if time.monotonic() > deadline:
+                raise Failure(
+                    f"loadgen {self.scenario} is still {self.status['phase']} after {seconds:.0f} s, "
+                    f"with {self.status['open']:,} streams open: {self.said()}"
+                )
+            if of:
+                self.progress.working(f"{self.status['phase']}: {self.status['open']:,} of {of:,} streams")
+            time.sleep(0.05)
+
+    def said(self) -> str:
+        return "\n".join(self._said) or "(it said nothing)"
+
+    def stop(self, seconds: float = 60) -> dict:
+        """Ends it as Ctrl-C does, and returns what it has measured so far."""
+        self.process.signal(signal.SIGTERM)
+        return self.finish(seconds)
+
+    def finish(self, seconds: float) -> dict:
+        """Waits for its end and returns its result."""
+        code = self.process.wait(seconds)
+        self._stage.stop(self.process)
+        # 1 is "something was lost", which the result says in numbers.
+        if code not in (0, 1, INTERRUPTED):
+            raise Failure(f"loadgen {self.scenario} ended with code {code}: {self.said()}")
+        try:
+            return json.loads(self.result_file.read_text())
+        except (OSError, ValueError) as error:
+            raise Failure(f"loadgen {self.scenario} (code {code}) left no result: {error}; {self.said()}") from error

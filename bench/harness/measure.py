@@ -1,0 +1,138 @@
+"""What the kernel and Redis say about running processes. Reads only; knows nothing of who is measured."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+
+from .processes import Failure
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def family(pid: int) -> list[int]:
+    """The process and all of its descendants, such as the workers of nginx."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text()
+            except OSError:
+                continue
+            parent = int(stat.rpartition(")")[2].split()[1])
+            parents.setdefault(parent, []).append(int(entry.name))
+    found, rest = [], [pid]
+    while rest:
+        found.append(rest.pop())
+        rest += parents.get(found[-1], [])
+    return found
+
+
+def user_bytes(pid: int) -> int:
+    """Proportional set size of the process and its descendants: memory shared among them counts once."""
+    total = 0
+    for member in family(pid):
+        try:
+            rollup = Path(f"/proc/{member}/smaps_rollup").read_text()
+        except FileNotFoundError:
+            continue
+        except PermissionError as error:
+            raise Failure(
+                "/proc/PID/smaps_rollup cannot be read; run this as the user who owns the processes"
+            ) from error
+        # What was swapped out is still held.
+        for kilobytes in re.findall(r"^(?:Pss|SwapPss):\s+(\d+) kB", rollup, re.MULTILINE):
+            total += int(kilobytes) * 1024
+    return total
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of the process and its descendants so far.
+
+    The same as utime and stime in /proc/PID/stat, which count in hundredths of a second; this counts nanoseconds.
+    """
+    total = 0.0
+    for member in family(pid):
+        # As clock_getcpuclockid(3) makes it: the complement of the pid, and 2 for the time by the scheduler.
+        with suppress(OSError):
+            total += time.clock_gettime((~member << 3) | 2)
+    return total
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Kernel memory of the whole machine that open sockets are part of."""
+
+    slab: int  # all slab caches: sockets, files, inodes, epoll entries, and whatever else moved meanwhile
+    buffers: int  # pages that TCP counts as its own: what is queued in sockets
+    sockets: int  # TCP sockets in use, both ends
+
+    @staticmethod
+    def now() -> "Kernel":
+        slab = int(re.search(r"^Slab:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)[1]) * 1024
+        tcp = re.search(r"^TCP: inuse (\d+) .* mem (\d+)", Path("/proc/net/sockstat").read_text(), re.MULTILINE)
+        return Kernel(slab=slab, buffers=int(tcp[2]) * PAGE, sockets=int(tcp[1]))
+
+    def since(self, before: "Kernel", expected: int) -> dict:
+        """What has grown. Bytes per socket only where about as many sockets came as were expected.
+
+        All of it is the machine's, so any other program that opens connections meanwhile would spoil the figure.
+        """
+        sockets = self.sockets - before.sockets
+        grown = self.slab + self.buffers - before.slab - before.buffers
+        alone = abs(sockets - expected) < 0.1 * expected
+        return {
+            "sockets": sockets,
+            "slab_bytes": self.slab - before.slab,
+            "buffer_bytes": self.buffers - before.buffers,
+            "bytes_per_socket": grown / sockets if alone else None,
+        }
+
+
+class Redis:
+    """As much of a Redis client as INFO takes."""
+
+    def __init__(self, port: int):
+        self.port = port
+
+    def info(self, section: str) -> dict[str, str]:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+            connection.sendall(f"INFO {section}\r\n".encode())
+            reader = connection.makefile("rb")
+            length = int(reader.readline()[1:])
+            text = reader.read(length).decode()
+        return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+    def used_memory(self) -> int:
+        return int(self.info("memory")["used_memory"])
+
+
+def ping(program: Path, port: int, count: int, pause_ms: float) -> dict:
+    """Round trips of a Redis PING, in milliseconds, from an async Rust process."""
+    command = [program, f"redis://127.0.0.1:{port}/", str(count), str(pause_ms)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60 + count * (pause_ms + 5) / 1000)
+    if done.returncode:
+        raise Failure(f"{program.name} failed: {done.stderr.strip()}")
+    return json.loads(done.stdout)
+
+
+def requests(port: int, path: str, count: int, keep_alive: bool = True) -> float:
+    """Sends so many GET requests, one after the other, and returns the seconds it took."""
+    start = time.monotonic()
+    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    for _ in range(count):
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        answer.read()
+        if answer.status != 200:
+            raise Failure(f"GET {path} was answered with {answer.status}")
+        if not keep_alive:
+            connection.close()
+    connection.close()
+    return time.monotonic() - start

@@ -1,0 +1,151 @@
+"""Everything that a figure starts: started in one place, with one log each, and stopped whatever happens.
+
+Every wait here has an end. A process that dies while it is waited for is an error that shows its last lines.
+"""
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+
+
+class Failure(Exception):
+    """A figure cannot be had; the text says why and, where it is known, what to do."""
+
+
+class Process:
+    """One started program, with its children."""
+
+    def __init__(self, name: str, popen: subprocess.Popen, log: Path):
+        self.name = name
+        self.popen = popen
+        self.log = log
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    def died(self) -> bool:
+        return self.popen.poll() is not None
+
+    def last_words(self, lines: int = 8) -> str:
+        text = self.log.read_text(errors="replace").strip().splitlines()
+        return "\n".join(text[-lines:]) or "(it said nothing)"
+
+    def require_alive(self) -> None:
+        if self.died():
+            raise Failure(f"{self.name} ended with code {self.popen.returncode}:\n{self.last_words()}")
+
+    def signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def wait(self, seconds: float) -> int:
+        """The exit code. Raises `Failure` if it is still there after so many seconds."""
+        try:
+            return self.popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise Failure(f"{self.name} is still running after {seconds:.0f} s") from None
+
+    def stop(self, seconds: float = 10) -> None:
+        """Ends the program and all of its children, by force if it must be."""
+        if not self.died():
+            self.signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                self.popen.wait(seconds)
+        # The children are in its process group, which is its own.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        with suppress(subprocess.TimeoutExpired):
+            self.popen.wait(5)
+
+
+class Stage(AbstractContextManager):
+    """A temporary directory and what was started in it. Leaving it stops and removes everything."""
+
+    def __init__(self) -> None:
+        self.dir = Path(tempfile.mkdtemp(prefix="scangate-bench-"))
+        self.processes: list[Process] = []
+        self._count = 0
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for process in reversed(self.processes):
+            process.stop(seconds=3)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def directory(self, name: str) -> Path:
+        self._count += 1
+        path = self.dir / f"{self._count:02}-{name}"
+        path.mkdir()
+        return path
+
+    def start(self, name: str, command: list, **popen) -> Process:
+        """Starts a program in a process group of its own, so that Ctrl-C comes to this program alone."""
+        self._count += 1
+        log = self.dir / f"{self._count:02}-{name.replace(' ', '-')}.log"
+        # Should this program be killed, the kernel ends what it started.
+        command = ["setpriv", "--pdeathsig", "TERM", *map(str, command)]
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("SCANGATE_")}
+        with log.open("wb") as output:
+            popen = {"stdout": output, "stderr": output, **popen}
+            process = Process(
+                name,
+                subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, start_new_session=True, cwd=self.dir, env=environment, **popen
+                ),
+                log,
+            )
+        self.processes.append(process)
+        return process
+
+    def stop(self, process: Process, seconds: float = 10) -> None:
+        process.stop(seconds)
+        self.processes.remove(process)
+
+
+_handed_out: set[int] = set()
+
+
+def free_port() -> int:
+    """A port that nothing listens on, never the same twice in one run.
+
+    From below the range that outgoing connections are given theirs from: a server that is started again after a storm
+    would otherwise find its port taken by a client.
+    """
+    lowest_outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for _ in range(1_000):
+        port = random.randrange(max(1_100, lowest_outgoing - 10_000), max(2_000, lowest_outgoing))
+        if port not in _handed_out and not listening(port):
+            _handed_out.add(port)
+            return port
+    raise Failure("no free port on 127.0.0.1")
+
+
+def until(what: str, ready, seconds: float, process: Process | None = None, every: float = 0.05):
+    """Waits until `ready()` is true and returns what it returned."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if process is not None:
+            process.require_alive()
+        answer = ready()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            said = f"; {process.name} said last:\n{process.last_words()}" if process else ""
+            raise Failure(f"{what}: not within {seconds:.0f} s{said}")
+        time.sleep(every)
+
+
+def listening(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

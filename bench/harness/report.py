@@ -1,0 +1,384 @@
+"""The Markdown that a run ends with: made from the raw results alone, so that old ones can be rendered again."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from math import inf
+
+from .figures.cost import HEALTHZ_PER_LOGIN
+from .peers import PEERS
+
+
+class Results:
+    """The raw results of one run, read without asking whether each figure succeeded."""
+
+    def __init__(self, raw: dict):
+        self.raw = raw
+
+    def get(self, figure: str, *path):
+        """The value at that path of a figure; None if the figure was not taken, failed, or has no such value."""
+        value = self.raw["figures"].get(figure)
+        if value is None or value["status"] != "ok":
+            return None
+        value = value["data"]
+        for key in path:
+            try:
+                value = value[key]
+            except (KeyError, IndexError, TypeError):
+                return None
+        return value
+
+    def why_not(self, figure: str) -> str:
+        entry = self.raw["figures"].get(figure)
+        if entry is None:
+            return "not measured"
+        if entry["status"] == "absent":
+            return entry["reason"]
+        return "**failed**, see below" if entry["status"] == "failed" else "has no such value"
+
+    def peers(self) -> Iterable[tuple[str, str]]:
+        return ((key, title) for key, (title, _) in PEERS.items() if f"idle-{key}" in self.raw["figures"])
+
+
+def number(value, digits: int = 0, unit: str = "") -> str:
+    return "–" if value is None else f"{value:,.{digits}f}{unit}"
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    if not rows:
+        return "not measured\n"
+    # The first column is text, the others are numbers.
+    rule = ["---"] + ["---:"] * (len(head) - 1)
+    return "".join("| " + " | ".join(row) + " |\n" for row in [head, rule, *rows])
+
+
+def markdown(raw: dict) -> str:
+    results = Results(raw)
+    sections: list[tuple[str, Callable[[Results], str]]] = [
+        ("To reach", to_reach),
+        ("Idle streams", idle),
+        ("Confirm to event", latency),
+        ("One login, one ticket, one poll", cost),
+        ("The edge", edge),
+        ("A replica is killed, and a rolling restart", failover),
+        ("Growth", growth),
+        ("Failed", failures),
+        ("Environment", environment),
+    ]
+    head = "# scangate, measured\n\n"
+    head += f"{raw['started_at']}, {raw['seconds'] / 60:.0f} min, by `{raw['command']}`."
+    if raw["quick"]:
+        head += " **Quick: these figures only show that everything works.**"
+    return head + "\n" + "".join(f"\n## {title}\n\n{text(results)}" for title, text in sections)
+
+
+# ---- What the gateway is held to -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure that is held to a bound, and which figures it is made of."""
+
+    what: str
+    limit: float
+    needs: list[str]
+    measured: Callable[[Results], float | None]
+    show: Callable[[float], str]
+
+
+def times(value: float) -> str:
+    return f"{value:,.2f} ×"
+
+
+def share(value: float) -> str:
+    return f"1/{1 / value:,.1f}"
+
+
+def ratio(over: float | None, under: float | None) -> float | None:
+    return None if over is None or not under else over / under
+
+
+def targets(results: Results) -> list[Target]:
+    sizes = results.raw["sizes"]
+
+    def against(peer: str) -> Callable[[Results], float | None]:
+        figures = ("idle-scangate", f"idle-{peer}")
+        return lambda results: ratio(*(results.get(figure, "bytes_per_stream") for figure in figures))
+
+    def edges(kind: str) -> Callable[[Results], float | None]:
+        figures = (f"edge-{kind}-ours", f"edge-{kind}-defaults")
+        return lambda results: ratio(*(results.get(figure, "bytes_per_stream") for figure in figures))
+
+    def cpu(results: Results) -> float | None:
+        measured = results.get("idle-scangate", "cpu_percent_per_10k")
+        return None if measured is None else 1.5 * measured
+
+    def back(results: Results) -> float | None:
+        # Never is later than any bound.
+        return None if results.get("storm") is None else results.get("storm", "back_after_s") or inf
+
+    return [
+        Target(
+            f"user bytes per idle stream, {sizes['streams']:,} streams on Redis, settled, heartbeats on",
+            1_200,
+            ["idle-scangate"],
+            lambda results: results.get("idle-scangate", "bytes_per_stream"),
+            lambda value: f"{value:,.0f}",
+        ),
+        Target("… against nchan", 1 / 9, ["idle-scangate", "idle-nchan"], against("nchan"), share),
+        Target("… against stock axum", 1 / 15, ["idle-scangate", "idle-axum"], against("axum"), share),
+        Target(
+            f"CPU of 15,000 idle streams, heartbeats every {sizes['heartbeat']} s, of one core",
+            1,
+            ["idle-scangate"],
+            cpu,
+            lambda value: f"{value:,.2f} %",
+        ),
+        Target(
+            f"confirm → event, p99 with {sizes['idle_counts'][-1]:,} idle against p99 with none",
+            1.5,
+            ["latency"],
+            lambda results: ratio(
+                results.get("latency", "rows", -1, "p99_ms"), results.get("latency", "rows", 0, "p99_ms")
+            ),
+            times,
+        ),
+        Target(
+            "confirm → event, p50, against a Redis PING round trip, each from rest",
+            6,
+            ["latency"],
+            lambda results: ratio(
+                results.get("latency", "rows", 0, "p50_ms"), results.get("latency", "rows", 0, "ping_ms", "p50")
+            ),
+            times,
+        ),
+        Target(
+            f"{sizes['streams']:,} streams back after a replica is killed",
+            5,
+            ["storm"],
+            back,
+            lambda value: "never" if value == inf else f"{value:,.2f} s",
+        ),
+        Target(
+            "… confirmations lost",
+            0,
+            ["storm"],
+            lambda results: results.get("storm", "confirmations", "lost"),
+            lambda value: f"{value:,.0f}",
+        ),
+        *(
+            Target(
+                f"edge bytes per stream, our nginx settings against its defaults, {name}",
+                limit,
+                [f"edge-{kind}-ours", f"edge-{kind}-defaults"],
+                edges(kind),
+                times,
+            )
+            for kind, name, limit in (("plain", "plain HTTP", 0.7), ("tls", "TLS and h2", 0.8))
+        ),
+        Target(
+            f"CPU of one whole login against that of {HEALTHZ_PER_LOGIN} requests for `/healthz`",
+            1,
+            ["login-cpu"],
+            lambda results: results.get("login-cpu", "ratio"),
+            times,
+        ),
+    ]
+
+
+def to_reach(results: Results) -> str:
+    rows = []
+    for target in targets(results):
+        measured = target.measured(results)
+        if measured is None:
+            missing = next(figure for figure in target.needs if results.get(figure) is None)
+            shown, verdict = results.why_not(missing), "**not known**"
+        else:
+            shown, verdict = target.show(measured), "reached" if measured <= target.limit else "**not reached**"
+        rows.append([target.what, f"≤ {target.show(target.limit)}", shown, verdict])
+    return table(["figure", "at least", "measured", ""], rows)
+
+
+# ---- The tables ----------------------------------------------------------------------------------------------------
+
+
+def idle(results: Results) -> str:
+    rows = []
+    for key, title in results.peers():
+        row = results.get(f"idle-{key}")
+        if row is None:
+            rows.append([title, results.why_not(f"idle-{key}"), *["–"] * 7])
+            continue
+        given_back = row["after_bytes"] / row["before_bytes"]
+        rows.append([
+            title,
+            number(row["streams"]),
+            number(row["bytes_per_stream"]),
+            number(row["kernel"]["bytes_per_socket"]),
+            number(row["cpu_percent_per_10k"], 2, " %"),
+            number(row["opens_per_second"]),
+            number((row["heartbeats"] or {}).get("missed")),
+            f"{row['before_bytes'] / 1e6:.1f} / {row['after_bytes'] / 1e6:.1f} MB",
+            number(given_back, 2, " ×"),
+        ])  # fmt: skip
+    head = [
+        "server", "streams", "user bytes per stream", "kernel bytes per socket", "CPU per 10,000 streams",
+        "opens per second", "heartbeats missed", "memory before / after closing", "after / before",
+    ]  # fmt: skip
+    return table(head, rows)
+
+
+def latency(results: Results) -> str:
+    rows = results.get("latency", "rows")
+    if rows is None:
+        return results.why_not("latency") + "\n"
+    return table(
+        [
+            "idle streams",
+            "p50",
+            "p90",
+            "p99",
+            "Redis PING p50, from rest",
+            "… back to back",
+            "p50 in PINGs, from rest",
+            "… back to back",
+        ],
+        [
+            [
+                number(row["idle"]),
+                number(row["p50_ms"], 2, " ms"),
+                number(row["p90_ms"], 2, " ms"),
+                number(row["p99_ms"], 2, " ms"),
+                number(row["ping_ms"]["p50"], 3, " ms"),
+                number(row["ping_back_to_back_ms"]["p50"], 3, " ms"),
+                number(row["p50_ms"] / row["ping_ms"]["p50"], 1, " ×"),
+                number(row["p50_ms"] / row["ping_back_to_back_ms"]["p50"], 1, " ×"),
+            ]
+            for row in rows
+        ],
+    )
+
+
+def cost(results: Results) -> str:
+    idle_cpu = results.get("idle-scangate", "cpu_percent_per_10k")
+    poll_cpu = results.get("poll", "cpu_percent_per_10k")
+    rows = [
+        [
+            "CPU time of one whole login: create, stream, scan, confirm, event",
+            "login-cpu",
+            number(results.get("login-cpu", "login_us"), 0, " µs"),
+        ],
+        ["… of Redis for it", "login-cpu", number(results.get("login-cpu", "redis_login_us"), 0, " µs")],
+        [
+            "CPU time of ten requests for `/healthz`, one connection",
+            "login-cpu",
+            number(results.get("login-cpu", "healthz_10_us"), 0, " µs"),
+        ],
+        [
+            "… a new connection each",
+            "login-cpu",
+            number(results.get("login-cpu", "healthz_10_new_connections_us"), 0, " µs"),
+        ],
+        [
+            "bytes in Redis per waiting ticket, without a stream",
+            "tickets",
+            number(results.get("tickets", "bytes_per_ticket")),
+        ],
+        ["… with its stream", "idle-scangate", number(results.get("idle-scangate", "redis_bytes_per_stream"))],
+        ["CPU of 10,000 users on streams, of one core", "idle-scangate", number(idle_cpu, 2, " %")],
+        ["… who poll every 1.5 s instead", "poll", number(poll_cpu, 1, " %")],
+        ["… and of Redis then", "poll", number(results.get("poll", "redis_cpu_percent_per_10k"), 1, " %")],
+    ]
+    return table(
+        ["", "measured"], [[what, results.why_not(figure) if value == "–" else value] for what, figure, value in rows]
+    )
+
+
+def edge(results: Results) -> str:
+    rows = []
+    for kind, name in (("plain", "plain HTTP"), ("tls", "TLS and h2")):
+        for variant, settings in (("defaults", "defaults"), ("ours", "our settings")):
+            figure = f"edge-{kind}-{variant}"
+            row = results.get(figure)
+            if row is None:
+                rows.append([f"{name}, {settings}", results.why_not(figure), "–", "–"])
+            else:
+                rows.append([
+                    f"{name}, {settings}", number(row["streams"]), number(row["bytes_per_stream"]),
+                    number(row["cpu_percent_per_10k"], 2, " %"),
+                ])  # fmt: skip
+    return table(["nginx", "streams", "user bytes per stream", "CPU per 10,000 streams"], rows)
+
+
+def failover(results: Results) -> str:
+    titles = {"storm": "one of two replicas killed", "drain": "rolling restart behind nginx"}
+    rows = []
+    for figure, title in titles.items():
+        row = results.get(figure)
+        if row is None:
+            rows.append([title, results.why_not(figure), *["–"] * 6])
+            continue
+        confirmations = row["confirmations"]
+        rows.append([
+            title,
+            number(row["streams"]),
+            number(row["lost_streams"]),
+            number(row["back_after_s"], 2, " s") if row["back_after_s"] is not None else "never",
+            number(row["peak_opens_per_second"]),
+            f"{confirmations['lost']:,} of {confirmations['made']:,}",
+            number(row["tickets_lost"]),
+            number(row["missing_at_end"]),
+        ])  # fmt: skip
+    head = [
+        "",
+        "streams",
+        "cut off",
+        "all back after",
+        "peak of opens per second",
+        "confirmations lost",
+        "tickets lost",
+        "streams missing at the end",
+    ]
+    return table(head, rows)
+
+
+def growth(results: Results) -> str:
+    rows = results.get("growth", "rows")
+    if rows is None:
+        return results.why_not("growth") + "\n"
+    return table(
+        [
+            "streams",
+            "gateways",
+            "user bytes per stream",
+            "kernel bytes per socket",
+            "CPU per 10,000 streams",
+            "opens per second",
+            "p50",
+            "p99",
+        ],
+        [
+            [
+                number(row["streams"]),
+                number(row["gateways"]),
+                number(row["bytes_per_stream"]),
+                number(row["kernel"]["bytes_per_socket"]),
+                number(row["cpu_percent_per_10k"], 2, " %"),
+                number(row["opens_per_second"]),
+                number(row["p50_ms"], 2, " ms"),
+                number(row["p99_ms"], 2, " ms"),
+            ]
+            for row in rows
+        ],
+    )
+
+
+def failures(results: Results) -> str:
+    failed = [(name, entry) for name, entry in results.raw["figures"].items() if entry["status"] == "failed"]
+    if not failed:
+        return "Nothing.\n"
+    return "".join(f"- `{name}`: " + entry["reason"].replace("\n", "\n  ") + "\n" for name, entry in failed)
+
+
+def environment(results: Results) -> str:
+    rows = [[name, value] for name, value in results.raw["environment"].items()]
+    return "".join("| " + " | ".join(row) + " |\n" for row in [["", ""], ["---", "---"], *rows])

@@ -1,0 +1,49 @@
+"""What every figure of scangate begins with: a stage, a Redis, an identity provider. Gateways and load as needed."""
+
+from contextlib import AbstractContextManager
+
+from .loadgen import Loadgen
+from .processes import Stage
+from .progress import Progress
+from .servers import Edge, Gateway, Identity, RedisServer
+from .settings import Settings
+
+# A bound for what is held until it is told to stop, should this program be gone.
+HELD = ["--hold", "1h", "--max-time", "2h"]
+
+
+class Scene(AbstractContextManager):
+    """Leaving it stops everything that was started in it."""
+
+    def __init__(self, settings: Settings, progress: Progress):
+        self.settings = settings
+        self.sizes = settings.sizes
+        self.progress = progress
+        self.stage = Stage()
+        try:
+            self.redis = RedisServer(self.stage)
+            self.identity = Identity(self.stage, settings)
+        except BaseException:
+            self.stage.close()
+            raise
+
+    def __exit__(self, *_) -> None:
+        self.stage.close()
+
+    def gateway(self, *options, name: str = "scangate", public_url: str | None = None) -> Gateway:
+        return Gateway(self.stage, self.settings, self.identity, self.redis, *options, name=name, public_url=public_url)
+
+    def edge(self, gateways: list[Gateway], port: int, *, ours: bool, tls: bool) -> Edge:
+        return Edge(self.stage, gateways, port, ours=ours, tls=tls)
+
+    def load(self, scenario: str, targets: list[str], *options) -> Loadgen:
+        if scenario in {"login", "storm"}:
+            options = (*options, "--approver-token-file", self.identity.token_file)
+        return Loadgen(self.stage, self.settings, self.progress, scenario, targets, *options)
+
+    def hold(self, targets: list[str], count: int, *options) -> Loadgen:
+        """Opens so many idle streams, as fast as it goes unless the options say otherwise, and leaves them open."""
+        self.progress.step(f"opening {count:,} streams")
+        load = self.load("idle", targets, "--streams", count, *HELD, *(options or ("--rate", 0)))
+        load.until_phase("holding", seconds=120 + count / 50, of=count)
+        return load

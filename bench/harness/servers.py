@@ -1,0 +1,240 @@
+"""The servers of one figure: Redis, the gateway, nginx in front of it. On free ports, in the stage's directory."""
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import re
+import resource
+import secrets
+import subprocess
+import time
+from functools import cache
+from pathlib import Path
+
+from . import measure
+from .processes import Failure, Process, Stage, free_port, listening, until
+from .settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+NGINX = ROOT / "nginx"
+
+# Higher than anything here comes to: what is measured is the gateway, not its limits.
+NO_LIMIT = "100000000"
+NO_RATE = "1000000"
+
+
+def files_limit() -> int:
+    """How many files one process may open here."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+
+
+class RedisServer:
+    """A Redis of its own, without persistence."""
+
+    def __init__(self, stage: Stage):
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/"
+        self.process = stage.start(
+            "redis-server",
+            ["redis-server", "--port", self.port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+             "--dir", stage.directory("redis")],
+        )  # fmt: skip
+        until("Redis listens", lambda: listening(self.port), 10, self.process)
+        self.info = measure.Redis(self.port)
+
+
+class Identity:
+    """The identity provider of the approvers: a shared secret, one person's token, and keys all replicas sign with."""
+
+    def __init__(self, stage: Stage, settings: Settings):
+        directory = stage.directory("identity")
+        secret = secrets.token_urlsafe(48)
+        self.secret_file = directory / "secret"
+        self.secret_file.write_text(secret)
+        self.token_file = directory / "token"
+        now = int(time.time())
+        claims = {"iss": "bench", "aud": "bench", "sub": "ada", "name": "Ada", "iat": now, "exp": now + 86_400}
+        self.token_file.write_text(_hs256(claims, secret))
+        self.keys = directory / "keys"
+        made = subprocess.run(
+            [settings.programs.scangate, "keys", "new", "--dir", self.keys], capture_output=True, text=True, timeout=20
+        )
+        if made.returncode:
+            raise Failure(f"scangate keys new failed: {made.stderr.strip()}")
+
+
+def _hs256(claims: dict, secret: str) -> str:
+    def encoded(data: bytes) -> str:
+        return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+    head = encoded(json.dumps({"alg": "HS256", "typ": "JWT"}).encode()) + "." + encoded(json.dumps(claims).encode())
+    return head + "." + encoded(hmac.new(secret.encode(), head.encode(), hashlib.sha256).digest())
+
+
+@cache
+def has_flag(scangate: Path, flag: str) -> bool:
+    """Whether this build of the gateway knows the flag."""
+    text = subprocess.run([scangate, "--help"], capture_output=True, text=True, timeout=10, check=True).stdout
+    return re.search(rf"{flag}\b", text) is not None
+
+
+class Gateway:
+    """One scangate process."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        settings: Settings,
+        identity: Identity,
+        redis: RedisServer | None,
+        *options,
+        name: str = "scangate",
+        public_url: str | None = None,
+    ):
+        self.stage = stage
+        self.name = name
+        self.port, self.admin_port = free_port(), free_port()
+        self.target = f"http://127.0.0.1:{self.port}"
+        self.command = [
+            settings.programs.scangate,
+            "--listen", f"127.0.0.1:{self.port}",
+            "--admin-listen", f"127.0.0.1:{self.admin_port}",
+            "--public-url", public_url or f"http://localhost:{self.port}",
+            "--ticket-ttl", "30m",
+            "--heartbeat", f"{settings.sizes.heartbeat}s",
+            "--identity-secret-file", identity.secret_file,
+            "--identity-issuer", "bench",
+            "--identity-audience", "bench",
+            "--keys-dir", identity.keys,
+            "--streams-per-address", NO_LIMIT,
+            "--memory-max-tickets", "1000000",
+            *(part for rate in ("create", "scan", "confirm", "invalid-scan", "invalid-confirm")
+              for part in (f"--rate-{rate}", NO_RATE)),
+            "--log", "warn",
+            *(["--redis-url", redis.url] if redis else []),
+            *options,
+        ]  # fmt: skip
+        self.process: Process
+        self.start()
+
+    def start(self) -> None:
+        """Starts it, also again after it was stopped, on the same ports."""
+        self.process = self.stage.start(self.name, self.command)
+        until(f"{self.name} is ready", self._ready, 30, self.process)
+
+    def _ready(self) -> bool:
+        if not (listening(self.admin_port) and listening(self.port)):
+            return False
+        try:
+            measure.requests(self.admin_port, "/readyz", 1)
+        except (Failure, OSError):
+            return False
+        return True
+
+
+# Streams are spread over many workers, because a worker holds two files for each.
+EDGE_WORKERS = 4
+
+
+class Edge:
+    """nginx in front of gateways: with the settings of nginx/, or as little as makes streams work at all."""
+
+    def __init__(self, stage: Stage, gateways: list[Gateway], port: int, *, ours: bool, tls: bool):
+        self.port = port
+        self.target = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
+        self._tls = tls
+        self._servers = "; server ".join(f"127.0.0.1:{gateway.port}" for gateway in gateways)
+        self._directory = directory = stage.directory("edge")
+        (directory / "conf.d").mkdir()
+        (directory / "temp").mkdir()
+        self._cert, self._key = _certificate(directory)
+        (directory / "conf.d" / "site.conf").write_text(self._our_site() if ours else self._default_site())
+        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        paths = "".join(f'{kind}_temp_path "{directory}/temp/{kind}";\n' for kind in kinds)
+        (directory / "conf.d" / "paths.conf").write_text(paths)
+        (directory / "nginx.conf").write_text(_main_file())
+        self.process = stage.start(
+            "nginx",
+            ["nginx", "-e", "stderr", "-p", f"{directory}/", "-c", directory / "nginx.conf",
+             "-g", f'daemon off; pid "{directory}/nginx.pid"; {run_as()}'],
+        )  # fmt: skip
+        until("nginx listens", lambda: listening(port), 10, self.process)
+
+    def _listen(self) -> str:
+        # The kernel deals connections out evenly; the first worker to wake would otherwise run out of files.
+        return f"listen 127.0.0.1:{self.port} {'ssl http2 ' if self._tls else ''}reuseport backlog=4096;"
+
+    def _our_site(self) -> str:
+        """The template in nginx/, but for the requests per second. Plain HTTP is the same site without `ssl http2`."""
+        text = (NGINX / "scangate.conf.template").read_text()
+        values = {
+            "SCANGATE_UPSTREAM": self._servers,
+            "EDGE_HTTPS_PORT": str(self.port),
+            "EDGE_HTTP_PORT": f"127.0.0.1:{free_port()}",
+            "EDGE_SERVER_NAME": "localhost",
+            "EDGE_CERT": str(self._cert),
+            "EDGE_KEY": str(self._key),
+            "EDGE_ACCESS_LOG": f'"{self._directory}/access.log"',
+        }
+        for name, value in values.items():
+            text = text.replace(f"${{{name}}}", value)
+        # All tickets are made over the few connections of one load generator, as no edge ever sees it.
+        text = _replaced(text, "rate=50r/s;", "rate=100000r/s;")
+        return _replaced(text, f"listen {self.port} ssl http2;", self._listen())
+
+    def _default_site(self) -> str:
+        """What a first search finds: buffering off, times long enough, everything else as nginx comes."""
+        return f"""
+upstream gateways {{
+    server {self._servers};
+}}
+server {{
+    {self._listen()}
+    ssl_certificate {self._cert};
+    ssl_certificate_key {self._key};
+    access_log {self._directory}/access.log;
+    location / {{
+        proxy_pass http://gateways;
+        proxy_buffering off;
+        proxy_read_timeout 1h;
+        proxy_send_timeout 1h;
+    }}
+}}
+"""
+
+
+def run_as() -> str:
+    """Started by root, the workers would otherwise be nobody, who cannot read the stage's directory."""
+    return "user root root;" if os.geteuid() == 0 else ""
+
+
+def _main_file() -> str:
+    """nginx/nginx.conf, with as many workers and files as the streams need here."""
+    files = min(65_536, files_limit())
+    text = (NGINX / "nginx.conf").read_text()
+    text = _replaced(text, "worker_processes auto;", f"worker_processes {EDGE_WORKERS};")
+    text = _replaced(text, "worker_rlimit_nofile 65536;", f"worker_rlimit_nofile {files};")
+    return _replaced(text, "worker_connections 32768;", f"worker_connections {files};")
+
+
+def _certificate(directory: Path) -> tuple[Path, Path]:
+    cert, key = directory / "cert.pem", directory / "key.pem"
+    command = [
+        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-sha256",
+        "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+        "-keyout", key, "-out", cert,
+    ]  # fmt: skip
+    made = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    if made.returncode:
+        raise Failure(f"openssl could not make a certificate: {made.stderr.strip()}")
+    return cert, key
+
+
+def _replaced(text: str, old: str, new: str) -> str:
+    if old not in text:
+        raise Failure(
+            f"nginx/ no longer says '{old}', which the benchmark has to change; mend bench/harness/servers.py"
+        )
+    return text.replace(old, new)

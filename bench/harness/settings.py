@@ -1,0 +1,107 @@
+"""How large each measurement is, and what the whole run was asked to do.
+
+Two sizes: the full one, whose figures are quoted, and the quick one, which only shows that everything works.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+# A stream is one file of the gateway and one of the load generator. What is left over is for Redis, the listeners and
+# the connections on which tickets are made.
+SPARE_FILES = 2_000
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The counts and times of one run."""
+
+    streams: int  # the idle streams of most figures
+    heartbeat: int  # seconds, for the gateway and every peer
+    heartbeats: int  # how many of them the CPU is measured over
+    idle_counts: tuple[int, ...]  # for the latency
+    rounds: int  # of logins, of which the median is taken
+    logins: int  # in one round
+    pings: int
+    counted_logins: int  # for the CPU time of one login
+    tickets: int  # for the bytes in Redis
+    pollers: int
+    edge_streams: int
+    drain_streams: int
+    growth: tuple[int, ...]
+    growth_logins: int
+    per_gateway: int  # streams on one gateway of the growth table
+
+    def window(self, heartbeats: int | None = None) -> float:
+        """Seconds in which every stream sends the same number of heartbeats, whenever it was opened."""
+        return float(self.heartbeat * (heartbeats or self.heartbeats))
+
+
+FULL = Sizes(
+    streams=15_000,
+    heartbeat=25,
+    heartbeats=3,
+    idle_counts=(0, 1_000, 15_000),
+    rounds=3,
+    logins=1_000,
+    pings=2_000,
+    counted_logins=2_000,
+    tickets=10_000,
+    pollers=3_000,
+    edge_streams=8_000,
+    drain_streams=10_000,
+    growth=(1_000, 5_000, 15_000, 50_000, 150_000),
+    growth_logins=1_000,
+    per_gateway=15_000,
+)
+
+QUICK = Sizes(
+    streams=1_000,
+    heartbeat=5,
+    heartbeats=2,
+    idle_counts=(0, 200, 1_000),
+    rounds=1,
+    logins=200,
+    pings=500,
+    counted_logins=200,
+    tickets=1_000,
+    pollers=300,
+    edge_streams=500,
+    drain_streams=500,
+    growth=(250, 500, 1_000),
+    growth_logins=200,
+    per_gateway=500,
+)
+
+
+def with_streams(sizes: Sizes, streams: int) -> Sizes:
+    """The same run with another number of idle streams, of which no process holds more."""
+    return replace(
+        sizes,
+        streams=streams,
+        idle_counts=tuple(sorted({count for count in sizes.idle_counts[:-1] if count < streams} | {streams})),
+        edge_streams=min(sizes.edge_streams, streams),
+        drain_streams=min(sizes.drain_streams, streams),
+        per_gateway=min(sizes.per_gateway, streams),
+        growth=tuple(count for count in sizes.growth if count <= 10 * streams),
+    )
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The binaries that are measured and that measure."""
+
+    scangate: Path
+    loadgen: Path
+    axum_sse: Path
+    redis_ping: Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one run was asked to do."""
+
+    sizes: Sizes
+    programs: Programs
+    out: Path
+    only: tuple[str, ...]
+    quick: bool

@@ -1,0 +1,39 @@
+//! The round trip of a Redis PING as an async Rust process sees it: `redis-ping URL COUNT PAUSE_MS`.
+//!
+//! One multiplexed connection on tokio's multi-threaded runtime, as the gateway talks to Redis. One line of JSON, in
+//! milliseconds. With a pause, each round trip begins from rest, as a confirmation does.
+
+use std::time::{Duration, Instant};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let mut next = |name: &str| arguments.next().ok_or(format!("{name} is missing"));
+    let client = redis::Client::open(next("URL")?)?;
+    let count: usize = next("COUNT")?.parse()?;
+    let pause = Duration::from_secs_f64(next("PAUSE_MS")?.parse::<f64>()? / 1000.0);
+
+    // On a worker thread, where the gateway's requests run, and not on the one that blocks in `main`.
+    let mut times = tokio::spawn(async move {
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        let mut times = Vec::with_capacity(count);
+        for round in 0..count + 100 {
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+            let start = Instant::now();
+            let _: String = redis::cmd("PING").query_async(&mut connection).await?;
+            // The first hundred warm up.
+            if round >= 100 {
+                times.push(start.elapsed().as_secs_f64() * 1000.0);
+            }
+        }
+        Ok::<_, redis::RedisError>(times)
+    })
+    .await??;
+
+    times.sort_by(f64::total_cmp);
+    let at = |share: f64| times[((times.len() - 1) as f64 * share).round() as usize];
+    println!(r#"{{"count":{},"min":{:.4},"p50":{:.4},"p99":{:.4},"max":{:.4}}}"#, count, at(0.0), at(0.5), at(0.99), at(1.0));
+    Ok(())
+}
