@@ -46,7 +46,7 @@ pub struct Options {
     #[arg(long, help_heading = "Where")]
     pub insecure: bool,
     /// Addresses to connect from: a list, or how many of 127.1.0.1, 127.1.0.2, … for targets on this machine.
-    /// By itself one, or for targets on this machine as many as the ports need
+    /// By itself one, but for targets on this machine one for every 10,000 streams
     #[arg(long, value_name = "N|LIST", help_heading = "Where")]
     pub source_addresses: Option<Sources>,
     /// idle only: open this path as plain SSE instead of making tickets, to compare with other servers. An n in braces
