@@ -34,6 +34,9 @@ STYLE = {
     "svg.hashsalt": "scangate",
 }
 
+# A rate is over this many steps of a tenth of a second.
+RATE_STEPS = 5
+
 THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.0f}")
 
 
@@ -182,11 +185,9 @@ def _curve(results: Results, name: str, title: str, marks: list[dict]):
     above.set_title(title, loc="left", pad=16 if marks else 6)
     rates = [
         (after["opened_total"] - before["opened_total"]) / (after["t_s"] - before["t_s"])
-        if after["t_s"] > before["t_s"]
-        else 0
-        for before, after in zip(shown, shown[1:], strict=False)
+        for before, after in zip(shown, shown[RATE_STEPS:], strict=False)
     ]
-    below.plot(times[1:], rates, color=FOURTH, linewidth=1.2)
+    below.plot(times[RATE_STEPS:], rates, color=FOURTH, linewidth=1.2)
     below.set_ylabel("opens per second")
     below.set_ylim(bottom=0)
     below.yaxis.set_major_formatter(THOUSANDS)
