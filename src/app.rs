@@ -38,7 +38,8 @@ pub fn install_crypto() {
 ///
 /// # Errors
 /// What keeps it from starting: keys, the store, or an address to listen on.
-pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyhow::Result<()> {
+    fit_to_open_files(&mut config)?;
     let parts = assemble(&config).await?;
     let patience = config.server.shutdown;
     let server = Server::new(config.server.settings, Arc::clone(&parts.metrics)).context("the server")?;
@@ -69,11 +70,12 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> anyhow::Re
     }
     introduce(&config, &description);
 
-    stop.await;
+    let stop = stop.await;
     tracing::info!(streams = streams.open(), "stopping: streams are sent away, requests finish");
     let ends_at = Instant::now() + patience;
-    // Until the streams are gone, browsers that come back are answered: they are sent on to another replica.
-    let _ = tokio::time::timeout_at(ends_at, streams.drain()).await;
+    // All this time browsers that come back are answered: they are sent on to another replica. Load balancers see that this
+    // one is not ready, which takes them a while even if nobody waits here. A person at the keyboard does not care to wait.
+    let _ = tokio::time::timeout_at(ends_at, streams.drain(stop == Stop::Keyboard)).await;
     if tokio::time::timeout_at(ends_at, server.close()).await.is_err() {
         tracing::warn!("some connections did not end in time and are cut");
     }
@@ -82,6 +84,8 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> anyhow::Re
     Ok(())
 }
 
+/// Files that are kept for everything but public connections: operators, Redis, keys, the identity provider.
+const RESERVED_FILES: usize = 256;
 /// How many connections operators may have open.
 const ADMIN_CONNECTIONS: usize = 64;
 
@@ -212,16 +216,42 @@ fn introduce(config: &Config, description: &Description) {
     }
 }
 
+/// Why the gateway is to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// SIGTERM: something that manages processes wants it.
+    Signal,
+    /// Ctrl-C: a person wants it.
+    Keyboard,
+}
+
 /// Waits for SIGTERM or Ctrl-C.
 ///
 /// # Errors
 /// The system's, if signals cannot be received.
-pub async fn stop_signal() -> std::io::Result<()> {
+pub async fn stop_signal() -> std::io::Result<Stop> {
     use tokio::signal::unix::{SignalKind, signal};
 
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
-        result = tokio::signal::ctrl_c() => result,
-        _ = terminate.recv() => Ok(()),
+        result = tokio::signal::ctrl_c() => result.map(|()| Stop::Keyboard),
+        _ = terminate.recv() => Ok(Stop::Signal),
     }
+}
+
+/// Raises the limit on open files, and lowers the bound on connections where it is not enough: at the limit, operators,
+/// Redis and new keys would be refused along with everybody else.
+fn fit_to_open_files(config: &mut Config) -> anyhow::Result<()> {
+    // More connections than the soft limit's usual 1,024 are the point of this program.
+    let limit = rlimit::increase_nofile_limit(u64::MAX).context("the open-files limit")?;
+    let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(RESERVED_FILES).max(1);
+    let connections = &mut config.server.settings.max_connections;
+    if *connections > room {
+        config.warnings.push(format!(
+            "{limit} files may be open, so no more than {room} connections are taken; raise the limit (ulimit -n, LimitNOFILE=) \
+             for more, or lower --max-connections"
+        ));
+        *connections = room;
+    }
+    Ok(())
 }

@@ -21,6 +21,9 @@ use crate::streams::StreamLimits;
 use flags::{Flags, LogFormat};
 pub use identity::{IdentitySettings, is_local};
 
+/// What the shutdown leaves requests at least after the streams were sent away.
+const MIN_FINISH: Duration = Duration::from_secs(1);
+
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListenAddress {
@@ -164,6 +167,12 @@ impl Config {
         checks.range("--drain", flags.drain, secs(0)..=secs(600));
         checks.range("--shutdown-timeout", flags.shutdown_timeout, secs(1)..=secs(900));
         checks.range("--redis-timeout", flags.redis_timeout, Duration::from_millis(50)..=secs(30));
+        if flags.shutdown_timeout < flags.drain + MIN_FINISH {
+            checks.faults.push(format!(
+                "--shutdown-timeout must be at least {} longer than --drain, so that requests can finish when the streams have",
+                humantime::format_duration(MIN_FINISH)
+            ));
+        }
         if flags.max_connections < flags.listen.len() {
             checks.faults.push("--max-connections must be at least the number of addresses in --listen".to_owned());
         }

@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use scangate::app;
+use scangate::app::{self, Stop};
 use scangate::config::flags::{Cli, Command, Flags, KeysCommand, LogFormat};
 use scangate::config::{Config, LogSettings};
 use scangate::doctor::{self, Verdict};
@@ -39,15 +39,16 @@ fn serve(flags: &Flags) -> anyhow::Result<ExitCode> {
         }
     };
     start_logging(&config.log)?;
-    // More streams than the soft limit's usual 1,024 are the point of this program.
-    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        tracing::warn!(%error, "the open-files limit could not be raised");
-    }
-    runtime()?.block_on(app::serve(config, async {
-        if let Err(error) = app::stop_signal().await {
+    let runtime = runtime()?;
+    let result = runtime.block_on(app::serve(config, async {
+        app::stop_signal().await.unwrap_or_else(|error| {
             tracing::error!(%error, "signals cannot be received");
-        }
-    }))?;
+            Stop::Signal
+        })
+    }));
+    // What still reads a file or looks up a name is not waited for.
+    runtime.shutdown_background();
+    result?;
     Ok(ExitCode::SUCCESS)
 }
 

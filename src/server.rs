@@ -22,6 +22,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
 use axum::http::Request;
+use futures_util::FutureExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -48,6 +49,8 @@ const BACKLOG: i32 = 4096;
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// The most header fields of a request.
 const MAX_HEADERS: usize = 64;
+/// How long a connection without a request is kept when the server closes: one may be on its way.
+const CLOSING_GRACE: Duration = Duration::from_millis(100);
 /// How long to wait when the system has no connection to give, such as when no file may be opened any more.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -173,7 +176,11 @@ impl Server {
             let Ok(permit) = shared.slots.acquire().await else { return };
             let accepted = tokio::select! {
                 accepted = listener.socket.accept(shared.settings.write_timeout) => accepted,
-                () = shared.closing.cancelled() => return,
+                // Those who came before it are not left in the system's queue, to be cut with it.
+                () = shared.closing.cancelled() => match listener.socket.accept(shared.settings.write_timeout).now_or_never() {
+                    Some(Ok(accepted)) => Ok(accepted),
+                    Some(Err(_)) | None => return,
+                },
             };
             match accepted {
                 Ok((stream, peer)) => {
@@ -275,7 +282,10 @@ impl Slot {
             .max_buf_size(MAX_HEAD_BYTES)
             .max_headers(MAX_HEADERS)
             .serve_connection(TokioIo::new(Tap::new(stream, ahead, handoff.clone())), service);
-        let mut closing = pin!(shared.closing.cancelled());
+        let mut closing = pin!(async {
+            shared.closing.cancelled().await;
+            tokio::time::sleep(CLOSING_GRACE).await;
+        });
         let mut is_closing = false;
         let detached = poll_fn(|context| {
             if !is_closing && closing.as_mut().poll(context).is_ready() {

@@ -14,6 +14,7 @@ mod wheel;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -109,6 +110,7 @@ struct Shared {
     started: Instant,
     seats: Mutex<Seats>,
     turns: Semaphore,
+    is_draining: AtomicBool,
     /// Told when something is due earlier than the wheel's task knows.
     due_earlier: Notify,
     gap: Notify,
@@ -122,7 +124,6 @@ struct Seats {
     /// The first place of each ticket; the others hang on to it.
     by_ticket: HashMap<TicketId, u32>,
     by_address: HashMap<IpAddr, u32>,
-    is_draining: bool,
 }
 
 /// What is known of one waiting party. There is one for each idle stream, so every byte counts.
@@ -139,8 +140,6 @@ struct Place {
     next: u32,
     /// What it is yet to be told.
     signals: Signals,
-    /// Whether it is known to be a party's, and counts.
-    is_admitted: bool,
 }
 
 /// No place.
@@ -184,7 +183,6 @@ impl Streams {
             wheel_wakes: NEVER,
             by_ticket: HashMap::new(),
             by_address: HashMap::new(),
-            is_draining: false,
         };
         let shared = Shared {
             limits,
@@ -192,6 +190,7 @@ impl Streams {
             started: Instant::now(),
             seats: Mutex::new(seats),
             turns: Semaphore::new(OPENING),
+            is_draining: AtomicBool::new(false),
             due_earlier: Notify::new(),
             gap: Notify::new(),
         };
@@ -215,16 +214,18 @@ impl Streams {
         }
     }
 
-    /// Takes a seat for `id` and returns once the store will report every change; only then is it safe to read. The seat
-    /// is provisional until [`Seat::admit`].
+    /// Takes a seat for `id` and returns once the store will report every change; only then is it safe to read.
     ///
     /// # Errors
-    /// [`SeatError::ProcessFull`], [`SeatError::Draining`], [`SeatError::Store`].
+    /// [`SeatError`], one variant for each bound.
     pub async fn seat(&self, store: &Arc<dyn Store>, id: TicketId, address: IpAddr) -> Result<Seat, SeatError> {
         let key = self.shared.take(id, address_group(address))?;
-        let seat =
+        let mut seat =
             Seat { shared: Arc::clone(&self.shared), store: Arc::clone(store), deadline: NEVER, key, end: End::Gone };
-        store.watch(&id).await?;
+        if let Err(error) = store.watch(&id).await {
+            seat.closes_with(End::Store);
+            return Err(error.into());
+        }
         Ok(seat)
     }
 
@@ -233,17 +234,22 @@ impl Streams {
         tokio::join!(self.run_wheel(), self.run_resync());
     }
 
-    /// Wakes every seat with [`Wake::Drain`], spread over the drain time, and gives no seat from now on.
-    pub async fn drain(&self) {
-        let keys: Vec<_> = {
-            let mut seats = self.shared.lock();
-            seats.is_draining = true;
-            seats.places.iter().map(|(key, _)| key).collect()
-        };
-        let turns = (self.shared.limits.drain_spread.as_millis() / DRAIN_TICK.as_millis()).max(1);
-        let turns = usize::try_from(turns).unwrap_or(usize::MAX);
-        for batch in keys.chunks(keys.len().div_ceil(turns).max(1)) {
-            self.shared.signal_all(batch, Wake::Drain);
+    /// Gives no seat from now on, and wakes every seat with [`Wake::Drain`], evenly over the drain time. Returns when that is
+    /// over, or sooner if `may_hurry` and nobody is waiting any more.
+    pub async fn drain(&self, may_hurry: bool) {
+        self.shared.is_draining.store(true, Ordering::Release);
+        let spread = self.shared.limits.drain_spread;
+        let keys: Vec<_> = self.shared.lock().places.iter().map(|(key, _)| key).collect();
+        let started = Instant::now();
+        let mut told = 0;
+        loop {
+            let passed = started.elapsed();
+            let due = if passed < spread { share(keys.len(), passed, spread) } else { keys.len() };
+            self.shared.signal_all(&keys[told..due], Wake::Drain);
+            told = due;
+            if passed >= spread || (may_hurry && self.open() == 0) {
+                return;
+            }
             tokio::time::sleep(DRAIN_TICK).await;
         }
     }
@@ -251,7 +257,7 @@ impl Streams {
     /// Returns whether [`Streams::drain`] was called.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.shared.lock().is_draining
+        self.shared.is_draining.load(Ordering::Acquire)
     }
 
     /// Returns how many seats are taken.
@@ -266,7 +272,7 @@ impl Streams {
             let next = {
                 let mut seats = shared.lock();
                 let now = shared.ticks(Instant::now());
-                seats.fire_due(now, millis(shared.limits.heartbeat));
+                seats.fire_due(now, shared.heartbeat());
                 let next = seats.wheel.next();
                 seats.wheel_wakes = next.unwrap_or(NEVER);
                 next
@@ -321,6 +327,11 @@ impl Shared {
         millis(instant.duration_since(self.started))
     }
 
+    /// Returns the heartbeat in ticks, in whole [`HEARTBEAT_TICK`]s.
+    fn heartbeat(&self) -> u64 {
+        (millis(self.limits.heartbeat) / HEARTBEAT_TICK).max(1) * HEARTBEAT_TICK
+    }
+
     fn signal_all(&self, keys: &[usize], wake: Wake) {
         let mut seats = self.lock();
         for &key in keys {
@@ -331,55 +342,46 @@ impl Shared {
     fn take(&self, id: TicketId, address: IpAddr) -> Result<u32, SeatError> {
         let now = self.ticks(Instant::now());
         let mut seats = self.lock();
-        if seats.is_draining {
+        // Under the lock: whoever drains next sees this seat.
+        if self.is_draining.load(Ordering::Acquire) {
             return Err(SeatError::Draining);
         }
         if seats.places.len() >= self.limits.per_process.min(NONE as usize) {
             return Err(SeatError::ProcessFull);
         }
-        let heartbeat = millis(self.limits.heartbeat);
+        if seats.by_address.get(&address).is_some_and(|&count| count as usize >= self.limits.per_address) {
+            return Err(SeatError::AddressFull);
+        }
+        if seats.of_ticket(&id) >= self.limits.per_ticket {
+            return Err(SeatError::TicketFull);
+        }
+        let heartbeat = self.heartbeat();
         let place = Place {
             waker: None,
             look_at: NEVER,
-            // The first one early, and at random: streams that came together do not have all their heartbeats together.
-            heartbeat_at: heartbeat_after(now, rand::random_range(heartbeat / 2..=heartbeat)),
+            // The first one at random: streams that came together do not have all their heartbeats together.
+            heartbeat_at: (now + rand::random_range(HEARTBEAT_TICK..=heartbeat)) / HEARTBEAT_TICK * HEARTBEAT_TICK,
             id,
             address,
             next: seats.by_ticket.get(&id).copied().unwrap_or(NONE),
             signals: Signals::default(),
-            is_admitted: false,
         };
         #[expect(clippy::cast_possible_truncation, reason = "there are fewer than NONE places")]
         let key = seats.places.insert(place) as u32;
         seats.by_ticket.insert(id, key);
-        self.schedule(&mut seats, key);
-        Ok(key)
-    }
-
-    fn admit(&self, key: u32) -> Result<(), SeatError> {
-        let mut seats = self.lock();
-        let Place { id, address, .. } = seats.places[key as usize];
-        if seats.by_address.get(&address).is_some_and(|&count| count as usize >= self.limits.per_address) {
-            return Err(SeatError::AddressFull);
-        }
-        if seats.admitted_of(&id) >= self.limits.per_ticket {
-            return Err(SeatError::TicketFull);
-        }
         *seats.by_address.entry(address).or_default() += 1;
-        seats.places[key as usize].is_admitted = true;
+        self.schedule(&mut seats, key);
         drop(seats);
         self.metrics.streams_open.inc();
         self.metrics.streams_opened.inc();
-        Ok(())
+        Ok(key)
     }
 
     fn give_back(&self, seat: &Seat) {
         let mut seats = self.lock();
         seats.wheel.clear(seat.key);
         let place = seats.places.remove(seat.key as usize);
-        if place.is_admitted
-            && let Some(count) = seats.by_address.get_mut(&place.address)
-        {
+        if let Some(count) = seats.by_address.get_mut(&place.address) {
             *count -= 1;
             if *count == 0 {
                 seats.by_address.remove(&place.address);
@@ -391,10 +393,8 @@ impl Shared {
         }
         seats.shrink();
         drop(seats);
-        if place.is_admitted {
-            self.metrics.streams_open.dec();
-            self.metrics.stream_closed(seat.end);
-        }
+        self.metrics.streams_open.dec();
+        self.metrics.stream_closed(seat.end);
     }
 
     fn poll_next(&self, key: u32, context: &Context<'_>) -> Poll<Wake> {
@@ -431,11 +431,11 @@ impl Shared {
 }
 
 impl Seats {
-    /// Counts the seats of a ticket that count.
-    fn admitted_of(&self, id: &TicketId) -> usize {
+    /// Counts the seats of a ticket.
+    fn of_ticket(&self, id: &TicketId) -> usize {
         let first = self.by_ticket.get(id).copied();
         let next = |&key: &u32| Some(self.places[key as usize].next).filter(|&key| key != NONE);
-        std::iter::successors(first, next).filter(|&key| self.places[key as usize].is_admitted).count()
+        std::iter::successors(first, next).count()
     }
 
     /// Takes a place that was removed out of its ticket's; returns whether it was the last.
@@ -486,7 +486,9 @@ impl Seats {
             }
             let beat = place.heartbeat_at <= now;
             if beat {
-                place.heartbeat_at = heartbeat_after(now, heartbeat);
+                // In its own rhythm, whatever was missed: streams that were held up together are not bunched for ever.
+                let missed = (now - place.heartbeat_at) / heartbeat;
+                place.heartbeat_at += (missed + 1) * heartbeat;
             }
             if look {
                 self.signal(key as usize, Wake::Look);
@@ -518,13 +520,14 @@ fn shrink<K: Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>) {
     }
 }
 
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(NEVER)
+/// Returns how many of `count` are due when `passed` of `whole` has passed.
+fn share(count: usize, passed: Duration, whole: Duration) -> usize {
+    let (count, passed, whole) = (count as u128, passed.as_micros(), whole.as_micros().max(1));
+    usize::try_from(count * passed / whole).unwrap_or(usize::MAX)
 }
 
-/// Returns the tick of the heartbeat that follows within `span` of `now`.
-fn heartbeat_after(now: u64, span: u64) -> u64 {
-    (now + span) / HEARTBEAT_TICK * HEARTBEAT_TICK
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(NEVER)
 }
 
 /// One waiting party's seat. Dropping it gives it back.
@@ -594,15 +597,6 @@ impl Drop for Seat {
 }
 
 impl Seat {
-    /// Says that the seat is a party's, and has it count against the bounds of its ticket and address. Before, it counts
-    /// for the process alone: a stranger must neither fill a ticket's seats nor learn from their number that it exists.
-    ///
-    /// # Errors
-    /// [`SeatError::TicketFull`], [`SeatError::AddressFull`].
-    pub fn admit(&mut self) -> Result<(), SeatError> {
-        self.shared.admit(self.key)
-    }
-
     /// Says that the ticket was just read and has `remaining` left: the seat looks again when that is over.
     pub fn has_left(&mut self, remaining: Duration) {
         let deadline = Instant::now() + remaining;

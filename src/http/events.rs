@@ -1,7 +1,7 @@
 //! Waiting for a ticket: the event stream, and the long poll for what has no `EventSource`.
 //!
-//! Both take a seat first and read then, so that nothing can happen unseen in between; what they send comes from reading the
-//! ticket, never from the notification that woke them. The stream is plain axum over `async_stream`.
+//! Both read once to see whether the caller is a party, then take a seat and read again, so that nothing can happen unseen
+//! in between; what they send comes from reading the ticket, never from the notification that woke them. The stream is plain axum over `async_stream`.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -25,8 +25,10 @@ use crate::ticket::{Party, TicketId};
 /// Between these a browser waits before it connects again, so that those who lost a replica together do not come back
 /// together.
 const RETRY_MILLIS: std::ops::Range<u64> = 1_000..4_000;
-/// The same when the gateway itself sends them away.
+/// The same when the gateway cannot take them.
 const SHED_RETRY_MILLIS: std::ops::Range<u64> = 2_000..10_000;
+/// With this an edge says that it will ask another replica, or tell the browser to come back, if it is answered with 503.
+const NEXT_UPSTREAM: HeaderName = HeaderName::from_static("scangate-next-upstream");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// The ticket's event stream
@@ -61,8 +63,11 @@ pub(super) async fn events(
     let party = caller_party(&headers, &gateway, address).await?;
     let (mut waiter, first) = match Waiter::open(&gateway, id, party, address).await {
         Ok(opened) => opened,
-        // `EventSource` gives up for good on 503; this is the one way to make it come back.
-        Err(problem) if problem.kind().status == StatusCode::SERVICE_UNAVAILABLE => {
+        // `EventSource` gives up for good on 503; this is the one way to make it come back. An edge that can ask another
+        // replica instead is told so.
+        Err(problem)
+            if problem.kind().status == StatusCode::SERVICE_UNAVAILABLE && !headers.contains_key(NEXT_UPSTREAM) =>
+        {
             gateway.metrics.refused(problem.reason());
             tracing::warn!(
                 reason = problem.reason(),
@@ -137,10 +142,12 @@ impl Waiter {
         address: IpAddr,
     ) -> Result<(Self, Shown), Problem> {
         let _turn = gateway.streams.turn().await?;
+        // Before the seat: a stranger must neither fill the ticket's seats, nor learn from their number that it exists, nor
+        // make the store watch.
+        find(gateway, &id, &party).await?;
         let mut seat = gateway.streams.seat(&gateway.store, id, address).await?;
-        let reading = find(gateway, &id, &party).await?;
-        seat.admit()?;
         seat.closes_with(End::Store);
+        let reading = find(gateway, &id, &party).await?;
         seat.has_left(reading.remaining());
         let shown = handover::show(gateway, reading, &party).await?;
         seat.closes_with(End::Gone);
@@ -203,7 +210,8 @@ impl Waiter {
             News::Heartbeat => return sse::HEARTBEAT,
             News::Drain => {
                 self.seat.closes_with(End::Drain);
-                buffer = sse::retry(rand::random_range(SHED_RETRY_MILLIS));
+                // The ends themselves are spread already.
+                buffer = sse::retry(rand::random_range(RETRY_MILLIS));
             }
             News::Expired => {
                 self.note_expiry();

@@ -81,6 +81,10 @@ fn finish(gateway: &Gateway, mut response: Response, request_id: &str) -> Respon
     }
     gateway.metrics.request(response.status().as_u16());
     let headers = response.headers_mut();
+    if gateway.streams.is_draining() {
+        // So that what comes next comes to another replica.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if let Ok(value) = HeaderValue::from_str(request_id) {
         headers.insert(REQUEST_ID, value);
     }

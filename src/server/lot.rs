@@ -182,7 +182,14 @@ impl Lot {
             blocked: VecDeque::new(),
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
         };
-        crate::task::spawn("streams-lot", std::future::poll_fn(move |context| lot.run(context)));
+        let run = move |context: &mut Context<'_>| {
+            catch_unwind(AssertUnwindSafe(|| lot.run(context))).unwrap_or_else(|_| {
+                tracing::error!("a panic among the event streams; they go on");
+                context.waker().wake_by_ref();
+                Poll::Pending
+            })
+        };
+        crate::task::spawn("streams-lot", std::future::poll_fn(run));
         Ok(gate)
     }
 

@@ -197,9 +197,12 @@ impl Scripts {
     fn new() -> Self {
         let script = |body: &str| Script::new(&format!("{LUA_NOW}{body}"));
         Self {
+            // Sent again, because the connection broke before the answer, it finds what it has made.
             create: script(
                 "
-if redis.call('EXISTS', KEYS[1]) == 1 then return redis.error_reply('ERR the ticket id is taken') end
+local known = redis.call('HMGET', KEYS[1], 'request', 'revision', 'created_at')
+if known[1] == ARGV[2] and known[2] == '1' then return tonumber(known[3]) end
+if known[1] then return redis.error_reply('ERR the ticket id is taken') end
 local deadline = string.format('%.0f', now + ARGV[1])
 redis.call('HSET', KEYS[1], 'revision', 1, 'created_at', string.format('%.0f', now), 'deadline', deadline,
   'request', ARGV[2], 'state', ARGV[3])

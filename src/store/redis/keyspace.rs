@@ -7,7 +7,6 @@
 //! What is wanted is a set, not a queue ([`Interest`]): [`Subscriber::watch`] and [`Subscriber::unwatch`] change the set, the
 //! task brings Redis into line with it in batches. It is bounded by the bound on open streams.
 
-use std::collections::HashSet;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -182,15 +181,11 @@ async fn session(shared: &Arc<Shared>, first: bool, lived: &mut bool) -> Result<
     let _end_reader = ended.clone().drop_guard();
     crate::task::spawn("keyspace-reader", read(Arc::clone(shared), messages, ended.clone()));
 
-    let mut session = Session { shared, sink, lost: None };
+    let mut session = Session { shared, sink, is_gap_open: !first };
     session.prove_itself().await?;
     // From here on watches may be acknowledged, so whatever comes after this session's end is a gap.
     *lived = true;
-    {
-        let mut interest = shared.interest();
-        interest.begin_anew(true);
-        session.lost = (!first).then(|| interest.missing());
-    }
+    shared.interest().begin_anew(true);
     shared.interest_grew.notify_one();
     session.keep(&ended).await
 }
@@ -213,15 +208,15 @@ async fn read(shared: Arc<Shared>, mut messages: PubSubStream, ended: Cancellati
 struct Session<'a> {
     shared: &'a Shared,
     sink: PubSubSink,
-    /// What was watched when the last connection was lost and is not yet again; the gap is over when it is empty.
-    lost: Option<HashSet<TicketId>>,
+    /// Whether something may have gone unreported since the last connection was lost.
+    is_gap_open: bool,
 }
 
 impl Session<'_> {
     async fn keep(mut self, ended: &CancellationToken) -> Result<std::convert::Infallible, RedisError> {
         let mut ping = tokio::time::interval(PING_EVERY);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut leaving = pin!(self.shared.leaving());
+        let mut leaving = pin!(self.shared.leaving(false));
         loop {
             // One batch a turn: however fast tickets come and go, pings get theirs.
             tokio::select! {
@@ -232,11 +227,9 @@ impl Session<'_> {
                     self.close_gap();
                 }
                 () = &mut leaving => {
-                    if self.unsubscribe().await? == BATCH {
-                        self.shared.interest_shrank.notify_one();
-                    }
+                    let is_more = self.unsubscribe().await? == BATCH;
                     self.close_gap();
-                    leaving.set(self.shared.leaving());
+                    leaving.set(self.shared.leaving(is_more));
                 }
                 _ = ping.tick() => self.ping().await?,
                 () = ended.cancelled() => return Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into()),
@@ -254,19 +247,15 @@ impl Session<'_> {
 
     /// Reports the gap once everything that was watched before it is watched again, however much has been added since.
     fn close_gap(&mut self) {
-        let Some(lost) = &mut self.lost else { return };
-        {
-            let interest = self.shared.interest();
-            lost.retain(|id| interest.is_missing(id));
+        let interest = self.shared.interest();
+        if !self.is_gap_open || interest.lost() > 0 {
+            return;
         }
-        if lost.is_empty() {
-            self.lost = None;
-            tracing::info!(
-                watched = self.shared.interest().len(),
-                "the subscriber has Redis back; every stream is read again"
-            );
-            self.shared.report_gap();
-        }
+        let watched = interest.len();
+        drop(interest);
+        self.is_gap_open = false;
+        tracing::info!(watched, "the subscriber has Redis back; every stream is read again");
+        self.shared.report_gap();
     }
 
     async fn ping(&mut self) -> Result<(), RedisError> {
@@ -306,8 +295,11 @@ impl Session<'_> {
 }
 
 impl Shared {
-    /// Waits until there is something to unsubscribe from, and then a little for more.
-    async fn leaving(&self) {
+    /// Waits until there is something to unsubscribe from, and then a little for more; not at all if `is_more` anyway.
+    async fn leaving(&self, is_more: bool) {
+        if is_more {
+            return;
+        }
         self.interest_shrank.notified().await;
         tokio::time::sleep(LINGER).await;
     }

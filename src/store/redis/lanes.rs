@@ -62,9 +62,9 @@ impl Lanes {
     /// [`StoreError`] as the error of Redis is to be understood, or that there was no answer in time.
     pub(super) async fn run<T: FromRedisValue>(&self, command: &impl Command) -> Result<T, StoreError> {
         let answer = async {
+            let lane = &self.all[self.next.fetch_add(1, Ordering::Relaxed) % self.all.len()];
             let mut attempt = 1;
             loop {
-                let lane = &self.all[self.next.fetch_add(1, Ordering::Relaxed) % self.all.len()];
                 let (mut connection, generation) = lane.connection(&self.pool).await?;
                 let error = match command.send(&mut connection).await {
                     Ok(answer) => return redis::from_redis_value(answer).map_err(unavailable),
@@ -112,6 +112,6 @@ impl Lane {
 
 /// Returns whether another connection would fare better: this one is broken or silent, or leads to the wrong server.
 fn is_useless(error: &RedisError) -> bool {
-    let is_elsewhere = matches!(error.code(), Some("READONLY" | "LOADING" | "MASTERDOWN"));
+    let is_elsewhere = matches!(error.code(), Some("READONLY" | "MASTERDOWN"));
     is_elsewhere || error.is_unrecoverable_error() || error.is_timeout() || error.kind() == ErrorKind::Io
 }

@@ -10,6 +10,10 @@ use redis::aio::PubSub;
 use redis::io::tcp::TcpSettings;
 use redis::{AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo as _, RedisError};
 
+/// How long the system waits for Redis's to acknowledge what was sent before it gives the connection up.
+#[cfg(target_os = "linux")]
+const USER_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A Redis installation, as its URL names it. `Debug` hides the password.
 #[derive(Clone)]
 pub enum Topology {
@@ -42,7 +46,10 @@ impl Topology {
             TopologyError::Malformed(error.detail().unwrap_or("expected redis://host:port/db").to_owned())
         })?;
         // Requests are small and wait for their answer: Nagle's algorithm would only delay them.
-        let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
+        let tcp = TcpSettings::default().set_nodelay(true);
+        #[cfg(target_os = "linux")]
+        let tcp = tcp.set_user_timeout(USER_TIMEOUT);
+        let info = info.set_tcp_settings(tcp);
         Ok(Self::Standalone(Box::new(info)))
     }
 
