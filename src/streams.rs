@@ -31,9 +31,9 @@ use wheel::Wheel;
 /// How long after its deadline a ticket is looked at. A Redis key is expired only once its deadline lies in the past, so
 /// looking in the same millisecond would find it still there.
 const AFTER_DEADLINE: Duration = Duration::from_millis(2);
-/// Heartbeats are due at multiples of this many milliseconds, so that many are sent in one go and the process sleeps in
-/// between.
-const HEARTBEAT_TICK: u64 = 250;
+/// Heartbeats are due at multiples of this many milliseconds: some are sent in one go, and the process sleeps in between.
+/// Not too many, or a confirmation that comes just then waits behind them.
+const HEARTBEAT_TICK: u64 = 100;
 /// After a gap this many seats look again at once …
 const RESYNC_BATCH: usize = 256;
 /// … and this long is waited before the next ones: 10,000 seats take one second.
