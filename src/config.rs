@@ -15,8 +15,8 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::clients::{self, ClientTable, Clients, TICKET_TTLS};
-use crate::store::redis::{RedisSettings, Topology};
 use crate::server::{MAX_WRITE_TIMEOUT, ServerSettings};
+use crate::store::redis::{RedisSettings, Topology};
 use crate::streams::StreamLimits;
 use flags::{Flags, LogFormat};
 pub use identity::{IdentitySettings, is_local};

@@ -165,7 +165,8 @@ impl Signals {
 
     /// Takes the most pressing one.
     fn take(&mut self) -> Option<Wake> {
-        let wake = [Wake::Look, Wake::Drain, Wake::Heartbeat].into_iter().find(|&wake| self.0 & Self::bit(wake) != 0)?;
+        let wake =
+            [Wake::Look, Wake::Drain, Wake::Heartbeat].into_iter().find(|&wake| self.0 & Self::bit(wake) != 0)?;
         self.0 &= !Self::bit(wake);
         Some(wake)
     }
@@ -218,13 +219,8 @@ impl Streams {
     /// [`SeatError`], one variant for each bound.
     pub async fn seat(&self, store: &Arc<dyn Store>, id: TicketId, address: IpAddr) -> Result<Seat, SeatError> {
         let key = self.shared.take(id, address_group(address))?;
-        let mut seat = Seat {
-            shared: Arc::clone(&self.shared),
-            store: Arc::clone(store),
-            deadline: NEVER,
-            key,
-            end: End::Gone,
-        };
+        let mut seat =
+            Seat { shared: Arc::clone(&self.shared), store: Arc::clone(store), deadline: NEVER, key, end: End::Gone };
         if let Err(error) = store.watch(&id).await {
             seat.closes_with(End::Store);
             return Err(error.into());

@@ -21,3 +21,4 @@ mod flow;
 mod nginx;
 mod safety;
 mod store;
+mod streams;

@@ -158,7 +158,10 @@ type Goes = Result<(), Lost>;
 impl Lot {
     fn open(write_timeout: Duration) -> io::Result<Arc<Gate>> {
         let gate = Arc::new(Gate::default());
-        #[expect(deprecated, reason = "the other one is `unsafe`; that the descriptor stays open as long, `Poll` sees to")]
+        #[expect(
+            deprecated,
+            reason = "the other one is `unsafe`; that the descriptor stays open as long, `Poll` sees to"
+        )]
         let poll = AsyncFd::with_interest(mio::Poll::new()?, tokio::io::Interest::READABLE)?;
         let mut lot = Self {
             gate: Arc::clone(&gate),

@@ -84,8 +84,15 @@ impl Edge {
 
     /// The certificate that it has made for itself.
     pub fn certificate(&self) -> Certificate {
-        let pem = std::fs::read(self.directory.path().join("cert.pem")).unwrap();
-        Certificate::from_pem(&pem).unwrap()
+        Certificate::from_pem(&self.certificate_pem()).unwrap()
+    }
+
+    pub fn certificate_pem(&self) -> Vec<u8> {
+        std::fs::read(self.directory.path().join("cert.pem")).unwrap()
+    }
+
+    pub fn port(&self) -> u16 {
+        self.place.port
     }
 
     /// An HTTP client with cookies that trusts this edge and nobody else, and finds it whatever it is called.

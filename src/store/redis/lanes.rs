@@ -27,10 +27,7 @@ pub(super) struct Lanes {
 
 /// What can be sent over a lane, more than once if need be.
 pub(super) trait Command: Sync {
-    fn send(
-        &self,
-        connection: &mut MultiplexedConnection,
-    ) -> impl Future<Output = Result<Value, RedisError>> + Send;
+    fn send(&self, connection: &mut MultiplexedConnection) -> impl Future<Output = Result<Value, RedisError>> + Send;
 }
 
 impl Command for ScriptInvocation<'_> {
