@@ -259,7 +259,8 @@ impl Lot {
     /// Sends what a stream has to send, until its socket takes no more or its body has no more for now.
     fn advance(&mut self, key: u32) {
         let Some(stream) = self.streams.get_mut(key as usize) else { return };
-        let mut was_blocked = stream.is_blocked();
+        // Not whether it has something unsent: its turn may have ended with a write that the socket did not take whole.
+        let mut was_blocked = stream.is_waiting();
         for _ in 0..FRAMES {
             if let Err(error) = stream.send_rest() {
                 return self.lose(key, Lost::from(&error));
@@ -344,6 +345,11 @@ fn token(key: u32) -> Token {
 impl Stream {
     fn is_blocked(&self) -> bool {
         self.rest.as_ref().is_some_and(|rest| !rest.unsent.is_empty())
+    }
+
+    /// Whether its socket is watched, and will be given up in time, because it is blocked.
+    fn is_waiting(&self) -> bool {
+        self.rest.as_ref().is_some_and(|rest| rest.until.is_some())
     }
 
     fn is_over(&self) -> bool {
