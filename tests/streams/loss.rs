@@ -113,10 +113,10 @@ async fn wait_from(machine: &Machine, guest: &Guest, gateway: &Gateway) -> Proce
     curl
 }
 
-async fn is_missed(cut: impl FnOnce(&Machine)) {
+async fn is_missed(heartbeat: &str, cut: impl FnOnce(&Machine)) {
     let machine = Machine::start();
     let listen = format!("{}:0", machine.here());
-    let gateway = Gateway::builder().arg("--listen", &listen).arg("--heartbeat", "1s").start().await;
+    let gateway = Gateway::builder().arg("--listen", &listen).arg("--heartbeat", heartbeat).start().await;
     let guest = Guest::of(&gateway).await;
     let local = guest.wait_at(&gateway).await;
     let _curl = wait_from(&machine, &guest, &gateway).await;
@@ -134,10 +134,16 @@ async fn is_missed(cut: impl FnOnce(&Machine)) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_is_unplugged_is_missed() {
-    is_missed(Machine::unplug).await;
+    is_missed("1s", Machine::unplug).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_is_lost_on_the_way_is_missed() {
-    is_missed(Machine::lose).await;
+    is_missed("1s", Machine::lose).await;
+}
+
+/// Long enough for this system to find out that there is no way to the client any more, and to say so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_known_to_be_out_of_reach_is_missed() {
+    is_missed("6s", Machine::unplug).await;
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use proptest::prelude::*;
 use scangate::config::ListenAddress;
 use scangate::metrics::Metrics;
@@ -207,6 +207,57 @@ fn any_body_is_the_same_on_the_wire() {
     runtime.block_on(detaching.0.detached(0));
 }
 
+/// Whatever hyper has not got rid of when the body has nothing more for now, must not be lost with hyper.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_not_detached_before_all_of_it_is_written() {
+    const FRAME: usize = 1_000;
+
+    let goes_on = Arc::new(tokio::sync::Notify::new());
+    let waits = Arc::new(tokio::sync::Notify::new());
+    let route = {
+        let (goes_on, waits) = (Arc::clone(&goes_on), Arc::clone(&waits));
+        async move |Path(count): Path<usize>| {
+            event_stream(async_stream::stream! {
+                for index in 0..count {
+                    yield frame(index, FRAME);
+                }
+                waits.notify_one();
+                goes_on.notified().await;
+                // More than one stream may send before others have their turn.
+                for index in count..count + 200 {
+                    yield frame(index, FRAME);
+                }
+            })
+        }
+    };
+    let site = Site::start(true, IN_TIME, |_| Router::new().route("/{count}", get(route))).await;
+    let (mut were_parked, mut were_not) = (0, 0);
+    // The system takes some 200 of them that nobody reads, and hyper a dozen more; what matters is between.
+    for count in (4..400).step_by(3) {
+        let mut wire = site.ask(false, &request(&format!("/{count}"))).await;
+        // Where it does not come to waiting, hyper has as much as it takes, and asks for more when this side reads.
+        if tokio::time::timeout(Duration::from_millis(50), waits.notified()).await.is_ok() {
+            tokio::task::yield_now().await;
+            let is_parked = site.metrics.connections_detached.get() == 1;
+            *if is_parked { &mut were_parked } else { &mut were_not } += 1;
+        }
+        goes_on.notify_one();
+        wire.head().await;
+        for (index, chunk) in wire.chunks().await.into_iter().enumerate() {
+            assert!(chunk.data == frame(index, FRAME), "chunk {index} of {count} is another");
+            assert!(index < count + 200);
+        }
+        let _ = waits.notified().now_or_never();
+    }
+    assert!(were_parked > 0 && were_not > 0, "{were_parked} were parked, {were_not} were not");
+}
+
+fn frame(index: usize, size: usize) -> Bytes {
+    let mut frame = index.to_string().into_bytes();
+    frame.resize(size, b'.');
+    frame.into()
+}
+
 /// Bodies of all kinds, each of which begins with a chunk of its own.
 fn kinds(ticks: &broadcast::Sender<u64>) -> Router {
     let ticks = ticks.clone();
@@ -310,7 +361,7 @@ async fn one_that_does_not_read_is_closed_on_a_unix_socket() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_reads_now_and_then_gets_everything() {
     let case = Case {
-        chunks: (0..60).map(|_| (Pause::Sleep, 100_000)).collect(),
+        chunks: (0..60).map(|index| (if index % 3 == 0 { Pause::Sleep } else { Pause::No }, 100_000)).collect(),
         last: Pause::Sleep,
         version: "HTTP/1.1",
         fields: "Connection: close\r\n",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use serde_json::Value;
 
+use super::wire::PATIENCE;
 use super::{Gateway, Wire};
 
 /// How many streams are opened at the same time.
@@ -30,7 +31,7 @@ impl Guest {
     pub async fn of(gateway: &Gateway) -> Self {
         // The test process holds one end of each connection.
         rlimit::increase_nofile_limit(u64::MAX).unwrap();
-        let http = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
+        let http = reqwest::Client::builder().pool_max_idle_per_host(0).timeout(PATIENCE).build().unwrap();
         let mut guest =
             Self { http, base: gateway.base.clone(), origin: gateway.public_url.clone(), cookie: Arc::default() };
         let response = guest.post().send().await.unwrap();

@@ -52,9 +52,9 @@ impl Machine {
         ip(&["-n", &self.name, "link", "set", "eth0", "down"]);
     }
 
-    /// Swallows whatever is sent there, as when the machine is lost somewhere beyond the next router.
+    /// Swallows whatever the machine says, as when it is lost somewhere beyond the next router.
     pub fn lose(&self) {
-        ip(&["-n", &self.name, "addr", "flush", "dev", "eth0"]);
+        ip(&["-n", &self.name, "route", "replace", "blackhole", &self.here()]);
     }
 }
 
