@@ -638,3 +638,6 @@ pub fn address_group(address: IpAddr) -> IpAddr {
         IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & (u128::MAX << 64)).into()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,3 +22,4 @@ mod loadgen;
 mod nginx;
 mod safety;
 mod store;
+mod streams;

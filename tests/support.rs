@@ -3,17 +3,22 @@
 pub mod browser;
 pub mod events;
 pub mod gateway;
+pub mod guest;
+pub mod netns;
 pub mod nginx;
 pub mod process;
 pub mod redis;
+pub mod wire;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 pub use events::EventStream;
 pub use gateway::Gateway;
+pub use guest::Guest;
 pub use nginx::Edge;
 pub use redis::Redis;
+pub use wire::Wire;
 
 /// How long anything may take that should happen at once; generous, because machines are busy.
 pub const SOON: Duration = Duration::from_secs(10);

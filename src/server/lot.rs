@@ -460,9 +460,11 @@ fn write(mut socket: &Socket, bytes: &[u8]) -> io::Result<usize> {
 
 impl From<&io::Error> for Lost {
     fn from(error: &io::Error) -> Self {
+        use io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut};
+
         match error.kind() {
-            // What TCP_USER_TIMEOUT ends a connection with.
-            io::ErrorKind::TimedOut => Self::Vanished,
+            // What TCP_USER_TIMEOUT ends a connection with, or what was heard about the way to the client until then.
+            TimedOut | HostUnreachable | NetworkUnreachable | NetworkDown => Self::Vanished,
             _ => Self::Reset,
         }
     }

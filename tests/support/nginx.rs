@@ -84,12 +84,20 @@ impl Edge {
 
     /// The certificate that it has made for itself.
     pub fn certificate(&self) -> Certificate {
-        Certificate::from_pem(&std::fs::read(self.certificate_file()).unwrap()).unwrap()
+        Certificate::from_pem(&self.certificate_pem()).unwrap()
+    }
+
+    pub fn certificate_pem(&self) -> Vec<u8> {
+        std::fs::read(self.certificate_file()).unwrap()
     }
 
     /// Where that certificate is.
     pub fn certificate_file(&self) -> PathBuf {
         self.directory.path().join("cert.pem")
+    }
+
+    pub fn port(&self) -> u16 {
+        self.place.port
     }
 
     /// An HTTP client with cookies that trusts this edge and nobody else, and finds it whatever it is called.

@@ -1,0 +1,363 @@
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+
+use async_trait::async_trait;
+use futures_util::FutureExt as _;
+use proptest::prelude::*;
+
+use super::*;
+use crate::store::memory::MemoryStore;
+use crate::store::{Reading, Replaced};
+use crate::ticket::{NewTicket, Ticket};
+
+const LIMITS: StreamLimits = StreamLimits {
+    per_ticket: 3,
+    per_address: 5,
+    per_process: 9,
+    heartbeat: Duration::from_secs(25),
+    drain_spread: Duration::from_millis(200),
+};
+
+const ROOMY: StreamLimits =
+    StreamLimits { per_ticket: usize::MAX, per_address: usize::MAX, per_process: usize::MAX, ..LIMITS };
+
+/// The memory store, and which tickets it has been asked to watch.
+struct Noting {
+    store: MemoryStore,
+    watched: Arc<Mutex<HashSet<TicketId>>>,
+}
+
+#[async_trait]
+impl Store for Noting {
+    async fn create(&self, new: NewTicket) -> Result<Reading, StoreError> {
+        self.store.create(new).await
+    }
+
+    async fn get(&self, id: &TicketId) -> Result<Option<Reading>, StoreError> {
+        self.store.get(id).await
+    }
+
+    async fn replace(&self, next: &Ticket) -> Result<Replaced, StoreError> {
+        self.store.replace(next).await
+    }
+
+    async fn watch(&self, id: &TicketId) -> Result<(), StoreError> {
+        self.watched.lock().unwrap().insert(*id);
+        self.store.watch(id).await
+    }
+
+    fn unwatch(&self, id: &TicketId) {
+        assert!(self.watched.lock().unwrap().remove(id), "{id} was not watched");
+        self.store.unwatch(id);
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.store.check().await
+    }
+}
+
+struct Site {
+    streams: Streams,
+    store: Arc<dyn Store>,
+    watched: Arc<Mutex<HashSet<TicketId>>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Site {
+    /// Must be called within a runtime.
+    fn new(limits: StreamLimits) -> Self {
+        let metrics = Arc::new(Metrics::new());
+        let streams = Streams::new(limits, Arc::clone(&metrics));
+        let watched = Arc::default();
+        let store = Noting { store: MemoryStore::open(1, streams.changes()), watched: Arc::clone(&watched) };
+        Self { streams, store: Arc::new(store), watched, metrics }
+    }
+
+    async fn seat(&self, id: TicketId) -> Seat {
+        self.streams.seat(&self.store, id, address(0)).await.unwrap()
+    }
+
+    async fn seats(&self, count: usize) -> Vec<Seat> {
+        let mut seats = Vec::new();
+        for _ in 0..count {
+            seats.push(self.seat(TicketId::random()).await);
+        }
+        seats
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seats> {
+        self.streams.shared.lock()
+    }
+}
+
+fn address(last: u8) -> IpAddr {
+    Ipv4Addr::new(192, 0, 2, last).into()
+}
+
+/// Returns what a seat would be told right now.
+fn told(seat: &mut Seat) -> Option<Wake> {
+    seat.next().now_or_never()
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Sit { ticket: usize, address: u8 },
+    Leave(prop::sample::Index),
+    Change { ticket: usize },
+    Listen(prop::sample::Index),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        4 => (0..5_usize, 0..3_u8).prop_map(|(ticket, address)| Op::Sit { ticket, address }),
+        3 => any::<prop::sample::Index>().prop_map(Op::Leave),
+        2 => (0..5_usize).prop_map(|ticket| Op::Change { ticket }),
+        2 => any::<prop::sample::Index>().prop_map(Op::Listen),
+    ]
+}
+
+/// A seat as it should be.
+struct Taken {
+    seat: Seat,
+    ticket: usize,
+    address: u8,
+    has_news: bool,
+}
+
+proptest! {
+    #[test]
+    fn seats_of_any_tickets_come_and_go_in_any_order(ops in prop::collection::vec(op(), 1..150)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _context = runtime.enter();
+        let site = Site::new(LIMITS);
+        let ids: Vec<TicketId> = (0..5).map(|_| TicketId::random()).collect();
+        let mut taken: Vec<Taken> = Vec::new();
+        for op in ops {
+            match op {
+                Op::Sit { ticket, address: from } => {
+                    let of_ticket = taken.iter().filter(|taken| taken.ticket == ticket).count();
+                    let of_address = taken.iter().filter(|taken| taken.address == from).count();
+                    let is_full = (taken.len() >= LIMITS.per_process, of_address >= LIMITS.per_address, of_ticket >= LIMITS.per_ticket);
+                    let answer = runtime.block_on(site.streams.seat(&site.store, ids[ticket], address(from)));
+                    match (answer, is_full) {
+                        (Ok(seat), (false, false, false)) => taken.push(Taken { seat, ticket, address: from, has_news: false }),
+                        (Err(SeatError::ProcessFull), (true, _, _))
+                        | (Err(SeatError::AddressFull), (false, true, _))
+                        | (Err(SeatError::TicketFull), (false, false, true)) => {}
+                        (answer, _) => prop_assert!(false, "{:?} where {is_full:?} is full", answer.err()),
+                    }
+                }
+                Op::Leave(index) if !taken.is_empty() => drop(taken.remove(index.index(taken.len()))),
+                Op::Change { ticket } => {
+                    site.streams.changes().changed(&ids[ticket]);
+                    taken.iter_mut().filter(|taken| taken.ticket == ticket).for_each(|taken| taken.has_news = true);
+                }
+                Op::Listen(index) if !taken.is_empty() => {
+                    let index = index.index(taken.len());
+                    let news = std::mem::take(&mut taken[index].has_news);
+                    prop_assert_eq!(told(&mut taken[index].seat), news.then_some(Wake::Look));
+                }
+                Op::Leave(_) | Op::Listen(_) => {}
+            }
+            prop_assert_eq!(site.streams.open(), taken.len());
+            prop_assert_eq!(usize::try_from(site.metrics.streams_open.get()), Ok(taken.len()));
+            let expected: HashSet<_> = taken.iter().map(|taken| ids[taken.ticket]).collect();
+            prop_assert_eq!(&*site.watched.lock().unwrap(), &expected);
+        }
+        for mut left in taken.drain(..) {
+            prop_assert_eq!(told(&mut left.seat), left.has_news.then_some(Wake::Look));
+        }
+        let seats = site.lock();
+        prop_assert!(seats.by_ticket.is_empty() && seats.by_address.is_empty() && seats.places.is_empty());
+        prop_assert_eq!(seats.wheel.next(), None, "something is still due for nobody");
+    }
+
+    /// In virtual time: nothing waits.
+    #[test]
+    fn heartbeats_come_at_their_interval_and_deadlines_once(
+        heartbeat in 1_000..60_000_u64,
+        lefts in prop::collection::vec(prop::option::of(0..100_000_u64), 1..40),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _context = runtime.enter();
+        let site = Site::new(StreamLimits { heartbeat: Duration::from_millis(heartbeat), ..ROOMY });
+        let mut seats = runtime.block_on(site.seats(lefts.len()));
+        let mut looks = Vec::new();
+        for (seat, left) in seats.iter_mut().zip(&lefts) {
+            if let Some(left) = left {
+                seat.has_left(Duration::from_millis(*left));
+            }
+            looks.push(left.map(|_| site.lock().places[seat.key as usize].look_at));
+        }
+        let taken_at = site.streams.shared.ticks(Instant::now());
+        let mut beats: Vec<Vec<u64>> = vec![Vec::new(); seats.len()];
+        let mut looked: Vec<Option<u64>> = vec![None; seats.len()];
+        let ends_at = taken_at + 4 * heartbeat.max(30_000);
+        while let Some(now) = { let next = site.lock().wheel.next(); next.filter(|&next| next <= ends_at) } {
+            site.lock().fire_due(now, heartbeat);
+            for (index, seat) in seats.iter_mut().enumerate() {
+                while let Some(wake) = told(seat) {
+                    match wake {
+                        Wake::Heartbeat => beats[index].push(now),
+                        Wake::Look => prop_assert_eq!(looked[index].replace(now), None, "told twice"),
+                        Wake::Drain => prop_assert!(false, "nobody drains"),
+                    }
+                }
+            }
+        }
+        for index in 0..seats.len() {
+            let due = looks[index].filter(|&due| due <= ends_at);
+            prop_assert_eq!(looked[index], due);
+            let beats = &beats[index];
+            prop_assert!(beats.len() >= 2, "{:?}", beats);
+            prop_assert!(beats[0] <= taken_at + heartbeat);
+            for pair in beats.windows(2) {
+                let span = pair[1] - pair[0];
+                prop_assert!(span <= heartbeat && span + HEARTBEAT_TICK > heartbeat, "{} of {}", span, heartbeat);
+            }
+            prop_assert!(beats.last().unwrap() + heartbeat > ends_at, "they stop: {:?}", beats);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_seat_is_told_comes_by_importance_and_once() {
+    let site = Site::new(ROOMY);
+    let mut seat = site.seat(TicketId::random()).await;
+    assert_eq!(told(&mut seat), None);
+    let key = seat.key as usize;
+    for wake in [Wake::Heartbeat, Wake::Drain, Wake::Look, Wake::Heartbeat, Wake::Look] {
+        site.lock().signal(key, wake);
+    }
+    let all: Vec<_> = std::iter::from_fn(|| told(&mut seat)).collect();
+    assert_eq!(all, [Wake::Look, Wake::Drain, Wake::Heartbeat]);
+}
+
+#[tokio::test]
+async fn a_signal_for_a_seat_that_left_reaches_nobody() {
+    let site = Site::new(ROOMY);
+    let seat = site.seat(TicketId::random()).await;
+    let key = seat.key as usize;
+    drop(seat);
+    site.lock().signal(key, Wake::Look);
+    let mut next = site.seat(TicketId::random()).await;
+    assert_eq!(next.key as usize, key);
+    assert_eq!(told(&mut next), None);
+}
+
+#[tokio::test]
+async fn every_waiting_task_is_woken() {
+    let site = Site::new(ROOMY);
+    let id = TicketId::random();
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..5 {
+        let mut seat = site.seat(id).await;
+        waiting.spawn(async move { seat.next().await });
+    }
+    // Each has been polled, and has said whom to wake.
+    while site.lock().places.iter().any(|(_, place)| place.waker.is_none()) {
+        tokio::task::yield_now().await;
+    }
+    site.streams.changes().changed(&id);
+    let told = tokio::time::timeout(Duration::from_secs(10), waiting.join_all()).await.expect("one still waits");
+    assert_eq!(told, [Wake::Look; 5]);
+}
+
+#[tokio::test]
+async fn after_a_gap_every_seat_looks_again() {
+    let site = Site::new(ROOMY);
+    crate::task::spawn("test", site.streams.clone().run());
+    let seats = site.seats(RESYNC_BATCH * 2 + 1).await;
+    site.streams.changes().gap();
+    for mut seat in seats {
+        let wake = tokio::time::timeout(Duration::from_secs(10), seat.next()).await.expect("one was left out");
+        assert_eq!(wake, Wake::Look);
+    }
+}
+
+#[tokio::test]
+async fn a_drain_tells_every_seat_and_lets_none_in() {
+    let site = Site::new(ROOMY);
+    let mut seats: Vec<(Seat, usize)> = site.seats(102).await.into_iter().map(|seat| (seat, 0)).collect();
+    let listen = |seats: &mut Vec<(Seat, usize)>| {
+        for (seat, times) in seats {
+            let all: Vec<_> = std::iter::from_fn(|| told(seat)).collect();
+            assert!(all.iter().all(|wake| *wake == Wake::Drain), "{all:?}");
+            *times += all.len();
+        }
+    };
+    let started = Instant::now();
+    let drain = site.streams.drain(false);
+    tokio::pin!(drain);
+    assert!(drain.as_mut().now_or_never().is_none());
+    listen(&mut seats);
+    let at_first = seats.iter().filter(|(_, times)| *times > 0).count();
+    assert!(at_first < seats.len() / 2, "{at_first} at once");
+    assert!(site.streams.is_draining());
+    let refused = site.streams.seat(&site.store, TicketId::random(), address(0)).await;
+    assert!(matches!(refused, Err(SeatError::Draining)));
+    // One that was not told yet leaves.
+    let index = seats.iter().position(|(_, times)| *times == 0).unwrap();
+    seats.remove(index);
+    drain.await;
+    assert!(started.elapsed() >= LIMITS.drain_spread);
+    listen(&mut seats);
+    let times: Vec<_> = seats.iter().map(|(_, times)| *times).collect();
+    assert_eq!(times, [1; 101]);
+}
+
+#[tokio::test]
+async fn a_drain_without_seats_ends() {
+    let site = Site::new(ROOMY);
+    tokio::time::timeout(Duration::from_secs(10), site.streams.drain(true)).await.expect("it hangs");
+}
+
+#[tokio::test]
+async fn little_is_kept_after_a_peak() {
+    const SEATS: usize = 20_000;
+
+    let site = Site::new(ROOMY);
+    let mut seats = Vec::new();
+    for index in 0..SEATS {
+        let address = IpAddr::from(u32::try_from(index).unwrap().to_be_bytes());
+        seats.push(site.streams.seat(&site.store, TicketId::random(), address).await.unwrap());
+    }
+    assert!(site.lock().places.capacity() >= SEATS);
+    // The first come last.
+    while seats.pop().is_some() {}
+    let kept = {
+        let seats = site.lock();
+        [seats.places.capacity(), seats.by_ticket.capacity(), seats.by_address.capacity()]
+    };
+    assert!(kept.iter().all(|&kept| kept <= SMALL * 2), "{kept:?} places, tickets, addresses");
+    // It serves on.
+    let id = TicketId::random();
+    let mut seat = site.seat(id).await;
+    site.streams.changes().changed(&id);
+    assert_eq!(told(&mut seat), Some(Wake::Look));
+}
+
+#[tokio::test]
+async fn a_turn_that_does_not_come_is_given_up() {
+    let site = Site::new(ROOMY);
+    let mut turns = Vec::new();
+    for _ in 0..OPENING {
+        turns.push(site.streams.turn().await.unwrap());
+    }
+    let waiting = site.streams.turn();
+    tokio::pin!(waiting);
+    assert!(waiting.as_mut().now_or_never().is_none());
+    turns.pop();
+    let turn = waiting.await;
+    assert!(turn.is_ok());
+    assert!(matches!(site.streams.turn().await, Err(SeatError::Opening)));
+}
+
+#[test]
+fn an_ipv6_network_is_one_address() {
+    let group = |text: &str| address_group(text.parse().unwrap());
+    assert_eq!(group("2001:db8:1:2:3:4:5:6"), group("2001:db8:1:2::"));
+    assert_ne!(group("2001:db8:1:2::"), group("2001:db8:1:3::"));
+    assert_eq!(group("::ffff:192.0.2.1"), address(1));
+    assert_ne!(group("192.0.2.1"), group("192.0.2.2"));
+}

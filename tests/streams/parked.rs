@@ -1,0 +1,425 @@
+//! The server alone, with a router of the test's own: bodies that yield anything, never end, or panic.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
+use proptest::prelude::*;
+use scangate::config::ListenAddress;
+use scangate::metrics::Metrics;
+use scangate::server::{Listener, Server, ServerSettings};
+use tokio::sync::broadcast;
+
+use crate::support::wire::contains;
+use crate::support::{Wire, within};
+
+use super::IN_TIME;
+
+/// A server within this process, on TCP and on a Unix socket.
+struct Site {
+    metrics: Arc<Metrics>,
+    address: String,
+    socket: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl Site {
+    async fn start(detach: bool, write_timeout: Duration, router: impl FnOnce(&Arc<Metrics>) -> Router) -> Self {
+        let metrics = Arc::new(Metrics::new());
+        let router = router(&metrics);
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("server.sock");
+        let settings = ServerSettings { max_connections: 1_000, detach, write_timeout };
+        let server = Server::new(settings, Arc::clone(&metrics)).unwrap();
+        let mut address = None;
+        for wanted in [ListenAddress::Tcp(([127, 0, 0, 1], 0).into()), ListenAddress::Unix(socket.clone())] {
+            let listener = Listener::bind(&wanted).await.unwrap();
+            address.get_or_insert_with(|| listener.address.to_string());
+            tokio::spawn(server.clone().serve(listener, router.clone()));
+        }
+        Self { metrics, address: address.unwrap(), socket, _directory: directory }
+    }
+
+    async fn ask(&self, is_tcp: bool, request: &str) -> Wire {
+        let mut wire = if is_tcp { Wire::tcp(&self.address).await } else { Wire::unix(&self.socket).await };
+        wire.send(request).await;
+        wire
+    }
+
+    fn lost(&self, reason: &str) -> u64 {
+        let series = format!("scangate_connections_lost_total{{reason=\"{reason}\"}} ");
+        let text = self.metrics.encode().unwrap();
+        text.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
+    }
+
+    async fn detached(&self, count: i64) {
+        let are = async || (self.metrics.connections_detached.get() == count).then_some(());
+        within(IN_TIME, "as many detached connections as expected", are).await;
+    }
+}
+
+fn event_stream(chunks: impl Stream<Item = Bytes> + Send + 'static) -> Response {
+    let body = Body::from_stream(chunks.map(Ok::<_, Infallible>));
+    ([("content-type", "text/event-stream")], body).into_response()
+}
+
+fn request(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")
+}
+
+/// What a body does before it yields a chunk.
+#[derive(Debug, Clone, Copy)]
+enum Pause {
+    /// It has the chunk at hand.
+    No,
+    /// It is not ready, and wakes itself at once.
+    Yield,
+    /// It waits.
+    Sleep,
+}
+
+#[derive(Debug, Clone)]
+struct Case {
+    chunks: Vec<(Pause, usize)>,
+    /// A pause before the end.
+    last: Pause,
+    version: &'static str,
+    fields: &'static str,
+    /// Whether the next request is sent at once, where there can be one.
+    is_pipelined: bool,
+    is_tcp: bool,
+    /// Whether the client looks away at first.
+    is_slow: bool,
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let pause = || prop_oneof![2 => Just(Pause::No), 1 => Just(Pause::Yield), 2 => Just(Pause::Sleep)];
+    let size = prop_oneof![2 => Just(0_usize), 1 => Just(9), 1 => Just(10), 1 => Just(15), 1 => Just(16), 1 => Just(256),
+        6 => 1..2_000_usize, 3 => 2_000..100_000_usize];
+    let manner = prop_oneof![
+        3 => Just(("HTTP/1.1", "")),
+        1 => Just(("HTTP/1.1", "Connection: close\r\n")),
+        1 => Just(("HTTP/1.0", "")),
+    ];
+    let flags = (any::<bool>(), any::<bool>(), prop::bool::weighted(0.3));
+    (prop::collection::vec((pause(), size), 0..24), pause(), manner, flags).prop_map(
+        |(chunks, last, (version, fields), (is_pipelined, is_tcp, is_slow))| Case {
+            chunks,
+            last,
+            version,
+            fields,
+            is_pipelined,
+            is_tcp,
+            is_slow,
+        },
+    )
+}
+
+async fn pause(pause: Pause) {
+    match pause {
+        Pause::No => {}
+        Pause::Yield => tokio::task::yield_now().await,
+        Pause::Sleep => tokio::time::sleep(Duration::from_millis(2)).await,
+    }
+}
+
+/// The case that is being played, and whether any of its stream was sent from where detached ones are.
+#[derive(Clone)]
+struct Stage {
+    case: Arc<Mutex<Option<Case>>>,
+    metrics: Arc<Metrics>,
+    was_detached: Arc<AtomicBool>,
+}
+
+async fn play(State(stage): State<Stage>) -> Response {
+    let case = stage.case.lock().unwrap().clone().unwrap();
+    event_stream(async_stream::stream! {
+        let mut letters = (b'a'..=b'z').cycle();
+        for (before, size) in case.chunks {
+            pause(before).await;
+            if stage.metrics.connections_detached.get() > 0 {
+                stage.was_detached.store(true, Relaxed);
+            }
+            yield std::iter::repeat_n(letters.next().unwrap(), size).collect();
+        }
+        pause(case.last).await;
+    })
+}
+
+/// Returns all that a server sends in a case, the connection's end included, but for what the time of day changes.
+async fn played(site: &Site, stage: &Stage, case: &Case) -> Vec<u8> {
+    *stage.case.lock().unwrap() = Some(case.clone());
+    let first = format!("GET /play {}\r\nHost: test\r\n{}\r\n", case.version, case.fields);
+    let second = "GET /plain HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+    let mut wire = site.ask(case.is_tcp, &first).await;
+    let keeps_alive = case.version == "HTTP/1.1" && case.fields.is_empty();
+    if keeps_alive && case.is_pipelined {
+        wire.send(second).await;
+    }
+    if case.is_slow {
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+    if keeps_alive && !case.is_pipelined {
+        wire.until("\r\n0\r\n\r\n").await;
+        wire.send(second).await;
+    }
+    without_dates(&wire.rest().await)
+}
+
+fn without_dates(bytes: &[u8]) -> Vec<u8> {
+    let lines = bytes.split_inclusive(|&byte| byte == b'\n');
+    lines.filter(|line| !line.starts_with(b"date: ")).flatten().copied().collect()
+}
+
+#[test]
+fn any_body_is_the_same_on_the_wire() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let start = |detach| async move {
+        let mut stage = None;
+        let site = Site::start(detach, IN_TIME, |metrics| {
+            let on = Stage { case: Arc::default(), metrics: Arc::clone(metrics), was_detached: Arc::default() };
+            stage = Some(on.clone());
+            Router::new().route("/play", get(play)).route("/plain", get(async || "plain")).with_state(on)
+        });
+        let site = site.await;
+        (site, stage.unwrap())
+    };
+    let (detaching, keeping) = runtime.block_on(async { tokio::join!(start(true), start(false)) });
+    proptest!(ProptestConfig { cases: 96, max_shrink_iters: 64, failure_persistence: None, ..ProptestConfig::default() }, |(case in case())| {
+        let (detached, kept) = runtime.block_on(async {
+            tokio::join!(played(&detaching.0, &detaching.1, &case), played(&keeping.0, &keeping.1, &case))
+        });
+        let is_said: usize = case.chunks.iter().map(|(_, size)| size).sum();
+        prop_assert!(kept.len() > is_said, "{} bytes of more than {}", kept.len(), is_said);
+        let differs = kept.iter().zip(&detached).position(|(kept, detached)| kept != detached);
+        prop_assert!(kept == detached, "{} and {} bytes, alike up to {:?}", kept.len(), detached.len(), differs);
+    });
+    assert!(detaching.1.was_detached.load(Relaxed), "no stream was ever detached");
+    assert!(!keeping.1.was_detached.load(Relaxed));
+    runtime.block_on(detaching.0.detached(0));
+}
+
+/// Whatever hyper has not got rid of when the body has nothing more for now, must not be lost with hyper.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_not_detached_before_all_of_it_is_written() {
+    const FRAME: usize = 1_000;
+
+    let goes_on = Arc::new(tokio::sync::Notify::new());
+    let waits = Arc::new(tokio::sync::Notify::new());
+    let route = {
+        let (goes_on, waits) = (Arc::clone(&goes_on), Arc::clone(&waits));
+        async move |Path(count): Path<usize>| {
+            event_stream(async_stream::stream! {
+                for index in 0..count {
+                    yield frame(index, FRAME);
+                }
+                waits.notify_one();
+                goes_on.notified().await;
+                // More than one stream may send before others have their turn.
+                for index in count..count + 200 {
+                    yield frame(index, FRAME);
+                }
+            })
+        }
+    };
+    let site = Site::start(true, IN_TIME, |_| Router::new().route("/{count}", get(route))).await;
+    let (mut were_parked, mut were_not) = (0, 0);
+    // The system takes some 200 of them that nobody reads, and hyper a dozen more; what matters is between.
+    for count in (4..400).step_by(3) {
+        let mut wire = site.ask(false, &request(&format!("/{count}"))).await;
+        // Where it does not come to waiting, hyper has as much as it takes, and asks for more when this side reads.
+        if tokio::time::timeout(Duration::from_millis(50), waits.notified()).await.is_ok() {
+            tokio::task::yield_now().await;
+            let is_parked = site.metrics.connections_detached.get() == 1;
+            *if is_parked { &mut were_parked } else { &mut were_not } += 1;
+        }
+        goes_on.notify_one();
+        wire.head().await;
+        for (index, chunk) in wire.chunks().await.into_iter().enumerate() {
+            assert!(chunk.data == frame(index, FRAME), "chunk {index} of {count} is another");
+            assert!(index < count + 200);
+        }
+        let _ = waits.notified().now_or_never();
+    }
+    assert!(were_parked > 0 && were_not > 0, "{were_parked} were parked, {were_not} were not");
+}
+
+fn frame(index: usize, size: usize) -> Bytes {
+    let mut frame = index.to_string().into_bytes();
+    frame.resize(size, b'.');
+    frame.into()
+}
+
+/// Bodies of all kinds, each of which begins with a chunk of its own.
+fn kinds(ticks: &broadcast::Sender<u64>) -> Router {
+    let ticks = ticks.clone();
+    let follow = async move || {
+        let mut ticks = ticks.subscribe();
+        event_stream(async_stream::stream! {
+            yield Bytes::from_static(b":begun\n\n");
+            while let Ok(tick) = ticks.recv().await {
+                yield Bytes::from(format!("data: {tick}\n\n"));
+            }
+        })
+    };
+    let endless = async || {
+        event_stream(async_stream::stream! {
+            yield Bytes::from_static(b":begun\n\n");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            loop {
+                yield Bytes::from_static(&[b'x'; 10_000]);
+            }
+        })
+    };
+    let panicking = async |State(panics): State<Arc<tokio::sync::Notify>>| {
+        event_stream(async_stream::stream! {
+            yield Bytes::from_static(b":begun\n\n");
+            panics.notified().await;
+            if !panics_never() {
+                panic!("on purpose");
+            }
+            yield Bytes::new();
+        })
+    };
+    let panics = async |State(panics): State<Arc<tokio::sync::Notify>>| panics.notify_waiters();
+    Router::new()
+        .route("/follow", get(follow))
+        .route("/endless", get(endless))
+        .route("/panicking", get(panicking))
+        .route("/panic", get(panics))
+        .with_state(Arc::default())
+}
+
+/// So that the compiler does not see what follows.
+fn panics_never() -> bool {
+    std::hint::black_box(false)
+}
+
+/// Opens streams that are told every tick, on both kinds of sockets.
+async fn followers(site: &Site) -> Vec<Wire> {
+    let mut followers = Vec::new();
+    for is_tcp in [true, false, true, false] {
+        let mut wire = site.ask(is_tcp, &request("/follow")).await;
+        wire.until(":begun\n\n").await;
+        followers.push(wire);
+    }
+    followers
+}
+
+static TICKS: AtomicU64 = AtomicU64::new(0);
+
+/// Tells all of them something, and waits until they have it.
+async fn tell(ticks: &broadcast::Sender<u64>, followers: &mut [Wire]) {
+    let tick = TICKS.fetch_add(1, Relaxed);
+    ticks.send(tick).unwrap();
+    for wire in followers {
+        wire.until(&format!("data: {tick}\n\n")).await;
+    }
+}
+
+async fn one_that_does_not_read_is_closed(is_tcp: bool) {
+    let (ticks, _) = broadcast::channel(16);
+    let site = Site::start(true, Duration::from_secs(1), |_| kinds(&ticks)).await;
+    let mut followers = followers(&site).await;
+    let mut slow = site.ask(is_tcp, &request("/endless")).await;
+    slow.until(":begun\n\n").await;
+    site.detached(5).await;
+    tell(&ticks, &mut followers).await;
+    let started = std::time::Instant::now();
+    while site.metrics.connections_detached.get() > 4 {
+        tell(&ticks, &mut followers).await;
+        assert!(started.elapsed() < IN_TIME, "one that does not read is never closed");
+    }
+    tell(&ticks, &mut followers).await;
+    let (slow_ones, vanished) = (site.lost("slow"), site.lost("vanished"));
+    assert_eq!(slow_ones + vanished, 1);
+    assert!(is_tcp || slow_ones == 1, "nobody vanishes from a Unix socket");
+    assert_eq!(site.metrics.connections_open.get(), 4);
+    // What had been written before is still there, and then the end, without the last chunk.
+    while slow.receive().await.is_ok_and(|count| count > 0) {}
+    assert!(!slow.unread.ends_with(b"0\r\n\r\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_does_not_read_is_closed_on_tcp() {
+    one_that_does_not_read_is_closed(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_does_not_read_is_closed_on_a_unix_socket() {
+    one_that_does_not_read_is_closed(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_reads_now_and_then_gets_everything() {
+    let case = Case {
+        chunks: (0..60).map(|index| (if index % 3 == 0 { Pause::Sleep } else { Pause::No }, 100_000)).collect(),
+        last: Pause::Sleep,
+        version: "HTTP/1.1",
+        fields: "Connection: close\r\n",
+        is_pipelined: false,
+        is_tcp: false,
+        is_slow: true,
+    };
+    let mut stage = None;
+    let site = Site::start(true, IN_TIME, |metrics| {
+        let on = Stage { case: Arc::default(), metrics: Arc::clone(metrics), was_detached: Arc::default() };
+        stage = Some(on.clone());
+        Router::new().route("/play", get(play)).with_state(on)
+    })
+    .await;
+    let stage = stage.unwrap();
+    *stage.case.lock().unwrap() = Some(case);
+    let mut wire = site.ask(false, "GET /play HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    wire.head().await;
+    let mut chunks = Vec::new();
+    for index in 0..60 {
+        // Longer than the body pauses, so that it has to wait for this side most of the time.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let chunk = wire.chunk().await;
+        assert!(chunk.data.iter().all(|&letter| letter == b'a' + index % 26), "chunk {index}");
+        chunks.push(chunk.data.len());
+    }
+    assert_eq!(chunks, [100_000; 60]);
+    assert_eq!(wire.chunk().await.data, b"");
+    assert!(stage.was_detached.load(Relaxed));
+    site.detached(0).await;
+    for reason in ["slow", "vanished", "reset", "failed"] {
+        assert_eq!(site.lost(reason), 0, "{reason}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_panics_ends_its_own_stream_only() {
+    let (ticks, _) = broadcast::channel(16);
+    let site = Site::start(true, IN_TIME, |_| kinds(&ticks)).await;
+    let mut followers = followers(&site).await;
+    let mut panicking = Vec::new();
+    // In every lot.
+    for index in 0..8 {
+        let mut wire = site.ask(index % 2 == 0, &request("/panicking")).await;
+        wire.until(":begun\n\n").await;
+        panicking.push(wire);
+    }
+    site.detached(12).await;
+    site.ask(true, &request("/panic")).await.head().await;
+    site.detached(4).await;
+    assert_eq!(site.lost("failed"), 8);
+    for wire in &mut panicking {
+        while wire.receive().await.is_ok_and(|count| count > 0) {}
+        assert!(!contains(&wire.unread, "\r\n0\r\n\r\n"), "it looks as if it had ended well");
+    }
+    tell(&ticks, &mut followers).await;
+    // New ones are parked as before.
+    let mut more = self::followers(&site).await;
+    site.detached(8).await;
+    tell(&ticks, &mut more).await;
+}
