@@ -173,7 +173,13 @@ impl Server {
         let site = Arc::new(Site { shared: Arc::clone(&shared), router });
         loop {
             // Waiting for a slot before accepting leaves further connections in the system's queue.
-            let Ok(permit) = shared.slots.acquire().await else { return };
+            let permit = tokio::select! {
+                Ok(permit) = shared.slots.acquire() => permit,
+                () = shared.closing.cancelled() => match shared.slots.try_acquire() {
+                    Ok(permit) => permit,
+                    Err(_) => return,
+                },
+            };
             let accepted = tokio::select! {
                 accepted = listener.socket.accept(shared.settings.write_timeout) => accepted,
                 // Those who came before it are not left in the system's queue, to be cut with it.

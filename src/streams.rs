@@ -4,29 +4,28 @@
 //! is over, when a heartbeat is due, and when the gateway drains. What there is to see is read from the store: a wake
 //! carries nothing. Bounds per ticket, per address and per process are kept here.
 //!
-//! Most seats wait for minutes in which nothing happens, so what counts is their size: a seat is a [`Place`] in one slab
-//! and a waker, with one [`wheel`] for everybody's heartbeats and deadlines. There is no channel, timer or task of its own.
+//! Most seats wait for minutes in which nothing happens, so what counts is their size: a seat is a place in one slab
+//! ([`seats`]) and a waker, with one [`wheel`] for everybody's heartbeats and deadlines. There is no channel, timer or task of its own.
 //!
 //! Invariant: a ticket is watched in the store exactly as long as it has a seat here.
 
+mod seats;
 mod wheel;
 
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use slab::Slab;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use crate::metrics::Metrics;
 use crate::store::{Changes, Store, StoreError};
 use crate::ticket::TicketId;
-use wheel::Wheel;
+use seats::{NEVER, NONE, Seats};
 
 /// How long after its deadline a ticket is looked at. A Redis key is expired only once its deadline lies in the past, so
 /// looking in the same millisecond would find it still there.
@@ -116,79 +115,15 @@ struct Shared {
     gap: Notify,
 }
 
-struct Seats {
-    places: Slab<Place>,
-    wheel: Wheel,
-    /// When the wheel's task wakes next, in ticks.
-    wheel_wakes: u64,
-    /// The first place of each ticket; the others hang on to it.
-    by_ticket: HashMap<TicketId, u32>,
-    by_address: HashMap<IpAddr, u32>,
-}
-
-/// What is known of one waiting party. There is one for each idle stream, so every byte counts.
-struct Place {
-    /// Who to wake; none before the first wait.
-    waker: Option<Waker>,
-    /// When to look for what no notification tells: the deadline, or a store that failed. In ticks.
-    look_at: u64,
-    /// When the next heartbeat is due, in ticks.
-    heartbeat_at: u64,
-    id: TicketId,
-    address: IpAddr,
-    /// The next place of the same ticket.
-    next: u32,
-    /// What it is yet to be told.
-    signals: Signals,
-}
-
-/// No place.
-const NONE: u32 = u32::MAX;
-/// No time.
-const NEVER: u64 = u64::MAX;
-
-/// A set of wakes.
-#[derive(Clone, Copy, Default)]
-struct Signals(u8);
-
-impl Signals {
-    const fn bit(wake: Wake) -> u8 {
-        match wake {
-            Wake::Look => 1,
-            Wake::Drain => 2,
-            Wake::Heartbeat => 4,
-        }
-    }
-
-    fn add(&mut self, wake: Wake) {
-        self.0 |= Self::bit(wake);
-    }
-
-    /// Takes the most pressing one.
-    fn take(&mut self) -> Option<Wake> {
-        let wake =
-            [Wake::Look, Wake::Drain, Wake::Heartbeat].into_iter().find(|&wake| self.0 & Self::bit(wake) != 0)?;
-        self.0 &= !Self::bit(wake);
-        Some(wake)
-    }
-}
-
 impl Streams {
     /// Makes an empty registry. Nothing is due, and no gap is mended, unless [`Streams::run`] runs.
     #[must_use]
     pub fn new(limits: StreamLimits, metrics: Arc<Metrics>) -> Self {
-        let seats = Seats {
-            places: Slab::new(),
-            wheel: Wheel::new(),
-            wheel_wakes: NEVER,
-            by_ticket: HashMap::new(),
-            by_address: HashMap::new(),
-        };
         let shared = Shared {
             limits,
             metrics,
             started: Instant::now(),
-            seats: Mutex::new(seats),
+            seats: Mutex::new(Seats::new()),
             turns: Semaphore::new(OPENING),
             is_draining: AtomicBool::new(false),
             due_earlier: Notify::new(),
@@ -304,12 +239,7 @@ impl Streams {
 
 impl Changes for Shared {
     fn changed(&self, id: &TicketId) {
-        let mut seats = self.lock();
-        let mut key = seats.by_ticket.get(id).copied().unwrap_or(NONE);
-        while key != NONE {
-            seats.signal(key as usize, Wake::Look);
-            key = seats.places[key as usize].next;
-        }
+        self.lock().signal_ticket(id, Wake::Look);
     }
 
     fn gap(&self) {
@@ -349,27 +279,15 @@ impl Shared {
         if seats.places.len() >= self.limits.per_process.min(NONE as usize) {
             return Err(SeatError::ProcessFull);
         }
-        if seats.by_address.get(&address).is_some_and(|&count| count as usize >= self.limits.per_address) {
+        if seats.of_address(&address) >= self.limits.per_address {
             return Err(SeatError::AddressFull);
         }
         if seats.of_ticket(&id) >= self.limits.per_ticket {
             return Err(SeatError::TicketFull);
         }
-        let heartbeat = self.heartbeat();
-        let place = Place {
-            waker: None,
-            look_at: NEVER,
-            // The first one at random: streams that came together do not have all their heartbeats together.
-            heartbeat_at: (now + rand::random_range(HEARTBEAT_TICK..=heartbeat)) / HEARTBEAT_TICK * HEARTBEAT_TICK,
-            id,
-            address,
-            next: seats.by_ticket.get(&id).copied().unwrap_or(NONE),
-            signals: Signals::default(),
-        };
-        #[expect(clippy::cast_possible_truncation, reason = "there are fewer than NONE places")]
-        let key = seats.places.insert(place) as u32;
-        seats.by_ticket.insert(id, key);
-        *seats.by_address.entry(address).or_default() += 1;
+        // The first one at random: streams that came together do not have all their heartbeats together.
+        let heartbeat_at = now + rand::random_range(HEARTBEAT_TICK..=self.heartbeat());
+        let key = seats.insert(id, address, heartbeat_at / HEARTBEAT_TICK * HEARTBEAT_TICK);
         self.schedule(&mut seats, key);
         drop(seats);
         self.metrics.streams_open.inc();
@@ -379,22 +297,16 @@ impl Shared {
 
     fn give_back(&self, seat: &Seat) {
         let mut seats = self.lock();
-        seats.wheel.clear(seat.key);
-        let place = seats.places.remove(seat.key as usize);
-        if let Some(count) = seats.by_address.get_mut(&place.address) {
-            *count -= 1;
-            if *count == 0 {
-                seats.by_address.remove(&place.address);
-            }
-        }
-        if seats.unlink(&place, seat.key) {
+        let (place, was_last) = seats.remove(seat.key);
+        if was_last {
             // Under the lock, so that it cannot overtake the watch of a newcomer to the same ticket.
             seat.store.unwatch(&place.id);
         }
-        seats.shrink();
         drop(seats);
         self.metrics.streams_open.dec();
         self.metrics.stream_closed(seat.end);
+        // Not under the lock: whatever a waker holds, it may end here.
+        drop(place);
     }
 
     fn poll_next(&self, key: u32, context: &Context<'_>) -> Poll<Wake> {
@@ -427,96 +339,6 @@ impl Shared {
             seats.wheel_wakes = due;
             self.due_earlier.notify_one();
         }
-    }
-}
-
-impl Seats {
-    /// Counts the seats of a ticket.
-    fn of_ticket(&self, id: &TicketId) -> usize {
-        let first = self.by_ticket.get(id).copied();
-        let next = |&key: &u32| Some(self.places[key as usize].next).filter(|&key| key != NONE);
-        std::iter::successors(first, next).count()
-    }
-
-    /// Takes a place that was removed out of its ticket's; returns whether it was the last.
-    fn unlink(&mut self, place: &Place, key: u32) -> bool {
-        let Some(first) = self.by_ticket.get_mut(&place.id) else { return true };
-        if *first == key {
-            *first = place.next;
-            if place.next == NONE {
-                self.by_ticket.remove(&place.id);
-                return true;
-            }
-            return false;
-        }
-        let mut other = *first;
-        while self.places[other as usize].next != key {
-            other = self.places[other as usize].next;
-        }
-        self.places[other as usize].next = place.next;
-        false
-    }
-
-    /// Tells a seat something, if it is still there.
-    fn signal(&mut self, key: usize, wake: Wake) {
-        if let Some(place) = self.places.get_mut(key) {
-            place.signals.add(wake);
-            if let Some(waker) = &place.waker {
-                waker.wake_by_ref();
-            }
-        }
-    }
-
-    fn schedule(&mut self, key: u32) -> u64 {
-        let place = &self.places[key as usize];
-        let due = place.look_at.min(place.heartbeat_at);
-        self.wheel.set(key, due);
-        due
-    }
-
-    /// Tells everybody for whom something is due at tick `now`.
-    fn fire_due(&mut self, now: u64, heartbeat: u64) {
-        let mut due = Vec::new();
-        self.wheel.advance(now, |key| due.push(key));
-        for key in due {
-            let place = &mut self.places[key as usize];
-            let look = place.look_at <= now;
-            if look {
-                place.look_at = NEVER;
-            }
-            let beat = place.heartbeat_at <= now;
-            if beat {
-                // In its own rhythm, whatever was missed: streams that were held up together are not bunched for ever.
-                let missed = (now - place.heartbeat_at) / heartbeat;
-                place.heartbeat_at += (missed + 1) * heartbeat;
-            }
-            if look {
-                self.signal(key as usize, Wake::Look);
-            }
-            if beat {
-                self.signal(key as usize, Wake::Heartbeat);
-            }
-            self.schedule(key);
-        }
-    }
-
-    /// Gives memory back after a peak.
-    fn shrink(&mut self) {
-        shrink(&mut self.by_ticket);
-        shrink(&mut self.by_address);
-        if self.places.is_empty() && self.places.capacity() > SMALL {
-            self.places = Slab::new();
-            self.wheel.reset();
-        }
-    }
-}
-
-/// A table that would hold this many is too small to be made smaller.
-const SMALL: usize = 1024;
-
-fn shrink<K: Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>) {
-    if map.capacity() > SMALL && map.len() < map.capacity() / 8 {
-        map.shrink_to(map.len() * 2);
     }
 }
 

@@ -13,7 +13,7 @@ use tracing::Instrument as _;
 
 use super::error::{self, Problem, Refused};
 use super::extract::{ClientAddress, Peer};
-use super::{Gateway, SharedGateway};
+use super::{Gateway, SharedGateway, sse};
 use crate::ticket::TicketId;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -88,13 +88,16 @@ fn finish(gateway: &Gateway, mut response: Response, request_id: &str) -> Respon
     if let Ok(value) = HeaderValue::from_str(request_id) {
         headers.insert(REQUEST_ID, value);
     }
-    let defaults = [
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    // What tells a browser how to treat a document says nothing about a stream of events, and the edge keeps the head of
+    // each stream for as long as it lasts.
+    let is_document = headers.get(header::CONTENT_TYPE).is_none_or(|kind| kind != sse::CONTENT_TYPE);
+    let for_all = [(header::X_CONTENT_TYPE_OPTIONS, "nosniff"), (header::CACHE_CONTROL, "no-store")];
+    let for_documents = [
         (header::REFERRER_POLICY, "no-referrer"),
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
-        (header::CACHE_CONTROL, "no-store"),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     ];
+    let defaults = for_all.into_iter().chain(for_documents.into_iter().filter(|_| is_document));
     for (name, value) in defaults {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }

@@ -11,6 +11,8 @@ use axum::response::{IntoResponse as _, Response};
 use futures_util::Stream;
 use serde::Serialize;
 
+/// The media type of event streams.
+pub(super) const CONTENT_TYPE: &str = "text/event-stream";
 /// A comment, which says that the stream is alive: one for all streams.
 pub(super) const HEARTBEAT: Bytes = Bytes::from_static(b":\n\n");
 
@@ -34,7 +36,7 @@ pub(super) fn event(name: &str, id: Option<u64>, data: &impl Serialize, buffer: 
 /// Answers with an event stream.
 pub(super) fn response(events: impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static) -> Response {
     let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         // Tells nginx to pass each event on at once.
         (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),

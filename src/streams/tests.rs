@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use proptest::prelude::*;
 
+use super::seats::SMALL;
 use super::*;
 use crate::store::memory::MemoryStore;
 use crate::store::{Reading, Replaced};

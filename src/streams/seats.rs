@@ -1,0 +1,220 @@
+//! The places of the waiting parties: by key, by ticket, by address and by what is due next. A data structure alone; who
+//! holds the lock on it, and who calls, is the registry's business.
+//!
+//! Invariant: the places of one ticket are a list that begins in `by_ticket`; an address has as many places as
+//! `by_address` counts.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::task::Waker;
+
+use slab::Slab;
+
+use super::Wake;
+use super::wheel::Wheel;
+use crate::ticket::TicketId;
+
+pub(super) struct Seats {
+    pub(super) places: Slab<Place>,
+    pub(super) wheel: Wheel,
+    /// When the wheel's task wakes next, in ticks.
+    pub(super) wheel_wakes: u64,
+    /// The first place of each ticket; the others hang on to it.
+    pub(super) by_ticket: HashMap<TicketId, u32>,
+    pub(super) by_address: HashMap<IpAddr, u32>,
+}
+
+/// What is known of one waiting party. There is one for each idle stream, so every byte counts.
+pub(super) struct Place {
+    /// Who to wake; none before the first wait.
+    pub(super) waker: Option<Waker>,
+    /// When to look for what no notification tells: the deadline, or a store that failed. In ticks.
+    pub(super) look_at: u64,
+    /// When the next heartbeat is due, in ticks.
+    pub(super) heartbeat_at: u64,
+    pub(super) id: TicketId,
+    pub(super) address: IpAddr,
+    /// The next place of the same ticket.
+    next: u32,
+    /// What it is yet to be told.
+    pub(super) signals: Signals,
+}
+
+/// No place.
+pub(super) const NONE: u32 = u32::MAX;
+/// No time.
+pub(super) const NEVER: u64 = u64::MAX;
+
+/// A set of wakes.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Signals(u8);
+
+impl Signals {
+    const fn bit(wake: Wake) -> u8 {
+        match wake {
+            Wake::Look => 1,
+            Wake::Drain => 2,
+            Wake::Heartbeat => 4,
+        }
+    }
+
+    fn add(&mut self, wake: Wake) {
+        self.0 |= Self::bit(wake);
+    }
+
+    /// Takes the most pressing one.
+    pub(super) fn take(&mut self) -> Option<Wake> {
+        let wake =
+            [Wake::Look, Wake::Drain, Wake::Heartbeat].into_iter().find(|&wake| self.0 & Self::bit(wake) != 0)?;
+        self.0 &= !Self::bit(wake);
+        Some(wake)
+    }
+}
+
+impl Seats {
+    pub(super) fn new() -> Self {
+        Self {
+            places: Slab::new(),
+            wheel: Wheel::new(),
+            wheel_wakes: NEVER,
+            by_ticket: HashMap::new(),
+            by_address: HashMap::new(),
+        }
+    }
+
+    /// Takes a place. Its timer is still to be set.
+    pub(super) fn insert(&mut self, id: TicketId, address: IpAddr, heartbeat_at: u64) -> u32 {
+        let place = Place {
+            waker: None,
+            look_at: NEVER,
+            heartbeat_at,
+            id,
+            address,
+            next: self.by_ticket.get(&id).copied().unwrap_or(NONE),
+            signals: Signals::default(),
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "there are fewer than NONE places")]
+        let key = self.places.insert(place) as u32;
+        self.by_ticket.insert(id, key);
+        *self.by_address.entry(address).or_default() += 1;
+        key
+    }
+
+    /// Gives a place back; returns it, and whether it was its ticket's last.
+    pub(super) fn remove(&mut self, key: u32) -> (Place, bool) {
+        self.wheel.clear(key);
+        let place = self.places.remove(key as usize);
+        if let Some(count) = self.by_address.get_mut(&place.address) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_address.remove(&place.address);
+            }
+        }
+        let was_last = self.unlink(&place, key);
+        self.shrink();
+        (place, was_last)
+    }
+
+    /// Counts the seats of an address.
+    pub(super) fn of_address(&self, address: &IpAddr) -> usize {
+        self.by_address.get(address).map_or(0, |&count| count as usize)
+    }
+
+    /// Tells all seats of a ticket something.
+    pub(super) fn signal_ticket(&mut self, id: &TicketId, wake: Wake) {
+        let mut key = self.by_ticket.get(id).copied().unwrap_or(NONE);
+        while key != NONE {
+            self.signal(key as usize, wake);
+            key = self.places[key as usize].next;
+        }
+    }
+
+    /// Counts the seats of a ticket.
+    pub(super) fn of_ticket(&self, id: &TicketId) -> usize {
+        let first = self.by_ticket.get(id).copied();
+        let next = |&key: &u32| Some(self.places[key as usize].next).filter(|&key| key != NONE);
+        std::iter::successors(first, next).count()
+    }
+
+    /// Takes a place that was removed out of its ticket's; returns whether it was the last.
+    fn unlink(&mut self, place: &Place, key: u32) -> bool {
+        let Some(first) = self.by_ticket.get_mut(&place.id) else { return true };
+        if *first == key {
+            *first = place.next;
+            if place.next == NONE {
+                self.by_ticket.remove(&place.id);
+                return true;
+            }
+            return false;
+        }
+        let mut other = *first;
+        while self.places[other as usize].next != key {
+            other = self.places[other as usize].next;
+        }
+        self.places[other as usize].next = place.next;
+        false
+    }
+
+    /// Tells a seat something, if it is still there.
+    pub(super) fn signal(&mut self, key: usize, wake: Wake) {
+        if let Some(place) = self.places.get_mut(key) {
+            place.signals.add(wake);
+            if let Some(waker) = &place.waker {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    /// Sets the wheel to what is due first for a place; returns when that is.
+    pub(super) fn schedule(&mut self, key: u32) -> u64 {
+        let place = &self.places[key as usize];
+        let due = place.look_at.min(place.heartbeat_at);
+        self.wheel.set(key, due);
+        due
+    }
+
+    /// Tells everybody for whom something is due at tick `now`.
+    pub(super) fn fire_due(&mut self, now: u64, heartbeat: u64) {
+        let mut due = Vec::new();
+        self.wheel.advance(now, |key| due.push(key));
+        for key in due {
+            let place = &mut self.places[key as usize];
+            let look = place.look_at <= now;
+            if look {
+                place.look_at = NEVER;
+            }
+            let beat = place.heartbeat_at <= now;
+            if beat {
+                // In its own rhythm, whatever was missed: streams that were held up together are not bunched for ever.
+                let missed = (now - place.heartbeat_at) / heartbeat;
+                place.heartbeat_at += (missed + 1) * heartbeat;
+            }
+            if look {
+                self.signal(key as usize, Wake::Look);
+            }
+            if beat {
+                self.signal(key as usize, Wake::Heartbeat);
+            }
+            self.schedule(key);
+        }
+    }
+
+    /// Gives memory back after a peak.
+    fn shrink(&mut self) {
+        shrink(&mut self.by_ticket);
+        shrink(&mut self.by_address);
+        if self.places.is_empty() && self.places.capacity() > SMALL {
+            self.places = Slab::new();
+            self.wheel.reset();
+        }
+    }
+}
+
+/// A table that would hold this many is too small to be made smaller.
+pub(super) const SMALL: usize = 1024;
+
+fn shrink<K: Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>) {
+    if map.capacity() > SMALL && map.len() < map.capacity() / 8 {
+        map.shrink_to(map.len() * 2);
+    }
+}
