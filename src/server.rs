@@ -2,7 +2,7 @@
 //!
 //! It drives any axum router, adds `ConnectInfo<Peer>` to each request, and knows nothing of what the router does. hyper
 //! speaks HTTP; an answer that is an event stream is taken out of its hands as soon as what it has to say at first has been
-//! sent ([`handoff`]), and waits in a [`lot`], where it costs a few hundred bytes instead of some 20,000.
+//! sent (`handoff`), and waits in a `lot`, where it costs a few hundred bytes instead of some 20,000.
 
 mod handoff;
 mod lot;

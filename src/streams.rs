@@ -5,7 +5,7 @@
 //! carries nothing. Bounds per ticket, per address and per process are kept here.
 //!
 //! Most seats wait for minutes in which nothing happens, so what counts is their size: a seat is a place in one slab
-//! ([`seats`]) and a waker, with one [`wheel`] for everybody's heartbeats and deadlines. There is no channel, timer or task of its own.
+//! (`seats`) and a waker, with one `wheel` for everybody's heartbeats and deadlines. There is no channel, timer or task of its own.
 //!
 //! Invariant: a ticket is watched in the store exactly as long as it has a seat here.
 

@@ -81,6 +81,10 @@ fn finish(gateway: &Gateway, mut response: Response, request_id: &str) -> Respon
     }
     gateway.metrics.request(response.status().as_u16());
     let headers = response.headers_mut();
+    if !headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
+        // The layer says it to everybody; without leave to read the answer it means nothing.
+        headers.remove(header::ACCESS_CONTROL_EXPOSE_HEADERS);
+    }
     if gateway.streams.is_draining() {
         // So that what comes next comes to another replica.
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
