@@ -96,7 +96,8 @@ async fn idle_streams_are_held_and_their_heartbeats_counted() {
 async fn a_heartbeat_that_does_not_come_is_missed() {
     let gateway = demo().start().await;
     let args = ["idle", "--target", &gateway.base, "--streams", "3", "--hold", "3s", "--heartbeat", "500ms"];
-    assert_eq!(succeed(&args)["heartbeats"], serde_json::json!({ "seen": 0, "missed": 3 }));
+    // The first one comes at random within the gateway's 25 s.
+    assert_eq!(succeed(&args)["heartbeats"]["missed"], 3);
 }
 
 #[tokio::test]

@@ -15,9 +15,11 @@ impl Machine {
     pub fn start() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let (one, two) = (std::process::id() / 250 % 250, std::process::id() % 250);
+        // Eight machines of one process, and those of processes that run at the same time, are kept apart.
+        assert!(count < 8, "there are addresses for eight machines");
+        let (one, two) = (std::process::id() / 120 % 60 * 4 + count % 4, std::process::id() % 120 * 2);
         let name = format!("sg{}n{count}", std::process::id());
-        let machine = Self { cable: format!("{name}v"), name, subnet: format!("198.{}.{one}.{two}", 18 + count % 2) };
+        let machine = Self { cable: format!("{name}v"), name, subnet: format!("198.{}.{one}.{two}", 18 + count / 4) };
         let Self { name, cable, .. } = &machine;
         let (here, there) = (machine.here(), machine.there());
         ip(&["netns", "add", name]);
