@@ -72,6 +72,21 @@ async fn redis_killed_in_the_middle_of_a_wait_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn connections_that_redis_closes_cost_nobody_a_request() {
+    let redis = Redis::start();
+    let gateway = gateway_on(&redis).await;
+    let browser = Browser::new(&gateway);
+    for _ in 0..3 {
+        // Often enough that every shared connection is in use, and met once it is broken.
+        for _ in 0..20 {
+            browser.create().await;
+        }
+        assert!(redis.run::<i64>(&["CLIENT", "KILL", "TYPE", "normal"]) > 1);
+    }
+    browser.create().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_changed_while_the_subscriber_was_cut_off_is_told_afterwards() {
     let redis = Redis::start();
     let (gateway, other) = (gateway_on(&redis).await, gateway_on(&redis).await);

@@ -64,6 +64,13 @@ fn all_faults_are_reported_together() {
 }
 
 #[test]
+fn a_drain_leaves_requests_the_time_to_finish() {
+    let said = fault(&["--drain", "10s", "--shutdown-timeout", "3s"]);
+    assert!(said.contains("--shutdown-timeout must be at least 1s longer than --drain"), "{said}");
+    assert!(config(&["--drain", "10s", "--shutdown-timeout", "11s"]).is_ok());
+}
+
+#[test]
 fn a_short_secret_is_refused() {
     let args = ["--identity-secret", "short", "--identity-issuer", "i", "--identity-audience", "a"];
     let fault = fault(&args);

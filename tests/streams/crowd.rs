@@ -148,6 +148,9 @@ async fn a_drain_ends_a_thousand_streams_one_after_the_other() {
     }
     let ready = || reqwest::get(format!("{}/readyz", gateway.admin));
     within(IN_TIME, "unreadiness", || async { (ready().await.unwrap().status() == 503).then_some(()) }).await;
+    // Other requests are served, and the next ones asked to go elsewhere.
+    let page = reqwest::get(&gateway.base).await.unwrap();
+    assert_eq!((page.status().as_u16(), &page.headers()["connection"]), (200, &"close".parse().unwrap()));
     // One that comes now is sent away, and will come back.
     let mut wire = Wire::tcp(&gateway.base).await;
     wire.send(&guest.ask_events(&late)).await;
