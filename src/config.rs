@@ -351,7 +351,14 @@ fn store(flags: &Flags) -> Result<StoreSettings, String> {
     let Some(url) = secret("redis-url", flags.redis_url.as_ref(), flags.redis_url_file.as_deref())? else {
         return Ok(StoreSettings::Memory { max_tickets: flags.memory_max_tickets });
     };
-    let topology = Topology::parse(&url).map_err(|error| format!("--redis-url: {error}"))?;
+    let mut topology = Topology::parse(&url).map_err(|error| format!("--redis-url: {error}"))?;
+    if let Some(path) = &flags.redis_ca_file {
+        let fault = |error: &dyn std::fmt::Display| format!("--redis-ca-file {}: {error}", path.display());
+        let pem = std::fs::read(path).map_err(|error| fault(&error))?;
+        topology = topology.trusting(&pem).map_err(|error| fault(&error))?;
+    }
+    // Where another node takes over, it must have what was acknowledged.
+    let wait_replicas = flags.redis_wait_replicas.unwrap_or(usize::from(topology.has_replicas()));
     if flags.redis_prefix.contains(['{', '}']) {
         return Err("--redis-prefix must not contain braces: they decide where a Cluster keeps the key".to_owned());
     }
@@ -359,6 +366,7 @@ fn store(flags: &Flags) -> Result<StoreSettings, String> {
         topology,
         prefix: flags.redis_prefix.clone(),
         lanes: flags.redis_pool_size,
+        wait_replicas,
         timeout: flags.redis_timeout,
     }))
 }

@@ -1,5 +1,7 @@
 //! `scangate doctor`: looks at everything that a gateway depends on and says, a line each, what to do.
 
+mod redis;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,15 +13,8 @@ use crate::config::flags::Flags;
 use crate::config::{Config, IdentitySettings, StoreSettings, is_local};
 use crate::metrics::Metrics;
 use crate::signer::Signer;
-use crate::store::redis::RedisSettings;
-use crate::store::redis::diagnosis::{self, Diagnosis};
 use crate::verifier::jwks::RemoteKeys;
 
-/// The oldest Redis that the engine is known to work with.
-const MIN_REDIS: (u32, u32) = (6, 2);
-/// By how much Redis's clock may differ from ours before it is said. Tickets run on Redis's clock alone, but tokens that
-/// phones bring are checked by ours.
-const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(5);
 /// The bound of a look at the network.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -60,16 +55,20 @@ impl fmt::Display for Finding {
 struct Report(Vec<Finding>);
 
 impl Report {
+    fn add(&mut self, verdict: Verdict, subject: &'static str, text: impl Into<String>) {
+        self.0.push(Finding { verdict, subject, text: text.into() });
+    }
+
     fn good(&mut self, subject: &'static str, text: impl Into<String>) {
-        self.0.push(Finding { verdict: Verdict::Good, subject, text: text.into() });
+        self.add(Verdict::Good, subject, text);
     }
 
     fn warn(&mut self, subject: &'static str, text: impl Into<String>) {
-        self.0.push(Finding { verdict: Verdict::Warning, subject, text: text.into() });
+        self.add(Verdict::Warning, subject, text);
     }
 
     fn bad(&mut self, subject: &'static str, text: impl Into<String>) {
-        self.0.push(Finding { verdict: Verdict::Bad, subject, text: text.into() });
+        self.add(Verdict::Bad, subject, text);
     }
 }
 
@@ -91,78 +90,12 @@ pub async fn examine(flags: &Flags) -> Vec<Finding> {
     }
     match &config.store {
         StoreSettings::Memory { max_tickets } => report.good("store", format!("memory, up to {max_tickets} tickets")),
-        StoreSettings::Redis(settings) => redis(&mut report, settings).await,
+        StoreSettings::Redis(settings) => redis::examine(&mut report, settings).await,
     }
     keys(&mut report, &config);
     identity(&mut report, &config.identity).await;
     public_url(&mut report, &config).await;
     report.0
-}
-
-async fn redis(report: &mut Report, settings: &RedisSettings) {
-    let found = match diagnosis::diagnose(settings).await {
-        Ok(found) => found,
-        Err(error) => {
-            report.bad(
-                "redis",
-                format!(
-                    "{} cannot be used: {error}. Check --redis-url, the network and the login",
-                    settings.topology.address()
-                ),
-            );
-            return;
-        }
-    };
-    report.good("redis", format!("{} answers in {:?}", settings.topology.address(), found.round_trip));
-    version(report, &found);
-    notifications(report, &found);
-    eviction(report, &found);
-    if found.clock_difference > MAX_CLOCK_DIFFERENCE {
-        report.warn("clock", format!(
-            "Redis's clock and this machine's are {:?} apart. Tickets run on Redis's, but approvers' tokens are checked by this one: run NTP on both",
-            found.clock_difference
-        ));
-    } else {
-        report.good("clock", format!("within {:?} of Redis's", found.clock_difference));
-    }
-}
-
-fn version(report: &mut Report, found: &Diagnosis) {
-    let Some(text) = &found.version else {
-        report.warn("redis", "does not tell its version (INFO is not allowed); 6.2 or newer is needed");
-        return;
-    };
-    let mut numbers = text.split('.').map(|part| part.parse().unwrap_or(0));
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if version >= MIN_REDIS {
-        report.good("redis", format!("version {text}"));
-    } else {
-        report.bad("redis", format!("version {text} is too old; 6.2 or newer is needed"));
-    }
-}
-
-fn notifications(report: &mut Report, found: &Diagnosis) {
-    match (&found.flags, &found.flags_before) {
-        (Err(error), _) => report.bad("redis", error.to_string()),
-        (Ok(()), Some(flags)) if crate::store::redis::reports_changes(flags) => {
-            report.good("redis", format!("notify-keyspace-events {flags}"));
-        }
-        (Ok(()), Some(flags)) => report.warn("redis", format!(
-            "notify-keyspace-events was {flags:?} and is set now; put `notify-keyspace-events Kghxe` into redis.conf, so that it survives a restart"
-        )),
-        (Ok(()), None) => report.good("redis", "reports what happens to keys (CONFIG is not allowed; it was tried out)"),
-    }
-}
-
-fn eviction(report: &mut Report, found: &Diagnosis) {
-    match (found.eviction_policy.as_deref(), found.maxmemory_bytes) {
-        (_, Some(0)) => report.good("redis", "no maxmemory, so nothing is evicted"),
-        (Some("noeviction"), _) => report.good("redis", "maxmemory-policy noeviction"),
-        (Some(policy), _) => report.warn("redis", format!(
-            "maxmemory-policy {policy} may drop tickets that people are signing in with; set maxmemory-policy noeviction"
-        )),
-        (None, _) => report.warn("redis", "does not tell its maxmemory-policy; make sure that it is noeviction"),
-    }
 }
 
 fn keys(report: &mut Report, config: &Config) {

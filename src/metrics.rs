@@ -3,6 +3,8 @@
 //! Names carry the prefix `scangate_`; counters end in `_total`. No label ever holds an id, an address or a name: the
 //! number of series is fixed by the code.
 
+mod redis;
+
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -13,6 +15,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::streams::End;
+pub use redis::RedisMetrics;
 
 /// The one label of most counters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -30,6 +33,12 @@ pub struct Outcome {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Operation {
     operation: &'static str,
+}
+
+/// Label of the redirections.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Kind {
+    kind: &'static str,
 }
 
 /// Label of the answered requests.
@@ -84,10 +93,8 @@ pub struct Metrics {
     expiry_lag: Histogram,
     store: Family<Operation, Histogram>,
     store_errors: Family<Operation, Counter>,
-    /// Times the subscriber had to connect again.
-    pub subscriber_reconnects: Counter,
-    /// Times every watched ticket was read again.
-    pub subscriber_resyncs: Counter,
+    /// Those of the Redis engine.
+    pub redis: RedisMetrics,
     refused: Family<Reason, Counter>,
     requests: Family<Answer, Counter>,
     /// Connections open right now, on the public listeners.
@@ -120,8 +127,7 @@ impl Metrics {
             expiry_lag: Histogram::new(latency_buckets()),
             store: seconds(),
             store_errors: Family::default(),
-            subscriber_reconnects: Counter::default(),
-            subscriber_resyncs: Counter::default(),
+            redis: RedisMetrics::default(),
             refused: Family::default(),
             requests: Family::default(),
             connections_open: Gauge::default(),
@@ -156,16 +162,7 @@ impl Metrics {
         );
         registry.register_with_unit("store", "Time that a store operation took", Unit::Seconds, metrics.store.clone());
         registry.register("store_errors", "Store operations that failed", metrics.store_errors.clone());
-        registry.register(
-            "subscriber_reconnects",
-            "Times the subscriber lost its Redis connection",
-            metrics.subscriber_reconnects.clone(),
-        );
-        registry.register(
-            "subscriber_resyncs",
-            "Times every watched ticket was read again after a gap",
-            metrics.subscriber_resyncs.clone(),
-        );
+        metrics.redis.register(&mut registry);
         registry.register(
             "refused",
             "Requests refused, by the problem's code or, where there is one, the bound that was reached",
@@ -202,7 +199,7 @@ impl Metrics {
         for outcome in ["created", "scanned", "confirmed", "claimed", "cancelled", "expired"] {
             drop(self.tickets.get_or_create(&Outcome { outcome }));
         }
-        for operation in ["create", "get", "replace", "watch", "check"] {
+        for operation in ["create", "get", "replace", "persist", "watch", "check"] {
             drop(self.store.get_or_create(&Operation { operation }));
             drop(self.store_errors.get_or_create(&Operation { operation }));
         }

@@ -83,8 +83,17 @@ pub trait Store: Send + Sync {
     /// Stores `next`, whose revision is one above the stored one, and its deadline, both at once or not at all.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`]: it may or may not have been stored.
+    /// [`StoreError::Unavailable`]: it may or may not have been stored, or is not yet as safe as was asked for.
     async fn replace(&self, next: &Ticket) -> Result<Replaced, StoreError>;
+
+    /// Returns once the ticket, as it was read, is as safe as what [`Store::replace`] has acknowledged: whoever acts on what
+    /// another has stored calls this first. Returns whether it is still as it was read; otherwise it has gone on since.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`], also if what was read is lost.
+    async fn persist(&self, _ticket: &Ticket) -> Result<bool, StoreError> {
+        Ok(true)
+    }
 
     /// Returns once every later change of this ticket will be reported to the engine's [`Changes`]. A caller that wants
     /// to miss nothing watches first and reads then.
@@ -108,8 +117,8 @@ pub trait Changes: Send + Sync {
     /// A watched ticket has changed or has expired. It only wakes: what is true comes from reading.
     fn changed(&self, id: &TicketId);
 
-    /// Changes may have gone unreported; every watched ticket wants reading again.
-    fn gap(&self);
+    /// Changes of these may have gone unreported; they want reading again, soon, but not all at once.
+    fn missed(&self, ids: Vec<TicketId>);
 }
 
 /// Why a transition was not made.
@@ -168,9 +177,20 @@ pub async fn transition_from(
         let Reading { ticket, now } = reading;
         let next = match step(&ticket, now) {
             Ok(Step::Changed(next)) => next,
-            Ok(Step::Same(same)) => return Ok(Transition { reading: Reading { ticket: same, now }, changed: false }),
+            Ok(Step::Same(same)) => {
+                // Whoever made it may have been told that it is not safe yet.
+                store.persist(&same).await?;
+                return Ok(Transition { reading: Reading { ticket: same, now }, changed: false });
+            }
             Err(Refusal::Expired) => return Err(TransitionError::NoTicket),
-            Err(refusal) => return Err(refusal.into()),
+            Err(refusal) => {
+                // Nobody is refused for what is about to be taken back, or was read at a primary that is none any more.
+                if store.persist(&ticket).await? {
+                    return Err(refusal.into());
+                }
+                reading = store.get(&ticket.id).await?.ok_or(TransitionError::NoTicket)?;
+                continue;
+            }
         };
         match store.replace(&next).await? {
             Replaced::Done => return Ok(Transition { reading: Reading { ticket: next, now }, changed: true }),

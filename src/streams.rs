@@ -33,7 +33,7 @@ const AFTER_DEADLINE: Duration = Duration::from_millis(2);
 /// Heartbeats are due at multiples of this many milliseconds: some are sent in one go, and the process sleeps in between.
 /// Not too many, or a confirmation that comes just then waits behind them.
 const HEARTBEAT_TICK: u64 = 100;
-/// After a gap this many seats look again at once …
+/// When changes may have gone unreported this many seats look again at once …
 const RESYNC_BATCH: usize = 256;
 /// … and this long is waited before the next ones: 10,000 seats take one second.
 const RESYNC_PAUSE: Duration = Duration::from_millis(25);
@@ -45,7 +45,7 @@ const OPENING: usize = 256;
 /// How long a party waits for its turn to take a seat before it is sent away to come back.
 const TURN_PATIENCE: Duration = Duration::from_secs(10);
 /// When the store failed a waiting party, it looks again after this long, give or take a half.
-const RETRY_READ: Duration = Duration::from_secs(1);
+const RETRY_READ: Duration = Duration::from_millis(1500);
 
 /// Bounds and times of the waiting parties.
 #[derive(Debug, Clone, Copy)]
@@ -112,11 +112,12 @@ struct Shared {
     is_draining: AtomicBool,
     /// Told when something is due earlier than the wheel's task knows.
     due_earlier: Notify,
-    gap: Notify,
+    /// Told when there are seats that missed something.
+    missed: Notify,
 }
 
 impl Streams {
-    /// Makes an empty registry. Nothing is due, and no gap is mended, unless [`Streams::run`] runs.
+    /// Makes an empty registry. Nothing is due, and nobody told what they missed, unless [`Streams::run`] runs.
     #[must_use]
     pub fn new(limits: StreamLimits, metrics: Arc<Metrics>) -> Self {
         let shared = Shared {
@@ -127,7 +128,7 @@ impl Streams {
             turns: Semaphore::new(OPENING),
             is_draining: AtomicBool::new(false),
             due_earlier: Notify::new(),
-            gap: Notify::new(),
+            missed: Notify::new(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -164,7 +165,7 @@ impl Streams {
         Ok(seat)
     }
 
-    /// Wakes seats when something is due for them, and has all of them look again after a gap. Runs for ever.
+    /// Wakes seats when something is due for them, and has them look again when they missed something. Runs for ever.
     pub async fn run(self) {
         tokio::join!(self.run_wheel(), self.run_resync());
     }
@@ -227,10 +228,10 @@ impl Streams {
 
     async fn run_resync(&self) {
         loop {
-            self.shared.gap.notified().await;
-            let keys: Vec<_> = self.shared.lock().places.iter().map(|(key, _)| key).collect();
-            for batch in keys.chunks(RESYNC_BATCH) {
-                self.shared.signal_all(batch, Wake::Look);
+            let told = self.shared.lock().signal_missed(RESYNC_BATCH);
+            if told == 0 {
+                self.shared.missed.notified().await;
+            } else {
                 tokio::time::sleep(RESYNC_PAUSE).await;
             }
         }
@@ -242,8 +243,13 @@ impl Changes for Shared {
         self.lock().signal_ticket(id, Wake::Look);
     }
 
-    fn gap(&self) {
-        self.gap.notify_one();
+    fn missed(&self, ids: Vec<TicketId>) {
+        let mut seats = self.lock();
+        for id in &ids {
+            seats.note_missed(id);
+        }
+        drop(seats);
+        self.missed.notify_one();
     }
 }
 
@@ -419,14 +425,17 @@ impl Drop for Seat {
 }
 
 impl Seat {
-    /// Says that the ticket was just read and has `remaining` left: the seat looks again when that is over.
-    pub fn has_left(&mut self, remaining: Duration) {
-        let deadline = Instant::now() + remaining;
+    /// Says that the ticket was read since `asked` and had `remaining` left: the seat looks again when that is over.
+    ///
+    /// Counted from before the reading, whose answer may have waited where many streams are opened: a look that is early
+    /// for that reason finds the ticket and says anew how much is left, but one that is late could not be made up for.
+    pub fn has_left(&mut self, asked: Instant, remaining: Duration) {
+        let deadline = asked + remaining;
         self.deadline = self.shared.ticks(deadline);
         self.shared.look_at(self.key, deadline + AFTER_DEADLINE);
     }
 
-    /// Says that the store failed: the seat looks again in about a second.
+    /// Says that the store failed: the seat looks again in a second or two.
     pub fn retry_soon(&mut self) {
         self.shared.look_at(self.key, Instant::now() + RETRY_READ.mul_f64(rand::random_range(0.5..1.5)));
     }

@@ -219,7 +219,7 @@ async fn every_metric_of_the_code_is_exposed_with_a_help_text() {
         "store_seconds",
         "store_errors",
         "subscriber_reconnects",
-        "subscriber_resyncs",
+        "subscriber_missed",
         "refused",
     ] {
         assert!(text.contains(&format!("# HELP scangate_{name} ")), "{name} is missing in:\n{text}");

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use crate::support::gateway::{Browser, Phone, file, verified_claims};
 use crate::support::{EventStream, Gateway, Redis, eventually};
 
+mod topologies;
+
 /// A gateway, with its Redis if it has one.
 struct Site {
     gateway: Gateway,

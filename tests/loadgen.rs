@@ -136,6 +136,54 @@ async fn tickets_expire_and_every_stream_is_told() {
 }
 
 #[tokio::test]
+async fn expiry_is_compared_with_plain_keys_among_others_and_leaves_nothing() {
+    let redis = Redis::start();
+    let gateway = demo().redis(&redis).arg("--ticket-ttl", "5s").start().await;
+    let url = redis.url();
+    let args = ["expiry", "--target", &gateway.base, "--streams", "50", "--rate", "0"];
+    let result = succeed(&[&args[..], &["--redis-url", &url, "--other-keys", "10000"]].concat());
+    let expiry = &result["expiry"];
+    assert_eq!(
+        (&expiry["delivered"], &expiry["missing"], &expiry["other_keys"]),
+        (&50.into(), &0.into(), &10_000.into())
+    );
+    assert_histogram(&expiry["lag_ms"], 50);
+    assert_histogram(&expiry["deadline_error_ms"], 50);
+    let plain = &expiry["plain"];
+    assert_eq!((&plain["count"], &plain["not_made"]), (&50.into(), &0.into()));
+    let delivered = plain["delivered"].as_u64().unwrap();
+    assert_eq!(delivered + plain["missing"].as_u64().unwrap(), 50);
+    assert_histogram(&plain["lag_ms"], delivered);
+    // Of those that came, most were told later than the slowest of the gateway: the others are what Redis looks at.
+    assert!(delivered == 0 || plain["lag_ms"]["p50"].as_f64() > expiry["lag_ms"]["p50"].as_f64(), "{expiry}");
+    assert_eq!(result["options"]["redis"], format!("127.0.0.1:{}", redis.port()));
+    let left: Vec<_> = redis.keys().into_iter().filter(|key| key.starts_with("loadgen:")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test]
+async fn ctrl_c_removes_the_keys_of_others() {
+    let redis = Redis::start();
+    let gateway = demo().redis(&redis).start().await;
+    let url = redis.url();
+    let args = ["expiry", "--target", &gateway.base, "--streams", "5", "--redis-url", &url, "--other-keys", "20000"];
+    let mut process = start_until("running", &args).await;
+    assert!(redis.run::<u64>(&["DBSIZE"]) >= 20_000);
+    process.signal("INT");
+    assert_eq!(wait_for_exit(&mut process), 130);
+    assert!(redis.keys().iter().all(|key| !key.starts_with("loadgen:")));
+}
+
+#[tokio::test]
+async fn a_redis_that_reports_nothing_is_refused() {
+    let redis = Redis::start();
+    let gateway = demo().start().await;
+    let (code, _, errors) = run(&["expiry", "--target", &gateway.base, "--redis-url", &redis.url()]);
+    assert_eq!(code, 2);
+    assert!(errors.contains("notify-keyspace-events"), "{errors}");
+}
+
+#[tokio::test]
 async fn people_poll() {
     let gateway = demo().start().await;
     let args = ["poll", "--target", &gateway.base, "--streams", "20", "--interval", "0.2s", "--hold", "2s"];
@@ -290,6 +338,8 @@ async fn what_cannot_work_is_refused_before_anything_is_opened() {
         (&["idle", "--target", target, "--streams", "500000", "--processes", "1"], "use more --processes"),
         (&["idle", "--target", target, "--client-id", "nobody"], "create: 400 Bad Request unknown_client"),
         (&["login", "--target", target, "--events-path", "/x"], "--events-path is for idle only"),
+        (&["expiry", "--target", target, "--other-keys", "9"], "--redis-url"),
+        (&["expiry", "--target", target, "--redis-url", "redis://127.0.0.1:1"], "cannot be reached"),
         (&["login", "--target", target], "--approver-token-file"),
         (&["storm", "--target", target, "--pid", "2147483647"], "cannot be signalled"),
     ] {

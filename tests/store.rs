@@ -15,13 +15,12 @@ use scangate::ticket::{
     State, Step, Subject, Ticket, TicketId, TicketRequest,
 };
 
-use crate::support::{Redis, eventually};
+use crate::support::{Cluster, Redis, Sentinels, eventually};
 
 /// Counts what a store reports.
 #[derive(Default)]
 struct Recorder {
     changed: Mutex<HashMap<TicketId, usize>>,
-    gaps: Mutex<usize>,
 }
 
 impl Changes for Recorder {
@@ -29,8 +28,8 @@ impl Changes for Recorder {
         *self.changed.lock().unwrap().entry(*id).or_default() += 1;
     }
 
-    fn gap(&self) {
-        *self.gaps.lock().unwrap() += 1;
+    fn missed(&self, ids: Vec<TicketId>) {
+        ids.iter().for_each(|id| self.changed(id));
     }
 }
 
@@ -44,31 +43,80 @@ impl Recorder {
     }
 }
 
-/// An open store with what it reports to, and the server behind it if there is one.
+/// An open store with what it reports to, and what is behind it.
 struct Engine {
     store: Arc<dyn Store>,
     reports: Arc<Recorder>,
-    redis: Option<Redis>,
+    behind: Behind,
+    prefix: &'static str,
+}
+
+/// What keeps an engine's tickets. Many servers take long to start, so all tests of an engine share them.
+enum Behind {
+    Memory,
+    Redis(Redis),
+    Sentinels(Arc<Sentinels>),
+    Cluster(Arc<Cluster>),
+}
+
+impl Behind {
+    fn url(&self) -> String {
+        match self {
+            Self::Memory => unreachable!(),
+            Self::Redis(redis) => redis.url(),
+            Self::Sentinels(redis) => redis.url(),
+            Self::Cluster(cluster) => cluster.url(),
+        }
+    }
+
+    fn primaries(&self) -> Vec<&Redis> {
+        match self {
+            Self::Memory => Vec::new(),
+            Self::Redis(redis) => vec![redis],
+            Self::Sentinels(redis) => vec![redis.node(redis.primary())],
+            Self::Cluster(cluster) => cluster.primaries().into_iter().map(|index| cluster.node(index)).collect(),
+        }
+    }
+}
+
+impl Engine {
+    async fn on(behind: Behind, prefix: &'static str) -> Self {
+        let (store, reports) = open_redis(&behind.url(), prefix).await;
+        Self { store, reports, behind, prefix }
+    }
+
+    /// The one server behind it.
+    fn redis(&self) -> &Redis {
+        self.behind.primaries()[0]
+    }
+
+    /// What stands in Redis of this engine's tickets: keys and, by their names, channels that it is subscribed to.
+    fn traces(&self) -> Vec<String> {
+        let primaries = self.behind.primaries();
+        let each = primaries.into_iter().flat_map(|redis| [redis.keys(), redis.run(&["PUBSUB", "CHANNELS"])]);
+        let is_ours = |name: &String| name.contains(&format!("{}{{", self.prefix));
+        each.flatten().filter(is_ours).collect()
+    }
 }
 
 async fn memory() -> Engine {
     let reports = Arc::new(Recorder::default());
     let store: Arc<dyn Store> = Arc::new(MemoryStore::open(1000, Arc::clone(&reports) as _));
-    Engine { store, reports, redis: None }
+    Engine { store, reports, behind: Behind::Memory, prefix: "" }
 }
 
 async fn redis() -> Engine {
-    let redis = Redis::start();
-    let (store, reports) = open_redis(&redis).await;
-    Engine { store, reports, redis: Some(redis) }
+    Engine::on(Behind::Redis(Redis::start()), "test:").await
 }
 
-async fn open_redis(redis: &Redis) -> (Arc<dyn Store>, Arc<Recorder>) {
+async fn open_redis(url: &str, prefix: &str) -> (Arc<dyn Store>, Arc<Recorder>) {
     crate::support::crypto();
     let reports = Arc::new(Recorder::default());
+    let topology = Topology::parse(url).unwrap();
     let settings = RedisSettings {
-        topology: Topology::parse(&redis.url()).unwrap(),
-        prefix: "test:".into(),
+        wait_replicas: usize::from(topology.has_replicas()),
+        topology,
+        prefix: prefix.into(),
         lanes: 4,
         timeout: Duration::from_secs(2),
     };
@@ -83,6 +131,25 @@ macro_rules! on_every_engine {
         }
         mod on_redis {
             $(#[tokio::test(flavor = "multi_thread")] async fn $name() { super::$name(super::redis().await).await; })*
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn on_sentinel() {
+            let redis = Arc::new(Sentinels::start());
+            $(
+                // Shown if one fails: it is the last.
+                println!(stringify!($name));
+                $name(Engine::on(Behind::Sentinels(Arc::clone(&redis)), stringify!($name)).await).await;
+            )*
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn on_cluster() {
+            let cluster = Arc::new(Cluster::start());
+            $(
+                println!(stringify!($name));
+                $name(Engine::on(Behind::Cluster(Arc::clone(&cluster)), stringify!($name)).await).await;
+            )*
         }
     };
 }
@@ -395,13 +462,7 @@ async fn nothing_is_left_after_expiry(engine: Engine) {
     tokio::time::sleep(SHORT * 2 + Duration::from_millis(5)).await;
     assert_eq!(engine.store.get(&ticket.id).await.unwrap(), None);
     engine.store.unwatch(&ticket.id);
-    if let Some(redis) = &engine.redis {
-        assert_eq!(redis.keys(), Vec::<String>::new());
-        eventually("the end of the subscription", || async {
-            redis.run::<Vec<String>>(&["PUBSUB", "CHANNELS"]).is_empty().then_some(())
-        })
-        .await;
-    }
+    eventually("the end of keys and subscription", || async { engine.traces().is_empty().then_some(()) }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -419,7 +480,7 @@ async fn a_full_memory_store_refuses_and_has_room_again_after_expiry() {
 async fn a_full_redis_says_so_and_keeps_what_it_has() {
     let engine = redis().await;
     let ticket = created(&engine, LONG).await;
-    engine.redis.as_ref().unwrap().run::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
+    engine.redis().run::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
     assert!(matches!(engine.store.create(new_ticket(LONG).0).await, Err(StoreError::Full(_))));
     assert!(engine.store.get(&ticket.id).await.unwrap().is_some());
 }
@@ -429,7 +490,7 @@ async fn a_ticket_that_cannot_be_read_is_corrupt_and_not_quoted() {
     let engine = redis().await;
     let ticket = created(&engine, LONG).await;
     let key = format!("test:{{{}}}", ticket.id);
-    engine.redis.as_ref().unwrap().run::<()>(&["HSET", &key, "state", "{\"secret\":1}"]);
+    engine.redis().run::<()>(&["HSET", &key, "state", "{\"secret\":1}"]);
     let error = engine.store.get(&ticket.id).await.unwrap_err();
     assert!(matches!(error, StoreError::Corrupt(_)));
     assert!(!error.to_string().contains("secret"), "{error}");
@@ -438,7 +499,7 @@ async fn a_ticket_that_cannot_be_read_is_corrupt_and_not_quoted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_stores_on_one_redis_tell_each_other() {
     let engine = redis().await;
-    let (other, reports) = open_redis(engine.redis.as_ref().unwrap()).await;
+    let (other, reports) = open_redis(&engine.behind.url(), engine.prefix).await;
     let ticket = created(&engine, LONG).await;
     other.watch(&ticket.id).await.unwrap();
     engine.store.replace(&scanned(&ticket)).await.unwrap();
@@ -457,6 +518,7 @@ mod flags {
             topology: Topology::parse(&url).unwrap(),
             prefix: "test:".into(),
             lanes: 2,
+            wait_replicas: 0,
             timeout: Duration::from_secs(2),
         };
         RedisStore::open(&settings, Arc::new(Recorder::default()), Arc::new(Metrics::new())).await

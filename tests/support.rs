@@ -1,23 +1,35 @@
 //! What tests start and stop: gateways, Redis servers, people, event streams. Every process ends with its handle.
 
+pub mod access;
 pub mod browser;
+pub mod cluster;
 pub mod events;
 pub mod gateway;
 pub mod guest;
 pub mod netns;
 pub mod nginx;
 pub mod process;
+pub mod proxy;
 pub mod redis;
+pub mod sentinel;
+pub mod site;
 pub mod wire;
 
+use std::fs::File;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+pub use access::Access;
+pub use cluster::Cluster;
 pub use events::EventStream;
 pub use gateway::Gateway;
 pub use guest::Guest;
 pub use nginx::Edge;
+pub use proxy::Proxy;
 pub use redis::Redis;
+pub use sentinel::Sentinels;
+pub use site::Site;
 pub use wire::Wire;
 
 /// How long anything may take that should happen at once; generous, because machines are busy.
@@ -46,15 +58,35 @@ where
     }
 }
 
-/// Returns a port that was free a moment ago, and that no other call is given.
+/// Does the same where nothing else has to run meanwhile: it blocks its thread.
+pub fn until<T>(time: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(started.elapsed() < time, "{what} did not happen within {time:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Returns a port that was free a moment ago, and that no other call is given, in other processes of tests neither.
 ///
-/// Below those that the system hands out: no connection can take it in the meantime, or find itself at its other end.
+/// Below those that the system hands out: no connection can take it in the meantime, or find itself at its other end. It is
+/// kept as long as this process lives: Sentinels that wait for a killed Redis would make their replica of any other that
+/// is started in its place.
 pub fn free_port() -> u16 {
     static COUNT: AtomicU32 = AtomicU32::new(0);
+    static KEPT: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    let user = rustix::process::getuid().as_raw();
+    let directory = std::env::temp_dir().join(format!("scangate-test-ports-{user}"));
+    std::fs::create_dir_all(&directory).unwrap();
     loop {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let port = 10_000 + u16::try_from((std::process::id() * 97 + count) % 20_000).unwrap();
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let claim = File::create(directory.join(port.to_string())).unwrap();
+        if claim.try_lock().is_ok() && std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            KEPT.lock().unwrap().push(claim);
             return port;
         }
     }

@@ -101,12 +101,18 @@ class Redis:
     def __init__(self, port: int):
         self.port = port
 
-    def info(self, section: str) -> dict[str, str]:
+    def ask(self, command: str) -> str:
+        """The answer to a command whose words have no spaces, if it is a line or a text."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
-            connection.sendall(f"INFO {section}\r\n".encode())
+            connection.sendall(f"{command}\r\n".encode())
             reader = connection.makefile("rb")
-            length = int(reader.readline()[1:])
-            text = reader.read(length).decode()
+            head = reader.readline().decode().strip()
+            if head.startswith("-"):
+                raise Failure(f"Redis answers {command!r} with {head[1:]}")
+            return reader.read(int(head[1:])).decode() if head.startswith("$") else head[1:]
+
+    def info(self, section: str) -> dict[str, str]:
+        text = self.ask(f"INFO {section}")
         return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
 
     def used_memory(self) -> int:
@@ -120,6 +126,16 @@ def ping(program: Path, port: int, count: int, pause_ms: float) -> dict:
     if done.returncode:
         raise Failure(f"{program.name} failed: {done.stderr.strip()}")
     return json.loads(done.stdout)
+
+
+def metrics(port: int) -> dict[str, float]:
+    """Every series of a gateway's metrics."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    series = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, _, value in series}
 
 
 def requests(port: int, path: str, count: int, keep_alive: bool = True) -> float:

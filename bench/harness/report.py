@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import inf
 
+from .figures import expiry as expiries
+from .figures import topologies as on
 from .figures.cost import HEALTHZ_PER_LOGIN
 from .peers import PEERS
 
@@ -58,6 +60,8 @@ def markdown(raw: dict) -> str:
         ("Idle streams", idle),
         ("Confirm to event", latency),
         ("One login, one ticket, one poll", cost),
+        ("Expiry", expiry),
+        ("One Redis and a Cluster", topologies),
         ("The edge", edge),
         ("A replica is killed, and a rolling restart", failover),
         ("Growth", growth),
@@ -116,6 +120,17 @@ def targets(results: Results) -> list[Target]:
         # Never is later than any bound.
         return None if results.get("storm") is None else results.get("storm", "back_after_s") or inf
 
+    def late(name: str) -> Callable[[Results], float | None]:
+        return lambda results: results.get(f"expiry-{name}", "lag_ms", "p99")
+
+    def never(name: str) -> Callable[[Results], float | None]:
+        return lambda results: results.get(f"expiry-{name}", "missing")
+
+    def cluster(results: Results) -> float | None:
+        keys = ("bytes_per_stream", "cpu_percent_per_10k", "p50_ms", "p99_ms")
+        ratios = [ratio(results.get("on-cluster", key), results.get("on-standalone", key)) for key in keys]
+        return None if None in ratios else max(ratios)
+
     return [
         Target(
             f"user bytes per idle stream, {sizes['streams']:,} streams on Redis, settled, heartbeats on",
@@ -164,6 +179,43 @@ def targets(results: Results) -> list[Target]:
             ["storm"],
             lambda results: results.get("storm", "confirmations", "lost"),
             lambda value: f"{value:,.0f}",
+        ),
+        *(
+            target
+            for name, title in expiries.VARIANTS.items()
+            for target in (
+                Target(
+                    f"deadline → `expired`, p99, {sizes.get('expiry_streams', 0):,} tickets among {sizes.get('other_keys', 0):,} other "
+                    f"keys, {title}",
+                    50,
+                    [f"expiry-{name}"],
+                    late(name),
+                    lambda value: f"{value:,.1f} ms",
+                ),
+                Target(
+                    "… that never came",
+                    0,
+                    [f"expiry-{name}"],
+                    never(name),
+                    lambda value: f"{value:,.0f}",
+                ),
+            )
+        ),
+        Target(
+            f"three gateways and {sizes.get('topology_streams', 0):,} streams, on a Cluster against on one Redis, the worst of "
+            "bytes, CPU, p50, p99",
+            1.3,
+            ["on-standalone", "on-cluster"],
+            cluster,
+            times,
+        ),
+        Target(
+            f"… on one Redis, all of them read again after the three subscribers were cut off "
+            f"({sizes.get('topology_streams', 0) // on.GATEWAYS:,} each)",
+            3,
+            ["on-standalone"],
+            lambda results: results.get("on-standalone", "resync_s"),
+            lambda value: f"{value:,.2f} s",
         ),
         *(
             Target(
@@ -291,6 +343,54 @@ def cost(results: Results) -> str:
     return table(
         ["", "measured"], [[what, results.why_not(figure) if value == "–" else value] for what, figure, value in rows]
     )
+
+
+def expiry(results: Results) -> str:
+    rows = []
+    for name, title in expiries.VARIANTS.items():
+        row = results.get(f"expiry-{name}")
+        if row is None:
+            rows.append([f"tickets {title}", results.why_not(f"expiry-{name}"), *["–"] * 5])
+            continue
+        # A percentile of what was delivered says little where most was not.
+        for what, told in ((f"scangate, tickets {title}", row), ("… plain keyspace notifications beside it", row["plain"])):
+            lag = told["lag_ms"]
+            some = lag["count"] > 0
+            rows.append([
+                what, number(row["other_keys"]), number(told["delivered"]), number(told["missing"]),
+                *(number(lag[of] if some else None, 1, " ms") for of in ("p50", "p99", "max")),
+            ])  # fmt: skip
+    return table(["told of", "other keys", "told", "never told", "p50", "p99", "latest"], rows)
+
+
+def topologies(results: Results) -> str:
+    """One row for each kind of Redis, and what the others cost against the first."""
+    columns = ["bytes_per_stream", "cpu_percent_per_10k", "p50_ms", "p99_ms", "resync_s"]
+    rows = []
+    for name, (title, _, _) in on.VARIANTS.items():
+        row = results.get(f"on-{name}")
+        if row is None:
+            rows.append([title, results.why_not(f"on-{name}"), *["–"] * 8])
+            continue
+        base = results.get("on-standalone")
+        against = max(ratio(row[key], base[key]) for key in columns[:4]) if base and name != "standalone" else None
+        rows.append([
+            title,
+            number(row["streams"]),
+            number(row["bytes_per_stream"]),
+            number(row["cpu_percent_per_10k"], 2, " %"),
+            number(row["redis_cpu_percent"], 2, " %"),
+            f"{number(row['alone']['p50_ms'], 2)} / {number(row['alone']['p99_ms'], 2)}",
+            f"{number(row['p50_ms'], 2)} / {number(row['p99_ms'], 2)}",
+            number(row["resync_s"], 2, " s"),
+            number(against, 2, " ×"),
+        ])  # fmt: skip
+    head = [
+        "three gateways on", "streams", "bytes per stream", "CPU per 10,000", "CPU of Redis, all nodes",
+        "confirm → event p50 / p99, no streams, ms", "… beside the streams", "all read again after subscribers were cut",
+        "the worst of them against one Redis",
+    ]  # fmt: skip
+    return table(head, rows)
 
 
 def edge(results: Results) -> str:

@@ -1,5 +1,6 @@
 """What every figure of scangate begins with: a stage, a Redis, an identity provider. Gateways and load as needed."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from .loadgen import Loadgen
@@ -15,13 +16,13 @@ HELD = ["--hold", "1h", "--max-time", "2h"]
 class Scene(AbstractContextManager):
     """Leaving it stops everything that was started in it."""
 
-    def __init__(self, settings: Settings, progress: Progress):
+    def __init__(self, settings: Settings, progress: Progress, redis: Callable[[Stage], RedisServer] = RedisServer):
         self.settings = settings
         self.sizes = settings.sizes
         self.progress = progress
         self.stage = Stage()
         try:
-            self.redis = RedisServer(self.stage)
+            self.redis = redis(self.stage)
             self.identity = Identity(self.stage, settings)
         except BaseException:
             self.stage.close()

@@ -43,6 +43,50 @@ class RedisServer:
         )  # fmt: skip
         until("Redis listens", lambda: listening(self.port), 10, self.process)
         self.info = measure.Redis(self.port)
+        self.nodes = [self.info]
+        self.processes = [self.process]
+
+
+class RedisCluster:
+    """A Cluster of three primaries, each with so many replicas, without persistence."""
+
+    SLOTS = 16_384
+
+    def __init__(self, stage: Stage, replicas: int = 0, primaries: int = 3):
+        ports = [free_port() for _ in range(primaries * (1 + replicas))]
+        self.nodes = [measure.Redis(port) for port in ports]
+        self.url = "redis-cluster://" + ",".join(f"127.0.0.1:{port}" for port in ports[:primaries])
+        self.processes = []
+        for port in ports:
+            process = stage.start(
+                f"redis-server {port}",
+                ["redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+                 "--cluster-enabled", "yes", "--cluster-port", free_port(), "--cluster-node-timeout", "5000",
+                 "--repl-diskless-sync-delay", "0", "--dir", stage.directory(f"redis-{port}")],
+            )  # fmt: skip
+            self.processes.append(process)
+            until("Redis listens", lambda port=port: listening(port), 10, process)
+        ids = [node.ask("CLUSTER MYID") for node in self.nodes]
+        for number, node in enumerate(self.nodes[:primaries]):
+            first, last = (self.SLOTS * at // primaries for at in (number, number + 1))
+            node.ask(f"CLUSTER ADDSLOTSRANGE {first} {last - 1}")
+            node.ask(f"CLUSTER SET-CONFIG-EPOCH {number + 1}")
+        bus = re.search(r"@(\d+)", self.nodes[0].ask("CLUSTER NODES"))[1]
+        for node in self.nodes[1:]:
+            node.ask(f"CLUSTER MEET 127.0.0.1 {ports[0]} {bus}")
+        until("every node knows the others", lambda: all(self._knows(node, len(ports)) for node in self.nodes), 20)
+        for number, node in enumerate(self.nodes[primaries:]):
+            node.ask(f"CLUSTER REPLICATE {ids[number % primaries]}")
+        until("the Cluster is well", lambda: all(self._is_well(node, replicas) for node in self.nodes[:primaries]), 30)
+
+    @staticmethod
+    def _knows(node: measure.Redis, count: int) -> bool:
+        return f"cluster_known_nodes:{count}" in node.ask("CLUSTER INFO")
+
+    @staticmethod
+    def _is_well(node: measure.Redis, replicas: int) -> bool:
+        online = node.info("replication").get("connected_slaves")
+        return "cluster_state:ok" in node.ask("CLUSTER INFO") and online == str(replicas)
 
 
 class Identity:
@@ -88,7 +132,7 @@ class Gateway:
         stage: Stage,
         settings: Settings,
         identity: Identity,
-        redis: RedisServer | None,
+        redis: RedisServer | RedisCluster | None,
         *options,
         name: str = "scangate",
         public_url: str | None = None,
@@ -102,7 +146,7 @@ class Gateway:
             "--listen", f"127.0.0.1:{self.port}",
             "--admin-listen", f"127.0.0.1:{self.admin_port}",
             "--public-url", public_url or f"http://localhost:{self.port}",
-            "--ticket-ttl", "30m",
+            *([] if "--ticket-ttl" in options else ["--ticket-ttl", "30m"]),
             "--heartbeat", f"{settings.sizes.heartbeat}s",
             "--identity-secret-file", identity.secret_file,
             "--identity-issuer", "bench",

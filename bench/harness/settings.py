@@ -25,6 +25,10 @@ class Sizes:
     counted_logins: int  # for the CPU time of one login
     tickets: int  # for the bytes in Redis
     pollers: int
+    expiry_streams: int
+    expiry_ttl: int  # seconds that a ticket lives there
+    other_keys: int  # with a time to live, in the same Redis
+    topology_streams: int  # over three gateways
     edge_streams: int
     drain_streams: int
     growth: tuple[int, ...]
@@ -47,6 +51,10 @@ FULL = Sizes(
     counted_logins=2_000,
     tickets=10_000,
     pollers=3_000,
+    expiry_streams=10_000,
+    expiry_ttl=120,
+    other_keys=1_000_000,
+    topology_streams=50_000,
     edge_streams=8_000,
     drain_streams=10_000,
     growth=(1_000, 5_000, 15_000, 50_000, 150_000),
@@ -65,6 +73,10 @@ QUICK = Sizes(
     counted_logins=200,
     tickets=1_000,
     pollers=300,
+    expiry_streams=500,
+    expiry_ttl=15,
+    other_keys=50_000,
+    topology_streams=1_500,
     edge_streams=500,
     drain_streams=500,
     growth=(250, 500, 1_000),
@@ -79,6 +91,8 @@ def with_streams(sizes: Sizes, streams: int) -> Sizes:
         sizes,
         streams=streams,
         idle_counts=tuple(sorted({count for count in sizes.idle_counts[:-1] if count < streams} | {streams})),
+        expiry_streams=min(sizes.expiry_streams, streams),
+        topology_streams=min(sizes.topology_streams, 3 * streams),
         edge_streams=min(sizes.edge_streams, streams),
         drain_streams=min(sizes.drain_streams, streams),
         per_gateway=min(sizes.per_gateway, streams),

@@ -1,6 +1,6 @@
 //! The load generator: puts load on an installation by its public HTTP, and says what its people would see.
 //!
-//! It uses nothing of the gateway's insides. The parent reads the options, starts worker processes (a process may only open so
+//! It uses nothing of the gateway's insides, and speaks to Redis only where `expiry` is told of one. The parent reads the options, starts worker processes (a process may only open so
 //! many files) and adds up what they report; each worker simulates its share of the people on one thread.
 //!
 //! | part | owns |
@@ -9,6 +9,7 @@
 //! | `target`, `connect` | where the load goes; connections to there and nowhere else |
 //! | `api`, `sse`, `stream` | requests, the event stream format, one event stream |
 //! | `person`, `poll`, `logins`, `pace` | what people do, and how often |
+//! | `primaries`, `others`, `plain` | the Redis that `expiry` is told of, the keys of others in it, plain keys to compare with |
 //! | `board`, `tally` | what the people of a process share; what is counted and timed |
 //! | `worker`, `messages`, `crew` | the worker process, what is said to it, the parent's side of it |
 //! | `conduct`, `progress`, `report` | the phases of a run, what is shown meanwhile, the result |
@@ -29,12 +30,18 @@ mod logins;
 mod messages;
 #[path = "loadgen/options.rs"]
 mod options;
+#[path = "loadgen/others.rs"]
+mod others;
 #[path = "loadgen/pace.rs"]
 mod pace;
 #[path = "loadgen/person.rs"]
 mod person;
+#[path = "loadgen/plain.rs"]
+mod plain;
 #[path = "loadgen/poll.rs"]
 mod poll;
+#[path = "loadgen/primaries.rs"]
+mod primaries;
 #[path = "loadgen/progress.rs"]
 mod progress;
 #[path = "loadgen/report.rs"]

@@ -112,13 +112,23 @@ pub struct Flags {
     )]
     pub trusted_proxies: Vec<IpNet>,
 
-    /// Where tickets are kept: redis://user:password@host:port/db, rediss:// for TLS, redis+unix:///path.
-    /// In this process's memory if not set
+    /// Where tickets are kept: redis://USER:PASSWORD@HOST:PORT/DB, redis-sentinel://HOST,HOST/NAME,
+    /// redis-cluster://HOST,HOST; rediss…:// for TLS; redis+unix:///PATH. In this process's memory if not set
     #[arg(long, env = "SCANGATE_REDIS_URL", value_name = "URL", hide_env_values = true, help_heading = "Store")]
     pub redis_url: Option<String>,
     /// A file that holds the Redis URL
     #[arg(long, env = "SCANGATE_REDIS_URL_FILE", value_name = "FILE", help_heading = "Store")]
     pub redis_url_file: Option<PathBuf>,
+    /// A PEM file with the certificate authorities to trust for rediss, instead of the system's
+    #[arg(long, env = "SCANGATE_REDIS_CA_FILE", value_name = "FILE", help_heading = "Store")]
+    pub redis_ca_file: Option<PathBuf>,
+    /// How many replicas must have a scan, confirmation, cancellation or claim before it is acknowledged, as far
+    /// as so many are connected. 1 with Sentinel and Cluster if not set, else 0
+    #[arg(
+        long, env = "SCANGATE_REDIS_WAIT_REPLICAS", value_name = "N",
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(0..=16), help_heading = "Store"
+    )]
+    pub redis_wait_replicas: Option<usize>,
     /// What every key in Redis begins with
     #[arg(
         long,
@@ -128,7 +138,7 @@ pub struct Flags {
         help_heading = "Store"
     )]
     pub redis_prefix: String,
-    /// How many connections to Redis commands share
+    /// How many connections to each Redis primary commands share
     #[arg(
         long, env = "SCANGATE_REDIS_POOL_SIZE", value_name = "N", default_value_t = 8,
         value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1024), help_heading = "Store"

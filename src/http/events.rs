@@ -147,9 +147,10 @@ impl Waiter {
         find(gateway, &id, &party).await?;
         let mut seat = gateway.streams.seat(&gateway.store, id, address).await?;
         seat.closes_with(End::Store);
+        let asked = Instant::now();
         let reading = find(gateway, &id, &party).await?;
-        seat.has_left(reading.remaining());
-        let shown = handover::show(gateway, reading, &party).await?;
+        seat.has_left(asked, reading.remaining());
+        let shown = handover::show(gateway, reading, &party, 0).await?;
         seat.closes_with(End::Gone);
         let revision = shown.view.revision;
         Ok((Self { gateway: Arc::clone(gateway), seat, id, party, revision }, shown))
@@ -176,6 +177,7 @@ impl Waiter {
     /// Reads the ticket; there may be nothing new.
     async fn look(&mut self) -> Option<News> {
         let Self { gateway, seat, id, party, revision } = self;
+        let asked = Instant::now();
         let reading = match gateway.store.get(id).await {
             Ok(Some(reading)) => reading,
             Ok(None) => return Some(News::Expired),
@@ -185,11 +187,11 @@ impl Waiter {
                 return None;
             }
         };
-        seat.has_left(reading.remaining());
+        seat.has_left(asked, reading.remaining());
         if reading.ticket.revision <= *revision {
             return None;
         }
-        match handover::show(gateway, reading, party).await {
+        match handover::show(gateway, reading, party, *revision).await {
             Ok(shown) => {
                 *revision = shown.view.revision;
                 Some(News::Shown(Box::new(shown)))
@@ -288,7 +290,7 @@ pub(super) async fn long_poll(
 /// Reads the ticket once for `party`.
 pub(super) async fn read(gateway: &Gateway, id: TicketId, party: &Party) -> Result<Shown, Problem> {
     let reading = find(gateway, &id, party).await?;
-    handover::show(gateway, reading, party).await
+    handover::show(gateway, reading, party, 0).await
 }
 
 /// Reads the ticket; for a stranger there is none.

@@ -7,11 +7,14 @@
 use std::time::Instant;
 
 use super::Gateway;
-use super::error::Problem;
+use super::error::{self, Problem};
 use super::view::{StateName, TicketView, TokenView};
-use crate::store::{self, Reading};
+use crate::store::{self, Reading, TransitionError};
 use crate::streams::End;
 use crate::ticket::{Party, State, Ticket, TicketId};
+
+/// How often a ticket is read at most until it stands still. It has no more changes than that.
+const MAX_READINGS: usize = 5;
 
 /// What a party is shown.
 pub(super) struct Shown {
@@ -33,13 +36,31 @@ impl Shown {
     }
 }
 
-/// Shows `reading` to `party`, which must be one of the ticket's; claims the ticket if that is the recipient's to do.
-pub(super) async fn show(gateway: &Gateway, reading: Reading, party: &Party) -> Result<Shown, Problem> {
-    let is_recipient = reading.ticket.is_recipient(party);
-    let reading = if is_recipient && matches!(reading.ticket.state, State::Confirmed { .. }) {
-        claim(gateway, reading, party).await?
-    } else {
-        reading
+/// Shows `reading` to `party`, which must be one of the ticket's, and has been told of revisions up to `told`; claims the
+/// ticket if that is the recipient's to do.
+///
+/// What is new to the party is made as safe as whoever stored it was promised, before it is told: should it be lost with its
+/// primary nevertheless, the ticket would go on from before it, with revisions that the party would take for old.
+pub(super) async fn show(gateway: &Gateway, reading: Reading, party: &Party, told: u64) -> Result<Shown, Problem> {
+    let mut reading = reading;
+    let mut readings = 1;
+    let is_recipient = loop {
+        let ticket = &reading.ticket;
+        let is_recipient = ticket.is_recipient(party);
+        if is_recipient && matches!(ticket.state, State::Confirmed { .. }) {
+            reading = claim(gateway, reading, party).await?;
+            break is_recipient;
+        }
+        if ticket.revision <= told.max(Ticket::FIRST_REVISION) || gateway.store.persist(ticket).await? {
+            break is_recipient;
+        }
+        // It has gone on, or was read at a primary that is none any more.
+        let fresh = gateway.store.get(&ticket.id).await?.filter(|fresh| fresh.ticket.is_party(party));
+        reading = fresh.ok_or_else(|| Problem::from(&error::TICKET_NOT_FOUND))?;
+        readings += 1;
+        if readings > MAX_READINGS {
+            return Err(Problem::from(&error::UNAVAILABLE));
+        }
     };
     let mut view = TicketView::new(gateway, &reading);
     if is_recipient && let Some(token) = token(gateway, &reading)? {
@@ -65,7 +86,11 @@ async fn claim(gateway: &Gateway, reading: Reading, party: &Party) -> Result<Rea
     let jti = TicketId::random().to_string();
     let started = Instant::now();
     let step = |ticket: &Ticket, now| ticket.claim(party, &jti, gateway.lifetimes.token, now);
-    let claimed = store::transition_from(&gateway.store, reading, step).await?;
+    let claimed = match store::transition_from(&gateway.store, reading, step).await {
+        // The confirmation that was read is lost with its primary. The party is to come back, not to give up.
+        Err(TransitionError::Refused(_)) => return Err(Problem::from(&error::UNAVAILABLE)),
+        claimed => claimed?,
+    };
     if claimed.changed {
         gateway.metrics.ticket("claimed");
         tracing::info!(ticket = %claimed.reading.ticket.id, client = %claimed.reading.ticket.request.client_id, jti, "claimed");

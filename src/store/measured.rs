@@ -47,6 +47,10 @@ impl<S: Store> Store for Measured<S> {
         self.measure("replace", self.store.replace(next)).await
     }
 
+    async fn persist(&self, ticket: &Ticket) -> Result<bool, StoreError> {
+        self.measure("persist", self.store.persist(ticket)).await
+    }
+
     async fn watch(&self, id: &TicketId) -> Result<(), StoreError> {
         self.measure("watch", self.store.watch(id)).await
     }

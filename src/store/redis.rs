@@ -1,34 +1,42 @@
-//! The Redis engine: one hash per ticket, three small Lua scripts, keyspace notifications for changes.
+//! The Redis engine: one hash per ticket, four small Lua scripts, keyspace notifications for changes.
 //!
 //! A ticket's key is `<prefix>{<id>}`; the braces keep it in one Cluster slot with its notification channel. Fields and
 //! expiry are written together, on Redis's own clock, so gateways with wrong clocks agree. This file speaks commands;
-//! `topology` knows where Redis is and how to connect, `keyspace` turns its notifications into changes.
+//! `fleet` sends them to the primary that keeps the ticket, `keyspace` turns a primary's notifications into changes.
 
+mod command;
 pub mod diagnosis;
 mod flags;
+mod fleet;
 mod interest;
+mod keys;
 mod keyspace;
 mod lanes;
+mod layout;
+mod node;
+mod remedy;
+mod replication;
+mod scout;
 mod topology;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use deadpool_redis::PoolError;
+use futures_util::future::join_all;
 use redis::{RedisError, Script};
+use tokio::sync::Notify;
 
 use super::{Changes, Reading, Replaced, Store, StoreError};
 use crate::metrics::Metrics;
 use crate::ticket::{NewTicket, State, Ticket, TicketId, TicketRequest, Timestamp};
 
+use command::{Command, Failure};
 pub use flags::{FlagsError, reports_changes};
-use keyspace::Subscriber;
-use lanes::Lanes;
+use fleet::Fleet;
+use keys::Keys;
+use node::Node;
 pub use topology::{Topology, TopologyError};
-
-/// Connections that the pool may make beside those of the lanes: for looking after flags.
-const SPARE_CONNECTIONS: usize = 2;
 
 /// How the engine is set up.
 #[derive(Debug, Clone)]
@@ -37,8 +45,10 @@ pub struct RedisSettings {
     pub topology: Topology,
     /// What every key begins with.
     pub prefix: String,
-    /// How many connections commands share.
+    /// How many connections to each node commands share.
     pub lanes: usize,
+    /// How many replicas must have a change before it counts as stored, as far as so many are connected.
+    pub wait_replicas: usize,
     /// The bound of every wait: for a connection, for connecting, for an answer.
     pub timeout: Duration,
 }
@@ -66,79 +76,91 @@ impl From<FlagsError> for OpenError {
     }
 }
 
-/// The names of keys and of the channels that their notifications come on.
-#[derive(Debug, Clone)]
-struct Keys {
-    prefix: String,
-    channel_prefix: String,
+/// Where the engine tells what it notices.
+#[derive(Clone)]
+struct Reports {
+    changes: Arc<dyn Changes>,
+    metrics: Arc<Metrics>,
+    /// Told when there is reason to look who is primary.
+    look_again: Arc<Notify>,
 }
 
-impl Keys {
-    fn new(prefix: &str, database: i64) -> Self {
-        Self { prefix: prefix.to_owned(), channel_prefix: format!("__keyspace@{database}__:") }
-    }
-
-    fn key(&self, id: &TicketId) -> String {
-        format!("{}{{{id}}}", self.prefix)
-    }
-
-    fn channel(&self, id: &TicketId) -> String {
-        format!("{}{}", self.channel_prefix, self.key(id))
-    }
-
-    fn id(&self, channel: &str) -> Option<TicketId> {
-        let key = channel.strip_prefix(&self.channel_prefix)?.strip_prefix(&self.prefix)?;
-        key.strip_prefix('{')?.strip_suffix('}')?.parse().ok()
-    }
-}
-
-/// The engine. Dropping it ends its subscriber.
+/// The engine. Dropping it ends its subscribers.
 pub struct RedisStore {
-    lanes: Lanes,
+    fleet: Fleet,
     keys: Keys,
     scripts: Scripts,
-    subscriber: Subscriber,
-    timeout: Duration,
+    /// Whether changes wait for replicas.
+    is_waiting: bool,
 }
 
 struct Scripts {
     create: Script,
     get: Script,
     replace: Script,
+    persist: Script,
 }
 
 impl RedisStore {
-    /// Connects, makes sure that Redis reports what happens to keys, and starts the subscriber.
+    /// Finds the primaries, makes sure that they report what happens to keys, and starts a subscriber for each.
     ///
     /// # Errors
-    /// [`OpenError`].
+    /// [`OpenError`]. Where there are several primaries, less than half of them may be unreachable.
     pub async fn open(
         settings: &RedisSettings,
         changes: Arc<dyn Changes>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, OpenError> {
-        let pool = settings.topology.pool(settings.lanes + SPARE_CONNECTIONS, settings.timeout)?;
+        let reports = Reports { changes, metrics, look_again: Arc::new(Notify::new()) };
+        let fleet =
+            Fleet::start(settings.clone(), reports).await.map_err(|error| OpenError::Unreachable(error.to_string()))?;
+        let is_alone = !settings.topology.has_replicas();
+        let prepare = async |node: Arc<Node>| {
+            if is_alone && node.endpoint.is_in_a_cluster().await {
+                return Err(TopologyError::Node.into());
+            }
+            flags::may_subscribe(&node.endpoint).await?;
+            flags::ensure(&node.endpoint).await?;
+            Ok(())
+        };
+        let prepared: Vec<Result<(), OpenError>> = join_all(fleet.primaries().into_iter().map(prepare)).await;
+        let (may_pass, fatal): (Vec<_>, Vec<_>) =
+            prepared.into_iter().partition(|result| matches!(result, Ok(()) | Err(OpenError::Unreachable(_))));
+        fatal.into_iter().collect::<Result<(), _>>()?;
+        enough(may_pass)?;
         let keys = Keys::new(&settings.prefix, settings.topology.database());
-        flags::may_subscribe(&settings.topology, &keys, settings.timeout).await?;
-        flags::ensure(&pool, &settings.topology, &keys, settings.timeout).await?;
-        let subscriber = Subscriber::start(settings, pool.clone(), keys.clone(), changes, metrics);
-        let lanes = Lanes::new(pool, settings.lanes, settings.timeout);
-        Ok(Self { lanes, keys, scripts: Scripts::new(), subscriber, timeout: settings.timeout })
+        let scripts = Scripts::new(settings.topology.refuses_readers());
+        Ok(Self { fleet, keys, scripts, is_waiting: settings.wait_replicas > 0 })
+    }
+
+    fn on<'a>(&self, script: &'a Script, id: &TicketId) -> Command<'a> {
+        Command::script(script, &self.keys.key(id))
+    }
+}
+
+/// Fails with the last error if half of the results or more are failures: the primaries of a Cluster keep tickets each for
+/// itself, so one that is lost must not stop the others.
+fn enough<E>(results: Vec<Result<(), E>>) -> Result<(), E> {
+    let count = results.len();
+    let mut errors: Vec<_> = results.into_iter().filter_map(Result::err).collect();
+    match errors.pop() {
+        Some(error) if (errors.len() + 1) * 2 >= count => Err(error),
+        _ => Ok(()),
     }
 }
 
 #[async_trait]
 impl Store for RedisStore {
     async fn create(&self, new: NewTicket) -> Result<Reading, StoreError> {
-        let mut script = self.scripts.create.key(self.keys.key(&new.id));
-        script.arg(millis(new.ttl)).arg(encode(&new.request)?).arg(encode(&State::Pending)?);
-        let now = Timestamp(self.lanes.run(&script).await?);
+        let create = self.on(&self.scripts.create, &new.id);
+        let create = create.arg(millis(new.ttl)).arg(encode(&new.request)?).arg(encode(&State::Pending)?);
+        let now = Timestamp(self.fleet.run(&new.id, &create).await?);
         Ok(Reading { ticket: new.at(now), now })
     }
 
     async fn get(&self, id: &TicketId) -> Result<Option<Reading>, StoreError> {
         let (now, revision, created_at, deadline, request, state): Row =
-            self.lanes.run(&self.scripts.get.key(self.keys.key(id))).await?;
+            self.fleet.run(id, &self.on(&self.scripts.get, id)).await?;
         let (Some(revision), Some(created_at), Some(deadline), Some(request), Some(state)) =
             (revision, created_at, deadline, request, state)
         else {
@@ -157,9 +179,9 @@ impl Store for RedisStore {
     }
 
     async fn replace(&self, next: &Ticket) -> Result<Replaced, StoreError> {
-        let mut script = self.scripts.replace.key(self.keys.key(&next.id));
-        script.arg(next.revision - 1).arg(next.revision).arg(next.deadline.0).arg(encode(&next.state)?);
-        let outcome: i64 = self.lanes.run(&script).await?;
+        let replace = self.on(&self.scripts.replace, &next.id);
+        let replace = replace.arg(next.revision - 1).arg(next.revision).arg(next.deadline.0).arg(encode(&next.state)?);
+        let outcome: i64 = self.fleet.run(&next.id, &replace.waiting()).await?;
         Ok(match outcome {
             1 => Replaced::Done,
             0 => Replaced::Conflict,
@@ -167,20 +189,44 @@ impl Store for RedisStore {
         })
     }
 
+    async fn persist(&self, ticket: &Ticket) -> Result<bool, StoreError> {
+        if !self.is_waiting {
+            return Ok(true);
+        }
+        let persist = self.on(&self.scripts.persist, &ticket.id).arg(ticket.revision).arg(ticket.deadline.0);
+        let outcome: i64 = self.fleet.run(&ticket.id, &persist.waiting()).await?;
+        match outcome {
+            1 => Ok(true),
+            2 => Ok(false),
+            // It was read at a primary that is none any more, and is lost.
+            _ => Err(unavailable("the ticket has been set back")),
+        }
+    }
+
     async fn watch(&self, id: &TicketId) -> Result<(), StoreError> {
-        self.subscriber.watch(id, self.timeout).await
+        self.fleet.watch(id).await
     }
 
     fn unwatch(&self, id: &TicketId) {
-        self.subscriber.unwatch(id);
+        self.fleet.unwatch(id);
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.subscriber.check()?;
-        // A write, though to a key that is never there: a replica answers reads and can serve nobody.
-        let mut write = redis::cmd("PEXPIREAT");
-        write.arg(format!("{}{{check}}", self.keys.prefix)).arg(1);
-        self.lanes.run(&write).await
+        let check = async |node: Arc<Node>| {
+            node.subscriber.check()?;
+            let mut write = redis::cmd("PEXPIREAT");
+            write.arg(format!("{}{{check}}", self.keys.prefix)).arg(1);
+            let write = Command::plain(write);
+            let answer = tokio::time::timeout(node.endpoint.timeout, node.send(&write, false));
+            match answer.await.map_err(|_elapsed| unavailable("no answer in time"))? {
+                // A write, though to a key that is never there: a replica answers reads and can serve nobody.
+                Ok(_) => Ok(()),
+                // That it knows who keeps the key says that it is well.
+                Err(Failure::Redis(error)) if error.redirect_node().is_some() => Ok(()),
+                Err(failure) => Err(unavailable(failure)),
+            }
+        };
+        enough(join_all(self.fleet.primaries().into_iter().map(check)).await)
     }
 }
 
@@ -193,9 +239,18 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 ";
 
+/// Refuses to be read on a replica, as only writing does: nothing is deleted. A primary that takes no writes for another
+/// reason is read. In a Cluster replicas send readers away themselves, and a script may touch no second key while a slot is
+/// moved.
+const LUA_ONLY_ON_A_PRIMARY: &str = "
+local refusal = redis.pcall('DEL', KEYS[1] .. ':none')
+if type(refusal) == 'table' and refusal.err and string.find(refusal.err, 'READONLY', 1, true) then return refusal end
+";
+
 impl Scripts {
-    fn new() -> Self {
+    fn new(is_refusing_readers: bool) -> Self {
         let script = |body: &str| Script::new(&format!("{LUA_NOW}{body}"));
+        let guard = if is_refusing_readers { "" } else { LUA_ONLY_ON_A_PRIMARY };
         Self {
             // Sent again, because the connection broke before the answer, it finds what it has made.
             create: script(
@@ -209,19 +264,32 @@ redis.call('HSET', KEYS[1], 'revision', 1, 'created_at', string.format('%.0f', n
 redis.call('PEXPIREAT', KEYS[1], deadline)
 return now",
             ),
-            get: script(
-                "
+            get: script(&format!(
+                "{guard}
 local row = redis.call('HMGET', KEYS[1], 'revision', 'created_at', 'deadline', 'request', 'state')
-return {now, row[1], row[2], row[3], row[4], row[5]}",
-            ),
+return {{now, row[1], row[2], row[3], row[4], row[5]}}"
+            )),
+            // Sent again, it finds a conflict with itself: the transition then begins with what it has stored. The expiry is set
+            // first: a Redis without memory refuses the first write of a script if that may take some, and no later one, so
+            // sign-ins that have begun are finished.
             replace: script(
                 "
 local revision = redis.call('HGET', KEYS[1], 'revision')
 if not revision or tonumber(ARGV[3]) <= now then return -1 end
 if revision ~= ARGV[1] then return 0 end
-redis.call('HSET', KEYS[1], 'revision', ARGV[2], 'deadline', ARGV[3], 'state', ARGV[4])
 redis.call('PEXPIREAT', KEYS[1], ARGV[3])
+redis.call('HSET', KEYS[1], 'revision', ARGV[2], 'deadline', ARGV[3], 'state', ARGV[4])
 return 1",
+            ),
+            // Writes what is there already: what replicas have of this connection, they have of everything before it. But
+            // only if that is what was read, or came after it: it may have been read at another node.
+            persist: script(
+                "
+local stored = redis.call('HMGET', KEYS[1], 'revision', 'deadline')
+local revision, expected = tonumber(stored[1] or 0), tonumber(ARGV[1])
+if revision < expected or (revision == expected and stored[2] ~= ARGV[2]) then return 0 end
+redis.call('PEXPIREAT', KEYS[1], stored[2])
+return revision == expected and 1 or 2",
             ),
         }
     }
@@ -245,15 +313,9 @@ fn unavailable(error: impl std::fmt::Display) -> StoreError {
     StoreError::Unavailable(error.to_string())
 }
 
-fn from_pool(error: &PoolError) -> StoreError {
-    match error {
-        PoolError::Backend(error) => from_redis(error),
-        other => unavailable(other),
-    }
-}
-
 fn from_redis(error: &RedisError) -> StoreError {
-    if error.code() == Some("OOM") {
+    // Before Redis 7 a script's error has no code of its own.
+    if error.code() == Some("OOM") || error.detail().is_some_and(|text| text.contains("-OOM ")) {
         return StoreError::Full("Redis has reached its maxmemory; raise it or add a node".to_owned());
     }
     unavailable(error)
@@ -265,25 +327,7 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_channel_leads_back_to_its_ticket() {
-        let keys = Keys::new("scangate:", 3);
-        let id = TicketId::random();
-        assert_eq!(keys.channel(&id), format!("__keyspace@3__:scangate:{{{id}}}"));
-        assert_eq!(keys.id(&keys.channel(&id)), Some(id));
-    }
-
     proptest! {
-        #[test]
-        fn any_channel_is_refused_or_one_of_ours(tail in ".{0,60}") {
-            let keys = Keys::new("p:", 0);
-            let channel = format!("__keyspace@0__:p:{tail}");
-            if let Some(id) = keys.id(&channel) {
-                prop_assert_eq!(keys.channel(&id), channel);
-            }
-            prop_assert_eq!(keys.id(&tail), None);
-        }
-
         #[test]
         fn any_stored_text_is_read_or_called_corrupt(text in ".{0,200}") {
             let _ = decode::<State>(&text);

@@ -4,7 +4,7 @@
 //! Invariant: the places of one ticket are a list that begins in `by_ticket`; an address has as many places as
 //! `by_address` counts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::task::Waker;
 
@@ -22,6 +22,8 @@ pub(super) struct Seats {
     /// The first place of each ticket; the others hang on to it.
     pub(super) by_ticket: HashMap<TicketId, u32>,
     pub(super) by_address: HashMap<IpAddr, u32>,
+    /// Places that are to look again, a few at a time. Each is here once, as its mark says; some may be free by now.
+    missed: VecDeque<u32>,
 }
 
 /// What is known of one waiting party. There is one for each idle stream, so every byte counts.
@@ -50,6 +52,9 @@ pub(super) const NEVER: u64 = u64::MAX;
 pub(super) struct Signals(u8);
 
 impl Signals {
+    /// The mark of a place that is to look again in its turn.
+    const MISSED: u8 = 8;
+
     const fn bit(wake: Wake) -> u8 {
         match wake {
             Wake::Look => 1,
@@ -79,6 +84,7 @@ impl Seats {
             wheel_wakes: NEVER,
             by_ticket: HashMap::new(),
             by_address: HashMap::new(),
+            missed: VecDeque::new(),
         }
     }
 
@@ -127,6 +133,35 @@ impl Seats {
             self.signal(key as usize, wake);
             key = self.places[key as usize].next;
         }
+    }
+
+    /// Has all seats of a ticket look again, in their turn.
+    pub(super) fn note_missed(&mut self, id: &TicketId) {
+        let mut key = self.by_ticket.get(id).copied().unwrap_or(NONE);
+        while key != NONE {
+            let place = &mut self.places[key as usize];
+            if place.signals.0 & Signals::MISSED == 0 {
+                place.signals.0 |= Signals::MISSED;
+                self.missed.push_back(key);
+            }
+            key = place.next;
+        }
+    }
+
+    /// Has those look again whose turn it is, no more than `count`; returns how many those were.
+    pub(super) fn signal_missed(&mut self, count: usize) -> usize {
+        let count = count.min(self.missed.len());
+        let due: Vec<u32> = self.missed.drain(..count).collect();
+        for &key in &due {
+            if let Some(place) = self.places.get_mut(key as usize) {
+                place.signals.0 &= !Signals::MISSED;
+                self.signal(key as usize, Wake::Look);
+            }
+        }
+        if self.missed.is_empty() {
+            self.missed = VecDeque::new();
+        }
+        count
     }
 
     /// Counts the seats of a ticket.

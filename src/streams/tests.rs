@@ -186,7 +186,7 @@ proptest! {
         let mut looks = Vec::new();
         for (seat, left) in seats.iter_mut().zip(&lefts) {
             if let Some(left) = left {
-                seat.has_left(Duration::from_millis(*left));
+                seat.has_left(Instant::now(), Duration::from_millis(*left));
             }
             looks.push(left.map(|_| site.lock().places[seat.key as usize].look_at));
         }
@@ -235,6 +235,20 @@ async fn what_a_seat_is_told_comes_by_importance_and_once() {
 }
 
 #[tokio::test]
+async fn a_deadline_is_not_put_off_by_an_answer_that_waited() {
+    let site = Site::new(ROOMY);
+    let mut seat = site.seat(TicketId::random()).await;
+    let asked = Instant::now();
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    seat.has_left(asked, Duration::from_secs(5));
+    let due = site.streams.shared.ticks(asked + Duration::from_secs(5) + AFTER_DEADLINE) + 1;
+    assert_eq!(site.lock().places[seat.key as usize].look_at, due);
+    // An answer that waited for longer than was left.
+    seat.has_left(asked, Duration::from_millis(10));
+    assert!(seat.overdue() >= Some(Duration::from_millis(20)), "{:?}", seat.overdue());
+}
+
+#[tokio::test]
 async fn a_signal_for_a_seat_that_left_reaches_nobody() {
     let site = Site::new(ROOMY);
     let seat = site.seat(TicketId::random()).await;
@@ -265,11 +279,14 @@ async fn every_waiting_task_is_woken() {
 }
 
 #[tokio::test]
-async fn after_a_gap_every_seat_looks_again() {
+async fn every_seat_that_missed_something_looks_again() {
     let site = Site::new(ROOMY);
     crate::task::spawn("test", site.streams.clone().run());
     let seats = site.seats(RESYNC_BATCH * 2 + 1).await;
-    site.streams.changes().gap();
+    let ids: Vec<_> = site.lock().by_ticket.keys().copied().collect();
+    // Twice: whoever waits for a turn has but one.
+    site.streams.changes().missed(ids.clone());
+    site.streams.changes().missed(ids);
     for mut seat in seats {
         let wake = tokio::time::timeout(Duration::from_secs(10), seat.next()).await.expect("one was left out");
         assert_eq!(wake, Wake::Look);

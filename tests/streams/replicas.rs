@@ -10,18 +10,10 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 use super::{IN_TIME, metric_is, roomy};
-use crate::support::gateway::{Builder, Phone, token, verify_with};
+use crate::support::gateway::{Builder, Phone, keys, token, verify_with};
 use crate::support::nginx::Place;
 use crate::support::wire::{Chunk, contains};
 use crate::support::{Edge, Guest, Redis, Wire, free_port, within};
-
-/// Keys that all replicas sign with.
-fn keys() -> tempfile::TempDir {
-    let keys = tempfile::tempdir().unwrap();
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_scangate"));
-    assert!(command.args(["keys", "new", "--dir"]).arg(keys.path()).output().unwrap().status.success());
-    keys
-}
 
 /// How streams reach a replica.
 enum Way {

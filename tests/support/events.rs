@@ -33,8 +33,12 @@ impl EventStream {
 
     /// Returns the next event, or `None` at the end of the stream.
     pub async fn next(&mut self) -> Option<Frame> {
-        let next = tokio::time::timeout(SOON, self.events.next()).await;
-        let event = next.expect("no event came in time")?.expect("the stream broke");
+        tokio::time::timeout(SOON, self.next_ever()).await.expect("no event came in time")
+    }
+
+    /// Returns the next event, whenever it comes, or `None` at the end of the stream.
+    pub async fn next_ever(&mut self) -> Option<Frame> {
+        let event = self.events.next().await?.expect("the stream broke");
         let data = serde_json::from_str(&event.data).expect("the data is not JSON");
         Some(Frame { event: event.event, id: event.id, retry: event.retry, data })
     }

@@ -32,11 +32,13 @@ pub struct Gateway {
 pub struct Builder {
     args: Vec<String>,
     has_identity: bool,
+    /// What comes before the program: words of one that runs another.
+    runner: Vec<String>,
 }
 
 impl Gateway {
     pub fn builder() -> Builder {
-        Builder { args: Vec::new(), has_identity: false }
+        Builder { args: Vec::new(), has_identity: false, runner: Vec::new() }
     }
 
     /// Starts one with the memory store.
@@ -87,9 +89,23 @@ impl Builder {
         self
     }
 
+    /// Has it run by another program, such as `env` with settings, in whose place it then runs.
+    pub fn run_by(mut self, words: &[String]) -> Self {
+        self.runner = words.to_vec();
+        self
+    }
+
     /// Returns the command without starting it.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_scangate"));
+        let program = env!("CARGO_BIN_EXE_scangate");
+        let mut command = match &self.runner[..] {
+            [] => Command::new(program),
+            [runner, words @ ..] => {
+                let mut command = Command::new(runner);
+                command.args(words).arg(program);
+                command
+            }
+        };
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SCANGATE_")) {
             command.env_remove(name);
         }
@@ -256,12 +272,25 @@ impl Phone {
     }
 }
 
+/// Makes keys for several gateways to sign with: a folder for `--keys-dir`.
+pub fn keys() -> tempfile::TempDir {
+    let keys = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_scangate"));
+    assert!(command.args(["keys", "new", "--dir"]).arg(keys.path()).output().unwrap().status.success());
+    keys
+}
+
 /// Returns a good token of `subject`.
 pub fn token(subject: &str) -> String {
+    token_until(subject, 4_000_000_000)
+}
+
+/// Returns a token of `subject` that is good until `exp`, in seconds since 1970.
+pub fn token_until(subject: &str, exp: u64) -> String {
     crypto();
     let name = format!("{}{}", subject[..1].to_uppercase(), &subject[1..]);
     let claims = json!({
-        "iss": ISSUER, "aud": AUDIENCE, "sub": subject, "exp": 4_000_000_000_u64,
+        "iss": ISSUER, "aud": AUDIENCE, "sub": subject, "exp": exp,
         "name": name, "email": format!("{subject}@example.com"), "internal": "not for others",
     });
     jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()

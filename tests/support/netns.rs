@@ -28,6 +28,7 @@ impl Machine {
         ip(&["link", "set", cable, "up"]);
         ip(&["-n", name, "addr", "add", &there, "peer", &here, "dev", "eth0"]);
         ip(&["-n", name, "link", "set", "eth0", "up"]);
+        ip(&["-n", name, "link", "set", "lo", "up"]);
         machine
     }
 
@@ -49,9 +50,31 @@ impl Machine {
         command
     }
 
+    /// Returns the words that, before a command, have it run on the machine.
+    pub fn runner(&self) -> Vec<String> {
+        let command = self.command("");
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        words.map(|word| word.to_str().unwrap().to_owned()).filter(|word| !word.is_empty()).collect()
+    }
+
     /// Pulls the plug at the machine: this side sees that its cable has no carrier.
     pub fn unplug(&self) {
         ip(&["-n", &self.name, "link", "set", "eth0", "down"]);
+    }
+
+    /// Plugs it in again.
+    pub fn plug(&self) {
+        ip(&["-n", &self.name, "link", "set", "eth0", "up"]);
+    }
+
+    /// Swallows whatever is said to the machine, which gets no word of that.
+    pub fn deafen(&self) {
+        ip(&["route", "replace", "blackhole", &self.there()]);
+    }
+
+    /// Has it hear again.
+    pub fn undeafen(&self) {
+        ip(&["route", "replace", &self.there(), "dev", &self.cable, "src", &self.here()]);
     }
 
     /// Swallows whatever the machine says, as when it is lost somewhere beyond the next router.
@@ -63,6 +86,7 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         // It goes whatever happened before; the cable goes with it.
+        let _ = as_root("ip").args(["route", "del", "blackhole", &self.there()]).output();
         let _ = as_root("ip").args(["link", "del", &self.cable]).output();
         let _ = as_root("ip").args(["netns", "del", &self.name]).output();
     }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ..peers import PEERS
 from ..progress import Progress
 from ..settings import Settings, Sizes
-from . import cost, edge, failover, growth, idle, latency
+from . import cost, edge, expiry, failover, growth, idle, latency, topologies
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,14 @@ FIGURES: dict[str, Figure] = {
     **{
         f"edge-{name}": Figure(f"nginx in front, {title}", edge.seconds, edge.of(name))
         for name, title in edge.VARIANTS.items()
+    },
+    **{
+        f"expiry-{name}": Figure(f"expired tickets among other keys, {title}", expiry.seconds_of(name), expiry.of(name))
+        for name, title in expiry.VARIANTS.items()
+    },
+    **{
+        f"on-{name}": Figure(f"three gateways on {title.removeprefix('… ')}", topologies.seconds, topologies.of(name))
+        for name, (title, _, _) in topologies.VARIANTS.items()
     },
     "storm": Figure("a replica is killed, its streams come back", failover.storm_seconds, failover.storm),
     "drain": Figure("a rolling restart behind nginx", failover.drain_seconds, failover.drain),

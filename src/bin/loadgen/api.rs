@@ -22,6 +22,8 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024;
 const MAX_IDLE_LINES: usize = 256;
 /// How this tool calls itself.
 const AGENT: &str = concat!("scangate-loadgen/", env!("CARGO_PKG_VERSION"));
+/// The gateway counts in whole milliseconds: up to so much less may be left than it says.
+const CLOCK_STEP: Duration = Duration::from_millis(1);
 /// What is waited before trying again where the answer does not say.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The longest that an answer can make us wait.
@@ -68,8 +70,34 @@ pub struct Ticket {
     pub secret: String,
     /// The path of its stream.
     pub events: String,
-    /// When it expires, as far as one knows here.
-    pub deadline: Instant,
+    pub deadline: Deadline,
+}
+
+/// When a ticket expires, as far as one knows here: the gateway said how much time is left after it was asked and before
+/// the answer came. All answers together say it best.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline {
+    pub earliest: Instant,
+    pub latest: Instant,
+}
+
+impl Deadline {
+    /// Makes it of an answer that came at `answered`.
+    pub fn new(asked: Instant, answered: Instant, left: Duration) -> Self {
+        let earliest = (asked + left).checked_sub(CLOCK_STEP).unwrap_or(asked);
+        Self { earliest, latest: answered + left }
+    }
+
+    /// Adds what another answer says.
+    pub fn narrow(&mut self, other: Self) {
+        self.earliest = self.earliest.max(other.earliest);
+        self.latest = self.latest.min(other.latest);
+    }
+
+    /// Returns how far apart the earliest and the latest are.
+    pub fn error(self) -> Duration {
+        self.latest.saturating_duration_since(self.earliest)
+    }
 }
 
 /// An answer that was read to its end.
@@ -104,7 +132,9 @@ impl Api {
         if let Some(id) = &self.client_id {
             body["client_id"] = id.as_str().into();
         }
+        let asked = Instant::now();
         let answer = self.call(what, "/v1/tickets", None, &body).await?;
+        let answered = Instant::now();
         let answer = answer.expect(what, StatusCode::CREATED)?;
         let ticket: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         let text = |field: &str| ticket[field].as_str().map(str::to_owned);
@@ -112,7 +142,7 @@ impl Api {
             return Err(answer.refused(what, "without ticket_id, ticket_secret and events"));
         };
         let left = Duration::try_from_secs_f64(ticket["expires_in"].as_f64().unwrap_or_default()).unwrap_or_default();
-        Ok(Ticket { id, secret, events, deadline: Instant::now() + left })
+        Ok(Ticket { id, secret, events, deadline: Deadline::new(asked, answered, left) })
     }
 
     /// Scans as the person whose token it is.
@@ -270,4 +300,22 @@ pub async fn exchange(line: &mut Line, request: Request<Full<Bytes>>) -> Result<
     let body = body.map_err(|_| LineError::Request("the answer did not end in time".to_owned()))?;
     let body = body.map_err(|error| LineError::Request(error.to_string()))?.to_bytes();
     Ok(Answer { status, body, retry_after: seconds.map(Duration::from_secs) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_narrows_the_deadline() {
+        let now = Instant::now();
+        let millis = Duration::from_millis;
+        let mut deadline = Deadline::new(now, now + millis(40), millis(5_000));
+        assert_eq!(deadline.error(), millis(41));
+        // Asked 100 ms later, in the middle of an answer of 10 ms: 4,905 ms before the same deadline.
+        deadline.narrow(Deadline::new(now + millis(100), now + millis(110), millis(4_905)));
+        assert_eq!((deadline.earliest, deadline.latest), (now + millis(5_004), now + millis(5_015)));
+        deadline.narrow(Deadline::new(now, now + millis(500), millis(5_000)));
+        assert_eq!(deadline.error(), millis(11));
+    }
 }

@@ -21,6 +21,8 @@ pub struct Board {
     pub began: Instant,
     /// One for each person.
     pub seats: Vec<Seat>,
+    /// When tickets expire, in the time of the run, of which the parent has not been told yet.
+    deadlines: Mutex<Vec<Duration>>,
     tally: Mutex<Tally>,
 }
 
@@ -52,7 +54,7 @@ pub struct Confirmation {
 impl Board {
     pub fn new(settings: Settings, api: Api, approvers: Vec<Approver>, began: Instant, people: usize) -> Self {
         let seats = std::iter::repeat_with(Seat::default).take(people).collect();
-        Self { settings, api, approvers, began, seats, tally: Mutex::default() }
+        Self { settings, api, approvers, began, seats, deadlines: Mutex::default(), tally: Mutex::default() }
     }
 
     /// Counts.
@@ -68,6 +70,16 @@ impl Board {
     /// Returns an instant in the time of the run.
     pub fn at(&self, instant: Instant) -> Duration {
         instant.saturating_duration_since(self.began)
+    }
+
+    /// Notes when a ticket expires, for the parent.
+    pub fn deadline(&self, at: Duration) {
+        self.deadlines.lock().unwrap_or_else(PoisonError::into_inner).push(at);
+    }
+
+    /// Returns what was noted since the last call.
+    pub fn take_deadlines(&self) -> Vec<Duration> {
+        std::mem::take(&mut self.deadlines.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Notes that the stream of `seat` says something.

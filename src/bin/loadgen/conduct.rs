@@ -5,19 +5,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, anyhow, bail};
+use futures_util::FutureExt as _;
 use rustix::process::Pid;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{interval, sleep_until};
+use tokio::time::{interval, sleep_until, timeout};
 
-use crate::UNUSABLE;
 use crate::api::{Api, ApiError, Approver};
 use crate::connect::Dialer;
 use crate::crew::Crew;
 use crate::messages::{Order, Plan};
 use crate::options::{Options, Scenario, Settings, Signal};
+use crate::others::Others;
+use crate::plain::Plain;
+use crate::primaries::{Primaries, RedisUrl};
 use crate::progress::{Phase, Progress};
 use crate::report::{self, Ending, Run};
 use crate::target::Target;
+use crate::{UNUSABLE, others};
 
 /// The exit code where something was lost.
 const LOST: u8 = 1;
@@ -29,6 +33,8 @@ const APPROVERS: usize = 8;
 const FILES_BESIDES: u64 = 1_500;
 /// How long after the end the last confirmations of a storm are waited for.
 const SETTLE_TIME: Duration = Duration::from_secs(30);
+/// How long removing what was written to Redis may take.
+const REMOVE_TIME: Duration = Duration::from_secs(60);
 /// The longest token, in bytes.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
@@ -58,6 +64,43 @@ struct Prepared {
     settings: Settings,
     targets: Vec<Target>,
     approvers: Vec<Approver>,
+    beside: Option<Beside>,
+}
+
+/// What `expiry` writes to the Redis that it was told of.
+struct Beside {
+    others: Others,
+    plain: Plain,
+}
+
+impl Beside {
+    /// Connects; writes nothing yet.
+    async fn new(url: &RedisUrl, other_keys: u64) -> anyhow::Result<Self> {
+        let primaries = Arc::new(Primaries::connect(url).await?);
+        // Other runs may be at the same Redis.
+        let prefix = format!("loadgen:{:08x}:", rand::random::<u32>());
+        primaries.require_notifications(&prefix).await?;
+        let plain = Plain::start(Arc::clone(&primaries), &prefix).await?;
+        Ok(Self { others: Others::new(primaries, &prefix, other_keys), plain })
+    }
+
+    /// Removes everything. What cannot be removed expires.
+    async fn remove(&mut self) {
+        let removed = timeout(REMOVE_TIME, async {
+            self.plain.remove().await?;
+            self.others.remove().await?;
+            anyhow::Ok(())
+        });
+        let error = match removed.await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "it takes too long".to_owned(),
+        };
+        report::complain(&format!(
+            "loadgen: not all keys of others could be removed from Redis ({error}); they expire in {}",
+            humantime::format_duration(others::TIME_TO_LIVE)
+        ));
+    }
 }
 
 /// Checks all that can be checked before anything is opened.
@@ -91,7 +134,11 @@ async fn prepare(options: &Options) -> anyhow::Result<Prepared> {
             approvers = those_who_scan(&api, options.approver_token_file.as_deref()).await?;
         }
     }
-    Ok(Prepared { settings, targets, approvers })
+    let beside = match &options.redis_url {
+        Some(url) => Some(Beside::new(url, settings.other_keys).await?),
+        None => None,
+    };
+    Ok(Prepared { settings, targets, approvers, beside })
 }
 
 /// Returns those who scan.
@@ -167,37 +214,48 @@ fn plans(prepared: &Prepared, began: Duration) -> Vec<Plan> {
     plans
 }
 
-async fn conduct(options: &Options, prepared: Prepared) -> anyhow::Result<Run> {
+async fn conduct(options: &Options, mut prepared: Prepared) -> anyhow::Result<Run> {
     let started_at = SystemTime::now();
     let began = Instant::now();
     let since_1970 = started_at.duration_since(SystemTime::UNIX_EPOCH).context("the clock is before 1970")?;
+    let beside = prepared.beside.take();
+    let first = if beside.is_some() { Phase::Filling } else { Phase::Opening };
     let mut stage = Stage {
-        crew: Crew::start(plans(&prepared, since_1970)).await?,
-        progress: Progress::new(options.status, prepared.settings.streams, began),
+        crew: Crew::new(),
+        beside,
+        progress: Progress::new(options.status, first, prepared.settings.streams, began),
+        began,
         ends_at: began + prepared.settings.max_time,
         interrupt: signal(SignalKind::interrupt())?,
         terminate: signal(SignalKind::terminate())?,
     };
     let mut signalled_at = None;
-    let ending = match stage.play(&prepared.settings, &mut signalled_at).await? {
+    let played = stage.play(&prepared, since_1970, &mut signalled_at).await;
+    let open = stage.crew.open();
+    stage.progress.enter(Phase::Closing, open);
+    let plain = stage.beside.as_ref().map(|beside| beside.plain.outcome());
+    if let Some(beside) = &mut stage.beside {
+        beside.remove().await;
+    }
+    let ending = match played? {
         Err(ending) => ending,
         Ok(()) => Ending::Complete,
     };
-    let open = stage.crew.open();
-    stage.progress.enter(Phase::Closing, open);
     let tally = stage.crew.close().await?;
     let seconds = began.elapsed();
     stage.progress.enter(Phase::Done, 0);
     let signalled_at = signalled_at.map(|at: Instant| at.duration_since(began));
     let Prepared { settings, targets, .. } = prepared;
     let targets = targets.into_iter().map(|target| target.text).collect();
-    Ok(Run { settings, targets, started_at, seconds, ending, signalled_at, tally })
+    Ok(Run { settings, targets, started_at, seconds, ending, signalled_at, tally, plain })
 }
 
 /// What a run needs while it waits.
 struct Stage {
     crew: Crew,
+    beside: Option<Beside>,
     progress: Progress,
+    began: Instant,
     ends_at: Instant,
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
@@ -205,8 +263,17 @@ struct Stage {
 
 impl Stage {
     /// Goes through the phases of the scenario; the inner error says what ended it before its time.
-    async fn play(&mut self, settings: &Settings, at: &mut Option<Instant>) -> anyhow::Result<Result<(), Ending>> {
+    async fn play(
+        &mut self,
+        prepared: &Prepared,
+        began: Duration,
+        at: &mut Option<Instant>,
+    ) -> anyhow::Result<Result<(), Ending>> {
+        let settings = &prepared.settings;
         let steps = async {
+            self.fill().await?;
+            self.crew.start(plans(prepared, began)).await?;
+            self.enter(Phase::Opening);
             self.wait(None, Crew::all_opened).await?;
             match settings.scenario {
                 Scenario::Idle | Scenario::Poll => {
@@ -217,6 +284,10 @@ impl Stage {
                     self.enter(Phase::Running);
                     self.crew.order(&Order::Run).await?;
                     self.wait(None, Crew::all_finished).await?;
+                    if let Some(Beside { plain, .. }) = &self.beside {
+                        let is_over = plain.is_over();
+                        self.wait(Some(plain.time_left()), |_| is_over()).await?;
+                    }
                 }
                 Scenario::Storm => {
                     self.enter(Phase::Running);
@@ -240,6 +311,31 @@ impl Stage {
         }
     }
 
+    /// Writes the keys of others, if there are to be any.
+    async fn fill(&mut self) -> Result<(), Halt> {
+        let Some(Beside { others, .. }) = &mut self.beside else { return Ok(()) };
+        let mut ticks = interval(Duration::from_secs(1));
+        while !others.is_complete() {
+            tokio::select! {
+                added = others.add() => added.context("the keys of others could not be written to Redis")?,
+                _ = self.interrupt.recv() => return Err(Halt::Ending(Ending::Interrupted)),
+                _ = self.terminate.recv() => return Err(Halt::Ending(Ending::Interrupted)),
+                () = sleep_until(self.ends_at.into()) => return Err(Halt::Ending(Ending::OutOfTime)),
+            }
+            if ticks.tick().now_or_never().is_some() {
+                self.progress.show_keys(others.count(), others.wanted());
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a plain key for each ticket that was reported since.
+    async fn follow(&mut self) -> anyhow::Result<()> {
+        let deadlines: Vec<_> = self.crew.take_deadlines().into_iter().map(|at| self.began + at).collect();
+        let Some(Beside { plain, .. }) = &mut self.beside else { return Ok(()) };
+        plain.add(&deadlines).await.context("the plain keys could not be written to Redis")
+    }
+
     fn enter(&mut self, phase: Phase) {
         self.progress.enter(phase, self.crew.open());
     }
@@ -252,7 +348,10 @@ impl Stage {
         ticks.reset();
         while !is_done(&self.crew) {
             tokio::select! {
-                heard = self.crew.hear() => heard?,
+                heard = self.crew.hear() => {
+                    heard?;
+                    self.follow().await?;
+                }
                 _ = ticks.tick() => self.progress.show(self.crew.open()),
                 _ = self.interrupt.recv() => return Err(Halt::Ending(Ending::Interrupted)),
                 _ = self.terminate.recv() => return Err(Halt::Ending(Ending::Interrupted)),

@@ -26,7 +26,10 @@ const CLOSE_TIME: Duration = Duration::from_secs(30);
 /// The worker processes of a run.
 pub struct Crew {
     members: Vec<Member>,
+    sender: mpsc::Sender<(usize, Option<Report>)>,
     reports: mpsc::Receiver<(usize, Option<Report>)>,
+    /// When tickets expire, in the time of the run, of which nobody has asked yet.
+    deadlines: Vec<Duration>,
 }
 
 struct Member {
@@ -40,14 +43,18 @@ struct Member {
 }
 
 impl Crew {
+    /// Has no members yet.
+    pub fn new() -> Self {
+        let (sender, reports) = mpsc::channel(REPORTS);
+        Self { members: Vec::new(), sender, reports, deadlines: Vec::new() }
+    }
+
     /// Starts one worker for each plan.
     ///
     /// # Errors
     /// When a process cannot be started.
-    pub async fn start(plans: Vec<Plan>) -> anyhow::Result<Self> {
+    pub async fn start(&mut self, plans: Vec<Plan>) -> anyhow::Result<()> {
         let program = std::env::current_exe().context("this program's file cannot be found")?;
-        let (sender, reports) = mpsc::channel(REPORTS);
-        let mut members = Vec::new();
         for (index, plan) in plans.into_iter().enumerate() {
             let mut command = Command::new(&program);
             command.arg(WORKER).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
@@ -57,14 +64,14 @@ impl Crew {
             let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
                 return Err(anyhow!("a worker process has no input or output"));
             };
-            spawn(listen(index, output, sender.clone()));
+            spawn(listen(index, output, self.sender.clone()));
             // Only those with something of their own to do will say that they have finished.
             let has_finished = plan.settings.scenario == Scenario::Login && plan.logins == 0;
             let mut member = Member { _child: child, input, open: 0, has_opened: false, has_finished, result: None };
             member.tell(&Order::Begin(Box::new(plan))).await?;
-            members.push(member);
+            self.members.push(member);
         }
-        Ok(Self { members, reports })
+        Ok(())
     }
 
     /// Gives all of them an order.
@@ -90,6 +97,7 @@ impl Crew {
         let member = &mut self.members[index];
         match report {
             Some(Report::Open(open)) => member.open = open,
+            Some(Report::Deadlines(deadlines)) => self.deadlines.extend(deadlines),
             Some(Report::Opened) => member.has_opened = true,
             Some(Report::Finished) => member.has_finished = true,
             Some(Report::Result(tally)) => member.result = Some(*tally),
@@ -118,6 +126,11 @@ impl Crew {
             sum.add(tally);
         }
         Ok(sum)
+    }
+
+    /// Returns when tickets expire, in the time of the run, as was reported since the last call.
+    pub fn take_deadlines(&mut self) -> Vec<Duration> {
+        std::mem::take(&mut self.deadlines)
     }
 
     /// Returns how many streams are open.

@@ -48,6 +48,8 @@ pub struct Plan {
 pub enum Report {
     /// How many streams are open, several times a second.
     Open(u64),
+    /// When further tickets expire whose streams are open, in the time of the run; `expiry` with a Redis only.
+    Deadlines(Vec<Duration>),
     /// Every person has a stream, or has failed to get one.
     Opened,
     /// What the scenario does has come to its own end.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use crate::primaries::RedisUrl;
 use crate::target::{Sources, Target};
 
 /// The most streams of a run.
@@ -97,6 +98,14 @@ pub struct Options {
     /// expiry: further tickets without a stream
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=10_000_000), help_heading = "Scenarios")]
     pub background: u64,
+    /// expiry: the Redis of the gateway: redis://HOST:PORT/DB, rediss://…, or redis-cluster://HOST:PORT,HOST:PORT. For each
+    /// ticket a plain key with the same deadline is made there, and its keyspace notification waited for, for comparison
+    #[arg(long, value_name = "URL", help_heading = "Scenarios")]
+    pub redis_url: Option<RedisUrl>,
+    /// expiry: how many keys of others, with a time to live of an hour, are in that Redis meanwhile. Removed at the end;
+    /// those of a run that is killed expire
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "redis_url", value_parser = clap::value_parser!(u64).range(0..=100_000_000), help_heading = "Scenarios")]
+    pub other_keys: u64,
     /// storm: the process to signal, of this machine; may be repeated, or left out if somebody else does it
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(2..), help_heading = "Scenarios")]
     pub pid: Vec<i32>,
@@ -127,6 +136,7 @@ Examples:
   loadgen idle  --target https://localhost:8443 --insecure --source-addresses 100
   loadgen login --target unix:/run/scangate.sock --streams 1000 --logins 300
   loadgen storm --target http://127.0.0.1:8080 --target http://127.0.0.1:8081 --pid 4711
+  loadgen expiry --target http://127.0.0.1:8080 --redis-url redis://127.0.0.1 --other-keys 1000000
 
 docs/load-testing.md says what each scenario does, what bounds it, and what the result holds.";
 
@@ -206,6 +216,9 @@ pub struct Settings {
     pub logins: u64,
     pub concurrency_logins: usize,
     pub background: usize,
+    /// Where it is, without credentials.
+    pub redis: Option<String>,
+    pub other_keys: u64,
     pub pids: Vec<i32>,
     pub signal: Signal,
     #[serde(with = "seconds")]
@@ -232,6 +245,9 @@ impl Options {
         if !self.pid.is_empty() && self.scenario != Scenario::Storm {
             return Err("--pid is for storm only".to_owned());
         }
+        if self.redis_url.is_some() && self.scenario != Scenario::Expiry {
+            return Err("--redis-url is for expiry only".to_owned());
+        }
         let by_itself = streams.div_ceil(STREAMS_PER_PROCESS).max(1);
         let processes = self.processes.map_or(by_itself, |said| usize::try_from(said).unwrap_or(1));
         let storm_rate = (self.scenario == Scenario::Storm).then_some(5.0);
@@ -254,6 +270,8 @@ impl Options {
             logins: self.logins,
             concurrency_logins: usize::try_from(self.concurrency_logins).unwrap_or(1),
             background: usize::try_from(self.background).unwrap_or(usize::MAX),
+            redis: self.redis_url.as_ref().map(RedisUrl::address),
+            other_keys: self.other_keys,
             pids: self.pid.clone(),
             signal: self.signal,
             after: self.after,
@@ -331,6 +349,7 @@ mod tests {
         assert!(settings(&["login", "--events-path", "/x"]).is_err());
         assert!(settings(&["idle", "--pid", "77"]).is_err());
         assert!(settings(&["idle", "--streams", "0"]).is_err());
+        assert!(settings(&["idle", "--redis-url", "redis://127.0.0.1"]).is_err());
         assert_eq!(settings(&["idle", "--streams", "40000"]).unwrap().processes, 3);
         assert_eq!(settings(&["storm"]).unwrap().logins_per_second, Some(5.0));
     }

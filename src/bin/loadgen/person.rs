@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 
-use crate::api::Ticket;
+use crate::api::{Deadline, Ticket};
 use crate::board::{Board, Seat};
 use crate::connect::{ANSWER_TIME, LineError};
 use crate::options::Scenario;
@@ -141,7 +141,7 @@ impl Person {
         let mut last_event = None;
         // Other servers may have nothing to say at first.
         if wait.ticket.is_some() {
-            let first = timeout(ANSWER_TIME, wait.first_event(&mut stream)).await;
+            let first = timeout(ANSWER_TIME, wait.first_event(&mut stream, began)).await;
             let first = first.map_err(|_| LineError::Request("no event in time".to_owned()))?;
             last_event = first.map_err(OpenError::Broken)?;
         }
@@ -162,8 +162,11 @@ impl Person {
             if !self.has_opened {
                 tally.opened += 1;
                 tally.opening.ends(at);
-                let deadline = wait.ticket.as_ref().map_or(at, |ticket| board.at(ticket.deadline));
+                let deadline = wait.ticket.as_ref().map_or(at, |ticket| board.at(ticket.deadline.latest));
                 tally.expiry.last_deadline = tally.expiry.last_deadline.max(deadline);
+                if board.settings.redis.is_some() {
+                    board.deadline(deadline);
+                }
             }
             if let Some(lost_at) = lost_at {
                 tally.reopened += 1;
@@ -235,7 +238,8 @@ impl Person {
                 match (event, &wait.ticket) {
                     (Some(("expired", at)), Some(ticket)) => {
                         tally.expiry.delivered += 1;
-                        tally.expiry.lag.record(at.saturating_duration_since(ticket.deadline));
+                        tally.expiry.lag.record(at.saturating_duration_since(ticket.deadline.earliest));
+                        tally.expiry.deadline_error.record(ticket.deadline.error());
                     }
                     _ => tally.expiry.missing += 1,
                 }
@@ -261,12 +265,12 @@ impl Person {
 }
 
 impl Wait {
-    /// Waits for the first event; returns its name if it is also the last.
-    async fn first_event(&mut self, stream: &mut Stream) -> Result<Option<String>, String> {
+    /// Waits for the first event of a stream that was `asked` for; returns its name if it is also the last.
+    async fn first_event(&mut self, stream: &mut Stream, asked: Instant) -> Result<Option<String>, String> {
         loop {
             match stream.next().await? {
                 Some(Heard::Event { name, data }) => {
-                    self.correct_deadline(stream.heard_at, &data);
+                    self.narrow_deadline(asked, stream.heard_at, &data);
                     return Ok(is_final(&name).then_some(name));
                 }
                 Some(Heard::Retry(time)) => self.retry = time,
@@ -276,11 +280,10 @@ impl Wait {
         }
     }
 
-    /// Every answer arrives a little after its `expires_in` was taken, so the earliest deadline is nearest to the truth.
-    fn correct_deadline(&mut self, at: Instant, data: &str) {
+    fn narrow_deadline(&mut self, asked: Instant, answered: Instant, data: &str) {
         let left = serde_json::from_str::<Value>(data).ok().and_then(|ticket| ticket["expires_in"].as_f64());
         if let (Some(ticket), Some(Ok(left))) = (&mut self.ticket, left.map(Duration::try_from_secs_f64)) {
-            ticket.deadline = ticket.deadline.min(at + left);
+            ticket.deadline.narrow(Deadline::new(asked, answered, left));
         }
     }
 }

@@ -1,10 +1,10 @@
 //! What is shown on standard error while a run goes on.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::options::Status;
 use crate::tally::round;
@@ -12,6 +12,8 @@ use crate::tally::round;
 /// Where a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
+    /// The keys of others are written.
+    Filling,
     Opening,
     Holding,
     Running,
@@ -22,6 +24,7 @@ pub enum Phase {
 impl Phase {
     fn name(self) -> &'static str {
         match self {
+            Self::Filling => "filling",
             Self::Opening => "opening",
             Self::Holding => "holding",
             Self::Running => "running",
@@ -45,15 +48,15 @@ enum Shown {
 }
 
 impl Progress {
-    /// Begins with [`Phase::Opening`]; `said` is what the options say.
-    pub fn new(said: Option<Status>, streams: usize, began: Instant) -> Self {
+    /// Begins with `phase`; `said` is what the options say.
+    pub fn new(said: Option<Status>, phase: Phase, streams: usize, began: Instant) -> Self {
         let by_itself = if std::io::stderr().is_terminal() { Status::Bar } else { Status::None };
         let shown = match said.unwrap_or(by_itself) {
             Status::Bar => Shown::Bar(bar(streams)),
             Status::Json => Shown::Json,
             Status::None => Shown::Nothing,
         };
-        let progress = Self { shown, began, phase: Phase::Opening };
+        let progress = Self { shown, began, phase };
         progress.show(0);
         progress
     }
@@ -67,6 +70,19 @@ impl Progress {
         }
     }
 
+    /// Shows how many of the keys of others are there.
+    pub fn show_keys(&self, made: u64, wanted: u64) {
+        match &self.shown {
+            Shown::Bar(bar) => bar.set_message(format!("{} {made} of {wanted} other keys", self.phase.name())),
+            Shown::Json => say(&json!({ "phase": self.phase.name(), "open": 0, "keys": made, "t": self.seconds() })),
+            Shown::Nothing => {}
+        }
+    }
+
+    fn seconds(&self) -> f64 {
+        round(self.began.elapsed().as_secs_f64())
+    }
+
     /// Shows how many streams are open.
     pub fn show(&self, open: u64) {
         match &self.shown {
@@ -75,13 +91,15 @@ impl Progress {
                 bar.set_position(open);
             }
             Shown::Json => {
-                let seconds = self.began.elapsed().max(Duration::ZERO).as_secs_f64();
-                let line = json!({ "phase": self.phase.name(), "open": open, "t": round(seconds) });
-                let _ = writeln!(std::io::stderr(), "{line}");
+                say(&json!({ "phase": self.phase.name(), "open": open, "t": self.seconds() }));
             }
             Shown::Nothing => {}
         }
     }
+}
+
+fn say(line: &Value) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn bar(streams: usize) -> ProgressBar {

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use serde_json::{Map, Value, json};
 
 use crate::options::{Scenario, Settings};
+use crate::plain::{GRACE, Outcome};
 use crate::tally::{STEP, Tally, Times, per_second, round};
 
 /// How many steps of the timeline are a second.
@@ -35,6 +36,8 @@ pub struct Run {
     /// When the processes were signalled, in the time of the run.
     pub signalled_at: Option<Duration>,
     pub tally: Tally,
+    /// What came of the plain keys that expiry is compared with.
+    pub plain: Option<Outcome>,
 }
 
 impl Run {
@@ -95,14 +98,7 @@ impl Run {
         match scenario {
             Scenario::Idle => {}
             Scenario::Login => put("login", self.login()),
-            Scenario::Expiry => {
-                let expiry = &tally.expiry;
-                let count = expiry.delivered + expiry.missing;
-                put(
-                    "expiry",
-                    json!({ "count": count, "delivered": expiry.delivered, "missing": expiry.missing, "lag_ms": expiry.lag.to_json() }),
-                );
-            }
+            Scenario::Expiry => put("expiry", self.expiry()),
             Scenario::Storm => {
                 put("login", self.login());
                 put("storm", self.storm());
@@ -136,6 +132,23 @@ impl Run {
         });
         if self.settings.scenario == Scenario::Login {
             value["whole_ms"] = login.whole.to_json();
+        }
+        value
+    }
+
+    fn expiry(&self) -> Value {
+        let expiry = &self.tally.expiry;
+        let mut value = json!({
+            "count": expiry.delivered + expiry.missing, "delivered": expiry.delivered, "missing": expiry.missing,
+            "lag_ms": expiry.lag.to_json(), "deadline_error_ms": expiry.deadline_error.to_json(),
+        });
+        if let Some(plain) = &self.plain {
+            value["other_keys"] = self.settings.other_keys.into();
+            value["plain"] = json!({
+                "count": plain.made, "delivered": plain.delivered, "missing": plain.made - plain.delivered,
+                "lag_ms": plain.lag.to_json(), "clock_error_ms": round(plain.clock_error.as_secs_f64() * 1e3),
+                "grace": GRACE.as_secs(), "not_made": plain.too_late, "broken_connections": plain.broken,
+            });
         }
         value
     }
@@ -239,6 +252,9 @@ impl Run {
             Scenario::Expiry => {
                 line("expired events", format!("{} delivered, {} missing", expiry.delivered, expiry.missing));
                 line("late by", spread(&expiry.lag));
+                if let Some(plain) = &self.plain {
+                    self.summarise_plain(plain, line);
+                }
             }
             Scenario::Storm => {
                 let back = self
@@ -258,6 +274,24 @@ impl Run {
                 line("polls", format!("{}, {} failed, {rate:.0} per second", poll.polls, poll.failed));
                 line("poll", spread(&poll.latency));
             }
+        }
+    }
+
+    fn summarise_plain(&self, plain: &Outcome, line: &mut impl FnMut(&str, String)) {
+        let Outcome { made, delivered, .. } = plain;
+        let missing = made - delivered;
+        line(
+            "plain keys told",
+            format!("{delivered} delivered, {missing} missing {} s after the last", GRACE.as_secs()),
+        );
+        line("late by", spread(&plain.lag));
+        let redis = self.settings.redis.as_deref().unwrap_or_default();
+        line("in Redis", format!("{} other keys with a time to live, at {redis}", self.settings.other_keys));
+        if plain.too_late > 0 {
+            line("", format!("{} plain keys not made: too little time was left", plain.too_late));
+        }
+        if plain.broken > 0 {
+            line("", format!("{} connections that waited for plain keys broke", plain.broken));
         }
     }
 }

@@ -67,7 +67,10 @@ pub struct ExpiryTally {
     pub missing: u64,
     /// When the last of the tickets is over, in the time of the run.
     pub last_deadline: Duration,
+    /// From the earliest possible deadline to the event: too long by the deadline's error at most, and never too short.
     pub lag: Times,
+    /// How far the earliest and the latest possible deadline are apart.
+    pub deadline_error: Times,
 }
 
 /// What happened while streams were lost and came back.
@@ -138,6 +141,7 @@ impl Tally {
         self.expiry.delivered += other.expiry.delivered;
         self.expiry.missing += other.expiry.missing;
         self.expiry.lag.add(&other.expiry.lag);
+        self.expiry.deadline_error.add(&other.expiry.deadline_error);
         self.storm.add(&other.storm);
         self.poll.polls += other.poll.polls;
         self.poll.failed += other.poll.failed;

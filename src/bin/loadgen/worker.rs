@@ -114,7 +114,7 @@ async fn open(board: Arc<Board>, plan: Arc<Plan>, people: TaskTracker) {
     // All permits are back when nobody is at their first attempt any more.
     let all = u32::try_from(board.settings.concurrency).unwrap_or(u32::MAX);
     drop(permits.acquire_many(all).await);
-    say(&Report::Open(board.count(|tally| tally.open)));
+    tell(&board);
     say(&Report::Opened);
 }
 
@@ -179,7 +179,15 @@ async fn report(board: Arc<Board>) {
     let mut ticks = interval(REPORT_EVERY);
     loop {
         ticks.tick().await;
-        say(&Report::Open(board.count(|tally| tally.open)));
+        tell(&board);
+    }
+}
+
+fn tell(board: &Board) {
+    say(&Report::Open(board.count(|tally| tally.open)));
+    let deadlines = board.take_deadlines();
+    if !deadlines.is_empty() {
+        say(&Report::Deadlines(deadlines));
     }
 }
 

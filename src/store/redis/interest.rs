@@ -24,7 +24,7 @@ pub(super) struct Interest {
     to_unsubscribe: HashSet<TicketId>,
     /// Whether there is a connection. Without one nothing has to be unsubscribed, so nothing is remembered of it.
     is_connected: bool,
-    /// How many tickets were watched when the last connection was lost and are not yet again.
+    /// How many tickets were watched, and are not at the moment: their changes go unreported.
     lost: usize,
 }
 
@@ -46,6 +46,8 @@ enum Subscription {
     Sent,
     /// It is acknowledged.
     Acknowledged,
+    /// It is, but from before the ticket was elsewhere: it is to be acknowledged once more.
+    Outdated,
 }
 
 impl Interest {
@@ -57,7 +59,7 @@ impl Interest {
         match standing.subscription {
             Subscription::Acknowledged => return None,
             Subscription::Sent => {}
-            Subscription::None => drop(self.to_subscribe.insert(*id)),
+            Subscription::None | Subscription::Outdated => drop(self.to_subscribe.insert(*id)),
         }
         let (acknowledge, acknowledged) = oneshot::channel();
         self.waiting.entry(*id).or_default().push(acknowledge);
@@ -81,12 +83,14 @@ impl Interest {
     /// Notes that nothing is subscribed, as on a new connection or on none; all that is wanted is to be subscribed again.
     pub(super) fn begin_anew(&mut self, is_connected: bool) {
         self.is_connected = is_connected;
+        self.lost = 0;
         self.tickets.retain(|_, standing| {
+            // Who still waits for the first acknowledgement has nothing to lose yet.
+            standing.is_lost |= standing.subscription == Subscription::Acknowledged;
             standing.subscription = Subscription::None;
-            standing.is_lost = standing.is_wanted;
+            self.lost += usize::from(standing.is_lost && standing.is_wanted);
             standing.is_wanted
         });
-        self.lost = self.tickets.len();
         self.to_unsubscribe.clear();
         self.to_subscribe = self.tickets.keys().copied().collect();
     }
@@ -114,30 +118,101 @@ impl Interest {
         taken
     }
 
-    /// Notes that Redis has acknowledged subscriptions, and tells those who wait for them.
-    pub(super) fn acknowledge(&mut self, ids: &[TicketId]) {
+    /// Notes that Redis has acknowledged subscriptions, and tells those who wait for them. Returns those that were lost
+    /// until now: what happened to them in the meantime nobody has reported.
+    pub(super) fn acknowledge(&mut self, ids: &[TicketId]) -> Vec<TicketId> {
+        let mut found = Vec::new();
         for id in ids {
             // It may have been unwatched in the meantime, and is then to be unsubscribed.
             if let Some(standing) = self.tickets.get_mut(id) {
                 standing.subscription = Subscription::Acknowledged;
-                self.lost -= usize::from(std::mem::take(&mut standing.is_lost));
+                if std::mem::take(&mut standing.is_lost) {
+                    self.lost -= 1;
+                    found.push(*id);
+                }
             }
-            for acknowledge in self.waiting.remove(id).unwrap_or_default() {
-                // Whoever stopped waiting does not mind.
-                let _ = acknowledge.send(());
-            }
+            tell(self.waiting.remove(id).unwrap_or_default());
+        }
+        found
+    }
+
+    /// Gives up those tickets that `is_elsewhere` says are kept by another node, with those who wait for them.
+    pub(super) fn give_away(&mut self, is_elsewhere: impl Fn(&TicketId) -> bool) -> Vec<Moving> {
+        let wanted = self.tickets.iter().filter(|(_, standing)| standing.is_wanted).map(|(id, _)| *id);
+        let moving: Vec<_> = wanted.filter(is_elsewhere).collect();
+        moving.into_iter().filter_map(|id| self.give_one_away(&id)).collect()
+    }
+
+    /// Gives one up, if it is wanted here.
+    pub(super) fn give_one_away(&mut self, id: &TicketId) -> Option<Moving> {
+        let standing = self.tickets.get(id).filter(|standing| standing.is_wanted)?;
+        let was_watched = standing.is_lost || standing.subscription == Subscription::Acknowledged;
+        let waiting = self.waiting.remove(id).unwrap_or_default();
+        self.unwatch(id);
+        Some(Moving { id: *id, was_watched, waiting })
+    }
+
+    /// Takes over a ticket that another node kept. If it was watched there, it is lost until this node acknowledges that it
+    /// is subscribed, once more if it was already: what happened elsewhere in between, this node does not know.
+    pub(super) fn take_over(&mut self, moving: Moving) {
+        let Moving { id, was_watched, waiting } = moving;
+        let standing = self.tickets.entry(id).or_default();
+        if was_watched && standing.subscription == Subscription::Acknowledged {
+            standing.subscription = Subscription::Outdated;
+        }
+        if was_watched && !std::mem::replace(&mut standing.is_lost, true) {
+            self.lost += 1;
+        }
+        match self.watch(&id) {
+            // Beside the one who is told here and does not listen.
+            Some(_) => self.waiting.entry(id).or_default().extend(waiting),
+            None => tell(waiting),
         }
     }
 
-    /// Returns how many of the tickets that were watched at [`Interest::begin_anew`] still are and are not yet subscribed
-    /// again: while there are any, changes may go unreported.
+    /// Returns how many tickets were watched and are not at the moment: their changes go unreported.
     pub(super) fn lost(&self) -> usize {
         self.lost
     }
 
+    /// Returns which ones those are.
+    pub(super) fn lost_ids(&self) -> Vec<TicketId> {
+        if self.lost == 0 {
+            return Vec::new();
+        }
+        let lost = self.tickets.iter().filter(|(_, standing)| standing.is_lost && standing.is_wanted);
+        lost.map(|(id, _)| *id).collect()
+    }
+
+    /// Returns which tickets are wanted.
+    pub(super) fn ids(&self) -> Vec<TicketId> {
+        self.tickets.iter().filter(|(_, standing)| standing.is_wanted).map(|(id, _)| *id).collect()
+    }
+
     /// Returns how many tickets are known.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.tickets.len()
+    }
+
+    /// Returns whether nobody wants anything here.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.tickets.values().any(|standing| standing.is_wanted)
+    }
+}
+
+/// A ticket on its way from one node's interest to another's.
+pub(super) struct Moving {
+    pub(super) id: TicketId,
+    /// Whether somebody relies on being told of its changes already.
+    was_watched: bool,
+    waiting: Vec<oneshot::Sender<()>>,
+}
+
+fn tell(waiting: Vec<oneshot::Sender<()>>) {
+    for acknowledge in waiting {
+        // Whoever stopped waiting does not mind.
+        let _ = acknowledge.send(());
     }
 }
 
@@ -165,92 +240,148 @@ mod tests {
     enum Op {
         Watch(usize),
         Unwatch(usize),
-        TakeToSubscribe(usize),
-        Acknowledge,
-        Unsubscribe(usize),
-        Reconnect,
+        TakeToSubscribe(usize, usize),
+        Acknowledge(usize),
+        Unsubscribe(usize, usize),
+        Reconnect(usize),
+        Move(usize),
     }
 
     fn op() -> impl Strategy<Value = Op> {
+        let node = || 0..2_usize;
         prop_oneof![
             4 => (0..8_usize).prop_map(Op::Watch),
             4 => (0..8_usize).prop_map(Op::Unwatch),
-            2 => (1..5_usize).prop_map(Op::TakeToSubscribe),
-            2 => Just(Op::Acknowledge),
-            2 => (1..5_usize).prop_map(Op::Unsubscribe),
-            1 => Just(Op::Reconnect),
+            3 => (node(), 1..5_usize).prop_map(|(node, count)| Op::TakeToSubscribe(node, count)),
+            3 => node().prop_map(Op::Acknowledge),
+            3 => (node(), 1..5_usize).prop_map(|(node, count)| Op::Unsubscribe(node, count)),
+            1 => node().prop_map(Op::Reconnect),
+            2 => (0..8_usize).prop_map(Op::Move),
         ]
     }
 
-    /// Redis, as the one task that speaks to it sees it: commands are answered before the next one is sent.
+    /// A node and what is wanted of it. The one task that speaks to it has commands answered before it sends the next.
     #[derive(Default)]
-    struct Redis {
+    struct Node {
+        interest: Interest,
         on_its_way: Vec<TicketId>,
         subscribed: BTreeSet<TicketId>,
     }
 
-    impl Redis {
-        fn answer(&mut self, interest: &mut Interest) {
+    impl Node {
+        /// Has the node answer; returns what was found again.
+        fn answer(&mut self) -> Vec<TicketId> {
             let answered = std::mem::take(&mut self.on_its_way);
             self.subscribed.extend(answered.iter().copied());
-            interest.acknowledge(&answered);
+            self.interest.acknowledge(&answered)
+        }
+
+        fn unsubscribe(&mut self, count: usize) -> Vec<TicketId> {
+            let left = self.interest.take_to_unsubscribe(count);
+            for id in &left {
+                self.subscribed.remove(id);
+            }
+            left
         }
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3000))]
+
         #[test]
-        fn redis_ends_up_with_what_is_wanted(ops in prop::collection::vec(op(), 1..80)) {
+        fn redis_ends_up_with_what_is_wanted_and_nothing_missed_goes_unreported(
+            ops in prop::collection::vec(op(), 1..80),
+        ) {
             let ids: Vec<TicketId> = (0..8).map(|_| TicketId::random()).collect();
-            let (mut interest, mut redis) = (Interest::default(), Redis::default());
-            interest.begin_anew(true);
-            let mut wanted: BTreeSet<TicketId> = BTreeSet::new();
-            let mut waits: Vec<(TicketId, oneshot::Receiver<()>)> = Vec::new();
+            let mut nodes = [Node::default(), Node::default()];
+            for node in &mut nodes {
+                node.interest.begin_anew(true);
+            }
+            let mut home = [0_usize; 8];
+            let mut wanted: BTreeSet<usize> = BTreeSet::new();
+            let mut waits: Vec<(usize, oneshot::Receiver<()>)> = Vec::new();
+            // Watched, and may have changed untold since.
+            let mut missed: BTreeSet<TicketId> = BTreeSet::new();
             for op in ops {
                 match op {
                     Op::Watch(index) => {
-                        wanted.insert(ids[index]);
-                        match interest.watch(&ids[index]) {
-                            Some(wait) => waits.push((ids[index], wait)),
-                            None => prop_assert!(redis.subscribed.contains(&ids[index])),
+                        wanted.insert(index);
+                        let node = &mut nodes[home[index]];
+                        match node.interest.watch(&ids[index]) {
+                            Some(wait) => waits.push((index, wait)),
+                            None => prop_assert!(node.subscribed.contains(&ids[index])),
                         }
                     }
                     Op::Unwatch(index) => {
-                        wanted.remove(&ids[index]);
-                        waits.retain(|(id, _)| *id != ids[index]);
-                        interest.unwatch(&ids[index]);
+                        wanted.remove(&index);
+                        missed.remove(&ids[index]);
+                        waits.retain(|(waiting, _)| *waiting != index);
+                        nodes[home[index]].interest.unwatch(&ids[index]);
                     }
-                    Op::TakeToSubscribe(count) if redis.on_its_way.is_empty() => {
-                        redis.on_its_way = interest.take_to_subscribe(count);
+                    Op::TakeToSubscribe(node, count) if nodes[node].on_its_way.is_empty() => {
+                        nodes[node].on_its_way = nodes[node].interest.take_to_subscribe(count);
                     }
-                    Op::Acknowledge => redis.answer(&mut interest),
-                    Op::Unsubscribe(count) if redis.on_its_way.is_empty() => {
-                        for id in interest.take_to_unsubscribe(count) {
-                            prop_assert!(!wanted.contains(&id));
-                            redis.subscribed.remove(&id);
+                    Op::Acknowledge(node) => {
+                        for found in nodes[node].answer() {
+                            missed.remove(&found);
                         }
                     }
-                    Op::Reconnect => {
-                        redis = Redis::default();
-                        interest.begin_anew(true);
+                    Op::Unsubscribe(node, count) if nodes[node].on_its_way.is_empty() => {
+                        for left in nodes[node].unsubscribe(count) {
+                            let is_wanted = wanted.iter().any(|&index| ids[index] == left && home[index] == node);
+                            prop_assert!(!is_wanted);
+                        }
                     }
-                    Op::TakeToSubscribe(_) | Op::Unsubscribe(_) => {}
+                    Op::Reconnect(node) => {
+                        for &index in wanted.iter().filter(|&&index| home[index] == node) {
+                            if nodes[node].interest.tickets[&ids[index]].subscription == Subscription::Acknowledged {
+                                missed.insert(ids[index]);
+                            }
+                        }
+                        nodes[node].subscribed.clear();
+                        nodes[node].on_its_way.clear();
+                        nodes[node].interest.begin_anew(true);
+                    }
+                    Op::Move(index) => {
+                        let (from, to) = (home[index], 1 - home[index]);
+                        home[index] = to;
+                        let is_it = |id: &TicketId| *id == ids[index];
+                        for moving in nodes[from].interest.give_away(is_it) {
+                            // Whoever was told relies on it, and nobody tells of what happens on the way.
+                            if moving.was_watched {
+                                missed.insert(moving.id);
+                            }
+                            nodes[to].interest.take_over(moving);
+                        }
+                    }
+                    Op::TakeToSubscribe(..) | Op::Unsubscribe(..) => {}
                 }
-                for (id, wait) in &mut waits {
+                for (index, wait) in &mut waits {
                     if wait.try_recv().is_ok() {
-                        prop_assert!(redis.subscribed.contains(id), "told before Redis was");
+                        prop_assert!(nodes.iter().any(|node| node.subscribed.contains(&ids[*index])), "told before Redis was");
                     }
                 }
             }
-            redis.answer(&mut interest);
-            redis.on_its_way = interest.take_to_subscribe(usize::MAX);
-            redis.answer(&mut interest);
-            for id in interest.take_to_unsubscribe(usize::MAX) {
-                redis.subscribed.remove(&id);
+            for _ in 0..2 {
+                for node in &mut nodes {
+                    for found in node.answer() {
+                        missed.remove(&found);
+                    }
+                    node.on_its_way = node.interest.take_to_subscribe(usize::MAX);
+                }
             }
-            prop_assert_eq!(&redis.subscribed, &wanted);
-            prop_assert_eq!(interest.len(), wanted.len());
-            prop_assert_eq!(interest.lost(), 0);
-            prop_assert!(interest.waiting.is_empty());
+            for (number, node) in nodes.iter_mut().enumerate() {
+                prop_assert!(node.on_its_way.is_empty());
+                node.unsubscribe(usize::MAX);
+                let here: BTreeSet<_> =
+                    wanted.iter().filter(|&&index| home[index] == number).map(|&index| ids[index]).collect();
+                prop_assert_eq!(&node.subscribed, &here);
+                prop_assert_eq!(node.interest.len(), here.len());
+                prop_assert_eq!((node.interest.lost(), node.interest.lost_ids().len()), (0, 0));
+                prop_assert!(node.interest.waiting.is_empty());
+                prop_assert_eq!(node.interest.is_idle(), here.is_empty());
+            }
+            prop_assert_eq!(missed, BTreeSet::new());
         }
     }
 }

@@ -1,8 +1,9 @@
-//! Keyspace notifications → changes: one connection per process, subscribed to exactly the watched tickets.
+//! Keyspace notifications → changes: one connection per primary, subscribed to exactly the watched tickets that it keeps.
 //!
 //! Notifications are fire-and-forget, so this file keeps the rules that make them safe: a watch returns only after Redis
-//! acknowledged it; a notification only wakes; after every reconnect all is subscribed again and the gap is reported; a
-//! ping that is not answered in time is a dead connection.
+//! acknowledged it; a notification only wakes; after every reconnect all is subscribed again, and each ticket is reported
+//! as missed when it is; until then it is reported so again and again, so that nobody relies on a connection that does not
+//! come; a ping that is not answered in time is a dead connection.
 //!
 //! What is wanted is a set, not a queue ([`Interest`]): [`Subscriber::watch`] and [`Subscriber::unwatch`] change the set, the
 //! task brings Redis into line with it in batches. It is bounded by the bound on open streams.
@@ -11,19 +12,17 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use deadpool_redis::Pool;
 use futures_util::StreamExt as _;
 use redis::aio::{PubSubSink, PubSubStream};
 use redis::{RedisError, Value};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::interest::Interest;
-use super::topology::{Topology, timed_out};
-use super::{FlagsError, Keys, RedisSettings, StoreError, flags};
-use crate::metrics::Metrics;
-use crate::store::Changes;
+use super::interest::{Interest, Moving};
+use super::node::Endpoint;
+use super::topology::timed_out;
+use super::{FlagsError, Reports, StoreError, flags};
 use crate::ticket::TicketId;
 
 /// How many channels one SUBSCRIBE or UNSUBSCRIBE names at most.
@@ -33,24 +32,23 @@ const BATCH: usize = 500;
 const LINGER: Duration = Duration::from_millis(50);
 /// How often the connection has to prove itself.
 const PING_EVERY: Duration = Duration::from_secs(5);
-/// How often it is looked whether Redis still reports what happens to keys: others may change its settings.
-const FLAGS_EVERY: Duration = Duration::from_secs(5);
+/// How often it is looked whether Redis still reports what happens to keys, as others may change its settings; and how often
+/// tickets are reported as missed while they are not subscribed, or Redis reports nothing.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// At every how many of these looks it is tried out, where the settings may not be read.
+const PROBE_EVERY: u64 = 3;
 /// The longest pause before another try to connect; the first ones are shorter.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
-/// The process's one subscriber. Dropping it ends its task.
+/// A node's subscriber. Dropping it ends its tasks.
 pub(super) struct Subscriber {
     shared: Arc<Shared>,
     tasks: [tokio::task::JoinHandle<()>; 2],
 }
 
 struct Shared {
-    topology: Topology,
-    timeout: Duration,
-    pool: Pool,
-    keys: Keys,
-    changes: Arc<dyn Changes>,
-    metrics: Arc<Metrics>,
+    endpoint: Arc<Endpoint>,
+    reports: Reports,
     interest: Mutex<Interest>,
     /// Told when there is something to subscribe to.
     interest_grew: Notify,
@@ -60,20 +58,10 @@ struct Shared {
 }
 
 impl Subscriber {
-    pub(super) fn start(
-        settings: &RedisSettings,
-        pool: Pool,
-        keys: Keys,
-        changes: Arc<dyn Changes>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub(super) fn start(endpoint: Arc<Endpoint>, reports: Reports) -> Self {
         let shared = Arc::new(Shared {
-            topology: settings.topology.clone(),
-            timeout: settings.timeout,
-            pool,
-            keys,
-            changes,
-            metrics,
+            endpoint,
+            reports,
             interest: Mutex::default(),
             interest_grew: Notify::new(),
             interest_shrank: Notify::new(),
@@ -81,21 +69,18 @@ impl Subscriber {
         });
         let tasks = [
             crate::task::spawn("keyspace", run(Arc::clone(&shared))),
-            crate::task::spawn("keyspace-flags", keep_flags(Arc::clone(&shared))),
+            crate::task::spawn("keyspace-look", look_after(Arc::clone(&shared))),
         ];
         Self { shared, tasks }
     }
 
-    /// Returns once Redis has acknowledged the subscription; see `Store::watch`.
-    pub(super) async fn watch(&self, id: &TicketId, timeout: Duration) -> Result<(), StoreError> {
-        let Some(acknowledged) = self.shared.interest().watch(id) else { return Ok(()) };
-        self.shared.interest_grew.notify_one();
-        match tokio::time::timeout(timeout, acknowledged).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => {
-                Err(StoreError::Unavailable("the subscription was not acknowledged in time".to_owned()))
-            }
+    /// Wants a ticket. Returns what tells of the acknowledgement, or `None` if Redis is subscribed already.
+    pub(super) fn watch(&self, id: &TicketId) -> Option<oneshot::Receiver<()>> {
+        let acknowledged = self.shared.interest().watch(id);
+        if acknowledged.is_some() {
+            self.shared.interest_grew.notify_one();
         }
+        acknowledged
     }
 
     pub(super) fn unwatch(&self, id: &TicketId) {
@@ -104,11 +89,40 @@ impl Subscriber {
         }
     }
 
+    /// Gives up those tickets that `is_elsewhere` says are kept by another node.
+    pub(super) fn give_away(&self, is_elsewhere: impl Fn(&TicketId) -> bool) -> Vec<Moving> {
+        let moving = self.shared.interest().give_away(is_elsewhere);
+        self.shared.interest_shrank.notify_one();
+        moving
+    }
+
+    /// Gives one up, if it is wanted here.
+    pub(super) fn give_one_away(&self, id: &TicketId) -> Option<Moving> {
+        let moving = self.shared.interest().give_one_away(id);
+        self.shared.interest_shrank.notify_one();
+        moving
+    }
+
+    pub(super) fn take_over(&self, moving: Moving) {
+        self.shared.interest().take_over(moving);
+        self.shared.interest_grew.notify_one();
+    }
+
+    /// Returns whether nobody wants anything of it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.shared.interest().is_idle()
+    }
+
+    /// Returns how many tickets were watched and are not at the moment.
+    pub(super) fn lost(&self) -> usize {
+        self.shared.interest().lost()
+    }
+
     /// Says whether the connection has proved itself of late.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         let last_answer = *self.shared.last_answer.lock().unwrap_or_else(PoisonError::into_inner);
         match last_answer {
-            Some(at) if at.elapsed() < PING_EVERY + self.shared.timeout => Ok(()),
+            Some(at) if at.elapsed() < PING_EVERY + self.shared.endpoint.timeout => Ok(()),
             Some(at) => Err(StoreError::Unavailable(format!(
                 "the subscriber's last answered ping was {} s ago",
                 at.elapsed().as_secs()
@@ -129,22 +143,22 @@ impl Drop for Subscriber {
 /// Keeps one session after another going, for ever.
 async fn run(shared: Arc<Shared>) {
     let mut failures = 0_u32;
-    let mut first = true;
     loop {
         let mut lived = false;
-        let Err(error) = session(&shared, first, &mut lived).await;
+        let Err(error) = session(&shared, &mut lived).await;
         shared.interest().begin_anew(false);
         *shared.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let node = &shared.endpoint.address;
         if lived {
             failures = 0;
-            first = false;
-            shared.metrics.subscriber_reconnects.inc();
-            tracing::warn!(%error, "the subscriber lost Redis; streams stay open, connecting again");
+            shared.reports.metrics.redis.subscriber_reconnects.inc();
+            tracing::warn!(%error, %node, "the subscriber lost Redis; streams stay open, connecting again");
         } else if failures == 0 {
-            tracing::warn!(%error, "the subscriber cannot connect to Redis; trying again");
+            tracing::warn!(%error, %node, "the subscriber cannot connect to Redis; trying again");
         } else {
-            tracing::debug!(%error, failures, "the subscriber cannot connect to Redis yet");
+            tracing::debug!(%error, %node, failures, "the subscriber cannot connect to Redis yet");
         }
+        shared.reports.look_again.notify_one();
         tokio::time::sleep(backoff(failures)).await;
         failures += 1;
     }
@@ -155,33 +169,50 @@ fn backoff(failures: u32) -> Duration {
     full.mul_f64(rand::random_range(0.5..=1.0))
 }
 
-/// Sets flags again that somebody has taken away. Beside the subscriber: whatever this waits for, pings go on.
-async fn keep_flags(shared: Arc<Shared>) {
-    loop {
-        tokio::time::sleep(FLAGS_EVERY).await;
-        match tokio::time::timeout(shared.timeout, flags::repair(&shared.pool)).await {
-            Ok(Ok(true)) => {
-                tracing::warn!("somebody had changed Redis's notify-keyspace-events; every stream is read again");
-                shared.report_gap();
+/// Sets flags again that somebody has taken away, and has tickets read that Redis does not report on. Beside the session:
+/// whatever this waits for, pings go on.
+async fn look_after(shared: Arc<Shared>) {
+    let mut is_silent = false;
+    for look in 0_u64.. {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let lost = shared.interest().lost_ids();
+        if !lost.is_empty() {
+            tracing::debug!(tickets = lost.len(), node = %shared.endpoint.address, "read without being told of changes");
+            shared.reports.changes.missed(lost);
+        }
+        let was_silent = is_silent;
+        match flags::repair(&shared.endpoint, was_silent || look % PROBE_EVERY == 0).await {
+            Ok(was_repaired) => {
+                is_silent = false;
+                if was_repaired || was_silent {
+                    tracing::warn!("somebody had changed Redis's notify-keyspace-events; every stream is read again");
+                    shared.report_all_missed();
+                }
             }
-            Ok(Err(error @ FlagsError::Missing(_))) => tracing::error!(%error, "changes are told late"),
-            // Nothing is wrong, or Redis does not answer, which the subscriber notices by itself.
-            _ => {}
+            Err(error @ FlagsError::Missing(_)) => {
+                is_silent = true;
+                tracing::error!(%error, "changes are told late: every stream is read again every few seconds");
+                shared.report_all_missed();
+            }
+            // Redis does not answer, which the subscriber notices by itself.
+            Err(FlagsError::Unreachable(_) | FlagsError::Refused(_)) => {}
         }
     }
 }
 
 /// One connection from its opening to its end, which is always an error.
-async fn session(shared: &Arc<Shared>, first: bool, lived: &mut bool) -> Result<std::convert::Infallible, RedisError> {
-    flags::ensure(&shared.pool, &shared.topology, &shared.keys, shared.timeout)
-        .await
-        .map_err(|error| RedisError::from(std::io::Error::other(error.to_string())))?;
-    let (sink, messages) = shared.topology.subscriber(shared.timeout).await?.split();
+async fn session(shared: &Arc<Shared>, lived: &mut bool) -> Result<std::convert::Infallible, RedisError> {
+    match flags::ensure(&shared.endpoint).await {
+        // Then every stream is read again every few seconds, which is better than none.
+        Ok(()) | Err(FlagsError::Missing(_)) => {}
+        Err(error) => return Err(std::io::Error::other(error.to_string()).into()),
+    }
+    let (sink, messages) = shared.endpoint.subscriber().await?.split();
     let ended = CancellationToken::new();
     let _end_reader = ended.clone().drop_guard();
     crate::task::spawn("keyspace-reader", read(Arc::clone(shared), messages, ended.clone()));
 
-    let mut session = Session { shared, sink, is_gap_open: !first };
+    let mut session = Session { shared, sink };
     session.prove_itself().await?;
     // From here on watches may be acknowledged, so whatever comes after this session's end is a gap.
     *lived = true;
@@ -192,10 +223,21 @@ async fn session(shared: &Arc<Shared>, first: bool, lived: &mut bool) -> Result<
 
 /// Drains the socket; never does work of its own, so that Redis's output buffer for us stays empty.
 async fn read(shared: Arc<Shared>, mut messages: PubSubStream, ended: CancellationToken) {
+    let keys = &shared.endpoint.keys;
+    let gap_channel = keys.gap_channel();
     let reading = async {
         while let Some(message) = messages.next().await {
-            if let Some(id) = shared.keys.id(message.get_channel_name()) {
-                shared.changes.changed(&id);
+            // A change sets fields and expiry in one script, and the fields are told as well. To wake for both would be to read
+            // twice; what sets the expiry alone changes nothing.
+            if message.get_payload_bytes() == b"expire" {
+                continue;
+            }
+            let channel = message.get_channel_name();
+            if let Some(id) = keys.id(channel) {
+                shared.reports.changes.changed(&id);
+            } else if channel == gap_channel {
+                tracing::warn!("a gateway found that Redis reported no changes; every stream is read again");
+                shared.report_all_missed();
             }
         }
     };
@@ -208,8 +250,6 @@ async fn read(shared: Arc<Shared>, mut messages: PubSubStream, ended: Cancellati
 struct Session<'a> {
     shared: &'a Shared,
     sink: PubSubSink,
-    /// Whether something may have gone unreported since the last connection was lost.
-    is_gap_open: bool,
 }
 
 impl Session<'_> {
@@ -224,11 +264,9 @@ impl Session<'_> {
                     if self.subscribe().await? == BATCH {
                         self.shared.interest_grew.notify_one();
                     }
-                    self.close_gap();
                 }
                 () = &mut leaving => {
                     let is_more = self.unsubscribe().await? == BATCH;
-                    self.close_gap();
                     leaving.set(self.shared.leaving(is_more));
                 }
                 _ = ping.tick() => self.ping().await?,
@@ -239,27 +277,13 @@ impl Session<'_> {
 
     /// Makes sure, before anything relies on it, that this connection answers and may subscribe.
     async fn prove_itself(&mut self) -> Result<(), RedisError> {
-        let canary = self.shared.keys.channel(&TicketId::random());
-        in_time(self.shared.timeout, self.sink.subscribe(&canary)).await?;
-        in_time(self.shared.timeout, self.sink.unsubscribe(&canary)).await?;
+        let gap_channel = self.shared.endpoint.keys.gap_channel();
+        in_time(self.shared.endpoint.timeout, self.sink.subscribe(gap_channel)).await?;
         self.ping().await
     }
 
-    /// Reports the gap once everything that was watched before it is watched again, however much has been added since.
-    fn close_gap(&mut self) {
-        let interest = self.shared.interest();
-        if !self.is_gap_open || interest.lost() > 0 {
-            return;
-        }
-        let watched = interest.len();
-        drop(interest);
-        self.is_gap_open = false;
-        tracing::info!(watched, "the subscriber has Redis back; every stream is read again");
-        self.shared.report_gap();
-    }
-
     async fn ping(&mut self) -> Result<(), RedisError> {
-        in_time(self.shared.timeout, self.sink.ping::<Value>()).await?;
+        in_time(self.shared.endpoint.timeout, self.sink.ping::<Value>()).await?;
         self.answered();
         Ok(())
     }
@@ -272,9 +296,18 @@ impl Session<'_> {
     async fn subscribe(&mut self) -> Result<usize, RedisError> {
         let ids = self.shared.interest().take_to_subscribe(BATCH);
         if !ids.is_empty() {
-            in_time(self.shared.timeout, self.sink.subscribe(self.channels(&ids))).await?;
-            self.shared.interest().acknowledge(&ids);
+            in_time(self.shared.endpoint.timeout, self.sink.subscribe(self.channels(&ids))).await?;
+            let (found, still_lost) = {
+                let mut interest = self.shared.interest();
+                (interest.acknowledge(&ids), interest.lost())
+            };
             self.answered();
+            if !found.is_empty() {
+                self.shared.report_missed(found);
+                if still_lost == 0 {
+                    tracing::info!(node = %self.shared.endpoint.address, "Redis reports on every watched ticket again");
+                }
+            }
         }
         Ok(ids.len())
     }
@@ -283,14 +316,14 @@ impl Session<'_> {
     async fn unsubscribe(&mut self) -> Result<usize, RedisError> {
         let ids = self.shared.interest().take_to_unsubscribe(BATCH);
         if !ids.is_empty() {
-            in_time(self.shared.timeout, self.sink.unsubscribe(self.channels(&ids))).await?;
+            in_time(self.shared.endpoint.timeout, self.sink.unsubscribe(self.channels(&ids))).await?;
             self.answered();
         }
         Ok(ids.len())
     }
 
     fn channels(&self, ids: &[TicketId]) -> Vec<String> {
-        ids.iter().map(|id| self.shared.keys.channel(id)).collect()
+        ids.iter().map(|id| self.shared.endpoint.keys.channel(id)).collect()
     }
 }
 
@@ -304,9 +337,15 @@ impl Shared {
         tokio::time::sleep(LINGER).await;
     }
 
-    fn report_gap(&self) {
-        self.metrics.subscriber_resyncs.inc();
-        self.changes.gap();
+    /// Has tickets read that may have changed unreported.
+    fn report_missed(&self, ids: Vec<TicketId>) {
+        self.reports.metrics.redis.subscriber_missed.inc_by(ids.len() as u64);
+        self.reports.changes.missed(ids);
+    }
+
+    fn report_all_missed(&self) {
+        let watched = self.interest().ids();
+        self.report_missed(watched);
     }
 
     fn interest(&self) -> MutexGuard<'_, Interest> {

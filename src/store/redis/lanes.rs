@@ -1,110 +1,162 @@
-//! The connections that commands go over: a few lanes, each shared by all commands that are under way on it.
+//! The connections to one node that commands go over: a few lanes, each shared by all commands that are under way on it.
 //!
 //! Commands of many requests follow one another on a lane without waiting for answers, so Redis is sent them in batches
 //! when there are many, and a command costs one round trip: a connection that is taken out of a pool for each command, and
 //! proved first, costs two. The pool makes connections and bounds the waits for them; a lane keeps one until it fails.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use deadpool_redis::{Connection, Pool};
+use deadpool_redis::{Connection, Pool, PoolError};
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, ScriptInvocation, Value};
+use redis::{ErrorKind, RedisError};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
-use super::{StoreError, from_pool, from_redis, unavailable};
+use super::command::{Command, Done, Doubt, Failure};
+use super::remedy::is_no_primary;
+use super::replication::Replication;
+use super::topology::timed_out;
 
-/// How often a command is sent at most: a second time, over a fresh connection, if the first one's had broken.
+/// How often a command is sent at most: a second time, over a fresh connection, if the first one's had broken or was silent,
+/// as are those that a firewall has forgotten. Redis that is silent itself lets no fresh one come to be.
 const ATTEMPTS: usize = 2;
+/// For so long after a connection could not be made, everybody is told so at once: whoever waits for a dead node would
+/// otherwise wait behind all the others who try it.
+const REFUSAL: Duration = Duration::from_millis(100);
 
 pub(super) struct Lanes {
     pool: Pool,
     all: Vec<Lane>,
+    replication: Option<Replication>,
     next: AtomicUsize,
-    /// The bound of a command, finding a connection for it included.
-    timeout: Duration,
-}
-
-/// What can be sent over a lane, more than once if need be.
-pub(super) trait Command: Sync {
-    fn send(&self, connection: &mut MultiplexedConnection) -> impl Future<Output = Result<Value, RedisError>> + Send;
-}
-
-impl Command for ScriptInvocation<'_> {
-    async fn send(&self, connection: &mut MultiplexedConnection) -> Result<Value, RedisError> {
-        self.invoke_async(connection).await
-    }
-}
-
-impl Command for Cmd {
-    async fn send(&self, connection: &mut MultiplexedConnection) -> Result<Value, RedisError> {
-        self.query_async(connection).await
-    }
 }
 
 /// One shared connection. The lock is held only to look, or while a new one is made, for which everybody waits.
 #[derive(Default)]
 struct Lane {
-    connection: Mutex<Option<Connection>>,
+    held: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    connection: Option<(Connection, Heard)>,
     /// Counts the connections that were given up, so that each is given up once.
-    given_up: AtomicUsize,
+    generation: usize,
+    /// When a connection could not be made the last time, and why.
+    refused: Option<(Instant, RedisError)>,
+}
+
+/// When a connection has answered the last time.
+#[derive(Clone)]
+struct Heard(Arc<std::sync::Mutex<Instant>>);
+
+impl Heard {
+    fn now() -> Self {
+        Self(Arc::new(std::sync::Mutex::new(Instant::now())))
+    }
+
+    fn again(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Returns whether nothing was heard for the second half of the time since `asked`: the connection is dead then, and not
+    /// just slow, which a fresh one would be, too.
+    fn is_silent_since(&self, asked: Instant) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed() > asked.elapsed() / 2
+    }
 }
 
 impl Lanes {
     /// Prepares `count` lanes; connections are made when they are needed.
-    pub(super) fn new(pool: Pool, count: usize, timeout: Duration) -> Self {
-        Self { pool, all: (0..count).map(|_| Lane::default()).collect(), next: AtomicUsize::new(0), timeout }
+    pub(super) fn new(pool: Pool, count: usize) -> Self {
+        let all = (0..count).map(|_| Lane::default()).collect();
+        Self { pool, all, replication: None, next: AtomicUsize::new(0) }
     }
 
-    /// Sends `command`, and again if the connection breaks: what was on its way over it may or may not have been done.
+    /// Prepares lanes for commands that wait for replicas: nothing else is answered on their connection meanwhile.
+    pub(super) fn waiting(pool: Pool, count: usize, replication: Replication) -> Self {
+        Self { replication: Some(replication), ..Self::new(pool, count) }
+    }
+
+    /// Sends `command`, and again if the connection breaks or is silent: what was on its way over it may or may not have been done.
     ///
     /// # Errors
-    /// [`StoreError`] as the error of Redis is to be understood, or that there was no answer in time.
-    pub(super) async fn run<T: FromRedisValue>(&self, command: &impl Command) -> Result<T, StoreError> {
-        let answer = async {
-            let lane = &self.all[self.next.fetch_add(1, Ordering::Relaxed) % self.all.len()];
-            let mut attempt = 1;
-            loop {
-                let (mut connection, generation) = lane.connection(&self.pool).await?;
-                let error = match command.send(&mut connection).await {
-                    Ok(answer) => return redis::from_redis_value(answer).map_err(unavailable),
-                    Err(error) => error,
+    /// [`Failure`].
+    pub(super) async fn send(&self, command: &Command<'_>, is_asking: bool) -> Result<Done, Failure> {
+        let lane = &self.all[self.next.fetch_add(1, Ordering::Relaxed) % self.all.len()];
+        let mut attempt = 1;
+        loop {
+            let (mut connection, heard, generation) = lane.connection(&self.pool).await?;
+            let asked = Instant::now();
+            let answer = async {
+                let value = command.send(&mut connection, is_asking).await?;
+                let doubt = match &self.replication {
+                    Some(replication) if command.is_waiting() => replication.wait(&mut connection).await?,
+                    _ => None,
                 };
-                if is_useless(&error) {
-                    lane.give_up(generation).await;
-                    if attempt < ATTEMPTS && error.is_connection_dropped() {
-                        attempt += 1;
-                        continue;
-                    }
+                Ok(Done { value, doubt })
+            };
+            let error = match answer.await {
+                Err(Failure::Redis(error)) if is_useless(&error) => error,
+                other => {
+                    heard.again();
+                    return other;
                 }
-                return Err(from_redis(&error));
+            };
+            if error.is_timeout() && !heard.is_silent_since(asked) {
+                return Err(error.into());
             }
-        };
-        tokio::time::timeout(self.timeout, answer).await.map_err(|_elapsed| unavailable("no answer in time"))?
+            lane.give_up(generation).await;
+            if attempt == ATTEMPTS || !(error.is_connection_dropped() || error.is_timeout()) {
+                return Err(error.into());
+            }
+            attempt += 1;
+        }
+    }
+
+    /// Takes note that the node was the primary when `doubt` arose.
+    pub(super) fn settle(&self, doubt: &Doubt) {
+        if let Some(replication) = &self.replication {
+            replication.settle(doubt);
+        }
     }
 }
 
 impl Lane {
-    /// Returns the connection and which one it is.
-    async fn connection(&self, pool: &Pool) -> Result<(MultiplexedConnection, usize), StoreError> {
-        let mut held = self.connection.lock().await;
-        let generation = self.given_up.load(Ordering::Relaxed);
-        if let Some(connection) = &*held {
-            return Ok(((**connection).clone(), generation));
+    /// Returns the connection, when it was heard of, and which one it is.
+    async fn connection(&self, pool: &Pool) -> Result<(MultiplexedConnection, Heard, usize), RedisError> {
+        let mut held = self.held.lock().await;
+        if let Some((connection, heard)) = &held.connection {
+            return Ok(((**connection).clone(), heard.clone(), held.generation));
         }
-        let connection = pool.get().await.map_err(|error| from_pool(&error))?;
-        let shared = (*connection).clone();
-        *held = Some(connection);
-        Ok((shared, generation))
+        if let Some((at, error)) = &held.refused
+            && at.elapsed() < REFUSAL
+        {
+            return Err(error.clone());
+        }
+        match pool.get().await.map_err(from_pool) {
+            Ok(connection) => {
+                let (shared, heard) = ((*connection).clone(), Heard::now());
+                held.refused = None;
+                held.connection = Some((connection, heard.clone()));
+                Ok((shared, heard, held.generation))
+            }
+            Err(error) => {
+                held.refused = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
+        }
     }
 
     /// Sees to it that the next command gets a fresh connection, unless that has been done already.
     async fn give_up(&self, generation: usize) {
-        let mut held = self.connection.lock().await;
-        if self.given_up.load(Ordering::Relaxed) == generation
-            && let Some(connection) = held.take()
+        let mut held = self.held.lock().await;
+        if held.generation == generation
+            && let Some((connection, _)) = held.connection.take()
         {
-            self.given_up.store(generation + 1, Ordering::Relaxed);
+            held.generation += 1;
             drop(Connection::take(connection));
         }
     }
@@ -112,6 +164,14 @@ impl Lane {
 
 /// Returns whether another connection would fare better: this one is broken or silent, or leads to the wrong server.
 fn is_useless(error: &RedisError) -> bool {
-    let is_elsewhere = matches!(error.code(), Some("READONLY" | "MASTERDOWN"));
-    is_elsewhere || error.is_unrecoverable_error() || error.is_timeout() || error.kind() == ErrorKind::Io
+    is_no_primary(error) || error.is_unrecoverable_error() || error.is_timeout() || error.kind() == ErrorKind::Io
+}
+
+/// Returns what kept the pool from giving a connection.
+pub(super) fn from_pool(error: PoolError) -> RedisError {
+    match error {
+        PoolError::Backend(error) => error,
+        PoolError::Timeout(_) => timed_out(),
+        other => std::io::Error::other(other.to_string()).into(),
+    }
 }

@@ -1,0 +1,62 @@
+"""How late `expired` comes, among very many other keys, beside what plain keyspace notifications give in the same run."""
+
+from ..processes import Failure
+from ..progress import Progress
+from ..scene import Scene
+from ..servers import RedisCluster, RedisServer
+from ..settings import Settings, Sizes
+
+# What the load generator waits for plain keys after the last deadline.
+GRACE = 20
+KEYS_PER_SECOND = 400_000
+
+VARIANTS = {
+    "spread": "made evenly over most of a ticket's time",
+    "together": "all made, and over, within two seconds",
+    "cluster": "the same on a Cluster of three primaries",
+}
+TOGETHER = 2
+
+
+def rate(sizes: Sizes, name: str) -> int:
+    """Tickets per second. The last is made before the first is over."""
+    over = 0.8 * sizes.expiry_ttl if name == "spread" else TOGETHER
+    return max(1, round(sizes.expiry_streams / over))
+
+
+def seconds_of(name: str):
+    def seconds(sizes: Sizes) -> float:
+        opening = sizes.expiry_streams / rate(sizes, name)
+        return opening + sizes.expiry_ttl + GRACE + 2 * sizes.other_keys / KEYS_PER_SECOND + 5
+
+    return seconds
+
+
+def of(name: str):
+    """The measurement of one variant."""
+
+    def run(settings: Settings, progress: Progress) -> dict:
+        sizes = settings.sizes
+        count, expected = sizes.expiry_streams, seconds_of(name)(sizes)
+        with Scene(settings, progress, RedisCluster if name == "cluster" else RedisServer) as scene:
+            gateway = scene.gateway("--ticket-ttl", f"{sizes.expiry_ttl}s")
+            progress.step(f"{sizes.other_keys:,} other keys")
+            load = scene.load(
+                "expiry", [gateway.target], "--streams", count, "--rate", rate(sizes, name),
+                "--redis-url", scene.redis.url, "--other-keys", sizes.other_keys, "--max-time", "15m",
+            )  # fmt: skip
+            load.until_phase("opening", "running", seconds=60 + sizes.other_keys / 20_000)
+            load.until_phase("running", seconds=120 + expected, of=count)
+            progress.step("waiting for the tickets' time to be over, and for plain keys")
+            load.until_phase("closing", "done", seconds=60 + expected)
+            # Removing the other keys is part of it.
+            result = load.finish(60 + sizes.other_keys / 20_000)
+            if result["streams"]["opened"] < count:
+                opened, errors = result["streams"]["opened"], result["streams"]["errors"]
+                raise Failure(f"{opened:,} of {count:,} streams were opened: {errors}")
+            plain = result["expiry"]["plain"]
+            if plain["count"] < count or plain["broken_connections"]:
+                raise Failure(f"there is nothing to compare with: {plain}")
+            return {"streams": count, "rate": rate(sizes, name), "loadgen": result, **result["expiry"]}
+
+    return run

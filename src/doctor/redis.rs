@@ -1,0 +1,183 @@
+//! What the doctor says of Redis: here of the installation as a whole, in `nodes` of each node that keeps tickets.
+//!
+//! What is [`Verdict::Bad`](super::Verdict::Bad) keeps people from signing in now; what would after the next fault, warns.
+
+mod nodes;
+
+use super::{Report, Verdict};
+use crate::store::redis::RedisSettings;
+use crate::store::redis::diagnosis::{self, Asked, ClusterView, Diagnosis, Installation, SentinelView, Unanswered};
+
+/// How many Sentinels, or primaries of a Cluster, there have to be so that a majority is left when one is lost.
+const MIN_VOTERS: usize = 3;
+
+pub(super) async fn examine(report: &mut Report, settings: &RedisSettings) {
+    let found = diagnosis::diagnose(settings).await;
+    match &found.installation {
+        Installation::Standalone => {}
+        Installation::Sentinel { name, sentinels } => sentinel(report, &found, name, sentinels),
+        Installation::Cluster { seeds, nodes, unkept_slots } => {
+            cluster_nodes(report, &found, nodes);
+            if nodes.iter().any(|node| node.answer.is_ok()) {
+                cluster(report, &found, seeds, nodes, unkept_slots);
+            }
+        }
+    }
+    nodes::examine(report, settings, &found);
+}
+
+fn sentinel(report: &mut Report, found: &Diagnosis, name: &str, sentinels: &[Asked<SentinelView>]) {
+    let views: Vec<_> = answers(sentinels).collect();
+    for Asked { address, answer } in sentinels {
+        let Err(why) = answer else { continue };
+        let text = match why {
+            Unanswered::Silent(why) => {
+                format!("{address} does not answer ({why}): start it, or correct --redis-url or the network")
+            }
+            Unanswered::Login(why) => format!(
+                "{address} does not let us in ({why}): end --redis-url with ?sentinel_password=…, and sentinel_user=… if it has users"
+            ),
+            Unanswered::Forbidden(why) => format!("{address} does not let its user ask ({why}): allow `+sentinel`"),
+            Unanswered::OtherKind(_) => format!(
+                "{address} is no Sentinel: name Sentinels in --redis-url (they listen on 26379), or, without them, use redis://{address}"
+            ),
+            Unanswered::UnknownName(watched) => format!(
+                "{address} knows no primary called {name:?}, {}: correct the name behind the hosts in --redis-url",
+                if watched.is_empty() { "and watches none".to_owned() } else { format!("only {}", watched.join(", ")) }
+            ),
+            Unanswered::Refused(why) => format!("{address} does not say where the primary is: {why}"),
+        };
+        // With one that answers, the gateway works.
+        report.add(if views.is_empty() { Verdict::Bad } else { Verdict::Warning }, "sentinel", text);
+    }
+    let Some(primary) = found.primaries.first().map(|primary| &primary.address) else { return };
+    let Some((_, newest)) = views.iter().find(|(_, view)| view.primary == *primary) else { return };
+    report.good("sentinel", format!("{} of {} say where {name} is: {primary}", views.len(), sentinels.len()));
+    for (address, view) in &views {
+        if view.primary != *primary {
+            report.warn(
+                "sentinel",
+                format!(
+                    "{address} takes {} for the primary (epoch {}), others take {primary} (epoch {}): see whether it reaches them, or run this again if a failover is under way",
+                    view.primary, view.epoch, newest.epoch
+                ),
+            );
+        } else if view.is_down {
+            report.warn(
+                "sentinel",
+                format!("{address} holds the primary {} to be down: see whether they reach each other", view.primary),
+            );
+        }
+        if let Some(why) = view.hindrance() {
+            report.warn("sentinel", format!(
+                "{address} could not start a failover ({}): start the missing Sentinels, or set a smaller quorum with `SENTINEL SET {name} quorum N`",
+                why.trim_end_matches('.')
+            ));
+        }
+    }
+    let known = views.iter().map(|(_, view)| view.sentinels).max().unwrap_or(0);
+    let quorum =
+        newest.quorum.map(|quorum| format!(", {quorum} have to agree that the primary is down")).unwrap_or_default();
+    if known < MIN_VOTERS {
+        report.warn("sentinel", format!(
+            "{known} watch {name}: a failover wants most of them, so with one lost there is none. Run {MIN_VOTERS} on machines of their own"
+        ));
+    } else {
+        report.good("sentinel", format!("{known} watch {name}{quorum}"));
+    }
+    if sentinels.len() == 1 && known > 1 {
+        report.warn("sentinel", format!(
+            "--redis-url names one of {known}: without that one a failover is not noticed. Name all of them: host,host,host"
+        ));
+    }
+}
+
+/// Says which nodes of the Cluster do not tell of it; those that keep tickets are looked at one by one anyway.
+fn cluster_nodes(report: &mut Report, found: &Diagnosis, nodes: &[Asked<ClusterView>]) {
+    let is_examined = |address: &str| {
+        found.primaries.iter().chain(&found.replicas).any(|node| node.address == address && node.answer.is_err())
+    };
+    let verdict = if nodes.iter().any(|node| node.answer.is_ok()) { Verdict::Warning } else { Verdict::Bad };
+    for Asked { address, answer } in nodes {
+        let Err(why) = answer else { continue };
+        let text = match why {
+            Unanswered::Silent(_) | Unanswered::Login(_) if is_examined(address) => continue,
+            Unanswered::Silent(why) => {
+                format!("{address} does not answer ({why}): start it, or correct --redis-url or the network")
+            }
+            Unanswered::Login(why) => format!(
+                "{address} does not let us in ({why}): correct user and password in --redis-url, which are for every node"
+            ),
+            Unanswered::Forbidden(why) => {
+                format!("{address} does not let this user ask ({why}): allow `+cluster|slots +cluster|info`")
+            }
+            Unanswered::OtherKind(_) => {
+                format!(
+                    "{address} is no node of a Cluster: use redis://{address}, or name the Cluster's nodes in --redis-url"
+                )
+            }
+            Unanswered::Refused(_) | Unanswered::UnknownName(_) => {
+                format!("{address} does not say who keeps what: {why}; see `redis-cli --cluster check {address}`")
+            }
+        };
+        report.add(verdict, "cluster", text);
+    }
+}
+
+fn cluster(
+    report: &mut Report,
+    found: &Diagnosis,
+    seeds: &[String],
+    nodes: &[Asked<ClusterView>],
+    unkept: &[(u16, u16)],
+) {
+    let views: Vec<_> = answers(nodes).collect();
+    let named = |is: fn(&ClusterView) -> bool| -> Vec<_> {
+        views.iter().filter(|(_, view)| is(view)).map(|(address, _)| *address).collect()
+    };
+    let (primaries, replicas) = (found.primaries.len(), found.replicas.len());
+    let down = named(|view| view.is_well == Some(false));
+    let check = views.first().map(|(address, _)| format!("`redis-cli --cluster check {address}`")).unwrap_or_default();
+    if !down.is_empty() {
+        report.bad("cluster", format!(
+            "{} say(s) that the Cluster is down (cluster_state:fail), so that it refuses every command: {check} tells why",
+            down.join(", ")
+        ));
+    }
+    if !unkept.is_empty() {
+        let runs: Vec<_> = unkept.iter().map(|(first, last)| format!("{first}-{last}")).collect();
+        let count: u32 = unkept.iter().map(|(first, last)| u32::from(last - first) + 1).sum();
+        report.bad("cluster", format!(
+            "nobody keeps {count} of 16384 slots ({}), so tickets with these cannot be made: {check}, then `redis-cli --cluster fix`",
+            runs.join(" ")
+        ));
+    }
+    let apart = named(|view| !view.agrees);
+    if !apart.is_empty() {
+        report.warn("cluster", format!(
+            "{} disagree(s) with the others on who keeps which slots: slots are on the move, or it is cut off. {check}",
+            apart.join(", ")
+        ));
+    }
+    if down.is_empty() && unkept.is_empty() && apart.is_empty() {
+        report.good(
+            "cluster",
+            format!("{primaries} primaries and {replicas} replicas agree on who keeps all 16384 slots"),
+        );
+    }
+    if primaries < MIN_VOTERS {
+        report.warn("cluster", format!(
+            "{primaries} of its nodes keep slots: a failover wants most of the primaries, so with one lost there is none. Spread the slots over {MIN_VOTERS} or more"
+        ));
+    }
+    if seeds.len() == 1 && primaries + replicas > 1 {
+        report.warn("cluster", format!(
+            "--redis-url names one of {} nodes: a gateway that starts without that one finds none. Name several: host,host,host",
+            primaries + replicas
+        ));
+    }
+}
+
+fn answers<T>(asked: &[Asked<T>]) -> impl Iterator<Item = (&str, &T)> {
+    asked.iter().filter_map(|asked| Some((&*asked.address, asked.answer.as_ref().ok()?)))
+}

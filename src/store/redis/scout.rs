@@ -1,0 +1,268 @@
+//! Finds out who is primary: asks Sentinels, or the nodes of a Cluster. What is done about it is `fleet`'s part.
+//!
+//! Any of them may be frozen, cut off, or not have heard yet. So none is relied on: every Sentinel is asked and the newest
+//! answer counts; of a Cluster's nodes one after the other is asked, and one that knows itself cut off does not count.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use redis::aio::MultiplexedConnection;
+use redis::{RedisError, Value};
+
+use super::layout::{Layout, Trust};
+use super::topology::{Address, Kind, Topology, timed_out};
+
+/// When most Sentinels have answered, the others are given so much longer, if nothing is doubted.
+const GRACE: Duration = Duration::from_millis(50);
+
+/// A Sentinel that has not heard of the primary for longer does not know whether it is still there.
+const HEARD_OF: Duration = Duration::from_millis(1500);
+
+/// Asks. Keeps its connections from one time to the next.
+pub(super) struct Scout {
+    topology: Topology,
+    /// The bound of one question to one node.
+    timeout: Duration,
+    connections: HashMap<Address, MultiplexedConnection>,
+    /// Nodes that gave no answer the last time; they are asked last.
+    silent: HashSet<Address>,
+    /// Counts the questions to a Cluster, so that a different node comes first each time.
+    turn: usize,
+}
+
+impl Scout {
+    pub(super) fn new(topology: Topology, timeout: Duration) -> Self {
+        Self { topology, timeout, connections: HashMap::new(), silent: HashSet::new(), turn: 0 }
+    }
+
+    /// Returns what is the case by the newest answer that can be had. `known` is what was the case before, if anything;
+    /// `hint` is a node that should know better than others, `doubted` are some that should not.
+    ///
+    /// # Errors
+    /// The last error, if none of them gives an answer.
+    pub(super) async fn look(
+        &mut self,
+        known: Option<&Layout>,
+        hint: Option<Address>,
+        doubted: &[Address],
+    ) -> Result<Layout, RedisError> {
+        match self.topology.kind().clone() {
+            Kind::Standalone => Ok(Layout::single(self.topology.seeds()[0].clone(), 0)),
+            Kind::Sentinel { name, .. } => {
+                // Only the one that changes the primary knows of it at first.
+                let grace = if doubted.is_empty() { GRACE } else { self.timeout };
+                self.ask_sentinels(&name, grace).await
+            }
+            Kind::Cluster => self.ask_cluster(known, hint, doubted).await,
+        }
+    }
+
+    async fn ask_sentinels(&mut self, name: &str, grace: Duration) -> Result<Layout, RedisError> {
+        let seeds = self.topology.seeds().to_vec();
+        // The epoch first: what is told next is at least as new.
+        let mut question = redis::pipe();
+        question.cmd("SENTINEL").arg("MASTER").arg(name).cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name);
+        let ask = |address: Address| {
+            let (topology, timeout) = (&self.topology, self.timeout);
+            let (held, question) = (self.connections.get(&address).cloned(), &question);
+            async move {
+                let asked = async {
+                    let mut connection = match held {
+                        Some(connection) => connection,
+                        None => topology.informant(&address, timeout).await?,
+                    };
+                    let answer: Answer = question.query_async(&mut connection).await?;
+                    Ok((connection, answer))
+                };
+                let result = tokio::time::timeout(timeout, asked).await.unwrap_or_else(|_elapsed| Err(timed_out()));
+                (address, result)
+            }
+        };
+        let (count, mut answered) = (seeds.len(), 0);
+        let mut asked_of: HashSet<Address> = seeds.iter().cloned().collect();
+        let mut asked: FuturesUnordered<_> = seeds.into_iter().map(ask).collect();
+        let mut answers = Vec::new();
+        while !asked.is_empty() {
+            // One that is frozen must not hold up the news of the others; for one that was frozen before, nobody waits at all.
+            let is_enough = answered * 2 > count;
+            let are_silent = asked_of.iter().all(|address| self.silent.contains(address));
+            let patience = if !is_enough {
+                self.timeout
+            } else if are_silent {
+                GRACE
+            } else {
+                grace
+            };
+            let Ok(Some((address, answer))) = tokio::time::timeout(patience, asked.next()).await else { break };
+            answered += usize::from(answer.is_ok());
+            asked_of.remove(&address);
+            answers.push((address, answer));
+        }
+        drop(asked);
+        for address in &asked_of {
+            // What it was asked may be in its way for long; the next question goes over a fresh connection.
+            self.connections.remove(address);
+        }
+        self.silent = asked_of;
+
+        let (mut told, mut why_not) = (Vec::new(), timed_out());
+        for (address, answer) in answers {
+            match answer {
+                Ok((connection, answer)) => {
+                    self.connections.insert(address, connection);
+                    told.push(primary(answer));
+                }
+                Err(error) => {
+                    self.connections.remove(&address);
+                    self.silent.insert(address.clone());
+                    tracing::debug!(%error, sentinel = %address, "a Sentinel does not tell who is primary");
+                    why_not = error;
+                }
+            }
+        }
+        newest(told, count).ok_or(why_not)
+    }
+
+    async fn ask_cluster(
+        &mut self,
+        known: Option<&Layout>,
+        hint: Option<Address>,
+        doubted: &[Address],
+    ) -> Result<Layout, RedisError> {
+        self.turn += 1;
+        let mut candidates: Vec<Address> = hint.into_iter().collect();
+        if let Some(known) = known {
+            let mut nodes: Vec<_> = known.primaries().into_iter().cloned().collect();
+            let first = self.turn % nodes.len().max(1);
+            nodes.rotate_left(first);
+            candidates.extend(nodes);
+            candidates.extend(known.replicas.iter().cloned());
+        }
+        candidates.extend(self.topology.seeds().iter().cloned());
+        candidates.sort_by_key(|address| (self.silent.contains(address), doubted.contains(address)));
+        self.silent.retain(|address| candidates.contains(address));
+        self.connections.retain(|address, _| candidates.contains(address));
+
+        let mut tried: Vec<Address> = Vec::new();
+        // From a node that knows itself cut off from the others.
+        let mut doubtful = Err(timed_out());
+        for address in candidates {
+            if tried.contains(&address) {
+                continue;
+            }
+            let asked = tokio::time::timeout(self.timeout, self.ask_node(&address));
+            match asked.await.unwrap_or_else(|_elapsed| Err(timed_out())) {
+                Ok((layout, true)) => {
+                    self.silent.remove(&address);
+                    return Ok(layout);
+                }
+                // Its epoch may be higher than that of all the others: it rises with every vain attempt at an election.
+                Ok((layout, false)) => doubtful = Ok(layout.doubted()),
+                Err(error) => {
+                    self.connections.remove(&address);
+                    self.silent.insert(address.clone());
+                    tracing::debug!(%error, node = %address, "a node does not tell who keeps what");
+                    doubtful = doubtful.or(Err(error));
+                }
+            }
+            tried.push(address);
+        }
+        doubtful
+    }
+
+    /// Returns what a node of a Cluster says, and whether it is in touch with most of the others.
+    async fn ask_node(&mut self, address: &Address) -> Result<(Layout, bool), RedisError> {
+        let mut connection = match self.connections.get(address) {
+            Some(connection) => connection.clone(),
+            None => self.topology.informant(address, self.timeout).await?,
+        };
+        let info: Result<String, _> = redis::cmd("CLUSTER").arg("INFO").query_async(&mut connection).await;
+        let slots: Value = redis::cmd("CLUSTER").arg("SLOTS").query_async(&mut connection).await?;
+        self.connections.insert(address.clone(), connection);
+        // Where it may not be asked, the node is believed.
+        let info = info.unwrap_or_default();
+        let value = |name: &str| info.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(':'));
+        let epoch = value("cluster_current_epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
+        Ok((Layout::from_slots(&slots, epoch, address)?, value("cluster_state") != Some("fail")))
+    }
+}
+
+/// Returns the newest of what Sentinels say; where they disagree on that, what most of them say. It is settled if most of all
+/// `count` say so, and none of them is about to change it.
+fn newest(told: Vec<Layout>, count: usize) -> Option<Layout> {
+    let agrees = |one: &Layout, other: &Layout| one.epoch == other.epoch && one.agrees_with(other);
+    let votes = |layout: &Layout| told.iter().filter(|other| agrees(layout, other)).count();
+    let best = (0..told.len()).max_by_key(|&index| (told[index].epoch, votes(&told[index])))?;
+    let epoch = told[best].epoch;
+    let says = |trust: Trust| told.iter().any(|other| other.epoch == epoch && other.trust == trust);
+    let trust = if says(Trust::Changing) {
+        Trust::Changing
+    } else if votes(&told[best]) * 2 > count && !says(Trust::Thin) {
+        Trust::Settled
+    } else {
+        Trust::Thin
+    };
+    let mut newest = told.into_iter().nth(best)?;
+    newest.trust = trust;
+    Some(newest)
+}
+
+/// What a Sentinel knows of a primary.
+type Fields = HashMap<String, String>;
+/// That, and where it says that the primary is.
+type Answer = (Fields, (String, u16));
+
+/// Reads a Sentinel's answers: what it knows of the primary that it watches, and who is primary. While it changes the
+/// primary these are two, from when the new one is one until the others follow it.
+fn primary((watched, (host, port)): Answer) -> Layout {
+    let value = |name: &str| watched.get(name).map_or("", String::as_str);
+    let is_watched = value("ip") == host && value("port").parse() == Ok(port);
+    let has_flag = |name: &str| value("flags").split(',').any(|flag| flag == name);
+    let is_changing = has_flag("failover_in_progress") && is_watched;
+    // It pings every second. What it has not heard of for longer it may be about to replace.
+    let heard = value("last-ok-ping-reply").parse().map(Duration::from_millis);
+    let is_lost = has_flag("s_down") || has_flag("o_down") || heard.is_ok_and(|age| age > HEARD_OF);
+    let mut layout = Layout::single(Address::new(&host, port), value("config-epoch").parse().unwrap_or(0));
+    if is_changing || is_lost && is_watched {
+        layout.trust = Trust::Changing;
+    }
+    layout
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use Trust::{Changing, Settled, Thin};
+
+    /// Returns whom three Sentinels are believed of whom some say this, and how far.
+    fn believed(told: &[(&'static str, u64, Trust)]) -> (&'static str, Trust) {
+        let say = |&(host, epoch, trust): &(&'static str, u64, Trust)| {
+            let mut layout = Layout::single(Address::new(host, 1), epoch);
+            layout.trust = trust;
+            layout
+        };
+        let found = newest(told.iter().map(say).collect(), 3).unwrap();
+        let host = found.primaries()[0].host().to_owned();
+        (told.iter().find(|(known, ..)| *known == host).unwrap().0, found.trust)
+    }
+
+    #[test]
+    fn of_sentinels_the_newest_is_believed_and_then_the_most() {
+        assert_eq!(believed(&[("old", 1, Settled), ("old", 1, Settled), ("old", 1, Settled)]), ("old", Settled));
+        assert_eq!(believed(&[("old", 1, Settled), ("new", 2, Settled), ("old", 1, Settled)]), ("new", Thin));
+        assert_eq!(believed(&[("old", 2, Settled), ("new", 2, Settled), ("new", 2, Settled)]), ("new", Settled));
+        assert_eq!(believed(&[("new", 2, Settled), ("new", 2, Settled), ("old", 2, Settled)]), ("new", Settled));
+        assert_eq!(believed(&[("old", 1, Settled)]), ("old", Thin));
+        assert!(newest(Vec::new(), 3).is_none());
+    }
+
+    #[test]
+    fn one_sentinel_that_is_about_to_change_the_primary_is_enough_to_doubt_it() {
+        assert_eq!(believed(&[("old", 1, Settled), ("old", 1, Changing), ("old", 1, Settled)]), ("old", Changing));
+        assert_eq!(believed(&[("new", 2, Settled), ("new", 2, Settled), ("old", 1, Changing)]), ("new", Settled));
+        assert_eq!(believed(&[("old", 1, Settled), ("old", 1, Thin), ("old", 1, Settled)]), ("old", Thin));
+    }
+}
