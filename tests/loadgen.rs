@@ -95,9 +95,12 @@ async fn idle_streams_are_held_and_their_heartbeats_counted() {
 #[tokio::test]
 async fn a_heartbeat_that_does_not_come_is_missed() {
     let gateway = demo().start().await;
-    let args = ["idle", "--target", &gateway.base, "--streams", "3", "--hold", "3s", "--heartbeat", "500ms"];
-    // The first one comes at random within the gateway's 25 s.
-    assert_eq!(succeed(&args)["heartbeats"]["missed"], 3);
+    let args = ["idle", "--target", &gateway.base, "--streams", "3", "--hold", "5s", "--heartbeat", "500ms"];
+    let heartbeats = succeed(&args)["heartbeats"].clone();
+    let (seen, missed) = (heartbeats["seen"].as_u64().unwrap(), heartbeats["missed"].as_u64().unwrap());
+    // The gateway's come every 25 s, the first at random within them: each that does come may be followed by another
+    // silence.
+    assert!((3..=3 + seen).contains(&missed), "{heartbeats}");
 }
 
 #[tokio::test]
