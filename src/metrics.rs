@@ -199,7 +199,8 @@ impl Metrics {
         for outcome in ["created", "scanned", "confirmed", "claimed", "cancelled", "expired"] {
             drop(self.tickets.get_or_create(&Outcome { outcome }));
         }
-        for operation in ["create", "get", "replace", "persist", "watch", "check"] {
+        for operation in ["create", "get", "replace", "persist", "watch", "check", "put_value", "value", "remove_value"]
+        {
             drop(self.store.get_or_create(&Operation { operation }));
             drop(self.store_errors.get_or_create(&Operation { operation }));
         }

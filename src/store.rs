@@ -22,6 +22,9 @@ use crate::ticket::{NewTicket, Refusal, Step, Ticket, TicketId, Timestamp};
 /// Each round has one winner, and a winner's change makes most others refusals or repeats, so a handful would do.
 pub const MAX_TRANSITION_ATTEMPTS: u32 = 32;
 
+/// The longest value that is kept beside the tickets, in bytes.
+pub const MAX_VALUE_BYTES: usize = 16 * 1024;
+
 /// A ticket as it was read, with the store's time of the reading.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
@@ -50,6 +53,15 @@ pub enum Replaced {
     Gone,
 }
 
+/// How a value is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// In the place of any other.
+    Always,
+    /// Only where there is none. Of several that are put at once, one is.
+    IfAbsent,
+}
+
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -64,7 +76,7 @@ pub enum StoreError {
     Corrupt(String),
 }
 
-/// Keeps tickets until their deadline. Every method is bounded in time by the engine.
+/// Keeps tickets until their deadline, and small values by name beside them. Every method is bounded in time by the engine.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// Stores a new ticket, which lives from now for its `ttl`.
@@ -104,6 +116,26 @@ pub trait Store: Send + Sync {
 
     /// Ends what [`Store::watch`] began, at once or a little later.
     fn unwatch(&self, id: &TicketId);
+
+    /// Keeps `value`, of at most [`MAX_VALUE_BYTES`], under `name` for `ttl`, as safely as [`Store::replace`]. Returns whether
+    /// it is there now. Being asked again, because a connection broke, does no harm: what is there already counts as put.
+    /// Who has to know that nobody else has put it makes it unlike all others.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`]; [`StoreError::Unavailable`]: it may or may not have been put.
+    async fn put_value(&self, name: &str, value: &str, ttl: Duration, put: Put) -> Result<bool, StoreError>;
+
+    /// Returns the value under `name`; `None` if there is none or its time is over.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn value(&self, name: &str) -> Result<Option<String>, StoreError>;
+
+    /// Forgets the value under `name`, if there is one.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn remove_value(&self, name: &str) -> Result<(), StoreError>;
 
     /// Says whether the engine can serve, and can report changes, right now.
     ///

@@ -9,7 +9,7 @@ use proptest::strategy::ValueTree as _;
 use scangate::metrics::Metrics;
 use scangate::store::memory::MemoryStore;
 use scangate::store::redis::{RedisSettings, RedisStore, Topology};
-use scangate::store::{self, Changes, Replaced, Store, StoreError, TransitionError};
+use scangate::store::{self, Changes, MAX_VALUE_BYTES, Put, Replaced, Store, StoreError, TransitionError};
 use scangate::ticket::{
     BindingSecret, CancelReason, Claims, ClientId, Decision, Flow, NewTicket, Party, Person, Refusal, Requester,
     Scanner, State, Step, Subject, Ticket, TicketId, TicketRequest,
@@ -172,6 +172,11 @@ on_every_engine! {
     two_hundred_parallel_claims_get_one_receipt
     random_actions_lead_where_the_state_machine_says
     nothing_is_left_after_expiry
+    a_value_is_read_as_it_was_put_until_it_is_removed
+    a_value_is_gone_when_its_time_is_over
+    a_value_that_is_there_is_not_put_over_if_absent
+    one_of_two_hundred_parallel_values_is_put
+    a_value_that_is_too_long_is_refused
 }
 
 fn new_ticket(ttl: Duration) -> (NewTicket, Party) {
@@ -466,6 +471,68 @@ async fn nothing_is_left_after_expiry(engine: Engine) {
     assert_eq!(engine.store.get(&ticket.id).await.unwrap(), None);
     engine.store.unwatch(&ticket.id);
     eventually("the end of keys and subscription", || async { engine.traces().is_empty().then_some(()) }).await;
+}
+
+async fn a_value_is_read_as_it_was_put_until_it_is_removed(engine: Engine) {
+    let Engine { store, .. } = &engine;
+    let (name, other) = ("wechat:waits:oé\n{x}", "wechat:waits:oé\n{y}");
+    assert_eq!(store.value(name).await.unwrap(), None);
+    store.remove_value(name).await.unwrap();
+    for value in ["first", "", "数字 \0 \"42\"", &"x".repeat(MAX_VALUE_BYTES)] {
+        assert!(store.put_value(name, value, LONG, Put::Always).await.unwrap());
+        assert_eq!(store.value(name).await.unwrap().as_deref(), Some(value));
+    }
+    assert_eq!(store.value(other).await.unwrap(), None);
+    let is_told = |key: &String| key.contains("waits") || !key.ends_with(":value");
+    assert_eq!(engine.traces().into_iter().find(is_told), None, "a name stands in a key");
+    store.remove_value(name).await.unwrap();
+    assert_eq!(store.value(name).await.unwrap(), None);
+    assert_eq!(engine.traces(), [""; 0]);
+}
+
+async fn a_value_is_gone_when_its_time_is_over(engine: Engine) {
+    let Engine { store, .. } = &engine;
+    assert!(store.put_value("a", "1", SHORT, Put::Always).await.unwrap());
+    assert!(store.put_value("b", "1", LONG, Put::Always).await.unwrap());
+    // The time of what takes its place counts, whether it is longer or shorter.
+    assert!(store.put_value("b", "2", SHORT, Put::Always).await.unwrap());
+    assert!(store.put_value("c", "1", SHORT, Put::Always).await.unwrap());
+    assert!(store.put_value("c", "2", LONG, Put::Always).await.unwrap());
+    assert_eq!(store.value("a").await.unwrap().as_deref(), Some("1"));
+    tokio::time::sleep(SHORT + Duration::from_millis(10)).await;
+    assert_eq!(store.value("a").await.unwrap(), None);
+    assert_eq!(store.value("b").await.unwrap(), None);
+    assert_eq!(store.value("c").await.unwrap().as_deref(), Some("2"));
+    assert!(store.put_value("a", "3", LONG, Put::IfAbsent).await.unwrap(), "what has expired is absent");
+    assert_eq!(store.value("a").await.unwrap().as_deref(), Some("3"));
+}
+
+async fn a_value_that_is_there_is_not_put_over_if_absent(engine: Engine) {
+    let Engine { store, .. } = &engine;
+    assert!(store.put_value("lock", "mine", LONG, Put::IfAbsent).await.unwrap());
+    assert!(!store.put_value("lock", "yours", LONG, Put::IfAbsent).await.unwrap());
+    assert_eq!(store.value("lock").await.unwrap().as_deref(), Some("mine"));
+    // As when the connection broke before the first answer came.
+    assert!(store.put_value("lock", "mine", LONG, Put::IfAbsent).await.unwrap());
+    store.remove_value("lock").await.unwrap();
+    assert!(store.put_value("lock", "yours", LONG, Put::IfAbsent).await.unwrap());
+}
+
+async fn one_of_two_hundred_parallel_values_is_put(engine: Engine) {
+    let store = &engine.store;
+    let puts = (0..200).map(async |number| {
+        store.put_value("lock", &number.to_string(), LONG, Put::IfAbsent).await.unwrap().then_some(number.to_string())
+    });
+    let won: Vec<_> = futures_util::future::join_all(puts).await.into_iter().flatten().collect();
+    assert_eq!(won.len(), 1, "{won:?}");
+    assert_eq!(store.value("lock").await.unwrap().as_ref(), won.first());
+}
+
+async fn a_value_that_is_too_long_is_refused(engine: Engine) {
+    let long = "x".repeat(MAX_VALUE_BYTES + 1);
+    let refused = engine.store.put_value("long", &long, LONG, Put::Always).await;
+    assert!(matches!(refused, Err(StoreError::Full(_))));
+    assert_eq!(engine.store.value("long").await.unwrap(), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,11 +1,11 @@
 //! Any engine, with the time and the failures of its operations in the metrics.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use super::{Reading, Replaced, Store, StoreError};
+use super::{Put, Reading, Replaced, Store, StoreError};
 use crate::metrics::Metrics;
 use crate::ticket::{NewTicket, Ticket, TicketId};
 
@@ -57,6 +57,18 @@ impl<S: Store> Store for Measured<S> {
 
     fn unwatch(&self, id: &TicketId) {
         self.store.unwatch(id);
+    }
+
+    async fn put_value(&self, name: &str, value: &str, ttl: Duration, put: Put) -> Result<bool, StoreError> {
+        self.measure("put_value", self.store.put_value(name, value, ttl, put)).await
+    }
+
+    async fn value(&self, name: &str) -> Result<Option<String>, StoreError> {
+        self.measure("value", self.store.value(name)).await
+    }
+
+    async fn remove_value(&self, name: &str) -> Result<(), StoreError> {
+        self.measure("remove_value", self.store.remove_value(name)).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -1,7 +1,9 @@
 //! The in-process engine: tickets in a map, their deadlines in a queue, one task that lets them expire.
 //!
 //! It is the default, for one process and for trying things out; nothing survives a restart. It is bounded by
-//! [`MemoryStore::open`]'s `max_tickets`, and keeps nothing of a ticket after its deadline.
+//! [`MemoryStore::open`]'s `max_tickets`, and keeps nothing of a ticket after its deadline. `values` keeps what is no ticket.
+
+mod values;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,8 +12,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
-use super::{Changes, Reading, Replaced, Store, StoreError};
+use super::{Changes, Put, Reading, Replaced, Store, StoreError};
 use crate::ticket::{NewTicket, Ticket, TicketId, Timestamp};
+use values::Values;
 
 /// How long the expiry task sleeps at most: timers do not see the wall clock being set, or a machine having slept.
 const MAX_SLEEP: Duration = Duration::from_secs(1);
@@ -19,6 +22,7 @@ const MAX_SLEEP: Duration = Duration::from_secs(1);
 /// The engine. Dropping it ends its task.
 pub struct MemoryStore {
     shared: Arc<Shared>,
+    values: Mutex<Values>,
     expiry: tokio::task::JoinHandle<()>,
 }
 
@@ -44,7 +48,7 @@ impl MemoryStore {
         let shared =
             Arc::new(Shared { tickets: Mutex::default(), max_tickets, changes, earlier_deadline: Notify::new() });
         let expiry = crate::task::spawn("memory-expiry", expire(Arc::clone(&shared)));
-        Self { shared, expiry }
+        Self { shared, values: Mutex::default(), expiry }
     }
 
     /// Returns how many tickets are held, expired ones not yet dropped included.
@@ -57,6 +61,11 @@ impl MemoryStore {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    fn values(&self) -> MutexGuard<'_, Values> {
+        // Nor is anything left half-done under this one.
+        self.values.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -116,6 +125,19 @@ impl Store for MemoryStore {
 
     fn unwatch(&self, id: &TicketId) {
         self.shared.lock().watched.remove(id);
+    }
+
+    async fn put_value(&self, name: &str, value: &str, ttl: Duration, put: Put) -> Result<bool, StoreError> {
+        self.values().put(TicketId::of_name(name), value, ttl, put, now())
+    }
+
+    async fn value(&self, name: &str) -> Result<Option<String>, StoreError> {
+        Ok(self.values().get(&TicketId::of_name(name), now()).map(str::to_owned))
+    }
+
+    async fn remove_value(&self, name: &str) -> Result<(), StoreError> {
+        self.values().remove(&TicketId::of_name(name));
+        Ok(())
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -1,4 +1,4 @@
-//! The Redis engine: one hash per ticket, four small Lua scripts, keyspace notifications for changes.
+//! The Redis engine: one hash per ticket, a few small Lua scripts, keyspace notifications for changes.
 //!
 //! A ticket's key is `<prefix>{<id>}`; the braces keep it in one Cluster slot with its notification channel. Fields and
 //! expiry are written together, on Redis's own clock, so gateways with wrong clocks agree. This file speaks commands;
@@ -18,6 +18,7 @@ mod remedy;
 mod replication;
 mod scout;
 mod topology;
+mod values;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,7 @@ use futures_util::future::join_all;
 use redis::{RedisError, Script};
 use tokio::sync::Notify;
 
-use super::{Changes, Reading, Replaced, Store, StoreError};
+use super::{Changes, Put, Reading, Replaced, Store, StoreError};
 use crate::metrics::Metrics;
 use crate::ticket::{NewTicket, State, Ticket, TicketId, TicketRequest, Timestamp};
 
@@ -37,6 +38,7 @@ use fleet::Fleet;
 use keys::Keys;
 use node::Node;
 pub use topology::{Topology, TopologyError};
+use values::ValueScripts;
 
 /// How the engine is set up.
 #[derive(Debug, Clone)]
@@ -99,6 +101,7 @@ struct Scripts {
     get: Script,
     replace: Script,
     persist: Script,
+    values: ValueScripts,
 }
 
 impl RedisStore {
@@ -211,6 +214,22 @@ impl Store for RedisStore {
         self.fleet.unwatch(id);
     }
 
+    async fn put_value(&self, name: &str, value: &str, ttl: Duration, put: Put) -> Result<bool, StoreError> {
+        let id = TicketId::of_name(name);
+        let command = self.scripts.values.put(&self.keys.value_key(&id), value, ttl, put)?;
+        Ok(self.fleet.run::<i64>(&id, &command.waiting()).await? == 1)
+    }
+
+    async fn value(&self, name: &str) -> Result<Option<String>, StoreError> {
+        let id = TicketId::of_name(name);
+        self.fleet.run(&id, &self.scripts.values.get(&self.keys.value_key(&id))).await
+    }
+
+    async fn remove_value(&self, name: &str) -> Result<(), StoreError> {
+        let id = TicketId::of_name(name);
+        self.fleet.run::<i64>(&id, &values::remove(&self.keys.value_key(&id))).await.map(drop)
+    }
+
     async fn check(&self) -> Result<(), StoreError> {
         let check = async |node: Arc<Node>| {
             node.subscriber.check()?;
@@ -291,6 +310,7 @@ if revision < expected or (revision == expected and stored[2] ~= ARGV[2]) then r
 redis.call('PEXPIREAT', KEYS[1], stored[2])
 return revision == expected and 1 or 2",
             ),
+            values: ValueScripts::new(guard),
         }
     }
 }

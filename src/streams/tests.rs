@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::seats::SMALL;
 use super::*;
 use crate::store::memory::MemoryStore;
-use crate::store::{Reading, Replaced};
+use crate::store::{Put, Reading, Replaced};
 use crate::ticket::{NewTicket, Ticket};
 
 const LIMITS: StreamLimits = StreamLimits {
@@ -50,6 +50,18 @@ impl Store for Noting {
     fn unwatch(&self, id: &TicketId) {
         assert!(self.watched.lock().unwrap().remove(id), "{id} was not watched");
         self.store.unwatch(id);
+    }
+
+    async fn put_value(&self, name: &str, value: &str, ttl: Duration, put: Put) -> Result<bool, StoreError> {
+        self.store.put_value(name, value, ttl, put).await
+    }
+
+    async fn value(&self, name: &str) -> Result<Option<String>, StoreError> {
+        self.store.value(name).await
+    }
+
+    async fn remove_value(&self, name: &str) -> Result<(), StoreError> {
+        self.store.remove_value(name).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -34,6 +34,14 @@ impl TicketId {
     pub fn random() -> Self {
         Self(random_bytes())
     }
+
+    /// Returns the id that always stands for `name`; of no use for a ticket, which must not be guessed.
+    #[must_use]
+    pub fn of_name(name: &str) -> Self {
+        let mut id = [0; 16];
+        id.copy_from_slice(&Sha256::digest(name)[..16]);
+        Self(id)
+    }
 }
 
 impl FromStr for TicketId {

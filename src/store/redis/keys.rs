@@ -19,6 +19,11 @@ impl Keys {
         format!("{}{{{id}}}", self.prefix)
     }
 
+    /// Returns the key of a value; see `values`.
+    pub(super) fn value_key(&self, id: &TicketId) -> String {
+        format!("{}:value", self.key(id))
+    }
+
     pub(super) fn channel(&self, id: &TicketId) -> String {
         format!("{}{}", self.channel_prefix, self.key(id))
     }

@@ -1,0 +1,85 @@
+//! The values of the in-process engine: a map, and a queue of deadlines. What has expired is dropped when something is put.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use super::super::{MAX_VALUE_BYTES, Put, StoreError};
+use crate::ticket::{TicketId, Timestamp};
+
+/// How many values are kept at most: a sign-in by a connector needs about five, for ten minutes.
+const MAX_VALUES: usize = 200_000;
+
+#[derive(Default)]
+pub(super) struct Values {
+    by_name: HashMap<TicketId, (Box<str>, Timestamp)>,
+    by_deadline: BTreeSet<(Timestamp, TicketId)>,
+}
+
+impl Values {
+    pub(super) fn put(
+        &mut self,
+        name: TicketId,
+        value: &str,
+        ttl: Duration,
+        put: Put,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        if value.len() > MAX_VALUE_BYTES {
+            return Err(StoreError::Full(format!("a value has more than {MAX_VALUE_BYTES} bytes")));
+        }
+        if let Some(there) = self.get(&name, now)
+            && put == Put::IfAbsent
+        {
+            return Ok(there == value);
+        }
+        self.drop_expired(now);
+        self.remove(&name);
+        if self.by_name.len() >= MAX_VALUES {
+            return Err(StoreError::Full(format!("{MAX_VALUES} values are held; use Redis")));
+        }
+        self.by_name.insert(name, (value.into(), now + ttl));
+        self.by_deadline.insert((now + ttl, name));
+        Ok(true)
+    }
+
+    pub(super) fn get(&self, name: &TicketId, now: Timestamp) -> Option<&str> {
+        self.by_name.get(name).filter(|(_, deadline)| now < *deadline).map(|(value, _)| &**value)
+    }
+
+    pub(super) fn remove(&mut self, name: &TicketId) {
+        if let Some((_, deadline)) = self.by_name.remove(name) {
+            self.by_deadline.remove(&(deadline, *name));
+        }
+    }
+
+    fn drop_expired(&mut self, now: Timestamp) {
+        while let Some(&(deadline, name)) = self.by_deadline.first()
+            && deadline <= now
+        {
+            self.by_deadline.pop_first();
+            self.by_name.remove(&name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_much_is_refused_and_fits_again_when_something_has_expired() {
+        let (mut values, second) = (Values::default(), Duration::from_secs(1));
+        let mut put =
+            |number: usize, now| values.put(TicketId::of_name(&number.to_string()), "", second, Put::Always, now);
+        for number in 0..MAX_VALUES {
+            assert!(put(number, Timestamp(0)).unwrap());
+        }
+        assert!(matches!(put(MAX_VALUES, Timestamp(999)), Err(StoreError::Full(_))));
+        assert!(put(0, Timestamp(999)).unwrap(), "one in the place of another takes no room");
+        assert!(put(MAX_VALUES, Timestamp(1000)).unwrap());
+        assert_eq!((values.by_name.len(), values.by_deadline.len()), (2, 2));
+        let long = "x".repeat(MAX_VALUE_BYTES + 1);
+        let refused = values.put(TicketId::of_name("long"), &long, second, Put::Always, Timestamp(0));
+        assert!(matches!(refused, Err(StoreError::Full(_))));
+    }
+}
