@@ -8,6 +8,9 @@ use anyhow::Context as _;
 use tokio::time::Instant;
 
 use crate::config::{Config, IdentitySettings, ListenAddress, StoreSettings};
+use crate::connectors::Connectors;
+use crate::connectors::wechat::Wechat;
+use crate::connectors::wechat::settings::WechatSettings;
 use crate::http::{self, Gateway, GatewayParts, GatewaySettings};
 use crate::metrics::Metrics;
 use crate::qr;
@@ -96,7 +99,9 @@ async fn assemble(config: &Config) -> anyhow::Result<GatewayParts> {
     crate::task::spawn("keys", signer.clone().follow());
     let (verifier, demo) = identity(&config.identity, &metrics)?;
     let store = open_store(&config.store, &streams, &metrics).await?;
-    Ok(GatewayParts { store, streams, signer, verifier, demo, clients: config.clients.clone(), metrics })
+    let connectors = connectors(config, &store, &metrics)?;
+    let clients = config.clients.clone();
+    Ok(GatewayParts { store, streams, signer, verifier, demo, clients, connectors, metrics })
 }
 
 fn identity(settings: &IdentitySettings, metrics: &Arc<Metrics>) -> anyhow::Result<(Verifier, Option<DemoIdentity>)> {
@@ -114,6 +119,15 @@ fn identity(settings: &IdentitySettings, metrics: &Arc<Metrics>) -> anyhow::Resu
             (Verifier::with_jwks(keys, issuer.clone(), audience.clone()), None)
         }
     })
+}
+
+fn connectors(config: &Config, store: &Arc<dyn Store>, metrics: &Arc<Metrics>) -> anyhow::Result<Connectors> {
+    let open = |settings: &WechatSettings| {
+        let (store, metrics) = (Arc::clone(store), Arc::clone(metrics));
+        Wechat::new(settings.clone(), store, config.clients.clone(), config.lifetimes, metrics)
+    };
+    let wechat = config.connectors.wechat.as_ref().map(open).transpose().context("WeChat's API client")?;
+    Ok(Connectors { wechat: wechat.map(Arc::new) })
 }
 
 async fn open_store(

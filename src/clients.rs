@@ -24,6 +24,31 @@ const MAX_ID_CHARS: usize = 64;
 /// What the client that is there without a file has released.
 const DEFAULT_CLAIMS: [&str; 3] = ["name", "picture", "email"];
 
+/// Another service whose code is shown in the place of the gateway's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Connector {
+    /// A WeChat official account.
+    Wechat,
+}
+
+impl Connector {
+    /// Returns its word in the TOML file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Wechat => "wechat",
+        }
+    }
+
+    /// Returns the claim that its service tells of a person.
+    fn claim(self) -> &'static str {
+        match self {
+            Self::Wechat => "unionid",
+        }
+    }
+}
+
 /// One application or platform.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -43,6 +68,8 @@ pub struct Client {
     pub claims: Vec<String>,
     /// How its screens are compared.
     pub match_policy: MatchPolicy,
+    /// Whose code its sign-ins show, if not the gateway's own.
+    pub connector: Option<Connector>,
 }
 
 /// All of them; the first is the default.
@@ -64,6 +91,7 @@ impl Clients {
             logo: None,
             claims: DEFAULT_CLAIMS.map(str::to_owned).to_vec(),
             match_policy: MatchPolicy::None,
+            connector: None,
         };
         Self { all: vec![Arc::new(web)] }
     }
@@ -103,15 +131,21 @@ pub struct ClientTable {
     logo: Option<String>,
     #[serde(default)]
     claims: Vec<String>,
-    #[serde(default, rename = "match")]
-    match_policy: MatchPolicy,
+    #[serde(rename = "match")]
+    match_policy: Option<MatchPolicy>,
+    connector: Option<Connector>,
 }
 
-/// Makes clients of the file's tables; logos are read relative to `directory`.
+/// Makes clients of the file's tables; logos are read relative to `directory`. `policy_of` tells how the screens of a
+/// connector's tickets are compared, if the file has that connector.
 ///
 /// # Errors
 /// Every fault there is, each with the client it is of and what to do.
-pub fn from_tables(tables: Vec<ClientTable>, directory: &Path) -> Result<Clients, Vec<String>> {
+pub fn from_tables(
+    tables: Vec<ClientTable>,
+    directory: &Path,
+    policy_of: impl Fn(Connector) -> Option<MatchPolicy>,
+) -> Result<Clients, Vec<String>> {
     let mut faults = Vec::new();
     let mut ids = HashSet::new();
     let mut all = Vec::new();
@@ -122,7 +156,7 @@ pub fn from_tables(tables: Vec<ClientTable>, directory: &Path) -> Result<Clients
         if !ids.insert(table.id.clone()) {
             faults.push(format!("client {:?}: the id is there twice; ids must differ", table.id));
         }
-        match from_table(table, directory) {
+        match from_table(table, directory, &policy_of) {
             Ok(client) => all.push(Arc::new(client)),
             Err(found) => faults.extend(found),
         }
@@ -130,7 +164,11 @@ pub fn from_tables(tables: Vec<ClientTable>, directory: &Path) -> Result<Clients
     if faults.is_empty() { Ok(Clients { all }) } else { Err(faults) }
 }
 
-fn from_table(table: ClientTable, directory: &Path) -> Result<Client, Vec<String>> {
+fn from_table(
+    table: ClientTable,
+    directory: &Path,
+    policy_of: impl Fn(Connector) -> Option<MatchPolicy>,
+) -> Result<Client, Vec<String>> {
     let mut faults = Vec::new();
     let id = table.id;
     let mut fault = |text: String| faults.push(format!("client {id:?}: {text}"));
@@ -156,6 +194,23 @@ fn from_table(table: ClientTable, directory: &Path) -> Result<Client, Vec<String
             fault(format!("claims: {claim:?} is set by the gateway itself; take it off the list"));
         }
     }
+    let match_policy = match table.connector.map(|connector| (connector, policy_of(connector), table.match_policy)) {
+        None => table.match_policy.unwrap_or_default(),
+        Some((connector, None, _)) => {
+            let name = connector.as_str();
+            fault(format!("connector: there is no [connectors.{name}] in the file; add it, or leave connector out"));
+            MatchPolicy::None
+        }
+        Some((connector, Some(policy), said)) => {
+            if said.is_some_and(|said| said != policy) {
+                let name = connector.as_str();
+                fault(format!(
+                    "match: consent of [connectors.{name}] decides how the screens are compared; leave match out"
+                ));
+            }
+            policy
+        }
+    };
     let ticket_ttl = match table.ticket_ttl.as_deref().map(humantime::parse_duration) {
         None => None,
         Some(Ok(ttl)) if TICKET_TTLS.contains(&ttl) => Some(ttl),
@@ -175,6 +230,12 @@ fn from_table(table: ClientTable, directory: &Path) -> Result<Client, Vec<String
     if !faults.is_empty() {
         return Err(faults);
     }
+    let mut claims = table.claims;
+    if let Some(told) = table.connector.map(Connector::claim)
+        && !claims.iter().any(|claim| claim == told)
+    {
+        claims.push(told.to_owned());
+    }
     Ok(Client {
         name: table.name.unwrap_or_else(|| id.clone()),
         id: ClientId(id),
@@ -182,8 +243,9 @@ fn from_table(table: ClientTable, directory: &Path) -> Result<Client, Vec<String
         return_to: table.return_to,
         ticket_ttl,
         logo,
-        claims: table.claims,
-        match_policy: table.match_policy,
+        claims,
+        match_policy,
+        connector: table.connector,
     })
 }
 
@@ -215,7 +277,7 @@ mod tests {
 
     fn read(text: &str) -> Result<Clients, Vec<String>> {
         let file: File = toml::from_str(text).map_err(|error| vec![error.to_string()])?;
-        from_tables(file.clients, Path::new("/nowhere"))
+        from_tables(file.clients, Path::new("/nowhere"), |_connector| None)
     }
 
     #[test]

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::clients::{self, ClientTable, Clients, TICKET_TTLS};
+use crate::connectors::{ConnectorSettings, ConnectorTables};
 use crate::server::{MAX_WRITE_TIMEOUT, ServerSettings};
 use crate::store::redis::{RedisSettings, Topology};
 use crate::streams::StreamLimits;
@@ -120,6 +121,8 @@ pub struct Config {
     pub identity: IdentitySettings,
     /// Who may use the gateway.
     pub clients: Clients,
+    /// Whose codes are shown in the place of the gateway's own.
+    pub connectors: ConnectorSettings,
     /// What is worth heeding but no fault.
     pub warnings: Vec<String>,
     /// How to log.
@@ -140,11 +143,13 @@ pub struct LogSettings {
 #[error("{}", .0.iter().map(|fault| format!("- {fault}")).collect::<Vec<_>>().join("\n"))]
 pub struct Faults(pub Vec<String>);
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     #[serde(default)]
     clients: Vec<ClientTable>,
+    #[serde(default)]
+    connectors: ConnectorTables,
 }
 
 impl Config {
@@ -157,7 +162,7 @@ impl Config {
         let public_url = checks.take(parse_public_url(&flags.public_url));
         let identity = checks.take(identity::identity(flags, public_url.as_ref()));
         let store = checks.take(store(flags));
-        let clients = checks.take_all(read_clients(flags.config.as_deref()));
+        let file = checks.take_all(read_file(flags.config.as_deref()));
         let listen = checks.take(flags.listen.iter().map(|text| parse_listen(text)).collect::<Result<Vec<_>, _>>());
         checks.range("--ticket-ttl", flags.ticket_ttl, TICKET_TTLS);
         checks.range("--decision-ttl", flags.decision_ttl, secs(5)..=secs(600));
@@ -176,8 +181,8 @@ impl Config {
         if flags.max_connections < flags.listen.len() {
             checks.faults.push("--max-connections must be at least the number of addresses in --listen".to_owned());
         }
-        let (Some(public_url), Some(identity), Some(store), Some(clients), Some(listen)) =
-            (public_url, identity, store, clients, listen)
+        let (Some(public_url), Some(identity), Some(store), Some((clients, connectors)), Some(listen)) =
+            (public_url, identity, store, file, listen)
         else {
             return Err(Faults(checks.faults));
         };
@@ -224,6 +229,7 @@ impl Config {
             keys_dir: flags.keys_dir.clone(),
             identity,
             clients,
+            connectors,
             warnings: Vec::new(),
             log: LogSettings { filter: flags.log.clone(), format: flags.log_format },
         };
@@ -384,12 +390,26 @@ fn secret(name: &str, direct: Option<&String>, file: Option<&Path>) -> Result<Op
     }
 }
 
-fn read_clients(path: Option<&Path>) -> Result<Clients, Vec<String>> {
-    let Some(path) = path else { return Ok(Clients::only_web()) };
-    let text = std::fs::read_to_string(path).map_err(|error| vec![format!("--config {}: {error}", path.display())])?;
-    let file: File = toml::from_str(&text).map_err(|error| vec![format!("--config {}: {error}", path.display())])?;
-    clients::from_tables(file.clients, path.parent().unwrap_or(Path::new(".")))
-        .map_err(|faults| faults.into_iter().map(|fault| format!("--config {}: {fault}", path.display())).collect())
+fn read_file(path: Option<&Path>) -> Result<(Clients, ConnectorSettings), Vec<String>> {
+    let Some(path) = path else { return Ok((Clients::only_web(), ConnectorSettings::default())) };
+    let fault = |fault: &dyn std::fmt::Display| format!("--config {}: {fault}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|error| vec![fault(&error)])?;
+    let file: File = toml::from_str(&text).map_err(|error| vec![fault(&describe(&text, &error))])?;
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let clients = clients::from_tables(file.clients, directory, |connector| file.connectors.match_policy(connector));
+    match (clients, file.connectors.check(directory)) {
+        (Ok(clients), Ok(connectors)) => Ok((clients, connectors)),
+        (clients, connectors) => {
+            let faults = [clients.err(), connectors.err()].into_iter().flatten().flatten();
+            Err(faults.map(|text| fault(&text)).collect())
+        }
+    }
+}
+
+/// Says what is wrong with the file, and where. The error's own form quotes the line, which may hold a secret.
+fn describe(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    format!("line {}: {}", before.matches('\n').count() + 1, error.message())
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use crate::config::flags::Flags;
 use crate::config::{Config, IdentitySettings, StoreSettings, is_local};
+use crate::connectors::wechat::api::Api;
+use crate::connectors::wechat::settings::WechatSettings;
 use crate::metrics::Metrics;
 use crate::signer::Signer;
 use crate::verifier::jwks::RemoteKeys;
@@ -94,6 +96,9 @@ pub async fn examine(flags: &Flags) -> Vec<Finding> {
     }
     keys(&mut report, &config);
     identity(&mut report, &config.identity).await;
+    if let Some(settings) = &config.connectors.wechat {
+        wechat(&mut report, settings).await;
+    }
     public_url(&mut report, &config).await;
     report.0
 }
@@ -140,6 +145,20 @@ async fn identity(report: &mut Report, identity: &IdentitySettings) {
                 ),
             }
         }
+    }
+}
+
+async fn wechat(report: &mut Report, settings: &WechatSettings) {
+    let answer = match Api::new(settings, Arc::new(Metrics::new())) {
+        Ok(api) => api.probe().await.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    match answer {
+        Ok(()) => report.good("wechat", format!("{}: WeChat's API gives an access token", settings.app_id)),
+        Err(error) => report.bad("wechat", format!("{}: {error}", settings.app_id)),
+    }
+    if settings.keys.is_empty() {
+        report.warn("wechat", "plain mode: what WeChat sends is signed without its content; set encoding_aes_key and choose the secure mode in WeChat's console");
     }
 }
 

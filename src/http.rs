@@ -20,6 +20,7 @@ mod requester;
 mod sse;
 mod tickets;
 mod view;
+mod wechat;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,7 @@ use utoipa_axum::routes;
 
 use crate::clients::Clients;
 use crate::config::{Lifetimes, RateLimits};
+use crate::connectors::Connectors;
 use crate::metrics::Metrics;
 use crate::signer::Signer;
 use crate::store::Store;
@@ -69,6 +71,8 @@ pub struct Gateway {
     pub demo: Option<DemoIdentity>,
     /// Who may use the gateway.
     pub clients: Clients,
+    /// Whose codes are shown in the place of the gateway's own.
+    pub connectors: Connectors,
     /// Counts everything.
     pub metrics: Arc<Metrics>,
     /// The gateway's origin as browsers see it.
@@ -106,6 +110,8 @@ pub struct GatewayParts {
     pub demo: Option<DemoIdentity>,
     /// Who may use the gateway.
     pub clients: Clients,
+    /// Whose codes are shown in the place of the gateway's own.
+    pub connectors: Connectors,
     /// Counts everything.
     pub metrics: Arc<Metrics>,
 }
@@ -124,6 +130,7 @@ impl Gateway {
             verifier: parts.verifier,
             demo: parts.demo,
             clients: parts.clients,
+            connectors: parts.connectors,
             limits: Limits::new(settings.rates, &parts.metrics),
             metrics: parts.metrics,
             public_url: settings.public_url,
@@ -159,6 +166,9 @@ pub fn public_router(gateway: &SharedGateway) -> Router {
         .route("/v1/clients/{id}/logo.png", get(pages::logo));
     if gateway.demo.is_some() {
         router = router.route("/demo/sign-in", axum::routing::post(demo::sign_in));
+    }
+    if gateway.connectors.wechat.is_some() {
+        router = router.route(wechat::PATH, get(wechat::check).post(wechat::receive));
     }
     router
         .fallback(guard::not_found)

@@ -5,7 +5,7 @@
 //!
 //! # The map
 //!
-//! Arrows point down only: `main → app → http → { streams, signer, verifier, qr, clients, store } → ticket`.
+//! Arrows point down only: `main → app → http → { connectors, streams, signer, verifier, qr, clients, store } → ticket`.
 //!
 //! | module | owns |
 //! |---|---|
@@ -14,6 +14,7 @@
 //! | [`streams`] | who waits for which ticket in this process, and what wakes them |
 //! | [`signer`] | the JWTs that go out, and their keys |
 //! | [`verifier`] | the tokens that phones bring |
+//! | [`connectors`] | other services' codes in the place of the gateway's own: WeChat |
 //! | [`clients`] | the registered clients |
 //! | [`qr`] | QR codes |
 //! | [`http`] | the API, the pages, and all that a request passes through |
@@ -34,6 +35,7 @@
 pub mod app;
 pub mod clients;
 pub mod config;
+pub mod connectors;
 pub mod doctor;
 pub mod http;
 pub mod metrics;

@@ -3,6 +3,7 @@
 //! Names carry the prefix `scangate_`; counters end in `_total`. No label ever holds an id, an address or a name: the
 //! number of series is fixed by the code.
 
+mod connectors;
 mod redis;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::streams::End;
+pub use connectors::ConnectorMetrics;
 pub use redis::RedisMetrics;
 
 /// The one label of most counters.
@@ -95,6 +97,8 @@ pub struct Metrics {
     store_errors: Family<Operation, Counter>,
     /// Those of the Redis engine.
     pub redis: RedisMetrics,
+    /// Those of the connectors.
+    pub connectors: ConnectorMetrics,
     refused: Family<Reason, Counter>,
     requests: Family<Answer, Counter>,
     /// Connections open right now, on the public listeners.
@@ -128,6 +132,7 @@ impl Metrics {
             store: seconds(),
             store_errors: Family::default(),
             redis: RedisMetrics::default(),
+            connectors: ConnectorMetrics::default(),
             refused: Family::default(),
             requests: Family::default(),
             connections_open: Gauge::default(),
@@ -163,6 +168,7 @@ impl Metrics {
         registry.register_with_unit("store", "Time that a store operation took", Unit::Seconds, metrics.store.clone());
         registry.register("store_errors", "Store operations that failed", metrics.store_errors.clone());
         metrics.redis.register(&mut registry);
+        metrics.connectors.register(&mut registry);
         registry.register(
             "refused",
             "Requests refused, by the problem's code or, where there is one, the bound that was reached",

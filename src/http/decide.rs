@@ -48,7 +48,7 @@ pub struct Scan {
         (status = 200, body = ScanView, description = "Who asks or offers; the same again for the same scanner", headers(("set-cookie" = Option<String>, description = "The binding"))),
         (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`malformed_json`, `invalid_request` or `unknown_client`"),
         (status = 401, body = error::ProblemBody, content_type = "application/problem+json", description = "`not_signed_in` or `invalid_token`: without a good token, also for a ticket that is unknown or expired"),
-        (status = 403, body = error::ProblemBody, content_type = "application/problem+json", description = "`own_ticket` or `origin_not_allowed`"),
+        (status = 403, body = error::ProblemBody, content_type = "application/problem+json", description = "`own_ticket`, `connector_only` or `origin_not_allowed`"),
         (status = 404, body = error::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: unknown or expired"),
         (status = 408, body = error::ProblemBody, content_type = "application/problem+json", description = "`request_timeout`"),
         (status = 409, body = error::ProblemBody, content_type = "application/problem+json", description = "`already_scanned` by somebody else, `already_confirmed`, `already_cancelled`"),
@@ -73,6 +73,9 @@ pub(super) async fn scan(
         let flow = reading.as_ref().map(|reading| reading.ticket.request.flow);
         let (party, fresh) = scanning_party(caller, flow, &body, &headers)?;
         let reading = reading.ok_or_else(|| Problem::from(&error::TICKET_NOT_FOUND))?;
+        if reading.ticket.request.code.is_some() {
+            return Err(Problem::from(&error::CONNECTOR_ONLY));
+        }
         let scanner = match reading.ticket.request.flow {
             Flow::Login if body.client_id.is_some() || body.binding.is_some() => {
                 return Err(Problem::from(&error::INVALID_REQUEST)

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::connectors::ConnectorError;
 use crate::signer::SignError;
 use crate::store::{StoreError, TransitionError};
 use crate::streams::SeatError;
@@ -60,6 +61,12 @@ kinds! {
         "Call from the gateway's own pages, or have the origin registered with the client.";
     NOT_PERMITTED = FORBIDDEN "not_permitted" "This is not for you to decide"
         "Have it decided by the person who scanned the code or, where something is shared, who shows it.";
+    CONNECTOR_ONLY = FORBIDDEN "connector_only" "This code is for another app"
+        "Scan it with the app that it was made for, such as WeChat.";
+    CALLBACK_REFUSED = FORBIDDEN "callback_refused" "This callback is not from whom it should be"
+        "Compare the settings on both sides.";
+    CALLBACK_MALFORMED = BAD_REQUEST "callback_malformed" "This is no callback of that service"
+        "Send what the service's documentation says.";
     OWN_TICKET = FORBIDDEN "own_ticket" "This is your own code"
         "Have it scanned by somebody else.";
     TICKET_NOT_FOUND = NOT_FOUND "ticket_not_found" "There is no such ticket for you, or no longer"
@@ -96,12 +103,14 @@ kinds! {
         "Try again after the time that Retry-After names.";
     STORE_FULL = SERVICE_UNAVAILABLE "store_full" "No further ticket can be kept right now"
         "Try again after the time that Retry-After names.";
+    CONNECTOR_UNAVAILABLE = SERVICE_UNAVAILABLE "connector_unavailable" "The service whose code is shown does not give one"
+        "Try again after the time that Retry-After names.";
     IDENTITY_UNAVAILABLE = SERVICE_UNAVAILABLE "identity_unavailable" "The identity provider does not answer"
         "Try again after the time that Retry-After names.";
 }
 
 /// What refusals are counted as, beside the codes: which bound it was.
-pub const BOUNDS: [&str; 11] = [
+pub const BOUNDS: [&str; 12] = [
     "rate_create",
     "rate_scan",
     "rate_confirm",
@@ -113,6 +122,7 @@ pub const BOUNDS: [&str; 11] = [
     "streams_per_process",
     "streams_opening",
     "draining",
+    "callbacks",
 ];
 
 /// How long a caller is asked to wait when nothing better is known.
@@ -280,6 +290,15 @@ impl From<VerifyError> for Problem {
         match error {
             VerifyError::Invalid(why) => Self::from(&INVALID_TOKEN).detail(format!("{why}. {}", INVALID_TOKEN.advice)),
             VerifyError::NoKeys => Self::from(&IDENTITY_UNAVAILABLE).cause(error),
+        }
+    }
+}
+
+impl From<ConnectorError> for Problem {
+    fn from(error: ConnectorError) -> Self {
+        match error {
+            ConnectorError::Store(error) => error.into(),
+            ConnectorError::Unavailable(_) => Self::from(&CONNECTOR_UNAVAILABLE).cause(error),
         }
     }
 }

@@ -174,8 +174,7 @@ impl Caller {
         if let Ok(secret) = bearer.parse() {
             return Ok(Some(Self::Browser(secret)));
         }
-        let identity = gateway.verifier.verify(bearer).await?;
-        Ok(Some(Self::Person(Box::new(identity))))
+        Ok(Some(Self::Person(Box::new(identity(bearer, gateway).await?))))
     }
 }
 
@@ -211,10 +210,19 @@ impl Approver {
     /// 401 without a good token; 503 while the identity provider's keys are not known.
     pub(super) async fn from_headers(headers: &HeaderMap, gateway: &Gateway) -> Result<Self, Problem> {
         match bearer(headers)? {
-            Some(token) => Ok(Self(gateway.verifier.verify(token).await?)),
+            Some(token) => Ok(Self(identity(token, gateway).await?)),
             None => Err(Problem::from(&error::NOT_SIGNED_IN)),
         }
     }
+}
+
+/// Returns whose token it is. Subjects that a connector gives are not the identity provider's to name.
+async fn identity(token: &str, gateway: &Gateway) -> Result<Identity, Problem> {
+    let identity = gateway.verifier.verify(token).await?;
+    if gateway.connectors.own(&identity.person.subject) {
+        return Err(Problem::from(&error::INVALID_TOKEN).detail("The token's sub is one that a connector gives."));
+    }
+    Ok(identity)
 }
 
 /// The gateway itself, for handlers that want no other state.

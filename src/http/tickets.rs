@@ -96,7 +96,7 @@ pub enum Picture {
         (status = 413, body = error::ProblemBody, content_type = "application/problem+json", description = "`too_large`"),
         (status = 415, body = error::ProblemBody, content_type = "application/problem+json", description = "`unsupported_media_type`"),
         (status = 429, body = error::ProblemBody, content_type = "application/problem+json", description = "`rate_limited`"),
-        (status = 503, body = error::ProblemBody, content_type = "application/problem+json", description = "`unavailable` or `store_full`"),
+        (status = 503, body = error::ProblemBody, content_type = "application/problem+json", description = "`unavailable`, `store_full` or `connector_unavailable`"),
     )
 )]
 pub(super) async fn create(
@@ -118,8 +118,13 @@ pub(super) async fn create(
             (sharer(&body, client, identity)?, None)
         }
     };
+    let (id, ttl) = (TicketId::random(), client.ticket_ttl.unwrap_or(gateway.lifetimes.ticket));
+    let code = match client.connector {
+        Some(connector) if body.flow == Flow::Login => Some(gateway.connectors.code(connector, &id, ttl).await?),
+        _ => None,
+    };
     let new = NewTicket {
-        id: TicketId::random(),
+        id,
         request: TicketRequest {
             flow: body.flow,
             client_id: client.id.clone(),
@@ -128,9 +133,9 @@ pub(super) async fn create(
             return_to: body.return_to,
             matching: Matching::random(client.match_policy),
             release: presenter.release,
-            code: None,
+            code,
         },
-        ttl: client.ticket_ttl.unwrap_or(gateway.lifetimes.ticket),
+        ttl,
     };
     let reading = gateway.store.create(new).await?;
     gateway.metrics.ticket("created");

@@ -1,0 +1,125 @@
+//! Connectors: other services' codes in the place of the gateway's own. Which client uses one is its setting.
+//!
+//! A connector makes the code of a ticket and is told of the scan by its service; it moves the ticket itself, through the
+//! store. Who has scanned is a subject of its own, in a namespace that no identity provider's token is believed to be of.
+
+pub mod wechat;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+use crate::clients::Connector;
+use crate::store::StoreError;
+use crate::ticket::{MatchPolicy, Subject, TicketId};
+use wechat::Wechat;
+use wechat::settings::{WechatSettings, WechatTable};
+
+/// The tables `[connectors.…]` as they stand in the file.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectorTables {
+    wechat: Option<WechatTable>,
+}
+
+impl ConnectorTables {
+    /// Checks them; files are looked for in `directory`.
+    ///
+    /// # Errors
+    /// Every fault there is, with what to do.
+    pub fn check(self, directory: &Path) -> Result<ConnectorSettings, Vec<String>> {
+        let wechat = self.wechat.map(|table| table.check(directory)).transpose()?;
+        Ok(ConnectorSettings { wechat })
+    }
+
+    /// Returns how the screens of the connector's tickets are compared.
+    #[must_use]
+    pub fn match_policy(&self, connector: Connector) -> Option<MatchPolicy> {
+        match connector {
+            Connector::Wechat => self.wechat.as_ref().map(WechatTable::match_policy),
+        }
+    }
+}
+
+/// The settings of the connectors that there are.
+#[derive(Debug, Clone, Default)]
+pub struct ConnectorSettings {
+    /// WeChat's.
+    pub wechat: Option<WechatSettings>,
+}
+
+/// The connectors that there are.
+#[derive(Default)]
+pub struct Connectors {
+    /// WeChat's.
+    pub wechat: Option<Arc<Wechat>>,
+}
+
+impl Connectors {
+    /// Returns what the QR code of a new ticket is to say, which lives for `ttl`.
+    ///
+    /// # Errors
+    /// [`ConnectorError`].
+    pub async fn code(&self, connector: Connector, id: &TicketId, ttl: Duration) -> Result<String, ConnectorError> {
+        match (connector, &self.wechat) {
+            (Connector::Wechat, Some(wechat)) => wechat.code(id, ttl).await,
+            // The settings are checked at start.
+            (Connector::Wechat, None) => Err(ConnectorError::Unavailable("it is not set up".to_owned())),
+        }
+    }
+
+    /// Returns whether `subject` is one that a connector gives, so that nobody else's word for it counts.
+    #[must_use]
+    pub fn own(&self, subject: &Subject) -> bool {
+        self.wechat.is_some() && subject.0.starts_with(wechat::SUBJECT_PREFIX)
+    }
+}
+
+/// Why there is no code.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectorError {
+    /// Its service does not answer, or refuses. Worth another try in a moment.
+    #[error("the connector cannot make a code: {0}")]
+    Unavailable(String),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What must not be shown. Its `Debug` form hides it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes it in.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// Returns it, for what needs it alone.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// A secret as it stands in a file. That something else stands there is said without quoting it.
+pub struct Text(pub String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match toml::Value::deserialize(deserializer) {
+            Ok(toml::Value::String(text)) => Ok(Self(text)),
+            _ => Err(serde::de::Error::custom("a secret must be a string, in quotes")),
+        }
+    }
+}

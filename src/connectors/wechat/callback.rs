@@ -1,0 +1,287 @@
+//! What WeChat sends: whether it is genuine, and that it is done once and answered in time.
+//!
+//! WeChat waits five seconds and then sends the same again, three times in all; an answer that comes too late, or none, is
+//! shown to the person as a fault. So the work is a task of its own that goes on when the answer is given, and what a message
+//! was answered is kept for those that repeat it.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::Wechat;
+use super::crypto::{self, MessageKey};
+use super::message::Message;
+use super::xml::{Fields, cdata};
+use crate::store::{Put, StoreError};
+use crate::ticket::TicketId;
+
+/// How far WeChat's clock and ours may be apart, and how long a callback may be on its way.
+const WINDOW: Duration = Duration::from_secs(5 * 60);
+/// How long it is remembered what was answered: as long as a signature is good, from either end of the window.
+const SEEN_TTL: Duration = Duration::from_secs(11 * 60);
+/// How long a repetition is taken for one of work that is under way; then, its worker may have died.
+const WORKING_TTL: Duration = Duration::from_secs(5);
+/// When WeChat is answered at the latest, of the five seconds that it waits.
+const ANSWER_WITHIN: Duration = Duration::from_secs(4);
+/// How long the work goes on, or waits for the store.
+const WORK_PATIENCE: Duration = Duration::from_secs(30);
+/// How long it waits between two tries.
+const WORK_PAUSE: Duration = Duration::from_millis(500);
+/// The longest of a query's parameters, in bytes.
+const MAX_PARAMETER_BYTES: usize = 256;
+
+/// The query of a callback.
+#[derive(Debug, Default, Deserialize)]
+pub struct CallbackQuery {
+    #[serde(default)]
+    signature: String,
+    #[serde(default)]
+    timestamp: String,
+    #[serde(default)]
+    nonce: String,
+    #[serde(default)]
+    echostr: String,
+    #[serde(default)]
+    msg_signature: String,
+}
+
+/// How WeChat is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// That all is well, in WeChat's word.
+    Success,
+    /// With something for the chat, as XML.
+    Reply(String),
+}
+
+/// Why a callback is not heeded.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// The signature is missing or wrong.
+    #[error("the signature does not fit: check the token on both sides")]
+    Forged,
+    /// It is too old, or from the future.
+    #[error("the timestamp is more than 5 minutes from this gateway's time: check its clock")]
+    Stale,
+    /// Its signature has come with another body before.
+    #[error("the signature was used for something else before")]
+    Replayed,
+    /// It is not encrypted, or not with a key that is set, or for another account.
+    #[error("the message cannot be read: check encoding_aes_key, app_id and the mode on both sides")]
+    Unreadable,
+    /// It is not what WeChat sends.
+    #[error("the callback is malformed: {0}")]
+    Malformed(String),
+    /// Too much is being worked on.
+    #[error("too many callbacks are being worked on")]
+    Overloaded,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Refused {
+    /// Returns what the metric calls it.
+    fn as_str(&self) -> &'static str {
+        match self {
+            Self::Forged => "forged",
+            Self::Stale => "stale",
+            Self::Replayed => "replayed",
+            Self::Unreadable => "unreadable",
+            Self::Malformed(_) => "malformed",
+            Self::Overloaded => "overloaded",
+            Self::Store(_) => "failed",
+        }
+    }
+}
+
+/// A genuine message, and how its answer has to be wrapped.
+struct Opened {
+    message: Message,
+    /// What it was read with; none in plain mode.
+    key: Option<MessageKey>,
+    /// What must not come again with another body.
+    single_use: Option<SingleUse>,
+}
+
+/// A signature that does not cover the body, with the body that it came with.
+struct SingleUse {
+    name: String,
+    body: String,
+}
+
+impl Wechat {
+    /// Answers the check that WeChat makes when the address is entered in its console.
+    ///
+    /// # Errors
+    /// [`Refused::Forged`], [`Refused::Stale`], [`Refused::Malformed`].
+    pub fn check(&self, query: &CallbackQuery) -> Result<String, Refused> {
+        let checked = query.bounded().and_then(|()| {
+            self.verify(&query.signature, &[&query.timestamp, &query.nonce])?;
+            query.in_time(SystemTime::now())
+        });
+        self.metrics.connectors.called_back("wechat", checked.as_ref().map_or_else(Refused::as_str, |()| "checked"));
+        checked.map(|()| query.echostr.clone())
+    }
+
+    /// Does what a callback asks for, and answers within four seconds whether that is done or not.
+    ///
+    /// # Errors
+    /// [`Refused`]; then nothing was done.
+    pub async fn receive(self: &Arc<Self>, query: &CallbackQuery, body: &[u8]) -> Result<Answer, Refused> {
+        let received = self.work_off(query, body).await;
+        if let Err(refused) = &received {
+            self.metrics.connectors.called_back("wechat", refused.as_str());
+            tracing::info!(why = %refused, "a callback is refused");
+        }
+        received
+    }
+
+    async fn work_off(self: &Arc<Self>, query: &CallbackQuery, body: &[u8]) -> Result<Answer, Refused> {
+        let answer_at = Instant::now() + ANSWER_WITHIN;
+        let opened = self.open(query, body, SystemTime::now())?;
+        let room = tokio::time::timeout_at(answer_at, Arc::clone(&self.room).acquire_owned()).await;
+        let Ok(Ok(room)) = room else { return Err(Refused::Overloaded) };
+        let (done, answer) = oneshot::channel();
+        let (this, message) = (Arc::clone(self), opened.message.clone());
+        crate::task::spawn("wechat-callback", async move {
+            let result = this.work(&message, opened.single_use).await;
+            drop(room);
+            // Whoever still waits for the answer logs the fault.
+            if let Err(Err(refused)) = done.send(result) {
+                tracing::error!(why = %refused, "a callback could not be worked off; the person has to scan again");
+            }
+        });
+        let reply = match tokio::time::timeout_at(answer_at, answer).await {
+            Ok(result) => result.unwrap_or(Ok(None))?,
+            Err(_elapsed) => {
+                self.metrics.connectors.called_back("wechat", "late");
+                tracing::warn!("a callback is answered before it is worked off");
+                None
+            }
+        };
+        match reply {
+            Some(text) => self.wrap(&opened.message, opened.key.as_ref(), &query.nonce, &text),
+            None => Ok(Answer::Success),
+        }
+    }
+
+    /// Reads what is genuine.
+    fn open(&self, query: &CallbackQuery, body: &[u8], now: SystemTime) -> Result<Opened, Refused> {
+        query.bounded()?;
+        let CallbackQuery { timestamp, nonce, .. } = query;
+        let parse = |text: &[u8]| Fields::parse(text).map_err(|error| Refused::Malformed(error.to_string()));
+        let read = |fields: &Fields| {
+            Message::read(fields).ok_or_else(|| Refused::Malformed("it lacks what every message has".to_owned()))
+        };
+        if self.settings.keys.is_empty() {
+            self.verify(&query.signature, &[timestamp, nonce])?;
+            query.in_time(now)?;
+            let fields = parse(body)?;
+            if fields.get("Encrypt").is_some() {
+                return Err(Refused::Unreadable);
+            }
+            let name = format!("wechat:used:{}:{}", self.settings.app_id, query.signature);
+            let body = Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect();
+            return Ok(Opened { message: read(&fields)?, key: None, single_use: Some(SingleUse { name, body }) });
+        }
+        let outer = parse(body)?;
+        let encrypted = outer.get("Encrypt").ok_or(Refused::Unreadable)?;
+        self.verify(&query.msg_signature, &[timestamp, nonce, encrypted])?;
+        query.in_time(now)?;
+        let app_id = &self.settings.app_id;
+        let decrypt = |key: &MessageKey| Some((key.decrypt(encrypted, app_id).ok()?, key.clone()));
+        let (text, key) = self.settings.keys.iter().find_map(decrypt).ok_or(Refused::Unreadable)?;
+        Ok(Opened { message: read(&parse(text.as_bytes())?)?, key: Some(key), single_use: None })
+    }
+
+    fn verify(&self, signature: &str, parts: &[&str]) -> Result<(), Refused> {
+        let is_good = crypto::is_signature(signature, self.settings.token.reveal(), parts);
+        if is_good { Ok(()) } else { Err(Refused::Forged) }
+    }
+
+    /// Does what a message asks for, unless that was done; tries again while the store is away.
+    async fn work(&self, message: &Message, single_use: Option<SingleUse>) -> Result<Option<String>, Refused> {
+        let give_up_at = Instant::now() + WORK_PATIENCE;
+        // The same at every try: it is how a first one that seemed to fail is recognised.
+        let mark = format!("?{}", TicketId::random());
+        loop {
+            match self.work_once(message, single_use.as_ref(), &mark).await {
+                Err(Refused::Store(StoreError::Unavailable(_))) if Instant::now() < give_up_at => {
+                    tokio::time::sleep(WORK_PAUSE).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn work_once(
+        &self,
+        message: &Message,
+        single_use: Option<&SingleUse>,
+        mark: &str,
+    ) -> Result<Option<String>, Refused> {
+        if let Some(SingleUse { name, body }) = single_use
+            && !self.store.put_value(name, body, SEEN_TTL, Put::IfAbsent).await?
+        {
+            return Err(Refused::Replayed);
+        }
+        let seen = format!("wechat:seen:{}:{}", self.settings.app_id, message.key);
+        if !self.store.put_value(&seen, mark, WORKING_TTL, Put::IfAbsent).await? {
+            self.metrics.connectors.called_back("wechat", "repeated");
+            let answered = self.store.value(&seen).await?;
+            return Ok(answered
+                .and_then(|answered| Some(answered.strip_prefix('=')?.to_owned()))
+                .filter(|text| !text.is_empty()));
+        }
+        let (result, reply) = self.act(message).await?;
+        self.metrics.connectors.called_back("wechat", result);
+        let answered = format!("={}", reply.as_deref().unwrap_or_default());
+        self.store.put_value(&seen, &answered, SEEN_TTL, Put::Always).await?;
+        Ok(reply)
+    }
+
+    /// Puts `text` into an answer to `message`, encrypted with what that was.
+    fn wrap(&self, message: &Message, key: Option<&MessageKey>, nonce: &str, text: &str) -> Result<Answer, Refused> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let reply = format!(
+            "<xml><ToUserName>{}</ToUserName><FromUserName>{}</FromUserName><CreateTime>{now}</CreateTime>\
+             <MsgType><![CDATA[text]]></MsgType><Content>{}</Content></xml>",
+            cdata(&message.openid),
+            cdata(&message.account),
+            cdata(text),
+        );
+        let Some(key) = key else { return Ok(Answer::Reply(reply)) };
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(|_error| Refused::Overloaded)?;
+        let encrypted = key.encrypt(&reply, &self.settings.app_id, random).map_err(|_error| Refused::Unreadable)?;
+        let signature = crypto::signature(self.settings.token.reveal(), &[&now.to_string(), nonce, &encrypted]);
+        Ok(Answer::Reply(format!(
+            "<xml><Encrypt>{}</Encrypt><MsgSignature>{}</MsgSignature><TimeStamp>{now}</TimeStamp><Nonce>{}</Nonce></xml>",
+            cdata(&encrypted),
+            cdata(&signature),
+            cdata(nonce),
+        )))
+    }
+}
+
+impl CallbackQuery {
+    fn bounded(&self) -> Result<(), Refused> {
+        let all = [&self.signature, &self.timestamp, &self.nonce, &self.echostr, &self.msg_signature];
+        let fits = |text: &&String| text.len() <= MAX_PARAMETER_BYTES;
+        if all.iter().all(fits) { Ok(()) } else { Err(Refused::Malformed("a parameter is too long".to_owned())) }
+    }
+
+    /// Checks that it was sent about now.
+    fn in_time(&self, now: SystemTime) -> Result<(), Refused> {
+        let is_digits = !self.timestamp.is_empty() && self.timestamp.bytes().all(|byte| byte.is_ascii_digit());
+        let sent = self.timestamp.parse::<u64>().ok().filter(|_| is_digits);
+        let sent = sent.ok_or_else(|| Refused::Malformed("timestamp is not a number of seconds".to_owned()))?;
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        if now.abs_diff(sent) <= WINDOW.as_secs() { Ok(()) } else { Err(Refused::Stale) }
+    }
+}

@@ -1,0 +1,225 @@
+//! What WeChat tells in a callback, and what people answer in the chat.
+
+use super::xml::Fields;
+use crate::ticket::MatchNumber;
+
+/// The longest id of a person or account that is taken, in characters. WeChat's have 28 and fewer.
+const MAX_ID_CHARS: usize = 64;
+/// The longest scene that WeChat allows, in characters.
+const MAX_SCENE_CHARS: usize = 64;
+/// What stands before the scene if the person did not follow the account until this scan.
+const SUBSCRIBED: &str = "qrscene_";
+/// What people answer who do not want to sign in.
+const NOES: [&str; 8] = ["取消", "拒绝", "否", "不", "不是", "n", "no", "cancel"];
+
+/// One callback, read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Message {
+    /// The person, as this account knows them.
+    pub(super) openid: String,
+    /// The account, as WeChat's messages call it.
+    pub(super) account: String,
+    /// What tells this message from all others, however often it is sent.
+    pub(super) key: String,
+    /// What it says.
+    pub(super) kind: Kind,
+}
+
+/// What a callback says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Somebody scanned a code with this scene.
+    Scan(String),
+    /// Somebody wrote this in the chat.
+    Text(String),
+    /// Something that the gateway has no use for.
+    Other,
+}
+
+impl Message {
+    /// Reads a message; `None` if it lacks what every message has.
+    pub(super) fn read(fields: &Fields) -> Option<Self> {
+        let id = |name: &str| fields.get(name).filter(|id| is_id(id)).map(str::to_owned);
+        let (openid, account) = (id("FromUserName")?, id("ToUserName")?);
+        let number = |name: &str| fields.get(name)?.trim().parse::<u64>().ok();
+        let created = number("CreateTime")?;
+        let event = fields.get("Event").unwrap_or_default();
+        let event_key = fields.get("EventKey").unwrap_or_default();
+        let scene = match (fields.get("MsgType")?, event) {
+            ("event", "SCAN") => Some(event_key),
+            ("event", "subscribe") => event_key.strip_prefix(SUBSCRIBED),
+            _ => None,
+        };
+        let kind = match (scene, fields.get("MsgType")?) {
+            (Some(scene), _) if (1..=MAX_SCENE_CHARS).contains(&scene.chars().count()) => Kind::Scan(scene.to_owned()),
+            (None, "text") => Kind::Text(fields.get("Content")?.to_owned()),
+            _ => Kind::Other,
+        };
+        // Events have no id of their own (WeChat: by FromUserName and CreateTime); one person may cause several in a second.
+        let key = match number("MsgId") {
+            Some(id) => format!("{openid}:{id}"),
+            None => format!("{openid}:{created}:{event}:{event_key}"),
+        };
+        Some(Self { openid, account, key, kind })
+    }
+}
+
+fn is_id(text: &str) -> bool {
+    (1..=MAX_ID_CHARS).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}
+
+/// What somebody means who was asked for the number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// That it is this one.
+    Number(MatchNumber),
+    /// That they do not want to sign in.
+    No,
+    /// Anything else.
+    Unclear,
+}
+
+impl Meaning {
+    /// Reads an answer. Digits may be as wide as Chinese characters, and blanks do not count.
+    pub(super) fn of(text: &str) -> Self {
+        let text: String = text.chars().filter(|c| !c.is_whitespace()).map(narrow).collect();
+        match text.parse() {
+            Ok(number) => Self::Number(number),
+            Err(_) if NOES.contains(&text.to_lowercase().as_str()) => Self::No,
+            Err(_) => Self::Unclear,
+        }
+    }
+}
+
+/// Returns the ASCII digit or letter that a full-width one stands for (Unicode, Halfwidth and Fullwidth Forms).
+fn narrow(c: char) -> char {
+    const WIDTH: u32 = '！' as u32 - '!' as u32;
+    if ('！'..='～').contains(&c) { char::from_u32(c as u32 - WIDTH).unwrap_or(c) } else { c }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::xml::cdata;
+    use super::*;
+
+    fn read(fields: &[(&str, &str)]) -> Option<Message> {
+        let text: String = fields.iter().map(|(name, value)| format!("<{name}>{}</{name}>", cdata(value))).collect();
+        Message::read(&Fields::parse(format!("<xml>{text}</xml>").as_bytes()).unwrap())
+    }
+
+    const PARTIES: [(&str, &str); 3] =
+        [("ToUserName", "gh_1"), ("FromUserName", "oA-b_1"), ("CreateTime", "1714112445")];
+
+    fn with(fields: &[(&str, &str)]) -> Option<Message> {
+        read(&[&PARTIES[..], fields].concat())
+    }
+
+    fn event(name: &str, key: &str) -> Kind {
+        with(&[("MsgType", "event"), ("Event", name), ("EventKey", key), ("Ticket", "gQ…")]).unwrap().kind
+    }
+
+    #[test]
+    fn scans_of_followers_and_of_those_who_become_some_are_read() {
+        assert_eq!(event("SCAN", "sg_1"), Kind::Scan("sg_1".into()));
+        assert_eq!(event("subscribe", "qrscene_sg_1"), Kind::Scan("sg_1".into()));
+        assert_eq!(event("SCAN", "qrscene_x"), Kind::Scan("qrscene_x".into()));
+        for (name, key) in [
+            ("SCAN", ""),
+            ("subscribe", ""),
+            ("subscribe", "sg_1"),
+            ("subscribe", "qrscene_"),
+            ("unsubscribe", "qrscene_sg_1"),
+            ("scan", "sg_1"),
+            ("SCAN", &"x".repeat(65)),
+        ] {
+            assert_eq!(event(name, key), Kind::Other, "{name} {key}");
+        }
+    }
+
+    #[test]
+    fn texts_are_read_and_all_else_is_let_be() {
+        let text = with(&[("MsgType", "text"), ("Content", " 42 "), ("MsgId", "77")]).unwrap();
+        assert_eq!((text.kind, &*text.key), (Kind::Text(" 42 ".into()), "oA-b_1:77"));
+        assert_eq!(with(&[("MsgType", "image"), ("MsgId", "78"), ("Content", "42")]).unwrap().kind, Kind::Other);
+        assert_eq!(
+            with(&[("MsgType", "text"), ("Content", "42"), ("Event", "SCAN"), ("EventKey", "x")]).unwrap().kind,
+            Kind::Text("42".into())
+        );
+    }
+
+    #[test]
+    fn a_message_without_what_every_message_has_is_none() {
+        assert_eq!(with(&[]), None);
+        assert_eq!(with(&[("MsgType", "text")]), None);
+        for (missing, wrong) in PARTIES.iter().zip(["gh 1", "o:1", "yesterday"]) {
+            let but = |value| {
+                let fields = PARTIES.iter().map(|(name, good)| (*name, if name == &missing.0 { value } else { good }));
+                read(&fields.chain([("MsgType", "event")]).collect::<Vec<_>>())
+            };
+            assert!(but(missing.1).is_some());
+            assert_eq!((but(""), but(wrong), but(&"1".repeat(65))), (None, None, None), "{}", missing.0);
+        }
+    }
+
+    #[test]
+    fn what_differs_has_another_key() {
+        let key = |fields: &[(&str, &str)]| with(fields).unwrap().key;
+        let scan = [("MsgType", "event"), ("Event", "SCAN"), ("EventKey", "a")];
+        let keys = [
+            key(&scan),
+            key(&[scan[0], scan[1], ("EventKey", "b")]),
+            key(&[scan[0], ("Event", "subscribe"), scan[2]]),
+            key(&[("MsgType", "text"), ("Content", "1"), ("MsgId", "1")]),
+            key(&[("MsgType", "text"), ("Content", "1"), ("MsgId", "2")]),
+        ];
+        let different: std::collections::HashSet<_> = keys.iter().collect();
+        assert_eq!(different.len(), keys.len(), "{keys:?}");
+        assert_eq!(key(&scan), keys[0]);
+    }
+
+    #[test]
+    fn numbers_are_read_as_people_write_them() {
+        let number = Meaning::Number("42".parse().unwrap());
+        for text in ["42", " 42\n", "4 2", "４２", "４2", "\u{3000}４\u{3000}２ "] {
+            assert_eq!(Meaning::of(text), number, "{text}");
+        }
+        for text in ["取消", " NO ", "n", "Ｎｏ", "不是", "cancel"] {
+            assert_eq!(Meaning::of(text), Meaning::No, "{text}");
+        }
+        for text in ["", "4", "042", "09", "421", "四十二", "42!", "+42", "nope", "-4", "٤٢"] {
+            assert_eq!(Meaning::of(text), Meaning::Unclear, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_means_something(text in ".{0,20}|[0-9０-９ \u{3000}]{0,6}") {
+            if let Meaning::Number(number) = Meaning::of(&text) {
+                let digits: String = text.chars().filter(|c| !c.is_whitespace()).map(narrow).collect();
+                prop_assert_eq!(number.to_string(), digits);
+            }
+        }
+
+        #[test]
+        fn any_fields_are_a_message_or_none(
+            from in "[A-Za-z0-9_-]{0,70}|.{0,5}",
+            created in "[0-9]{0,22}",
+            kind in "text|event|.{0,5}",
+            event in "SCAN|subscribe|",
+            key in "(qrscene_)?.{0,70}",
+        ) {
+            let clean = |text: &str| text.chars().filter(|c| !c.is_control()).collect::<String>();
+            let fields = [
+                ("ToUserName", "gh_1"), ("FromUserName", &clean(&from)), ("CreateTime", &created),
+                ("MsgType", &clean(&kind)), ("Event", &event), ("EventKey", &clean(&key)), ("Content", "x"),
+            ];
+            if let Some(message) = read(&fields) {
+                prop_assert_eq!(&message.openid, &from);
+                prop_assert!(message.key.starts_with(&from));
+            }
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! The table `[connectors.wechat]` of the TOML file: what WeChat's console shows and asks for.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use url::Url;
+
+use super::crypto::MessageKey;
+use crate::config::is_local;
+use crate::connectors::{Secret, Text};
+use crate::ticket::MatchPolicy;
+
+/// WeChat's API, and its second host for disasters.
+const API_BASES: [&str; 2] = ["https://api.weixin.qq.com", "https://api2.weixin.qq.com"];
+/// How many hosts are tried at most.
+const MAX_API_BASES: usize = 4;
+/// How long WeChat lets a token be, in characters.
+const TOKEN_CHARS: std::ops::RangeInclusive<usize> = 3..=32;
+/// The longest app id that is taken, in characters. WeChat's have 18.
+const MAX_APP_ID_CHARS: usize = 64;
+
+/// What it takes to sign in with WeChat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Consent {
+    /// The number on the page, sent in the chat.
+    #[default]
+    Number,
+    /// The scan alone.
+    Scan,
+}
+
+/// The connector's settings, checked. Their `Debug` form hides what is secret.
+#[derive(Debug, Clone)]
+pub struct WechatSettings {
+    /// The account's AppID.
+    pub app_id: String,
+    /// Its AppSecret.
+    pub secret: Secret,
+    /// What callbacks are signed with.
+    pub token: Secret,
+    /// What they are encrypted with, the current key first; none in plain mode.
+    pub keys: Vec<MessageKey>,
+    /// Where WeChat's API is, in the order in which it is tried.
+    pub api_bases: Vec<Url>,
+    /// What it takes to sign in.
+    pub consent: Consent,
+}
+
+/// The table as it stands in the file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WechatTable {
+    app_id: Option<String>,
+    secret: Option<Text>,
+    secret_file: Option<PathBuf>,
+    token: Option<Text>,
+    token_file: Option<PathBuf>,
+    encoding_aes_key: Option<Text>,
+    encoding_aes_key_file: Option<PathBuf>,
+    previous_encoding_aes_key: Option<Text>,
+    previous_encoding_aes_key_file: Option<PathBuf>,
+    api_base: Option<OneOrMore>,
+    #[serde(default)]
+    consent: Consent,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a URL or a list of URLs")]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl WechatTable {
+    /// Returns how the screens of its tickets are compared.
+    pub(in crate::connectors) fn match_policy(&self) -> MatchPolicy {
+        match self.consent {
+            Consent::Number => MatchPolicy::Type,
+            Consent::Scan => MatchPolicy::None,
+        }
+    }
+
+    /// Checks the table; files are looked for in `directory`.
+    ///
+    /// # Errors
+    /// Every fault there is, with what to do.
+    pub fn check(self, directory: &Path) -> Result<WechatSettings, Vec<String>> {
+        let mut faults = Vec::new();
+        let mut secret =
+            |name: &str, text: Option<Text>, file: Option<PathBuf>, is_good: fn(&str) -> bool, rule: &str| {
+                let read = read(name, text, file, directory).and_then(|found| match found {
+                    Some(text) if !is_good(&text) => Err(format!("{name} is not {rule}")),
+                    found => Ok(found),
+                });
+                read.unwrap_or_else(|fault| {
+                    faults.push(fault);
+                    // Something is there, so that it is not said to be missing as well.
+                    Some(String::new())
+                })
+            };
+        let key_rule = "the 43 characters a-z A-Z 0-9 that WeChat's console shows as EncodingAESKey";
+        let is_key = |text: &str| text.parse::<MessageKey>().is_ok();
+        let is_printable = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        let app_secret = secret(
+            "secret",
+            self.secret,
+            self.secret_file,
+            is_printable,
+            "the AppSecret that WeChat's console has shown once",
+        );
+        let is_token =
+            |text: &str| TOKEN_CHARS.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let token = secret(
+            "token",
+            self.token,
+            self.token_file,
+            is_token,
+            "3 to 32 of the characters a-z A-Z 0-9, as in WeChat's console",
+        );
+        let key = secret("encoding_aes_key", self.encoding_aes_key, self.encoding_aes_key_file, is_key, key_rule);
+        let previous = secret(
+            "previous_encoding_aes_key",
+            self.previous_encoding_aes_key,
+            self.previous_encoding_aes_key_file,
+            is_key,
+            key_rule,
+        );
+        for (name, value) in [("secret", &app_secret), ("token", &token)] {
+            if value.is_none() {
+                faults.push(format!("{name} is missing; set it, or {name}_file"));
+            }
+        }
+        if previous.is_some() && key.is_none() {
+            faults
+                .push("previous_encoding_aes_key is set without encoding_aes_key; set the current key, too".to_owned());
+        }
+        let app_id = self.app_id.unwrap_or_default();
+        if !(1..=MAX_APP_ID_CHARS).contains(&app_id.len()) || !app_id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            faults
+                .push("app_id is missing or not the AppID of WeChat's console, such as wx0123456789abcdef".to_owned());
+        }
+        let api_bases = api_bases(self.api_base).unwrap_or_else(|fault| {
+            faults.push(fault);
+            Vec::new()
+        });
+        if !faults.is_empty() {
+            return Err(faults.into_iter().map(|fault| format!("connectors.wechat: {fault}")).collect());
+        }
+        Ok(WechatSettings {
+            app_id,
+            secret: Secret::new(app_secret.unwrap_or_default()),
+            token: Secret::new(token.unwrap_or_default()),
+            keys: [key, previous].into_iter().flatten().filter_map(|key| key.parse().ok()).collect(),
+            api_bases,
+            consent: self.consent,
+        })
+    }
+}
+
+/// Returns a secret from where it was given: in the table, or in a file whose line end does not count.
+fn read(name: &str, text: Option<Text>, file: Option<PathBuf>, directory: &Path) -> Result<Option<String>, String> {
+    match (text, file) {
+        (Some(_), Some(_)) => Err(format!("{name} and {name}_file are both set; choose one")),
+        (Some(Text(text)), None) => Ok(Some(text)),
+        (None, Some(path)) => match std::fs::read_to_string(directory.join(&path)) {
+            Ok(text) => Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned())),
+            Err(error) => Err(format!("{name}_file {}: {error}", directory.join(path).display())),
+        },
+        (None, None) => Ok(None),
+    }
+}
+
+fn api_bases(said: Option<OneOrMore>) -> Result<Vec<Url>, String> {
+    let texts = match said {
+        None => API_BASES.map(str::to_owned).to_vec(),
+        Some(OneOrMore::One(text)) => vec![text],
+        Some(OneOrMore::More(texts)) => texts,
+    };
+    if !(1..=MAX_API_BASES).contains(&texts.len()) {
+        return Err(format!("api_base names {} hosts; name 1 to {MAX_API_BASES}", texts.len()));
+    }
+    let parse = |text: &String| {
+        let is_good = |url: &Url| {
+            // The secret goes there.
+            (url.scheme() == "https" || (url.scheme() == "http" && is_local(url)))
+                && url.path() == "/"
+                && url.query().is_none()
+                && url.fragment().is_none()
+                && url.username().is_empty()
+                && url.password().is_none()
+        };
+        Url::parse(text).ok().filter(is_good).ok_or_else(|| {
+            format!("api_base: {text:?} is not an https origin such as \"https://api.weixin.qq.com\", without a path")
+        })
+    };
+    texts.iter().map(parse).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "app_id = \"wx0123456789abcdef\"\nsecret = \"s3cret-value\"\ntoken = \"abc\"\n";
+
+    fn check(text: &str, directory: &Path) -> Result<WechatSettings, Vec<String>> {
+        let table: WechatTable = toml::from_str(text).map_err(|error| vec![error.message().to_owned()])?;
+        table.check(directory)
+    }
+
+    fn faults(text: &str) -> Vec<String> {
+        check(text, Path::new("/nowhere")).unwrap_err()
+    }
+
+    #[test]
+    fn what_is_needed_suffices_and_asks_for_the_number() {
+        let settings = check(GOOD, Path::new("/nowhere")).unwrap();
+        assert_eq!((settings.consent, settings.keys.len()), (Consent::Number, 0));
+        let bases: Vec<_> = settings.api_bases.iter().map(Url::as_str).collect();
+        assert_eq!(bases, ["https://api.weixin.qq.com/", "https://api2.weixin.qq.com/"]);
+    }
+
+    #[test]
+    fn secrets_come_from_files_too_and_hide() {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in
+            [("s", "s3cret-value\n"), ("t", "t0ken\r\n"), ("k", &"K".repeat(43)), ("p", &"P".repeat(43))]
+        {
+            std::fs::write(directory.path().join(name), text).unwrap();
+        }
+        let settings = check(
+            "app_id = \"wx1\"\nsecret_file = \"s\"\ntoken_file = \"t\"\nencoding_aes_key_file = \"k\"\n\
+             previous_encoding_aes_key_file = \"p\"\nconsent = \"scan\"\napi_base = \"http://127.0.0.1:1\"\n",
+            directory.path(),
+        )
+        .unwrap();
+        assert_eq!((settings.secret.reveal(), settings.token.reveal()), ("s3cret-value", "t0ken"));
+        assert_eq!((settings.keys.len(), settings.consent), (2, Consent::Scan));
+        let shown = format!("{settings:?}");
+        assert!(["s3cret", "t0ken", "KKK", "PPP"].iter().all(|part| !shown.contains(part)), "{shown}");
+    }
+
+    #[test]
+    fn all_faults_come_together_and_quote_no_secret() {
+        let all = faults(
+            "app_id = \"wx:1\"\nsecret = \"h&n ter2\"\ntoken = \"hunter-2\"\nencoding_aes_key = \"hunter2\"\n\
+             previous_encoding_aes_key_file = \"missing\"\napi_base = [\"http://api.weixin.qq.com\"]\n",
+        );
+        assert_eq!(all.len(), 6, "{all:#?}");
+        assert!(
+            all.iter().all(|fault| fault.starts_with("connectors.wechat: ") && !fault.contains("nter")),
+            "{all:#?}"
+        );
+        let all = faults("");
+        assert_eq!(all.len(), 3, "{all:#?}");
+        for (text, part) in [
+            (format!("{GOOD}secret_file = \"x\""), "both set"),
+            (format!("{GOOD}previous_encoding_aes_key = \"{}\"", "A".repeat(43)), "without encoding_aes_key"),
+            (format!("{GOOD}api_base = []"), "names 0"),
+            (format!("{GOOD}api_base = \"https://a.example/path\""), "without a path"),
+            (format!("{GOOD}api_base = 1"), "a URL or a list of URLs"),
+            (format!("{GOOD}consent = \"none\""), "none"),
+            (format!("{GOOD}appid = \"x\""), "appid"),
+        ] {
+            assert!(faults(&text).join("\n").contains(part), "{text}");
+        }
+        let number = faults("app_id = \"wx1\"\nsecret = 424242\ntoken = \"abc\"");
+        assert!(!number.join("\n").contains("4242"), "{number:?}");
+    }
+}

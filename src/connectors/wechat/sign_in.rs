@@ -1,0 +1,184 @@
+//! What a genuine message leads to: a scan binds the ticket, the right number confirms it, a wrong one ends it.
+//!
+//! Everything here may be done twice without harm: transitions by the same person lead to the same, and the newest scan of a
+//! person is the one that waits for its number.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::message::{Kind, Meaning, Message};
+use super::settings::Consent;
+use super::{SCENE_PREFIX, SUBJECT_PREFIX, Wechat, texts};
+use crate::store::{self, Put, Reading, StoreError, Transition, TransitionError};
+use crate::ticket::{
+    CancelReason, Claims, Decision, MatchNumber, Party, Person, Refusal, Scanner, State, Subject, Ticket, TicketId,
+};
+
+/// How long WeChat is asked what else names a person. It is not worth losing the sign-in.
+const UNIONID_PATIENCE: Duration = Duration::from_secs(2);
+/// The claim that says it.
+const UNIONID: &str = "unionid";
+
+/// What came of it, as the metric calls it, and what is said in the chat.
+type Outcome = (&'static str, Option<String>);
+
+impl Wechat {
+    /// Does what a message asks for.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(super) async fn act(&self, message: &Message) -> Result<Outcome, StoreError> {
+        match &message.kind {
+            Kind::Scan(scene) => self.scan(message, scene).await,
+            Kind::Text(text) => self.read_answer(message, text).await,
+            Kind::Other => Ok(("ignored", None)),
+        }
+    }
+
+    async fn scan(&self, message: &Message, scene: &str) -> Result<Outcome, StoreError> {
+        if !scene.starts_with(SCENE_PREFIX) {
+            return Ok(("ignored", None));
+        }
+        let id = self.store.value(&self.scene_name(scene)).await?.and_then(|id| id.parse::<TicketId>().ok());
+        let Some(id) = id else { return Ok(("expired", Some(texts::expired()))) };
+        let (scanner, decision) = (Scanner::of(Party::Person(self.person(message))), self.lifetimes.decision);
+        let step = |ticket: &Ticket, now| ticket.scan(&scanner, now, decision);
+        let reading = match store::transition(&self.store, &id, step).await {
+            Ok(Transition { reading, changed }) => {
+                if changed {
+                    self.metrics.ticket("scanned");
+                    tracing::info!(ticket = %id, client = %reading.ticket.request.client_id, "scanned");
+                }
+                reading
+            }
+            Err(error) => return refused(error),
+        };
+        match self.settings.consent {
+            Consent::Scan => self.confirm(message, &id, None).await,
+            Consent::Number => {
+                self.store
+                    .put_value(&self.waits_name(message), &id.to_string(), reading.remaining(), Put::Always)
+                    .await?;
+                let request = &reading.ticket.request;
+                Ok(("asked", Some(texts::ask(&self.client_name(&reading), &request.requester))))
+            }
+        }
+    }
+
+    async fn read_answer(&self, message: &Message, text: &str) -> Result<Outcome, StoreError> {
+        let waits = self.store.value(&self.waits_name(message)).await?;
+        let id = waits.and_then(|id| id.parse::<TicketId>().ok());
+        match (id, Meaning::of(text)) {
+            (Some(id), Meaning::Number(number)) => self.confirm(message, &id, Some(number)).await,
+            (Some(id), Meaning::No) => self.decline(message, &id).await,
+            (Some(_), Meaning::Unclear) => Ok(("asked_again", Some(texts::ask_again()))),
+            // Nothing else looks like this, so it came too late.
+            (None, Meaning::Number(_)) => Ok(("expired", Some(texts::expired()))),
+            // Whoever else uses the account may have something to say to that.
+            (None, Meaning::No | Meaning::Unclear) => Ok(("ignored", None)),
+        }
+    }
+
+    async fn confirm(
+        &self,
+        message: &Message,
+        id: &TicketId,
+        number: Option<MatchNumber>,
+    ) -> Result<Outcome, StoreError> {
+        let (person, claims) = (self.person(message), self.claims(message).await);
+        let (decision, redeem) = (Decision { number, ..Decision::all(&claims) }, self.lifetimes.redeem);
+        let step = |ticket: &Ticket, now| ticket.confirm(&person, decision, now, redeem);
+        let outcome = match store::transition(&self.store, id, step).await {
+            Ok(Transition { reading, changed }) => {
+                let Ticket { request, state, .. } = &reading.ticket;
+                if matches!(state, State::Cancelled { .. }) {
+                    self.metrics.ticket("cancelled");
+                    tracing::info!(ticket = %id, client = %request.client_id, reason = CancelReason::Mismatch.as_str(), "cancelled");
+                    ("mismatch", Some(texts::mismatch()))
+                } else {
+                    if changed {
+                        self.metrics.ticket("confirmed");
+                        tracing::info!(ticket = %id, client = %request.client_id, "confirmed");
+                    }
+                    ("confirmed", Some(texts::confirmed(&self.client_name(&reading), &request.requester)))
+                }
+            }
+            Err(error) => refused(error)?,
+        };
+        self.end_wait(message, id).await?;
+        Ok(outcome)
+    }
+
+    async fn decline(&self, message: &Message, id: &TicketId) -> Result<Outcome, StoreError> {
+        let party = Party::Person(self.person(message));
+        let step = |ticket: &Ticket, now| ticket.cancel(&party, CancelReason::Declined, now);
+        let outcome = match store::transition(&self.store, id, step).await {
+            Ok(Transition { reading, changed }) => {
+                if changed {
+                    self.metrics.ticket("cancelled");
+                    let client = &reading.ticket.request.client_id;
+                    tracing::info!(ticket = %id, %client, reason = CancelReason::Declined.as_str(), "cancelled");
+                }
+                ("declined", Some(texts::declined()))
+            }
+            Err(error) => refused(error)?,
+        };
+        self.end_wait(message, id).await?;
+        Ok(outcome)
+    }
+
+    /// Expects no further number, unless for a ticket that was scanned meanwhile.
+    async fn end_wait(&self, message: &Message, id: &TicketId) -> Result<(), StoreError> {
+        let name = self.waits_name(message);
+        if self.store.value(&name).await?.is_some_and(|waits| waits == id.to_string()) {
+            self.store.remove_value(&name).await?;
+        }
+        Ok(())
+    }
+
+    /// The name of the value that says for which ticket a person's number is waited for.
+    fn waits_name(&self, message: &Message) -> String {
+        format!("wechat:waits:{}:{}", self.settings.app_id, message.openid)
+    }
+
+    /// WeChat tells no name or picture any more.
+    fn person(&self, message: &Message) -> Person {
+        let subject = Subject(format!("{SUBJECT_PREFIX}{}:{}", self.settings.app_id, message.openid));
+        Person { subject, name: None, picture: None }
+    }
+
+    /// Returns what WeChat tells of a person, if it does so soon.
+    async fn claims(&self, message: &Message) -> Claims {
+        let ask = self.with_token(|token| self.api.unionid(token, &message.openid));
+        let unionid = match tokio::time::timeout(UNIONID_PATIENCE, ask).await {
+            Ok(Ok(unionid)) => unionid,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "WeChat does not tell the unionid; the JWT goes without");
+                None
+            }
+            Err(_elapsed) => {
+                tracing::warn!("WeChat does not tell the unionid in time; the JWT goes without");
+                None
+            }
+        };
+        unionid.map(|unionid| (UNIONID.to_owned(), Value::String(unionid))).into_iter().collect()
+    }
+
+    fn client_name(&self, reading: &Reading) -> String {
+        let id = &reading.ticket.request.client_id.0;
+        self.clients.find(Some(id)).map_or_else(|| id.clone(), |client| client.name.clone())
+    }
+}
+
+/// Returns what is said where a transition was not made.
+fn refused(error: TransitionError) -> Result<Outcome, StoreError> {
+    let text = match error {
+        TransitionError::Store(error) => return Err(error),
+        TransitionError::Refused(Refusal::AlreadyConfirmed) => texts::already(),
+        TransitionError::Refused(Refusal::AlreadyScanned) => texts::taken(),
+        TransitionError::Refused(Refusal::Mismatch) => return Ok(("mismatch", Some(texts::mismatch()))),
+        TransitionError::NoTicket | TransitionError::Refused(_) => texts::expired(),
+    };
+    Ok(("too_late", Some(text)))
+}

@@ -1,0 +1,96 @@
+//! What the account says in the chat: in Chinese, and then in English.
+
+use std::fmt::Write as _;
+
+use crate::ticket::Requester;
+
+/// How much of a client's name is said, in characters: WeChat takes 2,048 bytes in all.
+const MAX_NAME_CHARS: usize = 64;
+
+/// Asks for the number, and says who wants it.
+pub(super) fn ask(client: &str, requester: &Requester) -> String {
+    let (client, from) = (short(client), device(requester));
+    format!(
+        "有人正在登录「{client}」（{from}）。\n\
+         如果这是您本人正在看的网页，请回复网页上显示的两位数字。\n\
+         如果不是，请回复“取消”，或忽略此消息。\n\n\
+         Somebody is signing in to {client} ({from}). If you are looking at that page yourself, reply with the two-digit \
+         number that it shows. If not, reply \"no\" or ignore this."
+    )
+}
+
+/// Asks again.
+pub(super) fn ask_again() -> String {
+    "请回复网页上显示的两位数字；如果不是您本人在登录，请回复“取消”。\n\n\
+     Reply with the two-digit number that the page shows, or with \"no\" if it is not you who is signing in."
+        .to_owned()
+}
+
+/// Says that it is done, and where.
+pub(super) fn confirmed(client: &str, requester: &Requester) -> String {
+    let (client, from) = (short(client), device(requester));
+    format!("已登录「{client}」（{from}）。\n\nSigned in to {client} ({from}).")
+}
+
+/// Says that the number was wrong.
+pub(super) fn mismatch() -> String {
+    "数字不正确，本次登录已取消。请在网页上刷新二维码后重新扫描。\n\n\
+     That was not the number on the page. This sign-in is cancelled; scan a new code."
+        .to_owned()
+}
+
+/// Says that nobody is signed in, as was asked.
+pub(super) fn declined() -> String {
+    "已取消登录。\n\nThe sign-in is cancelled.".to_owned()
+}
+
+/// Says that it is over, or was never there.
+pub(super) fn expired() -> String {
+    "二维码已过期或已取消，请在网页上刷新后重新扫描。\n\nThe code has expired or was cancelled; scan a new one."
+        .to_owned()
+}
+
+/// Says that somebody else was first.
+pub(super) fn taken() -> String {
+    "此二维码已被他人扫描，请在网页上刷新后重新扫描。\n\nSomebody else has scanned this code; scan a new one."
+        .to_owned()
+}
+
+/// Says that it has worked before.
+pub(super) fn already() -> String {
+    "此次登录已完成。\n\nThis sign-in is complete already.".to_owned()
+}
+
+fn device(requester: &Requester) -> String {
+    let mut text = String::new();
+    for part in [&requester.browser, &requester.os].into_iter().flatten() {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{part}, ");
+    }
+    let _ = write!(text, "IP {}", requester.ip);
+    text
+}
+
+fn short(name: &str) -> String {
+    name.chars().take(MAX_NAME_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What WeChat takes of a text.
+    const MAX_BYTES: usize = 2048;
+
+    #[test]
+    fn the_longest_names_fit() {
+        let requester = Requester {
+            ip: "2001:db8:1111:2222:3333:4444:5555:6666".parse().unwrap(),
+            browser: Some("Internet Explorer".into()),
+            os: Some("Windows Phone OS".into()),
+        };
+        let text = ask(&"名".repeat(200), &requester);
+        assert!(text.len() < MAX_BYTES, "{}", text.len());
+        assert!(text.contains("Internet Explorer, Windows Phone OS, IP 2001:db8"), "{text}");
+    }
+}
