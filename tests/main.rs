@@ -27,3 +27,4 @@ mod safety;
 mod store;
 mod streams;
 mod topologies;
+mod wechat;

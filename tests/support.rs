@@ -13,6 +13,7 @@ pub mod proxy;
 pub mod redis;
 pub mod sentinel;
 pub mod site;
+pub mod wechat;
 pub mod wire;
 
 use std::fs::File;
