@@ -3,6 +3,7 @@ use proptest::prelude::*;
 
 use super::flags::Cli;
 use super::*;
+use crate::ticket::MatchPolicy;
 
 fn config(args: &[&str]) -> Result<Config, Vec<String>> {
     let cli = Cli::try_parse_from(std::iter::once("scangate").chain(args.iter().copied())).unwrap();
@@ -91,6 +92,45 @@ fn a_secret_comes_from_a_file_too() {
         config(&["--identity-secret-file", path, "--identity-issuer", "i", "--identity-audience", "a"]).unwrap();
     let IdentitySettings::Secret { secret, .. } = config.identity else { panic!("no secret") };
     assert_eq!(secret, b"0123456789abcdef0123456789abcdef");
+}
+
+fn with_file(text: &str) -> Result<Config, Vec<String>> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    config(&["--config", file.path().to_str().unwrap()])
+}
+
+const WECHAT: &str = "[connectors.wechat]\napp_id = \"wx1\"\nsecret = \"hunter2\"\ntoken = \"abc\"\n";
+
+#[test]
+fn a_client_may_use_a_connector_that_there_is_and_is_told_what_that_means() {
+    let client = |more: &str| with_file(&format!("{WECHAT}[[clients]]\nid = \"shop\"\nconnector = \"wechat\"\n{more}"));
+    let shop = |config: Config| config.clients.find(Some("shop")).unwrap().as_ref().clone();
+    let by_number = shop(client("claims = [\"name\"]").unwrap());
+    assert_eq!((by_number.match_policy, by_number.claims), (MatchPolicy::Type, vec!["name".into(), "unionid".into()]));
+    assert!(client("match = \"type\"").is_ok());
+    for policy in ["none", "choose"] {
+        let faults = client(&format!("match = \"{policy}\"")).err().unwrap().join("\n");
+        assert!(faults.contains("leave match out"), "{faults}");
+    }
+    let by_scan =
+        WECHAT.replace("token", "consent = \"scan\"\ntoken") + "[[clients]]\nid = \"shop\"\nconnector = \"wechat\"";
+    assert_eq!(shop(with_file(&by_scan).unwrap()).match_policy, MatchPolicy::None);
+    let fault = with_file("[[clients]]\nid = \"shop\"\nconnector = \"wechat\"").err().unwrap().join("\n");
+    assert!(fault.contains("no [connectors.wechat]"), "{fault}");
+    assert!(with_file("[[clients]]\nid = \"shop\"\nconnector = \"other\"").is_err());
+    assert!(with_file(&format!("[connectors.other]\n{WECHAT}[[clients]]\nid = \"shop\"")).is_err());
+}
+
+#[test]
+fn faults_of_clients_and_connectors_come_together_and_quote_no_secret() {
+    let faults = with_file("[connectors.wechat]\nsecret = \"hun ter2\"\n[[clients]]\nid = \"a b\"").err().unwrap();
+    assert_eq!(faults.len(), 4, "{faults:#?}");
+    let malformed = with_file(&WECHAT.replace("\"hunter2\"", "\"hunter2")).err().unwrap();
+    assert!(malformed[0].contains("line 3: "), "{malformed:?}");
+    for fault in faults.iter().chain(&malformed) {
+        assert!(!fault.contains("ter2"), "{fault}");
+    }
 }
 
 #[test]

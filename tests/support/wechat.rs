@@ -411,15 +411,15 @@ impl Sender {
 
 impl Callback {
     pub async fn send(&self, gateway: &Gateway) -> reqwest::Response {
-        self.request(gateway).send().await.unwrap()
+        self.request(&reqwest::Client::new(), gateway).send().await.unwrap()
     }
 
     pub fn url(&self, gateway: &Gateway) -> url::Url {
         url::Url::parse_with_params(&gateway.url("/connectors/wechat"), &self.query).unwrap()
     }
 
-    pub fn request(&self, gateway: &Gateway) -> reqwest::RequestBuilder {
-        let request = reqwest::Client::new().post(self.url(gateway));
+    pub fn request(&self, http: &reqwest::Client, gateway: &Gateway) -> reqwest::RequestBuilder {
+        let request = http.post(self.url(gateway));
         request.header("content-type", "text/xml").header("user-agent", "Mozilla/4.0").body(self.body.clone())
     }
 

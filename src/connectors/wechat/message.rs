@@ -155,9 +155,9 @@ mod tests {
         assert_eq!(with(&[]), None);
         assert_eq!(with(&[("MsgType", "text")]), None);
         for (missing, wrong) in PARTIES.iter().zip(["gh 1", "o:1", "yesterday"]) {
-            let but = |value| {
-                let fields = PARTIES.iter().map(|(name, good)| (*name, if name == &missing.0 { value } else { good }));
-                read(&fields.chain([("MsgType", "event")]).collect::<Vec<_>>())
+            let but = |value: &str| {
+                let fields = PARTIES.map(|(name, good)| (name, if name == missing.0 { value } else { good }));
+                read(&[&fields[..], &[("MsgType", "event")]].concat())
             };
             assert!(but(missing.1).is_some());
             assert_eq!((but(""), but(wrong), but(&"1".repeat(65))), (None, None, None), "{}", missing.0);
@@ -212,8 +212,9 @@ mod tests {
             key in "(qrscene_)?.{0,70}",
         ) {
             let clean = |text: &str| text.chars().filter(|c| !c.is_control()).collect::<String>();
+            let from = clean(&from);
             let fields = [
-                ("ToUserName", "gh_1"), ("FromUserName", &clean(&from)), ("CreateTime", &created),
+                ("ToUserName", "gh_1"), ("FromUserName", &from), ("CreateTime", &created),
                 ("MsgType", &clean(&kind)), ("Event", &event), ("EventKey", &clean(&key)), ("Content", "x"),
             ];
             if let Some(message) = read(&fields) {
