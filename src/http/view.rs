@@ -106,28 +106,24 @@ pub struct PersonView {
     pub picture: Option<String>,
 }
 
-/// Who scanned, as the other screen may show them.
+/// Who scanned, as the other screen may show them; to a presenter who has to decide, with all that is known of them.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct ScannedBy {
     /// The person; without a name if it is a browser that nobody has signed in to.
     #[serde(flatten)]
     pub person: PersonView,
-    /// What a presenter who decides knows beside that; in `share` alone.
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub for_approver: Option<ScannerView>,
-}
-
-/// The scanner, as a presenter is told who has to decide.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct ScannerView {
-    /// What `confirm` must name it by.
-    pub id: String,
-    /// Whether it is a person who has proved who they are; otherwise it is a browser.
-    pub signed_in: bool,
-    /// Where it scanned from.
+    /// What `confirm` must name the scanner by; to a presenter who decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Whether it is a person who has proved who they are; otherwise it is a browser. To a presenter who decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed_in: Option<bool>,
+    /// Where it scanned from; to a presenter who decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<DeviceView>,
-    /// The client that it uses, for which the JWT will be.
-    pub client: ClientView,
+    /// The client that it uses, for which the JWT will be; to a presenter who decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientView>,
 }
 
 /// The JWT, as OAuth 2.0 hands tokens over (RFC 6749 §5.1).
@@ -358,13 +354,13 @@ fn released(ticket: &Ticket) -> Vec<String> {
 fn scanned_by(gateway: &Gateway, ticket: &Ticket, party: &Party) -> Option<ScannedBy> {
     let scanner = ticket.scanner()?;
     let decides = ticket.request.flow == Flow::Share && ticket.is_approver(party);
-    let for_approver = || ScannerView {
-        id: ticket.scanner_id().unwrap_or_default(),
-        signed_in: scanner.party.is_person(),
-        from: scanner.from.as_ref().map(DeviceView::new),
-        client: ClientView::find(gateway, ticket.audience()),
-    };
-    Some(ScannedBy { person: PersonView::new(&scanner.party), for_approver: decides.then(for_approver) })
+    Some(ScannedBy {
+        person: PersonView::new(&scanner.party),
+        id: ticket.scanner_id().filter(|_| decides),
+        signed_in: decides.then(|| scanner.party.is_person()),
+        from: scanner.from.as_ref().filter(|_| decides).map(DeviceView::new),
+        client: decides.then(|| ClientView::find(gateway, ticket.audience())),
+    })
 }
 
 /// Returns what the QR code of a ticket says: the address of the page for whoever scans it, unless it is another's code.
