@@ -26,7 +26,7 @@ pub struct TicketView {
     pub revision: u64,
     /// Which party approves.
     pub flow: Flow,
-    /// The client that the sign-in is for.
+    /// The client that the JWT is for.
     pub client_id: String,
     /// Seconds that are left of its time.
     pub expires_in: f64,
@@ -204,8 +204,9 @@ impl ClientView {
 pub struct ScanView {
     /// Which application asks.
     pub client: ClientView,
-    /// Which browser shows the code.
-    pub requester: RequesterView,
+    /// Which browser asks; in `login` alone, since whoever scans a share decides nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requester: Option<RequesterView>,
     /// Which party approves.
     pub flow: Flow,
     /// How the screens are compared.
@@ -273,10 +274,10 @@ impl ScanView {
         let is_share = request.flow == Flow::Share;
         Self {
             client: ClientView::find(gateway, ticket.audience()),
-            requester: RequesterView {
+            requester: (!is_share).then(|| RequesterView {
                 device: DeviceView::new(&request.requester),
                 created_at: rfc3339(ticket.created_at),
-            },
+            }),
             flow: request.flow,
             r#match: request.matching.as_ref().map_or(MatchPolicy::None, |matching| matching.policy),
             choices: choices(ticket, party),
@@ -310,7 +311,7 @@ impl TicketView {
             state,
             revision: ticket.revision,
             flow: request.flow,
-            client_id: request.client_id.0.clone(),
+            client_id: ticket.audience().0.clone(),
             expires_in: reading.remaining().as_secs_f64(),
             scan_url: scan_url(gateway, ticket),
             events: format!("{poll}/events"),

@@ -80,6 +80,7 @@ async fn a_browser_that_scans_gets_what_the_presenter_grants(site: Site) {
     let (status, scan) = json(response).await;
     assert_eq!((status, &scan["presented_by"]["name"]), (200, &json!("Ada")));
     assert_eq!(scan["release"], json!(["name", "email"]));
+    assert_eq!(scan.get("requester"), None, "where the presenter is is nobody's business");
     assert_eq!(scan["ticket"]["scanned_by"], json!({"name": null, "picture": null}), "that is for the presenter");
     assert_eq!(json(guest.scan(&id, json!({})).await).await.0, 200, "the same scanner again");
     let mut scanner = guest.events(&id).await;
@@ -329,6 +330,7 @@ async fn the_jwt_is_for_the_scanners_client() {
     assert_eq!(refusal(from("https://kiosk.example", "app").await.unwrap()).await.1, "origin_not_allowed");
     let (status, scan) = json(from("https://kiosk.example", "kiosk").await.unwrap()).await;
     assert_eq!((status, &scan["client"]["name"], &scan["release"]), (200, &json!("The kiosk"), &json!(["name"])));
+    assert_eq!(scan["ticket"]["client_id"], "kiosk");
     let secret = scan["ticket_secret"].as_str().unwrap();
 
     let by = json(ada.read(&id).await).await.1;
