@@ -1,5 +1,5 @@
 // The backend of a mobile app whose people sign in on other screens: it scans and decides at the gateway in their name.
-// Run: npm ci --prefix examples/node && node examples/node/phone.mjs
+// Run: node examples/node/phone.mjs
 // The app posts {"code": what its camera read} to /sign-in/scan, shows what is answered, which is who asks, and posts the
 // same, with "match" if a number was asked for, to /sign-in/confirm or /sign-in/decline.
 // Settings: SCANGATE_URL; SCANGATE_IDENTITY_SECRET_FILE, _ISSUER and _AUDIENCE, the same as the gateway's; PORT.

@@ -1,5 +1,5 @@
 // A backend with one protected route: it lets in who brings a JWT of the gateway, checked by the keys published there.
-// Run: npm ci --prefix examples/node && node examples/node/verify.mjs
+// Run: node examples/node/verify.mjs
 // Then: curl http://127.0.0.1:4000/me -H "Authorization: Bearer $jwt"
 // Settings: SCANGATE_URL, the `iss` of the JWTs; AUDIENCE, their `aud`, which is the client's id; PORT, where to listen.
 import { createServer } from 'node:http';

@@ -1,6 +1,6 @@
 """The backend of a mobile app whose people sign in on other screens: it scans and decides at the gateway in their name.
 
-Run: pip install -r examples/python/requirements.txt && python3 examples/python/phone.py
+Run: python3 examples/python/phone.py
 The app posts {"code": what its camera read} to /sign-in/scan, shows what is answered, which is who asks, and posts the
 same, with "match" if a number was asked for, to /sign-in/confirm or /sign-in/decline.
 Settings: SCANGATE_URL; SCANGATE_IDENTITY_SECRET_FILE, _ISSUER and _AUDIENCE, the same as the gateway's; PORT.
@@ -30,7 +30,7 @@ class Backend(BaseHTTPRequestHandler):
         except (LookupError, TypeError, ValueError):
             return self.refuse(400, "This is no code for signing in here.")
         # Says to the gateway who the person is. It is good there alone, and for a minute.
-        token = jwt.encode({**TOKEN, "sub": user, "name": PEOPLE[user], "exp": time.time() + 60}, SECRET, "HS256")
+        token = jwt.encode({**TOKEN, "sub": user, "name": PEOPLE[user], "exp": int(time.time()) + 60}, SECRET, "HS256")
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
         headers["X-Forwarded-For"] = self.client_address[0]  # The gateway's limits count phones, not this backend.
         body = json.dumps({"match": asked["match"]} if "match" in asked else {}).encode()

@@ -1,6 +1,6 @@
 """A backend with one protected route: it lets in who brings a JWT of the gateway, checked by the keys published there.
 
-Run: pip install -r examples/python/requirements.txt && python3 examples/python/verify.py
+Run: python3 examples/python/verify.py
 Then: curl http://127.0.0.1:4000/me -H "Authorization: Bearer $jwt"
 Settings: SCANGATE_URL, the `iss` of the JWTs; AUDIENCE, their `aud`, which is the client's id; PORT, where to listen.
 """
