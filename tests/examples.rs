@@ -32,7 +32,8 @@ fn commands() -> Vec<&'static str> {
 
 /// Returns a command for the shell, with Debian's Python: another one may come first on the path, without its modules.
 fn shell(command: &str) -> Command {
-    let command = command.strip_prefix("python3 ").map_or(command.to_owned(), |rest| format!("/usr/bin/python3 {rest}"));
+    let command =
+        command.strip_prefix("python3 ").map_or(command.to_owned(), |rest| format!("/usr/bin/python3 {rest}"));
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("exec {command}")]).current_dir(ROOT).env("PYTHONUNBUFFERED", "1");
     shell
@@ -406,7 +407,8 @@ async fn a_phone_opens_no_foreign_code(_: &str, phone: &str) {
         let answer = phone.post("/sign-in/scan", Some("ada"), body.to_owned()).await;
         assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{body}");
     }
-    let long = phone.post("/sign-in/scan", Some("ada"), json!({ "code": code, "x": "x".repeat(5000) }).to_string()).await;
+    let long =
+        phone.post("/sign-in/scan", Some("ada"), json!({ "code": code, "x": "x".repeat(5000) }).to_string()).await;
     assert!(long.status().is_client_error());
     assert_eq!(stage.read(&ticket).await["revision"], 1, "nothing was scanned");
     assert_eq!(stage.answered().await - before, 1.0, "the gateway was asked");
