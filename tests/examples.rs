@@ -586,7 +586,7 @@ async fn a_page_of_another_origin_signs_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_shows_a_decline_and_the_end_of_the_time_and_begins_again() {
-    let site = Site::start("8s").await;
+    let site = Site::start("15s").await;
     let page = site.open("http://localhost:5000/").await;
     let (phone, id) = site.scan(&page).await;
     phone.act(&id, "scan").await;
