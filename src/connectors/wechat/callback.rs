@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
@@ -189,7 +191,7 @@ impl Wechat {
                 return Err(Refused::Unreadable);
             }
             let name = format!("wechat:used:{}:{}", self.settings.app_id, query.signature);
-            let body = Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect();
+            let body = STANDARD.encode(Sha256::digest(body));
             return Ok(Opened { message: read(&fields)?, key: None, single_use: Some(SingleUse { name, body }) });
         }
         let outer = parse(body)?;

@@ -4,6 +4,8 @@
 //! blocks of 32 bytes: 16 random bytes, the message's length, the message, the app id. WeChat fixes all of this; it is not
 //! what anybody would design today, so what it guards is bound to a time and to one use elsewhere.
 
+use std::fmt::Write as _;
+
 use aws_lc_rs::cipher::{
     AES_256, DecryptingKey, DecryptionContext, EncryptingKey, EncryptionContext, UnboundCipherKey,
 };
@@ -26,7 +28,11 @@ pub(super) fn signature(token: &str, parts: &[&str]) -> String {
     let mut parts: Vec<&str> = parts.iter().copied().chain([token]).collect();
     parts.sort_unstable();
     let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, parts.concat().as_bytes());
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    digest.as_ref().iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Returns whether `given` is the signature of `parts`. Takes as long for a wrong one.

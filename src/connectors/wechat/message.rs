@@ -106,8 +106,8 @@ mod tests {
     use super::*;
 
     fn read(fields: &[(&str, &str)]) -> Option<Message> {
-        let text: String = fields.iter().map(|(name, value)| format!("<{name}>{}</{name}>", cdata(value))).collect();
-        Message::read(&Fields::parse(format!("<xml>{text}</xml>").as_bytes()).unwrap())
+        let text: Vec<_> = fields.iter().map(|(name, value)| format!("<{name}>{}</{name}>", cdata(value))).collect();
+        Message::read(&Fields::parse(format!("<xml>{}</xml>", text.concat()).as_bytes()).unwrap())
     }
 
     const PARTIES: [(&str, &str); 3] =

@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn whatever_is_more_than_that_is_refused() {
-        let many = |count: usize| (0..count).map(|number| format!("<e{number}/>")).collect::<String>();
+        let many = |count: usize| (0..count).map(|number| format!("<e{number}/>")).collect::<Vec<_>>().concat();
         for (text, why) in [
             ("<!DOCTYPE xml><xml/>", "document type"),
             ("<!DOCTYPE xml [<!ENTITY a \"aaaa\">]><xml><A>&a;</A></xml>", "document type"),
