@@ -55,6 +55,8 @@ struct Account {
     errors: Vec<i64>,
     /// What every call is answered with.
     error: Option<i64>,
+    /// What calls for a token are answered with.
+    token_error: Option<i64>,
     faults: [Option<Fault>; 2],
     delay: Duration,
     unionid: Option<String>,
@@ -122,6 +124,11 @@ impl Api {
     /// Answers every call with this code.
     pub fn answer_all(&self, error: Option<i64>) {
         self.state().error = error;
+    }
+
+    /// Answers calls for a token with this code.
+    pub fn refuse_tokens(&self, error: Option<i64>) {
+        self.state().token_error = error;
     }
 
     /// Ends the token that is good: the next one is another.
@@ -220,11 +227,12 @@ impl Account {
         if *method == Method::POST && !is_json {
             return Err("the body is not said to be JSON");
         }
-        if let Some(error) = self.error {
+        let is_for_token = path == "/cgi-bin/stable_token";
+        if let Some(error) = self.error.or(self.token_error.filter(|_| is_for_token)) {
             // As WeChat does, with what it was sent.
             return Ok(json!({"errcode": error, "errmsg": format!("refused {query:?} {body}")}));
         }
-        if (method, path) == (&Method::POST, "/cgi-bin/stable_token") {
+        if is_for_token && *method == Method::POST {
             let forced = body["force_refresh"].as_bool().ok_or("force_refresh is missing")?;
             let expected =
                 json!({"grant_type": "client_credential", "appid": APP_ID, "secret": SECRET, "force_refresh": forced});

@@ -97,6 +97,36 @@ async fn a_token_is_renewed_before_it_ends() {
     assert_eq!((site.api.count(TOKENS), site.api.count(CODES)), (2, 4));
 }
 
+/// What is kept says when the time has come, which is too long for a test to wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_renewed_minutes_before_it_ends_and_used_as_long_as_it_cannot_be() {
+    let site = Site::with("", Some(Redis::start()), &[]).await;
+    let redis = site.redis.as_ref().unwrap();
+    assert_eq!(status(&site).await, 201);
+    let kept = redis.keys().into_iter().find_map(|key| {
+        let value: String = redis.try_run(&["HGET", &key, "value"]).ok()?;
+        value.contains("renew_at").then(|| (key, serde_json::from_str::<Value>(&value).unwrap()))
+    });
+    let (key, mut kept) = kept.unwrap();
+    let renew_in = kept["renew_at"].as_i64().unwrap() / 1000 - now();
+    assert!((6_890..=6_960).contains(&renew_in), "{renew_in}");
+    let ttl: i64 = redis.run(&["TTL", &key]);
+    assert!((7_150..7_200).contains(&ttl), "{ttl}");
+
+    kept["renew_at"] = json!(0);
+    let is_due = || redis.run::<i64>(&["HSET", &key, "value", &kept.to_string()]);
+    is_due();
+    site.api.refuse_tokens(Some(45009));
+    assert_eq!(status(&site).await, 201, "the old one is still good");
+    assert_eq!(status(&site).await, 201);
+    assert_eq!(site.api.count(TOKENS), 2, "whoever fails leaves it alone for a second");
+    site.api.refuse_tokens(None);
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert_eq!(status(&site).await, 201);
+    assert_eq!(status(&site).await, 201);
+    assert_eq!(site.api.count(TOKENS), 3, "it is renewed once");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_fails_is_left_for_the_other() {
     for fault in [Fault::Refuses, Fault::Broken, Fault::Busy, Fault::Hangs] {

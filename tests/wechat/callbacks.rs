@@ -171,7 +171,7 @@ async fn malformed_messages_are_refused_in_both_modes() {
             ("a comment", field("<!-- x -->")),
             ("an attribute", good.replace("<xml>", "<xml a=\"1\">")),
             ("a field twice", field("<EventKey>x</EventKey>")),
-            ("too deep", field("<A><B><C/></B></A>")),
+            ("too deep", field("<A><B><C><D><E/></D></C></B></A>")),
             ("too many elements", field(&many)),
             ("a control character", field("<A>\u{1}</A>")),
             ("an end too early", good[..good.len() - 10].to_owned()),

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::Wechat;
 use super::crypto::{self, MessageKey};
-use super::message::Message;
+use super::message::{Kind, Message};
 use super::xml::{Fields, cdata};
 use crate::store::{Put, StoreError};
 use crate::ticket::TicketId;
@@ -162,7 +162,7 @@ impl Wechat {
             }
         });
         let reply = match tokio::time::timeout_at(answer_at, answer).await {
-            Ok(result) => result.unwrap_or(Ok(None))?,
+            Ok(result) => result.unwrap_or_else(|_panicked| Err(broken_off()))?,
             Err(_elapsed) => {
                 self.metrics.connectors.called_back("wechat", "late");
                 tracing::warn!("a callback is answered before it is worked off");
@@ -230,6 +230,10 @@ impl Wechat {
         single_use: Option<&SingleUse>,
         mark: &str,
     ) -> Result<Option<String>, Refused> {
+        if message.kind == Kind::Other {
+            self.metrics.connectors.called_back("wechat", "ignored");
+            return Ok(None);
+        }
         if let Some(SingleUse { name, body }) = single_use
             && !self.store.put_value(name, body, SEEN_TTL, Put::IfAbsent).await?
         {
@@ -272,6 +276,10 @@ impl Wechat {
             cdata(nonce),
         )))
     }
+}
+
+fn broken_off() -> Refused {
+    Refused::Store(StoreError::Unavailable("the work was broken off".to_owned()))
 }
 
 impl CallbackQuery {

@@ -212,7 +212,7 @@ mod tests {
             }
         }
         let message = "x".repeat(26);
-        for padding in [vec![33; 32], vec![0; 32], vec![255; 32], Vec::new()] {
+        for padding in [vec![33; 32], vec![64; 64], vec![0; 32], vec![255; 32], Vec::new()] {
             assert_eq!(key().decrypt(&raw(plain(&message, 26, &padding)), APP_ID), Err(Unreadable), "{padding:?}");
         }
     }

@@ -54,6 +54,25 @@ struct Kept {
     renew_at: u64,
 }
 
+/// What a fetched token is to take the place of.
+enum Outdated {
+    /// None is there.
+    None,
+    /// One that is still good, for a while.
+    Old(Secret),
+    /// One that WeChat does not take.
+    Refused(Secret),
+}
+
+impl Outdated {
+    fn token(&self) -> Option<&str> {
+        match self {
+            Self::None => None,
+            Self::Old(token) | Self::Refused(token) => Some(token.reveal()),
+        }
+    }
+}
+
 /// The token of one account. Clones share it.
 #[derive(Clone)]
 pub(super) struct Tokens {
@@ -73,7 +92,7 @@ impl Tokens {
     pub(super) async fn current(&self) -> Result<Secret, TokenError> {
         let Some(kept) = self.kept().await? else { return self.fetch_alone(None).await };
         if now_millis() >= kept.renew_at && self.lock().await? {
-            match self.fetch(None).await {
+            match self.fetch(Outdated::Old(Secret::new(kept.token.clone()))).await {
                 Ok(token) => return Ok(token),
                 Err(error) => {
                     tracing::warn!(%error, "WeChat's access token could not be renewed; the old one is used as long as it is good");
@@ -98,7 +117,8 @@ impl Tokens {
                 return Ok(Secret::new(kept.token));
             }
             if self.lock().await? {
-                return self.fetch(refused).await;
+                let outdated = refused.map_or(Outdated::None, |refused| Outdated::Refused(refused.clone()));
+                return self.fetch(outdated).await;
             }
             if Instant::now() >= until {
                 return Err(TokenError::Waited);
@@ -121,12 +141,12 @@ impl Tokens {
     }
 
     /// Fetches a token with the lock held, and gives it back.
-    async fn fetch(&self, refused: Option<&Secret>) -> Result<Secret, TokenError> {
-        let (this, refused) = (self.clone(), refused.cloned());
+    async fn fetch(&self, outdated: Outdated) -> Result<Secret, TokenError> {
+        let this = self.clone();
         let (done, result) = oneshot::channel();
         // In a task of its own: a caller who hangs up must not leave the lock behind.
         crate::task::spawn("wechat-token", async move {
-            let result = this.fetch_and_keep(refused.as_ref()).await;
+            let result = this.fetch_and_keep(&outdated).await;
             let unlocked = match &result {
                 Ok(_) => this.store.remove_value(&this.lock_name()).await,
                 Err(_) => this.store.put_value(&this.lock_name(), "failed", FAILURE_PAUSE, Put::Always).await.map(drop),
@@ -139,9 +159,13 @@ impl Tokens {
         result.await.unwrap_or(Err(TokenError::Waited))
     }
 
-    async fn fetch_and_keep(&self, refused: Option<&Secret>) -> Result<Secret, TokenError> {
+    async fn fetch_and_keep(&self, outdated: &Outdated) -> Result<Secret, TokenError> {
+        // Another may have been faster since the last look, and given the lock back already.
+        if let Some(kept) = self.kept().await?.filter(|kept| outdated.token() != Some(&kept.token)) {
+            return Ok(Secret::new(kept.token));
+        }
         let mut issued = self.api.stable_token(false).await?;
-        if refused.is_some_and(|refused| refused.reveal() == issued.access_token) {
+        if matches!(outdated, Outdated::Refused(refused) if refused.reveal() == issued.access_token) {
             let forced = format!("{}:forced", self.name);
             if !self.store.put_value(&forced, &TicketId::random().to_string(), FORCE_PAUSE, Put::IfAbsent).await? {
                 return Err(TokenError::Refused);
