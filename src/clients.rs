@@ -13,7 +13,7 @@ use url::Url;
 
 use crate::qr::Logo;
 use crate::signer::RESERVED_CLAIMS;
-use crate::ticket::{ClientId, MatchPolicy};
+use crate::ticket::{ClientId, Flow, MatchPolicy};
 
 /// How long a ticket may be set to live.
 pub const TICKET_TTLS: std::ops::RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(30 * 60);
@@ -43,6 +43,17 @@ pub struct Client {
     pub claims: Vec<String>,
     /// How its screens are compared.
     pub match_policy: MatchPolicy,
+    /// Which flows its tickets may be of. A JWT of either says that its `sub` is there, so a client that signs in whoever
+    /// brings one is not to get those of `share` unasked.
+    pub flows: Vec<Flow>,
+}
+
+impl Client {
+    /// Returns whether its tickets may be of this flow.
+    #[must_use]
+    pub fn takes(&self, flow: Flow) -> bool {
+        self.flows.contains(&flow)
+    }
 }
 
 /// All of them; the first is the default.
@@ -64,6 +75,7 @@ impl Clients {
             logo: None,
             claims: DEFAULT_CLAIMS.map(str::to_owned).to_vec(),
             match_policy: MatchPolicy::None,
+            flows: vec![Flow::Login, Flow::Share],
         };
         Self { all: vec![Arc::new(web)] }
     }
@@ -105,6 +117,12 @@ pub struct ClientTable {
     claims: Vec<String>,
     #[serde(default, rename = "match")]
     match_policy: MatchPolicy,
+    #[serde(default = "only_login")]
+    flows: Vec<Flow>,
+}
+
+fn only_login() -> Vec<Flow> {
+    vec![Flow::Login]
 }
 
 /// Makes clients of the file's tables; logos are read relative to `directory`.
@@ -156,6 +174,9 @@ fn from_table(table: ClientTable, directory: &Path) -> Result<Client, Vec<String
             fault(format!("claims: {claim:?} is set by the gateway itself; take it off the list"));
         }
     }
+    if table.flows.is_empty() {
+        fault("flows: name \"login\", \"share\" or both, or leave it out for \"login\"".to_owned());
+    }
     let ticket_ttl = match table.ticket_ttl.as_deref().map(humantime::parse_duration) {
         None => None,
         Some(Ok(ttl)) if TICKET_TTLS.contains(&ttl) => Some(ttl),
@@ -184,6 +205,7 @@ fn from_table(table: ClientTable, directory: &Path) -> Result<Client, Vec<String
         logo,
         claims: table.claims,
         match_policy: table.match_policy,
+        flows: table.flows,
     })
 }
 
@@ -238,6 +260,7 @@ mod tests {
         assert_eq!(clients.find(None).unwrap().match_policy, MatchPolicy::Choose);
         assert_eq!(clients.find(None).unwrap().name, "Management");
         assert_eq!(clients.find(Some("pc")).unwrap().name, "pc");
+        assert!(!clients.find(Some("pc")).unwrap().takes(Flow::Share), "that has to be asked for");
         assert!(clients.find(Some("nobody")).is_none());
         assert!(clients.allow_origin("https://manage.example.com"));
         assert!(!clients.allow_origin("https://manage.example.com.evil.example"));
@@ -253,11 +276,12 @@ mod tests {
             return_to = ["/relative"]
             ticket_ttl = "1s"
             claims = ["sub"]
+            flows = []
             logo = "missing.png"
             "#,
         )
         .unwrap_err();
-        assert_eq!(faults.len(), 7, "{faults:#?}");
+        assert_eq!(faults.len(), 8, "{faults:#?}");
     }
 
     #[test]
@@ -270,7 +294,7 @@ mod tests {
         #[test]
         fn any_file_is_read_or_its_faults_are_named(
             text in ".{0,80}",
-            key in "(id|name|origins|return_to|ticket_ttl|claims|match|logo)",
+            key in "(id|name|origins|return_to|ticket_ttl|claims|match|flows|logo)",
             value in "(\"[ -~]{0,12}\"|\\[\"[ -!#-~]{0,12}\"\\]|[0-9]{1,4}|true)",
         ) {
             let _ = read(&text);
