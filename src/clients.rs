@@ -13,7 +13,7 @@ use url::Url;
 
 use crate::qr::Logo;
 use crate::signer::RESERVED_CLAIMS;
-use crate::ticket::{ClientId, MatchPolicy};
+use crate::ticket::{ClientId, Flow, MatchPolicy};
 
 /// How long a ticket may be set to live.
 pub const TICKET_TTLS: std::ops::RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(30 * 60);
@@ -70,6 +70,17 @@ pub struct Client {
     pub match_policy: MatchPolicy,
     /// Whose code its sign-ins show, if not the gateway's own.
     pub connector: Option<Connector>,
+    /// Which flows its tickets may be of. A JWT of either says that its `sub` is there, so a client that signs in whoever
+    /// brings one is not to get those of `share` unasked.
+    pub flows: Vec<Flow>,
+}
+
+impl Client {
+    /// Returns whether its tickets may be of this flow.
+    #[must_use]
+    pub fn takes(&self, flow: Flow) -> bool {
+        self.flows.contains(&flow)
+    }
 }
 
 /// All of them; the first is the default.
@@ -92,6 +103,7 @@ impl Clients {
             claims: DEFAULT_CLAIMS.map(str::to_owned).to_vec(),
             match_policy: MatchPolicy::None,
             connector: None,
+            flows: vec![Flow::Login, Flow::Share],
         };
         Self { all: vec![Arc::new(web)] }
     }
@@ -133,7 +145,13 @@ pub struct ClientTable {
     claims: Vec<String>,
     #[serde(rename = "match")]
     match_policy: Option<MatchPolicy>,
+    #[serde(default = "only_login")]
+    flows: Vec<Flow>,
     connector: Option<Connector>,
+}
+
+fn only_login() -> Vec<Flow> {
+    vec![Flow::Login]
 }
 
 /// Makes clients of the file's tables; logos are read relative to `directory`. `policy_of` tells how the screens of a
@@ -194,23 +212,13 @@ fn from_table(
             fault(format!("claims: {claim:?} is set by the gateway itself; take it off the list"));
         }
     }
-    let match_policy = match table.connector.map(|connector| (connector, policy_of(connector), table.match_policy)) {
-        None => table.match_policy.unwrap_or_default(),
-        Some((connector, None, _)) => {
-            let name = connector.as_str();
-            fault(format!("connector: there is no [connectors.{name}] in the file; add it, or leave connector out"));
-            MatchPolicy::None
-        }
-        Some((connector, Some(policy), said)) => {
-            if said.is_some_and(|said| said != policy) {
-                let name = connector.as_str();
-                fault(format!(
-                    "match: consent of [connectors.{name}] decides how the screens are compared; leave match out"
-                ));
-            }
-            policy
-        }
-    };
+    let match_policy = match_policy(table.connector, table.match_policy, policy_of).unwrap_or_else(|text| {
+        fault(text);
+        MatchPolicy::None
+    });
+    if table.flows.is_empty() {
+        fault("flows: name \"login\", \"share\" or both, or leave it out for \"login\"".to_owned());
+    }
     let ticket_ttl = match table.ticket_ttl.as_deref().map(humantime::parse_duration) {
         None => None,
         Some(Ok(ttl)) if TICKET_TTLS.contains(&ttl) => Some(ttl),
@@ -245,8 +253,28 @@ fn from_table(
         logo,
         claims,
         match_policy,
+        flows: table.flows,
         connector: table.connector,
     })
+}
+
+/// Returns how the screens are compared: as the client says, or as its connector needs it.
+fn match_policy(
+    connector: Option<Connector>,
+    said: Option<MatchPolicy>,
+    policy_of: impl Fn(Connector) -> Option<MatchPolicy>,
+) -> Result<MatchPolicy, String> {
+    let Some(connector) = connector else { return Ok(said.unwrap_or_default()) };
+    let name = connector.as_str();
+    let policy = policy_of(connector).ok_or_else(|| {
+        format!("connector: there is no [connectors.{name}] in the file; add it, or leave connector out")
+    })?;
+    if said.is_some_and(|said| said != policy) {
+        return Err(format!(
+            "match: consent of [connectors.{name}] decides how the screens are compared; leave match out"
+        ));
+    }
+    Ok(policy)
 }
 
 /// An origin exactly as a browser would send it (RFC 6454 §6.2): what is written otherwise would never match.
@@ -300,6 +328,7 @@ mod tests {
         assert_eq!(clients.find(None).unwrap().match_policy, MatchPolicy::Choose);
         assert_eq!(clients.find(None).unwrap().name, "Management");
         assert_eq!(clients.find(Some("pc")).unwrap().name, "pc");
+        assert!(!clients.find(Some("pc")).unwrap().takes(Flow::Share), "that has to be asked for");
         assert!(clients.find(Some("nobody")).is_none());
         assert!(clients.allow_origin("https://manage.example.com"));
         assert!(!clients.allow_origin("https://manage.example.com.evil.example"));
@@ -315,11 +344,12 @@ mod tests {
             return_to = ["/relative"]
             ticket_ttl = "1s"
             claims = ["sub"]
+            flows = []
             logo = "missing.png"
             "#,
         )
         .unwrap_err();
-        assert_eq!(faults.len(), 7, "{faults:#?}");
+        assert_eq!(faults.len(), 8, "{faults:#?}");
     }
 
     #[test]
@@ -332,7 +362,7 @@ mod tests {
         #[test]
         fn any_file_is_read_or_its_faults_are_named(
             text in ".{0,80}",
-            key in "(id|name|origins|return_to|ticket_ttl|claims|match|logo)",
+            key in "(id|name|origins|return_to|ticket_ttl|claims|match|flows|logo)",
             value in "(\"[ -~]{0,12}\"|\\[\"[ -!#-~]{0,12}\"\\]|[0-9]{1,4}|true)",
         ) {
             let _ = read(&text);

@@ -88,7 +88,7 @@ fn collect_names(root: &Value, schema: &Value, names: &mut BTreeSet<String>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn live_answers_are_as_the_description_says() {
     let (_directory, config) = file(
-        "[[clients]]\nid = \"web\"\nclaims = [\"name\"]\nmatch = \"choose\"\nreturn_to = [\"https://app.example.com/\"]\n",
+        "[[clients]]\nid = \"web\"\nclaims = [\"name\"]\nflows = [\"login\", \"share\"]\nmatch = \"choose\"\nreturn_to = [\"https://app.example.com/\"]\n",
     );
     let gateway =
         Gateway::builder().arg("--config", config.to_str().unwrap()).arg("--rate-invalid-scan", "3").start().await;

@@ -80,7 +80,10 @@ async fn signs_in(kind: &'static str) {
         // Whoever polls reads a state again and again; all others are told once.
         words.dedup();
     }
-    assert_eq!(words, expected, "{kind}");
+    // On a busy machine the phone may be done before the browser has looked twice.
+    let mut ahead = expected.iter();
+    assert!(words.iter().all(|word| ahead.any(|next| next == word)), "{kind}: {words:?}");
+    assert_eq!(words.last(), expected.last(), "{kind}");
     assert_eq!(gateway.metric("scangate_tickets_total{outcome=\"claimed\"}").await, 1.0, "{}", gateway.metrics().await);
 }
 

@@ -46,7 +46,7 @@ pub struct Scan {
     security(("identity" = []), ("cookie" = []), ("ticket_secret" = []), ()),
     responses(
         (status = 200, body = ScanView, description = "Who asks or offers; the same again for the same scanner", headers(("set-cookie" = Option<String>, description = "The binding"))),
-        (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`malformed_json`, `invalid_request` or `unknown_client`"),
+        (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`malformed_json`, `invalid_request`, `unknown_client` or `flow_not_allowed`"),
         (status = 401, body = error::ProblemBody, content_type = "application/problem+json", description = "`not_signed_in` or `invalid_token`: without a good token, also for a ticket that is unknown or expired"),
         (status = 403, body = error::ProblemBody, content_type = "application/problem+json", description = "`own_ticket`, `connector_only` or `origin_not_allowed`"),
         (status = 404, body = error::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: unknown or expired"),
@@ -130,6 +130,9 @@ fn audience(body: &Scan, ticket: &Ticket, headers: &HeaderMap, gateway: &Gateway
     let id = body.client_id.as_deref().unwrap_or(&ticket.request.client_id.0);
     let client = gateway.clients.find(Some(id)).ok_or_else(|| Problem::from(&error::UNKNOWN_CLIENT))?;
     check_origin(headers, gateway, client)?;
+    if !client.takes(Flow::Share) {
+        return Err(Problem::from(&error::FLOW_NOT_ALLOWED));
+    }
     let is_another = client.id != ticket.request.client_id;
     Ok(is_another.then(|| Audience { client_id: client.id.clone(), claims: client.claims.clone() }))
 }

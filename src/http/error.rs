@@ -53,6 +53,8 @@ kinds! {
         "Use the id of a registered client, or leave client_id out for the default one.";
     RETURN_TO_NOT_ALLOWED = BAD_REQUEST "return_to_not_allowed" "The client may not return there"
         "Use an address that stands, exactly so, in the client's return_to list.";
+    FLOW_NOT_ALLOWED = BAD_REQUEST "flow_not_allowed" "This client does not take part in this flow"
+        "Use a client whose flows have it, or have it added to this one's.";
     NOT_SIGNED_IN = UNAUTHORIZED "not_signed_in" "A signed-in person is needed"
         "Send the person's token of your identity provider as Authorization: Bearer.";
     INVALID_TOKEN = UNAUTHORIZED "invalid_token" "The token does not prove who you are"

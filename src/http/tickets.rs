@@ -77,7 +77,7 @@ pub struct CreateQuery {
     security((), ("identity" = [])),
     responses(
         (status = 201, body = CreatedTicket, description = "The ticket", headers(("set-cookie" = Option<String>, description = "The binding"))),
-        (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`malformed_json`, `invalid_request`, `unknown_client` or `return_to_not_allowed`"),
+        (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`malformed_json`, `invalid_request`, `unknown_client`, `flow_not_allowed` or `return_to_not_allowed`"),
         (status = 401, body = error::ProblemBody, content_type = "application/problem+json", description = "`not_signed_in` or `invalid_token`, in `share`"),
         (status = 403, body = error::ProblemBody, content_type = "application/problem+json", description = "`origin_not_allowed`"),
         (status = 408, body = error::ProblemBody, content_type = "application/problem+json", description = "`request_timeout`"),
@@ -98,6 +98,9 @@ pub(super) async fn create(
     let client =
         gateway.clients.find(body.client_id.as_deref()).ok_or_else(|| Problem::from(&error::UNKNOWN_CLIENT))?;
     check_origin(&headers, &gateway, client)?;
+    if !client.takes(body.flow) {
+        return Err(Problem::from(&error::FLOW_NOT_ALLOWED));
+    }
     let (presenter, fresh) = match body.flow {
         Flow::Login => browser(&body, client, &headers, &gateway)?,
         Flow::Share => {

@@ -9,7 +9,8 @@ use crate::support::{Gateway, Redis};
 
 /// Starts a gateway whose only client has the policy.
 async fn with(policy: &str, redis: Option<&Redis>) -> Gateway {
-    let (_directory, config) = file(&format!("[[clients]]\nid = \"web\"\nmatch = {policy:?}\n"));
+    let (_directory, config) =
+        file(&format!("[[clients]]\nid = \"web\"\nflows = [\"login\", \"share\"]\nmatch = {policy:?}\n"));
     let builder = Gateway::builder().arg("--config", config.to_str().unwrap());
     redis.into_iter().fold(builder, |builder, redis| builder.redis(redis)).start().await
 }

@@ -304,11 +304,15 @@ async fn the_jwt_is_for_the_scanners_client() {
         [[clients]]
         id = "app"
         claims = ["name", "email"]
+        flows = ["login", "share"]
         [[clients]]
         id = "kiosk"
         name = "The kiosk"
         claims = ["name"]
         origins = ["https://kiosk.example"]
+        flows = ["share"]
+        [[clients]]
+        id = "site"
         "#,
     );
     let gateway = Gateway::builder().arg("--config", config.to_str().unwrap()).start().await;
@@ -318,6 +322,14 @@ async fn the_jwt_is_for_the_scanners_client() {
         refusal(guest.scan(&id, json!({"client_id": "nobody"})).await).await,
         (400, "unknown_client".to_owned())
     );
+    // A JWT for a client that signs in whoever brings one is for that client to want.
+    assert_eq!(
+        refusal(guest.scan(&id, json!({"client_id": "site"})).await).await,
+        (400, "flow_not_allowed".to_owned())
+    );
+    assert_eq!(refusal(ada.try_share(&gateway, json!({"client_id": "site"})).await).await.1, "flow_not_allowed");
+    let login = guest.request(Method::POST, "/v1/tickets").json(&json!({"client_id": "kiosk"})).send().await.unwrap();
+    assert_eq!(refusal(login).await.1, "flow_not_allowed");
     // A page may name no client but those that list it.
     let from = |origin: &str, client: &str| {
         let request = reqwest::Client::new().post(gateway.url(&format!("/v1/tickets/{id}/scan")));
