@@ -378,6 +378,24 @@ async fn there_is_no_route_without_the_connector() {
     assert_eq!(response.status(), StatusCode::NOT_FOUND);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rights_that_the_documentation_lists_suffice() {
+    let redis = Redis::with(&["--notify-keyspace-events", "Kghxe"]);
+    let (_, rights) = include_str!("../docs/configuration.md").split_once("ACL SETUSER scangate ").unwrap();
+    let rights = rights.split("```").next().unwrap().replace("PASSWORD", "secret");
+    let words = ["ACL", "SETUSER", "scangate"].into_iter().chain(rights.split_whitespace());
+    redis.run::<()>(&words.collect::<Vec<_>>());
+    let url = format!("redis://scangate:secret@127.0.0.1:{}/", redis.port());
+    let site = Site::with("", None, &[("--redis-url", &url)]).await;
+    let mut page = site.page().await;
+    site.tell(&scan(OPENID, &page.code.scene)).await;
+    let number = page.number().await;
+    site.tell(&text(OPENID, &number)).await;
+    page.claims(&site.gateway).await;
+    let denied: Vec<String> = redis.run(&["ACL", "LOG"]);
+    assert_eq!(denied, [""; 0]);
+}
+
 /// One whole sign-in as it goes over the wire; `--nocapture` shows it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transcript_of_a_sign_in_in_encrypted_mode() {
