@@ -156,9 +156,6 @@ fn from_table(table: ClientTable, directory: &Path) -> Result<Client, Vec<String
             fault(format!("claims: {claim:?} is set by the gateway itself; take it off the list"));
         }
     }
-    if table.match_policy != MatchPolicy::None {
-        fault("match: only \"none\" is available in this version".to_owned());
-    }
     let ticket_ttl = match table.ticket_ttl.as_deref().map(humantime::parse_duration) {
         None => None,
         Some(Ok(ttl)) if TICKET_TTLS.contains(&ttl) => Some(ttl),

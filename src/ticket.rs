@@ -7,6 +7,7 @@
 //! Invariant: every [`Step::Changed`] has a revision one above the ticket it came from, and a deadline after `now`.
 
 mod id;
+mod matching;
 mod words;
 
 use std::time::Duration;
@@ -14,7 +15,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use id::{BindingHash, BindingSecret, Malformed, TicketId};
-pub use words::{CancelReason, Claims, ClientId, Flow, MatchPolicy, Party, Person, Requester, Subject, Timestamp};
+pub use matching::{MatchNumber, Matching, NoMatchNumber};
+pub use words::{
+    Audience, CancelReason, Claims, ClientId, Flow, MatchPolicy, Party, Person, Requester, Scanner, Subject, Timestamp,
+};
 
 /// How long a cancelled or claimed ticket stays readable to its parties.
 pub const AFTERLIFE: Duration = Duration::from_secs(30);
@@ -32,10 +36,12 @@ pub struct TicketRequest {
     pub requester: Requester,
     /// Where the recipient goes on to; one of the client's own list.
     pub return_to: Option<String>,
-    /// How the two screens are compared.
-    pub match_policy: MatchPolicy,
+    /// How the two screens are compared, if they are.
+    pub matching: Option<Matching>,
     /// Names of the approver's claims that the JWT may carry.
     pub release: Vec<String>,
+    /// What the QR code says, where that is not for the gateway to say.
+    pub code: Option<String>,
 }
 
 /// A ticket that the store is yet to give its time.
@@ -90,19 +96,19 @@ pub enum State {
     /// Somebody scanned; the approver is deciding.
     Scanned {
         /// Who scanned, and is the only one that may go on.
-        scanner: Party,
+        scanner: Scanner,
     },
     /// The approver said yes; the recipient has not yet fetched the JWT.
     Confirmed {
         /// Who scanned.
-        scanner: Party,
+        scanner: Scanner,
         /// What the JWT will say.
         grant: Grant,
     },
     /// The recipient was handed the JWT.
     Claimed {
         /// Who scanned.
-        scanner: Party,
+        scanner: Scanner,
         /// What the JWT says.
         grant: Grant,
         /// The JWT's fixed parts, the same for every redelivery.
@@ -111,7 +117,7 @@ pub enum State {
     /// One party ended it.
     Cancelled {
         /// Who scanned, if anybody had.
-        scanner: Option<Party>,
+        scanner: Option<Scanner>,
         /// Why it ended.
         reason: CancelReason,
     },
@@ -139,6 +145,27 @@ pub struct Receipt {
     pub expires_at: Timestamp,
     /// Until when the same binding may be handed it again.
     pub redeem_until: Timestamp,
+}
+
+/// What an approver who confirms says.
+#[derive(Debug, Clone, Copy)]
+pub struct Decision<'a> {
+    /// The approver's claims, of which those are granted that the ticket asks for.
+    pub claims: &'a Claims,
+    /// Which of those alone, if not all.
+    pub release: Option<&'a [String]>,
+    /// The number on the other screen.
+    pub number: Option<MatchNumber>,
+    /// Whom the approver saw to have scanned: [`Ticket::scanner_id`].
+    pub scanner: Option<&'a str>,
+}
+
+impl<'a> Decision<'a> {
+    /// Grants everything that the ticket asks for, to whoever has scanned.
+    #[must_use]
+    pub fn all(claims: &'a Claims) -> Self {
+        Self { claims, release: None, number: None, scanner: None }
+    }
 }
 
 /// What an allowed action leads to.
@@ -169,6 +196,9 @@ pub enum Refusal {
     /// The party is none of this ticket's, or not the one that may do this.
     #[error("this party may not do that")]
     NotPermitted,
+    /// Presenters cannot scan their own ticket.
+    #[error("this is the party's own ticket")]
+    OwnTicket,
     /// Nobody has scanned yet.
     #[error("the ticket was not scanned yet")]
     NotScanned,
@@ -178,6 +208,21 @@ pub enum Refusal {
     /// A claim was to be released that the ticket does not ask for.
     #[error("a claim is named that the ticket does not ask for")]
     NotOffered,
+    /// The approver does not say whom they saw to have scanned.
+    #[error("the scanner is not named")]
+    ScannerUnnamed,
+    /// It is somebody else who has scanned than the approver saw.
+    #[error("somebody else has scanned than was named")]
+    ScannerChanged,
+    /// The number on the other screen is asked for and was not given.
+    #[error("the number of the other screen is missing")]
+    NumberMissing,
+    /// A number was given and none is asked for.
+    #[error("no number is asked for")]
+    NumberUnasked,
+    /// The number was wrong, which has ended the ticket.
+    #[error("the number was not that of the other screen")]
+    Mismatch,
     /// The approver has not confirmed yet.
     #[error("the ticket is not confirmed yet")]
     NotConfirmed,
@@ -196,18 +241,21 @@ impl Ticket {
     /// `scan`: binds a pending ticket to the party that scanned it and leaves it at least `decision` to decide.
     ///
     /// # Errors
-    /// [`Refusal::AlreadyScanned`] by anybody but the first scanner; [`Refusal::NotPermitted`] by the presenter itself,
-    /// and where the flow wants a signed-in person and it is none; the refusals of a ticket that is past scanning.
-    pub fn scan(&self, by: &Party, now: Timestamp, decision: Duration) -> Result<Step, Refusal> {
+    /// [`Refusal::AlreadyScanned`] by anybody but the first scanner; [`Refusal::OwnTicket`] by the presenter itself;
+    /// [`Refusal::NotPermitted`] where the flow wants a signed-in person and it is none; the refusals of a ticket that is
+    /// past scanning.
+    pub fn scan(&self, by: &Scanner, now: Timestamp, decision: Duration) -> Result<Step, Refusal> {
         self.alive(now)?;
-        let fits = self.request.flow == Flow::Share || by.is_person();
-        if !fits || self.request.presenter.is(by) {
+        if self.request.presenter.is(&by.party) {
+            return Err(Refusal::OwnTicket);
+        }
+        if self.request.flow == Flow::Login && !by.party.is_person() {
             return Err(Refusal::NotPermitted);
         }
         match &self.state {
             State::Pending => Ok(self.next(State::Scanned { scanner: by.clone() }, self.deadline.max(now + decision))),
-            State::Scanned { scanner } if scanner.is(by) => Ok(Step::Same(self.clone())),
-            State::Confirmed { scanner, .. } | State::Claimed { scanner, .. } if scanner.is(by) => {
+            State::Scanned { scanner } if scanner.is(&by.party) => Ok(Step::Same(self.clone())),
+            State::Confirmed { scanner, .. } | State::Claimed { scanner, .. } if scanner.is(&by.party) => {
                 Err(Refusal::AlreadyConfirmed)
             }
             State::Scanned { .. } | State::Confirmed { .. } | State::Claimed { .. } => Err(Refusal::AlreadyScanned),
@@ -215,17 +263,19 @@ impl Ticket {
         }
     }
 
-    /// `confirm`: the approver grants those of `claims` that the ticket asks for and, if given, `release` names; the
-    /// recipient has `redeem` to fetch the JWT.
+    /// `confirm`: the approver grants those claims that the ticket asks for and the decision names; the recipient has
+    /// `redeem` to fetch the JWT. A wrong number ends the ticket instead: there is one attempt.
     ///
     /// # Errors
     /// [`Refusal::NotScanned`] while pending; [`Refusal::NotPermitted`] by anybody but the approver;
-    /// [`Refusal::NotOffered`] if `release` names what the ticket does not ask for; [`Refusal::AlreadyCancelled`].
+    /// [`Refusal::ScannerUnnamed`] in `share` if the decision does not say whom it is for, [`Refusal::ScannerChanged`] if
+    /// that is not who has scanned; [`Refusal::NumberMissing`] and [`Refusal::NumberUnasked`];
+    /// [`Refusal::NotOffered`] if `release` names what the ticket does not ask for; [`Refusal::Mismatch`] after a wrong
+    /// number; [`Refusal::AlreadyCancelled`].
     pub fn confirm(
         &self,
         by: &Person,
-        claims: &Claims,
-        release: Option<&[String]>,
+        decision: Decision<'_>,
         now: Timestamp,
         redeem: Duration,
     ) -> Result<Step, Refusal> {
@@ -236,16 +286,26 @@ impl Ticket {
         if !self.approver().is_some_and(|approver| approver.is_subject(&by.subject)) {
             return Err(Refusal::NotPermitted);
         }
-        match &self.state {
-            State::Pending => Err(Refusal::NotScanned),
-            State::Scanned { scanner } => {
-                let claims = self.granted(claims, release)?;
-                let grant = Grant { subject: by.subject.clone(), claims, confirmed_at: now };
-                Ok(self.next(State::Confirmed { scanner: scanner.clone(), grant }, now + redeem))
-            }
-            State::Confirmed { .. } | State::Claimed { .. } => Ok(Step::Same(self.clone())),
-            State::Cancelled { .. } => Err(Refusal::AlreadyCancelled),
+        match (&self.state, decision.scanner) {
+            (State::Cancelled { reason: CancelReason::Mismatch, .. }, _) => return Err(Refusal::Mismatch),
+            (State::Cancelled { .. }, _) => return Err(Refusal::AlreadyCancelled),
+            (_, Some(seen)) if self.scanner_id().is_none_or(|id| id != seen) => return Err(Refusal::ScannerChanged),
+            (_, None) if self.request.flow == Flow::Share => return Err(Refusal::ScannerUnnamed),
+            _ => {}
         }
+        let State::Scanned { scanner } = &self.state else { return Ok(Step::Same(self.clone())) };
+        let claims = self.granted(decision.claims, decision.release)?;
+        match (&self.request.matching, decision.number) {
+            (Some(_), None) => return Err(Refusal::NumberMissing),
+            (None, Some(_)) => return Err(Refusal::NumberUnasked),
+            (Some(matching), Some(number)) if number != matching.number => {
+                let state = State::Cancelled { scanner: Some(scanner.clone()), reason: CancelReason::Mismatch };
+                return Ok(self.next(state, now + AFTERLIFE));
+            }
+            _ => {}
+        }
+        let grant = Grant { subject: by.subject.clone(), claims, confirmed_at: now };
+        Ok(self.next(State::Confirmed { scanner: scanner.clone(), grant }, now + redeem))
     }
 
     /// `cancel`: either party ends a ticket that is not confirmed yet.
@@ -297,9 +357,15 @@ impl Ticket {
     #[must_use]
     pub fn approver(&self) -> Option<&Party> {
         match self.request.flow {
-            Flow::Login => self.scanner(),
+            Flow::Login => self.scanner().map(|scanner| &scanner.party),
             Flow::Share => Some(&self.request.presenter),
         }
+    }
+
+    /// Returns whether `party` is the one that decides.
+    #[must_use]
+    pub fn is_approver(&self, party: &Party) -> bool {
+        self.approver().is_some_and(|approver| approver.is(party))
     }
 
     /// Returns whether `party` is the one that receives the JWT.
@@ -319,7 +385,7 @@ impl Ticket {
 
     /// Returns who scanned, once somebody has.
     #[must_use]
-    pub fn scanner(&self) -> Option<&Party> {
+    pub fn scanner(&self) -> Option<&Scanner> {
         match &self.state {
             State::Pending => None,
             State::Scanned { scanner } | State::Confirmed { scanner, .. } | State::Claimed { scanner, .. } => {
@@ -329,13 +395,36 @@ impl Ticket {
         }
     }
 
+    /// Returns what the scanner is called towards the approver: different for each scanner and client of this ticket, and
+    /// for each ticket.
+    #[must_use]
+    pub fn scanner_id(&self) -> Option<String> {
+        self.scanner().map(|scanner| scanner.id(&self.id))
+    }
+
+    /// Returns the client that the JWT is for: the scanner's own, if it has named one.
+    #[must_use]
+    pub fn audience(&self) -> &ClientId {
+        let named = self.scanner().and_then(|scanner| scanner.audience.as_ref());
+        named.map_or(&self.request.client_id, |audience| &audience.client_id)
+    }
+
+    /// Returns the names of the claims that the approver may grant: what the ticket asks for, as far as the client that the
+    /// JWT is for may have it.
+    #[must_use]
+    pub fn offered(&self) -> Vec<&String> {
+        let audience = self.scanner().and_then(|scanner| scanner.audience.as_ref());
+        let fits = |name: &&String| audience.is_none_or(|audience| audience.claims.contains(name));
+        self.request.release.iter().filter(fits).collect()
+    }
+
     fn granted(&self, claims: &Claims, release: Option<&[String]>) -> Result<Claims, Refusal> {
-        let asked_for = &self.request.release;
-        if release.is_some_and(|wanted| wanted.iter().any(|name| !asked_for.contains(name))) {
+        let offered = self.offered();
+        if release.is_some_and(|wanted| wanted.iter().any(|name| !offered.contains(&name))) {
             return Err(Refusal::NotOffered);
         }
         let is_granted = |name: &&String| release.is_none_or(|wanted| wanted.contains(name));
-        let granted = asked_for.iter().filter(is_granted);
+        let granted = offered.into_iter().filter(is_granted);
         Ok(granted.filter_map(|name| Some((name.clone(), claims.get(name)?.clone()))).collect())
     }
 

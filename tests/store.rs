@@ -11,8 +11,8 @@ use scangate::store::memory::MemoryStore;
 use scangate::store::redis::{RedisSettings, RedisStore, Topology};
 use scangate::store::{self, Changes, Replaced, Store, StoreError, TransitionError};
 use scangate::ticket::{
-    BindingSecret, CancelReason, Claims, ClientId, Flow, MatchPolicy, NewTicket, Party, Person, Refusal, Requester,
-    State, Step, Subject, Ticket, TicketId, TicketRequest,
+    BindingSecret, CancelReason, Claims, ClientId, Decision, Flow, NewTicket, Party, Person, Refusal, Requester,
+    Scanner, State, Step, Subject, Ticket, TicketId, TicketRequest,
 };
 
 use crate::support::{Cluster, Redis, Sentinels, eventually};
@@ -182,8 +182,9 @@ fn new_ticket(ttl: Duration) -> (NewTicket, Party) {
         presenter: presenter.clone(),
         requester: Requester { ip: [192, 0, 2, 1].into(), browser: Some("Firefox".into()), os: None },
         return_to: Some("https://app.example.com/".into()),
-        match_policy: MatchPolicy::None,
+        matching: None,
         release: vec!["name".into()],
+        code: None,
     };
     (NewTicket { id: TicketId::random(), request, ttl }, presenter)
 }
@@ -202,7 +203,7 @@ async fn created(engine: &Engine, ttl: Duration) -> Ticket {
 fn scanned(ticket: &Ticket) -> Ticket {
     Ticket {
         revision: ticket.revision + 1,
-        state: State::Scanned { scanner: Party::Person(person("ada")) },
+        state: State::Scanned { scanner: Scanner::of(Party::Person(person("ada"))) },
         ..ticket.clone()
     }
 }
@@ -325,7 +326,7 @@ async fn two_hundred_parallel_confirms_have_one_winner(engine: Engine) {
     let ada = person("ada");
     let results = parallel(&engine, ticket.id, |_| {
         let ada = ada.clone();
-        move |ticket: &Ticket, now| ticket.confirm(&ada, &Claims::new(), None, now, LONG)
+        move |ticket: &Ticket, now| ticket.confirm(&ada, Decision::all(&Claims::new()), now, LONG)
     })
     .await;
     let winners = results.iter().filter(|result| result.as_ref().is_ok_and(|done| done.changed)).count();
@@ -336,7 +337,7 @@ async fn two_hundred_parallel_confirms_have_one_winner(engine: Engine) {
 async fn two_hundred_parallel_scanners_have_one_winner(engine: Engine) {
     let ticket = created(&engine, LONG).await;
     let results = parallel(&engine, ticket.id, |number| {
-        let scanner = Party::Person(person(&number.to_string()));
+        let scanner = Scanner::of(Party::Person(person(&number.to_string())));
         move |ticket: &Ticket, now| ticket.scan(&scanner, now, LONG)
     })
     .await;
@@ -350,9 +351,11 @@ async fn two_hundred_parallel_claims_get_one_receipt(engine: Engine) {
     let ticket = engine.store.create(new).await.unwrap().ticket;
     engine.store.replace(&scanned(&ticket)).await.unwrap();
     let ada = person("ada");
-    store::transition(&engine.store, &ticket.id, |ticket, now| ticket.confirm(&ada, &Claims::new(), None, now, LONG))
-        .await
-        .unwrap();
+    store::transition(&engine.store, &ticket.id, |ticket, now| {
+        ticket.confirm(&ada, Decision::all(&Claims::new()), now, LONG)
+    })
+    .await
+    .unwrap();
     let results = parallel(&engine, ticket.id, |number| {
         let presenter = presenter.clone();
         move |ticket: &Ticket, now| ticket.claim(&presenter, &number.to_string(), LONG, now)
@@ -413,8 +416,8 @@ impl Action {
             if is_right { presenter.clone() } else { Party::Browser(BindingSecret::random().hash()) }
         };
         match self {
-            Self::Scan(who) => ticket.scan(&Party::Person(someone(who)), now, LONG),
-            Self::Confirm(who) => ticket.confirm(&someone(who), &Claims::new(), None, now, LONG),
+            Self::Scan(who) => ticket.scan(&Scanner::of(Party::Person(someone(who))), now, LONG),
+            Self::Confirm(who) => ticket.confirm(&someone(who), Decision::all(&Claims::new()), now, LONG),
             Self::Decline(who) => ticket.cancel(&Party::Person(someone(who)), CancelReason::Declined, now),
             Self::Close(is_right) => ticket.cancel(&browser(is_right), CancelReason::Closed, now),
             Self::Claim(is_right) => ticket.claim(&browser(is_right), "jti", LONG, now),

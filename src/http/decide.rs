@@ -1,16 +1,21 @@
-//! The approver's side of the API: scan, confirm, decline. Identity comes from the verified token alone.
+//! Scanning and deciding: scan, confirm, cancel. Who a person is comes from their verified token alone.
 
 use axum::Json;
 use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::error::{self, Problem};
 use super::extract::{Approver, Caller, ClientAddress, JsonBody, State, TicketPath};
-use super::tickets::cancel_as_party;
+use super::tickets::{BindingKind, Fresh, cancel_as_party, check_origin, cookies};
 use super::view::{ScanView, TicketView};
+use super::{Gateway, requester};
 use crate::store::{self, Transition};
-use crate::ticket::{CancelReason, Party, Ticket};
+use crate::ticket::{
+    Audience, CancelReason, Decision, Flow, MatchNumber, NoMatchNumber, Party, Scanner, State as TicketState, Ticket,
+};
 use crate::verifier::Identity;
 
 /// An empty object.
@@ -18,21 +23,32 @@ use crate::verifier::Identity;
 #[serde(deny_unknown_fields)]
 pub struct Nothing {}
 
+/// How a ticket is scanned; an empty object in the flow `login`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Scan {
+    /// The client that the scanner uses, for which the JWT will be; the ticket's own if left out. Only in `share`.
+    client_id: Option<String>,
+    /// How a scanner without a token proves itself afterwards; by a cookie if left out. Only in `share`.
+    binding: Option<BindingKind>,
+}
+
 /// Scans a ticket
 ///
-/// Binds the ticket to the person whose token is sent, who is told which browser asks. Nobody else can scan it then.
+/// Binds the ticket to the scanner, who is told which browser shows it. Nobody else can scan it then. In the flow `login`
+/// scanners are persons, who send their token. In `share` they may also be browsers, which get a binding like presenters.
 #[utoipa::path(
     post,
     path = "/v1/tickets/{id}/scan",
     tag = "approver",
     params(("id" = String, Path, description = "The ticket")),
-    request_body(content = Option<Nothing>),
-    security(("identity" = [])),
+    request_body(content = Option<Scan>),
+    security(("identity" = []), ("cookie" = []), ("ticket_secret" = []), ()),
     responses(
-        (status = 200, body = ScanView, description = "Who asks; the same again for the same person"),
-        (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`malformed_json`"),
-        (status = 401, body = error::ProblemBody, content_type = "application/problem+json", description = "`not_signed_in` or `invalid_token`"),
-        (status = 403, body = error::ProblemBody, content_type = "application/problem+json", description = "`origin_not_allowed`"),
+        (status = 200, body = ScanView, description = "Who asks or offers; the same again for the same scanner", headers(("set-cookie" = Option<String>, description = "The binding"))),
+        (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`malformed_json`, `invalid_request` or `unknown_client`"),
+        (status = 401, body = error::ProblemBody, content_type = "application/problem+json", description = "`not_signed_in` or `invalid_token`: without a good token, also for a ticket that is unknown or expired"),
+        (status = 403, body = error::ProblemBody, content_type = "application/problem+json", description = "`own_ticket` or `origin_not_allowed`"),
         (status = 404, body = error::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: unknown or expired"),
         (status = 408, body = error::ProblemBody, content_type = "application/problem+json", description = "`request_timeout`"),
         (status = 409, body = error::ProblemBody, content_type = "application/problem+json", description = "`already_scanned` by somebody else, `already_confirmed`, `already_cancelled`"),
@@ -47,34 +63,90 @@ pub(super) async fn scan(
     TicketPath(id): TicketPath,
     ClientAddress(address): ClientAddress,
     headers: HeaderMap,
-    JsonBody(Nothing {}): JsonBody<Nothing>,
-) -> Result<Json<ScanView>, Problem> {
+    JsonBody(body): JsonBody<Scan>,
+) -> Result<Response, Problem> {
     let limits = &gateway.limits;
     let scanned = async {
-        let Approver(identity) = Approver::from_headers(&headers, &gateway).await?;
+        let caller = Caller::from_headers(&headers, &gateway).await?;
         limits.scan.check(address)?;
-        let (party, decision) = (Party::Person(identity.person), gateway.lifetimes.decision);
-        Ok(store::transition(&gateway.store, &id, |ticket, now| ticket.scan(&party, now, decision)).await?)
+        let reading = gateway.store.get(&id).await?;
+        let flow = reading.as_ref().map(|reading| reading.ticket.request.flow);
+        let (party, fresh) = scanning_party(caller, flow, &body, &headers)?;
+        let reading = reading.ok_or_else(|| Problem::from(&error::TICKET_NOT_FOUND))?;
+        let scanner = match reading.ticket.request.flow {
+            Flow::Login if body.client_id.is_some() || body.binding.is_some() => {
+                return Err(Problem::from(&error::INVALID_REQUEST)
+                    .detail("client_id and binding are for tickets of the flow \"share\"; leave them out."));
+            }
+            Flow::Login => Scanner::of(party),
+            Flow::Share => {
+                let audience = audience(&body, &reading.ticket, &headers, &gateway)?;
+                Scanner { party, audience, from: Some(requester::describe(address, &headers)) }
+            }
+        };
+        let decision = gateway.lifetimes.decision;
+        let step = |ticket: &Ticket, now| ticket.scan(&scanner, now, decision);
+        let transition = store::transition_from(&gateway.store, reading, step).await?;
+        Ok((transition, scanner.party, fresh))
     };
-    let Transition { reading, changed } = limits.invalid_scan.judge(address, scanned.await)?;
+    let (Transition { reading, changed }, party, fresh) = limits.invalid_scan.judge(address, scanned.await)?;
     if changed {
         gateway.metrics.ticket("scanned");
         tracing::info!(ticket = %id, client = %reading.ticket.request.client_id, "scanned");
     }
-    Ok(Json(ScanView::new(&gateway, &reading)))
+    let mut view = ScanView::new(&gateway, &reading, &party);
+    view.ticket_secret = fresh.as_ref().and_then(Fresh::for_the_body);
+    Ok((cookies(&gateway, fresh.as_ref()), Json(view)).into_response())
+}
+
+/// Returns who scans, and the binding if it has to be given one. To whoever proves to be no person, a ticket of the flow
+/// `login` is the same as one that never was.
+fn scanning_party(
+    caller: Option<Caller>,
+    flow: Option<Flow>,
+    body: &Scan,
+    headers: &HeaderMap,
+) -> Result<(Party, Option<Fresh>), Problem> {
+    let is_sent = headers.contains_key(AUTHORIZATION);
+    match caller {
+        Some(Caller::Person(identity)) => Ok((Party::Person(identity.person), None)),
+        _ if flow != Some(Flow::Share) && is_sent => Err(Problem::from(&error::INVALID_TOKEN)),
+        _ if flow != Some(Flow::Share) => Err(Problem::from(&error::NOT_SIGNED_IN)),
+        Some(Caller::Browser(secret)) if is_sent || body.binding != Some(BindingKind::Bearer) => {
+            Ok((Party::Browser(secret.hash()), None))
+        }
+        _ => {
+            let fresh = Fresh::new(body.binding.unwrap_or_default());
+            Ok((fresh.party(), Some(fresh)))
+        }
+    }
+}
+
+/// Returns the client that the scanner names, if that is another than the ticket's; pages may name only what lists them.
+fn audience(body: &Scan, ticket: &Ticket, headers: &HeaderMap, gateway: &Gateway) -> Result<Option<Audience>, Problem> {
+    let id = body.client_id.as_deref().unwrap_or(&ticket.request.client_id.0);
+    let client = gateway.clients.find(Some(id)).ok_or_else(|| Problem::from(&error::UNKNOWN_CLIENT))?;
+    check_origin(headers, gateway, client)?;
+    let is_another = client.id != ticket.request.client_id;
+    Ok(is_another.then(|| Audience { client_id: client.id.clone(), claims: client.claims.clone() }))
 }
 
 /// What the approver grants.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Confirm {
-    /// The number that the other screen shows; only for clients that ask for it.
+    /// The number that the other screen shows; only for clients that ask for it. There is one attempt.
+    #[schema(example = "42")]
     r#match: Option<String>,
-    /// The claims to hand over; all that the scan named if left out.
+    /// The claims to hand over; all that are offered if left out.
     release: Option<Vec<String>>,
+    /// The id of the scanner that the presenter was shown (`scanned_by`); needed in `share`.
+    scanner: Option<String>,
 }
 
-/// Confirms a sign-in
+/// Confirms a sign-in, or grants what is shared
+///
+/// A wrong number cancels the ticket.
 #[utoipa::path(
     post,
     path = "/v1/tickets/{id}/confirm",
@@ -86,10 +158,10 @@ pub struct Confirm {
         (status = 200, body = TicketView, description = "It is confirmed; the same again for the same person"),
         (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`malformed_json` or `invalid_request`"),
         (status = 401, body = error::ProblemBody, content_type = "application/problem+json", description = "`not_signed_in` or `invalid_token`"),
-        (status = 403, body = error::ProblemBody, content_type = "application/problem+json", description = "`not_permitted` for anybody but the person who scanned; `origin_not_allowed`"),
+        (status = 403, body = error::ProblemBody, content_type = "application/problem+json", description = "`not_permitted` for anybody but the approver; `origin_not_allowed`"),
         (status = 404, body = error::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: unknown or expired"),
         (status = 408, body = error::ProblemBody, content_type = "application/problem+json", description = "`request_timeout`"),
-        (status = 409, body = error::ProblemBody, content_type = "application/problem+json", description = "`not_scanned` or `already_cancelled`"),
+        (status = 409, body = error::ProblemBody, content_type = "application/problem+json", description = "`not_scanned`, `already_cancelled`, `mismatch` or `scanner_changed`"),
         (status = 413, body = error::ProblemBody, content_type = "application/problem+json", description = "`too_large`"),
         (status = 415, body = error::ProblemBody, content_type = "application/problem+json", description = "`unsupported_media_type`"),
         (status = 429, body = error::ProblemBody, content_type = "application/problem+json", description = "`rate_limited`"),
@@ -103,28 +175,38 @@ pub(super) async fn confirm(
     headers: HeaderMap,
     JsonBody(body): JsonBody<Confirm>,
 ) -> Result<Json<TicketView>, Problem> {
-    if body.r#match.is_some() {
-        return Err(Problem::from(&error::INVALID_REQUEST).detail("This client asks for no number; leave match out."));
-    }
+    let number = body.r#match.as_deref().map(str::parse::<MatchNumber>).transpose().map_err(|NoMatchNumber| {
+        Problem::from(&error::INVALID_REQUEST)
+            .detail("match is the number on the other screen: two digits, \"10\" to \"99\".")
+    })?;
     let limits = &gateway.limits;
     let confirmed = async {
         let Approver(Identity { person, claims }) = Approver::from_headers(&headers, &gateway).await?;
         limits.confirm.check(address)?;
-        let (release, redeem) = (body.release.as_deref(), gateway.lifetimes.redeem);
-        let step = |ticket: &Ticket, now| ticket.confirm(&person, &claims, release, now, redeem);
-        Ok(store::transition(&gateway.store, &id, step).await?)
+        let redeem = gateway.lifetimes.redeem;
+        let (release, scanner) = (body.release.as_deref(), body.scanner.as_deref());
+        let decision = Decision { claims: &claims, release, number, scanner };
+        let step = |ticket: &Ticket, now| ticket.confirm(&person, decision, now, redeem);
+        Ok((store::transition(&gateway.store, &id, step).await?, Party::Person(person)))
     };
-    let Transition { reading, changed } = limits.invalid_confirm.judge(address, confirmed.await)?;
+    let (Transition { reading, changed }, party) = limits.invalid_confirm.judge(address, confirmed.await)?;
+    let client = &reading.ticket.request.client_id;
+    if matches!(reading.ticket.state, TicketState::Cancelled { .. }) {
+        // What has cancelled it is this very attempt: anything else would have been a refusal.
+        gateway.metrics.ticket("cancelled");
+        tracing::info!(ticket = %id, %client, reason = CancelReason::Mismatch.as_str(), "cancelled");
+        return Err(Problem::from(&error::MISMATCH));
+    }
     if changed {
         gateway.metrics.ticket("confirmed");
-        tracing::info!(ticket = %id, client = %reading.ticket.request.client_id, "confirmed");
+        tracing::info!(ticket = %id, %client, "confirmed");
     }
-    Ok(Json(TicketView::new(&gateway, &reading)))
+    Ok(Json(TicketView::new(&gateway, &reading, &party)))
 }
 
 /// Declines or closes a sign-in
 ///
-/// The reason is `declined` when the approver calls and `closed` when the presenter does.
+/// The reason is `declined` when the approver calls after the scan, and `closed` otherwise.
 #[utoipa::path(
     post,
     path = "/v1/tickets/{id}/cancel",
@@ -158,9 +240,12 @@ pub(super) async fn cancel(
         let caller = Caller::from_headers(&headers, &gateway).await?;
         let party = caller.ok_or_else(|| Problem::from(&error::TICKET_NOT_FOUND))?.party();
         limits.confirm.check(address)?;
-        let reason = |is_presenter| Some(if is_presenter { CancelReason::Closed } else { CancelReason::Declined });
-        cancel_as_party(&gateway, &id, &party, reason).await
+        let reason = |ticket: &Ticket| {
+            let decides = ticket.scanner().is_some() && ticket.is_approver(&party);
+            Some(if decides { CancelReason::Declined } else { CancelReason::Closed })
+        };
+        Ok((cancel_as_party(&gateway, &id, &party, reason).await?, party))
     };
-    let reading = limits.invalid_confirm.judge(address, cancelled.await)?;
-    Ok(Json(TicketView::new(&gateway, &reading)))
+    let (reading, party) = limits.invalid_confirm.judge(address, cancelled.await)?;
+    Ok(Json(TicketView::new(&gateway, &reading, &party)))
 }

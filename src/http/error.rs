@@ -52,16 +52,16 @@ kinds! {
         "Use the id of a registered client, or leave client_id out for the default one.";
     RETURN_TO_NOT_ALLOWED = BAD_REQUEST "return_to_not_allowed" "The client may not return there"
         "Use an address that stands, exactly so, in the client's return_to list.";
-    FLOW_UNAVAILABLE = BAD_REQUEST "flow_unavailable" "This flow is not available"
-        "Use the flow \"login\".";
     NOT_SIGNED_IN = UNAUTHORIZED "not_signed_in" "A signed-in person is needed"
         "Send the person's token of your identity provider as Authorization: Bearer.";
     INVALID_TOKEN = UNAUTHORIZED "invalid_token" "The token does not prove who you are"
         "Sign in again with your identity provider and send the fresh token.";
     ORIGIN_NOT_ALLOWED = FORBIDDEN "origin_not_allowed" "Pages of this origin may not do that"
         "Call from the gateway's own pages, or have the origin registered with the client.";
-    NOT_PERMITTED = FORBIDDEN "not_permitted" "This is for the person who scanned the code"
-        "Scan a code of your own.";
+    NOT_PERMITTED = FORBIDDEN "not_permitted" "This is not for you to decide"
+        "Have it decided by the person who scanned the code or, where something is shared, who shows it.";
+    OWN_TICKET = FORBIDDEN "own_ticket" "This is your own code"
+        "Have it scanned by somebody else.";
     TICKET_NOT_FOUND = NOT_FOUND "ticket_not_found" "There is no such ticket for you, or no longer"
         "Make a new ticket.";
     NOT_FOUND = NOT_FOUND "not_found" "There is nothing here"
@@ -78,6 +78,10 @@ kinds! {
         "Nothing is left to do.";
     ALREADY_CANCELLED = CONFLICT "already_cancelled" "The sign-in was cancelled"
         "Make a new ticket.";
+    SCANNER_CHANGED = CONFLICT "scanner_changed" "Somebody else has scanned this code than you saw"
+        "Read the ticket again, and confirm only if you want to share with whoever it names now.";
+    MISMATCH = CONFLICT "mismatch" "That was not the number on the other screen"
+        "The ticket is cancelled. Make a new one.";
     TOO_LARGE = PAYLOAD_TOO_LARGE "too_large" "The body is too large"
         "Send at most 16 KiB.";
     UNSUPPORTED_MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "The body is not JSON"
@@ -222,10 +226,24 @@ impl From<Refusal> for Problem {
         Self::from(match refusal {
             Refusal::Expired => &TICKET_NOT_FOUND,
             Refusal::NotPermitted => &NOT_PERMITTED,
+            Refusal::OwnTicket => &OWN_TICKET,
             Refusal::NotOffered => {
                 return Self::from(&INVALID_REQUEST)
-                    .detail("release names a claim that the scan did not; name only claims of its list.");
+                    .detail("release names a claim that is not offered; name only those that the scan listed.");
             }
+            Refusal::ScannerUnnamed => {
+                return Self::from(&INVALID_REQUEST)
+                    .detail("scanner is missing; send the id of scanned_by, so that nobody else is granted anything.");
+            }
+            Refusal::NumberMissing => {
+                return Self::from(&INVALID_REQUEST)
+                    .detail("match is missing; send the two digits that the other screen shows.");
+            }
+            Refusal::NumberUnasked => {
+                return Self::from(&INVALID_REQUEST).detail("This client asks for no number; leave match out.");
+            }
+            Refusal::ScannerChanged => &SCANNER_CHANGED,
+            Refusal::Mismatch => &MISMATCH,
             Refusal::NotScanned | Refusal::NotConfirmed => &NOT_SCANNED,
             Refusal::AlreadyScanned => &ALREADY_SCANNED,
             Refusal::AlreadyConfirmed => &ALREADY_CONFIRMED,

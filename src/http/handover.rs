@@ -62,7 +62,7 @@ pub(super) async fn show(gateway: &Gateway, reading: Reading, party: &Party, tol
             return Err(Problem::from(&error::UNAVAILABLE));
         }
     };
-    let mut view = TicketView::new(gateway, &reading);
+    let mut view = TicketView::new(gateway, &reading, party);
     if is_recipient && let Some(token) = token(gateway, &reading)? {
         view.state = StateName::Confirmed;
         view.token = Some(token);
@@ -107,7 +107,7 @@ fn token(gateway: &Gateway, reading: &Reading) -> Result<Option<TokenView>, Prob
     if reading.now >= receipt.redeem_until {
         return Ok(None);
     }
-    let access_token = gateway.signer.sign(&reading.ticket.request.client_id.0, grant, receipt)?;
+    let access_token = gateway.signer.sign(&reading.ticket.audience().0, grant, receipt)?;
     let expires_in = receipt.expires_at.since(reading.now).as_secs();
     Ok(Some(TokenView { access_token, token_type: "Bearer", expires_in }))
 }

@@ -13,15 +13,20 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::{self, Problem};
-use super::extract::{ClientAddress, JsonBody, State, TicketPath, ValidQuery, cookie_name, cookie_secret};
-use super::view::{ClientView, CreatedTicket, QrView, TicketView, scan_url};
+use super::extract::{Approver, ClientAddress, JsonBody, State, TicketPath, ValidQuery, cookie_name, cookie_secret};
+use super::view::{ClientView, CreatedTicket, QrView, TicketView, login_url, scan_url};
 use super::{Gateway, MAX_WAIT_SECS, events, requester};
 use crate::clients::Client;
 use crate::qr::{self, QrError};
 use crate::store;
 use crate::ticket::{
-    BindingSecret, CancelReason, Flow, NewTicket, Party, Refusal, State as TicketState, TicketId, TicketRequest,
+    BindingSecret, CancelReason, Flow, Matching, NewTicket, Party, Refusal, State as TicketState, Ticket, TicketId,
+    TicketRequest,
 };
+use crate::verifier::Identity;
+
+/// How much of a name that is not known is said back, in characters.
+const MAX_QUOTED_CHARS: usize = 32;
 
 /// What a new ticket is to be.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -29,7 +34,7 @@ use crate::ticket::{
 pub struct CreateTicket {
     /// The client that the sign-in is for; the default one if left out.
     client_id: Option<String>,
-    /// Which party approves; only `login` so far.
+    /// Which party approves. In `share` it is the presenter, who must be signed in.
     #[serde(default)]
     flow: Flow,
     /// Where the recipient goes on to; one of the client's own list, exactly.
@@ -37,11 +42,11 @@ pub struct CreateTicket {
     /// How the presenter proves itself afterwards.
     #[serde(default)]
     binding: BindingKind,
-    /// Claims that the presenter offers; only with the flow `share`.
+    /// Claims that the presenter offers, of those that the client may have; all of them if left out. Only in `share`.
     release: Option<Vec<String>>,
 }
 
-/// How a presenter proves itself.
+/// How a browser or native client proves itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BindingKind {
@@ -73,16 +78,19 @@ pub enum Picture {
 
 /// Makes a ticket
 ///
-/// Sets the binding cookie unless the browser has one or `"binding": "bearer"` is asked for.
+/// In the flow `login`, sets the binding cookie unless the browser has one or `"binding": "bearer"` is asked for. In the
+/// flow `share`, the presenter proves itself by the person's token, now and afterwards.
 #[utoipa::path(
     post,
     path = "/v1/tickets",
     tag = "tickets",
     params(CreateQuery),
     request_body = CreateTicket,
+    security((), ("identity" = [])),
     responses(
         (status = 201, body = CreatedTicket, description = "The ticket", headers(("set-cookie" = Option<String>, description = "The binding"))),
-        (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`malformed_json`, `invalid_request`, `unknown_client`, `return_to_not_allowed` or `flow_unavailable`"),
+        (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`malformed_json`, `invalid_request`, `unknown_client` or `return_to_not_allowed`"),
+        (status = 401, body = error::ProblemBody, content_type = "application/problem+json", description = "`not_signed_in` or `invalid_token`, in `share`"),
         (status = 403, body = error::ProblemBody, content_type = "application/problem+json", description = "`origin_not_allowed`"),
         (status = 408, body = error::ProblemBody, content_type = "application/problem+json", description = "`request_timeout`"),
         (status = 413, body = error::ProblemBody, content_type = "application/problem+json", description = "`too_large`"),
@@ -99,53 +107,136 @@ pub(super) async fn create(
     JsonBody(body): JsonBody<CreateTicket>,
 ) -> Result<Response, Problem> {
     gateway.limits.create.check(address)?;
-    if body.flow != Flow::Login || body.release.is_some() {
-        return Err(Problem::from(&error::FLOW_UNAVAILABLE));
-    }
     let client =
         gateway.clients.find(body.client_id.as_deref()).ok_or_else(|| Problem::from(&error::UNKNOWN_CLIENT))?;
-    if body.return_to.as_ref().is_some_and(|url| !client.return_to.contains(url)) {
-        return Err(Problem::from(&error::RETURN_TO_NOT_ALLOWED));
-    }
     check_origin(&headers, &gateway, client)?;
-
-    let known = match body.binding {
-        BindingKind::Cookie => cookie_secret(&headers, &gateway),
-        BindingKind::Bearer => None,
+    let (presenter, fresh) = match body.flow {
+        Flow::Login => browser(&body, client, &headers, &gateway)?,
+        Flow::Share => {
+            let approver = Approver::from_headers(&headers, &gateway).await;
+            let Approver(identity) = gateway.limits.invalid_confirm.judge(address, approver)?;
+            (sharer(&body, client, identity)?, None)
+        }
     };
-    let is_known = known.is_some();
-    let secret = known.unwrap_or_else(BindingSecret::random);
     let new = NewTicket {
         id: TicketId::random(),
         request: TicketRequest {
             flow: body.flow,
             client_id: client.id.clone(),
-            presenter: Party::Browser(secret.hash()),
+            presenter: presenter.party,
             requester: requester::describe(address, &headers),
             return_to: body.return_to,
-            match_policy: client.match_policy,
-            release: client.claims.clone(),
+            matching: Matching::random(client.match_policy),
+            release: presenter.release,
+            code: None,
         },
         ttl: client.ticket_ttl.unwrap_or(gateway.lifetimes.ticket),
     };
-    let id = new.id;
     let reading = gateway.store.create(new).await?;
     gateway.metrics.ticket("created");
-    tracing::debug!(ticket = %id, client = %client.id, "created");
+    let ticket = &reading.ticket;
+    tracing::debug!(ticket = %ticket.id, client = %client.id, "created");
 
     let created = CreatedTicket {
-        ticket: TicketView::new(&gateway, &reading),
+        ticket: TicketView::new(&gateway, &reading, &ticket.request.presenter),
         client: ClientView::new(client),
-        ticket_secret: (body.binding == BindingKind::Bearer).then(|| secret.reveal()),
-        qr: query.qr.map(|picture| data_uri(&gateway, &id, picture)).transpose()?,
+        ticket_secret: fresh.as_ref().and_then(Fresh::for_the_body),
+        qr: query.qr.map(|picture| data_uri(&scan_url(&gateway, ticket), picture)).transpose()?,
     };
-    let sets_cookie = body.binding == BindingKind::Cookie && !is_known;
-    let jar = if sets_cookie { CookieJar::new().add(cookie(&gateway, &secret)) } else { CookieJar::new() };
-    Ok((StatusCode::CREATED, [(header::LOCATION, created.ticket.poll.clone())], jar, Json(created)).into_response())
+    let location = [(header::LOCATION, created.ticket.poll.clone())];
+    Ok((StatusCode::CREATED, location, cookies(&gateway, fresh.as_ref()), Json(created)).into_response())
 }
 
-/// A page of another origin may make tickets for the clients that list it, and no other.
-fn check_origin(headers: &HeaderMap, gateway: &Gateway, client: &Client) -> Result<(), Problem> {
+/// Who presents a new ticket, and which of the approver's claims it is about.
+struct Presenter {
+    party: Party,
+    release: Vec<String>,
+}
+
+/// A secret that its browser or native client is yet to be given.
+pub(super) struct Fresh {
+    secret: BindingSecret,
+    kind: BindingKind,
+}
+
+impl Fresh {
+    pub(super) fn new(kind: BindingKind) -> Self {
+        Self { secret: BindingSecret::random(), kind }
+    }
+
+    pub(super) fn party(&self) -> Party {
+        Party::Browser(self.secret.hash())
+    }
+
+    /// Returns the secret if the answer's body is to hand it over.
+    pub(super) fn for_the_body(&self) -> Option<String> {
+        (self.kind == BindingKind::Bearer).then(|| self.secret.reveal())
+    }
+}
+
+/// Returns the cookies that an answer sets: a fresh binding, if it is one for a cookie.
+pub(super) fn cookies(gateway: &Gateway, fresh: Option<&Fresh>) -> CookieJar {
+    match fresh {
+        Some(Fresh { secret, kind: BindingKind::Cookie }) => CookieJar::new().add(cookie(gateway, secret)),
+        _ => CookieJar::new(),
+    }
+}
+
+/// Returns the browser or native client as a presenter, and the binding if it has to be given one.
+fn browser(
+    body: &CreateTicket,
+    client: &Client,
+    headers: &HeaderMap,
+    gateway: &Gateway,
+) -> Result<(Presenter, Option<Fresh>), Problem> {
+    if body.release.is_some() {
+        return Err(Problem::from(&error::INVALID_REQUEST).detail(
+            "release is for the flow \"share\"; in \"login\" the approver is asked for what the client may have.",
+        ));
+    }
+    if body.return_to.as_ref().is_some_and(|url| !client.return_to.contains(url)) {
+        return Err(Problem::from(&error::RETURN_TO_NOT_ALLOWED));
+    }
+    let known = match body.binding {
+        BindingKind::Cookie => cookie_secret(headers, gateway),
+        BindingKind::Bearer => None,
+    };
+    let (party, fresh) = known.map_or_else(
+        || {
+            let fresh = Fresh::new(body.binding);
+            (fresh.party(), Some(fresh))
+        },
+        |secret| (Party::Browser(secret.hash()), None),
+    );
+    Ok((Presenter { party, release: client.claims.clone() }, fresh))
+}
+
+/// Returns the signed-in person as a presenter who offers some of their claims.
+fn sharer(body: &CreateTicket, client: &Client, identity: Identity) -> Result<Presenter, Problem> {
+    let refuse = |detail: String| Err(Problem::from(&error::INVALID_REQUEST).detail(detail));
+    if body.return_to.is_some() || body.binding != BindingKind::Cookie {
+        return refuse("return_to and binding are for the flow \"login\"; leave them out of \"share\".".to_owned());
+    }
+    let has = |name: &String| identity.claims.contains_key(name);
+    let release = match &body.release {
+        None => client.claims.iter().filter(|name| has(name)).cloned().collect(),
+        Some(wanted) => {
+            if let Some(name) = wanted.iter().find(|name| !client.claims.contains(name)) {
+                let quoted: String = name.chars().take(MAX_QUOTED_CHARS).collect();
+                return refuse(format!("release names {quoted:?}, which this client may not have."));
+            }
+            if let Some(name) = wanted.iter().find(|name| !has(name)) {
+                return refuse(format!("release names {name:?}, which your token does not have."));
+            }
+            // In the client's order, each once.
+            client.claims.iter().filter(|name| wanted.contains(name)).cloned().collect()
+        }
+    };
+    Ok(Presenter { party: Party::Person(identity.person), release })
+}
+
+/// A page of another origin may make and scan tickets for the clients that list it, and no other.
+pub(super) fn check_origin(headers: &HeaderMap, gateway: &Gateway, client: &Client) -> Result<(), Problem> {
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
     let is_allowed = origin
         .to_str()
@@ -265,20 +356,20 @@ pub(super) async fn close(
         CloseReason::Superseded => CancelReason::Superseded,
     };
     // The approver has `cancel`, and reasons of its own.
-    cancel_as_party(&gateway, &id, &party, |is_presenter| is_presenter.then_some(reason)).await?;
+    cancel_as_party(&gateway, &id, &party, |ticket| ticket.request.presenter.is(&party).then_some(reason)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Cancels for a party of the ticket, for the reason that fits a presenter or an approver; who has none, or is a stranger,
-/// is told that there is no such ticket.
+/// Cancels for a party of the ticket, for the reason that it has as the ticket stands; who has none, or is a stranger, is
+/// told that there is no such ticket.
 pub(super) async fn cancel_as_party(
     gateway: &Gateway,
     id: &TicketId,
     party: &Party,
-    reason: impl Fn(bool) -> Option<CancelReason> + Send + Sync,
+    reason: impl Fn(&Ticket) -> Option<CancelReason> + Send + Sync,
 ) -> Result<store::Reading, Problem> {
     let cancelled = store::transition(&gateway.store, id, |ticket, now| {
-        let reason = reason(ticket.request.presenter.is(party)).ok_or(Refusal::NotPermitted)?;
+        let reason = reason(ticket).ok_or(Refusal::NotPermitted)?;
         ticket.cancel(party, reason, now)
     })
     .await
@@ -308,7 +399,7 @@ pub struct QrQuery {
 
 /// Draws a ticket's QR code as SVG
 ///
-/// Whether there is such a ticket is neither asked nor told.
+/// Without a ticket of this id there is a picture as well, of what a ticket of the flow `login` would say.
 #[utoipa::path(
     get,
     path = "/v1/tickets/{id}/qr.svg",
@@ -318,6 +409,7 @@ pub struct QrQuery {
         (status = 200, content_type = "image/svg+xml", body = String, description = "The code"),
         (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`invalid_request` or `unknown_client`"),
         (status = 404, body = error::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: this is no ticket's id"),
+        (status = 503, body = error::ProblemBody, content_type = "application/problem+json", description = "`unavailable`"),
     )
 )]
 pub(super) async fn qr_svg(
@@ -326,13 +418,13 @@ pub(super) async fn qr_svg(
     ValidQuery(query): ValidQuery<QrQuery>,
 ) -> Result<Response, Problem> {
     let (size, logo) = query.check(&gateway)?;
-    let svg = qr::svg(&scan_url(&gateway, &id), size, logo).map_err(Problem::from)?;
+    let svg = qr::svg(&code(&gateway, &id).await?, size, logo).map_err(Problem::from)?;
     Ok(([(header::CONTENT_TYPE, "image/svg+xml")], svg).into_response())
 }
 
 /// Draws a ticket's QR code as PNG
 ///
-/// Whether there is such a ticket is neither asked nor told.
+/// Without a ticket of this id there is a picture as well, of what a ticket of the flow `login` would say.
 #[utoipa::path(
     get,
     path = "/v1/tickets/{id}/qr.png",
@@ -342,6 +434,7 @@ pub(super) async fn qr_svg(
         (status = 200, content_type = "image/png", body = Vec<u8>, description = "The code"),
         (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`invalid_request` or `unknown_client`"),
         (status = 404, body = error::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: this is no ticket's id"),
+        (status = 503, body = error::ProblemBody, content_type = "application/problem+json", description = "`unavailable`"),
     )
 )]
 pub(super) async fn qr_png(
@@ -350,7 +443,7 @@ pub(super) async fn qr_png(
     ValidQuery(query): ValidQuery<QrQuery>,
 ) -> Result<Response, Problem> {
     let (size, logo) = query.check(&gateway)?;
-    let png = qr::png(&scan_url(&gateway, &id), size, logo).map_err(Problem::from)?;
+    let png = qr::png(&code(&gateway, &id).await?, size, logo).map_err(Problem::from)?;
     Ok(([(header::CONTENT_TYPE, "image/png")], png).into_response())
 }
 
@@ -366,15 +459,20 @@ impl QrQuery {
     }
 }
 
-fn data_uri(gateway: &Gateway, id: &TicketId, picture: Picture) -> Result<QrView, Problem> {
-    let url = scan_url(gateway, id);
+/// Returns what the code of a ticket says. That there is none of the flow `login` is not told.
+async fn code(gateway: &Gateway, id: &TicketId) -> Result<String, Problem> {
+    let reading = gateway.store.get(id).await?;
+    Ok(reading.map_or_else(|| login_url(gateway, id), |reading| scan_url(gateway, &reading.ticket)))
+}
+
+fn data_uri(url: &str, picture: Picture) -> Result<QrView, Problem> {
     Ok(match picture {
         Picture::Svg => {
-            let svg = qr::svg(&url, qr::DEFAULT_SIZE, None)?;
+            let svg = qr::svg(url, qr::DEFAULT_SIZE, None)?;
             QrView { svg: Some(format!("data:image/svg+xml;base64,{}", STANDARD.encode(svg))), png: None }
         }
         Picture::Png => {
-            let png = qr::png(&url, qr::DEFAULT_SIZE, None)?;
+            let png = qr::png(url, qr::DEFAULT_SIZE, None)?;
             QrView { svg: None, png: Some(format!("data:image/png;base64,{}", STANDARD.encode(png))) }
         }
     })

@@ -6,7 +6,9 @@ use utoipa::ToSchema;
 use super::Gateway;
 use crate::clients::Client;
 use crate::store::Reading;
-use crate::ticket::{CancelReason, Flow, MatchPolicy, Party, State, TicketId, Timestamp};
+use crate::ticket::{
+    CancelReason, ClientId, Flow, MatchPolicy, Matching, Party, Person, Requester, State, Ticket, TicketId, Timestamp,
+};
 
 /// Seconds that a party which polls without `wait` should leave between two polls.
 const POLL_INTERVAL_SECS: u64 = 2;
@@ -36,9 +38,25 @@ pub struct TicketView {
     pub poll: String,
     /// Seconds to leave between two polls without `wait`.
     pub interval: u64,
+    /// Who shows the code; in `share` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub presented_by: Option<PersonView>,
+    /// Which claims of the presenter are offered, and once it is confirmed, which are granted; in `share` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release: Option<Vec<String>>,
     /// Who scanned, once somebody has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scanned_by: Option<ScannedBy>,
+    /// The number that this screen is to show while the other side decides; to the recipient alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "42")]
+    pub number: Option<String>,
+    /// How the screens are compared, if they are; to a presenter who has to decide.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub r#match: Option<MatchPolicy>,
+    /// The numbers to choose from; to a presenter who has to decide.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub choices: Option<Vec<String>>,
     /// Why it was cancelled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<CancelReason>,
@@ -79,13 +97,37 @@ impl StateName {
     }
 }
 
-/// Who scanned, as the other screen may show them.
+/// A person, as the other screen may show them.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct ScannedBy {
+pub struct PersonView {
     /// Their name, if their token has one.
     pub name: Option<String>,
     /// The address of their picture, if their token has one.
     pub picture: Option<String>,
+}
+
+/// Who scanned, as the other screen may show them.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ScannedBy {
+    /// The person; without a name if it is a browser that nobody has signed in to.
+    #[serde(flatten)]
+    pub person: PersonView,
+    /// What a presenter who decides knows beside that; in `share` alone.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub for_approver: Option<ScannerView>,
+}
+
+/// The scanner, as a presenter is told who has to decide.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ScannerView {
+    /// What `confirm` must name it by.
+    pub id: String,
+    /// Whether it is a person who has proved who they are; otherwise it is a browser.
+    pub signed_in: bool,
+    /// Where it scanned from.
+    pub from: Option<DeviceView>,
+    /// The client that it uses, for which the JWT will be.
+    pub client: ClientView,
 }
 
 /// The JWT, as OAuth 2.0 hands tokens over (RFC 6749 §5.1).
@@ -134,7 +176,7 @@ pub struct QrView {
 }
 
 /// A client, as pages show it.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct ClientView {
     /// Its id.
     pub id: String,
@@ -146,6 +188,12 @@ pub struct ClientView {
 }
 
 impl ClientView {
+    fn find(gateway: &Gateway, id: &ClientId) -> Self {
+        // A client that was taken out of the settings in the meantime still has its id.
+        let unknown = || Self { id: id.0.clone(), name: id.0.clone(), logo: None };
+        gateway.clients.find(Some(&id.0)).map_or_else(unknown, |client| Self::new(client))
+    }
+
     pub(super) fn new(client: &Client) -> Self {
         Self {
             id: client.id.0.clone(),
@@ -155,69 +203,101 @@ impl ClientView {
     }
 }
 
-/// What the approver is told before deciding.
+/// What somebody who has scanned is told.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ScanView {
     /// Which application asks.
     pub client: ClientView,
-    /// Which browser asks.
+    /// Which browser shows the code.
     pub requester: RequesterView,
     /// Which party approves.
     pub flow: Flow,
     /// How the screens are compared.
     pub r#match: MatchPolicy,
-    /// Which claims of the approver the JWT will carry.
+    /// The numbers of which the other screen shows one, where the scanner is to choose it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub choices: Option<Vec<String>>,
+    /// Which of the approver's claims the JWT may carry.
     pub release: Vec<String>,
     /// Seconds that are left to decide.
     pub expires_in: f64,
+    /// Who shows the code; in `share` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub presented_by: Option<PersonView>,
+    /// The ticket, which the scanner now waits for; in `share` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<TicketView>,
+    /// What proves to be this scanner, for `Authorization: Bearer`; only where `"binding": "bearer"` was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ticket_secret: Option<String>,
+}
+
+/// A device and its browser.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct DeviceView {
+    /// Its address.
+    pub ip: String,
+    /// The browser's name, if known.
+    pub browser: Option<String>,
+    /// Its operating system, if known.
+    pub os: Option<String>,
 }
 
 /// The browser that asks.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RequesterView {
-    /// Its address.
-    pub ip: String,
-    /// Its name, if known.
-    pub browser: Option<String>,
-    /// Its operating system, if known.
-    pub os: Option<String>,
+    /// Which device it is.
+    #[serde(flatten)]
+    pub device: DeviceView,
     /// When it asked (RFC 3339, UTC).
     #[schema(example = "2026-11-20T09:30:00Z")]
     pub created_at: String,
 }
 
+impl DeviceView {
+    fn new(requester: &Requester) -> Self {
+        Self { ip: requester.ip.to_string(), browser: requester.browser.clone(), os: requester.os.clone() }
+    }
+}
+
+impl PersonView {
+    fn new(party: &Party) -> Self {
+        match party {
+            Party::Person(Person { name, picture, .. }) => Self { name: name.clone(), picture: picture.clone() },
+            Party::Browser(_) => Self { name: None, picture: None },
+        }
+    }
+}
+
 impl ScanView {
-    pub(super) fn new(gateway: &Gateway, reading: &Reading) -> Self {
+    /// Shows a ticket to `party`, which has scanned it.
+    pub(super) fn new(gateway: &Gateway, reading: &Reading, party: &Party) -> Self {
         let ticket = &reading.ticket;
-        let client = gateway.clients.find(Some(&ticket.request.client_id.0));
+        let request = &ticket.request;
+        let is_share = request.flow == Flow::Share;
         Self {
-            // A client that was taken out of the settings in the meantime still has its id.
-            client: client.map_or_else(
-                || ClientView {
-                    id: ticket.request.client_id.0.clone(),
-                    name: ticket.request.client_id.0.clone(),
-                    logo: None,
-                },
-                |client| ClientView::new(client),
-            ),
+            client: ClientView::find(gateway, ticket.audience()),
             requester: RequesterView {
-                ip: ticket.request.requester.ip.to_string(),
-                browser: ticket.request.requester.browser.clone(),
-                os: ticket.request.requester.os.clone(),
+                device: DeviceView::new(&request.requester),
                 created_at: rfc3339(ticket.created_at),
             },
-            flow: ticket.request.flow,
-            r#match: ticket.request.match_policy,
-            release: ticket.request.release.clone(),
+            flow: request.flow,
+            r#match: request.matching.as_ref().map_or(MatchPolicy::None, |matching| matching.policy),
+            choices: choices(ticket, party),
+            release: ticket.offered().into_iter().cloned().collect(),
             expires_in: reading.remaining().as_secs_f64(),
+            presented_by: is_share.then(|| PersonView::new(&request.presenter)),
+            ticket: is_share.then(|| TicketView::new(gateway, reading, party)),
+            ticket_secret: None,
         }
     }
 }
 
 impl TicketView {
-    /// Shows a ticket without its JWT.
-    pub(super) fn new(gateway: &Gateway, reading: &Reading) -> Self {
+    /// Shows a ticket to `party`, without its JWT.
+    pub(super) fn new(gateway: &Gateway, reading: &Reading, party: &Party) -> Self {
         let ticket = &reading.ticket;
+        let request = &ticket.request;
         let (state, reason) = match &ticket.state {
             State::Pending => (StateName::Pending, None),
             State::Scanned { .. } => (StateName::Scanned, None),
@@ -226,18 +306,26 @@ impl TicketView {
             State::Cancelled { reason, .. } => (StateName::Cancelled, Some(*reason)),
         };
         let poll = format!("/v1/tickets/{}", ticket.id);
+        let is_share = request.flow == Flow::Share;
+        let choices = choices(ticket, party).filter(|_| is_share);
+        let matching = matching(ticket);
         Self {
             ticket_id: ticket.id.to_string(),
             state,
             revision: ticket.revision,
-            flow: ticket.request.flow,
-            client_id: ticket.request.client_id.0.clone(),
+            flow: request.flow,
+            client_id: request.client_id.0.clone(),
             expires_in: reading.remaining().as_secs_f64(),
-            scan_url: scan_url(gateway, &ticket.id),
+            scan_url: scan_url(gateway, ticket),
             events: format!("{poll}/events"),
             poll,
             interval: POLL_INTERVAL_SECS,
-            scanned_by: ticket.scanner().map(ScannedBy::new),
+            presented_by: is_share.then(|| PersonView::new(&request.presenter)),
+            release: is_share.then(|| released(ticket)),
+            scanned_by: scanned_by(gateway, ticket, party),
+            number: matching.filter(|_| ticket.is_recipient(party)).map(|matching| matching.number.to_string()),
+            r#match: matching.filter(|_| is_share && ticket.is_approver(party)).map(|matching| matching.policy),
+            choices,
             reason,
             token: None,
             return_to: None,
@@ -245,17 +333,52 @@ impl TicketView {
     }
 }
 
-impl ScannedBy {
-    fn new(party: &Party) -> Self {
-        match party {
-            Party::Person(person) => Self { name: person.name.clone(), picture: person.picture.clone() },
-            Party::Browser(_) => Self { name: None, picture: None },
+/// Returns how the screens are compared, while somebody has to decide.
+fn matching(ticket: &Ticket) -> Option<&Matching> {
+    ticket.request.matching.as_ref().filter(|_| matches!(ticket.state, State::Scanned { .. }))
+}
+
+/// Returns the numbers to choose from, for the party that decides. Which is the right one is not told to it.
+fn choices(ticket: &Ticket, party: &Party) -> Option<Vec<String>> {
+    let matching = matching(ticket)?;
+    let is_asked = matching.policy == MatchPolicy::Choose && ticket.is_approver(party);
+    is_asked.then(|| matching.choices.iter().map(ToString::to_string).collect())
+}
+
+/// Returns the names of the claims that are granted or, before that, offered.
+fn released(ticket: &Ticket) -> Vec<String> {
+    match &ticket.state {
+        State::Confirmed { grant, .. } | State::Claimed { grant, .. } => grant.claims.keys().cloned().collect(),
+        State::Pending | State::Scanned { .. } | State::Cancelled { .. } => {
+            ticket.offered().into_iter().cloned().collect()
         }
     }
 }
 
-/// Returns what the QR code of a ticket says.
-pub(super) fn scan_url(gateway: &Gateway, id: &TicketId) -> String {
+fn scanned_by(gateway: &Gateway, ticket: &Ticket, party: &Party) -> Option<ScannedBy> {
+    let scanner = ticket.scanner()?;
+    let decides = ticket.request.flow == Flow::Share && ticket.is_approver(party);
+    let for_approver = || ScannerView {
+        id: ticket.scanner_id().unwrap_or_default(),
+        signed_in: scanner.party.is_person(),
+        from: scanner.from.as_ref().map(DeviceView::new),
+        client: ClientView::find(gateway, ticket.audience()),
+    };
+    Some(ScannedBy { person: PersonView::new(&scanner.party), for_approver: decides.then(for_approver) })
+}
+
+/// Returns what the QR code of a ticket says: the address of the page for whoever scans it, unless it is another's code.
+pub(super) fn scan_url(gateway: &Gateway, ticket: &Ticket) -> String {
+    let Ticket { id, request, .. } = ticket;
+    match (&request.code, request.flow) {
+        (Some(code), _) => code.clone(),
+        (None, Flow::Login) => login_url(gateway, id),
+        (None, Flow::Share) => format!("{}/share/{id}", gateway.origin()),
+    }
+}
+
+/// Returns what the QR code of a ticket of the flow `login` says.
+pub(super) fn login_url(gateway: &Gateway, id: &TicketId) -> String {
     format!("{}/s/{id}", gateway.origin())
 }
 

@@ -100,6 +100,12 @@ impl fmt::Debug for BindingSecret {
 #[derive(Clone, Copy)]
 pub struct BindingHash([u8; 32]);
 
+impl BindingHash {
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl PartialEq for BindingHash {
     fn eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()

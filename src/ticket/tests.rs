@@ -65,14 +65,15 @@ impl Cast {
             presenter: self.presenter.clone(),
             requester: Requester { ip: [192, 0, 2, 1].into(), browser: None, os: None },
             return_to: None,
-            match_policy: MatchPolicy::None,
+            matching: None,
             release: vec!["name".into()],
+            code: None,
         };
         NewTicket { id: TicketId::random(), request, ttl: TTL }.at(T0)
     }
 
     fn scanned(&self) -> Ticket {
-        self.pending().scan(&self.scanner, T0, DECISION).unwrap().into_ticket()
+        self.pending().scan(&Scanner::of(self.scanner.clone()), T0, DECISION).unwrap().into_ticket()
     }
 
     fn approver(&self) -> Person {
@@ -84,7 +85,7 @@ impl Cast {
     }
 
     fn confirmed(&self) -> Ticket {
-        self.scanned().confirm(&self.approver(), &Claims::new(), None, T0, REDEEM).unwrap().into_ticket()
+        confirm(&self.scanned(), &self.approver(), Decision::all(&Claims::new())).unwrap().into_ticket()
     }
 
     fn claimed(&self) -> Ticket {
@@ -94,6 +95,12 @@ impl Cast {
     fn cancelled(&self) -> Ticket {
         self.scanned().cancel(&self.presenter, CancelReason::Closed, T0).unwrap().into_ticket()
     }
+}
+
+/// Confirms for whoever has scanned.
+fn confirm(ticket: &Ticket, by: &Person, decision: Decision<'_>) -> Result<Step, Refusal> {
+    let scanner = ticket.scanner_id();
+    ticket.confirm(by, Decision { scanner: scanner.as_deref(), ..decision }, T0, REDEEM)
 }
 
 /// What an action leads to, without the ticket: `Changed` to a state, the `Same` again, or a refusal.
@@ -121,8 +128,12 @@ fn verdict(result: Result<Step, Refusal>) -> Verdict {
 fn act(cast: &Cast, ticket: &Ticket, action: &str, who: Who, now: Timestamp) -> Result<Step, Refusal> {
     let party = cast.party(who);
     match action {
-        "scan" => ticket.scan(party, now, DECISION),
-        "confirm" => ticket.confirm(&cast.person(who), &Claims::new(), None, now, REDEEM),
+        "scan" => ticket.scan(&super::Scanner::of(party.clone()), now, DECISION),
+        "confirm" => {
+            let (claims, scanner) = (Claims::new(), ticket.scanner_id());
+            let decision = Decision { scanner: scanner.as_deref(), ..Decision::all(&claims) };
+            ticket.confirm(&cast.person(who), decision, now, REDEEM)
+        }
         "cancel" => ticket.cancel(party, CancelReason::Declined, now),
         "claim" => ticket.claim(party, "two", TOKEN, now),
         other => panic!("no action {other}"),
@@ -131,7 +142,9 @@ fn act(cast: &Cast, ticket: &Ticket, action: &str, who: Who, now: Timestamp) -> 
 
 #[test]
 fn login_follows_the_table_in_every_state_for_every_party() {
-    use Refusal::{AlreadyCancelled, AlreadyConfirmed, AlreadyScanned, NotConfirmed, NotPermitted, NotScanned};
+    use Refusal::{
+        AlreadyCancelled, AlreadyConfirmed, AlreadyScanned, NotConfirmed, NotPermitted, NotScanned, OwnTicket,
+    };
     use Verdict::{No, Same, To};
     use Who::{Presenter, Scanner, Stranger};
 
@@ -145,7 +158,7 @@ fn login_follows_the_table_in_every_state_for_every_party() {
     ];
     // One row for each action and party; one column for each state, in the order above.
     let table = [
-        ("scan", Presenter, [No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
+        ("scan", Presenter, [No(OwnTicket), No(OwnTicket), No(OwnTicket), No(OwnTicket), No(OwnTicket)]),
         ("scan", Scanner, [To("scanned"), Same, No(AlreadyConfirmed), No(AlreadyConfirmed), No(AlreadyCancelled)]),
         (
             "scan",
@@ -175,7 +188,9 @@ fn login_follows_the_table_in_every_state_for_every_party() {
 
 #[test]
 fn share_follows_the_table_in_every_state_for_every_party() {
-    use Refusal::{AlreadyCancelled, AlreadyConfirmed, AlreadyScanned, NotConfirmed, NotPermitted, NotScanned};
+    use Refusal::{
+        AlreadyCancelled, AlreadyConfirmed, AlreadyScanned, NotConfirmed, NotPermitted, NotScanned, OwnTicket,
+    };
     use Verdict::{No, Same, To};
     use Who::{Presenter, Scanner, Stranger};
 
@@ -188,7 +203,7 @@ fn share_follows_the_table_in_every_state_for_every_party() {
         ("cancelled", cast.cancelled()),
     ];
     let table = [
-        ("scan", Presenter, [No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
+        ("scan", Presenter, [No(OwnTicket), No(OwnTicket), No(OwnTicket), No(OwnTicket), No(OwnTicket)]),
         ("scan", Scanner, [To("scanned"), Same, No(AlreadyConfirmed), No(AlreadyConfirmed), No(AlreadyCancelled)]),
         (
             "scan",
@@ -235,7 +250,7 @@ fn check<const N: usize>(cast: &Cast, states: &[(&str, Ticket); 5], table: [(&st
 fn a_late_scan_leaves_the_decision_time() {
     let cast = Cast::new(Flow::Login);
     let late = T0 + Duration::from_secs(119);
-    let ticket = cast.pending().scan(&cast.scanner, late, DECISION).unwrap().into_ticket();
+    let ticket = cast.pending().scan(&Scanner::of(cast.scanner.clone()), late, DECISION).unwrap().into_ticket();
     assert_eq!(ticket.deadline, late + DECISION);
 }
 
@@ -278,7 +293,8 @@ fn only_claims_that_were_asked_for_are_granted() {
     let cast = Cast::new(Flow::Login);
     let all = serde_json::json!({"name": "Ada", "email": "ada@example.com", "sub": "ada"});
     let granted = |release: Option<&[String]>| {
-        let step = cast.scanned().confirm(&cast.approver(), all.as_object().unwrap(), release, T0, REDEEM);
+        let step =
+            confirm(&cast.scanned(), &cast.approver(), Decision { release, ..Decision::all(all.as_object().unwrap()) });
         step.map(|step| match step.into_ticket().state {
             State::Confirmed { grant, .. } => grant.claims.keys().cloned().collect::<Vec<_>>(),
             other => panic!("{other:?}"),
@@ -287,4 +303,72 @@ fn only_claims_that_were_asked_for_are_granted() {
     assert_eq!(granted(None), Ok(vec!["name".to_owned()]));
     assert_eq!(granted(Some(&[])), Ok(vec![]));
     assert_eq!(granted(Some(&["email".to_owned()])), Err(Refusal::NotOffered));
+}
+
+fn matched(flow: Flow) -> (Cast, Ticket, Matching) {
+    let cast = Cast::new(flow);
+    let mut pending = cast.pending();
+    pending.request.matching = Matching::random(MatchPolicy::Choose);
+    let matching = pending.request.matching.clone().unwrap();
+    (cast, pending, matching)
+}
+
+#[test]
+fn a_number_is_asked_for_once() {
+    for flow in [Flow::Login, Flow::Share] {
+        let (cast, pending, matching) = matched(flow);
+        let ticket = pending.scan(&Scanner::of(cast.scanner.clone()), T0, DECISION).unwrap().into_ticket();
+        let claims = Claims::new();
+        let with =
+            |ticket: &Ticket, number| confirm(ticket, &cast.approver(), Decision { number, ..Decision::all(&claims) });
+        let wrong = *matching.choices.iter().find(|choice| **choice != matching.number).unwrap();
+
+        assert_eq!(verdict(with(&ticket, None)), Verdict::No(Refusal::NumberMissing));
+        let right = with(&ticket, Some(matching.number)).unwrap().into_ticket();
+        assert!(matches!(right.state, State::Confirmed { .. }));
+        assert_eq!(verdict(with(&right, Some(wrong))), Verdict::Same, "what is granted stays granted");
+
+        let ended = with(&ticket, Some(wrong)).unwrap().into_ticket();
+        assert!(matches!(&ended.state, State::Cancelled { reason: CancelReason::Mismatch, scanner: Some(_) }));
+        assert_eq!(ended.deadline, T0 + AFTERLIFE);
+        assert_eq!(verdict(with(&ended, Some(matching.number))), Verdict::No(Refusal::Mismatch));
+    }
+}
+
+#[test]
+fn a_number_that_nobody_asked_for_is_refused() {
+    let cast = Cast::new(Flow::Login);
+    let claims = Claims::new();
+    let decision = Decision { number: "42".parse().ok(), ..Decision::all(&claims) };
+    assert_eq!(verdict(confirm(&cast.scanned(), &cast.approver(), decision)), Verdict::No(Refusal::NumberUnasked));
+}
+
+#[test]
+fn a_share_is_granted_to_the_scanner_that_was_seen_and_to_no_other() {
+    let cast = Cast::new(Flow::Share);
+    let seen = cast.scanned();
+    let swapped = Ticket { state: State::Scanned { scanner: Scanner::of(cast.stranger.clone()) }, ..seen.clone() };
+    let claims = Claims::new();
+    let by = |ticket: &Ticket, scanner: Option<&str>| {
+        verdict(ticket.confirm(&cast.approver(), Decision { scanner, ..Decision::all(&claims) }, T0, REDEEM))
+    };
+    let id = seen.scanner_id();
+    assert_eq!(by(&seen, None), Verdict::No(Refusal::ScannerUnnamed));
+    assert_eq!(by(&swapped, id.as_deref()), Verdict::No(Refusal::ScannerChanged));
+    assert_eq!(by(&seen, id.as_deref()), Verdict::To("confirmed"));
+}
+
+#[test]
+fn a_scanner_is_called_otherwise_on_each_ticket_and_for_each_client() {
+    let cast = Cast::new(Flow::Share);
+    let ticket = cast.scanned();
+    let mut elsewhere = ticket.clone();
+    elsewhere.id = TicketId::random();
+    assert_ne!(ticket.scanner_id(), elsewhere.scanner_id());
+    let State::Scanned { mut scanner } = ticket.state.clone() else { panic!() };
+    scanner.audience = Some(Audience { client_id: ClientId("kiosk".into()), claims: vec![] });
+    let at_kiosk = Ticket { state: State::Scanned { scanner }, ..ticket.clone() };
+    assert_ne!(ticket.scanner_id(), at_kiosk.scanner_id());
+    assert_eq!(at_kiosk.audience().0, "kiosk");
+    assert_eq!(at_kiosk.offered(), Vec::<&String>::new(), "the kiosk may have no claim");
 }

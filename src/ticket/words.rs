@@ -5,10 +5,13 @@ use std::net::IpAddr;
 use std::ops::Add;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
-use super::BindingHash;
+use super::{BindingHash, TicketId};
 
 /// A point in the store's time: milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -161,4 +164,58 @@ pub struct Requester {
     pub browser: Option<String>,
     /// The operating system, if its `User-Agent` tells.
     pub os: Option<String>,
+}
+
+/// Who scanned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scanner {
+    /// The party that is bound to the ticket by it.
+    pub party: Party,
+    /// The client that the JWT is to be for, where the scanner receives it and uses another than the presenter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<Audience>,
+    /// Where it scanned from, where the approver is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Requester>,
+}
+
+/// A client that a JWT is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audience {
+    /// Which one.
+    pub client_id: ClientId,
+    /// The claims that its JWTs may carry.
+    pub claims: Vec<String>,
+}
+
+impl Scanner {
+    /// Returns the scanner that is this party and tells nothing else.
+    #[must_use]
+    pub fn of(party: Party) -> Self {
+        Self { party, audience: None, from: None }
+    }
+
+    /// Returns whether this is that party.
+    #[must_use]
+    pub fn is(&self, party: &Party) -> bool {
+        self.party.is(party)
+    }
+
+    /// Returns a name for it that leads back neither to a person nor to a secret.
+    pub(super) fn id(&self, ticket: &TicketId) -> String {
+        let mut hash = Sha256::new();
+        hash.update(ticket.to_string());
+        hash.update(match &self.party {
+            Party::Browser(_) => "/browser/",
+            Party::Person(_) => "/person/",
+        });
+        match &self.party {
+            Party::Browser(binding) => hash.update(binding.as_bytes()),
+            Party::Person(person) => hash.update(&person.subject.0),
+        }
+        // A client's id has no line break, and so cannot be taken for the end of a subject.
+        hash.update("\n");
+        hash.update(self.audience.as_ref().map_or("", |audience| &audience.client_id.0));
+        URL_SAFE_NO_PAD.encode(&hash.finalize()[..16])
+    }
 }

@@ -10,8 +10,8 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use scangate::ticket::{
-    BindingSecret, CancelReason, Claims, ClientId, Flow, MatchPolicy, NewTicket, Party, Person, Refusal, Requester,
-    State, Step, Subject, Ticket, TicketId, TicketRequest, Timestamp,
+    BindingSecret, CancelReason, Claims, ClientId, Decision, Flow, NewTicket, Party, Person, Refusal, Requester,
+    Scanner, State, Step, Subject, Ticket, TicketId, TicketRequest, Timestamp,
 };
 
 const TTL: Duration = Duration::from_secs(10);
@@ -83,8 +83,13 @@ impl Deed {
     pub fn step(self, who: Who, ticket: &Ticket, now: u64) -> Result<Step, Refusal> {
         let now = timestamp(now);
         match self {
-            Self::Scan => ticket.scan(who.party(), now, DECISION),
-            Self::Confirm => ticket.confirm(who.person(), &Claims::new(), None, now, REDEEM),
+            Self::Scan => ticket.scan(&Scanner::of(who.party().clone()), now, DECISION),
+            Self::Confirm => {
+                // Whoever confirms has seen this very ticket.
+                let (claims, scanner) = (Claims::new(), ticket.scanner_id());
+                let decision = Decision { scanner: scanner.as_deref(), ..Decision::all(&claims) };
+                ticket.confirm(who.person(), decision, now, REDEEM)
+            }
             Self::Cancel => ticket.cancel(who.party(), CancelReason::Declined, now),
             Self::Claim(jti) => ticket.claim(who.party(), &jti.to_string(), TOKEN, now),
         }
@@ -115,8 +120,9 @@ impl Row {
             presenter: presenter.party().clone(),
             requester: Requester { ip: [192, 0, 2, 1].into(), browser: None, os: None },
             return_to: None,
-            match_policy: MatchPolicy::None,
+            matching: None,
             release: Vec::new(),
+            code: None,
         };
         let id: TicketId = "A".repeat(TicketId::TEXT_LEN).parse().unwrap();
         let new = NewTicket { id, request, ttl: TTL }.at(timestamp(0));
