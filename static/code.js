@@ -183,11 +183,11 @@
       var wait = retryAt ? Math.max(0, Math.ceil((retryAt - now) / 1000)) : 0;
       var absent = unreachable || navigator.onLine === false;
       [].forEach.call(document.querySelectorAll('[role="timer"]'), function (timer) {
-        page.setContent(timer, deadline ? page.fill(text.left, { time: page.clock(secs) }) : '');
+        page.setContent(timer, deadline ? page.phrase(text.left, { time: page.clock(secs) }) : '');
       });
       byId('stage').setAttribute('data-low', deadline && secs <= LOW_SECS ? 'yes' : 'no');
       ring.path.style.strokeDashoffset = code.view === 'confirmed' ? 0 : ring.length * (1 - Math.min(1, left && watch.lifeMs ? left / watch.lifeMs : 0));
-      setText('refresh', code.view !== 'error' ? text.renew : wait && !absent ? page.fill(text.retryIn, { time: page.clock(wait) }) : text.retry);
+      setText('refresh', code.view !== 'error' ? text.renew : wait && !absent ? page.phrase(text.retryIn, { time: page.clock(wait) }) : text.retry);
       // A gateway that named a time is not to be asked before it; an absent one may be tried at any moment.
       byId('refresh').disabled = wait > 0 && !absent;
     }
@@ -201,11 +201,11 @@
     }
 
     function heading() {
-      return code.client && code.client.name ? page.fill(text.headingTo, { name: code.client.name }) : text.heading;
+      return code.client && code.client.name ? page.phrase(text.headingTo, { name: code.client.name }) : text.heading;
     }
 
     function fill(words) {
-      return page.fill(words, part.slots());
+      return page.phrase(words, part.slots());
     }
 
     ring.length = ring.path.getTotalLength ? ring.path.getTotalLength() : 976;

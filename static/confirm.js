@@ -229,8 +229,8 @@
 
   function showPerson() {
     var name = person.name();
-    setText('ready-heading', name ? page.fill(text.readyHeadingAs, { name: name }) : text.readyHeading);
-    setText('scanned-as', name ? page.fill(text.as, { name: name }) : '');
+    setText('ready-heading', name ? page.phrase(text.readyHeadingAs, { name: name }) : text.readyHeading);
+    setText('scanned-as', name ? page.phrase(text.as, { name: name }) : '');
     setText('initials', page.initials(name || '✓'));
     byId('other').parentNode.hidden = !person.demo;
   }
@@ -248,7 +248,7 @@
   function showTimes() {
     var now = Date.now();
     var time = document.querySelector('[data-fact="time"]');
-    setText('countdown', deadline ? page.fill(text.left, { time: page.clock(Math.max(0, Math.ceil((deadline - now) / 1000))) }) : '');
+    setText('countdown', deadline ? page.phrase(text.left, { time: page.clock(Math.max(0, Math.ceil((deadline - now) / 1000))) }) : '');
     if (time && asked) { page.setContent(time, page.ago(askedAt)); }
   }
 
@@ -257,7 +257,7 @@
   }
 
   function fill(words) {
-    return page.fill(words, { name: siteName() });
+    return page.phrase(words, { name: siteName() });
   }
 
   function send(url, body, done) {

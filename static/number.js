@@ -52,7 +52,7 @@
     var typed = byId('number').value.replace(/\s/g, '').replace(/[\uFF10-\uFF19]/g, function (wide) {
       return String.fromCharCode(wide.charCodeAt(0) - 0xFEE0);
     });
-    var isNumber = /^\d\d$/.test(typed);
+    var isNumber = /^[1-9]\d$/.test(typed);
     fault(isNumber ? '' : page.text.numberMissing);
     return isNumber ? typed : '';
   }

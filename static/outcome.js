@@ -17,8 +17,8 @@
 
   /* Says in the page's words, or by its detail in the gateway's, how it ended. Nothing can be done about it. */
   page.conclude = function (words, slots, said) {
-    page.setText('outcome-title', page.fill(words[0], slots));
-    page.setText('outcome-detail', said || page.fill(words[1], slots));
+    page.setText('outcome-title', page.phrase(words[0], slots));
+    page.setText('outcome-detail', said || page.phrase(words[1], slots));
     byId('outcome-detail').lang = said ? 'en' : page.lang;
     byId('retry').hidden = true;
     again = null;
@@ -36,7 +36,7 @@
   function show() {
     var wait = Math.max(0, Math.ceil((retryAt - Date.now()) / 1000));
     if (!again) { return; }
-    page.setText('retry', wait ? page.fill(page.text.retryIn, { time: page.clock(wait) }) : label);
+    page.setText('retry', wait ? page.phrase(page.text.retryIn, { time: page.clock(wait) }) : label);
     byId('retry').disabled = page.busy || wait > 0;
   }
 

@@ -74,7 +74,7 @@
   };
 
   /* Puts values in the place of their names in braces. */
-  page.fill = function (words, values) {
+  page.phrase = function (words, values) {
     return words.replace(/\{(\w+)\}/g, function (slot, name) {
       return values[name] === undefined ? slot : values[name];
     });
@@ -98,8 +98,8 @@
   page.ago = function (at) {
     var secs = Math.round((Date.now() - at) / 1000);
     var words = secs < 5 ? page.text.justNow
-      : secs < 60 ? page.fill(page.text.secsAgo, { n: secs - secs % 5 })
-      : page.fill(page.text.minsAgo, { n: Math.floor(secs / 60) });
+      : secs < 60 ? page.phrase(page.text.secsAgo, { n: secs - secs % 5 })
+      : page.phrase(page.text.minsAgo, { n: Math.floor(secs / 60) });
     return at ? localTime(new Date(at)) + ' · ' + words : '';
   };
 

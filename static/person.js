@@ -16,7 +16,7 @@
   var meta = document.querySelector('meta[name="scangate-identity"]');
   var demo = !!meta && meta.getAttribute('content') === 'demo';
   var storageKey = demo ? 'scangate.demo' : 'scangate.bearer';
-  var person = page.person = { demo: demo, token: stored(), keep: keep, look: look, name: name, ask: ask, signIn: signIn };
+  var person = page.person = { demo: demo, token: stored(), keep: keep, look: look, name: name, ask: ask, signIn: signIn, fault: fault };
 
   page.say({
     en: {

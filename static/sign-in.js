@@ -26,8 +26,7 @@
       loading: ['One moment', 'Your code is on its way.'],
       waiting: ['Scan this code', 'Point your phone’s camera at it, or your signed-in app.'],
       scanned: ['Now confirm on your phone', 'Check there who is asking, then confirm.'],
-      choose: ['Choose {number} on your phone', 'Check there who is asking, then choose this number.'],
-      type: ['Type {number} on your phone', 'Check there who is asking, then type this number.'],
+      numbered: ['Your number is {number}', 'Your phone asks for it. Check there who is asking, then choose or type it.'],
       returning: ['You are signed in', 'Taking you back to {name}…'],
       stuck: ['You are signed in', 'If {name} does not open, please sign in again.'],
       confirmed: ['You are signed in', 'This is what {name} is told about you.'],
@@ -50,8 +49,7 @@
       loading: ['请稍候', '正在生成二维码。'],
       waiting: ['扫描二维码', '请用手机相机，或已登录的应用扫描。'],
       scanned: ['请在手机上确认', '在手机上核对是谁在请求登录，然后确认。'],
-      choose: ['请在手机上选择 {number}', '在手机上核对是谁在请求登录，然后选择此数字。'],
-      type: ['请在手机上输入 {number}', '在手机上核对是谁在请求登录，然后输入此数字。'],
+      numbered: ['您的数字是 {number}', '手机上会询问此数字。请先核对是谁在请求登录，再选择或输入。'],
       returning: ['登录成功', '正在返回 {name}…'],
       stuck: ['登录成功', '如果没有打开 {name}，请重新登录。'],
       confirmed: ['登录成功', '{name} 将得到以下关于您的信息。'],
@@ -108,7 +106,7 @@
     if (ticket.state === 'scanned') {
       showScanner(ticket.scanned_by || {});
       showNumber(ticket.number);
-      code.show('scanned', !number ? text.scanned : ticket.match === 'type' ? text.type : text.choose);
+      code.show('scanned', number ? text.numbered : text.scanned);
     } else if (ticket.token) {
       confirmed(ticket);
     } else if (ticket.state === 'cancelled') {
