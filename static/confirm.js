@@ -31,7 +31,7 @@
       taken: ['Already scanned', 'Someone else has scanned this code. If it is yours, get a new code on the other screen.'],
       refused: ['This did not go through', 'Get a new code on the other screen and scan that one.'],
       noIdentity: ['Please sign in first', 'Open this link with the site’s own app, or sign in to the site in this browser and then scan the code again.'],
-      ranOut: ['Your sign-in has run out', 'Sign in to the site again, in its app or in this browser, and then scan the code again.'],
+      ranOut: ['You are no longer signed in', 'Sign in to the site again, in its app or in this browser, and then scan the code again.'],
       failed: ['That did not work', 'The sign-in service did not answer as expected. Please try again.'],
       unreachable: ['No connection', 'Your answer may not have arrived. Check the connection, then try again.'],
       busy: ['Please wait a little', 'There were too many tries. It can be tried again soon.'],

@@ -14,7 +14,7 @@
 
   page.say({
     en: {
-      chooseLegend: 'Which number does the other screen show?', chooseHint: 'Choosing it confirms.',
+      chooseLegend: 'Which number is on the other screen?', chooseHint: 'Choosing it confirms.',
       typeLabel: 'Number on the other screen', numberMissing: 'Please type the two digits that the other screen shows.'
     },
     zh: {
