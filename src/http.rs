@@ -5,6 +5,7 @@
 //! becomes an answer.
 
 mod api;
+mod codes;
 mod decide;
 mod demo;
 pub mod error;
@@ -188,8 +189,8 @@ fn api_router() -> OpenApiRouter<SharedGateway> {
         .routes(routes!(tickets::create))
         .routes(routes!(tickets::read, tickets::close))
         .routes(routes!(events::events))
-        .routes(routes!(tickets::qr_svg))
-        .routes(routes!(tickets::qr_png))
+        .routes(routes!(codes::svg))
+        .routes(routes!(codes::png))
         .routes(routes!(decide::scan))
         .routes(routes!(decide::confirm))
         .routes(routes!(decide::cancel))

@@ -87,7 +87,9 @@ fn collect_names(root: &Value, schema: &Value, names: &mut BTreeSet<String>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn live_answers_are_as_the_description_says() {
-    let (_directory, config) = file("[[clients]]\nid = \"web\"\nreturn_to = [\"https://app.example.com/\"]\n");
+    let (_directory, config) = file(
+        "[[clients]]\nid = \"web\"\nclaims = [\"name\"]\nmatch = \"choose\"\nreturn_to = [\"https://app.example.com/\"]\n",
+    );
     let gateway =
         Gateway::builder().arg("--config", config.to_str().unwrap()).arg("--rate-invalid-scan", "3").start().await;
     let mut description = Description::of(&gateway).await;
@@ -128,8 +130,9 @@ async fn live_answers_are_as_the_description_says() {
     description.hold(scan, "post", ada.act_with(&id, "scan", json!({"sub": "x"})).await).await;
     description.hold(one, "get", ada.read(&id).await).await;
     description.hold(confirm, "post", mallory.act(&id, "confirm").await).await;
-    description.hold(confirm, "post", ada.act_with(&id, "confirm", json!({"match": "12"})).await).await;
-    description.hold(confirm, "post", ada.act(&id, "confirm").await).await;
+    description.hold(confirm, "post", ada.act_with(&id, "confirm", json!({"match": "x"})).await).await;
+    let number = description.hold(one, "get", browser.read(&id).await).await["number"].clone();
+    description.hold(confirm, "post", ada.act_with(&id, "confirm", json!({"match": number})).await).await;
     description.hold(cancel, "post", ada.act(&id, "cancel").await).await;
     let token = description.hold(one, "get", browser.read(&id).await).await;
     assert!(token["token"].is_object());
@@ -143,6 +146,29 @@ async fn live_answers_are_as_the_description_says() {
     ada.act(&third, "scan").await;
     description.hold(cancel, "post", mallory.act(&third, "cancel").await).await;
     description.hold(cancel, "post", ada.act(&third, "cancel").await).await;
+
+    let shared = Browser::new(&gateway);
+    let share = async |body: Value| {
+        let request = shared.request(Method::POST, tickets).bearer_auth(&ada.token);
+        request.json(&body).send().await.unwrap()
+    };
+    description.hold(tickets, "post", share(json!({"flow": "share", "release": ["internal"]})).await).await;
+    let ticket = description.hold(tickets, "post", share(json!({"flow": "share"})).await).await;
+    let id = ticket["ticket_id"].as_str().unwrap();
+    description.hold(scan, "post", ada.act(id, "scan").await).await;
+    let scan_it = |body: Value| shared.request(Method::POST, &format!("/v1/tickets/{id}/scan")).json(&body).send();
+    description.hold(scan, "post", scan_it(json!({"client_id": "nobody"})).await.unwrap()).await;
+    let view = description.hold(scan, "post", scan_it(json!({"binding": "bearer"})).await.unwrap()).await;
+    assert!(view["ticket"]["number"].is_string() && view["ticket_secret"].is_string());
+    description.hold(scan, "post", scan_it(json!({})).await.unwrap()).await;
+    let seen = description.hold(one, "get", ada.read(id).await).await;
+    assert!(seen["scanned_by"]["from"]["ip"].is_string() && seen["choices"].is_array());
+    for body in [json!({}), json!({"scanner": "x"}), json!({"scanner": seen["scanned_by"]["id"], "match": "1"})] {
+        description.hold(confirm, "post", ada.act_with(id, "confirm", body).await).await;
+    }
+    let wrong = if view["ticket"]["number"] == "42" { "43" } else { "42" };
+    let body = json!({"scanner": seen["scanned_by"]["id"], "match": wrong});
+    assert_eq!(description.hold(confirm, "post", ada.act_with(id, "confirm", body).await).await["code"], "mismatch");
 
     for picture in ["svg", "png"] {
         let path = format!("/v1/tickets/{{id}}/qr.{picture}");

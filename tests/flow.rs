@@ -8,8 +8,6 @@ use serde_json::{Value, json};
 use crate::support::gateway::{Browser, Phone, file, verified_claims};
 use crate::support::{EventStream, Gateway, Redis, eventually};
 
-mod topologies;
-
 /// A gateway, with its Redis if it has one.
 struct Site {
     gateway: Gateway,
@@ -35,6 +33,10 @@ macro_rules! on_every_store {
         }
     };
 }
+
+mod matching;
+mod share;
+mod topologies;
 
 on_every_store! {
     a_sign_in_ends_with_a_jwt_that_the_published_keys_verify

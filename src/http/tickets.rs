@@ -1,4 +1,4 @@
-//! The presenter's side of the API: make a ticket, read it, close it, draw its code.
+//! The presenter's side of the API: make a ticket, read it, close it. Its code is drawn by `codes`.
 
 use std::time::Duration;
 
@@ -7,17 +7,15 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum_extra::extract::CookieJar;
 use axum_extra::extract::cookie::{Cookie, SameSite};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
+use super::codes::{self, Picture};
 use super::error::{self, Problem};
 use super::extract::{Approver, ClientAddress, JsonBody, State, TicketPath, ValidQuery, cookie_name, cookie_secret};
-use super::view::{ClientView, CreatedTicket, QrView, TicketView, login_url, scan_url};
+use super::view::{ClientView, CreatedTicket, TicketView, scan_url};
 use super::{Gateway, MAX_WAIT_SECS, events, requester};
 use crate::clients::Client;
-use crate::qr::{self, QrError};
 use crate::store;
 use crate::ticket::{
     BindingSecret, CancelReason, Flow, Matching, NewTicket, Party, Refusal, State as TicketState, Ticket, TicketId,
@@ -64,16 +62,6 @@ pub struct CreateQuery {
     /// Adds the QR code as a data URI: `svg` or `png`.
     #[param(inline)]
     qr: Option<Picture>,
-}
-
-/// How a code is drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Picture {
-    /// Sharp at any size.
-    Svg,
-    /// For what has no SVG.
-    Png,
 }
 
 /// Makes a ticket
@@ -141,7 +129,7 @@ pub(super) async fn create(
         ticket: TicketView::new(&gateway, &reading, &ticket.request.presenter),
         client: ClientView::new(client),
         ticket_secret: fresh.as_ref().and_then(Fresh::for_the_body),
-        qr: query.qr.map(|picture| data_uri(&scan_url(&gateway, ticket), picture)).transpose()?,
+        qr: query.qr.map(|picture| codes::data_uri(&scan_url(&gateway, ticket), picture)).transpose()?,
     };
     let location = [(header::LOCATION, created.ticket.poll.clone())];
     Ok((StatusCode::CREATED, location, cookies(&gateway, fresh.as_ref()), Json(created)).into_response())
@@ -384,103 +372,4 @@ pub(super) async fn cancel_as_party(
         }
     }
     Ok(cancelled.reading)
-}
-
-/// How to draw.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-pub struct QrQuery {
-    /// Pixels along a side.
-    #[param(minimum = 64, maximum = 1024)]
-    size: Option<u32>,
-    /// The id of the client whose logo is laid over the middle.
-    logo: Option<String>,
-}
-
-/// Draws a ticket's QR code as SVG
-///
-/// Without a ticket of this id there is a picture as well, of what a ticket of the flow `login` would say.
-#[utoipa::path(
-    get,
-    path = "/v1/tickets/{id}/qr.svg",
-    tag = "tickets",
-    params(("id" = String, Path, description = "The ticket"), QrQuery),
-    responses(
-        (status = 200, content_type = "image/svg+xml", body = String, description = "The code"),
-        (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`invalid_request` or `unknown_client`"),
-        (status = 404, body = error::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: this is no ticket's id"),
-        (status = 503, body = error::ProblemBody, content_type = "application/problem+json", description = "`unavailable`"),
-    )
-)]
-pub(super) async fn qr_svg(
-    axum::extract::State(gateway): State,
-    TicketPath(id): TicketPath,
-    ValidQuery(query): ValidQuery<QrQuery>,
-) -> Result<Response, Problem> {
-    let (size, logo) = query.check(&gateway)?;
-    let svg = qr::svg(&code(&gateway, &id).await?, size, logo).map_err(Problem::from)?;
-    Ok(([(header::CONTENT_TYPE, "image/svg+xml")], svg).into_response())
-}
-
-/// Draws a ticket's QR code as PNG
-///
-/// Without a ticket of this id there is a picture as well, of what a ticket of the flow `login` would say.
-#[utoipa::path(
-    get,
-    path = "/v1/tickets/{id}/qr.png",
-    tag = "tickets",
-    params(("id" = String, Path, description = "The ticket"), QrQuery),
-    responses(
-        (status = 200, content_type = "image/png", body = Vec<u8>, description = "The code"),
-        (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`invalid_request` or `unknown_client`"),
-        (status = 404, body = error::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: this is no ticket's id"),
-        (status = 503, body = error::ProblemBody, content_type = "application/problem+json", description = "`unavailable`"),
-    )
-)]
-pub(super) async fn qr_png(
-    axum::extract::State(gateway): State,
-    TicketPath(id): TicketPath,
-    ValidQuery(query): ValidQuery<QrQuery>,
-) -> Result<Response, Problem> {
-    let (size, logo) = query.check(&gateway)?;
-    let png = qr::png(&code(&gateway, &id).await?, size, logo).map_err(Problem::from)?;
-    Ok(([(header::CONTENT_TYPE, "image/png")], png).into_response())
-}
-
-impl QrQuery {
-    fn check<'a>(&self, gateway: &'a Gateway) -> Result<(u32, Option<&'a qr::Logo>), Problem> {
-        let size = self.size.unwrap_or(qr::DEFAULT_SIZE);
-        if !qr::SIZES.contains(&size) {
-            return Err(Problem::from(&error::INVALID_REQUEST).detail("size must be from 64 to 1024 pixels."));
-        }
-        let Some(id) = &self.logo else { return Ok((size, None)) };
-        let client = gateway.clients.find(Some(id)).ok_or_else(|| Problem::from(&error::UNKNOWN_CLIENT))?;
-        Ok((size, client.logo.as_ref()))
-    }
-}
-
-/// Returns what the code of a ticket says. That there is none of the flow `login` is not told.
-async fn code(gateway: &Gateway, id: &TicketId) -> Result<String, Problem> {
-    let reading = gateway.store.get(id).await?;
-    Ok(reading.map_or_else(|| login_url(gateway, id), |reading| scan_url(gateway, &reading.ticket)))
-}
-
-fn data_uri(url: &str, picture: Picture) -> Result<QrView, Problem> {
-    Ok(match picture {
-        Picture::Svg => {
-            let svg = qr::svg(url, qr::DEFAULT_SIZE, None)?;
-            QrView { svg: Some(format!("data:image/svg+xml;base64,{}", STANDARD.encode(svg))), png: None }
-        }
-        Picture::Png => {
-            let png = qr::png(url, qr::DEFAULT_SIZE, None)?;
-            QrView { svg: None, png: Some(format!("data:image/png;base64,{}", STANDARD.encode(png))) }
-        }
-    })
-}
-
-impl From<QrError> for Problem {
-    fn from(error: QrError) -> Self {
-        tracing::error!(%error, "a QR code could not be drawn");
-        Self::from(&error::INTERNAL)
-    }
 }

@@ -26,7 +26,7 @@ pub struct TicketView {
     pub revision: u64,
     /// Which party approves.
     pub flow: Flow,
-    /// The client that the sign-in is for.
+    /// The client that the JWT is for.
     pub client_id: String,
     /// Seconds that are left of its time.
     pub expires_in: f64,
@@ -106,28 +106,24 @@ pub struct PersonView {
     pub picture: Option<String>,
 }
 
-/// Who scanned, as the other screen may show them.
+/// Who scanned, as the other screen may show them; to a presenter who has to decide, with all that is known of them.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct ScannedBy {
     /// The person; without a name if it is a browser that nobody has signed in to.
     #[serde(flatten)]
     pub person: PersonView,
-    /// What a presenter who decides knows beside that; in `share` alone.
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub for_approver: Option<ScannerView>,
-}
-
-/// The scanner, as a presenter is told who has to decide.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct ScannerView {
-    /// What `confirm` must name it by.
-    pub id: String,
-    /// Whether it is a person who has proved who they are; otherwise it is a browser.
-    pub signed_in: bool,
-    /// Where it scanned from.
+    /// What `confirm` must name the scanner by; to a presenter who decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Whether it is a person who has proved who they are; otherwise it is a browser. To a presenter who decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed_in: Option<bool>,
+    /// Where it scanned from; to a presenter who decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<DeviceView>,
-    /// The client that it uses, for which the JWT will be.
-    pub client: ClientView,
+    /// The client that it uses, for which the JWT will be; to a presenter who decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientView>,
 }
 
 /// The JWT, as OAuth 2.0 hands tokens over (RFC 6749 §5.1).
@@ -208,8 +204,9 @@ impl ClientView {
 pub struct ScanView {
     /// Which application asks.
     pub client: ClientView,
-    /// Which browser shows the code.
-    pub requester: RequesterView,
+    /// Which browser asks; in `login` alone, since whoever scans a share decides nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requester: Option<RequesterView>,
     /// Which party approves.
     pub flow: Flow,
     /// How the screens are compared.
@@ -277,10 +274,10 @@ impl ScanView {
         let is_share = request.flow == Flow::Share;
         Self {
             client: ClientView::find(gateway, ticket.audience()),
-            requester: RequesterView {
+            requester: (!is_share).then(|| RequesterView {
                 device: DeviceView::new(&request.requester),
                 created_at: rfc3339(ticket.created_at),
-            },
+            }),
             flow: request.flow,
             r#match: request.matching.as_ref().map_or(MatchPolicy::None, |matching| matching.policy),
             choices: choices(ticket, party),
@@ -314,7 +311,7 @@ impl TicketView {
             state,
             revision: ticket.revision,
             flow: request.flow,
-            client_id: request.client_id.0.clone(),
+            client_id: ticket.audience().0.clone(),
             expires_in: reading.remaining().as_secs_f64(),
             scan_url: scan_url(gateway, ticket),
             events: format!("{poll}/events"),
@@ -358,13 +355,13 @@ fn released(ticket: &Ticket) -> Vec<String> {
 fn scanned_by(gateway: &Gateway, ticket: &Ticket, party: &Party) -> Option<ScannedBy> {
     let scanner = ticket.scanner()?;
     let decides = ticket.request.flow == Flow::Share && ticket.is_approver(party);
-    let for_approver = || ScannerView {
-        id: ticket.scanner_id().unwrap_or_default(),
-        signed_in: scanner.party.is_person(),
-        from: scanner.from.as_ref().map(DeviceView::new),
-        client: ClientView::find(gateway, ticket.audience()),
-    };
-    Some(ScannedBy { person: PersonView::new(&scanner.party), for_approver: decides.then(for_approver) })
+    Some(ScannedBy {
+        person: PersonView::new(&scanner.party),
+        id: ticket.scanner_id().filter(|_| decides),
+        signed_in: decides.then(|| scanner.party.is_person()),
+        from: scanner.from.as_ref().filter(|_| decides).map(DeviceView::new),
+        client: decides.then(|| ClientView::find(gateway, ticket.audience())),
+    })
 }
 
 /// Returns what the QR code of a ticket says: the address of the page for whoever scans it, unless it is another's code.
