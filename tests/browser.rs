@@ -12,7 +12,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::browser::{Chromium, Device, Driver};
-use crate::support::gateway::{self, Builder, verify_with};
+use crate::support::gateway::{AUDIENCE, Builder, ISSUER, SECRET, verify_with};
 use crate::support::nginx::Place;
 use crate::support::{Edge, Gateway, Redis, within};
 
@@ -45,6 +45,15 @@ impl Stage {
         Self { driver: Driver::start().await, edge, gateway, _redis: redis, settings }
     }
 
+    /// The tests' identity provider behind an edge, on Redis: people come with tokens.
+    async fn set_with_identity() -> Self {
+        Self::set_with(|builder| {
+            let builder = builder.arg("--identity-secret", SECRET).arg("--identity-issuer", ISSUER);
+            builder.arg("--identity-audience", AUDIENCE)
+        })
+        .await
+    }
+
     /// Opens the sign-in page on a desk.
     async fn screen(&self) -> Chromium {
         let screen = self.driver.open(Device::Desk).await;
@@ -73,11 +82,16 @@ async fn a_page_without_scripts_says_what_is_missing() {
     let stage = Stage::set().await;
     let screen = stage.driver.open(Device::Desk).await;
     screen.cdp("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
-    for (path, words) in [("/", "Signing in needs JavaScript"), ("/s/x", "Confirming a sign-in needs JavaScript")] {
+    for (path, words, name) in [
+        ("/", "Signing in needs JavaScript", "without-scripts"),
+        ("/s/x", "Confirming a sign-in needs JavaScript", "phone-without-scripts"),
+        ("/share", "Sharing a sign-in needs JavaScript", "share-without-scripts"),
+        ("/share/x", "Receiving a sign-in needs JavaScript", "receive-without-scripts"),
+    ] {
         screen.goto(&stage.edge.url(path)).await;
         let said = screen.text(".face-noscript").await;
         assert!(said.contains(words), "{path}: {said}");
-        screen.keep_screen(if path == "/" { "without-scripts" } else { "phone-without-scripts" }).await;
+        screen.keep_screen(name).await;
     }
     screen.end().await;
 }
@@ -97,7 +111,26 @@ async fn the_pages_speak_the_browsers_language() {
     screen.click("#language").await;
     let is_english = async || (screen.text("#sign-in").await == "Sign in and continue").then_some(());
     within(Duration::from_secs(10), "the page in English", is_english).await;
+
+    screen.goto(&stage.edge.url("/share")).await;
+    screen.until("sign-in").await;
+    screen.write("#name", "王小明").await;
+    screen.click("#sign-in").await;
+    screen.until("waiting").await;
+    assert_eq!(screen.text("#heading").await, "分享您在 Web 的登录");
+    screen.keep_page("share-chinese").await;
+    let scanned = screen.scan().await;
+    let phone = stage.driver.open_with(PHONE, &["--accept-lang=zh-CN,en"]).await;
+    phone.goto(&scanned).await;
+    phone.until("ready").await;
+    phone.click("#continue").await;
+    phone.until("waiting").await;
+    assert_eq!(phone.text("#waiting-heading").await, "正在等待 王小明");
+    phone.keep_page("receive-chinese").await;
+    screen.until("scanned").await;
+    screen.keep_page("share-scanned-chinese").await;
     screen.end().await;
+    phone.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -204,8 +204,7 @@ async fn a_wait_outlives_a_gateway_that_goes_and_comes_back() {
 async fn the_code_can_be_read_in_the_dark() {
     let stage = Stage::set().await;
     let screen = stage.driver.open(Device::Desk).await;
-    let dark = json!({ "features": [{ "name": "prefers-color-scheme", "value": "dark" }] });
-    screen.cdp("Emulation.setEmulatedMedia", dark).await;
+    screen.prefer("dark").await;
     screen.goto(&stage.edge.url("/")).await;
     screen.until("waiting").await;
     let ground = screen.run("return getComputedStyle(document.body).backgroundColor").await;
