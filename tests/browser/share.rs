@@ -228,6 +228,36 @@ async fn either_side_can_end_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_grant_to_somebody_else_than_was_shown_is_looked_at_again() {
+    let stage = Stage::set().await;
+    let presenter = stage.driver.open(Device::Desk).await;
+    presenter
+        .run_first(
+            "var send = XMLHttpRequest.prototype.send;
+             XMLHttpRequest.prototype.send = function (body) {
+               var isOther = window.isOther && body;
+               return send.call(this, isOther ? body.replace(/(\"scanner\":\")[^\"]+/, '$1AAAAAAAAAAAAAAAAAAAAAA') : body);
+             };",
+        )
+        .await;
+    share_with(&stage, &presenter, "/share", "Ada").await;
+    let scanner = continue_as_nobody(&stage, &presenter).await;
+    presenter.until("scanned").await;
+    presenter.run("isOther = true").await;
+    presenter.click("#confirm").await;
+    let said = async || (!presenter.text("#notice").await.is_empty()).then_some(());
+    within(Duration::from_secs(10), "the notice", said).await;
+    assert_eq!(presenter.body("data-state").await.as_deref(), Some("scanned"));
+    presenter.keep_page("share-changed").await;
+    presenter.run("isOther = false").await;
+    presenter.click("#confirm").await;
+    presenter.until("granted").await;
+    scanner.until("granted").await;
+    presenter.end_after_refusals().await;
+    scanner.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ones_own_code_is_for_others() {
     let stage = Stage::set().await;
     let presenter = share_as(&stage, "/share", "Ada").await;
