@@ -229,11 +229,13 @@ mod tests {
             return_to = ["https://manage.example.com/signed-in"]
             ticket_ttl = "90s"
             claims = ["name", "email"]
+            match = "choose"
             [[clients]]
             id = "pc"
             "#,
         )
         .unwrap();
+        assert_eq!(clients.find(None).unwrap().match_policy, MatchPolicy::Choose);
         assert_eq!(clients.find(None).unwrap().name, "Management");
         assert_eq!(clients.find(Some("pc")).unwrap().name, "pc");
         assert!(clients.find(Some("nobody")).is_none());
@@ -251,12 +253,11 @@ mod tests {
             return_to = ["/relative"]
             ticket_ttl = "1s"
             claims = ["sub"]
-            match = "choose"
             logo = "missing.png"
             "#,
         )
         .unwrap_err();
-        assert_eq!(faults.len(), 8, "{faults:#?}");
+        assert_eq!(faults.len(), 7, "{faults:#?}");
     }
 
     #[test]

@@ -80,11 +80,12 @@ pub trait Store: Send + Sync {
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn get(&self, id: &TicketId) -> Result<Option<Reading>, StoreError>;
 
-    /// Stores `next`, whose revision is one above the stored one, and its deadline, both at once or not at all.
+    /// Stores `next` and its deadline in the place of `current`, both at once or not at all: only if what is stored is still
+    /// `current`, by revision and stamp.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`]: it may or may not have been stored, or is not yet as safe as was asked for.
-    async fn replace(&self, next: &Ticket) -> Result<Replaced, StoreError>;
+    async fn replace(&self, current: &Ticket, next: &Ticket) -> Result<Replaced, StoreError>;
 
     /// Returns once the ticket, as it was read, is as safe as what [`Store::replace`] has acknowledged: whoever acts on what
     /// another has stored calls this first. Returns whether it is still as it was read; otherwise it has gone on since.
@@ -192,7 +193,7 @@ pub async fn transition_from(
                 continue;
             }
         };
-        match store.replace(&next).await? {
+        match store.replace(&ticket, &next).await? {
             Replaced::Done => return Ok(Transition { reading: Reading { ticket: next, now }, changed: true }),
             Replaced::Conflict => {}
             Replaced::Gone => return Err(TransitionError::NoTicket),

@@ -8,6 +8,7 @@
 
 mod id;
 mod matching;
+mod stamp;
 mod words;
 
 use std::time::Duration;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use id::{BindingHash, BindingSecret, Malformed, TicketId};
 pub use matching::{MatchNumber, Matching, NoMatchNumber};
+pub use stamp::Stamp;
 pub use words::{
     Audience, CancelReason, Claims, ClientId, Flow, MatchPolicy, Party, Person, Requester, Scanner, Subject, Timestamp,
 };
@@ -62,6 +64,7 @@ impl NewTicket {
         Ticket {
             id: self.id,
             revision: Ticket::FIRST_REVISION,
+            stamp: Stamp::default(),
             created_at: now,
             deadline: now + self.ttl,
             request: self.request,
@@ -77,6 +80,9 @@ pub struct Ticket {
     pub id: TicketId,
     /// Counts the changes, from [`Ticket::FIRST_REVISION`].
     pub revision: u64,
+    /// Tells it from every other ticket of this id and revision: a failover can take a change back, and another one be made
+    /// in its place.
+    pub stamp: Stamp,
     /// When it was made, in the store's time.
     pub created_at: Timestamp,
     /// When its time is over and the store forgets it.
@@ -433,7 +439,8 @@ impl Ticket {
     }
 
     fn next(&self, state: State, deadline: Timestamp) -> Step {
-        Step::Changed(Self { revision: self.revision + 1, deadline, state, ..self.clone() })
+        let stamp = self.stamp.after(&state, deadline);
+        Step::Changed(Self { revision: self.revision + 1, stamp, deadline, state, ..self.clone() })
     }
 }
 

@@ -24,7 +24,7 @@ use scangate::ticket::Flow;
 use stateright::{Checker as _, HasDiscoveries, Model as _};
 
 use cast::{Deed, Who};
-use properties::{LAST_STATE, NO_STRANGERS, ONE_JWT, PROMISE};
+use properties::{LAST_STATE, MEANT, NO_STRANGERS, ONE_JWT, PROMISE};
 use protocol::{Plan, Protocol};
 use world::{Follows, Layout, Misfortune, Rules, Setting, Waits};
 
@@ -130,6 +130,19 @@ fn failover_of_cancellation() -> Protocol {
     }
 }
 
+/// A share whose scan is lost with the old primary, and somebody else scans; the presenter grants what the recipient was
+/// seen to wait for.
+fn swapped_scanner() -> Protocol {
+    Protocol {
+        flow: Flow::Share,
+        before: &[(Who::Recipient, Deed::Scan)],
+        behind: 1,
+        people: &[Plan(Who::Bob, &[SCAN]), Plan(Who::Ada, &[CONFIRM])],
+        wonders: || vec![properties::swapped()],
+        ..failover()
+    }
+}
+
 /// The ticket's slot moves to another node; the subscriber's connection breaks, and so does the browser's.
 fn slot_move() -> Protocol {
     Protocol {
@@ -198,6 +211,16 @@ fn a_failover_makes_no_second_jwt() {
 #[test]
 fn a_failover_leaves_no_stream_with_what_it_took_back() {
     holds(failover_of_cancellation());
+}
+
+#[test]
+fn a_failover_leads_no_grant_to_another_scanner() {
+    holds(swapped_scanner());
+}
+
+#[test]
+fn granting_to_whoever_is_there_is_found_out() {
+    is_missed(MEANT, swapped_scanner().with(|rules| rules.names_scanner = false));
 }
 
 #[test]

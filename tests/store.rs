@@ -157,7 +157,8 @@ macro_rules! on_every_engine {
 on_every_engine! {
     a_ticket_is_read_as_it_was_made
     an_unknown_ticket_is_none
-    a_replacement_needs_the_next_revision
+    a_replacement_needs_the_stored_revision
+    a_replacement_needs_the_very_change_that_was_read
     a_replacement_of_a_ticket_that_is_gone_says_so
     time_moves_on_and_is_the_stores
     a_ticket_is_gone_at_its_deadline
@@ -221,20 +222,37 @@ async fn an_unknown_ticket_is_none(engine: Engine) {
     assert_eq!(engine.store.get(&TicketId::random()).await.unwrap(), None);
 }
 
-async fn a_replacement_needs_the_next_revision(engine: Engine) {
+async fn a_replacement_needs_the_stored_revision(engine: Engine) {
     let ticket = created(&engine, LONG).await;
     let next = scanned(&ticket);
     let skipped = scanned(&next);
-    assert_eq!(engine.store.replace(&skipped).await.unwrap(), Replaced::Conflict);
-    assert_eq!(engine.store.replace(&next).await.unwrap(), Replaced::Done);
-    assert_eq!(engine.store.replace(&next).await.unwrap(), Replaced::Conflict);
+    assert_eq!(engine.store.replace(&next, &skipped).await.unwrap(), Replaced::Conflict);
+    assert_eq!(engine.store.replace(&ticket, &next).await.unwrap(), Replaced::Done);
+    assert_eq!(engine.store.replace(&ticket, &next).await.unwrap(), Replaced::Conflict);
     assert_eq!(engine.store.get(&ticket.id).await.unwrap().unwrap().ticket, next);
+}
+
+async fn a_replacement_needs_the_very_change_that_was_read(engine: Engine) {
+    let ticket = created(&engine, LONG).await;
+    let scan = |name: &str| {
+        let scanner = Scanner::of(Party::Person(person(name)));
+        ticket.scan(&scanner, ticket.created_at, SHORT).unwrap().into_ticket()
+    };
+    let (ada, bob) = (scan("ada"), scan("bob"));
+    assert_eq!((ada.revision, ada.deadline), (bob.revision, bob.deadline));
+    assert_eq!(engine.store.replace(&ticket, &ada).await.unwrap(), Replaced::Done);
+    let confirm = |ticket: &Ticket, name: &str| {
+        ticket.confirm(&person(name), Decision::all(&Claims::new()), ticket.created_at, LONG).unwrap().into_ticket()
+    };
+    // As if a failover had taken Bob's scan back, and Ada had scanned.
+    assert_eq!(engine.store.replace(&bob, &confirm(&bob, "bob")).await.unwrap(), Replaced::Conflict);
+    assert_eq!(engine.store.replace(&ada, &confirm(&ada, "ada")).await.unwrap(), Replaced::Done);
 }
 
 async fn a_replacement_of_a_ticket_that_is_gone_says_so(engine: Engine) {
     let ticket = created(&engine, SHORT).await;
     tokio::time::sleep(SHORT + Duration::from_millis(10)).await;
-    assert_eq!(engine.store.replace(&scanned(&ticket)).await.unwrap(), Replaced::Gone);
+    assert_eq!(engine.store.replace(&ticket, &scanned(&ticket)).await.unwrap(), Replaced::Gone);
 }
 
 async fn time_moves_on_and_is_the_stores(engine: Engine) {
@@ -255,7 +273,7 @@ async fn a_ticket_is_gone_at_its_deadline(engine: Engine) {
 async fn a_later_deadline_keeps_a_ticket(engine: Engine) {
     let ticket = created(&engine, SHORT).await;
     let next = Ticket { deadline: ticket.deadline + LONG, ..scanned(&ticket) };
-    assert_eq!(engine.store.replace(&next).await.unwrap(), Replaced::Done);
+    assert_eq!(engine.store.replace(&ticket, &next).await.unwrap(), Replaced::Done);
     tokio::time::sleep(SHORT * 2).await;
     assert_eq!(engine.store.get(&ticket.id).await.unwrap().unwrap().ticket, next);
 }
@@ -264,10 +282,10 @@ async fn a_watcher_learns_of_every_change(engine: Engine) {
     let ticket = created(&engine, LONG).await;
     engine.store.watch(&ticket.id).await.unwrap();
     let next = scanned(&ticket);
-    engine.store.replace(&next).await.unwrap();
+    engine.store.replace(&ticket, &next).await.unwrap();
     engine.reports.wait_for(&ticket.id, 1).await;
     let so_far = engine.reports.count(&ticket.id);
-    engine.store.replace(&scanned(&next)).await.unwrap();
+    engine.store.replace(&next, &scanned(&next)).await.unwrap();
     engine.reports.wait_for(&ticket.id, so_far + 1).await;
 }
 
@@ -289,9 +307,10 @@ async fn who_does_not_watch_is_not_told(engine: Engine) {
     let ended = async {
         loop {
             let (so_far, before) = (engine.reports.count(&one.id), engine.reports.count(&other.id));
-            (one, other) = (scanned(&one), scanned(&other));
-            engine.store.replace(&other).await.unwrap();
-            engine.store.replace(&one).await.unwrap();
+            let (next_one, next_other) = (scanned(&one), scanned(&other));
+            engine.store.replace(&other, &next_other).await.unwrap();
+            engine.store.replace(&one, &next_one).await.unwrap();
+            (one, other) = (next_one, next_other);
             engine.reports.wait_for(&one.id, so_far + 1).await;
             if engine.reports.count(&other.id) == before {
                 return;
@@ -308,7 +327,7 @@ async fn watching_again_after_unwatching_works(engine: Engine) {
         engine.store.unwatch(&ticket.id);
     }
     engine.store.watch(&ticket.id).await.unwrap();
-    engine.store.replace(&scanned(&ticket)).await.unwrap();
+    engine.store.replace(&ticket, &scanned(&ticket)).await.unwrap();
     engine.reports.wait_for(&ticket.id, 1).await;
 }
 
@@ -322,7 +341,7 @@ async fn many_watches_at_once_are_all_acknowledged(engine: Engine) {
 
 async fn two_hundred_parallel_confirms_have_one_winner(engine: Engine) {
     let ticket = created(&engine, LONG).await;
-    engine.store.replace(&scanned(&ticket)).await.unwrap();
+    engine.store.replace(&ticket, &scanned(&ticket)).await.unwrap();
     let ada = person("ada");
     let results = parallel(&engine, ticket.id, |_| {
         let ada = ada.clone();
@@ -349,7 +368,7 @@ async fn two_hundred_parallel_scanners_have_one_winner(engine: Engine) {
 async fn two_hundred_parallel_claims_get_one_receipt(engine: Engine) {
     let (new, presenter) = new_ticket(LONG);
     let ticket = engine.store.create(new).await.unwrap().ticket;
-    engine.store.replace(&scanned(&ticket)).await.unwrap();
+    engine.store.replace(&ticket, &scanned(&ticket)).await.unwrap();
     let ada = person("ada");
     store::transition(&engine.store, &ticket.id, |ticket, now| {
         ticket.confirm(&ada, Decision::all(&Claims::new()), now, LONG)
@@ -461,7 +480,7 @@ async fn nothing_is_left_after_expiry(engine: Engine) {
     let ticket = created(&engine, SHORT).await;
     engine.store.watch(&ticket.id).await.unwrap();
     let next = Ticket { deadline: ticket.deadline + SHORT, ..scanned(&ticket) };
-    engine.store.replace(&next).await.unwrap();
+    engine.store.replace(&ticket, &next).await.unwrap();
     tokio::time::sleep(SHORT * 2 + Duration::from_millis(5)).await;
     assert_eq!(engine.store.get(&ticket.id).await.unwrap(), None);
     engine.store.unwatch(&ticket.id);
@@ -505,7 +524,7 @@ async fn two_stores_on_one_redis_tell_each_other() {
     let (other, reports) = open_redis(&engine.behind.url(), engine.prefix).await;
     let ticket = created(&engine, LONG).await;
     other.watch(&ticket.id).await.unwrap();
-    engine.store.replace(&scanned(&ticket)).await.unwrap();
+    engine.store.replace(&ticket, &scanned(&ticket)).await.unwrap();
     reports.wait_for(&ticket.id, 1).await;
     assert_eq!(other.get(&ticket.id).await.unwrap().unwrap().ticket.revision, 2);
 }

@@ -43,8 +43,8 @@ impl<S: Store> Store for Measured<S> {
         self.measure("get", self.store.get(id)).await
     }
 
-    async fn replace(&self, next: &Ticket) -> Result<Replaced, StoreError> {
-        self.measure("replace", self.store.replace(next)).await
+    async fn replace(&self, current: &Ticket, next: &Ticket) -> Result<Replaced, StoreError> {
+        self.measure("replace", self.store.replace(current, next)).await
     }
 
     async fn persist(&self, ticket: &Ticket) -> Result<bool, StoreError> {

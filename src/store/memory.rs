@@ -89,16 +89,16 @@ impl Store for MemoryStore {
         Ok(ticket.map(|ticket| Reading { ticket, now }))
     }
 
-    async fn replace(&self, next: &Ticket) -> Result<Replaced, StoreError> {
+    async fn replace(&self, current: &Ticket, next: &Ticket) -> Result<Replaced, StoreError> {
         let now = now();
         let mut tickets = self.shared.lock();
-        let Some(current) = tickets.by_id.get(&next.id).filter(|ticket| now < ticket.deadline) else {
+        let Some(stored) = tickets.by_id.get(&next.id).filter(|ticket| now < ticket.deadline) else {
             return Ok(Replaced::Gone);
         };
-        if current.revision + 1 != next.revision {
+        if (stored.revision, stored.stamp) != (current.revision, current.stamp) {
             return Ok(Replaced::Conflict);
         }
-        let outdated = (current.deadline, next.id);
+        let outdated = (stored.deadline, next.id);
         tickets.by_deadline.remove(&outdated);
         self.shared.keep(&mut tickets, next.clone());
         let watched = tickets.watched.contains(&next.id);

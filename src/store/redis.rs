@@ -29,7 +29,7 @@ use tokio::sync::Notify;
 
 use super::{Changes, Reading, Replaced, Store, StoreError};
 use crate::metrics::Metrics;
-use crate::ticket::{NewTicket, State, Ticket, TicketId, TicketRequest, Timestamp};
+use crate::ticket::{NewTicket, Stamp, State, Ticket, TicketId, TicketRequest, Timestamp};
 
 use command::{Command, Failure};
 pub use flags::{FlagsError, reports_changes};
@@ -159,7 +159,7 @@ impl Store for RedisStore {
     }
 
     async fn get(&self, id: &TicketId) -> Result<Option<Reading>, StoreError> {
-        let (now, revision, created_at, deadline, request, state): Row =
+        let (now, revision, stamp, created_at, deadline, request, state): Row =
             self.fleet.run(id, &self.on(&self.scripts.get, id)).await?;
         let (Some(revision), Some(created_at), Some(deadline), Some(request), Some(state)) =
             (revision, created_at, deadline, request, state)
@@ -170,6 +170,7 @@ impl Store for RedisStore {
         let ticket = Ticket {
             id: *id,
             revision,
+            stamp: stamp.map(|stamp| decode_stamp(&stamp)).transpose()?.unwrap_or_default(),
             created_at: Timestamp(created_at),
             deadline: Timestamp(deadline),
             request: decode::<TicketRequest>(&request)?,
@@ -178,9 +179,10 @@ impl Store for RedisStore {
         Ok((now < ticket.deadline).then_some(Reading { ticket, now }))
     }
 
-    async fn replace(&self, next: &Ticket) -> Result<Replaced, StoreError> {
-        let replace = self.on(&self.scripts.replace, &next.id);
-        let replace = replace.arg(next.revision - 1).arg(next.revision).arg(next.deadline.0).arg(encode(&next.state)?);
+    async fn replace(&self, current: &Ticket, next: &Ticket) -> Result<Replaced, StoreError> {
+        let replace = self.on(&self.scripts.replace, &next.id).arg(current.revision).arg(current.stamp.to_string());
+        let replace = replace.arg(next.revision).arg(next.stamp.to_string());
+        let replace = replace.arg(next.deadline.0).arg(encode(&next.state)?);
         let outcome: i64 = self.fleet.run(&next.id, &replace.waiting()).await?;
         Ok(match outcome {
             1 => Replaced::Done,
@@ -193,7 +195,7 @@ impl Store for RedisStore {
         if !self.is_waiting {
             return Ok(true);
         }
-        let persist = self.on(&self.scripts.persist, &ticket.id).arg(ticket.revision).arg(ticket.deadline.0);
+        let persist = self.on(&self.scripts.persist, &ticket.id).arg(ticket.revision).arg(ticket.stamp.to_string());
         let outcome: i64 = self.fleet.run(&ticket.id, &persist.waiting()).await?;
         match outcome {
             1 => Ok(true),
@@ -230,8 +232,9 @@ impl Store for RedisStore {
     }
 }
 
-/// The store's time and the five fields of a ticket, which are all there or all not.
-type Row = (u64, Option<u64>, Option<u64>, Option<u64>, Option<String>, Option<String>);
+/// The store's time and the fields of a ticket: revision, stamp, times, request and state. All are there or none, but for the
+/// stamp, which the first revision has not.
+type Row = (u64, Option<u64>, Option<String>, Option<u64>, Option<u64>, Option<String>, Option<String>);
 
 /// Redis's own time in milliseconds; the same instant all through a script.
 const LUA_NOW: &str = "
@@ -266,29 +269,29 @@ return now",
             ),
             get: script(&format!(
                 "{guard}
-local row = redis.call('HMGET', KEYS[1], 'revision', 'created_at', 'deadline', 'request', 'state')
-return {{now, row[1], row[2], row[3], row[4], row[5]}}"
+local row = redis.call('HMGET', KEYS[1], 'revision', 'stamp', 'created_at', 'deadline', 'request', 'state')
+return {{now, row[1], row[2], row[3], row[4], row[5], row[6]}}"
             )),
             // Sent again, it finds a conflict with itself: the transition then begins with what it has stored. The expiry is set
             // first: a Redis without memory refuses the first write of a script if that may take some, and no later one, so
             // sign-ins that have begun are finished.
             replace: script(
                 "
-local revision = redis.call('HGET', KEYS[1], 'revision')
-if not revision or tonumber(ARGV[3]) <= now then return -1 end
-if revision ~= ARGV[1] then return 0 end
-redis.call('PEXPIREAT', KEYS[1], ARGV[3])
-redis.call('HSET', KEYS[1], 'revision', ARGV[2], 'deadline', ARGV[3], 'state', ARGV[4])
+local stored = redis.call('HMGET', KEYS[1], 'revision', 'stamp')
+if not stored[1] or tonumber(ARGV[5]) <= now then return -1 end
+if stored[1] ~= ARGV[1] or (stored[2] or '0') ~= ARGV[2] then return 0 end
+redis.call('PEXPIREAT', KEYS[1], ARGV[5])
+redis.call('HSET', KEYS[1], 'revision', ARGV[3], 'stamp', ARGV[4], 'deadline', ARGV[5], 'state', ARGV[6])
 return 1",
             ),
             // Writes what is there already: what replicas have of this connection, they have of everything before it. But
             // only if that is what was read, or came after it: it may have been read at another node.
             persist: script(
                 "
-local stored = redis.call('HMGET', KEYS[1], 'revision', 'deadline')
+local stored = redis.call('HMGET', KEYS[1], 'revision', 'stamp', 'deadline')
 local revision, expected = tonumber(stored[1] or 0), tonumber(ARGV[1])
-if revision < expected or (revision == expected and stored[2] ~= ARGV[2]) then return 0 end
-redis.call('PEXPIREAT', KEYS[1], stored[2])
+if revision < expected or (revision == expected and (stored[2] or '0') ~= ARGV[2]) then return 0 end
+redis.call('PEXPIREAT', KEYS[1], stored[3])
 return revision == expected and 1 or 2",
             ),
         }
@@ -303,6 +306,10 @@ fn decode<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, StoreError> {
     // serde_json's own message may quote the text, which holds personal data.
     serde_json::from_str(text)
         .map_err(|error| StoreError::Corrupt(format!("{:?} error at column {}", error.classify(), error.column())))
+}
+
+fn decode_stamp(text: &str) -> Result<Stamp, StoreError> {
+    text.parse().map_err(|_error| StoreError::Corrupt("the stamp is no hexadecimal number".to_owned()))
 }
 
 fn millis(span: Duration) -> u64 {

@@ -38,8 +38,8 @@ impl Store for Noting {
         self.store.get(id).await
     }
 
-    async fn replace(&self, next: &Ticket) -> Result<Replaced, StoreError> {
-        self.store.replace(next).await
+    async fn replace(&self, current: &Ticket, next: &Ticket) -> Result<Replaced, StoreError> {
+        self.store.replace(current, next).await
     }
 
     async fn watch(&self, id: &TicketId) -> Result<(), StoreError> {

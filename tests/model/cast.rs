@@ -79,14 +79,18 @@ impl Who {
 }
 
 impl Deed {
-    /// Applies the real transition.
-    pub fn step(self, who: Who, ticket: &Ticket, now: u64) -> Result<Step, Refusal> {
+    /// Applies the real transition. Who grants a share has seen the recipient scan; or does not care, and takes whoever is
+    /// there.
+    pub fn step(self, who: Who, ticket: &Ticket, now: u64, names_scanner: bool) -> Result<Step, Refusal> {
         let now = timestamp(now);
         match self {
             Self::Scan => ticket.scan(&Scanner::of(who.party().clone()), now, DECISION),
             Self::Confirm => {
-                // Whoever confirms has seen this very ticket.
-                let (claims, scanner) = (Claims::new(), ticket.scanner_id());
+                let state = State::Scanned { scanner: Scanner::of(Who::Recipient.party().clone()) };
+                let seen = Ticket { state, ..ticket.clone() };
+                let is_seen = names_scanner && ticket.request.flow == Flow::Share;
+                let scanner = if is_seen { &seen } else { ticket }.scanner_id();
+                let claims = Claims::new();
                 let decision = Decision { scanner: scanner.as_deref(), ..Decision::all(&claims) };
                 ticket.confirm(who.person(), decision, now, REDEEM)
             }
@@ -126,7 +130,7 @@ impl Row {
         };
         let id: TicketId = "A".repeat(TicketId::TEXT_LEN).parse().unwrap();
         let new = NewTicket { id, request, ttl: TTL }.at(timestamp(0));
-        let step = |ticket: Ticket, (who, deed): &(Who, Deed)| deed.step(*who, &ticket, 0).unwrap().into_ticket();
+        let step = |ticket: Ticket, (who, deed): &(Who, Deed)| deed.step(*who, &ticket, 0, true).unwrap().into_ticket();
         Self::new(deeds.iter().fold(new, step))
     }
 

@@ -9,6 +9,7 @@ use super::world::{Browser, End, Event, Phase, Place, Stream, World};
 pub const RECIPIENT_ALONE: &str = "a JWT reaches the recipient alone";
 pub const NO_STRANGERS: &str = "a stranger is told nothing";
 pub const ONE_JWT: &str = "there is one JWT, however often it is handed over";
+pub const MEANT: &str = "what is granted is for the recipient";
 pub const LAST_STATE: &str = "at rest every stream has told, or ended with, the ticket's last state";
 pub const PROMISE: &str = "a confirmation that was acknowledged stands";
 
@@ -16,6 +17,10 @@ pub fn always() -> Vec<Property<Protocol>> {
     vec![
         Property::always(RECIPIENT_ALONE, |_, world: &World| {
             world.handed_over.iter().all(|(who, _)| *who == Who::Recipient)
+        }),
+        Property::always(MEANT, |_, world: &World| {
+            let mut granted = world.nodes.iter().flatten().filter(|row| row.is_confirmed());
+            granted.all(|row| row.is_recipient(Who::Recipient.party()))
         }),
         Property::always(NO_STRANGERS, |_, world: &World| {
             let mut strangers = world.browsers.iter().filter(|browser| browser.who == Who::Stranger);
@@ -96,6 +101,13 @@ pub fn moved() -> Property<Protocol> {
 pub fn failed_over() -> Property<Protocol> {
     Property::sometimes("the primary fails, and the JWT is handed over", |_, world: &World| {
         world.primary == 1 && world.has_replica && world.browsers.iter().any(has_the_jwt)
+    })
+}
+
+pub fn swapped() -> Property<Protocol> {
+    Property::sometimes("the scan is lost with its primary, and somebody else scans", |_, world: &World| {
+        world.primary == 1
+            && world.truth().is_some_and(|row| row.scanner().is_some_and(|scanner| scanner.is(Who::Bob.party())))
     })
 }
 

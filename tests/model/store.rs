@@ -4,7 +4,7 @@
 use scangate::store::Replaced;
 
 use super::cast::Row;
-use super::world::{Follows, Layout, Link, Rules, Setting, Subscription, Waits, World};
+use super::world::{Follows, Layout, Link, Rules, Setting, Subscription, Waits, World, Write};
 
 impl World {
     /// `get`, as a gateway sends it.
@@ -15,17 +15,17 @@ impl World {
     }
 
     /// `replace`, as a gateway sends it; also says which node has executed it.
-    pub fn replace(&mut self, setting: Setting, gateway: usize, next: &Row) -> (Replaced, usize) {
+    pub fn replace(&mut self, setting: Setting, gateway: usize, write: &Write) -> (Replaced, usize) {
         let node = self.route(setting, gateway);
-        (self.execute(setting.rules, node, next), node)
+        (self.execute(setting.rules, node, write), node)
     }
 
     /// Executes a command that nobody waits for any more, if the node it was sent to still would.
     pub fn execute_stray(&mut self, setting: Setting, index: usize) {
-        let (node, next) = self.strays.remove(index);
+        let (node, write) = self.strays.remove(index);
         let is_old_primary = setting.layout == Layout::Replicated && !self.has_replica;
         if node == self.primary || is_old_primary {
-            self.execute(setting.rules, node, &next);
+            self.execute(setting.rules, node, &write);
         }
     }
 
@@ -83,13 +83,13 @@ impl World {
         self.gateways[gateway].route
     }
 
-    fn execute(&mut self, rules: Rules, node: usize, next: &Row) -> Replaced {
+    fn execute(&mut self, rules: Rules, node: usize, Write { current, next }: &Write) -> Replaced {
         self.touch(node);
         let Some(row) = &self.nodes[node] else { return Replaced::Gone };
         if next.ends() <= self.now {
             return Replaced::Gone;
         }
-        if rules.compares_revisions && row.revision + 1 != next.revision {
+        if rules.compares_revisions && (row.revision, row.stamp) != (current.revision, current.stamp) {
             return Replaced::Conflict;
         }
         self.nodes[node] = Some(next.clone());

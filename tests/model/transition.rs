@@ -8,7 +8,7 @@ use scangate::store::Replaced;
 use scangate::ticket::{Refusal, Step};
 
 use super::cast::{Deed, Row, Who};
-use super::world::{Rules, Setting, Stage, Transition, World};
+use super::world::{Rules, Setting, Stage, Transition, World, Write};
 
 /// What a command has led to.
 pub enum Progress {
@@ -25,8 +25,10 @@ impl World {
     /// Begins with what was just read.
     pub fn step(&self, setting: Setting, who: Who, deed: Deed, gateway: usize, row: &Row) -> Progress {
         let goes = |stage| Progress::Goes(Transition { deed, gateway, stage });
-        match deed.step(who, row, self.now) {
-            Ok(Step::Changed(next)) => goes(Stage::Replace(Row::new(next), self.now)),
+        match deed.step(who, row, self.now, setting.rules.names_scanner) {
+            Ok(Step::Changed(next)) => {
+                goes(Stage::Replace(Write { current: row.clone(), next: Row::new(next) }, self.now))
+            }
             Ok(Step::Same(_)) if setting.waits() && setting.rules.persists => {
                 goes(Stage::Persist(row.clone(), self.now, self.gateways[gateway].route))
             }
@@ -59,9 +61,9 @@ impl World {
         let goes = |stage| Progress::Goes(Transition { deed, gateway, stage });
         match stage {
             Stage::Read => self.begin(setting, who, deed, gateway),
-            Stage::Replace(next, at) => match self.replace(setting, gateway, &next) {
-                (Replaced::Done, node) if setting.waits() => goes(Stage::Persist(next, at, node)),
-                (Replaced::Done, _) => Progress::Done(next, at),
+            Stage::Replace(write, at) => match self.replace(setting, gateway, &write) {
+                (Replaced::Done, node) if setting.waits() => goes(Stage::Persist(write.next, at, node)),
+                (Replaced::Done, _) => Progress::Done(write.next, at),
                 (Replaced::Conflict, _) => goes(Stage::Read),
                 (Replaced::Gone, _) => Progress::Gone,
             },
@@ -73,8 +75,8 @@ impl World {
     /// The answer does not come. The command may be executed all the same; it is sent again over a fresh connection, or
     /// given up.
     pub fn lose(&mut self, transition: Transition, is_sent_again: bool) -> Progress {
-        if let Stage::Replace(next, _) = &transition.stage {
-            self.strays.push((self.gateways[transition.gateway].route, next.clone()));
+        if let Stage::Replace(write, _) = &transition.stage {
+            self.strays.push((self.gateways[transition.gateway].route, write.clone()));
         }
         if is_sent_again { Progress::Goes(transition) } else { Progress::Failed }
     }

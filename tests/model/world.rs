@@ -18,7 +18,7 @@ pub struct Rules {
     pub reads_after_watch: bool,
     /// After a gap every stream reads again.
     pub reads_after_gap: bool,
-    /// `replace` compares revisions.
+    /// `replace` compares what is stored with what was read, by revision and stamp.
     pub compares_revisions: bool,
     /// A stream reads again when the ticket's time is over.
     pub looks_at_deadline: bool,
@@ -31,6 +31,8 @@ pub struct Rules {
     /// So is everything told that is newer than the fresh ticket. What is told is then never taken back, and a revision names
     /// a state: a stream, and a browser's `Last-Event-ID`, need to know no more.
     pub persists_told: bool,
+    /// A grant names the scanner that the presenter saw.
+    pub names_scanner: bool,
     /// A claim that is refused, since the confirmation it had read is gone with its primary, sends the stream away to come
     /// back rather than for good.
     pub forgives: bool,
@@ -67,6 +69,7 @@ impl Rules {
         waits: Waits::Always,
         persists: true,
         persists_told: true,
+        names_scanner: true,
         forgives: true,
     };
 }
@@ -126,7 +129,7 @@ pub struct World {
     pub browsers: Vec<Browser>,
     pub people: Vec<Person>,
     /// Commands that nobody waits for any more, and that a node may still execute: `replace` with this, and where.
-    pub strays: Vec<(usize, Row)>,
+    pub strays: Vec<(usize, Write)>,
     pub ahead: Misfortune,
     /// Every handing over of a JWT: to whom, and its `jti`.
     pub handed_over: Vec<(Who, String)>,
@@ -196,9 +199,16 @@ pub enum Stage {
     /// Somebody was faster; it is read again.
     Read,
     /// `replace` was sent, made from what was read at this time.
-    Replace(Row, u64),
+    Replace(Write, u64),
     /// It waits for the replica of this node.
     Persist(Row, u64, usize),
+}
+
+/// What `replace` is sent with.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub struct Write {
+    pub current: Row,
+    pub next: Row,
 }
 
 /// A page that waits for the ticket.
@@ -295,7 +305,8 @@ impl Browser {
 impl Transition {
     fn row(&self) -> Option<&Row> {
         match &self.stage {
-            Stage::Replace(row, _) | Stage::Persist(row, ..) => Some(row),
+            Stage::Replace(write, _) => Some(&write.next),
+            Stage::Persist(row, ..) => Some(row),
             Stage::Read => None,
         }
     }
@@ -343,7 +354,7 @@ impl World {
     pub fn fresh_jti(&self) -> u8 {
         let mut known: Vec<&str> = self.handed_over.iter().map(|(_, jti)| jti.as_str()).collect();
         let sent = self.under_way().into_iter().filter_map(|(.., transition)| transition.row());
-        let rows = self.nodes.iter().flatten().chain(self.strays.iter().map(|(_, row)| row)).chain(sent);
+        let rows = self.nodes.iter().flatten().chain(self.strays.iter().map(|(_, write)| &write.next)).chain(sent);
         known.extend(rows.filter_map(|row| Some(row.redeemable()?.1)));
         (1..).find(|jti| !known.contains(&jti.to_string().as_str())).expect("there are few")
     }
