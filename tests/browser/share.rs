@@ -146,6 +146,8 @@ async fn people_with_tokens_of_their_own_share_fewer_claims_than_they_offer() {
     presenter.until("scanned").await;
     assert_eq!(presenter.text("#scanned-heading").await, "Share with Bob?");
     presenter.click("#release [data-claim=name]").await;
+    presenter.write("#release [data-claim=name]", "\u{e007}").await;
+    assert_eq!(presenter.body("data-state").await.as_deref(), Some("scanned"), "Enter on a checkbox grants nothing");
     presenter.keep_page("share-scanned-person").await;
 
     // A third party comes too late, and is told nothing but that.
