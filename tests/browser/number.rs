@@ -8,8 +8,8 @@ use crate::support::gateway::file;
 /// A client for each way of comparing; the directory goes last.
 async fn stage() -> (Stage, tempfile::TempDir) {
     let (directory, config) = file(
-        "[[clients]]\nid = \"web\"\nmatch = \"choose\"\nclaims = [\"name\"]\n\n\
-         [[clients]]\nid = \"typing\"\nmatch = \"type\"\nclaims = [\"name\"]\n",
+        "[[clients]]\nid = \"web\"\nflows = [\"login\", \"share\"]\nmatch = \"choose\"\nclaims = [\"name\"]\n\n\
+         [[clients]]\nid = \"typing\"\nflows = [\"login\", \"share\"]\nmatch = \"type\"\nclaims = [\"name\"]\n",
     );
     (Stage::set_with(|builder| builder.arg("--config", config.to_str().unwrap())).await, directory)
 }

@@ -375,8 +375,9 @@ async fn both_sides_outlive_a_gateway_that_goes_and_comes_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shared_code_is_renewed_until_somebody_scans_it() {
-    let (_directory, config) =
-        file("[[clients]]\nid = \"web\"\nname = \"Web\"\nticket_ttl = \"8s\"\nclaims = [\"name\"]\n");
+    let (_directory, config) = file(
+        "[[clients]]\nid = \"web\"\nname = \"Web\"\nticket_ttl = \"8s\"\nflows = [\"share\"]\nclaims = [\"name\"]\n",
+    );
     let settings = |builder: Builder| {
         let builder = builder.arg("--config", config.to_str().unwrap());
         builder.arg("--decision-ttl", "8s")
