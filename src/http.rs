@@ -163,6 +163,8 @@ pub fn public_router(gateway: &SharedGateway) -> Router {
         .layer(cors(gateway))
         .route("/", get(pages::sign_in))
         .route("/s/{id}", get(pages::confirm))
+        .route("/share", get(pages::share))
+        .route("/share/{id}", get(pages::receive))
         .route("/static/{name}", get(pages::asset))
         .route("/v1/clients/{id}/logo.png", get(pages::logo));
     if gateway.demo.is_some() {

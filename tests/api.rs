@@ -301,15 +301,21 @@ async fn a_request_id_is_taken_from_a_trusted_proxy_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_and_their_files_are_part_of_the_binary() {
     let gateway = Gateway::start().await;
-    for (path, content_type) in [
-        ("/", "text/html; charset=utf-8"),
-        ("/s/AAAAAAAAAAAAAAAAAAAAAA", "text/html; charset=utf-8"),
-        ("/static/sign-in.js", "text/javascript; charset=utf-8"),
-        ("/static/confirm.js", "text/javascript; charset=utf-8"),
-        ("/static/style.css", "text/css; charset=utf-8"),
-        ("/static/favicon.svg", "image/svg+xml"),
-    ] {
-        let response = reqwest::get(gateway.url(path)).await.unwrap();
+    let pages = ["/", "/s/AAAAAAAAAAAAAAAAAAAAAA", "/share", "/share/AAAAAAAAAAAAAAAAAAAAAA"];
+    let mut all: Vec<_> = pages.map(|path| (path.to_owned(), "text/html; charset=utf-8")).into();
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/static")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let content_type = match name.rsplit('.').next() {
+            Some("js") => "text/javascript; charset=utf-8",
+            Some("css") => "text/css; charset=utf-8",
+            Some("svg") => "image/svg+xml",
+            _ => continue,
+        };
+        all.push((format!("/static/{name}"), content_type));
+    }
+    assert!(all.len() > 12, "{all:?}");
+    for (path, content_type) in all {
+        let response = reqwest::get(gateway.url(&path)).await.unwrap();
         assert_eq!(
             (response.status().as_u16(), &response.headers()["content-type"]),
             (200, &content_type.parse().unwrap())
@@ -317,7 +323,7 @@ async fn pages_and_their_files_are_part_of_the_binary() {
         if path.starts_with("/static") {
             let etag = response.headers()["etag"].clone();
             let again =
-                reqwest::Client::new().get(gateway.url(path)).header("if-none-match", etag).send().await.unwrap();
+                reqwest::Client::new().get(gateway.url(&path)).header("if-none-match", etag).send().await.unwrap();
             assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
         }
     }

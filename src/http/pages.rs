@@ -1,4 +1,4 @@
-//! The pages: sign-in, confirm, and their files, all of them part of the binary.
+//! The pages: sign-in, confirm, share, receive, and their files, all of them part of the binary.
 
 use std::sync::LazyLock;
 
@@ -32,16 +32,26 @@ macro_rules! asset {
     };
 }
 
-static ASSETS: [Asset; 4] = [
+static ASSETS: [Asset; 12] = [
+    asset!("page.js", "text/javascript; charset=utf-8"),
+    asset!("person.js", "text/javascript; charset=utf-8"),
+    asset!("number.js", "text/javascript; charset=utf-8"),
+    asset!("outcome.js", "text/javascript; charset=utf-8"),
+    asset!("watch.js", "text/javascript; charset=utf-8"),
+    asset!("code.js", "text/javascript; charset=utf-8"),
     asset!("sign-in.js", "text/javascript; charset=utf-8"),
     asset!("confirm.js", "text/javascript; charset=utf-8"),
+    asset!("share.js", "text/javascript; charset=utf-8"),
+    asset!("receive.js", "text/javascript; charset=utf-8"),
     asset!("style.css", "text/css; charset=utf-8"),
     asset!("favicon.svg", "image/svg+xml"),
 ];
 
 const SIGN_IN: &str = include_str!("../../static/sign-in.html");
 const CONFIRM: &str = include_str!("../../static/confirm.html");
-/// Where the confirm page is told how people prove who they are.
+const SHARE: &str = include_str!("../../static/share.html");
+const RECEIVE: &str = include_str!("../../static/receive.html");
+/// Where a page is told how people prove who they are.
 const IDENTITY_SLOT: &str = "{{identity}}";
 
 /// The sign-in page, for the client that `?client_id=` names.
@@ -49,15 +59,27 @@ pub(super) async fn sign_in(axum::extract::State(gateway): State, uri: Uri, head
     if let Some(url) = own_url(&gateway, &uri, &headers) {
         return Redirect::temporary(url.as_str()).into_response();
     }
-    page(&gateway, SIGN_IN.to_owned())
+    page(&gateway, SIGN_IN)
 }
 
 /// The page that a phone's browser opens on scanning. Opening it changes nothing.
 ///
 /// A code that was read wrong gets the page too: it says what to do in words, where a problem would be JSON.
 pub(super) async fn confirm(axum::extract::State(gateway): State) -> Response {
-    let identity = if gateway.demo.is_some() { "demo" } else { "bearer" };
-    page(&gateway, CONFIRM.replace(IDENTITY_SLOT, identity))
+    page(&gateway, CONFIRM)
+}
+
+/// The page of a signed-in person who shares, for the client that `?client_id=` names.
+pub(super) async fn share(axum::extract::State(gateway): State, uri: Uri, headers: HeaderMap) -> Response {
+    if let Some(url) = own_url(&gateway, &uri, &headers) {
+        return Redirect::temporary(url.as_str()).into_response();
+    }
+    page(&gateway, SHARE)
+}
+
+/// The page for whoever scans what is shared. Opening it changes nothing, as with [`confirm`].
+pub(super) async fn receive(axum::extract::State(gateway): State) -> Response {
+    page(&gateway, RECEIVE)
 }
 
 /// One of the pages' files.
@@ -78,7 +100,9 @@ pub(super) async fn logo(axum::extract::State(gateway): State, Name(id): Name) -
     Ok((headers, logo.png.clone()).into_response())
 }
 
-fn page(gateway: &Gateway, html: String) -> Response {
+fn page(gateway: &Gateway, html: &str) -> Response {
+    let identity = if gateway.demo.is_some() { "demo" } else { "bearer" };
+    let html = html.replace(IDENTITY_SLOT, identity);
     let mut response = ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response();
     let headers = response.headers_mut();
     if let Ok(policy) = HeaderValue::from_str(&content_security_policy(gateway)) {

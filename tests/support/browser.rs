@@ -8,6 +8,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use fantoccini::wd::WebDriverCompatibleCommand;
 use fantoccini::{Client, ClientBuilder, Locator};
 use serde_json::{Value, json};
@@ -81,11 +83,8 @@ impl Driver {
             .connect(&format!("http://127.0.0.1:{}", self.port))
             .await
             .unwrap_or_else(|error| panic!("no browser: {error}\n{}", self.process.lines().join("\n")));
-        let chromium = Chromium { client };
-        if let Device::Phone(width, height) = device {
-            let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 2, "mobile": true });
-            chromium.cdp("Emulation.setDeviceMetricsOverride", metrics).await;
-        }
+        let chromium = Chromium { client, device };
+        chromium.be_on(device).await;
         chromium
     }
 }
@@ -107,6 +106,7 @@ impl Drop for Driver {
 /// One browser with one page.
 pub struct Chromium {
     client: Client,
+    device: Device,
 }
 
 impl Chromium {
@@ -183,11 +183,51 @@ impl Chromium {
 
     /// Keeps a picture of the screen for people to look at.
     pub async fn keep_screen(&self, name: &str) {
-        // What moves is shown as it will stay.
+        self.rest().await;
+        std::fs::write(artifacts().join(format!("{name}.png")), self.screen().await).unwrap();
+    }
+
+    /// Keeps pictures of the whole page as it is in the light, in the dark, and on the smallest phone, none of which may be
+    /// too narrow for it.
+    pub async fn keep_page(&self, name: &str) {
+        for (look, device, scheme) in [
+            ("light", self.device, "light"),
+            ("dark", self.device, "dark"),
+            ("small", Device::Phone(320, 568), "light"),
+        ] {
+            self.be_on(device).await;
+            self.prefer(scheme).await;
+            let overflow = self.run("return document.documentElement.scrollWidth - innerWidth").await;
+            assert_eq!(overflow, json!(0), "{name} is too wide for {device:?}");
+            self.rest().await;
+            let shot = self.cdp("Page.captureScreenshot", json!({ "captureBeyondViewport": true })).await;
+            let picture = STANDARD.decode(shot["data"].as_str().unwrap()).unwrap();
+            std::fs::write(artifacts().join(format!("{name}-{look}.png")), picture).unwrap();
+        }
+        self.be_on(self.device).await;
+    }
+
+    /// Asks for pages in `light` or `dark`.
+    pub async fn prefer(&self, scheme: &str) {
+        let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        self.cdp("Emulation.setEmulatedMedia", media).await;
+    }
+
+    async fn be_on(&self, device: Device) {
+        match device {
+            Device::Desk => self.cdp("Emulation.clearDeviceMetricsOverride", json!({})).await,
+            Device::Phone(width, height) => {
+                let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 2, "mobile": true });
+                self.cdp("Emulation.setDeviceMetricsOverride", metrics).await
+            }
+        };
+    }
+
+    /// Waits for what moves once to have done so: it is shown as it will stay.
+    async fn rest(&self) {
         let rest = "var passing = document.getAnimations().filter(one => one.effect.getTiming().iterations === 1);
             return Promise.allSettled(passing.map(one => one.finished)).then(() => null)";
         self.run(rest).await;
-        std::fs::write(artifacts().join(format!("{name}.png")), self.screen().await).unwrap();
     }
 
     /// Returns what the QR code on the screen says, once a camera could read it.

@@ -1,0 +1,92 @@
+//! The confirm page: what an approver sees, and what they press.
+
+use serde_json::{Value, json};
+
+use super::{SMALL_PHONE, Stage, made_up, sign_in};
+use crate::support::browser::Chromium;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn opening_the_confirm_page_changes_nothing() {
+    let stage = Stage::set().await;
+    let screen = stage.screen().await;
+    let scanned = screen.scan().await;
+    let phone = stage.phone(&scanned).await;
+    assert_eq!(state_and_revision(&screen).await, json!(["pending", 1]));
+
+    // Nor does it for somebody who is signed in: it asks to go on.
+    let token = made_up(&stage, "Ada").await;
+    phone.run(&format!("sessionStorage.setItem('scangate.demo', '{token}')")).await;
+    phone.reload().await;
+    phone.until("ready").await;
+    phone.keep_screen("phone-ready").await;
+    assert_eq!(phone.text("#ready-heading").await, "You are signed in as Ada");
+    assert_eq!(state_and_revision(&screen).await, json!(["pending", 1]));
+    assert_eq!(screen.body("data-state").await.as_deref(), Some("waiting"));
+
+    phone.click("#continue").await;
+    phone.until("scanned").await;
+    assert_eq!(state_and_revision(&screen).await, json!(["scanned", 2]));
+    screen.end().await;
+    phone.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decline_is_shown_and_a_new_code_is_one_press_away() {
+    let stage = Stage::set().await;
+    let screen = stage.screen().await;
+    let first = screen.scan().await;
+    let phone = stage.driver.open(SMALL_PHONE).await;
+    phone.goto(&first).await;
+    phone.until("sign-in").await;
+    sign_in(&phone, "Wilhelmina Alexandrovna von Hohenzollern-Sigmaringen-Lübeck").await;
+    let overflow = phone.run("return document.documentElement.scrollWidth - innerWidth").await;
+    assert_eq!(overflow, json!(0), "the page is wider than the phone");
+    let hidden =
+        phone.run("return document.getElementById('confirm').getBoundingClientRect().bottom > innerHeight").await;
+    assert_eq!(hidden, json!(false), "the buttons are out of sight");
+    phone.keep_screen("phone-small-scanned").await;
+
+    phone.click("#decline").await;
+    phone.until("declined").await;
+    phone.keep_screen("phone-declined").await;
+    screen.until("declined").await;
+    assert_eq!(screen.text("#title").await, "Sign-in declined");
+    screen.keep_screen("declined").await;
+
+    screen.click("#refresh").await;
+    screen.until("waiting").await;
+    assert_ne!(screen.scan().await, first);
+    screen.end().await;
+    phone.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_scanner_is_told_that_somebody_was_first() {
+    let stage = Stage::set().await;
+    let screen = stage.screen().await;
+    let scanned = screen.scan().await;
+    let phone = stage.phone(&scanned).await;
+    sign_in(&phone, "Ada").await;
+
+    let late = stage.phone(&scanned).await;
+    late.write("#name", "Mallory").await;
+    late.click("#sign-in").await;
+    late.until("refused").await;
+    assert_eq!(late.text("#outcome-title").await, "Already scanned");
+    assert!(!late.sees("#confirm").await);
+    late.keep_screen("phone-second").await;
+
+    phone.click("#confirm").await;
+    screen.until("confirmed").await;
+    assert_eq!(screen.text("[data-claim=sub]").await, "demo:Ada");
+    late.end_after_refusals().await;
+    screen.end().await;
+    phone.end().await;
+}
+
+/// Returns how the ticket on `screen` stands, asked by the page itself.
+async fn state_and_revision(screen: &Chromium) -> Value {
+    let script = "var id = document.getElementById('scan-link').href.split('/').pop();
+        return fetch('/v1/tickets/' + id).then(r => r.json()).then(ticket => [ticket.state, ticket.revision])";
+    screen.run(script).await
+}

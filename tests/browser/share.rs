@@ -1,0 +1,460 @@
+//! The presenter's page and the scanner's page, each in a browser of its own.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{PHONE, Stage, made_up};
+use crate::support::browser::{Chromium, Device};
+use crate::support::gateway::{Builder, file, token};
+use crate::support::within;
+
+/// Opens the presenter's page at `path` for the made-up person `name`.
+pub async fn share_as(stage: &Stage, path: &str, name: &str) -> Chromium {
+    let presenter = stage.driver.open(Device::Desk).await;
+    share_with(stage, &presenter, path, name).await;
+    presenter
+}
+
+/// The same in a browser that is open already.
+async fn share_with(stage: &Stage, presenter: &Chromium, path: &str, name: &str) {
+    presenter.goto(&stage.edge.url(path)).await;
+    presenter.until("sign-in").await;
+    presenter.write("#name", name).await;
+    presenter.click("#sign-in").await;
+    presenter.until("waiting").await;
+}
+
+/// Opens what `presenter` shows on a phone.
+async fn open_on_phone(stage: &Stage, presenter: &Chromium) -> Chromium {
+    let scanner = stage.driver.open(PHONE).await;
+    scanner.goto(&presenter.scan().await).await;
+    scanner.until("ready").await;
+    scanner
+}
+
+/// Scans what `presenter` shows with a browser in which nobody is signed in.
+pub async fn continue_as_nobody(stage: &Stage, presenter: &Chromium) -> Chromium {
+    let scanner = open_on_phone(stage, presenter).await;
+    scanner.click("#continue").await;
+    scanner.until("waiting").await;
+    scanner
+}
+
+/// Returns the names of the claims that `scanner` shows, in order.
+async fn claims(scanner: &Chromium) -> Value {
+    let script = "return [].map.call(document.querySelectorAll('#claims dd'), dd => dd.dataset.claim).sort()";
+    scanner.run(script).await
+}
+
+/// The claims that every JWT has.
+const ALWAYS: [&str; 9] = ["amr", "aud", "auth_time", "exp", "iat", "iss", "jti", "nbf", "sub"];
+
+fn always_and(further: &[&str]) -> Value {
+    let mut names = [&ALWAYS[..], further].concat();
+    names.sort_unstable();
+    json!(names)
+}
+
+async fn polls(page: &Chromium) {
+    let is_polling = async || (page.body("data-transport").await.as_deref() == Some("poll")).then_some(());
+    within(Duration::from_secs(15), "polling", is_polling).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_that_nobody_is_signed_in_to_is_granted_a_sign_in() {
+    let stage = Stage::set().await;
+    let presenter = stage.driver.open(Device::Desk).await;
+    presenter.goto(&stage.edge.url("/share")).await;
+    presenter.until("sign-in").await;
+    presenter.click("#sign-in").await;
+    assert_eq!(presenter.text("#name-fault").await, "Please type a name.");
+    presenter.keep_page("share-sign-in").await;
+    share_with(&stage, &presenter, "/share", "Ada Lovelace").await;
+    assert_eq!(presenter.text("#heading").await, "Share your sign-in to Web");
+    assert_eq!(presenter.text("#offer [data-fact=release]").await, "account, name");
+    assert_eq!(presenter.body("data-transport").await.as_deref(), Some("sse"), "the stream is read with the token");
+    presenter.keep_page("share-waiting").await;
+
+    let scanned = presenter.scan().await;
+    assert!(scanned.starts_with(&stage.edge.url("/share/")), "{scanned}");
+    assert_eq!(presenter.attribute("#scan-link", "href").await.as_deref(), Some(scanned.as_str()));
+    let scanner = open_on_phone(&stage, &presenter).await;
+    scanner.keep_page("receive-ready").await;
+    assert_eq!(presenter.body("data-state").await.as_deref(), Some("waiting"), "opening changes nothing");
+
+    scanner.click("#continue").await;
+    scanner.until("waiting").await;
+    assert_eq!(scanner.text("#waiting-heading").await, "Waiting for Ada Lovelace");
+    assert_eq!(scanner.text("#offer [data-fact=release]").await, "account, name");
+    assert!(!scanner.sees("#number").await);
+    scanner.keep_page("receive-waiting").await;
+
+    presenter.until("scanned").await;
+    assert_eq!(presenter.text("#scanned-heading").await, "Share with someone who is not signed in?");
+    for (fact, value) in [("site", "Web"), ("browser", "Chrome"), ("os", "Linux"), ("ip", "127.0.0.1")] {
+        assert_eq!(presenter.text(&format!("#request [data-fact={fact}]")).await, value, "{fact}");
+    }
+    let focus = "return document.activeElement.id";
+    assert_eq!(presenter.run(focus).await, "scanned-heading", "a screen reader reads on from there");
+    presenter.keep_page("share-scanned").await;
+
+    presenter.click("#confirm").await;
+    presenter.until("granted").await;
+    assert_eq!(presenter.text("#granted [data-fact=release]").await, "account, name");
+    presenter.keep_page("share-granted").await;
+    scanner.until("granted").await;
+    assert_eq!(scanner.text("#outcome-title").await, "Ada Lovelace has shared with you");
+    assert_eq!(scanner.text("[data-claim=sub]").await, "demo:Ada Lovelace");
+    assert_eq!(claims(&scanner).await, always_and(&["name"]));
+    scanner.keep_page("receive-granted").await;
+
+    let (name, confirmed) = scanner.received().await.pop().unwrap();
+    assert_eq!(name, "confirmed");
+    let jwt = confirmed["token"]["access_token"].as_str().unwrap();
+    assert_eq!(stage.verified(jwt).await["sub"], "demo:Ada Lovelace");
+    let kept = scanner.run("return [document.cookie, localStorage.length, sessionStorage.length]").await;
+    assert_eq!(kept, json!(["", 0, 0]), "the JWT stays in memory, the binding out of reach");
+    presenter.end().await;
+    scanner.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_with_tokens_of_their_own_share_fewer_claims_than_they_offer() {
+    let stage = Stage::set_with_identity().await;
+    let presenter = stage.driver.open(Device::Desk).await;
+    presenter.goto(&stage.edge.url("/share")).await;
+    presenter.until("no-identity").await;
+    presenter.keep_page("share-no-identity").await;
+    presenter.run(&format!("sessionStorage.setItem('scangate.bearer', '{}')", token("ada"))).await;
+    presenter.click("#retry").await;
+    presenter.until("waiting").await;
+    assert_eq!(presenter.text("#offer [data-fact=release]").await, "account, name, e-mail");
+
+    let scanner = open_on_phone(&stage, &presenter).await;
+    let scanned = scanner.url().await;
+    scanner.run(&format!("sessionStorage.setItem('scangate.bearer', '{}')", token("bob"))).await;
+    scanner.reload().await;
+    scanner.until("ready").await;
+    assert_eq!(scanner.text("#continue").await, "Continue as Bob");
+    assert!(scanner.sees("#without").await);
+    scanner.keep_page("receive-ready-as").await;
+    scanner.click("#continue").await;
+    scanner.until("waiting").await;
+    assert_eq!(scanner.body("data-transport").await.as_deref(), Some("sse"));
+
+    presenter.until("scanned").await;
+    assert_eq!(presenter.text("#scanned-heading").await, "Share with Bob?");
+    presenter.click("#release [data-claim=name]").await;
+    presenter.write("#release [data-claim=name]", "\u{e007}").await;
+    assert_eq!(presenter.body("data-state").await.as_deref(), Some("scanned"), "Enter on a checkbox grants nothing");
+    presenter.keep_page("share-scanned-person").await;
+
+    // A third party comes too late, and is told nothing but that.
+    let third = stage.driver.open(PHONE).await;
+    third.goto(&scanned).await;
+    third.until("ready").await;
+    third.click("#continue").await;
+    third.until("taken").await;
+    third.keep_page("receive-taken").await;
+    third.end_after_refusals().await;
+
+    presenter.click("#confirm").await;
+    presenter.until("granted").await;
+    assert_eq!(presenter.text("#outcome-detail").await, "Bob is signed in to Web as you.");
+    assert_eq!(presenter.text("#granted [data-fact=release]").await, "account, e-mail");
+    scanner.until("granted").await;
+    assert_eq!(claims(&scanner).await, always_and(&["email"]));
+    assert_eq!(scanner.text("[data-claim=sub]").await, "ada");
+
+    // To none at all.
+    presenter.click("#retry").await;
+    presenter.until("waiting").await;
+    let other = continue_as_nobody(&stage, &presenter).await;
+    presenter.until("scanned").await;
+    presenter.click("#release [data-claim=name]").await;
+    presenter.click("#release [data-claim=email]").await;
+    presenter.click("#confirm").await;
+    presenter.until("granted").await;
+    other.until("granted").await;
+    assert_eq!(claims(&other).await, always_and(&[]));
+    presenter.end().await;
+    scanner.end().await;
+    other.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn either_side_can_end_it() {
+    let stage = Stage::set().await;
+    let presenter = share_as(&stage, "/share", "Ada").await;
+    let scanner = continue_as_nobody(&stage, &presenter).await;
+    presenter.until("scanned").await;
+    presenter.click("#decline").await;
+    presenter.until("declined").await;
+    presenter.keep_page("share-declined").await;
+    scanner.until("declined").await;
+    scanner.keep_page("receive-declined").await;
+    scanner.end().await;
+
+    // The scanner goes away.
+    presenter.click("#retry").await;
+    presenter.until("waiting").await;
+    let scanner = continue_as_nobody(&stage, &presenter).await;
+    presenter.until("scanned").await;
+    scanner.click("#cancel").await;
+    scanner.until("closed").await;
+    assert_eq!(scanner.text("#outcome-title").await, "You stopped asking");
+    scanner.keep_page("receive-stopped").await;
+    presenter.until("closed").await;
+    assert_eq!(presenter.text("#outcome-title").await, "They left");
+    presenter.keep_page("share-left").await;
+    scanner.end().await;
+
+    // The presenter stops before anybody has scanned.
+    presenter.click("#retry").await;
+    presenter.until("waiting").await;
+    let late = open_on_phone(&stage, &presenter).await;
+    presenter.click("#stop").await;
+    presenter.until("closed").await;
+    assert_eq!(presenter.text("#outcome-title").await, "Sharing stopped");
+    presenter.keep_page("share-stopped").await;
+    late.click("#continue").await;
+    within(Duration::from_secs(10), "the end", async || {
+        (late.body("data-state").await.unwrap() != "ready").then_some(())
+    })
+    .await;
+    assert!(!late.sees("#cancel").await, "there is nothing to wait for");
+    late.keep_page("receive-late").await;
+    late.end_after_refusals().await;
+    presenter.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_to_somebody_else_than_was_shown_is_looked_at_again() {
+    let stage = Stage::set().await;
+    let presenter = stage.driver.open(Device::Desk).await;
+    presenter
+        .run_first(
+            "var send = XMLHttpRequest.prototype.send;
+             XMLHttpRequest.prototype.send = function (body) {
+               var isOther = window.isOther && body;
+               return send.call(this, isOther ? body.replace(/(\"scanner\":\")[^\"]+/, '$1AAAAAAAAAAAAAAAAAAAAAA') : body);
+             };",
+        )
+        .await;
+    share_with(&stage, &presenter, "/share", "Ada").await;
+    let scanner = continue_as_nobody(&stage, &presenter).await;
+    presenter.until("scanned").await;
+    presenter.run("isOther = true").await;
+    presenter.click("#confirm").await;
+    let said = async || (!presenter.text("#notice").await.is_empty()).then_some(());
+    within(Duration::from_secs(10), "the notice", said).await;
+    assert_eq!(presenter.body("data-state").await.as_deref(), Some("scanned"));
+    presenter.keep_page("share-changed").await;
+    presenter.run("isOther = false").await;
+    presenter.click("#confirm").await;
+    presenter.until("granted").await;
+    scanner.until("granted").await;
+    presenter.end_after_refusals().await;
+    scanner.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ones_own_code_is_for_others() {
+    let stage = Stage::set().await;
+    let presenter = share_as(&stage, "/share", "Ada").await;
+    let scanner = open_on_phone(&stage, &presenter).await;
+    let ada = made_up(&stage, "Ada").await;
+    scanner.run(&format!("sessionStorage.setItem('scangate.demo', '{ada}')")).await;
+    scanner.reload().await;
+    scanner.until("ready").await;
+    scanner.click("#continue").await;
+    scanner.until("own").await;
+    scanner.keep_page("receive-own").await;
+    assert_eq!(presenter.body("data-state").await.as_deref(), Some("waiting"));
+
+    // A device of one's own that is to be signed in goes on as nobody.
+    scanner.click("#retry").await;
+    scanner.until("waiting").await;
+    presenter.until("scanned").await;
+    presenter.click("#confirm").await;
+    scanner.until("granted").await;
+    scanner.end_after_refusals().await;
+    presenter.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_the_demo_a_scanner_can_make_up_a_name() {
+    let stage = Stage::set().await;
+    let presenter = share_as(&stage, "/share", "Ada").await;
+    let scanner = open_on_phone(&stage, &presenter).await;
+    scanner.click("#other").await;
+    scanner.until("sign-in").await;
+    scanner.write("#name", "Bob").await;
+    scanner.click("#sign-in").await;
+    scanner.until("waiting").await;
+    presenter.until("scanned").await;
+    assert_eq!(presenter.text("#scanned-heading").await, "Share with Bob?");
+    presenter.click("#confirm").await;
+    scanner.until("granted").await;
+    scanner.end().await;
+    presenter.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn browsers_that_cannot_read_streams_poll() {
+    let stage = Stage::set().await;
+    let presenter = stage.driver.open(Device::Desk).await;
+    presenter.run_first("delete window.ReadableStream").await;
+    share_with(&stage, &presenter, "/share", "Ada").await;
+    polls(&presenter).await;
+    let scanner = stage.driver.open(PHONE).await;
+    scanner.run_first("delete window.EventSource").await;
+    scanner.goto(&presenter.scan().await).await;
+    scanner.until("ready").await;
+    scanner.click("#continue").await;
+    scanner.until("waiting").await;
+    polls(&scanner).await;
+    presenter.until("scanned").await;
+    presenter.click("#confirm").await;
+    presenter.until("granted").await;
+    scanner.until("granted").await;
+    assert_eq!(scanner.text("[data-claim=sub]").await, "demo:Ada");
+    assert_eq!(scanner.received().await, [], "nothing came by a stream");
+    scanner.end().await;
+    presenter.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_presenters_stream_that_something_holds_back_is_given_up_for_polling() {
+    let stage = Stage::set().await;
+    let presenter = stage.driver.open(Device::Desk).await;
+    presenter.run_first("window.fetch = function () { return new Promise(function () {}); };").await;
+    share_with(&stage, &presenter, "/share", "Ada").await;
+    polls(&presenter).await;
+    let scanner = continue_as_nobody(&stage, &presenter).await;
+    presenter.until("scanned").await;
+    presenter.click("#decline").await;
+    scanner.until("declined").await;
+    scanner.end().await;
+    presenter.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_sides_outlive_a_gateway_that_goes_and_comes_back() {
+    let mut stage = Stage::set_with_identity().await;
+    let presenter = stage.driver.open(Device::Desk).await;
+    presenter.goto(&stage.edge.url("/share")).await;
+    presenter.until("no-identity").await;
+    presenter.run(&format!("sessionStorage.setItem('scangate.bearer', '{}')", token("ada"))).await;
+    presenter.reload().await;
+    presenter.until("waiting").await;
+    let scanner = continue_as_nobody(&stage, &presenter).await;
+    presenter.until("scanned").await;
+
+    stage.gateway.process.kill();
+    presenter.until("offline").await;
+    scanner.until("offline").await;
+    presenter.keep_page("share-offline").await;
+    scanner.keep_page("receive-offline").await;
+    presenter.click("#confirm").await;
+    let said = async || (!presenter.text("#fault").await.is_empty()).then_some(());
+    within(Duration::from_secs(10), "the words", said).await;
+    presenter.keep_page("share-unsent").await;
+
+    stage.gateway = stage.settings.clone().start().await;
+    presenter.until("scanned").await;
+    assert_eq!(presenter.body("data-transport").await.as_deref(), Some("sse"));
+    scanner.until("waiting").await;
+    presenter.click("#confirm").await;
+    presenter.until("granted").await;
+    scanner.until("granted").await;
+    presenter.end_after_refusals().await;
+    scanner.end_after_refusals().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_code_is_renewed_until_somebody_scans_it() {
+    let (_directory, config) = file(
+        "[[clients]]\nid = \"web\"\nname = \"Web\"\nticket_ttl = \"8s\"\nflows = [\"share\"]\nclaims = [\"name\"]\n",
+    );
+    let settings = |builder: Builder| {
+        let builder = builder.arg("--config", config.to_str().unwrap());
+        builder.arg("--decision-ttl", "8s")
+    };
+    let stage = Stage::set_with(settings).await;
+    let scanner = stage.driver.open(PHONE).await;
+    let presenter = stage.driver.open(Device::Desk).await;
+    presenter
+        .run_first(
+            "window.isAway = false;
+             Object.defineProperty(document, 'hidden', { get: function () { return window.isAway; } });",
+        )
+        .await;
+    share_with(&stage, &presenter, "/share", "Ada").await;
+    let link = async || presenter.attribute("#scan-link", "href").await.unwrap();
+    let first = link().await;
+    let is_new = async || Some(link().await).filter(|link| *link != first);
+    let second = within(Duration::from_secs(20), "a new code", is_new).await;
+    scanner.goto(&second).await;
+    scanner.until("ready").await;
+    scanner.click("#continue").await;
+    scanner.until("waiting").await;
+    presenter.until("scanned").await;
+    presenter.until("late").await;
+    presenter.keep_page("share-late").await;
+    scanner.until("expired").await;
+    scanner.keep_page("receive-expired").await;
+    scanner.end().await;
+
+    presenter.click("#retry").await;
+    presenter.until("waiting").await;
+    presenter.run("isAway = true").await;
+    presenter.until("expired").await;
+    presenter.keep_page("share-expired").await;
+    presenter.run("isAway = false; document.dispatchEvent(new Event('visibilitychange'))").await;
+    presenter.until("waiting").await;
+    presenter.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_codes_are_waited_for() {
+    let stage = Stage::set_with(|builder| builder.arg("--rate-create", "1")).await;
+    let presenter = share_as(&stage, "/share", "Ada").await;
+    presenter.click("#renew").await;
+    presenter.until("error").await;
+    assert_eq!(presenter.text("#title").await, "Please wait a little");
+    presenter.keep_page("share-busy").await;
+    presenter.end_after_refusals().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_of_the_other_flow_leads_to_its_own_page() {
+    let stage = Stage::set().await;
+    let ada = made_up(&stage, "Ada").await;
+    let phone = stage.driver.open(PHONE).await;
+    let presenter = share_as(&stage, "/share", "Bob").await;
+    let shared = presenter.scan().await;
+    phone.goto(&shared.replace("/share/", "/s/")).await;
+    phone.until("sign-in").await;
+    phone.run(&format!("sessionStorage.setItem('scangate.demo', '{ada}')")).await;
+    phone.reload().await;
+    phone.until("ready").await;
+    phone.click("#continue").await;
+    let is_there = async || (phone.url().await == shared).then_some(());
+    within(Duration::from_secs(10), "the scanner's page", is_there).await;
+    phone.until("ready").await;
+    phone.click("#continue").await;
+    phone.until("waiting").await;
+    presenter.end().await;
+
+    let screen = stage.screen().await;
+    let asked = screen.scan().await;
+    phone.goto(&asked.replace("/s/", "/share/")).await;
+    phone.until("ready").await;
+    phone.click("#continue").await;
+    let is_there = async || (phone.url().await == asked).then_some(());
+    within(Duration::from_secs(10), "the confirm page", is_there).await;
+    screen.end().await;
+    phone.end().await;
+}
