@@ -25,8 +25,10 @@
       scanLink: 'Can’t scan? Open this link on your phone',
       loading: ['One moment', 'Your code is on its way.'],
       waiting: ['Scan this code', 'Point your phone’s camera at it, or your signed-in app.'],
+      waitingWechat: ['Scan with WeChat', 'WeChat takes you to a chat. What to do next stands there and here.'],
       scanned: ['Now confirm on your phone', 'Check there who is asking, then confirm.'],
       numbered: ['Your number is {number}', 'Your phone asks for it. Check there who is asking, then choose or type it.'],
+      numberedWechat: ['Your number is {number}', 'WeChat asks for it in the chat. Check there who is asking, then send it.'],
       returning: ['You are signed in', 'Taking you back to {name}…'],
       stuck: ['You are signed in', 'If {name} does not open, please sign in again.'],
       confirmed: ['You are signed in', 'This is what {name} is told about you.'],
@@ -48,8 +50,10 @@
       scanLink: '无法扫码？请在手机上打开此链接',
       loading: ['请稍候', '正在生成二维码。'],
       waiting: ['扫描二维码', '请用手机相机，或已登录的应用扫描。'],
+      waitingWechat: ['请用微信扫描', '扫描后请在微信会话中继续。'],
       scanned: ['请在手机上确认', '在手机上核对是谁在请求登录，然后确认。'],
       numbered: ['您的数字是 {number}', '手机上会询问此数字。请先核对是谁在请求登录，再选择或输入。'],
+      numberedWechat: ['您的数字是 {number}', '请先在微信会话中核对是谁在请求登录，再回复此数字。'],
       returning: ['登录成功', '正在返回 {name}…'],
       stuck: ['登录成功', '如果没有打开 {name}，请重新登录。'],
       confirmed: ['登录成功', '{name} 将得到以下关于您的信息。'],
@@ -99,6 +103,12 @@
 
   function made(ticket) {
     var link = byId('scan-link');
+    if (isOfWechat(ticket)) {
+      text.waiting = text.waitingWechat;
+      text.numbered = text.numberedWechat;
+      // Only WeChat itself knows what to do with it.
+      byId('help').hidden = true;
+    }
     if (page.isWebUrl(ticket.scan_url)) { link.href = ticket.scan_url; } else { link.removeAttribute('href'); }
   }
 
@@ -192,6 +202,11 @@
 
   function slots() {
     return { name: (code && code.client && code.client.name) || text.someSite, number: number };
+  }
+
+  /* Which is the same for every ticket of this page. */
+  function isOfWechat(ticket) {
+    return !!ticket.client && ticket.client.connector === 'wechat';
   }
 
   function isDemo() {

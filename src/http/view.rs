@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Gateway;
-use crate::clients::Client;
+use crate::clients::{Client, Connector};
 use crate::store::Reading;
 use crate::ticket::{
     CancelReason, ClientId, Flow, MatchPolicy, Matching, Party, Person, Requester, State, Ticket, TicketId, Timestamp,
@@ -181,12 +181,16 @@ pub struct ClientView {
     /// Where its logo is, relative to the gateway.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logo: Option<String>,
+    /// Whose app its sign-ins are scanned with, if not that of the person's own identity provider.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "wechat")]
+    pub connector: Option<&'static str>,
 }
 
 impl ClientView {
     fn find(gateway: &Gateway, id: &ClientId) -> Self {
         // A client that was taken out of the settings in the meantime still has its id.
-        let unknown = || Self { id: id.0.clone(), name: id.0.clone(), logo: None };
+        let unknown = || Self { id: id.0.clone(), name: id.0.clone(), logo: None, connector: None };
         gateway.clients.find(Some(&id.0)).map_or_else(unknown, |client| Self::new(client))
     }
 
@@ -195,6 +199,7 @@ impl ClientView {
             id: client.id.0.clone(),
             name: client.name.clone(),
             logo: client.logo.as_ref().map(|_| format!("/v1/clients/{}/logo.png", client.id)),
+            connector: client.connector.map(Connector::as_str),
         }
     }
 }

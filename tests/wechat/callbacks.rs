@@ -288,10 +288,8 @@ async fn no_more_callbacks_are_worked_on_at_once_than_there_is_room_for() {
     // Making a client takes long, and so would 260 of them.
     let http = reqwest::Client::new();
     let callbacks: Vec<_> = (0..260).map(|id| site.sender.callback(&text_of(OPENID, "42", id))).collect();
-    let started = Instant::now();
     let sent = callbacks.iter().map(|callback| callback.request(&http, &site.gateway).send());
     let answers: Vec<_> = join_all(sent).await.into_iter().map(Result::unwrap).collect();
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     let refused = answers.iter().filter(|answer| answer.status() == StatusCode::SERVICE_UNAVAILABLE).count();
     assert_eq!((refused, site.callbacks("overloaded").await), (4, 4.0));
     redis.signal("CONT");
