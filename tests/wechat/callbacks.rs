@@ -308,12 +308,18 @@ async fn a_callback_that_comes_twice_at_once_is_done_once() {
     let number = page.number().await;
     site.api.delay(Duration::from_millis(500));
     let message = text(OPENID, &number);
+    let http = reqwest::Client::new();
     let callbacks: Vec<_> = (0..20).map(|_| site.sender.callback(&message)).collect();
-    let answers = join_all(callbacks.iter().map(|callback| callback.send(&site.gateway))).await;
-    let texts = join_all(answers.into_iter().map(|answer| async { answer.text().await.unwrap() })).await;
-    let replied = texts.iter().filter(|text| text.contains("已登录")).count();
-    let successes = texts.iter().filter(|text| *text == "success").count();
-    assert_eq!((replied, successes), (1, 19), "{texts:?}");
+    let answers = join_all(
+        callbacks
+            .iter()
+            .map(async |callback| callback.request(&http, &site.gateway).send().await.unwrap().text().await.unwrap()),
+    )
+    .await;
+    // Who comes while it is being done is told that all is well; who comes afterwards, what the first one was told.
+    let replied = answers.iter().filter(|answer| answer.contains("已登录")).count();
+    let successes = answers.iter().filter(|answer| *answer == "success").count();
+    assert!(replied >= 1 && successes >= 1 && replied + successes == 20, "{answers:?}");
     assert_eq!(site.api.count("user/info"), 1);
     page.claims(&site.gateway).await;
 }
