@@ -21,7 +21,7 @@ pub(super) async fn check(
     axum::extract::State(gateway): State,
     ValidQuery(query): ValidQuery<CallbackQuery>,
 ) -> Result<Response, Problem> {
-    let echo = wechat(&gateway)?.check(&query)?;
+    let echo = wechat(&gateway)?.check(&query).await?;
     Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], echo).into_response())
 }
 

@@ -120,10 +120,16 @@ impl Wechat {
     /// Answers the check that WeChat makes when the address is entered in its console.
     ///
     /// # Errors
-    /// [`Refused::Forged`], [`Refused::Stale`], [`Refused::Malformed`].
-    pub fn check(&self, query: &CallbackQuery) -> Result<String, Refused> {
-        let checked = self.check_at(query, SystemTime::now());
-        self.metrics.connectors.called_back("wechat", checked.as_ref().map_or_else(Refused::as_str, |()| "checked"));
+    /// [`Refused`].
+    pub async fn check(&self, query: &CallbackQuery) -> Result<String, Refused> {
+        let checked = match self.check_at(query, SystemTime::now()) {
+            Ok(()) if self.settings.keys.is_empty() => self.use_up(&self.single_use(query, b"")).await,
+            checked => checked,
+        };
+        match &checked {
+            Ok(()) => self.metrics.connectors.called_back("wechat", "checked"),
+            Err(refused) => self.count_refused(refused),
+        }
         checked.map(|()| query.echostr.clone())
     }
 
@@ -140,10 +146,14 @@ impl Wechat {
     pub async fn receive(self: &Arc<Self>, query: &CallbackQuery, body: &[u8]) -> Result<Answer, Refused> {
         let received = self.work_off(query, body).await;
         if let Err(refused) = &received {
-            self.metrics.connectors.called_back("wechat", refused.as_str());
-            tracing::info!(why = %refused, "a callback is refused");
+            self.count_refused(refused);
         }
         received
+    }
+
+    fn count_refused(&self, refused: &Refused) {
+        self.metrics.connectors.called_back("wechat", refused.as_str());
+        tracing::info!(why = %refused, "a callback is refused");
     }
 
     async fn work_off(self: &Arc<Self>, query: &CallbackQuery, body: &[u8]) -> Result<Answer, Refused> {
@@ -190,9 +200,8 @@ impl Wechat {
             if fields.get("Encrypt").is_some() {
                 return Err(Refused::Unreadable);
             }
-            let name = format!("wechat:used:{}:{}", self.settings.app_id, query.signature);
-            let body = STANDARD.encode(Sha256::digest(body));
-            return Ok(Opened { message: read(&fields)?, key: None, single_use: Some(SingleUse { name, body }) });
+            let single_use = Some(self.single_use(query, body));
+            return Ok(Opened { message: read(&fields)?, key: None, single_use });
         }
         let outer = parse(body)?;
         let encrypted = outer.get("Encrypt").ok_or(Refused::Unreadable)?;
@@ -202,6 +211,19 @@ impl Wechat {
         let decrypt = |key: &MessageKey| Some((key.decrypt(encrypted, app_id).ok()?, key.clone()));
         let (text, key) = self.settings.keys.iter().find_map(decrypt).ok_or(Refused::Unreadable)?;
         Ok(Opened { message: read(&parse(text.as_bytes())?)?, key: Some(key), single_use: None })
+    }
+
+    fn single_use(&self, query: &CallbackQuery, body: &[u8]) -> SingleUse {
+        SingleUse {
+            name: format!("wechat:used:{}:{}", self.settings.app_id, query.signature),
+            body: STANDARD.encode(Sha256::digest(body)),
+        }
+    }
+
+    /// Binds a signature to the body that it came with first.
+    async fn use_up(&self, SingleUse { name, body }: &SingleUse) -> Result<(), Refused> {
+        let is_first = self.store.put_value(name, body, SEEN_TTL, Put::IfAbsent).await?;
+        if is_first { Ok(()) } else { Err(Refused::Replayed) }
     }
 
     fn verify(&self, signature: &str, parts: &[&str]) -> Result<(), Refused> {
@@ -230,14 +252,13 @@ impl Wechat {
         single_use: Option<&SingleUse>,
         mark: &str,
     ) -> Result<Option<String>, Refused> {
+        // Before anything else: who sees the signature of a message that is ignored could send another with it.
+        if let Some(single_use) = single_use {
+            self.use_up(single_use).await?;
+        }
         if message.kind == Kind::Other {
             self.metrics.connectors.called_back("wechat", "ignored");
             return Ok(None);
-        }
-        if let Some(SingleUse { name, body }) = single_use
-            && !self.store.put_value(name, body, SEEN_TTL, Put::IfAbsent).await?
-        {
-            return Err(Refused::Replayed);
         }
         let seen = format!("wechat:seen:{}:{}", self.settings.app_id, message.key);
         if !self.store.put_value(&seen, mark, WORKING_TTL, Put::IfAbsent).await? {
