@@ -28,12 +28,26 @@ async fn replicas() -> (Redis, Api, [Gateway; 2], tempfile::TempDir) {
     (redis, api, gateways, directory)
 }
 
-/// Makes forty tickets at once, evenly at both gateways.
-async fn create_many(gateways: &[Gateway; 2]) {
+/// Makes forty tickets at once, evenly at both gateways, and all of them with this status.
+async fn create_many_with(gateways: &[Gateway; 2], status: u16) {
     let browsers = gateways.each_ref().map(Browser::new);
     let answers = join_all((0..40).map(|number| create(&browsers[number % 2]))).await;
     let statuses: Vec<_> = answers.iter().map(|answer| answer.status().as_u16()).collect();
-    assert!(statuses.iter().all(|status| *status == 201), "{statuses:?}");
+    assert!(statuses.iter().all(|each| *each == status), "{statuses:?}");
+}
+
+async fn create_many(gateways: &[Gateway; 2]) {
+    create_many_with(gateways, 201).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_who_wait_for_a_token_are_told_at_once_that_there_is_none() {
+    let (_redis, api, gateways, _directory) = replicas().await;
+    api.delay(Duration::from_millis(300));
+    api.refuse_tokens(Some(40164));
+    create_many_with(&gateways, 503).await;
+    let logs = gateways.each_ref().map(Gateway::log).concat();
+    assert!(logs.contains("IP whitelist") && !logs.contains("another gateway"), "{logs}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -208,7 +222,7 @@ async fn nothing_secret_is_said_anywhere() {
     let number = page.number().await;
     site.tell(&text(OPENID, &number)).await;
     page.claims(&site.gateway).await;
-    for (errors, all) in [(&[40001][..], None), (&[42001, 42001], None), (&[], Some(40164)), (&[], Some(40001))] {
+    for (errors, all) in [(&[40001][..], None), (&[], Some(40164)), (&[], Some(40001)), (&[42001, 42001], None)] {
         site.api.answer_next(errors);
         site.api.answer_all(all);
         said += &create(&Browser::new(&site.gateway)).await.text().await.unwrap();

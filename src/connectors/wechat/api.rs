@@ -23,8 +23,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// How long a host that failed is asked last.
 const AVOID_FOR: Duration = Duration::from_secs(30);
-/// The longest code that is taken, in characters.
-const MAX_CODE_CHARS: usize = 512;
+/// The longest code that is taken, in bytes.
+const MAX_CODE_BYTES: usize = 512;
+/// The longest unionid that is taken, in bytes: it goes into the JWT. WeChat's have 28 and fewer.
+const MAX_UNIONID_BYTES: usize = 64;
 /// What WeChat answers when it is too busy: the other host may not be.
 const BUSY: i64 = -1;
 /// What it says of an access token that is wrong, malformed or over.
@@ -153,9 +155,7 @@ impl Api {
         let query = [("access_token", token.reveal())];
         let request = |http: &Client, base: &Url| Some(post(http, at(base, "/cgi-bin/qrcode/create", &query)?, &body));
         let code: Code = self.call("qrcode", request).await?;
-        let is_good = code.url.len() <= MAX_CODE_CHARS
-            && Url::parse(&code.url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-        if is_good { Ok(code.url) } else { Err(ApiError::Unavailable("the code is no address".to_owned())) }
+        if is_code(&code.url) { Ok(code.url) } else { Err(ApiError::Unavailable("the code is no address".to_owned())) }
     }
 
     /// Asks for what names a person to all accounts of their owner; WeChat knows it only for accounts that are bound to an
@@ -164,7 +164,7 @@ impl Api {
         let query = [("access_token", token.reveal()), ("openid", openid), ("lang", "zh_CN")];
         let request = |http: &Client, base: &Url| Some(http.get(at(base, "/cgi-bin/user/info", &query)?));
         let user: User = self.call("user_info", request).await?;
-        Ok(user.unionid.filter(|unionid| !unionid.is_empty()))
+        Ok(user.unionid.filter(|unionid| (1..=MAX_UNIONID_BYTES).contains(&unionid.len())))
     }
 
     /// Asks one host after the other until one answers.
@@ -214,6 +214,15 @@ impl Host {
     }
 }
 
+/// Returns whether `text` is an address that a page may show and link to. Parsing alone drops blanks and line ends.
+fn is_code(text: &str) -> bool {
+    let is_good =
+        |url: Url| matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none();
+    text.len() <= MAX_CODE_BYTES
+        && text.bytes().all(|byte| byte.is_ascii_graphic())
+        && Url::parse(text).is_ok_and(is_good)
+}
+
 fn at(base: &Url, path: &str, query: &[(&str, &str)]) -> Option<Url> {
     let mut url = base.join(path).ok()?;
     if !query.is_empty() {
@@ -255,5 +264,23 @@ fn read<T: DeserializeOwned>(answer: Value, operation: &'static str) -> Result<T
         // What serde would say may quote the answer.
         _ => serde_json::from_value(answer)
             .map_err(|_error| ApiError::Unavailable(format!("the answer to {operation} lacks what it should have"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_an_address_and_nothing_else() {
+        for text in ["http://weixin.qq.com/q/02", "https://weixin.qq.com/q/02?a=b"] {
+            assert!(is_code(text), "{text}");
+        }
+        let long = format!("http://weixin.qq.com/{}", "x".repeat(MAX_CODE_BYTES));
+        for text in
+            ["", "q/02", "javascript:alert(1)", "http://a:b@x/", " http://x/", "http://x/\n", "http://x/ y", &long]
+        {
+            assert!(!is_code(text), "{text}");
+        }
     }
 }

@@ -168,6 +168,7 @@ impl Wechat {
             drop(room);
             // Whoever still waits for the answer logs the fault.
             if let Err(Err(refused)) = done.send(result) {
+                this.metrics.connectors.called_back("wechat", refused.as_str());
                 tracing::error!(why = %refused, "a callback could not be worked off; the person has to scan again");
             }
         });

@@ -191,7 +191,9 @@ fn api_bases(said: Option<OneOrMore>) -> Result<Vec<Url>, String> {
                 && url.password().is_none()
         };
         Url::parse(text).ok().filter(is_good).ok_or_else(|| {
-            format!("api_base: {text:?} is not an https origin such as \"https://api.weixin.qq.com\", without a path")
+            // Whoever writes a password there should not read it in a log.
+            let text = if text.contains('@') { "what it says".to_owned() } else { format!("{text:?}") };
+            format!("api_base: {text} is not an https origin such as \"https://api.weixin.qq.com\", without a path")
         })
     };
     texts.iter().map(parse).collect()
@@ -264,6 +266,8 @@ mod tests {
         ] {
             assert!(faults(&text).join("\n").contains(part), "{text}");
         }
+        let base = faults(&format!("{GOOD}api_base = \"https://user:hunter2@api.weixin.qq.com\"")).join("\n");
+        assert!(base.contains("api_base: what it says is not") && !base.contains("hunter2"), "{base}");
         let number = faults("app_id = \"wx1\"\nsecret = 424242\ntoken = \"abc\"");
         assert!(!number.join("\n").contains("4242"), "{number:?}");
     }

@@ -22,10 +22,14 @@ const RENEW_EARLY: Duration = Duration::from_secs(5 * 60);
 const RENEW_JITTER_SECS: u64 = 60;
 /// How long before its end a token is not used any more.
 const MARGIN: Duration = Duration::from_secs(10);
+/// How long a token is kept at most, whatever is said: WeChat's live for two hours. Redis takes no time that overflows.
+const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long the lock is kept at most: longer than two calls take, to two hosts each.
 const LOCK_TTL: Duration = Duration::from_secs(20);
 /// How long nobody asks again after a failure.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+/// What the lock says then, before why.
+const FAILED: &str = "failed: ";
 /// How far apart forced renewals are at least: WeChat ignores those that come sooner, and allows twenty a day.
 const FORCE_PAUSE: Duration = Duration::from_secs(30);
 /// How long a caller waits for another's token.
@@ -42,6 +46,8 @@ pub(super) enum TokenError {
     Store(#[from] StoreError),
     #[error("another gateway that fetches WeChat's access token has not done so in time")]
     Waited,
+    #[error("{0}; that was a moment ago, and is not tried again at once")]
+    Failed(String),
     #[error("WeChat refuses the access token that it has just issued; another system may be renewing it by force")]
     Refused,
 }
@@ -120,6 +126,11 @@ impl Tokens {
                 let outdated = refused.map_or(Outdated::None, |refused| Outdated::Refused(refused.clone()));
                 return self.fetch(outdated).await;
             }
+            // All who wait would fail, one after the other.
+            let held = self.store.value(&self.lock_name()).await?;
+            if let Some(why) = held.as_deref().and_then(|held| held.strip_prefix(FAILED)) {
+                return Err(TokenError::Failed(why.to_owned()));
+            }
             if Instant::now() >= until {
                 return Err(TokenError::Waited);
             }
@@ -149,7 +160,10 @@ impl Tokens {
             let result = this.fetch_and_keep(&outdated).await;
             let unlocked = match &result {
                 Ok(_) => this.store.remove_value(&this.lock_name()).await,
-                Err(_) => this.store.put_value(&this.lock_name(), "failed", FAILURE_PAUSE, Put::Always).await.map(drop),
+                Err(error) => {
+                    let failed = format!("{FAILED}{error}");
+                    this.store.put_value(&this.lock_name(), &failed, FAILURE_PAUSE, Put::Always).await.map(drop)
+                }
             };
             if let Err(error) = unlocked {
                 tracing::warn!(%error, "the lock of WeChat's access token is left to expire");
@@ -174,7 +188,7 @@ impl Tokens {
             issued = self.api.stable_token(true).await?;
         }
         let IssuedToken { access_token, expires_in } = issued;
-        let lifetime = Duration::from_secs(expires_in);
+        let lifetime = Duration::from_secs(expires_in).min(MAX_LIFETIME);
         let jitter = Duration::from_secs(rand::random_range(0..=RENEW_JITTER_SECS));
         // A short life is used for its half at least.
         let renew_in = lifetime.saturating_sub(RENEW_EARLY.saturating_sub(jitter)).max(lifetime / 2);
