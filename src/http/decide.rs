@@ -68,7 +68,9 @@ pub(super) async fn scan(
     let limits = &gateway.limits;
     let scanned = async {
         let caller = Caller::from_headers(&headers, &gateway).await?;
-        limits.scan.check(address)?;
+        let is_person = matches!(caller, Some(Caller::Person(_)));
+        let limit = if is_person { &limits.scan } else { &limits.guest_scan };
+        limit.check(address)?;
         let reading = gateway.store.get(&id).await?;
         let flow = reading.as_ref().map(|reading| reading.ticket.request.flow);
         let (party, fresh) = scanning_party(caller, flow, &body, &headers)?;
