@@ -14,7 +14,8 @@ use super::view::{ScanView, TicketView};
 use super::{Gateway, requester};
 use crate::store::{self, Transition};
 use crate::ticket::{
-    Audience, CancelReason, Decision, Flow, MatchNumber, NoMatchNumber, Party, Scanner, State as TicketState, Ticket,
+    Audience, CancelReason, Decision, Flow, MatchNumber, MatchPolicy, Matching, NoMatchNumber, Party, Scanner,
+    State as TicketState, Ticket,
 };
 use crate::verifier::Identity;
 
@@ -135,8 +136,12 @@ fn audience(body: &Scan, ticket: &Ticket, headers: &HeaderMap, gateway: &Gateway
     if !client.takes(Flow::Share) {
         return Err(Problem::from(&error::FLOW_NOT_ALLOWED));
     }
-    let is_another = client.id != ticket.request.client_id;
-    Ok(is_another.then(|| Audience { client_id: client.id.clone(), claims: client.claims.clone() }))
+    if client.id == ticket.request.client_id {
+        return Ok(None);
+    }
+    let asked = ticket.request.matching.as_ref().map_or(MatchPolicy::None, |matching| matching.policy);
+    let matching = if client.match_policy > asked { Matching::random(client.match_policy) } else { None };
+    Ok(Some(Audience { client_id: client.id.clone(), claims: client.claims.clone(), matching }))
 }
 
 /// What the approver grants.
