@@ -290,15 +290,53 @@ async fn in_the_demo_a_scanner_can_make_up_a_name() {
     let scanner = open_on_phone(&stage, &presenter).await;
     scanner.click("#other").await;
     scanner.until("sign-in").await;
-    scanner.write("#name", "Bob").await;
+    scanner.write("#name", "{name}").await;
     scanner.click("#sign-in").await;
     scanner.until("waiting").await;
     presenter.until("scanned").await;
-    assert_eq!(presenter.text("#scanned-heading").await, "Share with Bob?");
+    assert_eq!(presenter.text("#scanned-heading").await, "Share with {name}?");
+    let title = presenter.run("return document.title").await;
+    assert_eq!(title, "Share with {name}? · Share your sign-in to Web", "a name is no slot");
     presenter.click("#confirm").await;
     scanner.until("granted").await;
     scanner.end().await;
     presenter.end().await;
+}
+
+/// A browser that was given no binding, because the answer was lost, cannot prove that it is the one that has scanned.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_whose_answer_is_lost_is_not_called_somebody_elses() {
+    let stage = Stage::set().await;
+    let presenter = share_as(&stage, "/share", "Ada").await;
+    let scanner = stage.driver.open(PHONE).await;
+    scanner
+        .run_first(
+            "var send = XMLHttpRequest.prototype.send;
+             var open = XMLHttpRequest.prototype.open;
+             var isLost = false;
+             XMLHttpRequest.prototype.open = function (method, url) {
+               this.url = url;
+               return open.apply(this, arguments);
+             };
+             XMLHttpRequest.prototype.send = function (body) {
+               var xhr = this;
+               var lose = function () { xhr.onerror(); };
+               if (isLost) { return send.call(xhr, body); }
+               isLost = true;
+               fetch(xhr.url, { method: 'POST', credentials: 'omit' }).then(lose, lose);
+             };",
+        )
+        .await;
+    scanner.goto(&presenter.scan().await).await;
+    scanner.until("ready").await;
+    scanner.click("#continue").await;
+    scanner.until("error").await;
+    presenter.until("scanned").await;
+    scanner.click("#retry").await;
+    scanner.until("taken").await;
+    assert_eq!(scanner.text("#outcome-title").await, "This did not go through");
+    presenter.end().await;
+    scanner.end_after_refusals().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
