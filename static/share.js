@@ -279,6 +279,9 @@
       code.expire();
     } else if (reason === 'mismatch') {
       ended('mismatch', text.mismatch);
+    } else if (reason === 'not_scanned') {
+      // The gateway's store has lost the scan, and the code is back where it was: a page that knows more cannot follow.
+      code.refresh();
     } else if (status === 403 || status === 409) {
       lookAgain(reason === 'scanner_changed' ? text.changed : '');
     } else {

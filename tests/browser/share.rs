@@ -147,6 +147,8 @@ async fn people_with_tokens_of_their_own_share_fewer_claims_than_they_offer() {
     assert_eq!(presenter.text("#scanned-heading").await, "Share with Bob?");
     presenter.click("#release [data-claim=name]").await;
     presenter.write("#release [data-claim=name]", "\u{e007}").await;
+    // An answer that was sent would be awaited, or have come.
+    assert_ne!(presenter.body("data-busy").await.as_deref(), Some("yes"), "Enter on a checkbox grants nothing");
     assert_eq!(presenter.body("data-state").await.as_deref(), Some("scanned"), "Enter on a checkbox grants nothing");
     presenter.keep_page("share-scanned-person").await;
 
@@ -414,11 +416,11 @@ async fn both_sides_outlive_a_gateway_that_goes_and_comes_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shared_code_is_renewed_until_somebody_scans_it() {
     let (_directory, config) = file(
-        "[[clients]]\nid = \"web\"\nname = \"Web\"\nticket_ttl = \"8s\"\nflows = [\"share\"]\nclaims = [\"name\"]\n",
+        "[[clients]]\nid = \"web\"\nname = \"Web\"\nticket_ttl = \"15s\"\nflows = [\"share\"]\nclaims = [\"name\"]\n",
     );
     let settings = |builder: Builder| {
         let builder = builder.arg("--config", config.to_str().unwrap());
-        builder.arg("--decision-ttl", "8s")
+        builder.arg("--decision-ttl", "15s")
     };
     let stage = Stage::set_with(settings).await;
     let scanner = stage.driver.open(PHONE).await;
