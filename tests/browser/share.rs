@@ -413,6 +413,28 @@ async fn both_sides_outlive_a_gateway_that_goes_and_comes_back() {
     scanner.end_after_refusals().await;
 }
 
+/// As after a failover that has taken the scan back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_whose_scan_was_lost_makes_a_new_code() {
+    let stage = Stage::set().await;
+    let presenter = share_as(&stage, "/share", "Ada").await;
+    let link = presenter.attribute("#scan-link", "href").await.unwrap();
+    let key = format!("scangate:{{{}}}", link.rsplit('/').next().unwrap());
+    let pending: Vec<String> = stage.redis.run(&["HGETALL", &key]);
+    let scanner = continue_as_nobody(&stage, &presenter).await;
+    presenter.until("scanned").await;
+    // Notifications off meanwhile, so that nobody is told before the grant.
+    stage.redis.run::<()>(&["CONFIG", "SET", "notify-keyspace-events", ""]);
+    let _: i64 = stage.redis.run(&["HDEL", &key, "stamp"]);
+    let restore: Vec<&str> = ["HSET", &key].into_iter().chain(pending.iter().map(String::as_str)).collect();
+    let _: i64 = stage.redis.run(&restore);
+    presenter.click("#confirm").await;
+    presenter.until("waiting").await;
+    assert_ne!(presenter.attribute("#scan-link", "href").await.unwrap(), link);
+    presenter.end_after_refusals().await;
+    scanner.end_after_refusals().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shared_code_is_renewed_until_somebody_scans_it() {
     let (_directory, config) = file(
