@@ -40,7 +40,7 @@ pub struct TicketRequest {
     pub requester: Requester,
     /// Where the recipient goes on to; one of the client's own list.
     pub return_to: Option<String>,
-    /// How the two screens are compared, if they are.
+    /// How the two screens are compared, if the client asks for it.
     pub matching: Option<Matching>,
     /// Names of the approver's claims that the JWT may carry.
     pub release: Vec<String>,
@@ -216,7 +216,7 @@ impl Ticket {
         }
         let State::Scanned { scanner } = &self.state else { return Ok(Step::Same(self.clone())) };
         let claims = self.granted(decision.claims, decision.release)?;
-        match (&self.request.matching, decision.number) {
+        match (self.matching(), decision.number) {
             (Some(_), None) => return Err(Refusal::NumberMissing),
             (None, Some(_)) => return Err(Refusal::NumberUnasked),
             (Some(matching), Some(number)) if number != matching.number => {
@@ -328,6 +328,14 @@ impl Ticket {
     pub fn audience(&self) -> &ClientId {
         let named = self.scanner().and_then(|scanner| scanner.audience.as_ref());
         named.map_or(&self.request.client_id, |audience| &audience.client_id)
+    }
+
+    /// Returns how the screens are compared, if they are: as the ticket's client wants it, or the one that the JWT is for if
+    /// that wants more.
+    #[must_use]
+    pub fn matching(&self) -> Option<&Matching> {
+        let named = self.scanner().and_then(|scanner| scanner.audience.as_ref());
+        named.and_then(|audience| audience.matching.as_ref()).or(self.request.matching.as_ref())
     }
 
     /// Returns the names of the claims that the approver may grant: what the ticket asks for, as far as the client that the

@@ -139,15 +139,29 @@ fn identity(claims: Claims) -> Result<Identity, VerifyError> {
     }
     let person = Person {
         subject: Subject(subject.to_owned()),
-        name: text("name")
-            .or_else(|| text("preferred_username"))
-            .filter(|name| !name.is_empty())
-            .map(|name| name.chars().filter(|c| !c.is_control()).take(MAX_NAME_CHARS).collect()),
+        name: [text("name"), text("preferred_username")]
+            .into_iter()
+            .flatten()
+            .map(readable)
+            .find(|name| !name.is_empty()),
         picture: text("picture")
             .filter(|url| url.starts_with("https://") && url.len() <= MAX_PICTURE_BYTES)
             .map(str::to_owned),
     };
     Ok(Identity { person, claims })
+}
+
+/// Returns a name as a screen can show it: people decide by it, so nothing in it may be unseen, or turn around what follows.
+/// Joiners stay, which some scripts need inside of words (Unicode TR 9 §2 and TR 36 §2.5).
+fn readable(name: &str) -> String {
+    let is_unseen = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
+            || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+    };
+    let shown: String = name.chars().filter(|c| !is_unseen(*c)).take(MAX_NAME_CHARS).collect();
+    let has_something = shown.chars().any(|c| !c.is_whitespace() && !matches!(c, '\u{200c}' | '\u{200d}'));
+    if has_something { shown } else { String::new() }
 }
 
 #[cfg(test)]
@@ -159,6 +173,13 @@ mod tests {
     use super::*;
 
     const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn a_name_is_what_is_seen_of_it() {
+        assert_eq!(readable("Ada\u{202e}ecalevoL\u{200b}"), "AdaecalevoL");
+        assert_eq!(readable(" \u{200b}\u{200d}\u{2066}"), "", "what shows nothing is no name");
+        assert_eq!(readable("نامه\u{200c}ای 小明 👩\u{200d}🚀"), "نامه\u{200c}ای 小明 👩\u{200d}🚀");
+    }
 
     fn verifier() -> Verifier {
         Verifier::with_secret(SECRET, "https://id.example".into(), "scangate".into())

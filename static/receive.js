@@ -80,6 +80,7 @@
   var asked = null;            // the answer to the scan: who shows the code, and what is offered
   var token = null;            // what this page has scanned with; null for a browser with the cookie
   var watch = null;
+  var unanswered = false;      // a scan may have arrived without this browser having been given its binding
 
   function start() {
     byId('continue').onclick = function () { scan(person.token); };
@@ -123,6 +124,7 @@
   function scan(by) {
     token = by;
     page.post(path + '/scan', { body: {}, token: by }, function (status, body, xhr) {
+      unanswered = unanswered || status === 0;
       if (status !== 200 || !body) {
         failed(status, body, xhr, function () { scan(by); });
       } else if (body.flow !== 'share') {
@@ -186,7 +188,8 @@
       finish('own', text.own);
       page.offer(text.without, function () { scan(null); });
     } else if (reason === 'already_scanned') {
-      finish('taken', text.taken);
+      // Perhaps by this very browser, which can no longer prove it.
+      finish('taken', unanswered ? text.refused : text.taken);
     } else if (status === 409) {
       lookAgain();
     } else if (status === 429 || status === 503) {

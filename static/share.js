@@ -207,7 +207,7 @@
     scanner = ticket.scanned_by;
     from = scanner.from || {};
     match = ticket.match || 'none';
-    scannedAt = from.created_at ? page.timeOf(from.created_at) : Date.now();
+    scannedAt = Date.now();
     setText('scanned-heading', scanner.signed_in ? page.phrase(text.scanned[0], slots()) : text.strangerHeading);
     setText('scanned-as', scanner.signed_in ? text.signedIn : '');
     setText('initials', scanner.signed_in ? page.initials(who()) : '?');
@@ -219,7 +219,7 @@
     ]);
     showRelease(ticket.release || []);
     page.number.ask(match, ticket.choices, grant);
-    code.show('scanned', [byId('scanned-heading').textContent, '']);
+    code.show('scanned', scanner.signed_in ? text.scanned : [text.strangerHeading, '']);
   }
 
   function showRelease(claims) {
@@ -279,6 +279,9 @@
       code.expire();
     } else if (reason === 'mismatch') {
       ended('mismatch', text.mismatch);
+    } else if (reason === 'not_scanned') {
+      // The gateway's store has lost the scan, and the code is back where it was: a page that knows more cannot follow.
+      code.refresh();
     } else if (status === 403 || status === 409) {
       lookAgain(reason === 'scanner_changed' ? text.changed : '');
     } else {

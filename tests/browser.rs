@@ -25,7 +25,7 @@ struct Stage {
     driver: Driver,
     edge: Edge,
     gateway: Gateway,
-    _redis: Redis,
+    redis: Redis,
     settings: Builder,
 }
 
@@ -43,7 +43,7 @@ impl Stage {
         let settings = settings(place.gateway().own_identity().redis(&redis).arg("--listen", &listen));
         let gateway = settings.clone().start().await;
         let edge = Edge::before(&gateway, place);
-        Self { driver: Driver::start().await, edge, gateway, _redis: redis, settings }
+        Self { driver: Driver::start().await, edge, gateway, redis, settings }
     }
 
     /// The tests' identity provider behind an edge, on Redis: people come with tokens.

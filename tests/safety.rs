@@ -494,6 +494,16 @@ mod rule_8_bounds {
         // Neither kind uses up the other's allowance.
         assert_eq!(attempt("203.0.113.2", "x", "scan").await.status(), StatusCode::UNAUTHORIZED);
         assert_eq!(attempt("203.0.113.1", &good, "scan").await.status(), StatusCode::CONFLICT);
+        // Nor does whoever brings no token at all, however often.
+        let nobody = async || {
+            let request = reqwest::Client::new().post(gateway.url(&format!("/v1/tickets/{id}/scan")));
+            request.header("x-forwarded-for", "203.0.113.5").json(&json!({})).send().await.unwrap().status()
+        };
+        for _ in 0..8 {
+            nobody().await;
+        }
+        assert_eq!(nobody().await, StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(attempt("203.0.113.5", &good, "scan").await.status(), StatusCode::CONFLICT);
         for _ in 0..3 {
             browser.create().await;
         }

@@ -261,7 +261,7 @@ pub struct Flags {
         help_heading = "Limits"
     )]
     pub rate_create: u32,
-    /// Scans with a good token per minute and address
+    /// Scans with a good token per minute and address; and as many without one
     #[arg(
         long, env = "SCANGATE_RATE_SCAN", value_name = "N", default_value_t = 60, value_parser = at_least_one(),
         help_heading = "Limits"

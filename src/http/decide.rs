@@ -14,7 +14,8 @@ use super::view::{ScanView, TicketView};
 use super::{Gateway, requester};
 use crate::store::{self, Transition};
 use crate::ticket::{
-    Audience, CancelReason, Decision, Flow, MatchNumber, NoMatchNumber, Party, Scanner, State as TicketState, Ticket,
+    Audience, CancelReason, Decision, Flow, MatchNumber, MatchPolicy, Matching, NoMatchNumber, Party, Scanner,
+    State as TicketState, Ticket,
 };
 use crate::verifier::Identity;
 
@@ -68,7 +69,9 @@ pub(super) async fn scan(
     let limits = &gateway.limits;
     let scanned = async {
         let caller = Caller::from_headers(&headers, &gateway).await?;
-        limits.scan.check(address)?;
+        let is_person = matches!(caller, Some(Caller::Person(_)));
+        let limit = if is_person { &limits.scan } else { &limits.guest_scan };
+        limit.check(address)?;
         let reading = gateway.store.get(&id).await?;
         let flow = reading.as_ref().map(|reading| reading.ticket.request.flow);
         let (party, fresh) = scanning_party(caller, flow, &body, &headers)?;
@@ -133,8 +136,12 @@ fn audience(body: &Scan, ticket: &Ticket, headers: &HeaderMap, gateway: &Gateway
     if !client.takes(Flow::Share) {
         return Err(Problem::from(&error::FLOW_NOT_ALLOWED));
     }
-    let is_another = client.id != ticket.request.client_id;
-    Ok(is_another.then(|| Audience { client_id: client.id.clone(), claims: client.claims.clone() }))
+    if client.id == ticket.request.client_id {
+        return Ok(None);
+    }
+    let asked = ticket.request.matching.as_ref().map_or(MatchPolicy::None, |matching| matching.policy);
+    let matching = if client.match_policy > asked { Matching::random(client.match_policy) } else { None };
+    Ok(Some(Audience { client_id: client.id.clone(), claims: client.claims.clone(), matching }))
 }
 
 /// What the approver grants.

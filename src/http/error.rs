@@ -112,9 +112,10 @@ kinds! {
 }
 
 /// What refusals are counted as, beside the codes: which bound it was.
-pub const BOUNDS: [&str; 12] = [
+pub const BOUNDS: [&str; 13] = [
     "rate_create",
     "rate_scan",
+    "rate_guest_scan",
     "rate_confirm",
     "rate_invalid_scan",
     "rate_invalid_confirm",

@@ -191,6 +191,10 @@ impl Waiter {
         if reading.ticket.revision <= *revision {
             return None;
         }
+        // A scan that a failover took back: somebody else has scanned since, and what follows is theirs.
+        if !reading.ticket.is_party(party) {
+            return Some(News::Expired);
+        }
         match handover::show(gateway, reading, party, *revision).await {
             Ok(shown) => {
                 *revision = shown.view.revision;

@@ -27,6 +27,8 @@ const TIDY_EVERY: Duration = Duration::from_secs(60);
 pub(super) struct Limits {
     pub(super) create: Limit,
     pub(super) scan: Limit,
+    /// Scans by whoever proves to be no person, which may be anybody's.
+    pub(super) guest_scan: Limit,
     pub(super) confirm: Limit,
     pub(super) invalid_scan: Limit,
     pub(super) invalid_confirm: Limit,
@@ -52,6 +54,7 @@ impl Limits {
         Self {
             create: limit("rate_create", rates.create),
             scan: limit("rate_scan", rates.scan),
+            guest_scan: limit("rate_guest_scan", rates.scan),
             confirm: limit("rate_confirm", rates.confirm),
             invalid_scan: limit("rate_invalid_scan", rates.invalid_scan),
             invalid_confirm: limit("rate_invalid_confirm", rates.invalid_confirm),
@@ -61,7 +64,8 @@ impl Limits {
     pub(super) async fn tidy(&self) {
         loop {
             tokio::time::sleep(TIDY_EVERY).await;
-            for limit in [&self.create, &self.scan, &self.confirm, &self.invalid_scan, &self.invalid_confirm] {
+            let Self { create, scan, guest_scan, confirm, invalid_scan, invalid_confirm } = self;
+            for limit in [create, scan, guest_scan, confirm, invalid_scan, invalid_confirm] {
                 limit.addresses.retain_recent();
                 limit.addresses.shrink_to_fit();
             }

@@ -327,7 +327,7 @@ pub enum CloseReason {
     path = "/v1/tickets/{id}",
     tag = "tickets",
     params(("id" = String, Path, description = "The ticket"), CloseQuery),
-    security(("cookie" = []), ("ticket_secret" = [])),
+    security(("cookie" = []), ("ticket_secret" = []), ("identity" = [])),
     responses(
         (status = 204, description = "It is cancelled"),
         (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`invalid_request`"),

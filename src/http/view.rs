@@ -284,7 +284,7 @@ impl ScanView {
                 created_at: rfc3339(ticket.created_at),
             }),
             flow: request.flow,
-            r#match: request.matching.as_ref().map_or(MatchPolicy::None, |matching| matching.policy),
+            r#match: ticket.matching().map_or(MatchPolicy::None, |matching| matching.policy),
             choices: choices(ticket, party),
             release: ticket.offered().into_iter().cloned().collect(),
             expires_in: reading.remaining().as_secs_f64(),
@@ -337,7 +337,7 @@ impl TicketView {
 
 /// Returns how the screens are compared, while somebody has to decide.
 fn matching(ticket: &Ticket) -> Option<&Matching> {
-    ticket.request.matching.as_ref().filter(|_| matches!(ticket.state, State::Scanned { .. }))
+    ticket.matching().filter(|_| matches!(ticket.state, State::Scanned { .. }))
 }
 
 /// Returns the numbers to choose from, for the party that decides. Which is the right one is not told to it.

@@ -366,7 +366,7 @@ fn a_scanner_is_called_otherwise_on_each_ticket_and_for_each_client() {
     elsewhere.id = TicketId::random();
     assert_ne!(ticket.scanner_id(), elsewhere.scanner_id());
     let State::Scanned { mut scanner } = ticket.state.clone() else { panic!() };
-    scanner.audience = Some(Audience { client_id: ClientId("kiosk".into()), claims: vec![] });
+    scanner.audience = Some(Audience { client_id: ClientId("kiosk".into()), claims: vec![], matching: None });
     let at_kiosk = Ticket { state: State::Scanned { scanner }, ..ticket.clone() };
     assert_ne!(ticket.scanner_id(), at_kiosk.scanner_id());
     assert_eq!(at_kiosk.audience().0, "kiosk");

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
-use super::{BindingHash, TicketId};
+use super::{BindingHash, Matching, TicketId};
 
 /// A point in the store's time: milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -51,8 +51,8 @@ pub enum Flow {
     Share,
 }
 
-/// How the approver proves to be looking at the presenter's screen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+/// How the approver proves to be looking at the other screen, from the least that is asked to the most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MatchPolicy {
     /// It is not asked.
@@ -186,6 +186,9 @@ pub struct Audience {
     pub client_id: ClientId,
     /// The claims that its JWTs may carry.
     pub claims: Vec<String>,
+    /// How the screens are compared, where it asks for more than the ticket's client does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matching: Option<Matching>,
 }
 
 impl Scanner {

@@ -147,6 +147,8 @@ async fn people_with_tokens_of_their_own_share_fewer_claims_than_they_offer() {
     assert_eq!(presenter.text("#scanned-heading").await, "Share with Bob?");
     presenter.click("#release [data-claim=name]").await;
     presenter.write("#release [data-claim=name]", "\u{e007}").await;
+    // An answer that was sent would be awaited, or have come.
+    assert_ne!(presenter.body("data-busy").await.as_deref(), Some("yes"), "Enter on a checkbox grants nothing");
     assert_eq!(presenter.body("data-state").await.as_deref(), Some("scanned"), "Enter on a checkbox grants nothing");
     presenter.keep_page("share-scanned-person").await;
 
@@ -290,15 +292,53 @@ async fn in_the_demo_a_scanner_can_make_up_a_name() {
     let scanner = open_on_phone(&stage, &presenter).await;
     scanner.click("#other").await;
     scanner.until("sign-in").await;
-    scanner.write("#name", "Bob").await;
+    scanner.write("#name", "{name}").await;
     scanner.click("#sign-in").await;
     scanner.until("waiting").await;
     presenter.until("scanned").await;
-    assert_eq!(presenter.text("#scanned-heading").await, "Share with Bob?");
+    assert_eq!(presenter.text("#scanned-heading").await, "Share with {name}?");
+    let title = presenter.run("return document.title").await;
+    assert_eq!(title, "Share with {name}? · Share your sign-in to Web", "a name is no slot");
     presenter.click("#confirm").await;
     scanner.until("granted").await;
     scanner.end().await;
     presenter.end().await;
+}
+
+/// A browser that was given no binding, because the answer was lost, cannot prove that it is the one that has scanned.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_whose_answer_is_lost_is_not_called_somebody_elses() {
+    let stage = Stage::set().await;
+    let presenter = share_as(&stage, "/share", "Ada").await;
+    let scanner = stage.driver.open(PHONE).await;
+    scanner
+        .run_first(
+            "var send = XMLHttpRequest.prototype.send;
+             var open = XMLHttpRequest.prototype.open;
+             var isLost = false;
+             XMLHttpRequest.prototype.open = function (method, url) {
+               this.url = url;
+               return open.apply(this, arguments);
+             };
+             XMLHttpRequest.prototype.send = function (body) {
+               var xhr = this;
+               var lose = function () { xhr.onerror(); };
+               if (isLost) { return send.call(xhr, body); }
+               isLost = true;
+               fetch(xhr.url, { method: 'POST', credentials: 'omit' }).then(lose, lose);
+             };",
+        )
+        .await;
+    scanner.goto(&presenter.scan().await).await;
+    scanner.until("ready").await;
+    scanner.click("#continue").await;
+    scanner.until("error").await;
+    presenter.until("scanned").await;
+    scanner.click("#retry").await;
+    scanner.until("taken").await;
+    assert_eq!(scanner.text("#outcome-title").await, "This did not go through");
+    presenter.end().await;
+    scanner.end_after_refusals().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -373,14 +413,36 @@ async fn both_sides_outlive_a_gateway_that_goes_and_comes_back() {
     scanner.end_after_refusals().await;
 }
 
+/// As after a failover that has taken the scan back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_whose_scan_was_lost_makes_a_new_code() {
+    let stage = Stage::set().await;
+    let presenter = share_as(&stage, "/share", "Ada").await;
+    let link = presenter.attribute("#scan-link", "href").await.unwrap();
+    let key = format!("scangate:{{{}}}", link.rsplit('/').next().unwrap());
+    let pending: Vec<String> = stage.redis.run(&["HGETALL", &key]);
+    let scanner = continue_as_nobody(&stage, &presenter).await;
+    presenter.until("scanned").await;
+    // Notifications off meanwhile, so that nobody is told before the grant.
+    stage.redis.run::<()>(&["CONFIG", "SET", "notify-keyspace-events", ""]);
+    let _: i64 = stage.redis.run(&["HDEL", &key, "stamp"]);
+    let restore: Vec<&str> = ["HSET", &key].into_iter().chain(pending.iter().map(String::as_str)).collect();
+    let _: i64 = stage.redis.run(&restore);
+    presenter.click("#confirm").await;
+    presenter.until("waiting").await;
+    assert_ne!(presenter.attribute("#scan-link", "href").await.unwrap(), link);
+    presenter.end_after_refusals().await;
+    scanner.end_after_refusals().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shared_code_is_renewed_until_somebody_scans_it() {
     let (_directory, config) = file(
-        "[[clients]]\nid = \"web\"\nname = \"Web\"\nticket_ttl = \"8s\"\nflows = [\"share\"]\nclaims = [\"name\"]\n",
+        "[[clients]]\nid = \"web\"\nname = \"Web\"\nticket_ttl = \"15s\"\nflows = [\"share\"]\nclaims = [\"name\"]\n",
     );
     let settings = |builder: Builder| {
         let builder = builder.arg("--config", config.to_str().unwrap());
-        builder.arg("--decision-ttl", "8s")
+        builder.arg("--decision-ttl", "15s")
     };
     let stage = Stage::set_with(settings).await;
     let scanner = stage.driver.open(PHONE).await;

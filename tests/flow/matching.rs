@@ -134,6 +134,44 @@ async fn a_client_that_asks_for_none_takes_none(site: Site) {
     assert_eq!(phone.act(&id, "confirm").await.status(), StatusCode::OK);
 }
 
+/// Who scans chooses the client that the JWT is for, but not how little that asks.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stricter_of_both_clients_of_a_share_says_how_it_is_matched() {
+    let client = |id, policy| format!("[[clients]]\nid = {id:?}\nflows = [\"share\"]\nmatch = {policy:?}\n");
+    let (_directory, config) =
+        file(&[client("lax", "none"), client("mid", "choose"), client("strict", "type")].join(""));
+    let gateway = Gateway::builder().arg("--config", config.to_str().unwrap()).start().await;
+    let (ada, bob) = (Phone::of("ada", &gateway), Phone::of("bob", &gateway));
+    for (presented, scanned, policy) in [
+        ("lax", "lax", "none"),
+        ("lax", "mid", "choose"),
+        ("lax", "strict", "type"),
+        ("mid", "strict", "type"),
+        ("strict", "lax", "type"),
+        ("mid", "lax", "choose"),
+    ] {
+        let request = reqwest::Client::new().post(gateway.url("/v1/tickets")).bearer_auth(&ada.token);
+        let body = json!({"flow": "share", "client_id": presented});
+        let ticket: Value = request.json(&body).send().await.unwrap().json().await.unwrap();
+        let id = ticket["ticket_id"].as_str().unwrap();
+        let body = json!({"client_id": scanned});
+        let scan: Value = bob.act_with(id, "scan", body.clone()).await.json().await.unwrap();
+        assert_eq!(scan["match"], policy, "{presented}, {scanned}");
+        let number = &scan["ticket"]["number"];
+        assert_eq!(number.is_null(), policy == "none", "{presented}, {scanned}");
+        let again: Value = bob.act_with(id, "scan", body).await.json().await.unwrap();
+        assert_eq!(&again["ticket"]["number"], number, "the same answer again");
+        let presenter: Value = ada.read(id).await.json().await.unwrap();
+        assert_eq!((presenter["choices"].is_array(), presenter.get("number")), (policy == "choose", None));
+        let mut grant = json!({"scanner": presenter["scanned_by"]["id"]});
+        if policy != "none" {
+            assert_eq!(ada.act_with(id, "confirm", grant.clone()).await.status(), StatusCode::BAD_REQUEST);
+            grant["match"] = number.clone();
+        }
+        assert_eq!(ada.act_with(id, "confirm", grant).await.status(), StatusCode::OK, "{presented}, {scanned}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_share_is_matched_the_other_way_round() {
     let gateway = with("choose", None).await;

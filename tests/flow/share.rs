@@ -367,6 +367,8 @@ async fn whoever_scans_after_a_scan_was_lost_is_not_granted_what_was_meant_for_a
     let key = format!("scangate:{{{id}}}");
     let pending: Vec<String> = redis.run(&["HGETALL", &key]);
     seen.scan(&id, json!({})).await;
+    let mut left_behind = seen.events(&id).await;
+    left_behind.expect("scanned").await;
     let first = json(ada.read(&id).await).await.1["scanned_by"]["id"].clone();
     let restore: Vec<&str> = ["HSET", &key].into_iter().chain(pending.iter().map(String::as_str)).collect();
     let _: i64 = redis.run(&restore);
@@ -379,6 +381,7 @@ async fn whoever_scans_after_a_scan_was_lost_is_not_granted_what_was_meant_for_a
     assert_ne!(first, second);
     assert_eq!(ada.act_with(&id, "confirm", json!({"scanner": second})).await.status(), StatusCode::OK);
     assert_eq!(seen.read(&id).await.status(), StatusCode::NOT_FOUND);
+    left_behind.expect("expired").await;
     assert!(json(other.read(&id).await).await.1["token"].is_object());
 }
 
