@@ -60,6 +60,8 @@ pub enum StoreSettings {
 pub struct RateLimits {
     /// New tickets.
     pub create: u32,
+    /// Those of them whose code is another service's.
+    pub connector: u32,
     /// Scans with a good token.
     pub scan: u32,
     /// Confirms and declines with a good token.
@@ -212,6 +214,7 @@ impl Config {
             },
             rates: RateLimits {
                 create: flags.rate_create,
+                connector: flags.rate_connector,
                 scan: flags.rate_scan,
                 confirm: flags.rate_confirm,
                 invalid_scan: flags.rate_invalid_scan,
@@ -245,6 +248,13 @@ impl Config {
 
     fn warn(&self) -> Vec<String> {
         let mut warnings = Vec::new();
+        if self.connectors.wechat.as_ref().is_some_and(|wechat| wechat.keys.is_empty()) {
+            warnings.push(
+                "connectors.wechat has no encoding_aes_key: in plain mode WeChat's signatures do not cover what they come \
+                 with; choose the secure mode in WeChat's console, and set the key"
+                    .to_owned(),
+            );
+        }
         if matches!(self.identity, IdentitySettings::Demo) {
             warnings.push(
                 "demo identity: anybody can sign in under any name; set --identity-jwks-url or --identity-secret-file for real people"

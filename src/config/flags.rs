@@ -261,6 +261,12 @@ pub struct Flags {
         help_heading = "Limits"
     )]
     pub rate_create: u32,
+    /// New tickets per minute and address whose codes are another service's, which may have a quota
+    #[arg(
+        long, env = "SCANGATE_RATE_CONNECTOR", value_name = "N", default_value_t = 20, value_parser = at_least_one(),
+        help_heading = "Limits"
+    )]
+    pub rate_connector: u32,
     /// Scans with a good token per minute and address; and as many without one
     #[arg(
         long, env = "SCANGATE_RATE_SCAN", value_name = "N", default_value_t = 60, value_parser = at_least_one(),

@@ -112,8 +112,9 @@ kinds! {
 }
 
 /// What refusals are counted as, beside the codes: which bound it was.
-pub const BOUNDS: [&str; 13] = [
+pub const BOUNDS: [&str; 14] = [
     "rate_create",
+    "rate_connector",
     "rate_scan",
     "rate_guest_scan",
     "rate_confirm",

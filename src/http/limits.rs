@@ -26,6 +26,7 @@ const TIDY_EVERY: Duration = Duration::from_secs(60);
 
 pub(super) struct Limits {
     pub(super) create: Limit,
+    pub(super) connector: Limit,
     pub(super) scan: Limit,
     /// Scans by whoever proves to be no person, which may be anybody's.
     pub(super) guest_scan: Limit,
@@ -53,6 +54,7 @@ impl Limits {
         };
         Self {
             create: limit("rate_create", rates.create),
+            connector: limit("rate_connector", rates.connector),
             scan: limit("rate_scan", rates.scan),
             guest_scan: limit("rate_guest_scan", rates.scan),
             confirm: limit("rate_confirm", rates.confirm),
@@ -64,8 +66,8 @@ impl Limits {
     pub(super) async fn tidy(&self) {
         loop {
             tokio::time::sleep(TIDY_EVERY).await;
-            let Self { create, scan, guest_scan, confirm, invalid_scan, invalid_confirm } = self;
-            for limit in [create, scan, guest_scan, confirm, invalid_scan, invalid_confirm] {
+            let Self { create, connector, scan, guest_scan, confirm, invalid_scan, invalid_confirm } = self;
+            for limit in [create, connector, scan, guest_scan, confirm, invalid_scan, invalid_confirm] {
                 limit.addresses.retain_recent();
                 limit.addresses.shrink_to_fit();
             }

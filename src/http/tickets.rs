@@ -111,7 +111,10 @@ pub(super) async fn create(
     };
     let (id, ttl) = (TicketId::random(), client.ticket_ttl.unwrap_or(gateway.lifetimes.ticket));
     let code = match client.connector {
-        Some(connector) if body.flow == Flow::Login => Some(gateway.connectors.code(connector, &id, ttl).await?),
+        Some(connector) if body.flow == Flow::Login => {
+            gateway.limits.connector.check(address)?;
+            Some(gateway.connectors.code(connector, &id, ttl).await?)
+        }
         _ => None,
     };
     let new = NewTicket {

@@ -118,7 +118,7 @@ impl Builder {
         default("--listen", "127.0.0.1:0");
         default("--admin-listen", "127.0.0.1:0");
         default("--log", "scangate=debug");
-        for limit in ["create", "scan", "confirm", "invalid-scan", "invalid-confirm"] {
+        for limit in ["create", "connector", "scan", "confirm", "invalid-scan", "invalid-confirm"] {
             default(&format!("--rate-{limit}"), "100000");
         }
         if !self.has_identity {

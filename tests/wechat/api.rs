@@ -101,12 +101,12 @@ async fn a_token_that_wechat_issues_and_refuses_is_renewed_by_force_but_not_agai
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_renewed_before_it_ends() {
     let site = Site::plain().await;
-    site.api.issue_for(6);
+    site.api.issue_for(20);
     for _ in 0..3 {
         assert_eq!(status(&site).await, 201);
     }
     assert_eq!(site.api.count(TOKENS), 1);
-    tokio::time::sleep(Duration::from_millis(3100)).await;
+    tokio::time::sleep(Duration::from_millis(10_100)).await;
     assert_eq!(status(&site).await, 201);
     assert_eq!((site.api.count(TOKENS), site.api.count(CODES)), (2, 4));
 }
@@ -132,9 +132,9 @@ async fn a_token_is_renewed_minutes_before_it_ends_and_used_as_long_as_it_cannot
     is_due();
     site.api.refuse_tokens(Some(45009));
     assert_eq!(status(&site).await, 201, "the old one is still good");
-    assert_eq!(status(&site).await, 201);
-    assert_eq!(site.api.count(TOKENS), 2, "whoever fails leaves it alone for a second");
+    assert_eq!(site.api.count(TOKENS), 2);
     site.api.refuse_tokens(None);
+    // Whoever fails leaves it alone for a second.
     tokio::time::sleep(Duration::from_millis(1100)).await;
     assert_eq!(status(&site).await, 201);
     assert_eq!(status(&site).await, 201);
@@ -148,11 +148,11 @@ async fn a_host_that_fails_is_left_for_the_other() {
         api.fail(0, Some(fault));
         let site = Site::at(api, "", None, &[]).await;
         assert_eq!(status(&site).await, 201, "{fault:?}");
-        // Then it is asked last, and nobody waits for it.
-        let started = Instant::now();
+        // Then it is asked last, and nobody waits for it: neither for this code nor for the next.
         assert_eq!(status(&site).await, 201, "{fault:?}");
-        assert!(started.elapsed() < Duration::from_secs(2), "{fault:?}: {:?}", started.elapsed());
         assert_eq!((site.api.count("0 "), site.api.count("1 ")), (0, 3), "{fault:?}");
+        let again = "scangate_connector_requests_total{connector=\"wechat\",operation=\"qrcode\",result=\"failed\"}";
+        assert_eq!(site.gateway.metric(again).await, 0.0, "{fault:?}");
         let failed =
             "scangate_connector_requests_total{connector=\"wechat\",operation=\"stable_token\",result=\"failed\"}";
         assert_eq!(site.gateway.metric(failed).await, 1.0, "{fault:?}");
@@ -268,4 +268,16 @@ async fn the_doctor_asks_wechat() {
     let (is_good, said) = doctor(&api, "").await;
     assert!(!is_good && said.contains("FAIL  wechat") && said.contains("IP whitelist"), "{said}");
     assert!(!said.contains(SECRET), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_may_make_few_codes_and_as_many_tickets_as_before() {
+    let site = Site::with("", None, &[("--rate-connector", "3")]).await;
+    for expected in [201, 201, 201, 429] {
+        assert_eq!(status(&site).await, expected);
+    }
+    assert_eq!(site.api.count(CODES), 3, "whoever is refused costs no code");
+    assert_eq!(site.gateway.metric("scangate_refused_total{reason=\"rate_connector\"}").await, 1.0);
+    let browser = Browser::new(&site.gateway);
+    assert_eq!(browser.create_with(json!({"client_id": "web"})).await["state"], "pending");
 }

@@ -21,6 +21,8 @@ pub(super) struct Message {
     pub(super) account: String,
     /// What tells this message from all others, however often it is sent.
     pub(super) key: String,
+    /// When WeChat made it, in seconds since 1970.
+    pub(super) created: u64,
     /// What it says.
     pub(super) kind: Kind,
 }
@@ -60,7 +62,7 @@ impl Message {
             Some(id) => format!("{openid}:{id}"),
             None => format!("{openid}:{created}:{event}:{event_key}"),
         };
-        Some(Self { openid, account, key, kind })
+        Some(Self { openid, account, key, created, kind })
     }
 }
 
