@@ -1,8 +1,9 @@
 //! The settings: the only reader of flags, environment and the TOML file.
 //!
-//! [`flags`] lists what may be said; this file turns it into a [`Config`] of parsed, checked values, and reports every fault
+//! [`flags`] lists what may be said, `file` reads the TOML; this file turns it into a [`Config`] of parsed, checked values, and reports every fault
 //! at once. What is not safe is a fault here, before anything listens.
 
+mod file;
 pub mod flags;
 mod identity;
 
@@ -11,11 +12,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use serde::Deserialize;
 use url::Url;
 
-use crate::clients::{self, ClientTable, Clients, TICKET_TTLS};
-use crate::connectors::{ConnectorSettings, ConnectorTables};
+use crate::clients::{Clients, TICKET_TTLS};
+use crate::connectors::ConnectorSettings;
 use crate::server::{MAX_WRITE_TIMEOUT, ServerSettings};
 use crate::store::redis::{RedisSettings, Topology};
 use crate::streams::StreamLimits;
@@ -145,15 +145,6 @@ pub struct LogSettings {
 #[error("{}", .0.iter().map(|fault| format!("- {fault}")).collect::<Vec<_>>().join("\n"))]
 pub struct Faults(pub Vec<String>);
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    #[serde(default)]
-    clients: Vec<ClientTable>,
-    #[serde(default)]
-    connectors: ConnectorTables,
-}
-
 impl Config {
     /// Checks what was said and reads the files it names.
     ///
@@ -164,7 +155,7 @@ impl Config {
         let public_url = checks.take(parse_public_url(&flags.public_url));
         let identity = checks.take(identity::identity(flags, public_url.as_ref()));
         let store = checks.take(store(flags));
-        let file = checks.take_all(read_file(flags.config.as_deref()));
+        let file = checks.take_all(file::read(flags.config.as_deref()));
         let listen = checks.take(flags.listen.iter().map(|text| parse_listen(text)).collect::<Result<Vec<_>, _>>());
         checks.range("--ticket-ttl", flags.ticket_ttl, TICKET_TTLS);
         checks.range("--decision-ttl", flags.decision_ttl, secs(5)..=secs(600));
@@ -398,28 +389,6 @@ fn secret(name: &str, direct: Option<&String>, file: Option<&Path>) -> Result<Op
         },
         (None, None) => Ok(None),
     }
-}
-
-fn read_file(path: Option<&Path>) -> Result<(Clients, ConnectorSettings), Vec<String>> {
-    let Some(path) = path else { return Ok((Clients::only_web(), ConnectorSettings::default())) };
-    let fault = |fault: &dyn std::fmt::Display| format!("--config {}: {fault}", path.display());
-    let text = std::fs::read_to_string(path).map_err(|error| vec![fault(&error)])?;
-    let file: File = toml::from_str(&text).map_err(|error| vec![fault(&describe(&text, &error))])?;
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let clients = clients::from_tables(file.clients, directory, |connector| file.connectors.match_policy(connector));
-    match (clients, file.connectors.check(directory)) {
-        (Ok(clients), Ok(connectors)) => Ok((clients, connectors)),
-        (clients, connectors) => {
-            let faults = [clients.err(), connectors.err()].into_iter().flatten().flatten();
-            Err(faults.map(|text| fault(&text)).collect())
-        }
-    }
-}
-
-/// Says what is wrong with the file, and where. The error's own form quotes the line, which may hold a secret.
-fn describe(text: &str, error: &toml::de::Error) -> String {
-    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-    format!("line {}: {}", before.matches('\n').count() + 1, error.message())
 }
 
 #[cfg(test)]

@@ -1,0 +1,43 @@
+//! The TOML file: what has structure, which is clients and connectors.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::clients::{self, ClientTable, Clients};
+use crate::connectors::{ConnectorSettings, ConnectorTables};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    clients: Vec<ClientTable>,
+    #[serde(default)]
+    connectors: ConnectorTables,
+}
+
+/// Reads and checks the file; without one there is the client `web`.
+///
+/// # Errors
+/// Every fault there is, with the file's name.
+pub(super) fn read(path: Option<&Path>) -> Result<(Clients, ConnectorSettings), Vec<String>> {
+    let Some(path) = path else { return Ok((Clients::only_web(), ConnectorSettings::default())) };
+    let fault = |fault: &dyn std::fmt::Display| format!("--config {}: {fault}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|error| vec![fault(&error)])?;
+    let file: File = toml::from_str(&text).map_err(|error| vec![fault(&describe(&text, &error))])?;
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let clients = clients::from_tables(file.clients, directory, |connector| file.connectors.match_policy(connector));
+    match (clients, file.connectors.check(directory)) {
+        (Ok(clients), Ok(connectors)) => Ok((clients, connectors)),
+        (clients, connectors) => {
+            let faults = [clients.err(), connectors.err()].into_iter().flatten().flatten();
+            Err(faults.map(|text| fault(&text)).collect())
+        }
+    }
+}
+
+/// Says what is wrong with the file, and where. The error's own form quotes the line, which may hold a secret.
+fn describe(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    format!("line {}: {}", before.matches('\n').count() + 1, error.message())
+}
