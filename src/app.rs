@@ -97,17 +97,21 @@ async fn assemble(config: &Config) -> anyhow::Result<GatewayParts> {
     let streams = Streams::new(config.streams, Arc::clone(&metrics));
     let signer = Signer::open(&config.issuer, config.keys_dir.clone()).context("the signing keys")?;
     crate::task::spawn("keys", signer.clone().follow());
-    let (verifier, demo) = identity(&config.identity, &metrics)?;
+    let (verifier, demo) = identity(&config.identity, &signer, &metrics)?;
     let store = open_store(&config.store, &streams, &metrics).await?;
     let connectors = connectors(config, &store, &metrics)?;
     let clients = config.clients.clone();
     Ok(GatewayParts { store, streams, signer, verifier, demo, clients, connectors, metrics })
 }
 
-fn identity(settings: &IdentitySettings, metrics: &Arc<Metrics>) -> anyhow::Result<(Verifier, Option<DemoIdentity>)> {
+fn identity(
+    settings: &IdentitySettings,
+    signer: &Signer,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<(Verifier, Option<DemoIdentity>)> {
     Ok(match settings {
         IdentitySettings::Demo => {
-            let (demo, verifier) = DemoIdentity::new();
+            let (demo, verifier) = DemoIdentity::new(&signer.derive("demo"));
             (verifier, Some(demo))
         }
         IdentitySettings::Secret { secret, issuer, audience } => {
