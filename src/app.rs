@@ -21,6 +21,7 @@ use crate::store::measured::Measured;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::{RedisSettings, RedisStore};
 use crate::streams::Streams;
+use crate::systemd;
 use crate::verifier::Verifier;
 use crate::verifier::demo::DemoIdentity;
 use crate::verifier::jwks::RemoteKeys;
@@ -72,9 +73,11 @@ pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyh
         crate::task::spawn("accept", server.clone().serve(listener, http::public_router(&gateway)));
     }
     introduce(&config, &description);
+    systemd::ready(&format!("serving {}", config.public_url));
 
     let stop = stop.await;
     tracing::info!(streams = streams.open(), "stopping: streams are sent away, requests finish");
+    systemd::stopping("stopping: streams are sent away, requests finish");
     let ends_at = Instant::now() + patience;
     // All this time browsers that come back are answered: they are sent on to another replica. Load balancers see that this
     // one is not ready, which takes them a while even if nobody waits here. A person at the keyboard does not care to wait.
