@@ -91,7 +91,7 @@ async fn a_page_without_scripts_says_what_is_missing() {
         ("/?lang=zh", "登录需要 JavaScript", "without-scripts-chinese"),
     ] {
         screen.goto(&stage.edge.url(path)).await;
-        let said = screen.text(".face-noscript").await;
+        let said = screen.text(".no-script").await;
         assert!(said.contains(words), "{path}: {said}");
         screen.keep_screen(name).await;
     }
