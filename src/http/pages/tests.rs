@@ -157,15 +157,17 @@ fn no_page_and_no_script_has_texts_of_its_own() {
         let code = source(name);
         let foreign = code.chars().find(|c| c.is_alphabetic() && !c.is_ascii());
         assert_eq!(foreign, None, "{name}");
-        // Two words in quotes, the first with a capital letter, or a whole sentence.
+        // Words in quotes, of which the first begins with a capital letter.
         for literal in code
             .lines()
             .filter(|line| !line.trim_start().starts_with(['*', '/']))
             .flat_map(|line| line.split('\'').skip(1).step_by(2))
         {
             let words: Vec<&str> = literal.split(' ').collect();
+            let is_word = |word: &str| word.chars().all(|c| c.is_ascii_alphabetic());
+            let begins = |c: char| c.is_ascii_uppercase();
             let is_phrase =
-                words.len() > 1 && words[0].starts_with(|c: char| c.is_ascii_uppercase()) && !words[1].is_empty();
+                words.len() > 1 && words[0].starts_with(begins) && is_word(words[0]) && !words[1].is_empty();
             assert!(!is_phrase, "{name}: {literal}");
         }
     }
