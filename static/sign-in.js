@@ -1,7 +1,7 @@
 /*
  * The sign-in page: shows a QR code, waits for a phone to confirm it, and hands the JWT to the site that asked.
  *
- * Query string: client_id, return_to, state (kept here and given back to return_to), lang (en or zh).
+ * Query string: client_id, return_to, state (kept here and given back to return_to). The gateway reads lang as well.
  *
  * What tests and style sheets may rely on, all on <body>:
  *   data-state      loading | waiting | scanned | confirmed | declined | cancelled | expired | offline | error

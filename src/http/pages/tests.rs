@@ -90,13 +90,13 @@ fn every_language_has_the_same_texts_with_the_same_slots() {
     for (tag, json) in files::texts() {
         count += 1;
         assert!(!table(json)["language"].as_str().unwrap().is_empty(), "{tag}");
-        let (these, those) = (sections(json), sections(english));
-        assert_eq!(these.keys().collect::<Vec<_>>(), those.keys().collect::<Vec<_>>(), "{tag}");
-        for (section, texts) in &those {
+        let (sections_here, model) = (sections(json), sections(english));
+        assert_eq!(sections_here.keys().collect::<Vec<_>>(), model.keys().collect::<Vec<_>>(), "{tag}");
+        for (section, texts) in &model {
             let names = |texts: &BTreeMap<String, Json>| texts.keys().cloned().collect::<Vec<_>>();
-            assert_eq!(names(&these[section]), names(texts), "{tag}: {section}");
+            assert_eq!(names(&sections_here[section]), names(texts), "{tag}: {section}");
             for (name, text) in texts {
-                assert_eq!(shape(&these[section][name]), shape(text), "{tag}: {section}.{name}");
+                assert_eq!(shape(&sections_here[section][name]), shape(text), "{tag}: {section}.{name}");
             }
         }
     }
@@ -110,7 +110,7 @@ fn every_text_that_is_used_exists() {
         let texts = data(&html);
         let scripts =
             html.match_indices("/static/").map(|(at, found)| html[at + found.len()..].split(['"', '?']).next());
-        for script in scripts.flatten().filter(|name| name.ends_with(".js")) {
+        for script in scripts.flatten().filter(|name| names(".js").iter().any(|script| script == name)) {
             let code = source(script);
             for name in names_after(&code, "text.") {
                 assert!(texts.get(name).is_some(), "{script} on {} uses {name}", page.name());
