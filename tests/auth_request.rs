@@ -17,6 +17,7 @@ use crate::support::{Edge, Gateway, Redis, SOON, free_port, until, within};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const PAGE: &str = include_str!("../examples/auth-request/README.md");
+const DOCUMENT: &str = include_str!("../docs/auth-request.md");
 const NGINX: &str = include_str!("../examples/auth-request/nginx.conf");
 const CLIENTS: &str = include_str!("../examples/auth-request/clients.toml");
 
@@ -394,7 +395,8 @@ async fn scripts_are_told_401_and_people_are_sent_to_sign_in() {
     ];
     for headers in scripts {
         let answer = ask(Method::GET, headers).await;
-        assert_eq!(answer.headers()["www-authenticate"], "Bearer", "{headers:?}");
+        let asks: Vec<_> = answer.headers().get_all("www-authenticate").iter().collect();
+        assert_eq!(asks, ["Bearer"], "{headers:?}");
         assert_eq!(answer.headers()["content-type"], "application/problem+json");
         assert_eq!(answer.headers()["cache-control"], "no-store");
         assert!(!answer.headers().contains_key("set-cookie"));
@@ -583,6 +585,35 @@ async fn a_browser_signs_in_where_app_and_gateway_are_of_different_sites() {
         "{cookie}"
     );
     in_and_out(&site, &Driver::start().await, "auth-request-https").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_longest_that_can_be_told_gets_through() {
+    let site = Site::start().await;
+    let (subject, name) = ("😀".repeat(255), "å".repeat(170));
+    let jwt = site.forged(|claims| (claims["sub"], claims["name"]) = (json!(subject), json!(name)));
+    let visitor = site.visitor();
+    let told: Value =
+        visitor.request(Method::GET, "/headers").bearer_auth(jwt).send().await.unwrap().json().await.unwrap();
+    assert_eq!(told["X-Auth-Subject"].as_str().unwrap(), "%F0%9F%98%80".repeat(255));
+    assert_eq!(told["X-Auth-Name"].as_str().unwrap(), "%C3%A5".repeat(170));
+}
+
+/// The document quotes the file, and its client is one that a gateway starts with.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_explains_what_stands_in_the_file() {
+    let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let conf = plain(NGINX);
+    let table = DOCUMENT.split("## nginx, line by line").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| lines"));
+    let quoted = rows.flat_map(|row| row[2..].split(" | ").next().unwrap().split('`').skip(1).step_by(2));
+    let quoted: Vec<_> = quoted.map(|quote| plain(&quote.replace('…', ""))).collect();
+    assert!(quoted.len() > 12, "{quoted:?}");
+    for quote in quoted {
+        assert!(conf.contains(&quote), "{quote} is not in the file");
+    }
+    let (_directory, config) = file(&blocks(DOCUMENT, "toml")[0]);
+    Gateway::builder().arg("--config", config.to_str().unwrap()).start().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
