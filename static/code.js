@@ -31,6 +31,7 @@
     var ring = { path: byId('ring'), length: 0 };
     var run = 0;                 // counts the codes asked for; an answer that belongs to an older one is dropped
     var watch = null;
+    var ownHeading = byId('heading').textContent;
     var message = text.loading;  // title and detail
     var detail = '';             // an error's own words, instead of ours
     var renewals = 0;
@@ -187,7 +188,7 @@
       });
       byId('stage').setAttribute('data-low', deadline && secs <= LOW_SECS ? 'yes' : 'no');
       ring.path.style.strokeDashoffset = code.view === 'confirmed' ? 0 : ring.length * (1 - Math.min(1, left && watch.lifeMs ? left / watch.lifeMs : 0));
-      setText('refresh', code.view !== 'error' ? text.renew : wait && !absent ? page.phrase(text.retryIn, { time: page.clock(wait) }) : text.retry);
+      setText('refresh', code.view !== 'error' ? text.renew : wait && !absent ? page.phrase(text.retry_in, { time: page.clock(wait) }) : text.retry);
       // A gateway that named a time is not to be asked before it; an absent one may be tried at any moment.
       byId('refresh').disabled = wait > 0 && !absent;
     }
@@ -201,7 +202,7 @@
     }
 
     function heading() {
-      return code.client && code.client.name ? page.phrase(text.headingTo, { name: code.client.name }) : text.heading;
+      return code.client && code.client.name ? page.phrase(text.heading_to, { name: code.client.name }) : ownHeading;
     }
 
     function fill(words) {
@@ -216,8 +217,6 @@
     window.addEventListener('pageshow', cameBack, false);
     document.addEventListener('visibilitychange', cameIntoView, false);
     setInterval(tick, TICK_MS);
-    setText('heading', text.heading);
-    byId('qr').alt = fill(text.qr);
     return code;
   };
 }());

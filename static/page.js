@@ -1,5 +1,5 @@
 /*
- * What every page does: its words in two languages, requests to the gateway, and lists of facts and claims.
+ * What every page does: words, requests to the gateway, and lists of facts and claims.
  *
  * Everything that the pages' scripts share hangs on one global, scangatePage. This file makes it; person.js, number.js,
  * outcome.js, watch.js and code.js add to it on the pages that need them; a page's own script comes last.
@@ -11,52 +11,21 @@
 
   var page = window.scangatePage = {};
 
-  var WORDS = {
-    en: {
-      left: 'Expires in {time}', renew: 'New code', retry: 'Try again', retryIn: 'Try again in {time}',
-      yes: 'yes', no: 'no', unknown: 'not known', someone: 'Someone', someSite: 'this site',
-      site: 'Site', browser: 'Browser', os: 'System', ip: 'Address', release: 'Shared',
-      secsAgo: '{n} s ago', minsAgo: '{n} min ago', justNow: 'just now',
-      claims: { sub: 'account', name: 'name', email: 'e-mail', picture: 'picture', phone_number: 'phone number', groups: 'groups', roles: 'roles', locale: 'language' }, comma: ', '
-    },
-    zh: {
-      left: '{time} 后过期', renew: '换一个', retry: '重试', retryIn: '{time} 后重试',
-      yes: '是', no: '否', unknown: '未知', someone: '某位用户', someSite: '本网站',
-      site: '网站', browser: '浏览器', os: '系统', ip: '地址', release: '将提供',
-      secsAgo: '{n} 秒前', minsAgo: '{n} 分钟前', justNow: '刚刚',
-      claims: { sub: '账号', name: '姓名', email: '邮箱', picture: '头像', phone_number: '手机号', groups: '群组', roles: '角色', locale: '语言' }, comma: '、'
-    }
-  };
-
   var SEND_TIMEOUT_MS = 15000;
   var MAX_BACKOFF_MS = 15000;
   var skewMs = 0;              // what the gateway's clock is ahead of this device's
   var TIME_CLAIMS = { exp: 1, iat: 1, nbf: 1, auth_time: 1, updated_at: 1 };
 
   page.query = readQuery(location.search);
-  page.lang = pickLanguage();
-  page.text = WORDS[page.lang];
+  page.lang = document.documentElement.lang;
+  page.text = {};
   page.busy = false;
 
   // ---- Words ----
 
-  /* Adds words, or puts others in the place of those that are there. */
-  page.say = function (words) {
-    Object.keys(words[page.lang]).forEach(function (name) { page.text[name] = words[page.lang][name]; });
-  };
-
-  /* Adds the page's own words and writes them where data-text asks for them. Returns all there are. */
-  page.begin = function (words) {
-    var other = page.lang === 'zh' ? 'en' : 'zh';
-    var link = page.byId('language');
-    page.say(words);
-    document.documentElement.lang = page.lang;
-    [].forEach.call(document.querySelectorAll('[data-text]'), function (element) {
-      element.textContent = page.text[element.getAttribute('data-text')];
-    });
-    link.textContent = other === 'zh' ? '中文' : 'English';
-    link.lang = link.hreflang = other;
-    link.href = location.pathname + queryWith('lang', other);
+  /* Reads the page's words, which the gateway has put beside them in the language of the page. Returns them. */
+  page.begin = function () {
+    page.text = page.parse(page.byId('texts').textContent);
     return page.text;
   };
 
@@ -97,9 +66,9 @@
   /* Says when something was, in this device's time. */
   page.ago = function (at) {
     var secs = Math.round((Date.now() - at) / 1000);
-    var words = secs < 5 ? page.text.justNow
-      : secs < 60 ? page.phrase(page.text.secsAgo, { n: secs - secs % 5 })
-      : page.phrase(page.text.minsAgo, { n: Math.floor(secs / 60) });
+    var words = secs < 5 ? page.text.just_now
+      : secs < 60 ? page.phrase(page.text.secs_ago, { n: secs - secs % 5 })
+      : page.phrase(page.text.mins_ago, { n: Math.floor(secs / 60) });
     return at ? localTime(new Date(at)) + ' · ' + words : '';
   };
 
@@ -167,11 +136,24 @@
     return typeof value === 'string' || typeof value === 'number';
   }
 
-  // Only our own origin: the pages ask nothing of third parties.
   page.logoOf = function (client) {
-    var logo = client && client.logo;
-    return logo && /^\/(?![\/\\])/.test(logo) ? logo : '/static/favicon.svg';
+    return client && isOurs(client.logo) ? client.logo : document.querySelector('link[rel="icon"]').href;
   };
+
+  /* Puts on the colours of a client that the page has learnt of only now. */
+  page.showTheme = function (client) {
+    var link;
+    if (!client || !isOurs(client.theme) || document.querySelector('link[href="' + client.theme + '"]')) { return; }
+    link = document.createElement('link');
+    link.rel = 'stylesheet';
+    link.href = client.theme;
+    document.head.appendChild(link);
+  };
+
+  // Only our own origin: the pages ask nothing of third parties.
+  function isOurs(address) {
+    return /^\/(?![\/\\])[\w.\/-]+$/.test(address || '');
+  }
 
   /* Puts a view on show; its state has another name only while the connection is away. */
   page.showView = function (view, state) {
@@ -262,7 +244,7 @@
     return /^https?:\/\//i.test(address);
   };
 
-  // ---- The query string, and the language that it or the browser asks for ----
+  // ---- The query string ----
 
   function readQuery(search) {
     var found = {};
@@ -273,22 +255,7 @@
     return found;
   }
 
-  function queryWith(name, value) {
-    var pairs = Object.keys(page.query).filter(function (key) { return key !== name; }).map(function (key) {
-      return encodeURIComponent(key) + '=' + encodeURIComponent(page.query[key]);
-    });
-    return '?' + pairs.concat(name + '=' + value).join('&');
-  }
-
   function decode(part) {
     try { return decodeURIComponent(part.replace(/\+/g, ' ')); } catch (e) { return ''; }
-  }
-
-  function pickLanguage() {
-    var wishes = [page.query.lang].concat(navigator.languages || [], navigator.language || '');
-    var known = wishes.map(function (wish) { return String(wish || '').slice(0, 2).toLowerCase(); }).filter(function (code) {
-      return code === 'en' || code === 'zh';
-    });
-    return known[0] || 'en';
   }
 }());

@@ -19,78 +19,13 @@
 (function () {
   'use strict';
 
-  var TEXT = {
-    en: {
-      heading: 'Share your sign-in', headingTo: 'Share your sign-in to {name}', qr: 'QR code for sharing your sign-in to {name}',
-      as: 'You are', offered: 'Offered', granted: 'Shared', time: 'Scanned', stop: 'Stop sharing',
-      scanLink: 'Can’t scan? Use this link on the other device',
-      loading: ['One moment', 'Your code is on its way.'],
-      waiting: ['Let them scan this code', 'You then see who it is, and decide what they get.'],
-      scanned: ['Share with {who}?', ''],
-      stranger: 'someone who is not signed in', strangerHeading: 'Share with someone who is not signed in?',
-      signedIn: 'Signed in under this name',
-      grantLegend: 'What they get', grantHint: 'Always with it: your account.', grantOnly: 'Your account, and nothing else.',
-      chooseHint: 'Choosing it grants what is ticked.',
-      warning: 'Only grant to a device that you see in front of you. It will be signed in to {name} as you.',
-      decline: 'Decline', grant: 'Grant',
-      changed: 'Somebody else is there now. Look again before you decide.',
-      done: ['Shared', '{who} is signed in to {name} as you.'], doneStranger: ['Shared', 'The other device is signed in to {name} as you.'],
-      declined: ['Declined', 'Nothing was shared.'],
-      stopped: ['Sharing stopped', 'The code no longer works. Nothing was shared.'],
-      closed: ['They left', 'The other device stopped asking. Nothing was shared.'],
-      superseded: ['Replaced by a newer code', 'You have shown a newer code elsewhere. Nothing was shared by this one.'],
-      mismatch: ['That did not match', 'The sharing was stopped, and nothing was shared. Get a new code to try again.'],
-      late: ['The time is over', 'Nothing was shared. Get a new code to try again.'],
-      expired: ['This code has expired', 'Get a new one when you are ready.'],
-      away: ['This code has expired', 'A new one comes as soon as you are back.'],
-      noIdentity: ['Please sign in first', 'Open this page from the site’s own app, or sign in to the site in this browser and then come back.'],
-      ranOut: ['You are no longer signed in', 'Sign in to the site again, in its app or in this browser, and then come back.'],
-      failed: ['That did not work', 'The sign-in service did not answer as expected. Please try again.'],
-      unreachable: ['No connection', 'The sign-in service cannot be reached. Trying again by itself.'],
-      unsent: 'No connection: your answer may not have arrived. Please try again.',
-      busy: ['Please wait a little', 'There were too many tries. The next one comes by itself.'],
-      tooMany: 'There were too many tries. Please wait a little, then try again.'
-    },
-    zh: {
-      heading: '分享您的登录', headingTo: '分享您在 {name} 的登录', qr: '用于分享 {name} 登录的二维码',
-      as: '您是', offered: '可提供', granted: '已提供', time: '扫描时间', stop: '停止分享',
-      scanLink: '无法扫码？请在另一台设备上打开此链接',
-      loading: ['请稍候', '正在生成二维码。'],
-      waiting: ['请对方扫描此二维码', '之后您会看到对方是谁，再决定提供什么。'],
-      scanned: ['分享给 {who} 吗？', ''],
-      stranger: '未登录的人', strangerHeading: '分享给未登录的人吗？',
-      signedIn: '已用此姓名登录',
-      grantLegend: '对方将得到', grantHint: '始终包含：您的账号。', grantOnly: '仅您的账号，别无其他。',
-      chooseHint: '选择即为同意提供所勾选的内容。',
-      warning: '仅当对方设备就在您眼前时才可同意。该设备将以您的身份登录 {name}。',
-      decline: '拒绝', grant: '同意',
-      changed: '对方已换了人。请重新核对后再决定。',
-      done: ['已分享', '{who} 已以您的身份登录 {name}。'], doneStranger: ['已分享', '对方设备已以您的身份登录 {name}。'],
-      declined: ['已拒绝', '没有分享任何内容。'],
-      stopped: ['已停止分享', '此二维码已失效，没有分享任何内容。'],
-      closed: ['对方已离开', '对方设备已停止请求，没有分享任何内容。'],
-      superseded: ['已有更新的二维码', '您在别处生成了新的二维码，此码没有分享任何内容。'],
-      mismatch: ['数字不匹配', '分享已停止，没有分享任何内容。如需再试，请换一个二维码。'],
-      late: ['时间已到', '没有分享任何内容。如需再试，请换一个二维码。'],
-      expired: ['二维码已过期', '准备好后请换一个。'],
-      away: ['二维码已过期', '您回来后会自动换新。'],
-      noIdentity: ['请先登录', '请从该网站的应用打开此页面，或先在此浏览器中登录该网站，再回到这里。'],
-      ranOut: ['登录状态已失效', '请在应用或此浏览器中重新登录该网站，再回到这里。'],
-      failed: ['操作失败', '登录服务没有正常应答，请重试。'],
-      unreachable: ['无法连接', '暂时连不上登录服务，正在自动重试。'],
-      unsent: '无法连接，您的回答可能没有送达。请重试。',
-      busy: ['请稍候', '尝试次数过多，稍后会自动重试。'],
-      tooMany: '尝试次数过多，请稍候再试。'
-    }
-  };
-
   var ON_STAGE = { loading: 1, waiting: 1, expired: 1, error: 1 };
 
   var page = window.scangatePage;
   var person = page.person;
   var byId = page.byId;
   var setText = page.setText;
-  var text = page.begin(TEXT);
+  var text = page.begin();
   var scanner = null;          // who has scanned
   var match = 'none';
   var scannedAt = 0;
@@ -112,9 +47,9 @@
       code.refresh();
     } else if (person.demo) {
       person.ask(false);
-      code.show('sign-in', [text.signInHeading, '']);
+      code.show('sign-in', [text.sign_in_heading, '']);
     } else {
-      noIdentity(text.noIdentity);
+      noIdentity(text.no_identity);
     }
   }
 
@@ -136,9 +71,9 @@
     person.keep(null);
     if (person.demo) {
       person.ask(true);
-      code.show('sign-in', [text.signInHeading, '']);
+      code.show('sign-in', [text.sign_in_heading, '']);
     } else {
-      noIdentity(text.ranOut);
+      noIdentity(text.ran_out);
     }
   }
 
@@ -208,8 +143,8 @@
     from = scanner.from || {};
     match = ticket.match || 'none';
     scannedAt = Date.now();
-    setText('scanned-heading', scanner.signed_in ? page.phrase(text.scanned[0], slots()) : text.strangerHeading);
-    setText('scanned-as', scanner.signed_in ? text.signedIn : '');
+    setText('scanned-heading', scanner.signed_in ? page.phrase(text.scanned[0], slots()) : text.stranger_heading);
+    setText('scanned-as', scanner.signed_in ? text.signed_in : '');
     setText('initials', scanner.signed_in ? page.initials(who()) : '?');
     setText('notice', '');
     setText('fault', '');
@@ -219,13 +154,13 @@
     ]);
     showRelease(ticket.release || []);
     page.number.ask(match, ticket.choices, grant);
-    code.show('scanned', scanner.signed_in ? text.scanned : [text.strangerHeading, '']);
+    code.show('scanned', scanner.signed_in ? text.scanned : [text.stranger_heading, '']);
   }
 
   function showRelease(claims) {
     var list = byId('release');
     page.empty(list);
-    setText('grant-hint', claims.length ? text.grantHint : text.grantOnly);
+    setText('grant-hint', claims.length ? text.grant_hint : text.grant_only);
     claims.forEach(function (claim) {
       var label = document.createElement('label');
       var box = document.createElement('input');
@@ -303,13 +238,13 @@
 
   function wordsFor(status, problem) {
     if (status === 0) { return text.unsent; }
-    return status === 429 || status === 503 ? text.tooMany : (problem && problem.detail) || text.failed[1];
+    return status === 429 || status === 503 ? text.too_many : (problem && problem.detail) || text.failed[1];
   }
 
   // ---- How it ended ----
 
   function granted(ticket) {
-    finishAgain('granted', scanner && scanner.signed_in ? text.done : text.doneStranger);
+    finishAgain('granted', scanner && scanner.signed_in ? text.done : text.done_stranger);
     page.addRow(byId('granted'), 'data-fact', 'release', text.granted, withAccount(ticket.release));
   }
 
@@ -356,7 +291,7 @@
 
   function siteName() {
     var client = (scanner && scanner.client) || (code && code.client);
-    return (client && client.name) || text.someSite;
+    return (client && client.name) || text.some_site;
   }
 
   function slots() {

@@ -26,11 +26,6 @@
 
   var silent = false;          // streams do not come through here: poll from now on
 
-  page.say({
-    en: { offline: 'You are offline. This goes on as soon as you are back.', reconnecting: 'Connection lost. Reconnecting…' },
-    zh: { offline: '网络已断开，恢复后会自动继续。', reconnecting: '连接中断，正在重新连接…' }
-  });
-
   page.watch = function (ticket, token, told) {
     var watch = { deadline: 0, lifeMs: 0, away: false, close: close };
     var revision = ticket.revision;

@@ -320,6 +320,12 @@ impl From<NotIssued> for Problem {
     }
 }
 
+impl From<minijinja::Error> for Problem {
+    fn from(error: minijinja::Error) -> Self {
+        Self::from(&INTERNAL).cause(error)
+    }
+}
+
 impl From<SignError> for Problem {
     fn from(error: SignError) -> Self {
         Self::from(&INTERNAL).cause(error)
