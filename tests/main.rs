@@ -14,6 +14,7 @@
 mod support;
 
 mod api;
+mod auth_request;
 mod browser;
 mod cli;
 mod coming_from;

@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 
 use crate::connectors::ConnectorError;
 use crate::signer::SignError;
+use crate::signer::issued::NotIssued;
 use crate::store::{StoreError, TransitionError};
 use crate::streams::SeatError;
 use crate::ticket::Refusal;
@@ -59,6 +60,12 @@ kinds! {
         "Send the person's token of your identity provider as Authorization: Bearer.";
     INVALID_TOKEN = UNAUTHORIZED "invalid_token" "The token does not prove who you are"
         "Sign in again with your identity provider and send the fresh token.";
+    NO_SESSION = UNAUTHORIZED "no_session" "Nobody is signed in here"
+        "Open the site in a browser and sign in, or send a JWT of this gateway as Authorization: Bearer.";
+    INVALID_SESSION = UNAUTHORIZED "invalid_session" "This JWT is not good for this site, or no longer"
+        "Sign in again.";
+    SIGN_IN_NOT_BEGUN = FORBIDDEN "sign_in_not_begun" "This sign-in did not begin in this browser"
+        "Open the page that you want, with cookies allowed, and sign in from there.";
     ORIGIN_NOT_ALLOWED = FORBIDDEN "origin_not_allowed" "Pages of this origin may not do that"
         "Call from the gateway's own pages, or have the origin registered with the client.";
     NOT_PERMITTED = FORBIDDEN "not_permitted" "This is not for you to decide"
@@ -304,6 +311,12 @@ impl From<ConnectorError> for Problem {
             ConnectorError::Store(error) => error.into(),
             ConnectorError::Unavailable(_) => Self::from(&CONNECTOR_UNAVAILABLE).cause(error),
         }
+    }
+}
+
+impl From<NotIssued> for Problem {
+    fn from(error: NotIssued) -> Self {
+        Self::from(&INVALID_SESSION).detail(format!("{error}. {}", INVALID_SESSION.advice))
     }
 }
 
