@@ -19,6 +19,7 @@ mod browser;
 mod cli;
 mod coming_from;
 mod docs;
+mod drop_in;
 mod doctor;
 mod examples;
 mod faults;
