@@ -142,7 +142,7 @@
       finish('refused', text.refused, said);
     } else if (status === 429 || status === 503) {
       finish('error', text.busy);
-      page.offer(text.retry, repeat, page.retryAfterMs(problem, xhr) || 5000);
+      page.offer(text.retry, repeat, page.retryAfterMs(xhr) || 5000);
     } else {
       if (status === 0) { finish('error', text.unreachable); } else { finish('error', text.failed, said); }
       page.offer(text.retry, repeat);

@@ -7,13 +7,12 @@
  *   data-state      ready | sign-in | waiting | granted | declined | closed | mismatch | expired | taken | own | offline |
  *                   error
  *   data-view       the same without "offline"
- *   data-transport  sse | poll; absent while no ticket is watched
  *   data-busy       yes while an answer is awaited
  * and the ids #continue, #without, #other, #notice; #name, #sign-in; #number, #offer (each <dd> has
  *   data-fact="site|release"), #countdown, #cancel; #outcome (#outcome-title, #outcome-detail), #claims (each <dd> has
  *   data-claim="NAME"), #retry. For who is signed in see person.js.
  *
- * Needs page.js, person.js, outcome.js and watch.js. ES5 and the browser API of 2014 only. The JWT lives in memory.
+ * Needs scangate.js, page.js, person.js and outcome.js. ES5 and the browser API of 2014 only. The JWT lives in memory.
  */
 (function () {
   'use strict';
@@ -99,8 +98,8 @@
     page.empty(byId('offer'));
     page.addRow(byId('offer'), 'data-fact', 'site', text.site, siteName());
     page.addRow(byId('offer'), 'data-fact', 'release', text.offered, page.claimNames(['sub'].concat(body.release || [])));
-    watch = page.watch(body.ticket, token, { news: news, expired: expired, refused: refused, touch: paint });
     show('waiting');
+    window.scangate.start(null, { ticket: body.ticket, token: token, renewals: 0, onState: changed });
   }
 
   function news(ticket) {
@@ -115,12 +114,21 @@
     }
   }
 
-  function expired() {
-    finish('expired', text.expired);
+  function changed(state, now) {
+    watch = now;
+    if (state === 'confirmed' || state === 'declined' || state === 'cancelled') {
+      news(now.ticket);
+    } else if (state === 'expired') {
+      expired();
+    } else if (state === 'error') {
+      finish('error', text.failed, now.problem && now.problem.detail);
+    } else {
+      paint();
+    }
   }
 
-  function refused(status, problem) {
-    finish('error', text.failed, problem && problem.detail);
+  function expired() {
+    finish('expired', text.expired);
   }
 
   // Whether it arrives or not: what is granted to a page that has gone is granted to nobody.
@@ -146,7 +154,7 @@
       lookAgain();
     } else if (status === 429 || status === 503) {
       finish('error', text.busy);
-      page.offer(text.retry, repeat, page.retryAfterMs(problem, xhr) || 5000);
+      page.offer(text.retry, repeat, page.retryAfterMs(xhr) || 5000);
     } else {
       if (status === 0) { finish('error', text.unreachable); } else { finish('error', text.failed, said); }
       page.offer(text.retry, repeat);
@@ -168,7 +176,7 @@
   // ---- What is seen ----
 
   function finish(next, words, said) {
-    if (watch) { watch.close(); }
+    if (watch) { watch.stop(); }
     watch = null;
     page.conclude(words, slots(), said);
     page.empty(byId('claims'));
@@ -186,7 +194,7 @@
   }
 
   function paint() {
-    page.showTouch(view, !!watch && watch.away);
+    page.showTouch(view, watch);
     showCountdown();
   }
 

@@ -8,9 +8,9 @@
 'use strict';
 
 var SEND_MS = 15000, POLL_MS = 40000, POLL_SECS = 25, MAX_BACKOFF_MS = 15000, TICK_MS = 500, RENEWALS = 5;
-var SILENCE_MS = 6000; // a stream that is silent for so long is held back by a buffering proxy
-var GRACE_MS = 3000;   // how long after the deadline the gateway may still say so itself
-var AWAY_MS = 1000;    // a stream that is back within this was never worth a word
+var SILENCE_MS = 6000; // a stream that is silent so long is held back by a proxy
+var GRACE_MS = 3000;   // how long after the deadline the gateway may still say so
+var AWAY_MS = 1000;    // a stream that is back by then was never worth a word
 var script = document.currentScript || document.querySelector('script[src*="scangate.js"]');
 var home = script ? script.src.replace(/^(\w+:\/\/[^\/]+).*/, '$1') : location.origin;
 var silent = false;    // streams do not come through: poll from now on
@@ -39,7 +39,7 @@ function pauseMs(xhr, failures) {
 
 function start(element, options) {
   var gateway = options.gateway === undefined ? home : options.gateway;
-  var code = { ticket: null, client: null, refresh: refresh, stop: stop };
+  var code = { ticket: null, client: null, refresh: refresh, stop: stop, take: take };
   var run = 0, renewals = 0, failures = 0, expected = 0, lostAt = 0, retryMs = 3000, lastId = '', secret = '', clock = 0, halt = none;
   var heard = false, overrun = false, renewOnReturn = false, paint = none;
 
@@ -69,7 +69,7 @@ function start(element, options) {
     tell();
   }
 
-  // ---- A ticket from its making to its end
+  // ---- From its making to its end
 
   function create() {
     var body = { client_id: options.clientId, flow: options.flow, return_to: options.returnTo };
@@ -93,7 +93,7 @@ function start(element, options) {
     code.client = ticket.client || code.client;
     code.qr = ticket.qr && ticket.qr.svg;
     adopt(ticket);
-    show('waiting');
+    show(ticket.state === 'scanned' ? 'scanned' : 'waiting');
     connect();
   }
 
@@ -111,7 +111,7 @@ function start(element, options) {
     } else if (news.token || options.flow === 'share') {
       show('confirmed');
       if (news.token && options.onToken) { options.onToken(news.token, code); }
-    } else { // collected elsewhere, or too late
+    } else { // collected elsewhere
       expired();
     }
   }
@@ -156,7 +156,7 @@ function start(element, options) {
   }
 
   function withdraw(reason) {
-    if (code.transport) { send('DELETE', gateway + code.ticket.poll + '?reason=' + reason, { token: secret }, none); }
+    if (code.transport && !options.ticket) { send('DELETE', gateway + code.ticket.poll + '?reason=' + reason, { token: secret }, none); }
     end();
   }
 

@@ -1,20 +1,18 @@
 /*
  * The presenter's page: somebody who is signed in shows a code, sees who has scanned it, and decides what they get.
  *
- * Query string: client_id, lang (en or zh).
+ * Query string: client_id. The gateway reads lang as well.
  *
  * What tests and style sheets may rely on, on <body>:
  *   data-state      sign-in | no-identity | loading | waiting | scanned | granted | declined | closed | mismatch | late |
  *                   expired | offline | error
  *   data-view       the same without "offline"
- *   data-transport  sse | poll; absent while no ticket is watched
  *   data-busy       yes while an answer is awaited
- * and the ids #name, #sign-in; #qr, #countdown, #offer, #scan-link, #stop, #other, #renew, #refresh (expired, error);
- *   #request (each <dd> has data-fact="site|browser|os|ip|time"), #release (a checkbox with data-claim for each claim),
+ * and the ids #name, #sign-in; #offer, #stop, #other; #countdown (of the decision), #request (each <dd> has data-fact="site|browser|os|ip|time"), #release (a checkbox with data-claim for each claim),
  *   #confirm, #decline, #notice, #fault; #outcome (#outcome-title, #outcome-detail), #granted, #retry. For the number see
  *   number.js, for who is signed in see person.js.
  *
- * Needs all of the shared files. ES5 and the browser API of 2014 only.
+ * What is made in #code is scangate-look.js's. Needs all of the shared files. ES5 and the browser API of 2014 only.
  */
 (function () {
   'use strict';
@@ -26,10 +24,14 @@
   var byId = page.byId;
   var setText = page.setText;
   var text = page.begin();
+  var options = { clientId: page.query.client_id, flow: 'share', texts: text, onState: changed };
+  var heading = byId('heading').textContent;
+  var view = '';
+  var code = null;
   var scanner = null;          // who has scanned
+  var decided = 0;             // the revision that is on show for a decision
   var match = 'none';
   var scannedAt = 0;
-  var code = page.code({ wish: wish, made: made, news: news, slots: slots, shown: shown, over: over, refused: refused });
 
   function start() {
     byId('sign-in-form').onsubmit = signIn;
@@ -38,47 +40,52 @@
     byId('other').hidden = !person.demo;
     byId('answer').onsubmit = answer;
     byId('decline').onclick = decline;
-    setInterval(showTime, 1000);
+    setInterval(showTimes, 500);
     welcome();
   }
 
   function welcome() {
     if (person.token) {
-      code.refresh();
+      begin();
     } else if (person.demo) {
       person.ask(false);
-      code.show('sign-in', [text.sign_in_heading, '']);
+      show('sign-in');
     } else {
       noIdentity(text.no_identity);
     }
+  }
+
+  function begin() {
+    options.token = person.token;
+    if (code) { code.refresh(); } else { code = window.scangate.start(byId('code'), options); }
   }
 
   // ---- Who shares ----
 
   function signIn(event) {
     if (event) { event.preventDefault(); }
-    person.signIn(code.refresh, function (status, problem) { person.fault(wordsFor(status, problem)); });
+    person.signIn(begin, function (status, problem) { person.fault(wordsFor(status, problem)); });
   }
 
   function forget() {
-    close();
+    code.stop();
     person.keep(null);
     welcome();
   }
 
   function tokenRanOut() {
-    code.end();
+    if (code) { code.stop(); }
     person.keep(null);
     if (person.demo) {
       person.ask(true);
-      code.show('sign-in', [text.sign_in_heading, '']);
+      show('sign-in');
     } else {
       noIdentity(text.ran_out);
     }
   }
 
   function noIdentity(words) {
-    finish('no-identity', words);
+    conclude('no-identity', words);
     page.offer(text.check, function () {
       person.look();
       welcome();
@@ -87,58 +94,51 @@
 
   // ---- The code ----
 
-  function wish() {
-    var body = { flow: 'share' };
-    if (page.query.client_id) { body.client_id = page.query.client_id; }
-    return { body: body, token: person.token };
-  }
-
-  function made(ticket) {
-    var list = byId('offer');
-    scanner = null;
-    page.empty(list);
-    page.addRow(list, 'data-fact', 'as', text.as, person.name() || text.someone);
-    page.addRow(list, 'data-fact', 'release', text.offered, withAccount(ticket.release));
-    if (page.isWebUrl(ticket.scan_url)) { byId('scan-link').href = ticket.scan_url; }
-  }
-
-  function news(ticket) {
-    if (ticket.state === 'scanned') {
-      decide(ticket);
-    } else if (ticket.state === 'confirmed' || ticket.state === 'claimed') {
-      granted(ticket);
-    } else if (ticket.state === 'cancelled') {
+  function changed(state, now) {
+    code = now;
+    if (state === 'scanned') {
+      if (now.ticket.revision === decided) { show(view); } else { decide(now.ticket); }
+    } else if (state === 'confirmed') {
+      granted(now.ticket);
+    } else if (state === 'declined' || state === 'cancelled') {
       // A scanner that goes away has the same reason as a presenter who stops; but that one knows already.
-      ended(ticket.reason, text[ticket.reason] || text.closed);
+      ended(now.reason, text[now.reason] || text.closed);
+    } else if (state === 'expired' && scanner) {
+      late();
+    } else if (state === 'error' && now.problem && now.problem.status === 401) {
+      tokenRanOut();
+    } else {
+      if (state === 'loading') { beginAnew(); }
+      if (state === 'waiting') { showOffer(now.ticket); }
+      show(state);
     }
   }
 
-  // A code that nobody has scanned is followed by another; somebody whom the presenter kept waiting is not.
-  function over() {
-    if (scanner) { finishAgain('late', text.late); }
-    return !!scanner;
+  function beginAnew() {
+    scanner = null;
+    decided = 0;
+    // A code that nobody has scanned is followed by another; somebody whom the presenter kept waiting is not.
+    options.renewals = undefined;
   }
 
-  function refused(status) {
-    if (status === 401) { tokenRanOut(); }
-    return status === 401;
+  function showOffer(ticket) {
+    var list = byId('offer');
+    page.empty(list);
+    page.addRow(list, 'data-fact', 'as', text.as, person.name() || text.someone);
+    page.addRow(list, 'data-fact', 'release', text.offered, withAccount(ticket.release));
   }
 
   function stop() {
-    close();
-    finishAgain('closed', text.stopped);
-  }
-
-  // Whether it arrives or not: without this page nobody can be granted anything.
-  function close() {
-    if (code.ticket) { page.send('DELETE', code.ticket.poll, { token: person.token }, page.ignore); }
-    code.end();
+    code.stop();
+    finish('closed', text.stopped);
   }
 
   // ---- The decision ----
 
   function decide(ticket) {
     var from;
+    options.renewals = 0;
+    decided = ticket.revision;
     scanner = ticket.scanned_by;
     from = scanner.from || {};
     match = ticket.match || 'none';
@@ -154,7 +154,7 @@
     ]);
     showRelease(ticket.release || []);
     page.number.ask(match, ticket.choices, grant);
-    code.show('scanned', scanner.signed_in ? text.scanned : [text.stranger_heading, '']);
+    show('scanned');
   }
 
   function showRelease(claims) {
@@ -190,19 +190,19 @@
   function grant(number) {
     var body = { scanner: scanner.id, release: ticked() };
     if (number) { body.match = number; }
-    call('confirm', body, granted);
+    call('confirm', body);
   }
 
   function decline() {
-    call('cancel', null, function () { ended('declined', text.declined); });
+    call('cancel', null);
   }
 
-  function call(action, body, done) {
+  function call(action, body) {
     setText('fault', '');
     page.post(code.ticket.poll + '/' + action, { body: body, token: person.token }, function (status, got) {
       // The stream may have been quicker.
-      if (code.view !== 'scanned') { return; }
-      if (status === 200 && got) { done(got); } else { failed(status, got); }
+      if (view !== 'scanned') { return; }
+      if (status === 200 && got) { code.take(got); } else { failed(status, got); }
     });
   }
 
@@ -211,7 +211,7 @@
     if (status === 401) {
       tokenRanOut();
     } else if (status === 404) {
-      code.expire();
+      late();
     } else if (reason === 'mismatch') {
       ended('mismatch', text.mismatch);
     } else if (reason === 'not_scanned') {
@@ -226,12 +226,13 @@
 
   function lookAgain(notice) {
     page.send('GET', code.ticket.poll, { token: person.token }, function (status, ticket) {
-      if (code.view !== 'scanned') { return; }
+      if (view !== 'scanned') { return; }
       if (status !== 200 || !ticket) {
         setText('fault', wordsFor(status, ticket));
         return;
       }
-      news(ticket);
+      // Somebody else may be there under the same revision, after a failover of the gateway's store.
+      if (ticket.state === 'scanned') { decide(ticket); } else { code.take(ticket); }
       setText('notice', notice);
     });
   }
@@ -244,40 +245,59 @@
   // ---- How it ended ----
 
   function granted(ticket) {
-    finishAgain('granted', scanner && scanner.signed_in ? text.done : text.done_stranger);
+    finish('granted', scanner && scanner.signed_in ? text.done : text.done_stranger);
     page.addRow(byId('granted'), 'data-fact', 'release', text.granted, withAccount(ticket.release));
   }
 
-  function ended(reason, words) {
-    finishAgain(reason === 'declined' || reason === 'mismatch' ? reason : 'closed', words);
+  function late() {
+    finish('late', text.late);
   }
 
-  function finishAgain(view, words) {
-    finish(view, words);
+  function ended(reason, words) {
+    finish(reason === 'declined' || reason === 'mismatch' ? reason : 'closed', words);
+  }
+
+  function finish(next, words) {
+    code.stop();
+    conclude(next, words);
     page.offer(text.renew, code.refresh);
   }
 
-  function finish(view, words) {
-    code.end();
+  function conclude(next, words) {
     page.conclude(words, slots());
     page.empty(byId('granted'));
-    code.show(view, words);
+    show(next);
   }
 
   // ---- What is seen ----
 
   // Focus goes to what a new view begins with. The stage keeps it, and has a live region of its own.
-  function shown(view) {
-    var first = view === 'sign-in' ? '.view-sign-in' : view === 'scanned' ? '.view-scanned' : '.view-outcome';
+  function show(next) {
+    var first = next === 'sign-in' ? '.view-sign-in' : next === 'scanned' ? '.view-scanned' : '.view-outcome';
     var title = document.querySelector(first + ' h1');
-    if (ON_STAGE[view]) { return false; }
+    var isNew = next !== view;
+    view = next;
+    page.showTouch(view, code);
+    document.title = ON_STAGE[view] ? heading : title.textContent + ' · ' + heading;
+    showTimes();
+    if (isNew && ON_STAGE[view]) { keepFocus(); }
+    if (!isNew || ON_STAGE[view]) { return; }
     (view === 'sign-in' ? byId('name') : title).focus();
     setText('said', title.textContent);
-    return true;
   }
 
-  function showTime() {
+  // From a view that has gone; and where nobody's focus is, it goes to what can be done.
+  function keepFocus() {
+    var held = document.activeElement;
+    if (held && held !== document.body && page.isSeen(held)) { return; }
+    (document.querySelector('.scangate-refresh:not([disabled])') && (view === 'expired' || view === 'error')
+      ? document.querySelector('.scangate-refresh') : byId('heading')).focus();
+  }
+
+  function showTimes() {
     var time = document.querySelector('[data-fact="time"]');
+    var secs = code && Math.max(0, Math.ceil((code.deadline - Date.now()) / 1000));
+    setText('countdown', code && code.deadline ? page.phrase(text.left, { time: page.clock(secs) }) : '');
     if (time && scanner) { page.setContent(time, page.ago(scannedAt)); }
   }
 

@@ -50,10 +50,10 @@ async fn a_decline_is_shown_and_a_new_code_is_one_press_away() {
     phone.until("declined").await;
     phone.keep_screen("phone-declined").await;
     screen.until("declined").await;
-    assert_eq!(screen.text("#title").await, "Sign-in declined");
+    assert_eq!(screen.text(".scangate-title").await, "Sign-in declined");
     screen.keep_screen("declined").await;
 
-    screen.click("#refresh").await;
+    screen.click(".scangate-refresh").await;
     screen.until("waiting").await;
     assert_ne!(screen.scan().await, first);
     screen.end().await;
@@ -86,7 +86,7 @@ async fn a_second_scanner_is_told_that_somebody_was_first() {
 
 /// Returns how the ticket on `screen` stands, asked by the page itself.
 async fn state_and_revision(screen: &Chromium) -> Value {
-    let script = "var id = document.getElementById('scan-link').href.split('/').pop();
+    let script = "var id = document.querySelector('.scangate-link').href.split('/').pop();
         return fetch('/v1/tickets/' + id).then(r => r.json()).then(ticket => [ticket.state, ticket.revision])";
     screen.run(script).await
 }
