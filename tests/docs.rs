@@ -1,5 +1,9 @@
 //! The dashboard, the alerts and the table of metrics against the metrics of a gateway that runs.
 
+mod blocks;
+mod edge;
+mod shell;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
