@@ -1,5 +1,6 @@
 //! The dashboard, the alerts and the table of metrics against the metrics of a gateway that runs.
 
+mod attacks;
 mod blocks;
 mod edge;
 mod shell;
