@@ -3,6 +3,7 @@
 mod attacks;
 mod blocks;
 mod edge;
+mod settings;
 mod shell;
 
 use std::collections::{BTreeMap, BTreeSet};
