@@ -2,6 +2,7 @@
 
 mod attacks;
 mod blocks;
+mod code;
 mod edge;
 mod settings;
 mod shell;
