@@ -6,7 +6,7 @@ WORKDIR /build
 # The dependencies alone, on empty sources: this layer is built again only when Cargo.toml or Cargo.lock change. Every
 # target that Cargo.toml names has to be there, or it is refused.
 COPY .cargo .cargo
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock build.rs ./
 RUN mkdir -p src/bin tests \
  && echo 'fn main() {}' | tee src/main.rs src/bin/loadgen.rs >tests/main.rs \
  && touch src/lib.rs \

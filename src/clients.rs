@@ -3,6 +3,9 @@
 //! They come from the `[[clients]]` tables of the TOML file; without one there is a single client, `web`. What a request
 //! may choose of a client's settings (`return_to`, origins) is compared exactly, here.
 
+mod color;
+mod theme;
+
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +17,8 @@ use url::Url;
 use crate::qr::Logo;
 use crate::signer::RESERVED_CLAIMS;
 use crate::ticket::{ClientId, Flow, MatchPolicy};
+
+pub use theme::Theme;
 
 /// How long a ticket may be set to live.
 pub const TICKET_TTLS: std::ops::RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(30 * 60);
@@ -64,6 +69,8 @@ pub struct Client {
     pub ticket_ttl: Option<Duration>,
     /// Its logo, for pages and codes.
     pub logo: Option<Logo>,
+    /// Its colours, for pages.
+    pub theme: Option<Theme>,
     /// Which claims of the approver's token its JWTs carry.
     pub claims: Vec<String>,
     /// How its screens are compared.
@@ -100,6 +107,7 @@ impl Clients {
             return_to: Vec::new(),
             ticket_ttl: None,
             logo: None,
+            theme: None,
             claims: DEFAULT_CLAIMS.map(str::to_owned).to_vec(),
             match_policy: MatchPolicy::None,
             connector: None,
@@ -141,6 +149,8 @@ pub struct ClientTable {
     return_to: Vec<String>,
     ticket_ttl: Option<String>,
     logo: Option<String>,
+    color: Option<String>,
+    color_dark: Option<String>,
     #[serde(default)]
     claims: Vec<String>,
     #[serde(rename = "match")]
@@ -235,6 +245,10 @@ fn from_table(
             None
         }
     };
+    let theme = Theme::read(table.color.as_deref(), table.color_dark.as_deref()).unwrap_or_else(|texts| {
+        texts.into_iter().for_each(&mut fault);
+        None
+    });
     if !faults.is_empty() {
         return Err(faults);
     }
@@ -251,6 +265,7 @@ fn from_table(
         return_to: table.return_to,
         ticket_ttl,
         logo,
+        theme,
         claims,
         match_policy,
         flows: table.flows,
@@ -337,7 +352,7 @@ mod tests {
     #[test]
     fn all_faults_come_together() {
         let faults = read(
-            r#"
+            r##"
             [[clients]]
             id = "a b"
             origins = ["https://x.example/path", "*"]
@@ -346,10 +361,12 @@ mod tests {
             claims = ["sub"]
             flows = []
             logo = "missing.png"
-            "#,
+            color = "#ffcc00"
+            color_dark = "black"
+            "##,
         )
         .unwrap_err();
-        assert_eq!(faults.len(), 8, "{faults:#?}");
+        assert_eq!(faults.len(), 10, "{faults:#?}");
     }
 
     #[test]
@@ -362,7 +379,7 @@ mod tests {
         #[test]
         fn any_file_is_read_or_its_faults_are_named(
             text in ".{0,80}",
-            key in "(id|name|origins|return_to|ticket_ttl|claims|match|flows|logo)",
+            key in "(id|name|origins|return_to|ticket_ttl|claims|match|flows|logo|color|color_dark)",
             value in "(\"[ -~]{0,12}\"|\\[\"[ -!#-~]{0,12}\"\\]|[0-9]{1,4}|true)",
         ) {
             let _ = read(&text);

@@ -165,8 +165,10 @@ pub fn public_router(gateway: &SharedGateway) -> Router {
         .route("/s/{id}", get(pages::confirm))
         .route("/share", get(pages::share))
         .route("/share/{id}", get(pages::receive))
-        .route("/static/{name}", get(pages::asset))
-        .route("/v1/clients/{id}/logo.png", get(pages::logo));
+        .route("/static/texts.json", get(pages::texts))
+        .route("/static/{*path}", get(pages::asset))
+        .route("/v1/clients/{id}/logo.png", get(pages::logo))
+        .route("/v1/clients/{id}/theme.css", get(pages::theme));
     if gateway.demo.is_some() {
         router = router.route("/demo/sign-in", axum::routing::post(demo::sign_in));
     }

@@ -15,56 +15,11 @@
 (function () {
   'use strict';
 
-  var TEXT = {
-    en: {
-      title: 'Confirm a sign-in',
-      readyHeading: 'You are signed in', readyHeadingAs: 'You are signed in as {name}',
-      readyLead: 'You scanned a code on another screen. Continue to see who is asking; nothing is decided yet.',
-      goOn: 'Continue',
-      question: 'Sign in to {name}?', as: 'as {name}', time: 'Asked',
-      warning: 'Only confirm if you are looking at this code on your own screen right now.',
-      decline: 'Decline', confirm: 'Confirm',
-      confirmed: ['Confirmed', 'You can go back to your other screen: you are signed in to {name} there.'],
-      mismatch: ['That did not match', 'The sign-in was stopped, and nobody was signed in. Get a new code on the other screen to try again.'],
-      declined: ['Declined', 'Nobody was signed in. If you did not ask for this, there is nothing more to do.'],
-      expired: ['This code has expired', 'Get a new code on the other screen and scan that one.'],
-      taken: ['Already scanned', 'Someone else has scanned this code. If it is yours, get a new code on the other screen.'],
-      refused: ['This did not go through', 'Get a new code on the other screen and scan that one.'],
-      noIdentity: ['Please sign in first', 'Open this link with the site’s own app, or sign in to the site in this browser and then scan the code again.'],
-      ranOut: ['You are no longer signed in', 'Sign in to the site again, in its app or in this browser, and then scan the code again.'],
-      failed: ['That did not work', 'The sign-in service did not answer as expected. Please try again.'],
-      unreachable: ['No connection', 'Your answer may not have arrived. Check the connection, then try again.'],
-      busy: ['Please wait a little', 'There were too many tries. It can be tried again soon.'],
-      back: 'Back to the request'
-    },
-    zh: {
-      title: '确认登录',
-      readyHeading: '您已登录', readyHeadingAs: '您已登录为 {name}',
-      readyLead: '您扫描了另一个屏幕上的二维码。继续后可查看是谁在请求，此时尚未作出任何决定。',
-      goOn: '继续',
-      question: '要登录 {name} 吗？', as: '以 {name} 的身份', time: '请求时间',
-      warning: '仅当您此刻正在自己的屏幕上看到该二维码时，才可确认。',
-      decline: '拒绝', confirm: '确认',
-      confirmed: ['已确认', '请回到另一个屏幕，您已在那里登录 {name}。'],
-      mismatch: ['数字不匹配', '这次登录已停止，没有人登录。如需再试，请在另一个屏幕上换一个二维码。'],
-      declined: ['已拒绝', '没有人登录。如果不是您发起的请求，无需再做任何操作。'],
-      expired: ['二维码已过期', '请在另一个屏幕上换一个二维码，再重新扫描。'],
-      taken: ['已被他人扫描', '此二维码已被其他人扫描。如果是您的，请在另一个屏幕上换一个二维码。'],
-      refused: ['未能完成', '请在另一个屏幕上换一个二维码，再重新扫描。'],
-      noIdentity: ['请先登录', '请用该网站的应用打开此链接，或先在此浏览器中登录该网站，再重新扫描二维码。'],
-      ranOut: ['登录状态已失效', '请在应用或此浏览器中重新登录该网站，再重新扫描二维码。'],
-      failed: ['操作失败', '登录服务没有正常应答，请重试。'],
-      unreachable: ['无法连接', '您的回答可能没有送达。请检查网络后重试。'],
-      busy: ['请稍候', '尝试次数过多，稍后可以再试。'],
-      back: '返回该请求'
-    }
-  };
-
   var page = window.scangatePage;
   var person = page.person;
   var byId = page.byId;
   var setText = page.setText;
-  var text = page.begin(TEXT);
+  var text = page.begin();
   var ticketId = (/\/s\/([A-Za-z0-9_-]+)\/?$/.exec(location.pathname) || [])[1];
 
   var state = 'loading';
@@ -73,7 +28,6 @@
   var deadline = 0;
 
   function start() {
-    document.title = text.title;
     byId('sign-in-form').onsubmit = signIn;
     byId('continue').onclick = scan;
     byId('other').onclick = forget;
@@ -91,7 +45,7 @@
     } else if (person.demo) {
       show('sign-in');
     } else {
-      noIdentity(text.noIdentity);
+      noIdentity(text.no_identity);
     }
   }
 
@@ -119,7 +73,7 @@
       person.ask(true);
       show('sign-in');
     } else {
-      noIdentity(text.ranOut);
+      noIdentity(text.ran_out);
     }
   }
 
@@ -143,6 +97,7 @@
       asked = body;
       askedAt = page.timeOf((body.requester || {}).created_at);
       deadline = Date.now() + (body.expires_in || 60) * 1000;
+      page.showTheme(asked.client);
       showRequest();
       show('scanned');
     });
@@ -187,7 +142,7 @@
       finish('refused', text.refused, said);
     } else if (status === 429 || status === 503) {
       finish('error', text.busy);
-      page.offer(text.retry, repeat, page.retryAfterMs(problem, xhr) || 5000);
+      page.offer(text.retry, repeat, page.retryAfterMs(xhr) || 5000);
     } else {
       if (status === 0) { finish('error', text.unreachable); } else { finish('error', text.failed, said); }
       page.offer(text.retry, repeat);
@@ -229,7 +184,7 @@
 
   function showPerson() {
     var name = person.name();
-    setText('ready-heading', name ? page.phrase(text.readyHeadingAs, { name: name }) : text.readyHeading);
+    setText('ready-heading', name ? page.phrase(text.ready_heading_as, { name: name }) : text.ready_heading);
     setText('scanned-as', name ? page.phrase(text.as, { name: name }) : '');
     setText('initials', page.initials(name || '✓'));
     byId('other').parentNode.hidden = !person.demo;
@@ -253,7 +208,7 @@
   }
 
   function siteName() {
-    return (asked && asked.client && asked.client.name) || text.someSite;
+    return (asked && asked.client && asked.client.name) || text.some_site;
   }
 
   function fill(words) {

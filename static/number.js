@@ -12,17 +12,6 @@
   var page = window.scangatePage;
   var byId = page.byId;
 
-  page.say({
-    en: {
-      chooseLegend: 'Which number is on the other screen?', chooseHint: 'Choosing it confirms.',
-      typeLabel: 'Number on the other screen', numberMissing: 'Please type the two digits that the other screen shows.'
-    },
-    zh: {
-      chooseLegend: '另一个屏幕上显示的是哪个数字？', chooseHint: '选择即为确认。',
-      typeLabel: '另一个屏幕上的数字', numberMissing: '请输入另一个屏幕上显示的两位数字。'
-    }
-  });
-
   page.number = { ask: ask, read: read };
 
   /* Asks as the client wants it: none, choose or type. `chosen` is called with a number that was chosen. */
@@ -53,7 +42,7 @@
       return String.fromCharCode(wide.charCodeAt(0) - 0xFEE0);
     });
     var isNumber = /^[1-9]\d$/.test(typed);
-    fault(isNumber ? '' : page.text.numberMissing);
+    fault(isNumber ? '' : page.text.number_missing);
     return isNumber ? typed : '';
   }
 

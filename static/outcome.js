@@ -36,7 +36,7 @@
   function show() {
     var wait = Math.max(0, Math.ceil((retryAt - Date.now()) / 1000));
     if (!again) { return; }
-    page.setText('retry', wait ? page.phrase(page.text.retryIn, { time: page.clock(wait) }) : label);
+    page.setText('retry', wait ? page.phrase(page.text.retry_in, { time: page.clock(wait) }) : label);
     byId('retry').disabled = page.busy || wait > 0;
   }
 

@@ -1,8 +1,8 @@
 /*
- * What every page does: its words in two languages, requests to the gateway, and lists of facts and claims.
+ * What every page does: words, views, and a list of what a JWT says.
  *
- * Everything that the pages' scripts share hangs on one global, scangatePage. This file makes it; person.js, number.js,
- * outcome.js, watch.js and code.js add to it on the pages that need them; a page's own script comes last.
+ * Everything that the pages' scripts share hangs on one global, scangatePage. This file makes it; request.js, person.js, number.js
+ * and outcome.js add to it on the pages that need them; a page's own script comes last.
  *
  * ES5 and the browser API of 2014 only.
  */
@@ -11,52 +11,17 @@
 
   var page = window.scangatePage = {};
 
-  var WORDS = {
-    en: {
-      left: 'Expires in {time}', renew: 'New code', retry: 'Try again', retryIn: 'Try again in {time}',
-      yes: 'yes', no: 'no', unknown: 'not known', someone: 'Someone', someSite: 'this site',
-      site: 'Site', browser: 'Browser', os: 'System', ip: 'Address', release: 'Shared',
-      secsAgo: '{n} s ago', minsAgo: '{n} min ago', justNow: 'just now',
-      claims: { sub: 'account', name: 'name', email: 'e-mail', picture: 'picture', phone_number: 'phone number', groups: 'groups', roles: 'roles', locale: 'language' }, comma: ', '
-    },
-    zh: {
-      left: '{time} 后过期', renew: '换一个', retry: '重试', retryIn: '{time} 后重试',
-      yes: '是', no: '否', unknown: '未知', someone: '某位用户', someSite: '本网站',
-      site: '网站', browser: '浏览器', os: '系统', ip: '地址', release: '将提供',
-      secsAgo: '{n} 秒前', minsAgo: '{n} 分钟前', justNow: '刚刚',
-      claims: { sub: '账号', name: '姓名', email: '邮箱', picture: '头像', phone_number: '手机号', groups: '群组', roles: '角色', locale: '语言' }, comma: '、'
-    }
-  };
-
-  var SEND_TIMEOUT_MS = 15000;
-  var MAX_BACKOFF_MS = 15000;
-  var skewMs = 0;              // what the gateway's clock is ahead of this device's
   var TIME_CLAIMS = { exp: 1, iat: 1, nbf: 1, auth_time: 1, updated_at: 1 };
 
   page.query = readQuery(location.search);
-  page.lang = pickLanguage();
-  page.text = WORDS[page.lang];
-  page.busy = false;
+  page.lang = document.documentElement.lang;
+  page.text = {};
 
   // ---- Words ----
 
-  /* Adds words, or puts others in the place of those that are there. */
-  page.say = function (words) {
-    Object.keys(words[page.lang]).forEach(function (name) { page.text[name] = words[page.lang][name]; });
-  };
-
-  /* Adds the page's own words and writes them where data-text asks for them. Returns all there are. */
-  page.begin = function (words) {
-    var other = page.lang === 'zh' ? 'en' : 'zh';
-    var link = page.byId('language');
-    page.say(words);
-    document.documentElement.lang = page.lang;
-    [].forEach.call(document.querySelectorAll('[data-text]'), function (element) {
-      element.textContent = page.text[element.getAttribute('data-text')];
-    });
-    link.textContent = other === 'zh' ? '中文' : 'English';
-    link.lang = link.hreflang = other;
-    link.href = location.pathname + queryWith('lang', other);
+  /* Reads the page's words, which the gateway has put beside them in the language of the page. Returns them. */
+  page.begin = function () {
+    page.text = JSON.parse(page.byId('texts').textContent);
     return page.text;
   };
 
@@ -80,47 +45,7 @@
     });
   };
 
-  page.clock = function (secs) {
-    return Math.floor(secs / 60) + ':' + ('0' + secs % 60).slice(-2);
-  };
-
-  // First and last initial; of a Chinese, Japanese or Korean name its last two characters.
-  page.initials = function (name) {
-    var chars = name.match(/[\uD800-\uDBFF][\uDC00-\uDFFF]|\S/g) || ['?'];
-    var parts = name.split(/\s+/).filter(Boolean);
-    var last;
-    if (/^[\u3040-\u30FF\u3400-\u9FFF\uAC00-\uD7AF]/.test(chars[0])) { return chars.slice(-2).join(''); }
-    last = parts.length > 1 ? parts[parts.length - 1].match(/[\uD800-\uDBFF][\uDC00-\uDFFF]|\S/)[0] : '';
-    return (chars[0] + last).toUpperCase();
-  };
-
-  /* Says when something was, in this device's time. */
-  page.ago = function (at) {
-    var secs = Math.round((Date.now() - at) / 1000);
-    var words = secs < 5 ? page.text.justNow
-      : secs < 60 ? page.phrase(page.text.secsAgo, { n: secs - secs % 5 })
-      : page.phrase(page.text.minsAgo, { n: Math.floor(secs / 60) });
-    return at ? localTime(new Date(at)) + ' · ' + words : '';
-  };
-
-  function localTime(date) {
-    try {
-      return date.toLocaleTimeString(page.lang, { hour: 'numeric', minute: '2-digit' });
-    } catch (e) {
-      return date.toLocaleTimeString();
-    }
-  }
-
-  /* Names claims as people call them. */
-  page.claimNames = function (claims) {
-    return claims.map(page.claimName).join(page.text.comma);
-  };
-
-  page.claimName = function (claim) {
-    return Object.prototype.hasOwnProperty.call(page.text.claims, claim) ? page.text.claims[claim] : claim;
-  };
-
-  // ---- Lists and pictures ----
+  // ---- Lists ----
 
   page.empty = function (element) {
     while (element.firstChild) { element.removeChild(element.firstChild); }
@@ -137,14 +62,6 @@
     row.appendChild(left);
     row.appendChild(right);
     list.appendChild(row);
-  };
-
-  /* Lists facts, each by the name that is also its word. */
-  page.showFacts = function (list, facts) {
-    page.empty(list);
-    facts.forEach(function (fact) {
-      page.addRow(list, 'data-fact', fact[0], page.text[fact[0]], fact[1] || page.text.unknown);
-    });
   };
 
   /* Lists what a JWT says. */
@@ -167,83 +84,12 @@
     return typeof value === 'string' || typeof value === 'number';
   }
 
-  // Only our own origin: the pages ask nothing of third parties.
-  page.logoOf = function (client) {
-    var logo = client && client.logo;
-    return logo && /^\/(?![\/\\])/.test(logo) ? logo : '/static/favicon.svg';
-  };
-
-  /* Puts a view on show; its state has another name only while the connection is away. */
-  page.showView = function (view, state) {
+  /* Puts a view on show; its state has another name only while the connection is away. `code` is what waits for news. */
+  page.showView = function (view, code) {
     document.body.setAttribute('data-view', view);
-    document.body.setAttribute('data-state', state || view);
+    document.body.setAttribute('data-state', code && code.away ? 'offline' : view);
+    document.body.setAttribute('data-transport', (code && code.transport) || 'none');
   };
-
-  page.isSeen = function (element) {
-    return element.offsetWidth > 0 && window.getComputedStyle(element).visibility !== 'hidden';
-  };
-
-  // ---- Requests ----
-
-  /* Sends a request; `more` may have a body, a bearer token, and timeoutMs. `done` is given 0 if nothing came back. */
-  page.send = function (method, url, more, done) {
-    var xhr = new XMLHttpRequest();
-    xhr.open(method, url, true);
-    xhr.timeout = more.timeoutMs || SEND_TIMEOUT_MS;
-    xhr.setRequestHeader('Accept', 'application/json');
-    if (more.token) { xhr.setRequestHeader('Authorization', 'Bearer ' + more.token); }
-    if (more.body) { xhr.setRequestHeader('Content-Type', 'application/json'); }
-    xhr.onload = function () {
-      var serverNow = Date.parse(xhr.getResponseHeader('Date') || '');
-      if (serverNow) { skewMs = serverNow - Date.now(); }
-      done(xhr.status, page.parse(xhr.responseText), xhr);
-    };
-    xhr.onerror = xhr.ontimeout = function () { done(0, null, xhr); };
-    xhr.send(more.body ? JSON.stringify(more.body) : null);
-    return xhr;
-  };
-
-  page.ignore = function () {
-    // Fire and forget: a ticket that could not be cancelled expires.
-  };
-
-  page.parse = function (json) {
-    try { return JSON.parse(json); } catch (e) { return null; }
-  };
-
-  page.retryAfterMs = function (body, xhr) {
-    var header = xhr.status ? xhr.getResponseHeader('Retry-After') : null;
-    var secs = parseFloat(header || (body && body.retry_after));
-    return secs > 0 ? Math.min(secs, 3600) * 1000 : 0;
-  };
-
-  page.backoffMs = function (failures) {
-    return Math.min(MAX_BACKOFF_MS, 500 * Math.pow(2, failures)) * (0.75 + Math.random() / 4);
-  };
-
-  /* Reads one of the gateway's times in this device's time, whose clock may be wrong. */
-  page.timeOf = function (stamp) {
-    return Date.parse(stamp) - skewMs;
-  };
-
-  /* Sends a POST unless another is on its way. Until it is answered no button can be pressed. */
-  page.post = function (url, more, done) {
-    var at = document.activeElement;
-    if (page.busy) { return; }
-    setBusy(true);
-    page.send('POST', url, more, function (status, body, xhr) {
-      setBusy(false);
-      done(status, body, xhr);
-      // A button that could not be pressed has lost the focus; it gets it back if it is still there.
-      if (at && document.activeElement === document.body && page.isSeen(at)) { at.focus(); }
-    });
-  };
-
-  function setBusy(yes) {
-    page.busy = yes;
-    document.body.setAttribute('data-busy', yes ? 'yes' : 'no');
-    [].forEach.call(document.querySelectorAll('.view button'), function (button) { button.disabled = yes; });
-  }
 
   // For show only: what counts is what the gateway has verified, or the site that is handed the JWT verifies.
   page.decodeJwt = function (token) {
@@ -262,7 +108,7 @@
     return /^https?:\/\//i.test(address);
   };
 
-  // ---- The query string, and the language that it or the browser asks for ----
+  // ---- The query string ----
 
   function readQuery(search) {
     var found = {};
@@ -273,22 +119,7 @@
     return found;
   }
 
-  function queryWith(name, value) {
-    var pairs = Object.keys(page.query).filter(function (key) { return key !== name; }).map(function (key) {
-      return encodeURIComponent(key) + '=' + encodeURIComponent(page.query[key]);
-    });
-    return '?' + pairs.concat(name + '=' + value).join('&');
-  }
-
   function decode(part) {
     try { return decodeURIComponent(part.replace(/\+/g, ' ')); } catch (e) { return ''; }
-  }
-
-  function pickLanguage() {
-    var wishes = [page.query.lang].concat(navigator.languages || [], navigator.language || '');
-    var known = wishes.map(function (wish) { return String(wish || '').slice(0, 2).toLowerCase(); }).filter(function (code) {
-      return code === 'en' || code === 'zh';
-    });
-    return known[0] || 'en';
   }
 }());

@@ -18,21 +18,6 @@
   var storageKey = demo ? 'scangate.demo' : 'scangate.bearer';
   var person = page.person = { demo: demo, token: stored(), keep: keep, look: look, name: name, ask: ask, signIn: signIn, fault: fault };
 
-  page.say({
-    en: {
-      signInHeading: 'Who are you?', signInLead: 'This is a demonstration. Make up a person, no password is needed.',
-      signInAgain: 'That sign-in has run out. Please sign in again.',
-      nameLabel: 'Name', nameMissing: 'Please type a name.', signIn: 'Sign in and continue',
-      other: 'Not you? Sign in as someone else', check: 'I have signed in'
-    },
-    zh: {
-      signInHeading: '您是谁？', signInLead: '这是演示，随便填写一个姓名即可，无需密码。',
-      signInAgain: '登录状态已失效，请重新登录。',
-      nameLabel: '姓名', nameMissing: '请填写姓名。', signIn: '登录并继续',
-      other: '不是您？换个身份登录', check: '我已登录'
-    }
-  });
-
   // Storage may be switched off; the token then lasts as long as the page.
   function keep(value) {
     person.token = value;
@@ -57,21 +42,21 @@
 
   /* Prepares the form for a made-up person. */
   function ask(hasRunOut) {
-    page.setText('sign-in-lead', hasRunOut ? page.text.signInAgain : page.text.signInLead);
+    page.setText('sign-in-lead', hasRunOut ? page.text.sign_in_again : page.text.sign_in_lead);
     fault('');
   }
 
   /* Signs in under the name that was typed. `failed` is given what a request is answered. */
   function signIn(done, failed) {
     var typed = page.byId('name').value.replace(/^\s+|\s+$/g, '');
-    fault(typed ? '' : page.text.nameMissing);
+    fault(typed ? '' : page.text.name_missing);
     if (!typed) { return; }
     page.post('/demo/sign-in', { body: { name: typed } }, function (status, body, xhr) {
       if (status === 200 && body && body.access_token) {
         keep(body.access_token);
         done();
       } else if (status === 400 || status === 422) {
-        fault((body && body.detail) || page.text.nameMissing);
+        fault((body && body.detail) || page.text.name_missing);
       } else {
         failed(status, body, xhr);
       }

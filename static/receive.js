@@ -7,65 +7,15 @@
  *   data-state      ready | sign-in | waiting | granted | declined | closed | mismatch | expired | taken | own | offline |
  *                   error
  *   data-view       the same without "offline"
- *   data-transport  sse | poll; absent while no ticket is watched
  *   data-busy       yes while an answer is awaited
  * and the ids #continue, #without, #other, #notice; #name, #sign-in; #number, #offer (each <dd> has
  *   data-fact="site|release"), #countdown, #cancel; #outcome (#outcome-title, #outcome-detail), #claims (each <dd> has
  *   data-claim="NAME"), #retry. For who is signed in see person.js.
  *
- * Needs page.js, person.js, outcome.js and watch.js. ES5 and the browser API of 2014 only. The JWT lives in memory.
+ * Needs scangate.js, page.js, person.js and outcome.js. ES5 and the browser API of 2014 only. The JWT lives in memory.
  */
 (function () {
   'use strict';
-
-  var TEXT = {
-    en: {
-      title: 'Shared with you',
-      readyHeading: 'Someone shows you a code', readyLead: 'Continue to ask. They see your device and address, and decide what you get.',
-      goOn: 'Continue', goOnAs: 'Continue as {me}', without: 'Continue without signing in',
-      other: 'Continue as someone else', asPerson: 'Continue under a name instead',
-      ranOut: 'Your sign-in has run out. You can go on without it.',
-      waitingHeading: 'Waiting for {who}', waitingLead: '{who} sees your device and decides now.',
-      choose: '{who} is asked which number you see. It is this one:', type: '{who} is asked to type the number that you see. It is this one:',
-      offered: 'Offered', cancel: 'Stop asking',
-      granted: ['{who} has shared with you', 'This device is signed in to {name} as {who}. This is what {name} is told:'],
-      declined: ['Declined', '{who} has declined. Nothing was handed over.'],
-      closed: ['Sharing stopped', '{who} has stopped sharing. Nothing was handed over.'],
-      superseded: ['There is a newer code', '{who} shows a newer code. Scan that one.'],
-      gone: ['You stopped asking', 'Nothing was handed over.'],
-      mismatch: ['That did not match', 'The number was not right, so the sharing was stopped. Ask for a new code.'],
-      expired: ['This code has expired', 'Ask for a new code and scan that one.'],
-      taken: ['Already scanned', 'Someone else has scanned this code. Ask for a new one.'],
-      own: ['This is your own code', 'You are signed in here as the person who shows it. Somebody else can scan it, or you go on as nobody.'],
-      failed: ['That did not work', 'The sign-in service did not answer as expected. Please try again.'],
-      refused: ['This did not go through', 'Ask for a new code and scan that one.'],
-      unreachable: ['No connection', 'Check the connection, then try again.'],
-      busy: ['Please wait a little', 'There were too many tries. It can be tried again soon.']
-    },
-    zh: {
-      title: '与您分享',
-      readyHeading: '有人向您出示了二维码', readyLead: '继续即向对方请求。对方会看到您的设备和地址，并决定提供什么。',
-      goOn: '继续', goOnAs: '以 {me} 的身份继续', without: '不登录，直接继续',
-      other: '换个身份继续', asPerson: '填写姓名后继续',
-      ranOut: '登录状态已失效，您可以不登录继续。',
-      waitingHeading: '正在等待 {who}', waitingLead: '{who} 会看到您的设备，并作出决定。',
-      choose: '{who} 需要选择您看到的数字：', type: '{who} 需要输入您看到的数字：',
-      offered: '可提供', cancel: '停止请求',
-      granted: ['{who} 已与您分享', '此设备已以 {who} 的身份登录 {name}。{name} 将得到以下信息：'],
-      declined: ['已被拒绝', '{who} 拒绝了，您没有得到任何内容。'],
-      closed: ['分享已停止', '{who} 停止了分享，您没有得到任何内容。'],
-      superseded: ['已有更新的二维码', '{who} 出示了新的二维码，请扫描新的。'],
-      gone: ['您已停止请求', '您没有得到任何内容。'],
-      mismatch: ['数字不匹配', '数字不正确，分享已停止。请让对方换一个二维码。'],
-      expired: ['二维码已过期', '请让对方换一个二维码，再重新扫描。'],
-      taken: ['已被他人扫描', '此二维码已被其他人扫描，请让对方换一个。'],
-      own: ['这是您自己的二维码', '您在此处的登录身份与出示者相同。请让他人扫描，或不登录继续。'],
-      failed: ['操作失败', '登录服务没有正常应答，请重试。'],
-      refused: ['未能完成', '请让对方换一个二维码，再重新扫描。'],
-      unreachable: ['无法连接', '请检查网络后重试。'],
-      busy: ['请稍候', '尝试次数过多，稍后可以再试。']
-    }
-  };
 
   var TICK_MS = 500;
   var VIEWS = { ready: '.view-ready', 'sign-in': '.view-sign-in', waiting: '.view-waiting' };
@@ -74,7 +24,7 @@
   var person = page.person;
   var byId = page.byId;
   var setText = page.setText;
-  var text = page.begin(TEXT);
+  var text = page.begin();
   var path = '/v1/tickets/' + (/\/share\/([A-Za-z0-9_-]+)\/?$/.exec(location.pathname) || [])[1];
   var view = 'ready';
   var asked = null;            // the answer to the scan: who shows the code, and what is offered
@@ -94,11 +44,11 @@
 
   function welcome(notice) {
     setText('notice', notice);
-    setText('continue', person.token && person.name() ? page.phrase(text.goOnAs, slots()) : text.goOn);
+    setText('continue', person.token && person.name() ? page.phrase(text.go_on_as, slots()) : text.go_on);
     byId('without').parentNode.hidden = !person.token;
     // In the demo anybody can be somebody; elsewhere one is signed in or not.
     byId('other').parentNode.hidden = !person.demo;
-    setText('other', person.token ? text.other : text.asPerson);
+    setText('other', person.token ? text.other : text.as_person);
     show('ready');
   }
 
@@ -116,7 +66,7 @@
 
   function tokenRanOut() {
     person.keep(null);
-    welcome(text.ranOut);
+    welcome(text.ran_out);
   }
 
   // ---- Asking, and the answer ----
@@ -139,16 +89,17 @@
   function wait(body) {
     var number = body.ticket.number || '';
     asked = body;
+    page.showTheme(body.client);
     setText('initials', page.initials(who()));
-    setText('waiting-heading', page.phrase(text.waitingHeading, slots()));
-    setText('waiting-lead', page.phrase(!number ? text.waitingLead : body.match === 'type' ? text.type : text.choose, slots()));
+    setText('waiting-heading', page.phrase(text.waiting_heading, slots()));
+    setText('waiting-lead', page.phrase(!number ? text.waiting_lead : body.match === 'type' ? text.type : text.choose, slots()));
     setText('number', number);
     byId('number').hidden = !number;
     page.empty(byId('offer'));
     page.addRow(byId('offer'), 'data-fact', 'site', text.site, siteName());
     page.addRow(byId('offer'), 'data-fact', 'release', text.offered, page.claimNames(['sub'].concat(body.release || [])));
-    watch = page.watch(body.ticket, token, { news: news, expired: expired, refused: refused, touch: paint });
     show('waiting');
+    window.scangate.start(null, { ticket: body.ticket, token: token, renewals: 0, onState: changed });
   }
 
   function news(ticket) {
@@ -163,12 +114,21 @@
     }
   }
 
-  function expired() {
-    finish('expired', text.expired);
+  function changed(state, now) {
+    watch = now;
+    if (state === 'confirmed' || state === 'declined' || state === 'cancelled') {
+      news(now.ticket);
+    } else if (state === 'expired') {
+      expired();
+    } else if (state === 'error') {
+      finish('error', text.failed, now.problem && now.problem.detail);
+    } else {
+      paint();
+    }
   }
 
-  function refused(status, problem) {
-    finish('error', text.failed, problem && problem.detail);
+  function expired() {
+    finish('expired', text.expired);
   }
 
   // Whether it arrives or not: what is granted to a page that has gone is granted to nobody.
@@ -194,7 +154,7 @@
       lookAgain();
     } else if (status === 429 || status === 503) {
       finish('error', text.busy);
-      page.offer(text.retry, repeat, page.retryAfterMs(problem, xhr) || 5000);
+      page.offer(text.retry, repeat, page.retryAfterMs(xhr) || 5000);
     } else {
       if (status === 0) { finish('error', text.unreachable); } else { finish('error', text.failed, said); }
       page.offer(text.retry, repeat);
@@ -216,7 +176,7 @@
   // ---- What is seen ----
 
   function finish(next, words, said) {
-    if (watch) { watch.close(); }
+    if (watch) { watch.stop(); }
     watch = null;
     page.conclude(words, slots(), said);
     page.empty(byId('claims'));
@@ -234,7 +194,7 @@
   }
 
   function paint() {
-    page.showTouch(view, !!watch && watch.away);
+    page.showTouch(view, watch);
     showCountdown();
   }
 
@@ -249,7 +209,7 @@
   }
 
   function siteName() {
-    return (asked && asked.client && asked.client.name) || text.someSite;
+    return (asked && asked.client && asked.client.name) || text.some_site;
   }
 
   function slots() {

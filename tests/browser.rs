@@ -88,6 +88,7 @@ async fn a_page_without_scripts_says_what_is_missing() {
         ("/s/x", "Confirming a sign-in needs JavaScript", "phone-without-scripts"),
         ("/share", "Sharing a sign-in needs JavaScript", "share-without-scripts"),
         ("/share/x", "Receiving a sign-in needs JavaScript", "receive-without-scripts"),
+        ("/?lang=zh", "登录需要 JavaScript", "without-scripts-chinese"),
     ] {
         screen.goto(&stage.edge.url(path)).await;
         let said = screen.text(".face-noscript").await;
@@ -109,7 +110,7 @@ async fn the_pages_speak_the_browsers_language() {
     screen.goto(&scanned).await;
     screen.until("sign-in").await;
     assert_eq!(screen.text("#sign-in").await, "登录并继续");
-    screen.click("#language").await;
+    screen.click(".language").await;
     let is_english = async || (screen.text("#sign-in").await == "Sign in and continue").then_some(());
     within(Duration::from_secs(10), "the page in English", is_english).await;
 

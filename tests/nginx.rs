@@ -391,25 +391,30 @@ async fn the_pages_files_can_come_from_disk() {
     let copy = tempfile::tempdir().unwrap();
     // nginx's workers are somebody else.
     std::fs::set_permissions(copy.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    for folder in ["nginx", "static"] {
+    for folder in ["nginx", "static", "static/texts"] {
         std::fs::create_dir(copy.path().join(folder)).unwrap();
-        for file in std::fs::read_dir(sources.join(folder)).unwrap() {
-            let file = file.unwrap();
-            std::fs::copy(file.path(), copy.path().join(folder).join(file.file_name())).unwrap();
+        for file in std::fs::read_dir(sources.join(folder)).unwrap().map(Result::unwrap) {
+            if file.file_type().unwrap().is_file() {
+                std::fs::copy(file.path(), copy.path().join(folder).join(file.file_name())).unwrap();
+            }
         }
     }
     let template = copy.path().join("nginx/scangate.conf.template");
     let text = std::fs::read_to_string(&template).unwrap();
-    let (before, block) = text.split_once("    #location /static/ {\n").unwrap();
+    let (before, block) = text.split_once("    #location ~ ^/static/").unwrap();
     let (block, after) = block.split_once("    #}\n").unwrap();
     let block = block.replace("    #", "    ").replace("/usr/share/scangate", copy.path().to_str().unwrap());
-    std::fs::write(&template, format!("{before}    location /static/ {{\n{block}    }}\n{after}")).unwrap();
+    std::fs::write(&template, format!("{before}    location ~ ^/static/{block}    }}\n{after}")).unwrap();
 
     let place = Place::choose();
     let gateway = place.gateway().start().await;
     let edge = Edge::start_from(&copy.path().join("nginx"), place, &[upstream(&gateway)]);
     let page = edge.browser().get("/").await;
     assert!(page.headers().contains_key("content-security-policy"));
+    let table = edge.browser().get("/static/texts.json").await;
+    assert_eq!(table.headers()["content-language"], "en", "it is the gateway's answer");
+    assert_eq!(edge.browser().get("/static/texts/en.json").await.status(), 404);
+    assert_eq!(edge.browser().get("/static/sign-in.html").await.status(), 404);
     // What still comes now, comes from disk.
     drop(gateway);
     for (name, content_type) in [
@@ -421,6 +426,8 @@ async fn the_pages_files_can_come_from_disk() {
         let answer = edge.browser().get(&format!("/static/{name}")).await;
         assert_eq!(answer.headers()["content-type"], content_type, "{name}");
         assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
+        assert_eq!(answer.headers()["cache-control"], "no-cache");
+        assert_eq!(answer.headers()["access-control-allow-origin"], "*");
         assert_eq!(answer.text().await.unwrap(), std::fs::read_to_string(sources.join("static").join(name)).unwrap());
     }
 }

@@ -307,6 +307,12 @@ impl From<ConnectorError> for Problem {
     }
 }
 
+impl From<minijinja::Error> for Problem {
+    fn from(error: minijinja::Error) -> Self {
+        Self::from(&INTERNAL).cause(error)
+    }
+}
+
 impl From<SignError> for Problem {
     fn from(error: SignError) -> Self {
         Self::from(&INTERNAL).cause(error)

@@ -1,114 +1,201 @@
-//! The pages: sign-in, confirm, share, receive, and their files, all of them part of the binary.
+//! The pages: sign-in, confirm, share, receive. They are rendered in the reader's language, so that they are right before any
+//! script runs; their files and what other origins may have of them are in `pages/files`, a client's look in `pages/look`,
+//! the languages in `pages/texts`.
+
+mod files;
+mod look;
+#[cfg(test)]
+mod tests;
+mod texts;
 
 use std::sync::LazyLock;
 
-use axum::http::header::{self, HeaderMap, HeaderValue};
-use axum::http::{StatusCode, Uri};
+use axum::extract::State as FromState;
+use axum::http::Uri;
+use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Redirect, Response};
-use sha2::{Digest as _, Sha256};
-use url::Url;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Serde, Value};
+use minijinja::{Environment, UndefinedBehavior, context};
+use url::{Url, form_urlencoded};
 
 use super::Gateway;
 use super::error::{self, Problem};
 use super::extract::{Name, State};
+use super::view::ClientView;
 use crate::config::is_local;
+use files::Assets;
+pub(super) use look::{logo, theme};
+use texts::{Language, Languages};
 
-/// A file that browsers keep and ask about again.
-struct Asset {
-    name: &'static str,
-    content_type: &'static str,
-    body: &'static str,
-    etag: LazyLock<String>,
-}
-
-macro_rules! asset {
-    ($name:literal, $content_type:literal) => {
-        Asset {
-            name: $name,
-            content_type: $content_type,
-            body: include_str!(concat!("../../static/", $name)),
-            etag: LazyLock::new(|| etag(include_str!(concat!("../../static/", $name)))),
-        }
-    };
-}
-
-static ASSETS: [Asset; 12] = [
-    asset!("page.js", "text/javascript; charset=utf-8"),
-    asset!("person.js", "text/javascript; charset=utf-8"),
-    asset!("number.js", "text/javascript; charset=utf-8"),
-    asset!("outcome.js", "text/javascript; charset=utf-8"),
-    asset!("watch.js", "text/javascript; charset=utf-8"),
-    asset!("code.js", "text/javascript; charset=utf-8"),
-    asset!("sign-in.js", "text/javascript; charset=utf-8"),
-    asset!("confirm.js", "text/javascript; charset=utf-8"),
-    asset!("share.js", "text/javascript; charset=utf-8"),
-    asset!("receive.js", "text/javascript; charset=utf-8"),
-    asset!("style.css", "text/css; charset=utf-8"),
-    asset!("favicon.svg", "image/svg+xml"),
+/// For what holds nothing secret and is used by pages of other origins.
+const FOR_ANY_ORIGIN: [(HeaderName, &str); 2] = [
+    (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "cross-origin"),
 ];
 
-const SIGN_IN: &str = include_str!("../../static/sign-in.html");
-const CONFIRM: &str = include_str!("../../static/confirm.html");
-const SHARE: &str = include_str!("../../static/share.html");
-const RECEIVE: &str = include_str!("../../static/receive.html");
-/// Where a page is told how people prove who they are.
-const IDENTITY_SLOT: &str = "{{identity}}";
+static PAGES: LazyLock<Pages> = LazyLock::new(|| {
+    #[expect(clippy::expect_used, reason = "all that it is made of is part of the binary, and the tests read it")]
+    Pages::new(files::texts()).expect("the pages' own texts and templates")
+});
+
+/// What may be wrong with what the pages are made of.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error("static/texts/{tag}.json: {cause}")]
+    Texts { tag: String, cause: serde_json::Error },
+    #[error("there is no static/texts/en.json")]
+    NoDefaultLanguage,
+    #[error("{0}")]
+    Template(#[from] minijinja::Error),
+}
+
+/// The pages' names, which are also those of their templates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Page {
+    SignIn,
+    Confirm,
+    Share,
+    Receive,
+}
+
+impl Page {
+    fn name(self) -> &'static str {
+        match self {
+            Self::SignIn => "sign-in",
+            Self::Confirm => "confirm",
+            Self::Share => "share",
+            Self::Receive => "receive",
+        }
+    }
+}
+
+/// Everything that pages are made of.
+struct Pages {
+    assets: Assets,
+    languages: Languages,
+    templates: Environment<'static>,
+    /// The logo of clients that have none.
+    own_logo: String,
+}
+
+/// What of a page differs from one request to the next.
+struct Request<'a> {
+    language: &'a Language,
+    /// Whose page it is, where that is known.
+    client: Option<ClientView>,
+    /// How people prove who they are.
+    identity: &'static str,
+    query: &'a str,
+}
+
+impl Pages {
+    fn new<'a>(tables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Fault> {
+        let assets = Assets::new();
+        let urls = assets.urls();
+        let own_logo = urls.get("favicon.svg").cloned().unwrap_or_default();
+        let mut templates = Environment::new();
+        templates.set_syntax(
+            SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()?,
+        );
+        // A slip of the pen is an error instead of nothing.
+        templates.set_undefined_behavior(UndefinedBehavior::SemiStrict);
+        templates.add_filter("fill", fill);
+        templates.add_function("asset", move |path: &str| {
+            let no_file = || minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, format!("no static/{path}"));
+            urls.get(path).cloned().map(Value::from_safe_string).ok_or_else(no_file)
+        });
+        for (path, source) in files::templates() {
+            templates.add_template(path, source)?;
+        }
+        Ok(Self { assets, languages: Languages::read(tables)?, templates, own_logo })
+    }
+
+    fn render(&self, page: Page, request: &Request<'_>) -> Result<String, minijinja::Error> {
+        let Request { language, client, identity, query } = request;
+        let texts = language.texts(page);
+        let logo = client.as_ref().and_then(|client| client.logo.clone());
+        let others = self.languages.others(language);
+        let languages: Vec<Value> = others
+            .map(|other| context! { code => &other.tag, name => &other.name, href => in_language(query, &other.tag) })
+            .collect();
+        self.templates.get_template(&format!("{}.html", page.name()))?.render(context! {
+            page => page.name(),
+            lang => &language.tag,
+            text => texts.text.clone(),
+            data => texts.data.clone(),
+            client => client.clone().map(|client| Value::from(Serde(client))),
+            logo => logo.unwrap_or_else(|| self.own_logo.clone()),
+            identity => *identity,
+            languages,
+        })
+    }
+}
 
 /// The sign-in page, for the client that `?client_id=` names.
-pub(super) async fn sign_in(axum::extract::State(gateway): State, uri: Uri, headers: HeaderMap) -> Response {
-    if let Some(url) = own_url(&gateway, &uri, &headers) {
-        return Redirect::temporary(url.as_str()).into_response();
-    }
-    page(&gateway, SIGN_IN)
+pub(super) async fn sign_in(FromState(gateway): State, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+    page_of_client(&gateway, Page::SignIn, &uri, &headers)
 }
 
 /// The page that a phone's browser opens on scanning. Opening it changes nothing.
 ///
 /// A code that was read wrong gets the page too: it says what to do in words, where a problem would be JSON.
-pub(super) async fn confirm(axum::extract::State(gateway): State) -> Response {
-    page(&gateway, CONFIRM)
+pub(super) async fn confirm(FromState(gateway): State, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+    page(&gateway, Page::Confirm, None, &uri, &headers)
 }
 
 /// The page of a signed-in person who shares, for the client that `?client_id=` names.
-pub(super) async fn share(axum::extract::State(gateway): State, uri: Uri, headers: HeaderMap) -> Response {
-    if let Some(url) = own_url(&gateway, &uri, &headers) {
-        return Redirect::temporary(url.as_str()).into_response();
-    }
-    page(&gateway, SHARE)
+pub(super) async fn share(FromState(gateway): State, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+    page_of_client(&gateway, Page::Share, &uri, &headers)
 }
 
 /// The page for whoever scans what is shared. Opening it changes nothing, as with [`confirm`].
-pub(super) async fn receive(axum::extract::State(gateway): State) -> Response {
-    page(&gateway, RECEIVE)
+pub(super) async fn receive(FromState(gateway): State, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+    page(&gateway, Page::Receive, None, &uri, &headers)
 }
 
 /// One of the pages' files.
-pub(super) async fn asset(Name(name): Name, headers: HeaderMap) -> Result<Response, Problem> {
-    let asset = ASSETS.iter().find(|asset| asset.name == name).ok_or_else(|| Problem::from(&error::NOT_FOUND))?;
-    let kept = [(header::CACHE_CONTROL, "no-cache"), (header::ETAG, asset.etag.as_str())];
-    if headers.get(header::IF_NONE_MATCH).is_some_and(|etag| etag.as_bytes() == asset.etag.as_bytes()) {
-        return Ok((StatusCode::NOT_MODIFIED, kept).into_response());
+pub(super) async fn asset(Name(path): Name, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+    let asset = PAGES.assets.find(&path).ok_or_else(|| Problem::from(&error::NOT_FOUND))?;
+    Ok(asset.answer(&uri, &headers))
+}
+
+/// What a code on show says, for the script that others put into their pages.
+pub(super) async fn texts(uri: Uri, headers: HeaderMap) -> Response {
+    let language = PAGES.languages.choose(parameter(&uri, "lang").as_deref(), &headers);
+    let kept = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "public, max-age=300")];
+    (FOR_ANY_ORIGIN, kept, of_language(language), language.code.clone()).into_response()
+}
+
+fn page_of_client(gateway: &Gateway, page_: Page, uri: &Uri, headers: &HeaderMap) -> Result<Response, Problem> {
+    if let Some(url) = own_url(gateway, uri, headers) {
+        return Ok(Redirect::temporary(url.as_str()).into_response());
     }
-    Ok((kept, [(header::CONTENT_TYPE, asset.content_type)], asset.body).into_response())
+    // One that is not there is left to the page's script, which is told so when it asks for a code.
+    let id = parameter(uri, "client_id").filter(|id| !id.is_empty());
+    let client = gateway.clients.find(id.as_deref()).map(|client| ClientView::new(client));
+    page(gateway, page_, client, uri, headers)
 }
 
-/// A client's logo.
-pub(super) async fn logo(axum::extract::State(gateway): State, Name(id): Name) -> Result<Response, Problem> {
-    let client = gateway.clients.find(Some(&id));
-    let logo = client.and_then(|client| client.logo.as_ref()).ok_or_else(|| Problem::from(&error::NOT_FOUND))?;
-    let headers = [(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, "public, max-age=300")];
-    Ok((headers, logo.png.clone()).into_response())
-}
-
-fn page(gateway: &Gateway, html: &str) -> Response {
+fn page(
+    gateway: &Gateway,
+    page: Page,
+    client: Option<ClientView>,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let language = PAGES.languages.choose(parameter(uri, "lang").as_deref(), headers);
     let identity = if gateway.demo.is_some() { "demo" } else { "bearer" };
-    let html = html.replace(IDENTITY_SLOT, identity);
-    let mut response = ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response();
-    let headers = response.headers_mut();
-    if let Ok(policy) = HeaderValue::from_str(&content_security_policy(gateway)) {
-        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
-    }
-    response
+    let html = PAGES.render(page, &Request { language, client, identity, query: uri.query().unwrap_or_default() })?;
+    let kind = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
+    let policy = [(header::CONTENT_SECURITY_POLICY, content_security_policy(gateway))];
+    Ok((kind, policy, of_language(language), html).into_response())
+}
+
+/// What tells caches and readers which language it is, and what that hung on.
+fn of_language(language: &Language) -> [(HeaderName, HeaderValue); 2] {
+    let tag = HeaderValue::from_str(&language.tag).unwrap_or(HeaderValue::from_static("en"));
+    [(header::CONTENT_LANGUAGE, tag), (header::VARY, HeaderValue::from_static("accept-language"))]
 }
 
 /// Everything from here and nothing from anywhere else, but that the JWT may be posted to where clients return to.
@@ -142,9 +229,25 @@ fn own_url(gateway: &Gateway, uri: &Uri, headers: &HeaderMap) -> Option<Url> {
     own.join(uri.path_and_query()?.as_str()).ok()
 }
 
-fn etag(body: &str) -> String {
-    use base64::Engine as _;
+/// Returns a parameter of the query string; the last one where it is there again, as the pages' scripts do.
+fn parameter(uri: &Uri, name: &str) -> Option<String> {
+    let pairs = form_urlencoded::parse(uri.query()?.as_bytes());
+    pairs.filter(|(key, _)| key == name).last().map(|(_, value)| value.into_owned())
+}
 
-    let hash = Sha256::digest(body);
-    format!("\"{}\"", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&hash[..12]))
+/// Returns the query string with another `lang`. All else stays as it came, to the byte: a `state` is given back.
+fn in_language(query: &str, tag: &str) -> String {
+    let is_lang = |pair: &str| form_urlencoded::parse(pair.as_bytes()).any(|(key, _)| key == "lang");
+    let kept = query.split('&').filter(|pair| !pair.is_empty() && !is_lang(pair));
+    let all: Vec<String> = kept.map(str::to_owned).chain([format!("lang={tag}")]).collect();
+    format!("?{}", all.join("&"))
+}
+
+/// Puts values in the place of their names in braces: `text | fill(name="Shop")`.
+fn fill(text: &str, values: Kwargs) -> Result<String, minijinja::Error> {
+    let mut filled = text.to_owned();
+    for name in values.args() {
+        filled = filled.replace(&format!("{{{name}}}"), values.get(name)?);
+    }
+    Ok(filled)
 }

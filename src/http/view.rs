@@ -181,6 +181,9 @@ pub struct ClientView {
     /// Where its logo is, relative to the gateway.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logo: Option<String>,
+    /// Where the style sheet with its colours is, relative to the gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub theme: Option<String>,
     /// Whose app its sign-ins are scanned with, if not that of the person's own identity provider.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "wechat")]
@@ -190,7 +193,7 @@ pub struct ClientView {
 impl ClientView {
     fn find(gateway: &Gateway, id: &ClientId) -> Self {
         // A client that was taken out of the settings in the meantime still has its id.
-        let unknown = || Self { id: id.0.clone(), name: id.0.clone(), logo: None, connector: None };
+        let unknown = || Self { id: id.0.clone(), name: id.0.clone(), logo: None, theme: None, connector: None };
         gateway.clients.find(Some(&id.0)).map_or_else(unknown, |client| Self::new(client))
     }
 
@@ -199,6 +202,7 @@ impl ClientView {
             id: client.id.0.clone(),
             name: client.name.clone(),
             logo: client.logo.as_ref().map(|_| format!("/v1/clients/{}/logo.png", client.id)),
+            theme: client.theme.map(|_| format!("/v1/clients/{}/theme.css", client.id)),
             connector: client.connector.map(Connector::as_str),
         }
     }

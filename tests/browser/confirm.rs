@@ -50,10 +50,10 @@ async fn a_decline_is_shown_and_a_new_code_is_one_press_away() {
     phone.until("declined").await;
     phone.keep_screen("phone-declined").await;
     screen.until("declined").await;
-    assert_eq!(screen.text("#title").await, "Sign-in declined");
+    assert_eq!(screen.text(".scangate-title").await, "Sign-in declined");
     screen.keep_screen("declined").await;
 
-    screen.click("#refresh").await;
+    screen.click(".scangate-refresh").await;
     screen.until("waiting").await;
     assert_ne!(screen.scan().await, first);
     screen.end().await;

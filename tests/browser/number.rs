@@ -19,13 +19,13 @@ async fn scanned(stage: &Stage, client: &str, name: &str) -> (Chromium, Chromium
     let screen = stage.driver.open(Device::Desk).await;
     screen.goto(&stage.edge.url(&format!("/?client_id={client}"))).await;
     screen.until("waiting").await;
-    assert!(!screen.sees("#number").await);
+    assert!(!screen.sees(".scangate-number").await);
     let phone = stage.phone(&screen.scan().await).await;
     sign_in(&phone, name).await;
     screen.until("scanned").await;
-    let number = screen.text("#number").await;
+    let number = screen.text(".scangate-number").await;
     assert_eq!(number.len(), 2, "{number}");
-    assert_eq!(screen.text("#title").await, format!("Your number is {number}"), "the live region says it");
+    assert_eq!(screen.text(".scangate-title").await, format!("Your number is {number}"), "the live region says it");
     (screen, phone, number)
 }
 
@@ -63,9 +63,9 @@ async fn a_wrong_choice_stops_the_sign_in() {
     assert_eq!(phone.text("#outcome-title").await, "That did not match");
     phone.keep_page("phone-mismatch").await;
     screen.until("cancelled").await;
-    assert_eq!(screen.text("#title").await, "That did not match");
+    assert_eq!(screen.text(".scangate-title").await, "That did not match");
     screen.keep_page("mismatch").await;
-    screen.click("#refresh").await;
+    screen.click(".scangate-refresh").await;
     screen.until("waiting").await;
     screen.end().await;
     phone.end_after_refusals().await;

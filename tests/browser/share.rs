@@ -78,7 +78,7 @@ async fn a_browser_that_nobody_is_signed_in_to_is_granted_a_sign_in() {
 
     let scanned = presenter.scan().await;
     assert!(scanned.starts_with(&stage.edge.url("/share/")), "{scanned}");
-    assert_eq!(presenter.attribute("#scan-link", "href").await.as_deref(), Some(scanned.as_str()));
+    assert_eq!(presenter.attribute(".scangate-link", "href").await.as_deref(), Some(scanned.as_str()));
     let scanner = open_on_phone(&stage, &presenter).await;
     scanner.keep_page("receive-ready").await;
     assert_eq!(presenter.body("data-state").await.as_deref(), Some("waiting"), "opening changes nothing");
@@ -418,7 +418,7 @@ async fn both_sides_outlive_a_gateway_that_goes_and_comes_back() {
 async fn a_grant_whose_scan_was_lost_makes_a_new_code() {
     let stage = Stage::set().await;
     let presenter = share_as(&stage, "/share", "Ada").await;
-    let link = presenter.attribute("#scan-link", "href").await.unwrap();
+    let link = presenter.attribute(".scangate-link", "href").await.unwrap();
     let key = format!("scangate:{{{}}}", link.rsplit('/').next().unwrap());
     let pending: Vec<String> = stage.redis.run(&["HGETALL", &key]);
     let scanner = continue_as_nobody(&stage, &presenter).await;
@@ -430,7 +430,7 @@ async fn a_grant_whose_scan_was_lost_makes_a_new_code() {
     let _: i64 = stage.redis.run(&restore);
     presenter.click("#confirm").await;
     presenter.until("waiting").await;
-    assert_ne!(presenter.attribute("#scan-link", "href").await.unwrap(), link);
+    assert_ne!(presenter.attribute(".scangate-link", "href").await.unwrap(), link);
     presenter.end_after_refusals().await;
     scanner.end_after_refusals().await;
 }
@@ -454,7 +454,7 @@ async fn a_shared_code_is_renewed_until_somebody_scans_it() {
         )
         .await;
     share_with(&stage, &presenter, "/share", "Ada").await;
-    let link = async || presenter.attribute("#scan-link", "href").await.unwrap();
+    let link = async || presenter.attribute(".scangate-link", "href").await.unwrap();
     let first = link().await;
     let is_new = async || Some(link().await).filter(|link| *link != first);
     let second = within(Duration::from_secs(20), "a new code", is_new).await;
@@ -483,9 +483,9 @@ async fn a_shared_code_is_renewed_until_somebody_scans_it() {
 async fn too_many_codes_are_waited_for() {
     let stage = Stage::set_with(|builder| builder.arg("--rate-create", "1")).await;
     let presenter = share_as(&stage, "/share", "Ada").await;
-    presenter.click("#renew").await;
+    presenter.click(".scangate-renew").await;
     presenter.until("error").await;
-    assert_eq!(presenter.text("#title").await, "Please wait a little");
+    assert_eq!(presenter.text(".scangate-title").await, "Please wait a little");
     presenter.keep_page("share-busy").await;
     presenter.end_after_refusals().await;
 }

@@ -19,7 +19,7 @@ async fn a_screen_is_signed_in_by_the_phone_that_scans_it() {
     assert_eq!(screen.body("data-transport").await.as_deref(), Some("sse"));
     screen.keep_screen("waiting").await;
     let scanned = screen.scan().await;
-    assert_eq!(screen.attribute("#scan-link", "href").await.as_deref(), Some(scanned.as_str()));
+    assert_eq!(screen.attribute(".scangate-link", "href").await.as_deref(), Some(scanned.as_str()));
     assert!(scanned.starts_with(&stage.edge.url("/s/")), "{scanned}");
 
     let phone = stage.phone(&scanned).await;
@@ -33,8 +33,8 @@ async fn a_screen_is_signed_in_by_the_phone_that_scans_it() {
     phone.keep_screen("phone-scanned").await;
 
     screen.until("scanned").await;
-    assert_eq!(screen.text("#who").await, "Ada Lovelace");
-    assert!(!screen.sees("#qr").await, "a second scanner must not find the code");
+    assert_eq!(screen.text(".scangate-who").await, "Ada Lovelace");
+    assert!(!screen.sees(".scangate-qr").await, "a second scanner must not find the code");
     screen.keep_screen("scanned").await;
 
     phone.click("#confirm").await;
@@ -77,7 +77,7 @@ async fn a_code_that_runs_out_is_replaced_five_times_and_then_on_demand() {
     assert_eq!(expired.len(), 6, "the first code and five more: {events:?}");
     assert!(expired.contains(&json!(old.rsplit('/').next()).to_string()));
 
-    screen.click("#refresh").await;
+    screen.click(".scangate-refresh").await;
     screen.until("waiting").await;
     let fresh = screen.scan().await;
     assert_ne!(fresh, old);
@@ -180,8 +180,8 @@ async fn a_wait_outlives_a_gateway_that_goes_and_comes_back() {
     let scanned = screen.scan().await;
     stage.gateway.process.kill();
     screen.until("offline").await;
-    assert!(screen.sees("#banner").await);
-    assert!(screen.sees("#qr").await, "the code is still good");
+    assert!(screen.sees(".scangate-banner").await);
+    assert!(screen.sees(".scangate-qr").await, "the code is still good");
     screen.keep_screen("offline").await;
 
     stage.gateway = stage.settings.clone().start().await;

@@ -15,8 +15,8 @@ async fn the_page_says_to_scan_with_wechat_and_to_send_the_number_there() {
     {
         screen.goto(&stage.edge.url(&format!("/?client_id=shop&lang={lang}"))).await;
         screen.until("waiting").await;
-        assert_eq!(screen.text("#title").await, title);
-        assert!(!screen.sees("#scan-link").await, "only WeChat knows what to do with it");
+        assert_eq!(screen.text(".scangate-title").await, title);
+        assert!(!screen.sees(".scangate-link").await, "only WeChat knows what to do with it");
         screen.keep_page(&format!("wechat-{lang}")).await;
         let code = api.codes().pop().unwrap();
         assert_eq!(screen.scan().await, code.url);
@@ -24,8 +24,8 @@ async fn the_page_says_to_scan_with_wechat_and_to_send_the_number_there() {
         let sender = Sender::plain();
         sender.tell(&stage.gateway, &scan(&format!("oAda-{lang}"), &code.scene)).await.unwrap();
         screen.until("scanned").await;
-        let number = screen.text("#number").await;
-        assert!(screen.text("#detail").await.contains(detail));
+        let number = screen.text(".scangate-number").await;
+        assert!(screen.text(".scangate-detail").await.contains(detail));
         screen.keep_page(&format!("wechat-number-{lang}")).await;
         sender.tell(&stage.gateway, &text(&format!("oAda-{lang}"), &number)).await.unwrap();
         screen.until("confirmed").await;

@@ -26,8 +26,8 @@ const NEWER_METHODS = [
 // Where a browser has these, a stream can be read with an Authorization header, which EventSource cannot send. One file
 // may use them, in the function that looks for them and the one that is called if they are there.
 const STREAM_READING = ['AbortController', 'ReadableStream', 'TextDecoder', 'fetch'];
-const STREAM_READER = 'static/watch.js';
-const STREAM_FUNCTIONS = ['canReadStreams', 'bearerStream'];
+const STREAM_READER = 'static/scangate.js';
+const STREAM_FUNCTIONS = ['connect', 'read'];
 
 // Never with data in it, so never at all.
 const MARKUP = ['innerHTML', 'outerHTML', 'insertAdjacentHTML', 'write', 'writeln'];

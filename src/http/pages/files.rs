@@ -1,0 +1,108 @@
+//! The files of `static/`, all of them part of the binary: those that are served as they are, the templates of the pages
+//! and the tables of texts.
+//!
+//! A file is kept by browsers for good under the address that has its hash, and asked about again under any other: while
+//! replicas are being replaced, a page of one may ask another for a file that is of the other version.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::http::header::{self, HeaderMap};
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum_extra::headers::{ETag, HeaderMapExt as _, IfNoneMatch};
+use base64::Engine as _;
+use include_dir::{Dir, File, include_dir};
+use sha2::{Digest as _, Sha256};
+
+use super::{FOR_ANY_ORIGIN, parameter};
+
+static STATIC: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/static");
+/// The folder of the tables of texts.
+const TEXTS: &str = "texts/";
+/// What pages are made of.
+const TEMPLATE: &str = ".html";
+
+/// The files that are served, by their path under `static/`.
+pub(super) struct Assets(BTreeMap<&'static str, Arc<Asset>>);
+
+/// One of them.
+pub(super) struct Asset {
+    content_type: &'static str,
+    body: &'static [u8],
+    hash: String,
+}
+
+impl Assets {
+    pub(super) fn new() -> Self {
+        let files =
+            files(&STATIC).into_iter().filter(|(path, _)| !path.ends_with(TEMPLATE) && !path.starts_with(TEXTS));
+        Self(files.map(|(path, file)| (path, Arc::new(Asset::new(path, file.contents())))).collect())
+    }
+
+    pub(super) fn find(&self, path: &str) -> Option<&Arc<Asset>> {
+        self.0.get(path)
+    }
+
+    /// Returns where each is served for good.
+    pub(super) fn urls(&self) -> BTreeMap<&'static str, String> {
+        self.0.iter().map(|(path, asset)| (*path, format!("/static/{path}?v={}", asset.hash))).collect()
+    }
+}
+
+impl Asset {
+    fn new(path: &str, body: &'static [u8]) -> Self {
+        let hash = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&Sha256::digest(body)[..12]);
+        Self { content_type: content_type(path), body, hash }
+    }
+
+    /// Answers a request for this file.
+    pub(super) fn answer(&self, uri: &Uri, headers: &HeaderMap) -> Response {
+        let is_for_good = parameter(uri, "v").is_some_and(|hash| hash == self.hash);
+        let cache = if is_for_good { "public, max-age=31536000, immutable" } else { "no-cache" };
+        let etag = format!("\"{}\"", self.hash);
+        let is_known = etag.parse::<ETag>().is_ok_and(|etag| {
+            headers.typed_get::<IfNoneMatch>().is_some_and(|known| !known.precondition_passes(&etag))
+        });
+        let kept = [(header::CACHE_CONTROL, cache), (header::ETAG, &etag)];
+        if is_known {
+            return (StatusCode::NOT_MODIFIED, FOR_ANY_ORIGIN, kept).into_response();
+        }
+        (FOR_ANY_ORIGIN, kept, [(header::CONTENT_TYPE, self.content_type)], self.body).into_response()
+    }
+}
+
+/// Returns the templates by their path under `static/`.
+pub(super) fn templates() -> impl Iterator<Item = (&'static str, &'static str)> {
+    files(&STATIC).into_iter().filter(|(path, _)| path.ends_with(TEMPLATE)).filter_map(as_text)
+}
+
+/// Returns the tables of texts by the language that they are named after.
+pub(super) fn texts() -> impl Iterator<Item = (&'static str, &'static str)> {
+    files(&STATIC).into_iter().filter_map(as_text).filter_map(|(path, text)| {
+        let language = path.strip_prefix(TEXTS)?.strip_suffix(".json")?;
+        Some((language, text))
+    })
+}
+
+fn as_text((path, file): (&'static str, &'static File<'static>)) -> Option<(&'static str, &'static str)> {
+    Some((path, file.contents_utf8()?))
+}
+
+/// Returns every file under a folder.
+fn files(folder: &'static Dir<'static>) -> Vec<(&'static str, &'static File<'static>)> {
+    let here = folder.files().filter_map(|file| Some((file.path().to_str()?, file)));
+    here.chain(folder.dirs().flat_map(files)).collect()
+}
+
+fn content_type(path: &str) -> &'static str {
+    match path.rsplit('.').next() {
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        Some("png") => "image/png",
+        Some("json") => "application/json",
+        Some("ts" | "txt") => "text/plain; charset=utf-8",
+        _ => "application/octet-stream",
+    }
+}

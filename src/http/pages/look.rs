@@ -1,0 +1,34 @@
+//! A client's look: its logo and its colours.
+
+use axum::extract::State as FromState;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+
+use super::FOR_ANY_ORIGIN;
+use crate::clients::Client;
+use crate::http::Gateway;
+use crate::http::error::{self, Problem};
+use crate::http::extract::{Name, State};
+
+/// A change takes a restart, and may then take this long to be seen.
+const CACHE: &str = "public, max-age=300";
+
+/// A client's logo.
+pub(in crate::http) async fn logo(FromState(gateway): State, Name(id): Name) -> Result<Response, Problem> {
+    let logo = find(&gateway, &id, |client| client.logo.as_ref())?;
+    Ok(([(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, CACHE)], logo.png.clone()).into_response())
+}
+
+/// A client's colours, as the style sheets take them.
+pub(in crate::http) async fn theme(FromState(gateway): State, Name(id): Name) -> Result<Response, Problem> {
+    let theme = find(&gateway, &id, |client| client.theme.as_ref())?;
+    let (light, dark) = (theme.accent, theme.accent_dark);
+    let css = format!(":root{{--scangate-accent:{light};--scangate-accent-dark:{dark}}}\n");
+    let headers = [(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, CACHE)];
+    Ok((FOR_ANY_ORIGIN, headers, css).into_response())
+}
+
+fn find<'a, T>(gateway: &'a Gateway, id: &str, part: impl Fn(&'a Client) -> Option<&'a T>) -> Result<&'a T, Problem> {
+    let client = gateway.clients.find(Some(id));
+    client.and_then(|client| part(client)).ok_or_else(|| Problem::from(&error::NOT_FOUND))
+}

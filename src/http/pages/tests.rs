@@ -1,0 +1,262 @@
+//! The texts against the templates and scripts that use them, negotiation, and what hostile input becomes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use axum::http::HeaderMap;
+use axum::http::header::{ACCEPT_LANGUAGE, HeaderValue};
+use serde_json::Value as Json;
+
+use super::*;
+
+const ALL: [Page; 4] = [Page::SignIn, Page::Confirm, Page::Share, Page::Receive];
+
+fn table(json: &str) -> BTreeMap<String, Json> {
+    serde_json::from_str(json).unwrap()
+}
+
+/// The sections of a table, without the language's name.
+fn sections(json: &str) -> BTreeMap<String, BTreeMap<String, Json>> {
+    let sections = table(json)
+        .into_iter()
+        .filter_map(|(name, section)| Some((name, section.as_object()?.clone().into_iter().collect())));
+    sections.collect()
+}
+
+fn source(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("static").join(path)).unwrap()
+}
+
+/// The names of `static/` and of the folder in it, that end so.
+fn names(end: &str) -> Vec<String> {
+    let all = files::templates().map(|(path, _)| path).chain(PAGES.assets.urls().into_keys());
+    all.filter(|path| path.ends_with(end)).map(str::to_owned).collect()
+}
+
+/// What follows `start` in a text, up to what no name has in it.
+fn names_after<'a>(text: &'a str, start: &str) -> BTreeSet<&'a str> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let found = text.match_indices(start).filter(|(at, _)| !text[..*at].ends_with(is_name));
+    let names = found.map(|(at, _)| &text[at + start.len()..]);
+    names.map(|rest| rest.split(|c| !is_name(c)).next().unwrap()).filter(|name| !name.is_empty()).collect()
+}
+
+fn has_word(text: &str, word: &str) -> bool {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.match_indices(word)
+        .any(|(at, _)| !text[..at].ends_with(is_name) && !text[at + word.len()..].starts_with(is_name))
+}
+
+fn slots(text: &str) -> BTreeSet<&str> {
+    text.split('{').skip(1).map(|rest| rest.split('}').next().unwrap()).collect()
+}
+
+/// What a translation has to keep of a text: whether it is one, a pair or a map, and its slots.
+fn shape(value: &Json) -> (Vec<&str>, BTreeSet<&str>) {
+    match value {
+        Json::String(text) => (vec!["text"], slots(text)),
+        Json::Array(pair) => {
+            assert!(pair.len() == 2 && pair.iter().all(Json::is_string), "{value}");
+            (vec!["pair"], pair.iter().flat_map(|text| slots(text.as_str().unwrap())).collect())
+        }
+        Json::Object(map) => (map.keys().map(String::as_str).collect(), BTreeSet::new()),
+        other => panic!("{other} is no text"),
+    }
+}
+
+fn headers(accept_language: &str) -> HeaderMap {
+    HeaderMap::from_iter([(ACCEPT_LANGUAGE, HeaderValue::from_str(accept_language).unwrap())])
+}
+
+fn render(pages: &Pages, page: Page, language: &str, client: Option<ClientView>, query: &str) -> String {
+    let language = pages.languages.choose(Some(language), &HeaderMap::new());
+    pages.render(page, &Request { language, client, identity: "demo", query }).unwrap()
+}
+
+fn client(name: &str) -> ClientView {
+    ClientView { id: "web".to_owned(), name: name.to_owned(), logo: None, theme: None, connector: None }
+}
+
+/// The texts that a page's scripts are given.
+fn data(html: &str) -> Json {
+    let block = html.split_once("<script type=\"application/json\" id=\"texts\">").unwrap().1;
+    serde_json::from_str(block.split_once("</script>").unwrap().0).unwrap()
+}
+
+#[test]
+fn every_language_has_the_same_texts_with_the_same_slots() {
+    let (_, english) = files::texts().find(|(tag, _)| *tag == "en").unwrap();
+    let mut count = 0;
+    for (tag, json) in files::texts() {
+        count += 1;
+        assert!(!table(json)["language"].as_str().unwrap().is_empty(), "{tag}");
+        let (these, those) = (sections(json), sections(english));
+        assert_eq!(these.keys().collect::<Vec<_>>(), those.keys().collect::<Vec<_>>(), "{tag}");
+        for (section, texts) in &those {
+            let names = |texts: &BTreeMap<String, Json>| texts.keys().cloned().collect::<Vec<_>>();
+            assert_eq!(names(&these[section]), names(texts), "{tag}: {section}");
+            for (name, text) in texts {
+                assert_eq!(shape(&these[section][name]), shape(text), "{tag}: {section}.{name}");
+            }
+        }
+    }
+    assert!(count >= 2);
+}
+
+#[test]
+fn every_text_that_is_used_exists() {
+    for page in ALL {
+        let html = render(&PAGES, page, "en", Some(client("Web")), "");
+        let texts = data(&html);
+        let scripts =
+            html.match_indices("/static/").map(|(at, found)| html[at + found.len()..].split(['"', '?']).next());
+        for script in scripts.flatten().filter(|name| name.ends_with(".js")) {
+            let code = source(script);
+            for name in names_after(&code, "text.") {
+                assert!(texts.get(name).is_some(), "{script} on {} uses {name}", page.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_text_that_exists_is_used() {
+    let (_, english) = files::texts().find(|(tag, _)| *tag == "en").unwrap();
+    let all: String = names(".html").iter().chain(&names(".js")).map(|name| source(name)).collect();
+    for (section, texts) in sections(english) {
+        let of_page = ALL.iter().find(|page| page.name() == section);
+        for (name, _) in texts {
+            // What a page has for itself, it uses itself, or it says otherwise what the shared scripts say.
+            let own = of_page
+                .map(|page| source(&format!("{0}.html", page.name())) + &source(&format!("{0}.js", page.name())));
+            let is_used = own.is_some_and(|own| has_word(&own, &name)) || has_word(&all, &name);
+            assert!(is_used, "{section}.{name} is not used");
+        }
+    }
+}
+
+#[test]
+fn no_page_and_no_script_has_texts_of_its_own() {
+    for name in names(".html") {
+        let mut text = source(&name);
+        for (open, close) in [("{#", "#}"), ("{%", "%}"), ("{{", "}}"), ("<", ">")] {
+            while let Some(start) = text.find(open) {
+                let end = start + text[start..].find(close).unwrap() + close.len();
+                let taken = text.drain(start..end).collect::<String>();
+                for attribute in ["alt=\"", "title=\"", "aria-label=\"", "placeholder=\""] {
+                    let value = taken.split(attribute).nth(1).map(|rest| rest.split('"').next().unwrap());
+                    assert_eq!(value.unwrap_or_default(), "", "{name}: {taken}");
+                }
+            }
+        }
+        assert_eq!(text.split_whitespace().collect::<Vec<_>>(), [""; 0], "{name}");
+    }
+    let scripts = names(".js");
+    assert!(scripts.len() > 8, "{scripts:?}");
+    for name in scripts.iter().chain(&names(".css")).chain(&names(".html")) {
+        let code = source(name);
+        let foreign = code.chars().find(|c| c.is_alphabetic() && !c.is_ascii());
+        assert_eq!(foreign, None, "{name}");
+        // Two words in quotes, the first with a capital letter, or a whole sentence.
+        for literal in code
+            .lines()
+            .filter(|line| !line.trim_start().starts_with(['*', '/']))
+            .flat_map(|line| line.split('\'').skip(1).step_by(2))
+        {
+            let words: Vec<&str> = literal.split(' ').collect();
+            let is_phrase =
+                words.len() > 1 && words[0].starts_with(|c: char| c.is_ascii_uppercase()) && !words[1].is_empty();
+            assert!(!is_phrase, "{name}: {literal}");
+        }
+    }
+}
+
+#[test]
+fn the_language_is_the_one_asked_for_or_the_one_liked_best() {
+    let chosen = |asked: Option<&str>, accepted: &str| PAGES.languages.choose(asked, &headers(accepted)).tag.clone();
+    for (accepted, tag) in [
+        ("", "en"),
+        ("zh", "zh"),
+        ("zh-TW", "zh"),
+        ("ZH-hant-tw", "zh"),
+        ("en-GB,zh;q=0.9", "en"),
+        ("zh;q=0.3, en;q=0.4", "en"),
+        ("en;q=0.3 , zh ; q=0.4", "zh"),
+        ("fr, de;q=0.9, zh;q=0.1", "zh"),
+        ("zh;q=0, fr", "en"),
+        ("fr", "en"),
+        ("*", "en"),
+        ("zh;q=2", "en"),
+        ("zh;q=NaN, en;q=inf", "en"),
+        ("zh;q=, zh;level=1, ;;;, -, zh-;q=x", "en"),
+        ("zhx", "en"),
+    ] {
+        assert_eq!(chosen(None, accepted), tag, "{accepted:?}");
+    }
+    assert_eq!(chosen(Some("zh"), "en"), "zh");
+    assert_eq!(chosen(Some("zh-CN"), "en"), "zh");
+    assert_eq!(chosen(Some("xx"), "zh"), "zh");
+    assert_eq!(chosen(Some(""), "zh"), "zh");
+    assert_eq!(chosen(Some("\"><script>"), "fr"), "en");
+    let none = HeaderMap::from_iter([(ACCEPT_LANGUAGE, HeaderValue::from_bytes(b"zh\xff").unwrap())]);
+    assert_eq!(PAGES.languages.choose(None, &none).tag, "en");
+}
+
+#[test]
+fn another_language_is_another_file() {
+    let (_, english) = files::texts().find(|(tag, _)| *tag == "en").unwrap();
+    let portuguese = english.replace("\"English\"", "\"Português\"").replace("Sign in to {name}", "Entrar em {name}");
+    let mut tables: Vec<(&str, &str)> = files::texts().collect();
+    tables.push(("pt-BR", &portuguese));
+    let pages = Pages::new(tables).unwrap();
+    assert_eq!(pages.languages.choose(None, &headers("pt-br, en;q=0.5")).tag, "pt-BR");
+    let html = render(&pages, Page::SignIn, "pt-BR", Some(client("Web")), "");
+    assert!(html.contains("<html lang=\"pt-BR\">") && html.contains(">Entrar em Web</h1>"), "{html}");
+    for page in ALL {
+        let html = render(&pages, page, "zh", None, "");
+        for (tag, name) in [("en", "English"), ("pt-BR", "Português")] {
+            let link = format!("href=\"?lang={tag}\" rel=\"alternate\" lang=\"{tag}\" hreflang=\"{tag}\">{name}</a>");
+            assert!(html.contains(&link), "{html}");
+        }
+        assert_eq!(html.matches("class=\"language\"").count(), 2);
+    }
+}
+
+#[test]
+fn a_table_that_is_not_whole_is_refused_with_its_name() {
+    let faults = |tables: &[(&str, &str)]| Pages::new(tables.iter().copied()).err().unwrap().to_string();
+    assert_eq!(faults(&[]), "there is no static/texts/en.json");
+    let fault = faults(&[("fr", "{\"language\": \"Français\"}")]);
+    assert!(fault.starts_with("static/texts/fr.json: missing field"), "{fault}");
+}
+
+#[test]
+fn markup_in_a_clients_name_or_in_a_table_is_text() {
+    let hostile = "</script><script>alert(1)</script>\"'&<!--{name}{{ 1 }}";
+    let (_, english) = files::texts().find(|(tag, _)| *tag == "en").unwrap();
+    let escaped = serde_json::to_string(hostile).unwrap();
+    let table = english.replace("\"Sign in again\"", &escaped);
+    assert_ne!(table, english);
+    let pages = Pages::new([("en", table.as_str())]).unwrap();
+    for page in ALL {
+        let html = render(&pages, page, "en", Some(client(hostile)), "a=%22%3E&b=\"><script>alert(1)</script>");
+        assert!(!html.contains("<script>") && !html.contains("alert(1)</script>"), "{html}");
+        assert!(!html.contains("<!--") && !html.contains("\"><script>"), "{html}");
+    }
+    let html = render(&pages, Page::SignIn, "en", Some(client(hostile)), "");
+    assert!(html.contains("Sign in to &lt;"), "{html}");
+    assert_eq!(data(&html)["again"], hostile, "the scripts are given it as it is");
+}
+
+#[test]
+fn a_language_link_keeps_the_query_string_to_the_byte() {
+    for (query, link) in [
+        ("", "?lang=zh"),
+        ("lang=en", "?lang=zh"),
+        ("client_id=a&lang=en&state=%7E%FF+x", "?client_id=a&state=%7E%FF+x&lang=zh"),
+        ("l%61ng=en&&state", "?state&lang=zh"),
+        ("lang=\"><script>&language=x", "?language=x&lang=zh"),
+    ] {
+        assert_eq!(in_language(query, "zh"), link, "{query}");
+    }
+}

@@ -1,0 +1,148 @@
+//! The texts of the pages: one table per language, and which language a request is answered in.
+//!
+//! A page's texts are those that all pages share, those of a code on show, and its own, of which the later ones win.
+
+use axum::http::header::{self, HeaderMap};
+use minijinja::value::{Serde, Value};
+use serde::Deserialize;
+use serde_json::{Map, json};
+
+use super::{Fault, Page};
+
+/// The language of those who ask for none that is there.
+const DEFAULT: &str = "en";
+
+/// Texts by their names. Each is a string, a title with its detail, or a map.
+type Section = Map<String, serde_json::Value>;
+
+/// A language's file.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Table {
+    /// What the language calls itself.
+    language: String,
+    /// What a code on show needs, on our pages and on those of others.
+    code: Section,
+    page: Section,
+    sign_in: Section,
+    confirm: Section,
+    share: Section,
+    receive: Section,
+}
+
+/// All languages, the default first.
+#[derive(Debug)]
+pub(super) struct Languages(Vec<Language>);
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Language {
+    /// Its tag (BCP 47), after which its file is named.
+    pub(super) tag: String,
+    /// What it calls itself.
+    pub(super) name: String,
+    /// What a code on show needs, as JSON.
+    pub(super) code: String,
+    sign_in: PageTexts,
+    confirm: PageTexts,
+    share: PageTexts,
+    receive: PageTexts,
+}
+
+/// The texts of a page.
+#[derive(Debug)]
+pub(super) struct PageTexts {
+    /// For its template.
+    pub(super) text: Value,
+    /// For its scripts: JSON that can stand in HTML.
+    pub(super) data: Value,
+}
+
+impl Languages {
+    /// Reads the tables, given by their languages' tags.
+    pub(super) fn read<'a>(tables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Fault> {
+        let read = |(tag, json): (&'a str, &'a str)| Language::read(tag, json);
+        let mut all = tables.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        all.sort_by(|one, two| (one.tag != DEFAULT, &one.tag).cmp(&(two.tag != DEFAULT, &two.tag)));
+        if all.first().is_none_or(|first| first.tag != DEFAULT) {
+            return Err(Fault::NoDefaultLanguage);
+        }
+        Ok(Self(all))
+    }
+
+    /// Returns the language that was `asked` for by its tag; or else the one that the browser likes best.
+    pub(super) fn choose(&self, asked: Option<&str>, headers: &HeaderMap) -> &Language {
+        let asked = asked.and_then(|tag| self.look_up(tag));
+        let accepted = || accepted(headers).into_iter().find_map(|range| self.look_up(range));
+        asked.or_else(accepted).unwrap_or(&self.0[0])
+    }
+
+    /// Returns all languages but this one.
+    pub(super) fn others<'a>(&'a self, this: &'a Language) -> impl Iterator<Item = &'a Language> {
+        self.0.iter().filter(|language| language.tag != this.tag)
+    }
+
+    /// The lookup of RFC 4647 §3.4: `zh-Hant-TW`, then `zh-Hant`, then `zh`.
+    fn look_up(&self, range: &str) -> Option<&Language> {
+        let mut tag = range;
+        loop {
+            if let Some(found) = self.0.iter().find(|language| language.tag.eq_ignore_ascii_case(tag)) {
+                return Some(found);
+            }
+            tag = tag.rsplit_once('-')?.0;
+        }
+    }
+}
+
+impl Language {
+    fn read(tag: &str, json: &str) -> Result<Self, Fault> {
+        let table: Table =
+            serde_json::from_str(json).map_err(|error| Fault::Texts { tag: tag.to_owned(), cause: error })?;
+        let texts = |own: Section| {
+            let merged: Section = table.page.clone().into_iter().chain(table.code.clone()).chain(own).collect();
+            // What ends a script, or begins a comment, cannot be in it.
+            let data = json!(merged).to_string().replace('<', "\\u003c");
+            PageTexts { text: Value::from(Serde(merged)), data: Value::from_safe_string(data) }
+        };
+        Ok(Self {
+            tag: tag.to_owned(),
+            name: table.language,
+            sign_in: texts(table.sign_in),
+            confirm: texts(table.confirm),
+            share: texts(table.share),
+            receive: texts(table.receive),
+            code: json!({ "lang": tag, "texts": table.code }).to_string(),
+        })
+    }
+
+    /// Returns the texts of a page.
+    pub(super) fn texts(&self, page: Page) -> &PageTexts {
+        match page {
+            Page::SignIn => &self.sign_in,
+            Page::Confirm => &self.confirm,
+            Page::Share => &self.share,
+            Page::Receive => &self.receive,
+        }
+    }
+}
+
+/// Returns the ranges of `Accept-Language`, the ones that are liked best first (RFC 9110 §12.5.4). What is malformed is left
+/// out.
+fn accepted(headers: &HeaderMap) -> Vec<&str> {
+    let fields = headers.get_all(header::ACCEPT_LANGUAGE).iter().filter_map(|value| value.to_str().ok());
+    let mut ranges: Vec<(f32, &str)> = fields.flat_map(|field| field.split(',')).filter_map(weighed).collect();
+    // Equals stay in their order.
+    ranges.sort_by(|one, two| two.0.total_cmp(&one.0));
+    ranges.into_iter().map(|(_, range)| range).collect()
+}
+
+fn weighed(part: &str) -> Option<(f32, &str)> {
+    let (range, weight) = match part.split_once(';') {
+        Some((range, parameter)) => {
+            let (name, weight) = parameter.split_once('=')?;
+            (range, name.trim().eq_ignore_ascii_case("q").then(|| weight.trim().parse().ok())??)
+        }
+        None => (part, 1.0),
+    };
+    (weight > 0.0 && weight <= 1.0).then_some((weight, range.trim()))
+}

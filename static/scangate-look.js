@@ -1,0 +1,177 @@
+/*
+ * The ready-made look of scangate.js: a code, a ring that shows the time that is left, and what to do in words.
+ *
+ * Classes of its elements are scangate-NAME, by the names in LOOK; data-state, data-reason and data-transport stand on the
+ * root. Words come with the options, or from the gateway in the reader's language. ES5.
+ */
+(function () {
+'use strict';
+
+var RING = 991;              // the length of the ring, in its own units
+var LOW_SECS = 15;
+var SVG = 'http://www.w3.org/2000/svg';
+var SIGNS = { confirmed: 'M20 33l8.5 8.5L44.5 24', declined: 'M23 23l18 18M41 23L23 41', cancelled: 'M23 23l18 18M41 23L23 41', error: 'M32 18v17M32 45v.1' };
+// What it is made of: a name, what it stands in, a tag, attributes (a comma is a space).
+var LOOK = [
+  'banner root p role=status',
+  'stage root div',
+  'ring stage svg viewBox=0,0,264,264 aria-hidden=true',
+  'track ring rect x=3 y=3 width=258 height=258 rx=24',
+  'left ring rect x=3 y=3 width=258 height=258 rx=24',
+  'plate stage div',
+  'qr plate img width=236 height=236',
+  'spinner stage span aria-hidden=true',
+  'person stage div',
+  'avatar person span aria-hidden=true',
+  'who person span',
+  'number person span aria-hidden=true',
+  'dots person span aria-hidden=true',
+  'end stage div',
+  'sign end svg viewBox=0,0,64,64 aria-hidden=true',
+  'disc sign circle cx=32 cy=32 r=30',
+  'mark sign path',
+  'refresh end button type=button',
+  'meta root p',
+  'timer meta span role=timer',
+  'renew meta button type=button',
+  'message root div role=status',
+  'title message strong',
+  'detail message span',
+  'help root p',
+  'link help a target=_blank rel=noopener,noreferrer'
+];
+
+var scangate = window.scangate;
+
+function make(parent, tag, attributes) {
+  var drawn = /^(svg|rect|circle|path)$/.test(tag);
+  var made = drawn ? document.createElementNS(SVG, tag) : document.createElement(tag);
+  Object.keys(attributes).forEach(function (name) { made.setAttribute(name, attributes[name]); });
+  return parent.appendChild(made);
+}
+
+function style(href) {
+  if (!document.querySelector('link[href^="' + href + '"]')) { make(document.head, 'link', { rel: 'stylesheet', href: href }); }
+}
+
+// Writing the same words again would make a screen reader say them again.
+function write(at, words) {
+  if (at.textContent !== words) { at.textContent = words; }
+}
+
+function phrase(words, values) {
+  return words.replace(/\{(\w+)\}/g, function (slot, name) { return values[name] === undefined ? slot : values[name]; });
+}
+
+function clock(secs) {
+  return Math.floor(secs / 60) + ':' + ('0' + secs % 60).slice(-2);
+}
+
+/* Makes the look inside `element`; returns what brings it up to date with `code`. */
+scangate.look = function (element, code, options, gateway) {
+  var text = options.texts || {};
+  var at = { root: make(element, 'div', { 'class': 'scangate', tabindex: '-1' }) };
+  var themed = false;
+
+  function word(name, values) {
+    return phrase(text[name] || '', values || {});
+  }
+
+  function build() {
+    LOOK.forEach(function (line) {
+      var words = line.split(' ');
+      var attributes = { 'class': 'scangate-' + words[0] };
+      words.slice(3).forEach(function (pair) {
+        attributes[pair.split('=')[0]] = pair.split('=')[1].replace(/,/g, ' ');
+      });
+      at[words[0]] = make(at[words[1]], words[2], attributes);
+    });
+    [1, 2, 3].forEach(function () { make(at.dots, 'i', {}); });
+    at.left.style.strokeDasharray = RING;
+    at.refresh.onclick = at.renew.onclick = code.refresh;
+  }
+
+  function paint() {
+    var held = at.root.contains(document.activeElement) && document.activeElement;
+    at.root.setAttribute('data-state', code.state);
+    at.root.setAttribute('data-reason', code.reason);
+    at.root.setAttribute('data-transport', code.transport);
+    showClient();
+    showTicket(code.ticket || {});
+    showWords();
+    showTime();
+    // Focus moves only where it would otherwise be lost.
+    if (held && !isSeen(held)) { (isSeen(at.refresh) ? at.refresh : at.root).focus(); }
+  }
+
+  function showClient() {
+    if (themed || !code.client) { return; }
+    themed = true;
+    if (code.client.theme) { style(gateway + code.client.theme); }
+  }
+
+  function showTicket(ticket) {
+    var person = (ticket.scanned_by || {}).name || text.someone || '';
+    var opens = !connector() && /^https?:/.test(ticket.scan_url);
+    if (code.qr && at.qr.src !== code.qr) { at.qr.src = code.qr; }
+    at.qr.hidden = !code.qr;
+    at.qr.setAttribute('aria-hidden', code.state !== 'waiting');
+    at.mark.setAttribute('d', SIGNS[code.state] || '');
+    at.help.hidden = !opens;
+    if (opens) { at.link.href = ticket.scan_url; }
+    // The picture is left alone on purpose: loading it would tell a third party who signs in where.
+    write(at.who, person);
+    write(at.avatar, (/[\uD800-\uDBFF][\uDC00-\uDFFF]|\S/.exec(person) || [''])[0].toUpperCase());
+    write(at.number, ticket.number || '');
+    at.root.setAttribute('data-number', ticket.number ? 'yes' : 'no');
+  }
+
+  function showWords() {
+    var values = { name: (code.client || {}).name || text.some_site, number: (code.ticket || {}).number };
+    var said = text[code.reason + '_' + connector()] || text[code.reason] || text[code.state] || ['', ''];
+    var problem = code.problem && code.problem.detail;
+    at.qr.alt = word('qr', values);
+    write(at.banner, code.away ? word(navigator.onLine === false ? 'offline' : 'reconnecting') : '');
+    write(at.link, word('scan_link'));
+    write(at.renew, word('renew'));
+    write(at.title, phrase(said[0], values));
+    write(at.detail, code.reason === 'failed' && problem || phrase(said[1], values));
+    at.detail.lang = code.reason === 'failed' && problem ? 'en' : at.root.lang || document.documentElement.lang;
+  }
+
+  function showTime() {
+    var now = Date.now();
+    var left = Math.max(0, code.deadline - now);
+    var wait = code.retryAt ? Math.max(0, Math.ceil((code.retryAt - now) / 1000)) : 0;
+    var absent = code.reason === 'unreachable' || navigator.onLine === false;
+    write(at.timer, code.deadline ? word('left', { time: clock(Math.ceil(left / 1000)) }) : '');
+    at.stage.setAttribute('data-low', code.deadline && left <= LOW_SECS * 1000 ? 'yes' : 'no');
+    at.left.style.strokeDashoffset = code.state === 'confirmed' ? 0 : RING * (1 - Math.min(1, left && left / code.lifeMs));
+    write(at.refresh, code.state !== 'error' ? word('renew') : word(wait && !absent ? 'retry_in' : 'retry', { time: clock(wait) }));
+    // A gateway that named a time is not to be asked before it; an absent one may be tried at any moment.
+    at.refresh.disabled = wait > 0 && !absent;
+  }
+
+  function connector() {
+    return (code.client || {}).connector;
+  }
+
+  function isSeen(node) {
+    return node.offsetWidth > 0 && window.getComputedStyle(node).visibility !== 'hidden';
+  }
+
+  function learnWords() {
+    scangate.send('GET', gateway + '/static/texts.json' + (options.lang ? '?lang=' + encodeURIComponent(options.lang) : ''), {}, function (status, table) {
+      if (status !== 200 || !table) { return; }
+      text = table.texts;
+      at.root.lang = table.lang;
+      paint();
+    });
+  }
+
+  build();
+  style(gateway + '/static/scangate.css');
+  if (!options.texts) { learnWords(); }
+  return paint;
+};
+}());

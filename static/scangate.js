@@ -1,0 +1,349 @@
+/*
+ * Signs people in by a QR code: scangate.start(element, options). What it takes and gives is in scangate.d.ts.
+ *
+ * At the gateway's own origin a browser is known by its cookie and waits on an EventSource. A page of another origin gets a
+ * secret and reads the same stream with fetch. Where neither comes through, it polls. ES5, but for what it looks for.
+ */
+(function () {
+'use strict';
+
+var SEND_MS = 15000, POLL_MS = 40000, POLL_SECS = 25, MAX_BACKOFF_MS = 15000, TICK_MS = 500, RENEWALS = 5;
+var SILENCE_MS = 6000; // a stream that is silent so long is held back by a proxy
+var GRACE_MS = 3000;   // how long after the deadline the gateway may still say so
+var AWAY_MS = 1000;    // a stream that is back by then was never worth a word
+var script = document.currentScript || document.querySelector('script[src*="scangate.js"]');
+var home = script ? script.src.replace(/^(\w+:\/\/[^\/]+).*/, '$1') : location.origin;
+var silent = false;    // streams do not come through: poll from now on
+
+function none() { /* What is left alone expires. */ }
+
+function parse(json) { try { return JSON.parse(json); } catch (e) { return null; } }
+
+function send(method, url, more, done) {
+  var xhr = new XMLHttpRequest();
+  xhr.open(method, url, true);
+  xhr.timeout = more.timeoutMs || SEND_MS;
+  if (more.token) { xhr.setRequestHeader('Authorization', 'Bearer ' + more.token); }
+  if (more.body) { xhr.setRequestHeader('Content-Type', 'application/json'); }
+  xhr.onload = function () { done(xhr.status, parse(xhr.responseText), xhr); };
+  xhr.onerror = xhr.ontimeout = function () { done(0, null, xhr); };
+  xhr.send(more.body ? JSON.stringify(more.body) : null);
+  return xhr;
+}
+
+/* How long to leave before another try: what the gateway says, or longer each time. */
+function pauseMs(xhr, failures) {
+  var secs = xhr && xhr.status ? parseFloat(xhr.getResponseHeader('Retry-After')) : 0;
+  return secs > 0 ? secs * 1000 : Math.min(MAX_BACKOFF_MS, 500 * Math.pow(2, failures)) * (0.75 + Math.random() / 4);
+}
+
+function start(element, options) {
+  var gateway = options.gateway === undefined ? home : options.gateway;
+  var code = { ticket: null, client: null, refresh: refresh, stop: stop, take: take };
+  var run = 0, renewals = 0, failures = 0, expected = 0, lostAt = 0, retryMs = 3000, lastId = '', secret = '', clock = 0, halt = none;
+  var heard = false, overrun = false, renewOnReturn = false, paint = none;
+
+  // Drops whatever comes of what was begun before.
+  function leave(transport) {
+    run += 1;
+    halt();
+    halt = none;
+    code.transport = transport;
+  }
+
+  function ours(callback) {
+    var mine = run;
+    return function () { return mine === run ? callback.apply(null, arguments) : null; };
+  }
+
+  function later(callback, ms) { setTimeout(ours(callback), ms); }
+
+  function tell() {
+    paint();
+    if (options.onState) { options.onState(code.state, code); }
+  }
+
+  function show(state, reason) {
+    code.state = state;
+    code.reason = reason || state;
+    tell();
+  }
+
+  // ---- From its making to its end
+
+  function create() {
+    var body = { client_id: options.clientId, flow: options.flow, return_to: options.returnTo };
+    if (gateway !== location.origin && !options.token) { body.binding = 'bearer'; }
+    withdraw('superseded');
+    code.ticket = code.problem = null;
+    show('loading');
+    if (!clock) {
+      clock = setInterval(tick, TICK_MS);
+      listeners('add');
+    }
+    if (options.ticket) { made(options.ticket); return; }
+    send('POST', gateway + '/v1/tickets?qr=svg', { token: options.token, body: body }, ours(function (status, got, xhr) {
+      if (status === 201 && got) { made(got); } else { refused(status, got, xhr); }
+    }));
+  }
+
+  function made(ticket) {
+    secret = options.token || ticket.ticket_secret;
+    lastId = '';
+    code.client = ticket.client || code.client;
+    code.qr = ticket.qr && ticket.qr.svg;
+    adopt(ticket);
+    show(ticket.state === 'scanned' ? 'scanned' : 'waiting');
+    connect();
+  }
+
+  // Every report, from a stream or a poll, ends here. Revisions make it idempotent.
+  function take(news) {
+    var old = code.ticket;
+    if (news.ticket_id !== old.ticket_id || news.revision < old.revision) { return; }
+    setDeadline(news.expires_in);
+    if (news.revision === old.revision && news.state === old.state) { return; }
+    adopt(news);
+    if (news.state === 'scanned') { show('scanned', news.number && 'numbered'); return; }
+    end();
+    if (news.state === 'cancelled') {
+      show(news.reason === 'declined' ? 'declined' : 'cancelled', news.reason);
+    } else if (news.token || options.flow === 'share') {
+      show('confirmed');
+      if (news.token && options.onToken) { options.onToken(news.token, code); }
+    } else { // collected elsewhere
+      expired();
+    }
+  }
+
+  function adopt(ticket) {
+    code.ticket = ticket;
+    setDeadline(ticket.expires_in);
+    code.lifeMs = code.deadline - Date.now();
+  }
+
+  function setDeadline(secs) {
+    code.deadline = Date.now() + secs * 1000;
+    overrun = false;
+  }
+
+  function expired() {
+    end();
+    if (renewals >= (options.renewals === undefined ? RENEWALS : options.renewals)) {
+      show('expired');
+    } else if (document.hidden || navigator.onLine === false) {
+      // A code made now would run out unseen.
+      renewOnReturn = true;
+      show('expired', 'away');
+    } else {
+      renewals += 1;
+      create();
+    }
+  }
+
+  function refused(status, problem, xhr) {
+    var passing = !status || status === 429 || status === 503;
+    end();
+    code.problem = problem;
+    if (passing) { code.retryAt = Date.now() + pauseMs(xhr, ++failures); }
+    show('error', !passing ? 'failed' : status ? 'busy' : 'unreachable');
+  }
+
+  function end() {
+    leave('');
+    code.away = renewOnReturn = false;
+    code.deadline = code.retryAt = lostAt = 0;
+  }
+
+  function withdraw(reason) {
+    if (code.transport && !options.ticket) { send('DELETE', gateway + code.ticket.poll + '?reason=' + reason, { token: secret }, none); }
+    end();
+  }
+
+  function refresh() {
+    renewals = failures = 0;
+    create();
+  }
+
+  function stop() {
+    withdraw('closed');
+    clock = clearInterval(clock);
+    listeners('remove');
+  }
+
+  // ---- The stream
+
+  function connect() {
+    var how = !secret ? window.EventSource && listen : window.fetch && window.ReadableStream && window.TextDecoder && window.AbortController && read;
+    if (silent || !how) { poll(); return; }
+    leave('sse');
+    heard = false;
+    expectNews();
+    how();
+    tell();
+  }
+
+  function hear(event) {
+    var news = parse(event.data);
+    if (!news) { return; }
+    heard = true;
+    touch(false);
+    if ((event.event || event.type) === 'expired') { expired(); } else { take(news); }
+  }
+
+  function expectNews() {
+    var mine = ++expected;
+    later(function () { if (!heard && mine === expected) { silent = true; poll(); } }, SILENCE_MS);
+  }
+
+  function listen() {
+    var source = new EventSource(gateway + code.ticket.events);
+    halt = function () { source.close(); };
+    ['pending', 'scanned', 'confirmed', 'cancelled', 'expired'].forEach(function (name) { source.addEventListener(name, ours(hear)); });
+    source.onopen = ours(expectNews);
+    source.onerror = ours(function () {
+      lose();
+      // Closed for good. The poll finds out why, and goes on if it can.
+      if (source.readyState === 2) { poll(); }
+    });
+  }
+
+  // What EventSource does, for somebody with a secret, which it cannot send.
+  function read() {
+    var attempt = new window.AbortController(), decoder = new window.TextDecoder(), rest = '', reader;
+    var headers = { Authorization: 'Bearer ' + secret };
+    function next() {
+      return reader.read().then(ours(function (part) {
+        if (part.done) { return null; }
+        // The gateway ends lines with a line feed and nothing else.
+        rest = (rest + decoder.decode(part.value, { stream: true })).split('\n\n');
+        rest.slice(0, -1).forEach(dispatch);
+        rest = rest.pop();
+        return next();
+      }));
+    }
+    function again() {
+      lose();
+      later(read, Math.max(retryMs, failures && pauseMs(null, failures)));
+    }
+    if (lastId) { headers['Last-Event-ID'] = lastId; }
+    halt = function () { attempt.abort(); };
+    window.fetch(gateway + code.ticket.events, { headers: headers, cache: 'no-store', signal: attempt.signal }).then(ours(function (response) {
+      if (response.status !== 200 || !response.body) { poll(); return null; }
+      failures = 0;
+      expectNews();
+      reader = response.body.getReader();
+      return next();
+    })).then(ours(again), ours(function () { failures += 1; again(); }));
+  }
+
+  function dispatch(block) {
+    var event = {};
+    block.split('\n').forEach(function (line) {
+      var at = line.indexOf(': ');
+      if (at > 0) { event[line.slice(0, at)] = line.slice(at + 2); }
+    });
+    lastId = event.id || lastId;
+    retryMs = +event.retry || retryMs;
+    // Apart from the reading: what a page throws is no fault of the connection.
+    later(function () { hear(event); }, 0);
+  }
+
+  // ---- The poll
+
+  function poll() {
+    leave('poll');
+    tell();
+    ask(true);
+  }
+
+  // The first, and the first after a failure, tells at once whether the ticket still lives.
+  function ask(first) {
+    var asked = Date.now(), before = code.ticket.revision;
+    var url = gateway + code.ticket.poll + (first ? '' : '?wait=' + POLL_SECS + '&revision=' + before);
+    var xhr = send('GET', url, { token: secret, timeoutMs: first ? 0 : POLL_MS }, ours(function (status, body) {
+      if (status === 200 && body) {
+        failures = 0;
+        touch(false);
+        take(body);
+        // Never in a tight loop, whatever the gateway does.
+        if (code.transport) { askAgain(false, first || body.revision !== before || Date.now() - asked > 2000 ? 0 : 2000); }
+      } else if (status === 401 || status === 403) {
+        refused(status, body);
+      } else if (status === 404 || overrun) {
+        expired();
+      } else {
+        lose();
+        askAgain(true, pauseMs(xhr, ++failures));
+      }
+    }));
+    halt = function () { xhr.abort(); };
+  }
+
+  function askAgain(first, ms) { later(function () { ask(first); }, ms); }
+
+  // ---- Coming and going
+
+  function listeners(how) {
+    how += 'EventListener';
+    window[how]('online', online);
+    window[how]('offline', offline);
+    window[how]('pageshow', cameBack);
+    document[how]('visibilitychange', tick);
+  }
+
+  function online() {
+    if (code.transport) { connect(); } else if (code.retryAt) { create(); } else { tick(); }
+  }
+
+  function offline() { touch(!!code.transport); }
+
+  // Out of the browser's page cache: what is on show is old.
+  function cameBack(event) { if (event.persisted) { refresh(); } }
+
+  function lose() {
+    expected += 1;
+    lostAt = lostAt || Date.now();
+  }
+
+  function touch(away) {
+    if (!away) { lostAt = 0; }
+    if (code.away !== away) {
+      code.away = away;
+      tell();
+    }
+  }
+
+  function tick() {
+    var now = Date.now();
+    if (lostAt && now > lostAt + AWAY_MS) { touch(true); }
+    if (code.deadline && !overrun && now > code.deadline + GRACE_MS) {
+      // The gateway did not say that the time is over (a dead connection, a laptop that slept).
+      overrun = true;
+      if (navigator.onLine === false) { expired(); } else { poll(); }
+    }
+    if (!document.hidden && (code.retryAt ? now > code.retryAt : renewOnReturn && navigator.onLine !== false)) { create(); }
+    paint();
+  }
+
+  create();
+  if (element) {
+    dress(gateway, function () {
+      paint = api.look(element, code, options, gateway);
+      paint();
+    });
+  }
+  return code;
+}
+
+/* The ready-made look is a file of its own, for those who want it. */
+function dress(gateway, then) {
+  var tag = document.createElement('script');
+  if (api.look) { then(); return; }
+  tag.src = gateway + '/static/scangate-look.js';
+  tag.onload = then;
+  document.head.appendChild(tag);
+}
+
+var api = window.scangate = { start: start, send: send, pauseMs: pauseMs };
+}());
