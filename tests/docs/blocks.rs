@@ -28,7 +28,7 @@ const ELSEWHERE: [(&str, &str, &str); 4] = [
 ];
 
 /// The reasons for which blocks are not run, with how often a page gives each. A page cannot do without a row here.
-const NOT_RUN: [(&str, &str, usize); 8] = [
+const NOT_RUN: [(&str, &str, usize); 9] = [
     ("docs/architecture.md", "a drawing", 2),
     ("docs/wechat.md", "a drawing", 1),
     ("docs/load-testing.md", "thousands of streams; tests/loadgen.rs runs each scenario with a few", 7),
@@ -37,6 +37,7 @@ const NOT_RUN: [(&str, &str, usize); 8] = [
     ("docs/operations.md", "takes a Cluster that has lost a node; tests/doctor.rs has one", 1),
     ("docs/operations.md", "tests/doctor.rs brings each of these about", 1),
     ("docs/edge.md", "for your own host", 1),
+    ("docs/drop-in.md", "a header for answers of your own", 1),
 ];
 
 /// What is typed before the first block of a page: what its text takes for granted.
@@ -117,6 +118,7 @@ impl Page {
             "toml" => self.settings(&block.text),
             "redis" => self.checked("block.conf", &block.text, REDIS),
             "yaml" => self.checked("block.yaml", &block.text, &format!("node -e \"{YAML}\" {ROOT} block.yaml")),
+            "html" => self.page(&block.text),
             "js" => self.checked("block.mjs", &block.text, "node --check block.mjs"),
             "python" => self.checked("block.py", &block.text, "python3 -m py_compile block.py"),
             "nginx" => self.checked("nginx.conf", &nginx(&block.text), "nginx -t -e stderr -c \"$PWD/nginx.conf\""),
@@ -223,6 +225,23 @@ impl Page {
         assert!(said.contains("ok    settings"), "{said}");
     }
 
+    /// Looks at a page: its scripts can be read, and a whole one is an example, which a test opens.
+    fn page(&mut self, text: &str) {
+        for script in text.split("<script>").skip(1) {
+            self.checked("block.js", script.split("</script>").next().unwrap(), "node --check block.js");
+        }
+        for file in text.split("/static/").skip(1) {
+            let name = file.split(['"', '?']).next().unwrap();
+            assert!(Path::new(ROOT).join("static").join(name).is_file(), "there is no /static/{name}");
+        }
+        if text.starts_with("<!doctype") {
+            let mut examples = Path::new(ROOT).join("examples").read_dir().unwrap();
+            let is_it =
+                |path: &Path| std::fs::read_to_string(path).is_ok_and(|example| without_comments(&example) == text);
+            assert!(examples.any(|folder| is_it(&folder.unwrap().path().join("index.html"))), "it is no example");
+        }
+    }
+
     fn checked(&mut self, name: &str, text: &str, command: &str) {
         self.shell.write(name, text);
         self.succeed(command);
@@ -266,6 +285,14 @@ fn shape(line: &str) -> (Regex, Vec<String>) {
 /// A Redis that starts with these lines, and stops again.
 const REDIS: &str = "redis-server block.conf --port 7999 --daemonize yes --save '' && \
     until redis-cli -p 7999 ping; do sleep 0.05; done && redis-cli -p 7999 shutdown nosave; ! redis-cli -p 7999 ping";
+
+/// Returns a page of HTML without its comments, and the line ends after them.
+fn without_comments(text: &str) -> String {
+    let mut parts = text.split("<!--");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts
+        .fold(first, |kept, part| kept + part.split_once("-->").map_or(part, |(_, rest)| rest.trim_start_matches('\n')))
+}
 
 const YAML: &str = "const [root, name] = process.argv.slice(1); \
     require(root + '/tests/lint/node_modules/js-yaml').load(require('fs').readFileSync(name, 'utf8'))";

@@ -24,7 +24,8 @@ fn named(text: &str) -> BTreeSet<(String, Vec<String>)> {
     let split = |code: String| {
         let mut parts = code.split("::").map(str::to_owned);
         let path = parts.next()?;
-        let is_file = path.ends_with(".rs") && path.chars().all(is_path) && !path.starts_with('.');
+        let is_script = path.starts_with("static/") && path.contains(".");
+        let is_file = (path.ends_with(".rs") || is_script) && path.chars().all(is_path) && !path.starts_with('.');
         is_file.then(|| (path, parts.map(|part| part.trim_end_matches("()").to_owned()).collect()))
     };
     code.filter_map(split).collect()
