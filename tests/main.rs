@@ -25,6 +25,7 @@ mod flow;
 mod loadgen;
 mod model;
 mod nginx;
+mod pages;
 mod safety;
 mod store;
 mod streams;

@@ -86,7 +86,7 @@ async fn a_second_scanner_is_told_that_somebody_was_first() {
 
 /// Returns how the ticket on `screen` stands, asked by the page itself.
 async fn state_and_revision(screen: &Chromium) -> Value {
-    let script = "var id = document.getElementById('scan-link').href.split('/').pop();
+    let script = "var id = document.querySelector('.scangate-link').href.split('/').pop();
         return fetch('/v1/tickets/' + id).then(r => r.json()).then(ticket => [ticket.state, ticket.revision])";
     screen.run(script).await
 }

@@ -144,6 +144,8 @@ impl Chromium {
     pub async fn until_within(&self, time: Duration, state: &str) {
         let is_there = async || (self.body("data-state").await.as_deref() == Some(state)).then_some(());
         within(time, &format!("the state {state}"), is_there).await;
+        // What fades in cannot be seen at once.
+        self.rest().await;
     }
 
     /// Returns the text of what `css` finds, as it is seen.
