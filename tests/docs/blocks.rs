@@ -16,9 +16,6 @@ use crate::support::until;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// The pages: these, and all of the folder docs.
-const PAGES: [&str; 1] = ["examples/README.md"];
-
 /// The blocks of a language in a page that a test of their own runs, which says more of them.
 const ELSEWHERE: [(&str, &str, &str); 4] = [
     ("docs/coming-from.md", "bash", "tests/coming_from.rs"),
@@ -28,7 +25,10 @@ const ELSEWHERE: [(&str, &str, &str); 4] = [
 ];
 
 /// The reasons for which blocks are not run, with how often a page gives each. A page cannot do without a row here.
-const NOT_RUN: [(&str, &str, usize); 9] = [
+const NOT_RUN: [(&str, &str, usize); 12] = [
+    ("README.md", "a drawing", 2),
+    ("README.md", "it is what runs this", 1),
+    ("README.md", "an address of your own network", 1),
     ("docs/architecture.md", "a drawing", 2),
     ("docs/wechat.md", "a drawing", 1),
     ("docs/load-testing.md", "thousands of streams; tests/loadgen.rs runs each scenario with a few", 7),
@@ -84,12 +84,17 @@ pub fn blocks(text: &str) -> Vec<Block> {
     found
 }
 
-/// Returns the names and texts of all pages.
+/// Returns the names and texts of all pages: the README, those of docs, and the README of examples and of each of them.
 pub fn pages() -> BTreeMap<String, String> {
-    let docs = Path::new(ROOT).join("docs").read_dir().unwrap();
-    let docs = docs.map(|entry| format!("docs/{}", entry.unwrap().file_name().into_string().unwrap()));
-    let names = PAGES.map(str::to_owned).into_iter().chain(docs.filter(|name| name.ends_with(".md")));
-    names.map(|name| (name.clone(), std::fs::read_to_string(Path::new(ROOT).join(name)).unwrap())).collect()
+    let entries = |folder: &str| {
+        let entries = Path::new(ROOT).join(folder).read_dir().unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.map(|name| format!("{folder}/{name}")).collect::<Vec<_>>()
+    };
+    let docs = entries("docs").into_iter().filter(|name| name.ends_with(".md"));
+    let examples = entries("examples").into_iter().map(|folder| format!("{folder}/README.md"));
+    let all = docs.chain(examples).chain(["examples/README.md".to_owned(), "README.md".to_owned()]);
+    all.filter_map(|name| Some((name.clone(), std::fs::read_to_string(Path::new(ROOT).join(name)).ok()?))).collect()
 }
 
 /// A page being played.

@@ -16,14 +16,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Commands that go on until they are stopped, by how they begin, each with what it says once it is ready.
 const SERVERS: [(&str, &str); 7] = [
-    ("scangate --", "\"serving\""),
-    ("scangate serve", "\"serving\""),
-    ("cargo run", "\"serving\""),
+    ("scangate --", GATEWAY),
+    ("scangate serve", GATEWAY),
+    ("cargo run", GATEWAY),
     ("redis-server", "Ready to accept connections"),
     ("nginx/run", " -> "),
     ("python3 -m http.server", "Serving HTTP"),
     ("flask", "Running on"),
 ];
+
+const GATEWAY: &str = "\"serving\"";
 
 /// What is in the folder where commands are run, besides what they make: what an empty clone has, and the built programs.
 const CLONE: [&str; 5] = ["nginx", "examples", "bench", "docs", "static"];
@@ -66,10 +68,12 @@ impl Shell {
         if !is_root {
             command.args(["-n", "unshare"]);
         }
-        command.args(["--net", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "--norc"]);
-        let path = format!("{}/bin:{}:/usr/sbin:/sbin", place.path().display(), std::env::var("PATH").unwrap());
-        command.env_clear().env("PATH", path).env("HOME", &home).env("TMPDIR", place.path());
-        command.env("PYTHONUNBUFFERED", "1").current_dir(&home);
+        command.args(["--net", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+        // Here and not for the command as a whole, as sudo keeps none of it.
+        let path = format!("PATH={}/bin:{}:/usr/sbin:/sbin", place.path().display(), std::env::var("PATH").unwrap());
+        let home_is = format!("HOME={}", home.display());
+        let temp = format!("TMPDIR={}", place.path().display());
+        command.args(["env", "-i", &path, &home_is, &temp, "PYTHONUNBUFFERED=1", "bash", "--norc"]).current_dir(&home);
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let input = process.stdin.take();
         let mut shell = Self { process, input, place, commands: 0 };
@@ -91,9 +95,13 @@ impl Shell {
         Running { number: self.send(command, "&"), seen: 0 }
     }
 
-    /// Starts a server and waits until it serves.
+    /// Starts a server and waits until it serves. A gateway takes the place of the one before.
     pub fn serve(&mut self, command: &str) {
         let (_, ready) = SERVERS.iter().find(|(start, _)| command.starts_with(start)).unwrap();
+        if *ready == GATEWAY {
+            // None but this machine's are found.
+            self.run("old=$(pidof scangate) && kill $old && while kill -0 $old; do sleep 0.05; done");
+        }
         let before = self.listeners();
         let running = self.begin(command);
         until(PATIENCE, command, || self.said(running.number).contains(ready).then_some(()));
