@@ -152,8 +152,10 @@ async fn the_page_to_copy_signs_in_from_another_site() {
     page.keep_page("drop-in-scanned").await;
     phone.act(&id, "confirm").await;
     is(&page, "confirmed").await;
-    within(Duration::from_secs(5), "the greeting", async || (page.text("#greeting").await == "Hello, Åsa.").then_some(()))
-        .await;
+    within(Duration::from_secs(5), "the greeting", async || {
+        (page.text("#greeting").await == "Hello, Åsa.").then_some(())
+    })
+    .await;
     page.keep_page("drop-in-confirmed").await;
     let cookies = page.cdp("Network.getAllCookies", json!({})).await;
     assert_eq!(cookies["cookies"], json!([]), "it works without any");

@@ -17,7 +17,8 @@ use crate::support::until;
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The blocks of a language in a page that a test of their own runs, which says more of them.
-const ELSEWHERE: [(&str, &str, &str); 4] = [
+const ELSEWHERE: [(&str, &str, &str); 5] = [
+    ("examples/auth-request/README.md", "bash", "tests/auth_request.rs"),
     ("docs/coming-from.md", "bash", "tests/coming_from.rs"),
     ("examples/README.md", "bash", "tests/examples.rs"),
     ("docs/edge.md", "haproxy", "tests/docs/edge.rs"),
@@ -25,7 +26,8 @@ const ELSEWHERE: [(&str, &str, &str); 4] = [
 ];
 
 /// The reasons for which blocks are not run, with how often a page gives each. A page cannot do without a row here.
-const NOT_RUN: [(&str, &str, usize); 12] = [
+const NOT_RUN: [(&str, &str, usize); 13] = [
+    ("docs/auth-request.md", "a drawing", 1),
     ("README.md", "a drawing", 2),
     ("README.md", "it is what runs this", 1),
     ("README.md", "an address of your own network", 1),
