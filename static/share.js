@@ -1,7 +1,7 @@
 /*
  * The presenter's page: somebody who is signed in shows a code, sees who has scanned it, and decides what they get.
  *
- * Query string: client_id, lang.
+ * Query string: client_id. The gateway reads lang as well.
  *
  * What tests and style sheets may rely on, on <body>:
  *   data-state      sign-in | no-identity | loading | waiting | scanned | granted | declined | closed | mismatch | late |

@@ -1,7 +1,7 @@
 /*
  * The sign-in page: shows a QR code by scangate.js, and hands the JWT to the site that asked.
  *
- * Query string: client_id, return_to, state (kept here and given back to return_to), lang.
+ * Query string: client_id, return_to, state (kept here and given back to return_to). The gateway reads lang as well.
  *
  * What tests and style sheets may rely on:
  *   data-state on <body>   loading | waiting | scanned | confirmed | declined | cancelled | expired | offline | error

@@ -13,7 +13,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::browser::{Chromium, Device, Driver};
-use crate::support::gateway::{AUDIENCE, Builder, ISSUER, SECRET, verify_with};
+use crate::support::gateway::{AUDIENCE, Builder, ISSUER, SECRET, file, verify_with};
 use crate::support::nginx::Place;
 use crate::support::{Edge, Gateway, Redis, within};
 
@@ -133,6 +133,54 @@ async fn the_pages_speak_the_browsers_language() {
     screen.keep_page("share-scanned-chinese").await;
     screen.end().await;
     phone.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_wears_the_clients_colours() {
+    let (_directory, config) = file(
+        "[[clients]]\nid = \"web\"\nname = \"Shop & <b>Sons</b>\"\ncolor = \"#7a0019\"\nflows = [\"login\", \"share\"]\n",
+    );
+    let stage = Stage::set_with(|builder| builder.arg("--config", config.to_str().unwrap())).await;
+    let accent = async |page: &Chromium| {
+        page.run("return getComputedStyle(document.documentElement).getPropertyValue('--accent').trim()").await
+    };
+    let wears = async |page: &Chromium| {
+        let is_worn = async || (accent(page).await == "#7a0019").then_some(());
+        within(Duration::from_secs(10), "the client's colour", is_worn).await;
+    };
+    let screen = stage.screen().await;
+    wears(&screen).await;
+    assert_eq!(screen.text("#heading").await, "Sign in to Shop & <b>Sons</b>");
+    screen.keep_page("colours-sign-in").await;
+    screen.prefer("dark").await;
+    let dark = accent(&screen).await;
+    assert!(dark != "#7a0019" && dark != "#62cdb6", "made of the client's: {dark}");
+    screen.prefer("light").await;
+
+    // The confirm and receive pages learn whose they are with the scan.
+    let phone = stage.phone(&screen.scan().await).await;
+    assert_eq!(accent(&phone).await, "#0f6457");
+    sign_in(&phone, "Ada").await;
+    wears(&phone).await;
+    phone.keep_page("colours-confirm").await;
+    phone.click("#confirm").await;
+    screen.until("confirmed").await;
+    screen.goto(&stage.edge.url("/share")).await;
+    screen.until("sign-in").await;
+    wears(&screen).await;
+    screen.write("#name", "Ada").await;
+    screen.click("#sign-in").await;
+    screen.until("waiting").await;
+    let other = stage.driver.open(PHONE).await;
+    other.goto(&screen.scan().await).await;
+    other.until("ready").await;
+    assert_eq!(accent(&other).await, "#0f6457");
+    other.click("#continue").await;
+    other.until("waiting").await;
+    wears(&other).await;
+    for page in [screen, phone, other] {
+        page.end().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,11 +14,13 @@
 mod support;
 
 mod api;
+mod auth_request;
 mod browser;
 mod cli;
 mod coming_from;
 mod docs;
 mod doctor;
+mod drop_in;
 mod examples;
 mod faults;
 mod flow;
@@ -26,6 +28,7 @@ mod loadgen;
 mod model;
 mod nginx;
 mod packages;
+mod pages;
 mod safety;
 mod store;
 mod streams;

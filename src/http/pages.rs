@@ -15,7 +15,7 @@ use axum::http::Uri;
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Redirect, Response};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde, Value};
+use minijinja::value::{Serde, Value};
 use minijinja::{Environment, UndefinedBehavior, context};
 use url::{Url, form_urlencoded};
 
@@ -167,14 +167,14 @@ pub(super) async fn texts(uri: Uri, headers: HeaderMap) -> Response {
     (FOR_ANY_ORIGIN, kept, of_language(language), language.code.clone()).into_response()
 }
 
-fn page_of_client(gateway: &Gateway, page_: Page, uri: &Uri, headers: &HeaderMap) -> Result<Response, Problem> {
+fn page_of_client(gateway: &Gateway, kind: Page, uri: &Uri, headers: &HeaderMap) -> Result<Response, Problem> {
     if let Some(url) = own_url(gateway, uri, headers) {
         return Ok(Redirect::temporary(url.as_str()).into_response());
     }
     // One that is not there is left to the page's script, which is told so when it asks for a code.
     let id = parameter(uri, "client_id").filter(|id| !id.is_empty());
     let client = gateway.clients.find(id.as_deref()).map(|client| ClientView::new(client));
-    page(gateway, page_, client, uri, headers)
+    page(gateway, kind, client, uri, headers)
 }
 
 fn page(
@@ -243,11 +243,7 @@ fn in_language(query: &str, tag: &str) -> String {
     format!("?{}", all.join("&"))
 }
 
-/// Puts values in the place of their names in braces: `text | fill(name="Shop")`.
-fn fill(text: &str, values: Kwargs) -> Result<String, minijinja::Error> {
-    let mut filled = text.to_owned();
-    for name in values.args() {
-        filled = filled.replace(&format!("{{{name}}}"), values.get(name)?);
-    }
-    Ok(filled)
+/// Puts a value in the place of its name in braces: `text | fill("name", "Shop")`.
+fn fill(text: &str, name: &str, value: &str) -> String {
+    text.replace(&format!("{{{name}}}"), value)
 }

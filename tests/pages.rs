@@ -1,0 +1,221 @@
+//! The pages before any script runs: their language, what browsers keep of them, a client's look, and hostile input.
+
+use reqwest::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::Gateway;
+use crate::support::gateway::{Browser, Phone, file};
+
+const PAGES: [&str; 4] = ["/", "/s/AAAAAAAAAAAAAAAAAAAAAA", "/share", "/share/AAAAAAAAAAAAAAAAAAAAAA"];
+
+async fn get(gateway: &Gateway, path: &str, headers: &[(&'static str, &str)]) -> Response {
+    let mut request = reqwest::Client::new().get(gateway.url(path));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.send().await.unwrap()
+}
+
+/// A gateway whose `clients` are these tables.
+async fn with_clients(clients: &str) -> (Gateway, tempfile::TempDir) {
+    let (directory, config) = file(clients);
+    (Gateway::builder().arg("--config", config.to_str().unwrap()).start().await, directory)
+}
+
+/// The addresses of the files that a page uses.
+fn files_of(html: &str) -> Vec<&str> {
+    let found = ["src=\"", "href=\""].into_iter().flat_map(|start| html.split(start).skip(1));
+    let mut all: Vec<_> = found.map(|rest| rest.split('"').next().unwrap()).collect();
+    all.retain(|address| address.starts_with("/static/"));
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_is_in_the_readers_language_from_its_first_byte() {
+    let gateway = Gateway::start().await;
+    for (path, heading) in
+        [("/", "登录 Web"), ("/s/x", "确认登录"), ("/share", "分享您在 Web 的登录"), ("/share/x", "与您分享")]
+    {
+        for (asked, accepted) in [(path.to_owned(), "zh-CN,en;q=0.8"), (format!("{path}?lang=zh"), "en")] {
+            let answer = get(&gateway, &asked, &[("accept-language", accepted)]).await;
+            assert_eq!(answer.headers()["content-language"], "zh", "{asked}");
+            assert_eq!(answer.headers()["vary"], "accept-language");
+            let html = answer.text().await.unwrap();
+            assert!(html.starts_with("<!DOCTYPE html>\n<html lang=\"zh\">"), "{html}");
+            assert!(html.contains(&format!("<title>{heading}</title>")), "{html}");
+            assert!(html.contains("需要 JavaScript"), "without scripts it says so in the same language");
+        }
+        let answer = get(&gateway, path, &[("accept-language", "fr,zh;q=0")]).await;
+        assert_eq!(answer.headers()["content-language"], "en", "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_texts_of_a_code_are_for_every_origin() {
+    let gateway = Gateway::start().await;
+    for (path, accepted, tag) in [("", "zh", "zh"), ("?lang=zh", "en", "zh"), ("?lang=xx", "fr", "en")] {
+        let headers = [("accept-language", accepted), ("origin", "https://elsewhere.example")];
+        let answer = get(&gateway, &format!("/static/texts.json{path}"), &headers).await;
+        let header = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
+        assert_eq!(header("content-type"), "application/json");
+        assert_eq!(header("access-control-allow-origin"), "*");
+        assert_eq!(header("cross-origin-resource-policy"), "cross-origin");
+        assert_eq!(header("cache-control"), "public, max-age=300");
+        assert_eq!((header("content-language"), header("vary")), (tag.to_owned(), "accept-language".to_owned()));
+        let body: Value = answer.json().await.unwrap();
+        let table = std::fs::read_to_string(format!("{}/static/texts/{tag}.json", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let table: Value = serde_json::from_str(&table).unwrap();
+        assert_eq!(body, json!({ "lang": tag, "texts": table["code"] }));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_kept_for_good_under_the_address_that_has_its_hash() {
+    let gateway = Gateway::start().await;
+    let mut seen = 0;
+    for path in PAGES {
+        let html = get(&gateway, path, &[]).await.text().await.unwrap();
+        for address in files_of(&html) {
+            seen += 1;
+            let plain = address.split('?').next().unwrap();
+            let hashed = get(&gateway, address, &[]).await;
+            assert_eq!(hashed.status(), StatusCode::OK, "{address}");
+            assert_eq!(hashed.headers()["cache-control"], "public, max-age=31536000, immutable", "{address}");
+            assert_eq!(hashed.headers()["access-control-allow-origin"], "*");
+            assert_eq!(hashed.headers()["cross-origin-resource-policy"], "cross-origin");
+            let etag = hashed.headers()["etag"].to_str().unwrap().to_owned();
+            for other in
+                [plain.to_owned(), format!("{plain}?v=AAAAAAAAAAAAAAAA"), format!("{plain}?v="), format!("{plain}?x=1")]
+            {
+                let answer = get(&gateway, &other, &[]).await;
+                assert_eq!(
+                    (answer.status(), &answer.headers()["cache-control"]),
+                    (StatusCode::OK, &"no-cache".parse().unwrap())
+                );
+            }
+            // A proxy that compresses makes the tag a weak one.
+            for known in [etag.clone(), format!("W/{etag}"), format!("\"x\", {etag}"), "*".to_owned()] {
+                let answer = get(&gateway, plain, &[("if-none-match", &known)]).await;
+                assert_eq!(answer.status(), StatusCode::NOT_MODIFIED, "{known}");
+                assert_eq!(answer.headers()["etag"], etag.as_str());
+                assert_eq!(answer.headers()["cache-control"], "no-cache");
+            }
+            for unknown in ["\"x\"", "W/\"x\"", "garbage"] {
+                assert_eq!(get(&gateway, plain, &[("if-none-match", unknown)]).await.status(), StatusCode::OK);
+            }
+        }
+    }
+    assert!(seen > 15, "{seen}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_pages_are_made_of_is_not_served() {
+    let gateway = Gateway::start().await;
+    let mut count = 0;
+    for folder in ["", "parts/", "texts/"] {
+        for entry in std::fs::read_dir(format!("{}/static/{folder}", env!("CARGO_MANIFEST_DIR"))).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if name.ends_with(".html") || name.ends_with(".json") {
+                count += 1;
+                let answer = get(&gateway, &format!("/static/{folder}{name}"), &[]).await;
+                assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{folder}{name}");
+            }
+        }
+    }
+    assert!(count > 10, "{count}");
+    for path in
+        ["/static/", "/static/parts", "/static/../Cargo.toml", "/static/%2e%2e/Cargo.toml", "/static//style.css"]
+    {
+        assert_eq!(get(&gateway, path, &[]).await.status(), StatusCode::NOT_FOUND, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_has_its_name_and_colours_in_the_first_byte() {
+    let (gateway, _directory) = with_clients(
+        "[[clients]]\nid = \"plain\"\n[[clients]]\nid = \"shop\"\nname = \"Shop\"\ncolor = \"#7A0019\"\nflows = [\"login\", \"share\"]\n\
+         [[clients]]\nid = \"own\"\ncolor = \"#0f6457\"\ncolor_dark = \"#62cdb6\"\n",
+    )
+    .await;
+    for (path, title) in [("/", "Sign in to Shop"), ("/share", "Share your sign-in to Shop")] {
+        let html = get(&gateway, &format!("{path}?client_id=shop"), &[]).await.text().await.unwrap();
+        assert!(
+            html.contains(&format!("<title>{title}</title>")) && html.contains(&format!(">{title}</h1>")),
+            "{html}"
+        );
+        assert!(
+            html.replace("&#x2f;", "/").contains("<link rel=\"stylesheet\" href=\"/v1/clients/shop/theme.css\">"),
+            "{html}"
+        );
+        let html = get(&gateway, &format!("{path}?client_id=plain"), &[]).await.text().await.unwrap();
+        assert!(!html.contains("theme.css"), "{html}");
+        let unknown = get(&gateway, &format!("{path}?client_id=nobody"), &[]).await.text().await.unwrap();
+        assert!(!unknown.contains("Shop") && !unknown.contains("plain"), "{unknown}");
+    }
+
+    let browser = Browser::new(&gateway);
+    let ticket = browser.create_with(json!({ "client_id": "shop" })).await;
+    assert_eq!(ticket["client"]["theme"], "/v1/clients/shop/theme.css");
+    let asked: Value =
+        Phone::of("ada", &gateway).act(ticket["ticket_id"].as_str().unwrap(), "scan").await.json().await.unwrap();
+    assert_eq!(asked["client"]["theme"], ticket["client"]["theme"], "whoever scans learns it");
+    let plain = browser.create_with(json!({ "client_id": "plain" })).await;
+    assert!(plain["client"].get("theme").is_none(), "{plain}");
+
+    let theme = get(&gateway, "/v1/clients/shop/theme.css", &[("origin", "https://elsewhere.example")]).await;
+    assert_eq!(theme.headers()["content-type"], "text/css; charset=utf-8");
+    assert_eq!(theme.headers()["access-control-allow-origin"], "*");
+    assert_eq!(theme.headers()["cross-origin-resource-policy"], "cross-origin");
+    assert_eq!(theme.headers()["cache-control"], "public, max-age=300");
+    let css = theme.text().await.unwrap();
+    assert!(css.starts_with(":root{--scangate-accent:#7a0019;--scangate-accent-dark:#"), "{css}");
+    let own = get(&gateway, "/v1/clients/own/theme.css", &[]).await.text().await.unwrap();
+    assert_eq!(own, ":root{--scangate-accent:#0f6457;--scangate-accent-dark:#62cdb6}\n");
+    for id in ["plain", "nobody"] {
+        assert_eq!(get(&gateway, &format!("/v1/clients/{id}/theme.css"), &[]).await.status(), StatusCode::NOT_FOUND);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn colours_that_cannot_be_read_start_nothing() {
+    let (_directory, config) = file("[[clients]]\nid = \"web\"\ncolor = \"#ffcc00\"\ncolor_dark = \"#222222\"\n");
+    let mut command = Gateway::builder().arg("--config", config.to_str().unwrap()).command();
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(said.contains("client \"web\": color: white on #ffcc00 has a contrast of 1.5"), "{said}");
+    assert!(
+        said.contains("client \"web\": color_dark: #222222 on the dark card, #181f1d, has a contrast of 1."),
+        "{said}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_input_stays_text() {
+    let (gateway, _directory) = with_clients(
+        "[[clients]]\nid = \"web\"\nname = '''</title></script><script>alert(1)</script>\"'&<!--'''\nflows = [\"login\", \"share\"]\n",
+    )
+    .await;
+    let queries = [
+        "",
+        "?lang=%22%3E%3Cscript%3Ealert(1)%3C/script%3E",
+        "?client_id=%22%3E%3Cscript%3Ealert(1)%3C/script%3E",
+        "?client_id=web&state=%22%3E%3Cscript%3Ealert(1)%3C/script%3E&x='><script>alert(1)</script>",
+        "?{{1}}&{%25x%25}",
+    ];
+    for path in PAGES {
+        for query in queries {
+            let answer = get(&gateway, &format!("{path}{query}"), &[]).await;
+            assert_eq!(answer.status(), StatusCode::OK, "{path}{query}");
+            let html = answer.text().await.unwrap();
+            assert_eq!(html.matches("<script").count(), html.matches("</script>").count(), "{html}");
+            assert!(!html.contains("<script>") && !html.contains("<!--") && !html.contains("'><"), "{html}");
+            assert_eq!(html.matches("</title>").count(), 1, "{html}");
+            let block = html.split_once("id=\"texts\">").unwrap().1.split_once("</script>").unwrap().0;
+            assert!(!block.contains('<'), "{block}");
+            assert!(serde_json::from_str::<Value>(block).unwrap()["retry"].is_string(), "{block}");
+        }
+    }
+    let html = get(&gateway, "/", &[]).await.text().await.unwrap();
+    assert!(html.contains("<title>Sign in to &lt;"), "{html}");
+}
