@@ -1,8 +1,8 @@
 //! Every fenced block of the pages is run, or checked by what would read it, or says in the page why it is not.
 //!
-//! A block has a language, which decides what becomes of it ([`Page::play`]). All blocks of a page are played in their order in
-//! one shell on one machine, so that what one sets up is there for the next. A block that cannot be played has
-//! `<!-- not run: REASON -->` on the line before it, and a row in [`NOT_RUN`].
+//! A block has a language, which decides what becomes of it ([`Page::play`]). All blocks of a page are played in
+//! their order in one shell on one machine, so that what one sets up is there for the next. A block that cannot be
+//! played has `<!-- not run: REASON -->` on the line before it, and a row in [`NOT_RUN`].
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -152,8 +152,8 @@ impl Page {
         }
     }
 
-    /// Types what stands behind `$`, and compares what is said with what stands below. What stands before the first `$` is
-    /// said by the stream that an earlier block has opened.
+    /// Types what stands behind `$`, and compares what is said with what stands below. What stands before the first
+    /// `$` is said by the stream that an earlier block has opened.
     fn transcript(&mut self, text: &str) {
         let mut parts = vec![(String::new(), Vec::new())];
         let mut lines = text.lines();
@@ -253,8 +253,9 @@ impl Page {
     }
 }
 
-/// Returns a pattern that fits whatever differs from the line only in what differs from run to run: ids, numbers and times,
-/// and what the page leaves out by `…`. And the tokens of the line, each of which stands for a group of the pattern.
+/// Returns a pattern that fits whatever differs from the line only in what differs from run to run: ids, numbers and
+/// times, and what the page leaves out by `…`. And the tokens of the line, each of which stands for a group of the
+/// pattern.
 fn shape(line: &str) -> (Regex, Vec<String>) {
     let changing = Regex::new(
         r"(?<cut>eyJ0…)|(?<any>…)|(?<token>[A-Za-z0-9_-]{16,})|(?<time>\d+(\.\d+)?(ns|µs|ms|s)\b)|(?<number>\d+(\.\d+)?)",
