@@ -88,6 +88,13 @@ impl Client {
     pub fn takes(&self, flow: Flow) -> bool {
         self.flows.contains(&flow)
     }
+
+    /// Returns whether pages of `origin` are its own: it is on its list, or people return there.
+    #[must_use]
+    pub fn has_origin(&self, origin: &str) -> bool {
+        let is_of = |url: &String| Url::parse(url).is_ok_and(|url| url.origin().ascii_serialization() == origin);
+        self.origins.iter().any(|own| own == origin) || self.return_to.iter().any(is_of)
+    }
 }
 
 /// All of them; the first is the default.

@@ -18,6 +18,7 @@ mod limits;
 mod ops;
 mod pages;
 mod requester;
+mod session;
 mod sse;
 mod tickets;
 mod view;
@@ -207,6 +208,10 @@ fn api_router() -> OpenApiRouter<SharedGateway> {
         .routes(routes!(decide::confirm))
         .routes(routes!(decide::cancel))
         .routes(routes!(keys::jwks))
+        .routes(routes!(session::verify))
+        .routes(routes!(session::begin))
+        .routes(routes!(session::redeem))
+        .routes(routes!(session::sign_out))
 }
 
 /// Lets the pages of registered origins call the API. Never with cookies: they use a bearer binding.

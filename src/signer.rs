@@ -2,8 +2,10 @@
 //!
 //! The newest key of the directory signs, all of them are published (`jwks.json`, RFC 7517); the directory is looked at
 //! every [`RESCAN_EVERY`]. Without a directory there is one key, made at start and gone at the end. What is *in* a JWT comes
-//! from the claimed ticket alone; tokens that phones bring are `verifier`'s concern.
+//! from the claimed ticket alone. `issued` checks such a JWT when it comes back; tokens that phones bring are `verifier`'s
+//! concern.
 
+pub mod issued;
 pub mod keys;
 
 use std::path::{Path, PathBuf};
@@ -107,6 +109,12 @@ impl Signer {
     #[must_use]
     pub fn jwks(&self) -> Arc<str> {
         self.keys.load().published()
+    }
+
+    /// Returns a secret for `purpose` that every process with the same key directory has, and nobody else.
+    #[must_use]
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        self.keys.load().derive(purpose)
     }
 
     /// Returns the id and algorithm of the key that signs, for people to read.

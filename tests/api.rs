@@ -135,7 +135,8 @@ async fn live_answers_are_as_the_description_says() {
     description.hold(confirm, "post", ada.act_with(&id, "confirm", json!({"match": number})).await).await;
     description.hold(cancel, "post", ada.act(&id, "cancel").await).await;
     let token = description.hold(one, "get", browser.read(&id).await).await;
-    assert!(token["token"].is_object());
+    let jwt = token["token"]["access_token"].as_str().unwrap();
+    hold_sessions(&mut description, &browser, jwt).await;
     description.hold(events, "get", browser.events_after(&id, "99").await).await;
     let delete = |id: &str| browser.request(Method::DELETE, &format!("/v1/tickets/{id}")).send();
     description.hold(one, "delete", delete(&id).await.unwrap()).await;
@@ -197,6 +198,47 @@ async fn live_answers_are_as_the_description_says() {
             assert!(!has_refusals || covered.iter().any(|status| *status >= 400), "{method} {path} was never refused");
         }
     }
+}
+
+/// Holds what sites' edges and pages are answered, of whom `jwt` is good for the default client.
+async fn hold_sessions(description: &mut Description, browser: &Browser, jwt: &str) {
+    let (verify, sign_in, redeem, sign_out) = ("/v1/verify", "/v1/sign-in", "/v1/redeem", "/v1/sign-out");
+    let get = |path: &str| browser.request(Method::GET, path);
+    let post = |path: &str| browser.request(Method::POST, path);
+    let requests = [
+        (verify, "get", get("/v1/verify?claims=name").bearer_auth(jwt)),
+        (verify, "get", get("/v1/verify").bearer_auth("x")),
+        (verify, "get", get("/v1/verify?claims=%20")),
+        (sign_in, "get", get(sign_in)),
+        (sign_in, "get", get("/v1/sign-in?client_id=nobody")),
+        (redeem, "post", post(redeem).bearer_auth(jwt)),
+        (redeem, "post", post(redeem).json(&json!({ "access_token": jwt }))),
+        (redeem, "post", post(redeem).bearer_auth(jwt).json(&json!({ "access_token": jwt }))),
+        (redeem, "post", post(redeem).json(&json!({ "jwt": jwt }))),
+        (redeem, "post", post(redeem)),
+        (redeem, "post", post(redeem).form(&[("access_token", jwt)])),
+        (redeem, "post", post(redeem).header("content-type", "text/plain").body("x")),
+        (redeem, "post", post(redeem).json(&json!({ "access_token": "x".repeat(20_000) }))),
+        (sign_out, "post", post(sign_out)),
+        (sign_out, "post", post("/v1/sign-out?client_id=nobody")),
+        (sign_out, "post", post(sign_out).header("content-type", "text/plain").body("x")),
+    ];
+    for (path, method, request) in requests {
+        description.hold(path, method, request.send().await.unwrap()).await;
+    }
+    // Redirects, which say nothing but where to.
+    let still =
+        reqwest::Client::builder().cookie_store(true).redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let asked = get(sign_in).header("accept", "text/html").header("x-original-uri", "/x").build().unwrap();
+    let answer = still.execute(asked).await.unwrap();
+    let url = url::Url::parse(answer.headers()["location"].to_str().unwrap()).unwrap();
+    let state = url.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
+    let cookie = answer.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    description.hold(sign_in, "get", answer).await;
+    let form = post(redeem).header("cookie", cookie).form(&[("access_token", jwt), ("state", &state)]).build().unwrap();
+    description.hold(redeem, "post", still.execute(form).await.unwrap()).await;
+    let form = post(sign_out).form(&[("return_to", "/bye")]).build().unwrap();
+    description.hold(sign_out, "post", still.execute(form).await.unwrap()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

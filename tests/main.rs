@@ -14,17 +14,20 @@
 mod support;
 
 mod api;
+mod auth_request;
 mod browser;
 mod cli;
 mod coming_from;
 mod docs;
 mod doctor;
+mod drop_in;
 mod examples;
 mod faults;
 mod flow;
 mod loadgen;
 mod model;
 mod nginx;
+mod packages;
 mod pages;
 mod safety;
 mod store;

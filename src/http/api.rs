@@ -35,6 +35,14 @@ pub(super) fn description() -> OpenApi {
             ))),
         )
         .security_scheme("ticket_secret", bearer("The `ticket_secret` of a ticket made with `\"binding\": \"bearer\"`"))
+        .security_scheme(
+            "session",
+            SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::with_description(
+                "__Host-scangate-session",
+                "The JWT, set by /v1/redeem on a site's own host (plain `scangate-session` over http)",
+            ))),
+        )
+        .security_scheme("jwt", bearer("A JWT that this gateway issued to the client"))
         .security_scheme("identity", bearer("The person's token of their own identity provider"))
         .build();
     OpenApiBuilder::new().info(info).components(Some(components)).build()

@@ -118,10 +118,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let is_json = is_json(request.headers());
-        let bytes = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state))
-            .await
-            .map_err(|_elapsed| Problem::from(&error::REQUEST_TIMEOUT))?
-            .map_err(|_rejection| Problem::from(&error::TOO_LARGE))?;
+        let bytes = read_body(request, state).await?;
         let body: &[u8] = match is_json {
             Some(false) => return Err(Problem::from(&error::UNSUPPORTED_MEDIA_TYPE)),
             None if !bytes.is_empty() => return Err(Problem::from(&error::UNSUPPORTED_MEDIA_TYPE)),
@@ -137,6 +134,17 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
         }
         serde_json::from_slice(body).map(Self).map_err(|fault| malformed(&fault))
     }
+}
+
+/// Returns the body, whatever is in it.
+///
+/// # Errors
+/// 408 if it does not arrive in time; 413 if it is too large.
+pub(super) async fn read_body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state))
+        .await
+        .map_err(|_elapsed| Problem::from(&error::REQUEST_TIMEOUT))?
+        .map_err(|_rejection| Problem::from(&error::TOO_LARGE))
 }
 
 /// Returns whether the body is said to be JSON; `None` if nothing is said.
@@ -179,7 +187,7 @@ impl Caller {
 }
 
 /// Returns what follows `Authorization: Bearer` (RFC 6750 §2.1).
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let Some(value) = headers.get(AUTHORIZATION) else { return Ok(None) };
     let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).unwrap_or_default();
     if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() {

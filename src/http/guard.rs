@@ -13,11 +13,11 @@ use tracing::Instrument as _;
 
 use super::error::{self, Problem, Refused};
 use super::extract::{ClientAddress, Peer};
-use super::{Gateway, SharedGateway, sse};
+use super::{Gateway, SharedGateway, session, sse};
 use crate::ticket::TicketId;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+pub(super) const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// The longest request id that is taken over from a proxy, in characters.
 const MAX_REQUEST_ID_CHARS: usize = 64;
 
@@ -122,7 +122,8 @@ pub(super) async fn same_origin(State(gateway): State<SharedGateway>, request: R
         return (allowed, Problem::from(&error::METHOD_NOT_ALLOWED)).into_response();
     }
     let is_safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-    if !is_safe && !may_change(request.headers(), &gateway) {
+    let checks_itself = session::SITES_PATHS.contains(&request.uri().path());
+    if !is_safe && !checks_itself && !may_change(request.headers(), &gateway) {
         return Problem::from(&error::ORIGIN_NOT_ALLOWED).into_response();
     }
     next.run(request).await

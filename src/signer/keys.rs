@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use aws_lc_rs::encoding::AsDer as _;
 use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash};
-use jsonwebtoken::{Algorithm, EncodingKey};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 
 /// How many keys a directory may hold. More are a mistake: each is published to every verifier.
 pub const MAX_KEYS: usize = 16;
@@ -87,6 +87,8 @@ pub struct SigningKey {
     pub algorithm: KeyAlgorithm,
     /// The private half.
     pub secret: EncodingKey,
+    /// The public half.
+    pub public: DecodingKey,
     jwk: Jwk,
 }
 
@@ -149,6 +151,27 @@ impl KeySet {
     #[must_use]
     pub fn signing(&self) -> &SigningKey {
         &self.keys[0]
+    }
+
+    /// Returns the key called `id`, whether it signs or is only published still.
+    #[must_use]
+    pub fn find(&self, id: &str) -> Option<&SigningKey> {
+        self.keys.iter().find(|key| key.id == id)
+    }
+
+    /// Returns a secret for `purpose`, from the oldest key: one that is added changes nothing.
+    ///
+    /// # Panics
+    /// Never, as above.
+    #[must_use]
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        use aws_lc_rs::hmac;
+
+        let oldest = &self.keys[self.keys.len() - 1];
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, oldest.secret.as_bytes()), purpose.as_bytes());
+        let mut secret = [0; 32];
+        secret.copy_from_slice(tag.as_ref());
+        secret
     }
 
     /// Returns the public halves as JSON.
@@ -243,7 +266,8 @@ fn parse(pem: &[u8]) -> Option<SigningKey> {
     let id = jwk.thumbprint(ThumbprintHash::SHA256).ok()?;
     jwk.common.key_id = Some(id.clone());
     jwk.common.public_key_use = Some(PublicKeyUse::Signature);
-    Some(SigningKey { id, algorithm, secret, jwk })
+    let public = DecodingKey::from_jwk(&jwk).ok()?;
+    Some(SigningKey { id, algorithm, secret, public, jwk })
 }
 
 #[cfg(test)]

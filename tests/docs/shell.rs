@@ -54,7 +54,7 @@ impl Shell {
         let copied = Command::new("cp").arg("-r").args(CLONE).arg(&home).current_dir(ROOT).status().unwrap();
         assert!(copied.success(), "the clone could not be made");
         for (name, program) in
-            [("scangate", env!("CARGO_BIN_EXE_scangate")), ("loadgen", env!("CARGO_BIN_EXE_loadgen"))]
+            [("scangate", env!("CARGO_BIN_EXE_scangate")), ("scangate-loadgen", env!("CARGO_BIN_EXE_scangate-loadgen"))]
         {
             symlink(program, home.join("target/release").join(name)).unwrap();
             symlink(program, place.path().join("bin").join(name)).unwrap();

@@ -226,7 +226,7 @@ impl Chromium {
     }
 
     /// Waits for what moves once to have done so: it is shown as it will stay.
-    async fn rest(&self) {
+    pub async fn rest(&self) {
         let rest = "var passing = document.getAnimations().filter(one => one.effect.getTiming().iterations === 1);
             return Promise.allSettled(passing.map(one => one.finished)).then(() => null)";
         self.run(rest).await;

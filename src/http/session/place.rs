@@ -1,0 +1,87 @@
+//! Where on the same site a person goes on to after signing in or out: a path, and never another site.
+
+use std::sync::LazyLock;
+
+use url::Url;
+
+/// The longest path that is gone on to, with its query, in characters.
+pub(super) const MAX_PATH_CHARS: usize = 460;
+
+/// Stands for the site, whichever it is: what leads away from here leads away from any.
+static SOMEWHERE: LazyLock<Option<Url>> = LazyLock::new(|| Url::parse("https://site.invalid/").ok());
+
+/// Returns `text` if a browser takes it for a path of the site that it is on, else the site's root.
+///
+/// It is read as browsers read it: to them `//host` and `/\host` are other sites, and tabs are nothing at all.
+pub(super) fn local(text: &str) -> &str {
+    if is_local(text) { text } else { "/" }
+}
+
+fn is_local(text: &str) -> bool {
+    // The rest is what browsers send of an address; a header has room for nothing else.
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    if !text.starts_with('/') || !is_plain || text.len() > MAX_PATH_CHARS {
+        return false;
+    }
+    let Some(base) = &*SOMEWHERE else { return false };
+    // Whatever is between here and the browser may take the dots out of "/.//host" first.
+    base.join(text).is_ok_and(|url| url.origin() == base.origin() && !url.path().starts_with("//"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn paths_of_the_site_are_kept() {
+        for path in
+            ["/", "/reports?from=2026-11-01&to=%2F%2Fx#top", "/a//b", "/@user", "/a:b", "/%E5%B0%8F", "/?//evil"]
+        {
+            assert_eq!(local(path), path);
+        }
+    }
+
+    #[test]
+    fn other_sites_lead_to_the_root() {
+        let long = format!("/{}", "x".repeat(MAX_PATH_CHARS));
+        let elsewhere = [
+            "",
+            "reports",
+            "//evil.example",
+            "///evil.example",
+            "/\\evil.example",
+            "\\\\evil.example",
+            "/\t/evil.example",
+            "/\n/evil.example",
+            "\t//evil.example",
+            " //evil.example",
+            "https://evil.example/",
+            "https:evil.example",
+            "javascript:alert(1)",
+            "/.//evil.example",
+            "/..//evil.example",
+            "/x/..//evil.example",
+            "/%2e//evil.example",
+            "/a\r\nSet-Cookie: x=y",
+            "/a b",
+            "/a\u{0}",
+            "/å",
+            "/a\\..\\..\\b",
+            &long,
+        ];
+        for text in elsewhere {
+            assert_eq!(local(text), "/", "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_leads_to_another_site(text in "[/\\\\.a:@?#%2e\t\n ]{0,14}") {
+            let base = Url::parse("https://site.example/").unwrap();
+            let url = base.join(local(&text)).unwrap();
+            prop_assert_eq!(url.origin(), base.origin());
+        }
+    }
+}

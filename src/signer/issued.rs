@@ -1,0 +1,223 @@
+//! Checks the JWTs that this gateway has issued, for sites that leave that to it.
+//!
+//! Any published key counts, each with its own algorithm alone. The signature says that the gateway made it, not that it
+//! is meant for who asks: that is `aud`, which every caller has to name.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jsonwebtoken::Validation;
+
+use super::Signer;
+use crate::ticket::Claims;
+
+/// The longest JWT that is looked at, in bytes.
+pub const MAX_JWT_BYTES: usize = 8 * 1024;
+/// By how much the clock of the store, which stamps JWTs, may be ahead of this machine's.
+const LEEWAY_SECS: u64 = 30;
+
+/// A JWT of this gateway that is good now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Issued {
+    /// Whose it is.
+    pub subject: String,
+    /// All that it says.
+    pub claims: Claims,
+    /// How long it stays good, in whole seconds; more than none.
+    pub expires_in: Duration,
+}
+
+/// Why a JWT is not good. The text has none of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotIssued(&'static str);
+
+impl Signer {
+    /// Returns what a JWT says that this gateway issued for `audience`.
+    ///
+    /// # Errors
+    /// [`NotIssued`] for one that is malformed, of another issuer or an unknown key, badly signed, for another audience,
+    /// not yet valid or over.
+    pub fn verify(&self, token: &str, audience: &str) -> Result<Issued, NotIssued> {
+        if token.len() > MAX_JWT_BYTES {
+            return Err(NotIssued("the JWT is too long"));
+        }
+        let header = jsonwebtoken::decode_header(token).map_err(|_error| NotIssued("this is not a JWT"))?;
+        if header.crit.is_some() {
+            // RFC 7515 §4.1.11: what is critical and not understood makes it invalid. None of ours says so.
+            return Err(NotIssued("the JWT has critical header parameters that are not understood"));
+        }
+        let keys = self.keys.load();
+        let key = header.kid.as_deref().and_then(|id| keys.find(id));
+        let key = key.ok_or(NotIssued("the JWT is not signed by a key of this gateway"))?;
+        let mut validation = Validation::new(key.algorithm.jws());
+        validation.set_issuer(&[&self.issuer]);
+        validation.set_audience(&[audience]);
+        // Without this, one that lacks a claim passes the check of that claim.
+        validation.set_required_spec_claims(&["iss", "aud", "exp", "nbf", "sub"]);
+        validation.validate_nbf = true;
+        validation.leeway = LEEWAY_SECS;
+        let claims = jsonwebtoken::decode::<Claims>(token, &key.public, &validation).map_err(explain)?.claims;
+        let subject = claims.get("sub").and_then(serde_json::Value::as_str).filter(|subject| !subject.is_empty());
+        let subject = subject.ok_or(NotIssued("the JWT names nobody"))?.to_owned();
+        // The leeway is for the beginning: at the end, a session is to be over when everybody was told that it is.
+        let expires_in = seconds_left(&claims).ok_or(NotIssued("the JWT has expired"))?;
+        Ok(Issued { subject, claims, expires_in })
+    }
+}
+
+fn seconds_left(claims: &Claims) -> Option<Duration> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
+    let left = claims.get("exp")?.as_u64()?.checked_sub(now)?;
+    (left > 0).then(|| Duration::from_secs(left))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "this is how map_err hands it over")]
+fn explain(error: jsonwebtoken::errors::Error) -> NotIssued {
+    use jsonwebtoken::errors::ErrorKind;
+
+    NotIssued(match error.kind() {
+        ErrorKind::ExpiredSignature => "the JWT has expired",
+        ErrorKind::ImmatureSignature => "the JWT is not valid yet",
+        ErrorKind::InvalidIssuer => "the JWT is of another issuer",
+        ErrorKind::InvalidAudience => "the JWT is for another client",
+        ErrorKind::MissingRequiredClaim(_) => "the JWT lacks one of iss, aud, exp, nbf, sub",
+        ErrorKind::InvalidAlgorithm => "the JWT is signed with another algorithm than its key is for",
+        _ => "the JWT's signature or form is wrong",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::{Algorithm, EncodingKey, Header};
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::signer::keys::{self, KeyAlgorithm};
+    use crate::ticket::{Grant, Receipt, Subject, Timestamp};
+
+    const ISSUER: &str = "https://gate.example";
+
+    fn now() -> u64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+    }
+
+    fn open() -> Signer {
+        Signer::open(ISSUER, None).unwrap()
+    }
+
+    /// A JWT as the gateway makes them.
+    fn issued(signer: &Signer) -> String {
+        let at = Timestamp(now() * 1000);
+        let claims = json!({ "name": "Ada" }).as_object().unwrap().clone();
+        let grant = Grant { subject: Subject("ada".into()), claims, confirmed_at: at };
+        let expires_at = at + Duration::from_secs(600);
+        let receipt = Receipt { jti: "one".into(), issued_at: at, expires_at, redeem_until: at };
+        signer.sign("web", &grant, &receipt).unwrap()
+    }
+
+    /// A JWT of the gateway's own key that says whatever it is made to.
+    fn saying(signer: &Signer, change: impl FnOnce(&mut Header, &mut Value)) -> String {
+        let keys = signer.keys.load();
+        let mut header = Header::new(keys.signing().algorithm.jws());
+        header.kid = Some(keys.signing().id.clone());
+        let mut claims =
+            json!({ "iss": ISSUER, "aud": "web", "sub": "ada", "nbf": now(), "exp": now() + 600, "iat": now() });
+        change(&mut header, &mut claims);
+        jsonwebtoken::encode(&header, &claims, &keys.signing().secret).unwrap()
+    }
+
+    #[test]
+    fn what_is_issued_is_good_for_its_own_audience_alone() {
+        let signer = open();
+        let token = issued(&signer);
+        let good = signer.verify(&token, "web").unwrap();
+        assert_eq!((good.subject.as_str(), &good.claims["name"]), ("ada", &json!("Ada")));
+        assert!((598..=600).contains(&good.expires_in.as_secs()), "{good:?}");
+        assert_eq!(signer.verify(&token, "pc"), Err(NotIssued("the JWT is for another client")));
+        assert!(open().verify(&token, "web").is_err(), "another gateway's key");
+    }
+
+    #[test]
+    fn a_key_that_only_stays_published_still_counts() {
+        let directory = tempfile::tempdir().unwrap();
+        let reopen = || Signer::open(ISSUER, Some(directory.path().into())).unwrap();
+        let old = keys::create(directory.path(), KeyAlgorithm::Rs256).unwrap();
+        let token = issued(&reopen());
+        std::fs::File::open(&old).unwrap().set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
+        keys::create(directory.path(), KeyAlgorithm::Eddsa).unwrap();
+        assert!(reopen().verify(&token, "web").is_ok());
+        assert!(reopen().verify(&issued(&reopen()), "web").is_ok());
+        std::fs::remove_file(old).unwrap();
+        assert!(reopen().verify(&token, "web").is_err(), "its key is gone");
+    }
+
+    #[test]
+    fn what_a_good_key_signed_must_still_say_the_right_things() {
+        let signer = open();
+        assert!(signer.verify(&saying(&signer, |_, _| ()), "web").is_ok(), "nothing is wrong with this one");
+        let wrong = [
+            ("iss", json!("https://evil.example")),
+            ("aud", json!("pc")),
+            ("exp", json!(now() - 1)),
+            ("exp", json!(now())),
+            ("nbf", json!(now() + 300)),
+            ("sub", json!("")),
+            ("sub", json!(7)),
+            ("exp", json!("never")),
+        ];
+        for (claim, value) in wrong {
+            let token = saying(&signer, |_, claims| claims[claim] = value.clone());
+            assert!(signer.verify(&token, "web").is_err(), "{claim} = {value} passed");
+        }
+        for claim in ["iss", "aud", "exp", "nbf", "sub"] {
+            let token = saying(&signer, |_, claims| drop(claims.as_object_mut().unwrap().remove(claim)));
+            assert!(signer.verify(&token, "web").is_err(), "one without {claim} passed");
+        }
+        let critical = saying(&signer, |header, _| header.crit = Some(vec!["x".into()]));
+        assert!(signer.verify(&critical, "web").is_err());
+        let nameless = saying(&signer, |header, _| header.kid = None);
+        assert!(signer.verify(&nameless, "web").is_err());
+    }
+
+    #[test]
+    fn no_other_algorithm_counts_for_a_key() {
+        use base64::Engine as _;
+        use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+
+        let signer = open();
+        let (published, token) = (signer.jwks(), issued(&signer));
+        let header = jsonwebtoken::decode_header(&token).unwrap();
+        let claims = json!({ "iss": ISSUER, "aud": "web", "sub": "eve", "nbf": now(), "exp": now() + 600 });
+        let confused = Header { kid: header.kid.clone(), ..Header::new(Algorithm::HS256) };
+        let secret = EncodingKey::from_secret(published.as_bytes());
+        assert!(signer.verify(&jsonwebtoken::encode(&confused, &claims, &secret).unwrap(), "web").is_err());
+        let parts: Vec<&str> = token.split('.').collect();
+        for algorithm in ["none", "RS256", "EdDSA", "ES384"] {
+            let header = json!({ "alg": algorithm, "kid": header.kid }).to_string();
+            let header = BASE64_URL_SAFE_NO_PAD.encode(header);
+            for signature in ["", parts[2]] {
+                let token = format!("{header}.{}.{signature}", parts[1]);
+                assert!(signer.verify(&token, "web").is_err(), "{algorithm} passed");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_refused_without_repeating_it(text in "[!-~]{0,80}(\\.[!-~]{0,80}){0,3}") {
+            let error = open().verify(&text, "web").unwrap_err();
+            prop_assert!(text.len() < 8 || !error.to_string().contains(&text));
+        }
+
+        #[test]
+        fn no_changed_byte_passes(at in 0_usize..600, to in "[A-Za-z0-9_-]") {
+            let signer = open();
+            let token = issued(&signer);
+            let at = at % token.len();
+            let changed = format!("{}{to}{}", &token[..at], &token[at + 1..]);
+            prop_assume!(changed != token);
+            prop_assert!(signer.verify(&changed, "web").is_err());
+        }
+    }
+}

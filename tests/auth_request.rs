@@ -1,0 +1,678 @@
+//! `examples/auth-request/`: a real nginx in front of an app that has no login, started by the commands of its page; signed in
+//! to by a real Chromium, and by whoever would like to get past it.
+
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, redirect};
+use serde_json::{Value, json};
+
+use crate::coming_from::blocks;
+use crate::support::browser::{Chromium, Device, Driver};
+use crate::support::gateway::{Browser, Builder, Phone, file, keys, token};
+use crate::support::nginx::Place;
+use crate::support::process::Process;
+use crate::support::{Edge, Gateway, Redis, SOON, free_port, until, within};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+const PAGE: &str = include_str!("../examples/auth-request/README.md");
+const DOCUMENT: &str = include_str!("../docs/auth-request.md");
+const NGINX: &str = include_str!("../examples/auth-request/nginx.conf");
+const CLIENTS: &str = include_str!("../examples/auth-request/clients.toml");
+
+/// The site: its nginx, its app, and the gateway that they rely on. Fields go in their order.
+struct Site {
+    nginx: Process,
+    app: Process,
+    edge: Option<Edge>,
+    gateway: Gateway,
+    _redis: Redis,
+    folder: tempfile::TempDir,
+    keys: tempfile::TempDir,
+    key_id: String,
+    /// Where browsers come in, such as `http://localhost:20000`.
+    base: String,
+    /// The gateway's own address.
+    login: String,
+}
+
+impl Site {
+    /// Starts it as it stands in the example: over http, on ports of one host.
+    async fn start() -> Self {
+        Self::start_with(|builder| builder).await
+    }
+
+    async fn start_with(settings: impl FnOnce(Builder) -> Builder) -> Self {
+        let (port, own) = (free_port(), free_port());
+        let builder = Gateway::builder().arg("--listen", &format!("127.0.0.1:{own}"));
+        let builder = builder.arg("--public-url", &format!("http://localhost:{own}"));
+        Self::put_together(settings(builder), None, &format!("http://localhost:{port}"), port).await
+    }
+
+    /// The same over https, the app and the gateway on hosts that are two sites to a browser.
+    async fn start_apart(settings: impl FnOnce(Builder) -> Builder) -> Self {
+        let (port, place) = (free_port(), Place::choose());
+        let base = format!("https://127.0.0.1:{port}");
+        Self::put_together(settings(place.gateway()), Some(place), &base, port).await
+    }
+
+    async fn put_together(builder: Builder, place: Option<Place>, base: &str, port: u16) -> Self {
+        let (redis, folder, keys) = (Redis::start(), tempfile::tempdir().unwrap(), keys());
+        let clients = CLIENTS.replace("http://localhost:8000", base) + "[[clients]]\nid = \"pc\"\n";
+        let config = folder.path().join("clients.toml");
+        std::fs::write(&config, clients).unwrap();
+        let builder = builder.redis(&redis).arg("--config", config.to_str().unwrap());
+        let gateway = builder.arg("--keys-dir", keys.path().to_str().unwrap()).start().await;
+        let edge = place.map(|place| Edge::before(&gateway, place));
+
+        let app_port = free_port();
+        let app = Process::start(script(&blocks(PAGE, "bash")[1]).env("PORT", app_port.to_string()));
+        until(SOON, "the app's start", || app.lines().iter().any(|line| line.contains("listening")).then_some(()));
+
+        let upstream = gateway.base.strip_prefix("http://").unwrap();
+        let mut conf = NGINX.replace("127.0.0.1:5001", &format!("127.0.0.1:{app_port}"));
+        conf = conf.replace("127.0.0.1:8080", upstream);
+        let mut listen = format!("listen 127.0.0.1:{port};");
+        if let Some(edge) = &edge {
+            let certificate = edge.certificate_file();
+            let key = certificate.with_file_name("key.pem");
+            listen = format!(
+                "listen 127.0.0.1:{port} ssl http2; ssl_certificate {certificate:?}; ssl_certificate_key {key:?};"
+            );
+        }
+        conf = conf.replace("listen 127.0.0.1:8000;", &listen);
+        assert!(!conf.contains(":8000") && !conf.contains(":8080") && !conf.contains(":5001"), "{conf}");
+        let file = folder.path().join("nginx.conf");
+        std::fs::write(&file, conf).unwrap();
+        let start = blocks(PAGE, "bash")[2].replace("target/auth-request", folder.path().to_str().unwrap());
+        let mut start = start.replace("$PWD/examples/auth-request/nginx.conf", file.to_str().unwrap());
+        // Started by root, nginx's workers would be nobody, whom the folder is not for.
+        if rustix::process::getuid().is_root() {
+            start = start.replace("/usr/sbin/nginx ", "/usr/sbin/nginx -g 'user root root;' ");
+        }
+        let mut nginx = Process::start(&mut script(&start.replace("/usr/sbin/nginx", "exec /usr/sbin/nginx")));
+        until(SOON, "nginx's start", || {
+            assert!(nginx.exit_code().is_none(), "nginx ended:\n{}", nginx.lines().join("\n"));
+            std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+        });
+        let login = gateway.public_url.clone();
+        let jwks = reqwest::get(gateway.url("/.well-known/jwks.json")).await.unwrap();
+        let key_id = jwks.json::<Value>().await.unwrap()["keys"][0]["kid"].as_str().unwrap().to_owned();
+        Self { nginx, app, edge, gateway, _redis: redis, folder, keys, key_id, base: base.to_owned(), login }
+    }
+
+    /// A browser with cookies of its own that follows nothing.
+    fn visitor(&self) -> Visitor<'_> {
+        let mut http = reqwest::Client::builder().cookie_store(true).redirect(redirect::Policy::none());
+        if let Some(edge) = &self.edge {
+            http = http.tls_certs_only([edge.certificate()]);
+        }
+        Visitor { http: http.build().unwrap(), site: self }
+    }
+
+    /// Returns a JWT of `subject` for `client`, as the sign-in page gets it.
+    async fn jwt(&self, subject: &str, client: &str) -> String {
+        let browser = Browser::new(&self.gateway);
+        let ticket = browser.create_with(json!({ "client_id": client })).await;
+        let id = ticket["ticket_id"].as_str().unwrap();
+        Phone::of(subject, &self.gateway).approve(id).await;
+        let read: Value = browser.read(id).await.json().await.unwrap();
+        read["token"]["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// Signs claims with the gateway's own key, after `change` has been at them.
+    fn forged(&self, change: impl FnOnce(&mut Value)) -> String {
+        let file = self.keys.path().read_dir().unwrap().next().unwrap().unwrap().path();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let mut claims = json!({
+            "iss": self.login, "aud": "intranet", "sub": "eve", "iat": now, "nbf": now, "exp": now + 600,
+        });
+        change(&mut claims);
+        let header = Header { kid: Some(self.key_id.clone()), ..Header::new(Algorithm::ES256) };
+        let key = EncodingKey::from_ec_pem(&std::fs::read(file).unwrap()).unwrap();
+        jsonwebtoken::encode(&header, &claims, &key).unwrap()
+    }
+}
+
+impl Drop for Site {
+    /// Asks first: an nginx that is killed leaves its workers behind.
+    fn drop(&mut self) {
+        if self.nginx.exit_code().is_none() {
+            self.nginx.signal("TERM");
+            until(SOON, "nginx's end", || self.nginx.exit_code());
+        }
+        self.app.kill();
+        let _ = &self.folder;
+    }
+}
+
+/// Returns a command that runs a block of the page from the root of the repository, with the system's Python.
+fn script(block: &str) -> Command {
+    let mut command = Command::new("bash");
+    let block = block.replace("python3 ", "exec /usr/bin/python3 ");
+    command.args(["-euo", "pipefail", "-c", &block]).current_dir(ROOT);
+    command
+}
+
+/// Somebody at a browser, by plain HTTP.
+struct Visitor<'a> {
+    http: reqwest::Client,
+    site: &'a Site,
+}
+
+impl Visitor<'_> {
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.site.base))
+    }
+
+    /// Opens a page as browsers do.
+    async fn open(&self, path: &str) -> Response {
+        let accept = "text/html,application/xhtml+xml,*/*;q=0.8";
+        self.request(Method::GET, path).header("accept", accept).send().await.unwrap()
+    }
+
+    /// Asks as a script or a program does.
+    async fn get(&self, path: &str) -> Response {
+        self.request(Method::GET, path).send().await.unwrap()
+    }
+
+    /// Goes to a page, and returns the `state` that it is sent to the sign-in page with.
+    async fn begin(&self, path: &str) -> String {
+        let answer = self.open(path).await;
+        assert_eq!(answer.status(), StatusCode::FOUND, "{path}");
+        let url = url::Url::parse(answer.headers()["location"].to_str().unwrap()).unwrap();
+        url.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned()
+    }
+
+    /// Posts what the sign-in page posts.
+    async fn hand_over(&self, jwt: &str, state: &str) -> Response {
+        self.hand_over_from("null", jwt, state).await
+    }
+
+    async fn hand_over_from(&self, origin: &str, jwt: &str, state: &str) -> Response {
+        let form = [("access_token", jwt), ("token_type", "Bearer"), ("expires_in", "3600"), ("state", state)];
+        let request = self.request(Method::POST, "/scangate/redeem").header("sec-fetch-site", "cross-site");
+        request.header("origin", origin).form(&form).send().await.unwrap()
+    }
+
+    /// Signs in, and comes back to `path`.
+    async fn sign_in(&self, jwt: &str, path: &str) {
+        let state = self.begin(path).await;
+        let answer = self.hand_over(jwt, &state).await;
+        assert_eq!((answer.status(), location(&answer)), (StatusCode::SEE_OTHER, path.to_owned()));
+    }
+
+    /// Returns what the app is told of this browser, in small letters.
+    async fn told(&self) -> Value {
+        let answer = self.get("/headers").await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        let told: Value = answer.json().await.unwrap();
+        told.as_object().unwrap().iter().map(|(name, value)| (name.to_lowercase(), value.clone())).collect()
+    }
+}
+
+fn location(answer: &Response) -> String {
+    answer.headers()["location"].to_str().unwrap().to_owned()
+}
+
+/// Returns the code of a problem, or of a page that tells a person of it.
+async fn code(answer: Response) -> (u16, String) {
+    let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
+    let code = match serde_json::from_str::<Value>(&text) {
+        Ok(body) => body["code"].as_str().unwrap().to_owned(),
+        Err(_page) => text.split("<small>").nth(1).unwrap().split('<').next().unwrap().to_owned(),
+    };
+    (status, code)
+}
+
+fn refused(status: u16, code: &str) -> (u16, String) {
+    (status, code.to_owned())
+}
+
+#[test]
+fn every_command_of_the_page_is_run() {
+    let page = blocks(PAGE, "bash");
+    assert_eq!(page.len(), 4);
+    assert_eq!(page[0], "cargo run --release -- --config examples/auth-request/clients.toml\n");
+    assert!(page[1].starts_with("python3 examples/") && page[2].contains("/usr/sbin/nginx -e stderr"));
+    assert_eq!(PAGE.matches("\n```").count(), 8, "there is a block that no test runs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_shows_what_it_says() {
+    let site = Site::start().await;
+    let shown = blocks(PAGE, "bash")[3].replace("http://localhost:8000", &site.base);
+    let output = tokio::task::spawn_blocking(move || script(&shown).output().unwrap()).await.unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "401\nnobody\n401\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_comes_back_to_the_page_that_was_asked_for_and_the_app_is_told_who_it_is() {
+    let site = Site::start().await;
+    let visitor = site.visitor();
+    let path = "/reports?month=11&q=%E5%B0%8F+x%26y&next=//evil.example";
+    let answer = visitor.open(path).await;
+    assert_eq!(answer.status(), StatusCode::FOUND);
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    let cookie = answer.headers()["set-cookie"].to_str().unwrap();
+    assert!(cookie.starts_with("scangate-state=") && cookie.ends_with("; HttpOnly; SameSite=Lax"), "{cookie}");
+    let url = url::Url::parse(&location(&answer)).unwrap();
+    assert_eq!(url.origin().ascii_serialization(), site.login);
+    let query: Vec<_> = url.query_pairs().collect();
+    assert_eq!(query[0], ("client_id".into(), "intranet".into()));
+    assert_eq!(query[1], ("return_to".into(), format!("{}/scangate/redeem", site.base).into()));
+    let state = query[2].1.clone();
+    assert!(state.ends_with(&format!(".{path}")) && state.len() <= 512, "{state}");
+
+    let jwt = site.jwt("ada", "intranet").await;
+    let answer = visitor.hand_over(&jwt, &state).await;
+    assert_eq!((answer.status(), location(&answer)), (StatusCode::SEE_OTHER, path.to_owned()));
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    let cookie = answer.headers()["set-cookie"].to_str().unwrap();
+    let (kept, attributes) = cookie.split_once("; ").unwrap();
+    assert_eq!(kept, format!("scangate-session={jwt}"));
+    let left: u64 = attributes.split("Max-Age=").nth(1).unwrap().split(';').next().unwrap().parse().unwrap();
+    assert!((3500..=3600).contains(&left), "{cookie}");
+    assert_eq!(attributes, format!("Path=/; Max-Age={left}; HttpOnly; SameSite=Lax"));
+
+    let told = visitor.told().await;
+    assert_eq!((&told["x-auth-subject"], &told["x-auth-name"]), (&json!("ada"), &json!("Ada")));
+    assert!(visitor.open(path).await.text().await.unwrap().contains("Hello, <b id=who>Ada</b>"));
+
+    // Out again: to a path of this site, or the root.
+    let out = visitor.request(Method::POST, "/scangate/sign-out").header("origin", &site.base);
+    let answer = out.form(&[("return_to", "/public/bye")]).send().await.unwrap();
+    assert_eq!((answer.status(), location(&answer)), (StatusCode::SEE_OTHER, "/public/bye".to_owned()));
+    let cookie = answer.headers()["set-cookie"].to_str().unwrap();
+    assert_eq!(cookie, "scangate-session=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax");
+    assert_eq!(visitor.open("/").await.status(), StatusCode::FOUND);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_gets_past_with_a_jwt_that_is_not_good() {
+    let site = Site::start().await;
+    let good = site.jwt("ada", "intranet").await;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let parts: Vec<&str> = good.split('.').collect();
+    let base64 = |text: &str| {
+        use base64::Engine as _;
+        base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(text)
+    };
+    let kid = jsonwebtoken::decode_header(&good).unwrap().kid;
+    let jwks = reqwest::get(site.gateway.url("/.well-known/jwks.json")).await.unwrap().bytes().await.unwrap();
+    let confused = Header { kid, ..Header::new(Algorithm::HS256) };
+    let claims = json!({ "iss": site.login, "aud": "intranet", "sub": "eve", "nbf": now, "exp": now + 600 });
+    let bad = [
+        ("garbage", "garbage".to_owned()),
+        ("another client's", site.jwt("ada", "pc").await),
+        ("expired", site.forged(|claims| claims["exp"] = json!(now - 1))),
+        ("not yet valid", site.forged(|claims| claims["nbf"] = json!(now + 300))),
+        ("of another issuer", site.forged(|claims| claims["iss"] = json!("https://evil.example"))),
+        ("without an end", site.forged(|claims| drop(claims.as_object_mut().unwrap().remove("exp")))),
+        ("tampered", format!("{}.{}.{}", parts[0], base64(&claims.to_string()), parts[2])),
+        ("unsigned", format!("{}.{}.", parts[0], parts[1])),
+        ("of no algorithm", format!("{}.{}.", base64(r#"{"alg":"none"}"#), parts[1])),
+        (
+            "signed with the public key",
+            jsonwebtoken::encode(&confused, &claims, &EncodingKey::from_secret(&jwks)).unwrap(),
+        ),
+        ("the phone's own token", token("ada")),
+    ];
+    let visitor = site.visitor();
+    let cookie = |jwt: &str| format!("theme=dark; scangate-session={jwt}");
+    // The tests' own are as good as the gateway's unless something is wrong with them.
+    for good in [&good, &site.forged(|_| ())] {
+        let answer = visitor.request(Method::GET, "/headers").bearer_auth(good).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        let answer = visitor.request(Method::GET, "/headers").header("cookie", cookie(good)).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+    }
+    for (what, jwt) in &bad {
+        let by_bearer = visitor.request(Method::GET, "/headers").bearer_auth(jwt);
+        let by_cookie = visitor.request(Method::GET, "/headers").header("cookie", cookie(jwt));
+        let by_both = visitor.request(Method::GET, "/headers").bearer_auth(jwt).header("cookie", cookie(&good));
+        for request in [by_bearer, by_cookie, by_both] {
+            let answer = request.send().await.unwrap();
+            assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{what}");
+            assert!(!answer.text().await.unwrap().contains("X-Auth"), "{what}");
+        }
+        let state = visitor.begin("/x").await;
+        let answer = visitor.hand_over(jwt, &state).await;
+        assert!(!answer.headers().contains_key("set-cookie"), "{what}");
+        assert_eq!(code(answer).await, refused(401, "invalid_session"), "{what}");
+    }
+    for scheme in ["Basic YWRhOng=", "Bearer", "Bearer "] {
+        let request = visitor.request(Method::GET, "/headers").header("authorization", scheme);
+        let answer = request.header("cookie", cookie(&good)).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{scheme}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_browser_says_of_itself_does_not_reach_the_app() {
+    let site = Site::start().await;
+    let visitor = site.visitor();
+    let forged = |request: RequestBuilder| {
+        let request = request.header("X-Auth-Subject", "root").header("x-auth-name", "Root");
+        request.header("X_Auth_Subject", "root").header("connection", "X-Auth-Subject, X-Auth-Name")
+    };
+    let answer = forged(visitor.request(Method::GET, "/headers")).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    let public = forged(visitor.request(Method::GET, "/public/")).send().await.unwrap().text().await.unwrap();
+    assert!(public.contains("Hello, <b id=who>nobody</b>"), "{public}");
+
+    visitor.sign_in(&site.jwt("ada", "intranet").await, "/").await;
+    let told = forged(visitor.request(Method::GET, "/headers")).send().await.unwrap();
+    let told = told.text().await.unwrap();
+    assert!(told.contains(r#""X-Auth-Subject": "ada""#) && !told.to_lowercase().contains("root"), "{told}");
+    // What nginx asks is not for browsers.
+    for path in ["/scangate/verify", "/scangate/sign-in"] {
+        assert_eq!(visitor.open(path).await.status(), StatusCode::NOT_FOUND, "{path}");
+    }
+    // A client that a browser names is not taken for the site's.
+    let request =
+        visitor.request(Method::POST, "/scangate/redeem?client_id=pc").bearer_auth(site.jwt("eve", "pc").await);
+    let answer = request.send().await.unwrap();
+    assert!(!answer.headers().contains_key("set-cookie"));
+    assert_eq!(code(answer).await, refused(400, "unknown_client"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_are_told_401_and_people_are_sent_to_sign_in() {
+    let site = Site::start().await;
+    let visitor = site.visitor();
+    let ask = async |method: Method, headers: &[(&str, &str)]| {
+        let request = headers
+            .iter()
+            .fold(visitor.request(method, "/data"), |request, (name, value)| request.header(*name, *value));
+        request.send().await.unwrap()
+    };
+    let html = ("accept", "text/html,*/*;q=0.8");
+    let scripts: [&[(&str, &str)]; 6] = [
+        &[],
+        &[("accept", "application/json")],
+        &[html, ("x-requested-with", "XMLHttpRequest")],
+        &[html, ("sec-fetch-mode", "cors"), ("sec-fetch-dest", "empty")],
+        &[html, ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")],
+        &[html, ("authorization", "Bearer garbage")],
+    ];
+    for headers in scripts {
+        let answer = ask(Method::GET, headers).await;
+        let asks: Vec<_> = answer.headers().get_all("www-authenticate").iter().collect();
+        assert_eq!(asks, ["Bearer"], "{headers:?}");
+        assert_eq!(answer.headers()["content-type"], "application/problem+json");
+        assert_eq!(answer.headers()["cache-control"], "no-store");
+        assert!(!answer.headers().contains_key("set-cookie"));
+        assert_eq!(code(answer).await, refused(401, "no_session"), "{headers:?}");
+    }
+    // A body is left unread, and the answer is the same.
+    let post = visitor.request(Method::POST, "/data").body("x".repeat(100_000)).send().await.unwrap();
+    assert_eq!(post.status(), StatusCode::UNAUTHORIZED);
+    for headers in [&[html][..], &[html, ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")]] {
+        assert_eq!(ask(Method::GET, headers).await.status(), StatusCode::FOUND, "{headers:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_signed_in_to_the_account_of_a_stranger() {
+    let site = Site::start().await;
+    let (stranger, visitor) = (site.visitor(), site.visitor());
+    let jwt = site.jwt("eve", "intranet").await;
+    // Eve has a sign-in of her own, and a page that makes another browser post what came of it.
+    let eves = stranger.begin("/").await;
+    let own = visitor.begin("/").await;
+    for state in [eves.as_str(), "", "/", ".", "./", "null./", &own[1..]] {
+        let answer = visitor.hand_over(&jwt, state).await;
+        assert!(!answer.headers().contains_key("set-cookie"), "{state}");
+        assert_eq!(code(answer).await, refused(403, "sign_in_not_begun"), "{state}");
+    }
+    let answer = visitor.hand_over(&jwt, "x./a?b=<i>&\"c").await;
+    assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8");
+    let page = answer.text().await.unwrap();
+    assert!(page.contains("<h1>This sign-in did not begin in this browser</h1>"), "{page}");
+    assert!(page.contains("<a href=\"&#x2f;a?b=&lt;i&gt;&amp;&quot;c\">"), "{page}");
+    for origin in ["https://evil.example", &format!("{}.evil.example", site.base), "http://localhost:1"] {
+        let answer = visitor.hand_over_from(origin, &jwt, &own).await;
+        assert_eq!(code(answer).await, refused(403, "origin_not_allowed"), "{origin}");
+    }
+    // By script, the page has to be the site's own or the gateway's.
+    let redeem = |origin: Option<&str>, site_said: &str| {
+        let request = visitor.request(Method::POST, "/scangate/redeem").header("sec-fetch-site", site_said.to_owned());
+        let request = origin.iter().fold(request, |request, origin| request.header("origin", *origin));
+        request.json(&json!({ "access_token": jwt })).send()
+    };
+    let foreign = [(Some("https://evil.example"), "cross-site"), (Some("null"), "cross-site"), (None, "same-site")];
+    for (origin, said) in foreign {
+        let answer = redeem(origin, said).await.unwrap();
+        assert_eq!(code(answer).await, refused(403, "origin_not_allowed"), "{origin:?}");
+    }
+    assert_eq!(visitor.get("/headers").await.status(), StatusCode::UNAUTHORIZED);
+    let text = visitor.request(Method::POST, "/scangate/redeem").header("content-type", "text/plain");
+    assert_eq!(code(text.body("{}").send().await.unwrap()).await, refused(415, "unsupported_media_type"));
+
+    let answer = redeem(Some(&site.base), "same-origin").await.unwrap();
+    assert_eq!(answer.status(), StatusCode::NO_CONTENT);
+    assert_eq!(visitor.told().await["x-auth-subject"], "eve", "a script of the site may");
+    // Nor is anybody signed out by one.
+    for (origin, said) in [("https://evil.example", "cross-site"), ("null", "cross-site"), ("null", "same-site")] {
+        let out = visitor.request(Method::POST, "/scangate/sign-out").header("sec-fetch-site", said);
+        let answer = out.header("origin", origin).form(&[("a", "b")]).send().await.unwrap();
+        assert_eq!(code(answer).await, refused(403, "origin_not_allowed"), "{origin} {said}");
+    }
+    assert_eq!(visitor.get("/scangate/sign-out").await.status(), StatusCode::METHOD_NOT_ALLOWED);
+    let out = visitor.request(Method::POST, "/scangate/sign-out").header("sec-fetch-site", "same-origin");
+    assert_eq!(out.header("origin", "null").send().await.unwrap().status(), StatusCode::NO_CONTENT);
+    assert_eq!(visitor.get("/headers").await.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_sent_to_another_site() {
+    let site = Site::start().await;
+    let visitor = site.visitor();
+    let jwt = site.jwt("ada", "intranet").await;
+    let state = visitor.begin("/").await;
+    let nonce = state.strip_suffix('/').unwrap();
+    for path in [
+        "//evil.example",
+        "/\\evil.example",
+        "/\t/evil.example",
+        "https://evil.example/",
+        "evil",
+        "/a\r\nX: y",
+        "/.//evil",
+    ] {
+        let answer = visitor.hand_over(&jwt, &format!("{nonce}{path}")).await;
+        assert_eq!((answer.status(), location(&answer)), (StatusCode::SEE_OTHER, "/".to_owned()), "{path:?}");
+        let out = visitor.request(Method::POST, "/scangate/sign-out").header("origin", &site.base);
+        let answer = out.form(&[("return_to", path)]).send().await.unwrap();
+        assert_eq!(location(&answer), "/", "{path:?}");
+    }
+    // The same on the way there, and for what is too long for the page to keep.
+    for path in ["//evil.example/x", &format!("/{}", "x".repeat(600))] {
+        assert_eq!(visitor.begin(path).await, format!("{nonce}/"), "{path}");
+    }
+    let longest = format!("/{}", "x".repeat(459));
+    assert_eq!(visitor.begin(&longest).await, format!("{nonce}{longest}"), "a second tab undoes nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_no_cookie_can_hold_is_refused_and_nothing_is_let_in_without_the_gateway() {
+    let mut site = Site::start().await;
+    let visitor = site.visitor();
+    let long = site.forged(|claims| claims["name"] = json!("x".repeat(3000)));
+    let state = visitor.begin("/").await;
+    assert_eq!(code(visitor.hand_over(&long, &state).await).await, refused(400, "invalid_request"));
+    visitor.sign_in(&site.forged(|claims| claims["name"] = json!("Åsa\r\n%")), "/").await;
+    let told = visitor.told().await;
+    assert_eq!(told["x-auth-name"], "%C3%85sa%0D%0A%25");
+    assert!(visitor.open("/").await.text().await.unwrap().contains("Åsa\r\n%"));
+    site.gateway.process.kill();
+    assert_eq!(site.visitor().get("/").await.status(), StatusCode::INTERNAL_SERVER_ERROR);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verifying_asks_no_store_and_counts_nothing_against_an_address() {
+    let (_directory, config) = file("[[clients]]\nid = \"web\"\nclaims = [\"name\"]\n");
+    let mut redis = Redis::start();
+    let limits = ["create", "connector", "scan", "confirm", "invalid-scan", "invalid-confirm"];
+    let builder = Gateway::builder().redis(&redis).arg("--config", config.to_str().unwrap());
+    let builder = limits.iter().fold(builder, |builder, limit| builder.arg(&format!("--rate-{limit}"), "2"));
+    let gateway = builder.start().await;
+    let browser = Browser::new(&gateway);
+    let id = browser.create().await;
+    Phone::of("ada", &gateway).approve(&id).await;
+    let read: Value = browser.read(&id).await.json().await.unwrap();
+    let jwt = read["token"]["access_token"].as_str().unwrap();
+    redis.kill();
+    for _ in 0..50 {
+        let request = browser.request(Method::GET, "/v1/verify?claims=name,email").bearer_auth(jwt);
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::NO_CONTENT);
+        assert_eq!(
+            (&answer.headers()["x-auth-subject"], &answer.headers()["x-auth-name"]),
+            (&"ada".parse().unwrap(), &"Ada".parse().unwrap())
+        );
+        assert_eq!(answer.headers()["cache-control"], "no-store");
+        assert!(!answer.headers().contains_key("x-auth-email"), "the client has no such claim released");
+        assert_eq!(code(browser.get("/v1/verify").await).await, refused(401, "no_session"));
+    }
+    assert_eq!(code(browser.get("/v1/verify?client_id=nobody").await).await, refused(400, "unknown_client"));
+    assert_eq!(code(browser.get("/v1/verify?claims=a%20b").await).await, refused(400, "invalid_request"));
+    assert!(!gateway.log().contains(jwt), "it stands in the log");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_link_to_the_sign_in_page_ends_with_a_way_on() {
+    let site = Site::start().await;
+    let driver = Driver::start().await;
+    let screen = driver.open(Device::Desk).await;
+    let query = format!("client_id=intranet&return_to={}/scangate/redeem&state=old./reports", site.base);
+    screen.goto(&format!("{}/?{query}", site.login)).await;
+    screen.until("waiting").await;
+    Phone::of("ada", &site.gateway).approve(screen.scan().await.rsplit('/').next().unwrap()).await;
+    at(&screen, &format!("{}/scangate/redeem", site.base)).await;
+    assert_eq!(screen.text("h1").await, "This sign-in did not begin in this browser");
+    screen.keep_screen("auth-request-old-link").await;
+    screen.click("a").await;
+    screen.until("waiting").await;
+    Phone::of("ada", &site.gateway).approve(screen.scan().await.rsplit('/').next().unwrap()).await;
+    at(&screen, &format!("{}/reports", site.base)).await;
+    assert_eq!(screen.text("#who").await, "Ada");
+    screen.end_after_refusals().await;
+}
+
+/// Signs in to a protected page, is greeted there, finds nothing in the reach of scripts, and signs out.
+async fn in_and_out(site: &Site, driver: &Driver, name: &str) {
+    let screen = driver.open(Device::Desk).await;
+    let wanted = format!("{}/reports?month=11&x=a%26b", site.base);
+    screen.goto(&wanted).await;
+    screen.until("waiting").await;
+    assert!(screen.url().await.starts_with(&format!("{}/?", site.login)));
+    assert_eq!(screen.text("#heading").await, "Sign in to The Intranet");
+    let scanned = screen.scan().await;
+    let id = scanned.rsplit('/').next().unwrap();
+    let phone = Phone::of("ada", &site.gateway);
+    phone.approve(id).await;
+    at(&screen, &wanted).await;
+    assert_eq!(screen.text("#who").await, "Ada");
+    assert_eq!(screen.text("#path").await, "/reports?month=11&x=a%26b");
+    screen.keep_screen(name).await;
+    let kept = screen.run("return [document.cookie, localStorage.length, sessionStorage.length]").await;
+    assert_eq!(kept, json!(["", 0, 0]), "the token is out of reach");
+    screen.reload().await;
+    assert_eq!(screen.text("#who").await, "Ada");
+    // A script of the page is let in as well, by the cookie.
+    let status = screen.run("return fetch('/headers').then(answer => answer.status)").await;
+    assert_eq!(status, json!(200));
+
+    screen.click("#out").await;
+    screen.until("waiting").await;
+    assert!(screen.url().await.starts_with(&format!("{}/?", site.login)), "the root is protected, too");
+    screen.goto(&wanted).await;
+    screen.until("waiting").await;
+
+    // As the document has a page of the site do it by script.
+    let document: Vec<_> = DOCUMENT.split('`').filter(|code| code.starts_with("fetch('/scangate/")).collect();
+    let [redeem, sign_out] = document[..] else { panic!("{document:?}") };
+    screen.goto(&format!("{}/public/", site.base)).await;
+    let jwt = site.jwt("ada", "intranet").await;
+    let status = format!("var token = {{ access_token: '{jwt}' }}; return {redeem}.then(answer => answer.status)");
+    assert_eq!(screen.run(&status).await, json!(204));
+    screen.goto(&wanted).await;
+    assert_eq!(screen.text("#who").await, "Ada");
+    assert_eq!(screen.run(&format!("return {sign_out}.then(answer => answer.status)")).await, json!(204));
+    screen.goto(&wanted).await;
+    screen.until("waiting").await;
+    // The browser asks for an icon, too, and is told 401 for that where nobody is signed in.
+    screen.end_after_refusals().await;
+}
+
+async fn at(screen: &Chromium, url: &str) {
+    within(SOON * 2, &format!("the page {url}"), async || (screen.url().await == url).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_signs_in_to_the_example_and_out_again() {
+    let site = Site::start().await;
+    in_and_out(&site, &Driver::start().await, "auth-request").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_signs_in_where_app_and_gateway_are_of_different_sites() {
+    let site = Site::start_apart(|builder| builder).await;
+    let answer = site.visitor().open("/").await;
+    let cookie = answer.headers()["set-cookie"].to_str().unwrap();
+    assert!(
+        cookie.starts_with("__Host-scangate-state=") && cookie.ends_with("; HttpOnly; SameSite=None; Secure"),
+        "{cookie}"
+    );
+    in_and_out(&site, &Driver::start().await, "auth-request-https").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_longest_that_can_be_told_gets_through() {
+    let site = Site::start().await;
+    let (subject, name) = ("😀".repeat(255), "å".repeat(170));
+    let jwt = site.forged(|claims| (claims["sub"], claims["name"]) = (json!(subject), json!(name)));
+    let visitor = site.visitor();
+    let told: Value =
+        visitor.request(Method::GET, "/headers").bearer_auth(jwt).send().await.unwrap().json().await.unwrap();
+    assert_eq!(told["X-Auth-Subject"].as_str().unwrap(), "%F0%9F%98%80".repeat(255));
+    assert_eq!(told["X-Auth-Name"].as_str().unwrap(), "%C3%A5".repeat(170));
+}
+
+/// The document quotes the file, and its client is one that a gateway starts with.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_explains_what_stands_in_the_file() {
+    let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let conf = plain(NGINX);
+    let table = DOCUMENT.split("## nginx, line by line").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| lines"));
+    let quoted = rows.flat_map(|row| row[2..].split(" | ").next().unwrap().split('`').skip(1).step_by(2));
+    let quoted: Vec<_> = quoted.map(|quote| plain(&quote.replace('…', ""))).collect();
+    assert!(quoted.len() > 12, "{quoted:?}");
+    for quote in quoted {
+        assert!(conf.contains(&quote), "{quote} is not in the file");
+    }
+    let (_directory, config) = file(&blocks(DOCUMENT, "toml")[0]);
+    Gateway::builder().arg("--config", config.to_str().unwrap()).start().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_ends_with_its_jwt() {
+    let site = Site::start().await;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let short = site.forged(|claims| claims["exp"] = json!(now + 12));
+    let visitor = site.visitor();
+    visitor.sign_in(&short, "/").await;
+    assert_eq!(visitor.get("/headers").await.status(), StatusCode::OK);
+    // Sent by what does not take the cookie away by itself.
+    let kept = site.visitor();
+    let over = async || {
+        let request = kept.request(Method::GET, "/headers").header("cookie", format!("scangate-session={short}"));
+        (request.send().await.unwrap().status() == StatusCode::UNAUTHORIZED).then_some(())
+    };
+    within(SOON * 3, "the session's end", over).await;
+    assert_eq!(visitor.open("/").await.status(), StatusCode::FOUND);
+}
