@@ -14,7 +14,7 @@ const FOLDERS: [&str; 2] = ["src", ""];
 const FURTHER: [&str; 3] = ["CONTRIBUTING.md", "CHANGELOG.md", "bench/README.md"];
 
 /// Pages that are linked to before they are there.
-const TO_COME: [&str; 4] = ["docs/install.md", "docs/versioning.md", "docs/auth-request.md", "docs/drop-in.md"];
+const TO_COME: [&str; 2] = ["docs/install.md", "docs/versioning.md"];
 
 /// Returns the code of a page that names a file of the sources, with what it names in there: `http/events.rs::follow`.
 fn named(text: &str) -> BTreeSet<(String, Vec<String>)> {
