@@ -43,7 +43,8 @@ const NOT_RUN: [(&str, &str, usize); 13] = [
 ];
 
 /// What is typed before the first block of a page: what its text takes for granted.
-const STAGES: [(&str, &str); 3] = [
+const STAGES: [(&str, &str); 4] = [
+    ("docs/your-site.md", "scangate"),
     ("docs/http-api.md", "scangate --log-format json"),
     ("docs/load-testing.md", "scangate --log-format json"),
     (
