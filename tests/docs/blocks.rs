@@ -1,8 +1,8 @@
 //! Every fenced block of the pages is run, or checked by what would read it, or says in the page why it is not.
 //!
-//! A block has a language, which decides what becomes of it ([`Page::play`]). All blocks of a page are played in their order in
-//! one shell on one machine, so that what one sets up is there for the next. A block that cannot be played has
-//! `<!-- not run: REASON -->` on the line before it, and a row in [`NOT_RUN`].
+//! A block has a language, which decides what becomes of it ([`Page::play`]). All blocks of a page are played in
+//! their order in one shell on one machine, so that what one sets up is there for the next. A block that cannot be
+//! played has `<!-- not run: REASON -->` on the line before it, and a row in [`NOT_RUN`].
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,21 +18,21 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The blocks of a language in a page that a test of their own runs, which says more of them.
 const ELSEWHERE: [(&str, &str, &str); 5] = [
-    ("examples/auth-request/README.md", "bash", "tests/auth_request.rs"),
     ("docs/coming-from.md", "bash", "tests/coming_from.rs"),
     ("examples/README.md", "bash", "tests/examples.rs"),
+    ("examples/auth-request/README.md", "bash", "tests/auth_request.rs"),
     ("docs/edge.md", "haproxy", "tests/docs/edge.rs"),
     ("docs/edge.md", "caddyfile", "tests/docs/edge.rs"),
 ];
 
 /// The reasons for which blocks are not run, with how often a page gives each. A page cannot do without a row here.
 const NOT_RUN: [(&str, &str, usize); 13] = [
-    ("docs/auth-request.md", "a drawing", 1),
     ("README.md", "a drawing", 2),
     ("README.md", "it is what runs this", 1),
     ("README.md", "an address of your own network", 1),
     ("docs/architecture.md", "a drawing", 2),
     ("docs/wechat.md", "a drawing", 1),
+    ("docs/auth-request.md", "a drawing", 1),
     ("docs/load-testing.md", "thousands of streams; tests/loadgen.rs runs each scenario with a few", 7),
     ("docs/load-testing.md", "lines out of a longer run", 1),
     ("docs/configuration.md", "tests/wechat.rs gives a Redis these rights and signs in with no more", 1),
@@ -43,7 +43,8 @@ const NOT_RUN: [(&str, &str, usize); 13] = [
 ];
 
 /// What is typed before the first block of a page: what its text takes for granted.
-const STAGES: [(&str, &str); 3] = [
+const STAGES: [(&str, &str); 4] = [
+    ("docs/your-site.md", "scangate"),
     ("docs/http-api.md", "scangate --log-format json"),
     ("docs/load-testing.md", "scangate --log-format json"),
     (
@@ -124,7 +125,7 @@ impl Page {
             "json" => drop(serde_json::from_str::<Value>(&block.text).expect("it is no JSON")),
             "toml" => self.settings(&block.text),
             "redis" => self.checked("block.conf", &block.text, REDIS),
-            "yaml" => self.checked("block.yaml", &block.text, &format!("node -e \"{YAML}\" {ROOT} block.yaml")),
+            "yaml" => drop(serde_saphyr::from_str::<Value>(&block.text).expect("it is no YAML")),
             "html" => self.page(&block.text),
             "js" => self.checked("block.mjs", &block.text, "node --check block.mjs"),
             "python" => self.checked("block.py", &block.text, "python3 -m py_compile block.py"),
@@ -154,8 +155,8 @@ impl Page {
         }
     }
 
-    /// Types what stands behind `$`, and compares what is said with what stands below. What stands before the first `$` is
-    /// said by the stream that an earlier block has opened.
+    /// Types what stands behind `$`, and compares what is said with what stands below. What stands before the first
+    /// `$` is said by the stream that an earlier block has opened.
     fn transcript(&mut self, text: &str) {
         let mut parts = vec![(String::new(), Vec::new())];
         let mut lines = text.lines();
@@ -255,8 +256,9 @@ impl Page {
     }
 }
 
-/// Returns a pattern that fits whatever differs from the line only in what differs from run to run: ids, numbers and times,
-/// and what the page leaves out by `…`. And the tokens of the line, each of which stands for a group of the pattern.
+/// Returns a pattern that fits whatever differs from the line only in what differs from run to run: ids, numbers and
+/// times, and what the page leaves out by `…`. And the tokens of the line, each of which stands for a group of the
+/// pattern.
 fn shape(line: &str) -> (Regex, Vec<String>) {
     let changing = Regex::new(
         r"(?<cut>eyJ0…)|(?<any>…)|(?<token>[A-Za-z0-9_-]{16,})|(?<time>\d+(\.\d+)?(ns|µs|ms|s)\b)|(?<number>\d+(\.\d+)?)",
@@ -300,9 +302,6 @@ fn without_comments(text: &str) -> String {
     parts
         .fold(first, |kept, part| kept + part.split_once("-->").map_or(part, |(_, rest)| rest.trim_start_matches('\n')))
 }
-
-const YAML: &str = "const [root, name] = process.argv.slice(1); \
-    require(root + '/tests/lint/node_modules/js-yaml').load(require('fs').readFileSync(name, 'utf8'))";
 
 /// Returns a whole configuration of nginx that holds these lines where they belong.
 fn nginx(lines: &str) -> String {

@@ -1,5 +1,5 @@
-//! `docs/edge.md`: its tables against the configuration of nginx that they explain; and the other proxies it has lines for,
-//! run by these lines.
+//! `docs/edge.md`: its tables against the configuration of nginx that they explain; and the other proxies it has
+//! lines for, run by these lines.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -113,8 +113,8 @@ impl Site {
         until(PROMPT, event, || self.shell.heard(stream).contains(event).then_some(()));
     }
 
-    /// Signs Ada in. Every event comes at once, and what the browser claims about its address is not believed. Returns the
-    /// path of the ticket, and what its browser sends along.
+    /// Signs Ada in. Every event comes at once, and what the browser claims about its address is not believed.
+    /// Returns the path of the ticket, and what its browser sends along.
     fn signs_in(&mut self) -> (String, String) {
         let (ticket, _) = self.ask(
             "/v1/tickets",

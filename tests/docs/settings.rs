@@ -1,5 +1,5 @@
-//! `docs/configuration.md` against the program: every setting with its default and its bounds, and every key of the TOML
-//! file, in both directions. What the program takes is found out by trying.
+//! `docs/configuration.md` against the program: every setting with its default and its bounds, and every key of the
+//! TOML file, in both directions. What the program takes is found out by trying.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! A shell on a machine of its own, for what pages say to type: a network and processes that nobody else has, so that the
-//! ports which the pages name are free, and everything that was started ends with it.
+//! A shell on a machine of its own, for what pages say to type: a network and processes that nobody else has, so that
+//! the ports which the pages name are free, and everything that was started ends with it.
 
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
@@ -27,7 +27,8 @@ const SERVERS: [(&str, &str); 7] = [
 
 const GATEWAY: &str = "\"serving\"";
 
-/// What is in the folder where commands are run, besides what they make: what an empty clone has, and the built programs.
+/// What is in the folder where commands are run, besides what they make: what an empty clone has, and the built
+/// programs.
 const CLONE: [&str; 5] = ["nginx", "examples", "bench", "docs", "static"];
 
 pub struct Shell {
