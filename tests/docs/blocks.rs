@@ -17,7 +17,9 @@ use crate::support::until;
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The blocks of a language in a page that a test of their own runs, which says more of them.
-const ELSEWHERE: [(&str, &str, &str); 5] = [
+const ELSEWHERE: [(&str, &str, &str); 7] = [
+    ("docs/install.md", "bash", "tests/packages/instructions.rs"),
+    ("docs/install.md", "ini", "tests/unit"),
     ("docs/coming-from.md", "bash", "tests/coming_from.rs"),
     ("examples/README.md", "bash", "tests/examples.rs"),
     ("examples/auth-request/README.md", "bash", "tests/auth_request.rs"),
@@ -44,7 +46,7 @@ const NOT_RUN: [(&str, &str, usize); 13] = [
 
 /// What is typed before the first block of a page: what its text takes for granted.
 const STAGES: [(&str, &str); 4] = [
-    ("docs/your-site.md", "scangate"),
+    ("docs/your-site.md", "cargo run --release"),
     ("docs/http-api.md", "scangate --log-format json"),
     ("docs/load-testing.md", "scangate --log-format json"),
     (
@@ -127,6 +129,8 @@ impl Page {
             "redis" => self.checked("block.conf", &block.text, REDIS),
             "yaml" => drop(serde_saphyr::from_str::<Value>(&block.text).expect("it is no YAML")),
             "html" => self.page(&block.text),
+            // What takes a release to be made, or more than this machine: it can be read at least.
+            "bash" => self.checked("block.sh", &block.text, "bash -n block.sh"),
             "js" => self.checked("block.mjs", &block.text, "node --check block.mjs"),
             "python" => self.checked("block.py", &block.text, "python3 -m py_compile block.py"),
             "nginx" => self.checked("nginx.conf", &nginx(&block.text), "nginx -t -e stderr -c \"$PWD/nginx.conf\""),

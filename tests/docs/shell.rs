@@ -155,9 +155,10 @@ impl Shell {
 }
 
 impl Drop for Shell {
-    /// The end of its input ends the shell, and that all processes of its machine.
+    /// Its end is that of all processes of its machine, also of one that the shell waits for.
     fn drop(&mut self) {
         drop(self.input.take());
+        let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }

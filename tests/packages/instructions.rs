@@ -13,7 +13,7 @@ const PAGE: &str = include_str!("../../docs/install.md");
 /// The first block of commands in a section.
 fn commands(section: &str) -> String {
     let (_, rest) = PAGE.split_once(&format!("\n## {section}\n")).unwrap();
-    rest.split("\n```\n").nth(1).unwrap().to_owned()
+    rest.split("\n```bash\n").nth(1).unwrap().split("\n```\n").next().unwrap().to_owned()
 }
 
 fn bash(script: &str) -> Command {
