@@ -362,3 +362,18 @@ async fn a_gateway_that_answers_nonsense_is_not_asked_in_a_tight_loop() {
     page.end_after_refusals().await;
     server.abort();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn words_that_did_not_come_are_asked_for_again() {
+    let shop = Shop::copied("2m").await;
+    let page = shop.browser(&[]).await;
+    page.cdp("Network.enable", json!({})).await;
+    page.cdp("Network.setBlockedURLs", json!({ "urls": ["*/static/texts.json*"] })).await;
+    page.goto(&format!("{SITE}/")).await;
+    is(&page, "waiting").await;
+    assert_eq!(page.text(".scangate-title").await, "");
+    page.cdp("Network.setBlockedURLs", json!({ "urls": [] })).await;
+    let says = async || (page.text(".scangate-title").await == "Scan this code").then_some(());
+    within(Duration::from_secs(20), "the words", says).await;
+    page.end_after_refusals().await;
+}
