@@ -5,6 +5,7 @@ mod confirm;
 mod number;
 mod share;
 mod sign_in;
+mod walk;
 mod wechat;
 
 use std::time::Duration;
