@@ -50,8 +50,12 @@ function make(parent, tag, attributes) {
   return parent.appendChild(made);
 }
 
+// A page of the gateway links it already, by its path and with a version.
 function style(href) {
-  if (!document.querySelector('link[href^="' + href + '"]')) { make(document.head, 'link', { rel: 'stylesheet', href: href }); }
+  var isThere = [].some.call(document.querySelectorAll('link'), function (link) {
+    return link.href.indexOf(href) === 0 || link.getAttribute('href').indexOf(href) === 0;
+  });
+  if (!isThere) { make(document.head, 'link', { rel: 'stylesheet', href: href }); }
 }
 
 // Writing the same words again would make a screen reader say them again.
