@@ -171,19 +171,16 @@ async fn through_failures(walk: &mut Walk, phone: &Chromium) {
     phone.until("error").await;
     walk.stop(phone, "gateway-down", "unreachable", "#outcome-title").await;
     walk.restart(Some("--rate-confirm")).await;
-    let (_, ticket) = walk.ask("web").await;
-    let id = ticket["ticket_id"].as_str().unwrap();
-    // Elsewhere, but the same person.
-    let ada = walk.phone("Ada Lovelace").await;
-    for action in ["scan", "confirm"] {
-        ada.act(id, action).await;
-    }
-    phone.click("#retry").await;
-    let is_busy = async || phone.attribute("#retry", "disabled").await;
-    crate::support::eventually("the wait", is_busy).await;
+    walk.be(phone, "Ada Lovelace").await;
+    let id = scan(walk, phone, "web", "ready").await;
+    walk.phone("Bob").await.act(&id, "confirm").await;
+    go_on(phone, "scanned").await;
+    phone.click("#confirm").await;
+    phone.until("error").await;
     walk.stop(phone, "busy", "busy", "#outcome-title").await;
 
     walk.restart(None).await;
+    walk.be(phone, "Ada Lovelace").await;
     scan(walk, phone, "web", "ready").await;
     go_on(phone, "scanned").await;
     walk.stage.edge.stop();

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{LONG_NAME, Walk, be_offline, made_up};
+use super::{LONG_NAME, Walk, be_offline};
 use crate::support::browser::Chromium;
 use crate::support::eventually;
 use crate::support::gateway::Phone;
@@ -124,8 +124,7 @@ async fn as_somebody(walk: &mut Walk, phone: &Chromium) {
     walk.expect("ran-out", said == walk.text("ran_out").as_str().unwrap(), &format!("it says {said:?}"));
     walk.stop(phone, "ran-out", "ready_heading", ".").await;
 
-    let ada = made_up(&walk.stage, "Ada Lovelace").await;
-    phone.run(&format!("sessionStorage.setItem('scangate.demo', '{ada}')")).await;
+    walk.be(phone, "Ada Lovelace").await;
     scan(walk, phone, "Ada Lovelace", "web").await;
     walk.stop(phone, "ready-as", "ready_heading", ".").await;
     go_on(phone, "own").await;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{HOLD, LET_GO, LONG_NAME, Walk, another, be_offline, made_up, shown};
+use super::{HOLD, LET_GO, LONG_NAME, Walk, another, be_offline, shown};
 use crate::support::browser::Chromium;
 use crate::support::eventually;
 
@@ -34,7 +34,11 @@ async fn fresh(walk: &Walk, screen: &Chromium, client: &str) -> String {
 }
 
 /// Shows a code that somebody scans in whose browser nobody is signed in.
-async fn scanned(walk: &Walk, screen: &Chromium, client: &str) -> (crate::support::gateway::Browser, serde_json::Value) {
+async fn scanned(
+    walk: &Walk,
+    screen: &Chromium,
+    client: &str,
+) -> (crate::support::gateway::Browser, serde_json::Value) {
     let id = fresh(walk, screen, client).await;
     let scan = walk.receive(&id).await;
     screen.until("scanned").await;
@@ -50,8 +54,7 @@ async fn through_a_grant(walk: &mut Walk, screen: &Chromium) {
     screen.reload().await;
     screen.until("sign-in").await;
     walk.stop(screen, "ran-out", "sign_in_heading", "#name").await;
-    let ada = made_up(&walk.stage, "Ada Lovelace").await;
-    screen.run(&format!("sessionStorage.setItem('scangate.demo', '{ada}')")).await;
+    walk.be(screen, "Ada Lovelace").await;
 
     let id = fresh(walk, screen, "web").await;
     walk.stop(screen, "waiting", "waiting", "#heading").await;
@@ -67,13 +70,14 @@ async fn through_a_grant(walk: &mut Walk, screen: &Chromium) {
     screen.until("scanned").await;
     walk.stop(screen, "scanned-long", "scanned", "#scanned-heading").await;
     // Somebody else is there when the answer arrives.
-    screen.run(
-        "window.send = XMLHttpRequest.prototype.send;
+    screen
+        .run(
+            "window.send = XMLHttpRequest.prototype.send;
          XMLHttpRequest.prototype.send = function (body) {
            return send.call(this, body && body.replace(/(\"scanner\":\")[^\"]+/, '$1AAAAAAAAAAAAAAAAAAAAAA'));
          };",
-    )
-    .await;
+        )
+        .await;
     screen.click("#confirm").await;
     eventually("the notice", async || (!screen.text("#notice").await.is_empty()).then_some(())).await;
     walk.look(screen, "changed").await;
@@ -176,9 +180,8 @@ async fn through_failures(walk: &mut Walk, screen: &Chromium) {
     walk.expect("unsent", said == walk.text("unsent").as_str().unwrap(), &format!("it says {said:?}"));
     walk.stop(screen, "unsent", "stranger_heading", "#confirm").await;
     walk.restart(None).await;
-    screen.until("scanned").await;
-
-    let id = fresh(walk, screen, "web").await;
+    walk.be(screen, "Ada Lovelace").await;
+    fresh(walk, screen, "web").await;
     walk.stage.gateway.process.kill();
     screen.until("offline").await;
     screen.click(".scangate-renew").await;
@@ -186,7 +189,8 @@ async fn through_failures(walk: &mut Walk, screen: &Chromium) {
     walk.stop(screen, "gateway-down", "unreachable", ".scangate").await;
 
     walk.restart(Some("--rate-create")).await;
-    another(screen, &id).await;
+    walk.be(screen, "Ada Lovelace").await;
+    fresh(walk, screen, "web").await;
     screen.click(".scangate-renew").await;
     screen.until("error").await;
     walk.stop(screen, "busy", "busy", ".scangate").await;

@@ -83,7 +83,9 @@ async fn through_refusals(walk: &mut Walk, screen: &Chromium) {
     let id = another(screen, &id).await;
     walk.listen(screen, "again", "waiting", ".scangate").await;
 
-    let closes = |id: &str, reason: &str| format!("return fetch('/v1/tickets/{id}?reason={reason}', {{ method: 'DELETE' }}).then(() => null)");
+    let closes = |id: &str, reason: &str| {
+        format!("return fetch('/v1/tickets/{id}?reason={reason}', {{ method: 'DELETE' }}).then(() => null)")
+    };
     screen.run(&closes(&id, "closed")).await;
     screen.until("cancelled").await;
     walk.stop(screen, "closed", "closed", ".scangate").await;
