@@ -21,6 +21,7 @@ use crate::store::measured::Measured;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::{RedisSettings, RedisStore};
 use crate::streams::Streams;
+use crate::systemd;
 use crate::verifier::Verifier;
 use crate::verifier::demo::DemoIdentity;
 use crate::verifier::jwks::RemoteKeys;
@@ -72,9 +73,11 @@ pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyh
         crate::task::spawn("accept", server.clone().serve(listener, http::public_router(&gateway)));
     }
     introduce(&config, &description);
+    systemd::ready(&format!("serving {}", config.public_url));
 
     let stop = stop.await;
     tracing::info!(streams = streams.open(), "stopping: streams are sent away, requests finish");
+    systemd::stopping("stopping: streams are sent away, requests finish");
     let ends_at = Instant::now() + patience;
     // All this time browsers that come back are answered: they are sent on to another replica. Load balancers see that this
     // one is not ready, which takes them a while even if nobody waits here. A person at the keyboard does not care to wait.
@@ -97,17 +100,21 @@ async fn assemble(config: &Config) -> anyhow::Result<GatewayParts> {
     let streams = Streams::new(config.streams, Arc::clone(&metrics));
     let signer = Signer::open(&config.issuer, config.keys_dir.clone()).context("the signing keys")?;
     crate::task::spawn("keys", signer.clone().follow());
-    let (verifier, demo) = identity(&config.identity, &metrics)?;
+    let (verifier, demo) = identity(&config.identity, &signer, &metrics)?;
     let store = open_store(&config.store, &streams, &metrics).await?;
     let connectors = connectors(config, &store, &metrics)?;
     let clients = config.clients.clone();
     Ok(GatewayParts { store, streams, signer, verifier, demo, clients, connectors, metrics })
 }
 
-fn identity(settings: &IdentitySettings, metrics: &Arc<Metrics>) -> anyhow::Result<(Verifier, Option<DemoIdentity>)> {
+fn identity(
+    settings: &IdentitySettings,
+    signer: &Signer,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<(Verifier, Option<DemoIdentity>)> {
     Ok(match settings {
         IdentitySettings::Demo => {
-            let (demo, verifier) = DemoIdentity::new();
+            let (demo, verifier) = DemoIdentity::new(&signer.derive("demo"));
             (verifier, Some(demo))
         }
         IdentitySettings::Secret { secret, issuer, audience } => {

@@ -44,6 +44,7 @@ pub mod server;
 pub mod signer;
 pub mod store;
 pub mod streams;
+mod systemd;
 mod task;
 pub mod ticket;
 pub mod verifier;

@@ -1,9 +1,12 @@
 //! Flags in, exit code out.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use anyhow::Context as _;
+use clap::{CommandFactory as _, Parser as _};
+use clap_complete::Shell;
 use scangate::app::{self, Stop};
 use scangate::config::flags::{Cli, Command, Flags, KeysCommand, LogFormat};
 use scangate::config::{Config, LogSettings};
@@ -23,6 +26,8 @@ fn main() -> ExitCode {
         Some(Command::Serve(flags)) => serve(&flags),
         Some(Command::Doctor { live, flags }) => examine(live, &flags),
         Some(Command::Keys { command }) => make_keys(&command),
+        Some(Command::Completions { shell }) => complete(shell),
+        Some(Command::Man { dir }) => describe(dir.as_deref()),
     };
     result.unwrap_or_else(|error| {
         complain(&format!("scangate: {error:#}"));
@@ -75,6 +80,42 @@ fn make_keys(command: &KeysCommand) -> anyhow::Result<ExitCode> {
     let path = keys::create(dir, *algorithm)?;
     say(&format!("{}", path.display()));
     Ok(ExitCode::SUCCESS)
+}
+
+fn complete(shell: Shell) -> anyhow::Result<ExitCode> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), env!("CARGO_BIN_NAME"), &mut script);
+    write_out(&script)
+}
+
+fn describe(dir: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let Some(dir) = dir else {
+        let mut page = Vec::new();
+        clap_mangen::Man::new(manual()).render(&mut page)?;
+        return write_out(&page);
+    };
+    std::fs::create_dir_all(dir)
+        .and_then(|()| clap_mangen::generate_to(manual(), dir))
+        .with_context(|| format!("cannot write the manual into {}", dir.display()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The command line as its manual shows it: some forty flags in each synopsis would hide what else is there.
+fn manual() -> clap::Command {
+    Cli::command()
+        // Its page would be of no more use than `--help`, and is not written.
+        .disable_help_subcommand(true)
+        .override_usage("scangate [OPTIONS]\nscangate COMMAND")
+        .mut_subcommand("serve", |serve| serve.override_usage("scangate serve [OPTIONS]"))
+        .mut_subcommand("doctor", |doctor| doctor.override_usage("scangate doctor [--live] [OPTIONS]"))
+}
+
+/// Writes to standard output, where whoever reads may have read enough.
+fn write_out(bytes: &[u8]) -> anyhow::Result<ExitCode> {
+    match std::io::stdout().write_all(bytes) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("standard output"),
+        _ => Ok(ExitCode::SUCCESS),
+    }
 }
 
 fn start_logging(settings: &LogSettings) -> anyhow::Result<()> {

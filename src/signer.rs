@@ -111,6 +111,12 @@ impl Signer {
         self.keys.load().published()
     }
 
+    /// Returns a secret for `purpose` that every process with the same key directory has, and nobody else.
+    #[must_use]
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        self.keys.load().derive(purpose)
+    }
+
     /// Returns the id and algorithm of the key that signs, for people to read.
     #[must_use]
     pub fn describe(&self) -> String {

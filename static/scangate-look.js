@@ -7,7 +7,9 @@
 (function () {
 'use strict';
 
-var RING = 991;              // the length of the ring, in its own units
+// The ring, from the middle of its top, and its length.
+var ROUND = 'M132,3H237A24,24,0,0,1,261,27V237A24,24,0,0,1,237,261H27A24,24,0,0,1,3,237V27A24,24,0,0,1,27,3Z';
+var RING = 991;
 var LOW_SECS = 15;
 var SVG = 'http://www.w3.org/2000/svg';
 var SIGNS = { confirmed: 'M20 33l8.5 8.5L44.5 24', declined: 'M23 23l18 18M41 23L23 41', cancelled: 'M23 23l18 18M41 23L23 41', error: 'M32 18v17M32 45v.1' };
@@ -16,8 +18,8 @@ var LOOK = [
   'banner root p role=status',
   'stage root div',
   'ring stage svg viewBox=0,0,264,264 aria-hidden=true',
-  'track ring rect x=3 y=3 width=258 height=258 rx=24',
-  'left ring rect x=3 y=3 width=258 height=258 rx=24',
+  'track ring path d=' + ROUND,
+  'left ring path d=' + ROUND,
   'plate stage div',
   'qr plate img width=236 height=236',
   'spinner stage span aria-hidden=true',
@@ -50,12 +52,9 @@ function make(parent, tag, attributes) {
   return parent.appendChild(made);
 }
 
-// A page of the gateway links it already, by its path and with a version.
-function style(href) {
-  var isThere = [].some.call(document.querySelectorAll('link'), function (link) {
-    return link.href.indexOf(href) === 0 || link.getAttribute('href').indexOf(href) === 0;
-  });
-  if (!isThere) { make(document.head, 'link', { rel: 'stylesheet', href: href }); }
+// The page may have it already: from its own HTML, or for another code.
+function style(gateway, path) {
+  if (!document.querySelector('link[href*="' + path + '"]')) { make(document.head, 'link', { rel: 'stylesheet', href: gateway + path }); }
 }
 
 // Writing the same words again would make a screen reader say them again.
@@ -111,7 +110,7 @@ scangate.look = function (element, code, options, gateway) {
   function showClient() {
     if (themed || !code.client) { return; }
     themed = true;
-    if (code.client.theme) { style(gateway + code.client.theme); }
+    if (code.client.theme) { style(gateway, code.client.theme); }
   }
 
   function showTicket(ticket) {
@@ -174,7 +173,7 @@ scangate.look = function (element, code, options, gateway) {
   }
 
   build();
-  style(gateway + '/static/scangate.css');
+  style(gateway, '/static/scangate.css');
   if (!options.texts) { learnWords(); }
   return paint;
 };

@@ -38,28 +38,28 @@ declare namespace scangate {
     texts?: Texts;
   }
 
-  /** What is on show, and what can be done about it. All but the two methods is for reading. */
+  /** What is on show, and what can be done about it. It changes in place. */
   interface Code {
-    state: State;
+    readonly state: State;
     /** More of the state; the same as `state` where there is no more to say. */
-    reason: Reason;
+    readonly reason: Reason;
     /** The ticket as it is now; `null` while there is none. */
-    ticket: Ticket | null;
-    client: Client | null;
+    readonly ticket: Ticket | null;
+    readonly client: Client | null;
     /** The code, as a `data:` address for an `<img>`. */
-    qr?: string;
+    readonly qr?: string;
     /** When the ticket's time is over, in milliseconds since 1970 by this device's clock; 0 while nothing is waited for. */
-    deadline: number;
+    readonly deadline: number;
     /** How long the ticket had in this state when it began, in milliseconds. */
-    lifeMs: number;
+    readonly lifeMs: number;
     /** When it is tried again by itself (`error` with `busy` or `unreachable`), as `deadline`; otherwise 0. */
-    retryAt: number;
+    readonly retryAt: number;
     /** Whether the connection is away for the moment; it is got back by itself. */
-    away: boolean;
+    readonly away: boolean;
     /** How news come at the moment; empty while nothing is waited for. */
-    transport: '' | 'sse' | 'poll';
+    readonly transport: '' | 'sse' | 'poll';
     /** What the gateway refused with (RFC 9457). */
-    problem: Problem | null;
+    readonly problem: Problem | null;
     /** Asks for a new code; the one on show is withdrawn. */
     refresh(): void;
     /** Withdraws the code on show and stops. `refresh` begins again. */

@@ -216,10 +216,14 @@ fn location(answer: &Response) -> String {
     answer.headers()["location"].to_str().unwrap().to_owned()
 }
 
+/// Returns the code of a problem, or of a page that tells a person of it.
 async fn code(answer: Response) -> (u16, String) {
-    let status = answer.status().as_u16();
-    let body: Value = answer.json().await.unwrap();
-    (status, body["code"].as_str().unwrap().to_owned())
+    let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
+    let code = match serde_json::from_str::<Value>(&text) {
+        Ok(body) => body["code"].as_str().unwrap().to_owned(),
+        Err(_page) => text.split("<small>").nth(1).unwrap().split('<').next().unwrap().to_owned(),
+    };
+    (status, code)
 }
 
 fn refused(status: u16, code: &str) -> (u16, String) {
@@ -423,6 +427,11 @@ async fn nobody_is_signed_in_to_the_account_of_a_stranger() {
         assert!(!answer.headers().contains_key("set-cookie"), "{state}");
         assert_eq!(code(answer).await, refused(403, "sign_in_not_begun"), "{state}");
     }
+    let answer = visitor.hand_over(&jwt, "x./a?b=<i>&\"c").await;
+    assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8");
+    let page = answer.text().await.unwrap();
+    assert!(page.contains("<h1>This sign-in did not begin in this browser</h1>"), "{page}");
+    assert!(page.contains("<a href=\"&#x2f;a?b=&lt;i&gt;&amp;&quot;c\">"), "{page}");
     for origin in ["https://evil.example", &format!("{}.evil.example", site.base), "http://localhost:1"] {
         let answer = visitor.hand_over_from(origin, &jwt, &own).await;
         assert_eq!(code(answer).await, refused(403, "origin_not_allowed"), "{origin}");
@@ -533,6 +542,26 @@ async fn verifying_asks_no_store_and_counts_nothing_against_an_address() {
     assert!(!gateway.log().contains(jwt), "it stands in the log");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_link_to_the_sign_in_page_ends_with_a_way_on() {
+    let site = Site::start().await;
+    let driver = Driver::start().await;
+    let screen = driver.open(Device::Desk).await;
+    let query = format!("client_id=intranet&return_to={}/scangate/redeem&state=old./reports", site.base);
+    screen.goto(&format!("{}/?{query}", site.login)).await;
+    screen.until("waiting").await;
+    Phone::of("ada", &site.gateway).approve(screen.scan().await.rsplit('/').next().unwrap()).await;
+    at(&screen, &format!("{}/scangate/redeem", site.base)).await;
+    assert_eq!(screen.text("h1").await, "This sign-in did not begin in this browser");
+    screen.keep_screen("auth-request-old-link").await;
+    screen.click("a").await;
+    screen.until("waiting").await;
+    Phone::of("ada", &site.gateway).approve(screen.scan().await.rsplit('/').next().unwrap()).await;
+    at(&screen, &format!("{}/reports", site.base)).await;
+    assert_eq!(screen.text("#who").await, "Ada");
+    screen.end_after_refusals().await;
+}
+
 /// Signs in to a protected page, is greeted there, finds nothing in the reach of scripts, and signs out.
 async fn in_and_out(site: &Site, driver: &Driver, name: &str) {
     let screen = driver.open(Device::Desk).await;
@@ -562,7 +591,21 @@ async fn in_and_out(site: &Site, driver: &Driver, name: &str) {
     assert!(screen.url().await.starts_with(&format!("{}/?", site.login)), "the root is protected, too");
     screen.goto(&wanted).await;
     screen.until("waiting").await;
-    screen.end().await;
+
+    // As the document has a page of the site do it by script.
+    let document: Vec<_> = DOCUMENT.split('`').filter(|code| code.starts_with("fetch('/scangate/")).collect();
+    let [redeem, sign_out] = document[..] else { panic!("{document:?}") };
+    screen.goto(&format!("{}/public/", site.base)).await;
+    let jwt = site.jwt("ada", "intranet").await;
+    let status = format!("var token = {{ access_token: '{jwt}' }}; return {redeem}.then(answer => answer.status)");
+    assert_eq!(screen.run(&status).await, json!(204));
+    screen.goto(&wanted).await;
+    assert_eq!(screen.text("#who").await, "Ada");
+    assert_eq!(screen.run(&format!("return {sign_out}.then(answer => answer.status)")).await, json!(204));
+    screen.goto(&wanted).await;
+    screen.until("waiting").await;
+    // The browser asks for an icon, too, and is told 401 for that where nobody is signed in.
+    screen.end_after_refusals().await;
 }
 
 async fn at(screen: &Chromium, url: &str) {
@@ -620,7 +663,7 @@ async fn the_document_explains_what_stands_in_the_file() {
 async fn a_session_ends_with_its_jwt() {
     let site = Site::start().await;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let short = site.forged(|claims| claims["exp"] = json!(now + 8));
+    let short = site.forged(|claims| claims["exp"] = json!(now + 12));
     let visitor = site.visitor();
     visitor.sign_in(&short, "/").await;
     assert_eq!(visitor.get("/headers").await.status(), StatusCode::OK);
@@ -630,6 +673,6 @@ async fn a_session_ends_with_its_jwt() {
         let request = kept.request(Method::GET, "/headers").header("cookie", format!("scangate-session={short}"));
         (request.send().await.unwrap().status() == StatusCode::UNAUTHORIZED).then_some(())
     };
-    within(SOON * 2, "the session's end", over).await;
+    within(SOON * 3, "the session's end", over).await;
     assert_eq!(visitor.open("/").await.status(), StatusCode::FOUND);
 }

@@ -1,5 +1,12 @@
 //! The dashboard, the alerts and the table of metrics against the metrics of a gateway that runs.
 
+mod attacks;
+mod blocks;
+mod code;
+mod edge;
+mod settings;
+mod shell;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
@@ -131,6 +138,16 @@ async fn alerts_use_what_is_exposed_and_say_what_to_do() {
         assert!(headings.contains(alert), "docs/operations.md has no heading {alert}");
         let count = |bracket: char| rule.matches(bracket).count();
         assert_eq!((count('('), count('[')), (count(')'), count(']')), "{alert} is not balanced");
+    }
+    // Each says what it means to whoever is woken by it, and what to do.
+    for section in OPERATIONS.split("\n### Scangate").skip(1) {
+        let section = section.split("\n#").next().unwrap();
+        assert!(section.contains("\n**At night** (") && section.contains("\n**Do**: "), "{section}");
+    }
+    for rule in ALERTS.split("\n      - alert: ").skip(1) {
+        let (alert, rest) = rule.split_once('\n').unwrap();
+        let severity = rest.split("severity: ").nth(1).unwrap().split('\n').next().unwrap();
+        assert!(OPERATIONS.contains(&format!("### {alert}\n\n**At night** ({severity}): ")), "{alert} is {severity}");
     }
     let described: BTreeSet<_> = headings.into_iter().filter(|heading| heading.starts_with("Scangate")).collect();
     assert_eq!(described, alerts);

@@ -533,7 +533,7 @@ impl Site {
         let gateway = Gateway::builder().own_identity().arg(flag, value.to_str().unwrap());
         let gateway = gateway.arg("--ticket-ttl", ticket_ttl).start().await;
         assert_eq!(gateway.public_url, "http://localhost:8080");
-        let serve = commands().into_iter().find(|command| command.contains("http.server")).unwrap();
+        let serve = commands().into_iter().find(|command| command.contains("--directory examples/browser")).unwrap();
         let port = free_port();
         let serve = serve.replace(" 5000 ", &format!(" {port} "));
         let server = Process::start(&mut shell(&serve));
@@ -613,7 +613,7 @@ async fn the_page_gets_no_ticket_on_an_origin_that_is_not_registered() {
 /// The files that are examples: all but what only goes with them.
 fn examples() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for folder in ["browser", "node", "python"] {
+    for folder in ["browser", "drop-in", "node", "python"] {
         for entry in Path::new(ROOT).join("examples").join(folder).read_dir().unwrap() {
             let path = entry.unwrap().path();
             let extension = path.extension().unwrap_or_default().to_str().unwrap();
@@ -653,11 +653,12 @@ fn every_command_of_the_page_is_run() {
         "node examples/node/phone.mjs",
         "python3 examples/python/phone.py",
         "cargo run --release -- --config examples/browser/clients.toml",
+        "python3 -m http.server 5000 --bind 127.0.0.1 --directory examples/drop-in",
         "python3 -m http.server 5000 --bind 127.0.0.1 --directory examples/browser",
     ];
     assert_eq!(commands(), run);
-    assert_eq!(blocks(PAGE, "bash").len(), 4);
-    assert_eq!(PAGE.matches("\n```").count(), 8, "there is a block that no test runs");
+    assert_eq!(blocks(PAGE, "bash").len(), 5);
+    assert_eq!(PAGE.matches("\n```").count(), 10, "there is a block that no test runs");
     assert!(include_str!("run").contains("npm ci --prefix examples/node"), "tests/run has to install it");
 }
 

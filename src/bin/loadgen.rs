@@ -79,7 +79,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(fault) => {
-            report::complain(&format!("loadgen: {:#}", fault.error));
+            report::complain(&format!("scangate-loadgen: {:#}", fault.error));
             ExitCode::from(fault.code)
         }
     }

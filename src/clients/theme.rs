@@ -116,11 +116,11 @@ mod tests {
 
     #[test]
     fn the_dark_card_and_ink_are_those_of_the_style_sheet() {
-        let css = include_str!("../../static/style.css");
-        let dark = css.split("prefers-color-scheme: dark").nth(1).unwrap();
-        for (name, color) in [("--card", DARK_CARD), ("--on-accent", DARK_INK)] {
-            let line = dark.lines().find_map(|line| line.trim().strip_prefix(&format!("{name}: "))).unwrap();
-            assert_eq!(line, format!("{color};"), "{name}");
+        let css = include_str!("../../static/scangate.css");
+        for (name, color) in [("--sg-card", DARK_CARD), ("--sg-on-accent", DARK_INK)] {
+            let start = format!("{name}: light-dark(#ffffff, ");
+            let dark = css.lines().find_map(|line| line.trim().strip_prefix(&start)).unwrap();
+            assert_eq!(dark, format!("{color});"), "{name}");
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use ipnet::IpNet;
 
 use crate::signer::keys::KeyAlgorithm;
@@ -44,7 +45,37 @@ pub enum Command {
         #[command(subcommand)]
         command: KeysCommand,
     },
+    /// Print a shell's completions of this command line
+    #[command(after_help = INSTALL_COMPLETIONS)]
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Print the manual page, or write all of them into a directory
+    #[command(after_help = INSTALL_MANUAL)]
+    Man {
+        /// Where to write them: scangate.1, and one for each command
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
 }
+
+const INSTALL_COMPLETIONS: &str = "\
+To have them in every new shell:
+  bash        scangate completions bash >~/.local/share/bash-completion/completions/scangate
+              (takes the package bash-completion)
+  zsh         scangate completions zsh >DIR/_scangate, DIR being one of $fpath
+  fish        scangate completions fish >~/.config/fish/completions/scangate.fish
+  elvish      scangate completions elvish >>~/.config/elvish/rc.elv
+  powershell  scangate completions powershell >>$PROFILE
+
+In this shell alone, if it is bash:
+              source <(scangate completions bash)";
+
+const INSTALL_MANUAL: &str = "\
+To read it:     scangate man | man -l -
+To install it:  scangate man --dir ~/.local/share/man/man1";
 
 /// What to do with keys.
 #[derive(Debug, Subcommand)]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use minijinja::HtmlEscape;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -136,6 +137,7 @@ pub const BOUNDS: [&str; 14] = [
     "callbacks",
 ];
 
+const HTML: &str = "text/html; charset=utf-8";
 /// How long a caller is asked to wait when nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
@@ -149,6 +151,8 @@ pub struct Problem {
     cause: Option<String>,
     /// What the metric calls it.
     reason: &'static str,
+    /// Where a person goes on to, if it is one who reads the answer.
+    way_on: Option<String>,
 }
 
 /// The answer's body (RFC 9457 §3).
@@ -181,6 +185,7 @@ pub(super) struct Refused {
     pub(super) reason: &'static str,
     detail: Cow<'static, str>,
     retry_after: Option<Duration>,
+    way_on: Option<String>,
 }
 
 impl Problem {
@@ -208,6 +213,12 @@ impl Problem {
         self.reason
     }
 
+    /// Makes it a page with a link to `way_on`, for a person whose form it answers: a browser would show them bare JSON.
+    #[must_use]
+    pub fn on_a_page(self, way_on: &str) -> Self {
+        Self { way_on: Some(way_on.to_owned()), ..self }
+    }
+
     /// Returns what is behind it, for the log alone.
     pub(super) fn hidden_cause(&self) -> &str {
         self.cause.as_deref().unwrap_or(self.kind.title)
@@ -227,7 +238,7 @@ impl Problem {
 impl From<&'static Kind> for Problem {
     fn from(kind: &'static Kind) -> Self {
         let retry_after = (kind.status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER);
-        Self { kind, detail: Cow::Borrowed(kind.advice), retry_after, cause: None, reason: kind.code }
+        Self { kind, detail: Cow::Borrowed(kind.advice), retry_after, cause: None, reason: kind.code, way_on: None }
     }
 }
 
@@ -338,8 +349,13 @@ impl IntoResponse for Problem {
             let cause = self.cause.as_deref().unwrap_or("unknown");
             tracing::error!(code = self.kind.code, cause, "a request could not be served");
         }
-        let refused =
-            Refused { kind: self.kind, reason: self.reason, detail: self.detail, retry_after: self.retry_after };
+        let refused = Refused {
+            kind: self.kind,
+            reason: self.reason,
+            detail: self.detail,
+            retry_after: self.retry_after,
+            way_on: self.way_on,
+        };
         let mut response = refused.answer(None);
         response.extensions_mut().insert(refused);
         response
@@ -360,9 +376,12 @@ impl Refused {
             retry_after,
             request_id: request_id.map(str::to_owned),
         };
-        let mut response = (self.kind.status, Json(body)).into_response();
+        let (content_type, mut response) = match &self.way_on {
+            None => ("application/problem+json", (self.kind.status, Json(body)).into_response()),
+            Some(way_on) => (HTML, (self.kind.status, page(&body, way_on)).into_response()),
+        };
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(secs) = retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(secs));
@@ -372,6 +391,16 @@ impl Refused {
         }
         response
     }
+}
+
+/// The little that a person needs. It stands on a site's own host, where the pages' files are not.
+fn page(body: &ProblemBody, way_on: &str) -> String {
+    let ProblemBody { title, detail, code, .. } = body;
+    let (detail, way_on) = (HtmlEscape(detail), HtmlEscape(way_on));
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n\
+         <h1>{title}</h1>\n<p>{detail}</p>\n<p><a href=\"{way_on}\">Try again</a></p>\n<p><small>{code}</small></p>\n</html>\n"
+    )
 }
 
 /// Turns a panic in a handler into an answer; the message goes to the log alone.

@@ -175,9 +175,18 @@ pub struct RedeemJwt {
             ("location" = String, description = "A path of the same site"),
             ("set-cookie" = String, description = "The session"),
         )),
-        (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "`invalid_request`, `malformed_json` or `unknown_client`"),
-        (status = 401, body = ProblemBody, content_type = "application/problem+json", description = "`no_session` or `invalid_session`"),
-        (status = 403, body = ProblemBody, content_type = "application/problem+json", description = "`origin_not_allowed` or `sign_in_not_begun`"),
+        (status = 400, description = "`invalid_request`, `malformed_json` or `unknown_client`; to a form, as a page", content(
+            (ProblemBody = "application/problem+json"),
+            (String = "text/html; charset=utf-8"),
+        )),
+        (status = 401, description = "`no_session` or `invalid_session`; to a form, as a page", content(
+            (ProblemBody = "application/problem+json"),
+            (String = "text/html; charset=utf-8"),
+        )),
+        (status = 403, description = "`origin_not_allowed` or `sign_in_not_begun`; to a form, as a page", content(
+            (ProblemBody = "application/problem+json"),
+            (String = "text/html; charset=utf-8"),
+        )),
         (status = 408, body = ProblemBody, content_type = "application/problem+json", description = "`request_timeout`"),
         (status = 413, body = ProblemBody, content_type = "application/problem+json", description = "`too_large`"),
         (status = 415, body = ProblemBody, content_type = "application/problem+json", description = "`unsupported_media_type`"),
@@ -191,7 +200,11 @@ pub(super) async fn redeem(
 ) -> Result<Response, Problem> {
     let client = find(&gateway, query.client_id.as_deref())?;
     match body {
-        Posted::Form(bytes) => redeem_form(&gateway, client, &headers, &RedeemForm::read(&bytes)),
+        Posted::Form(bytes) => {
+            let form = RedeemForm::read(&bytes);
+            // Somebody who comes by an old bookmark of the sign-in page, or too late, tries again from where they wanted to go.
+            redeem_form(&gateway, client, &headers, &form).map_err(|problem| problem.on_a_page(form.asked_for()))
+        }
         Posted::Script(body) => {
             let token = match (bearer_jwt(&headers)?, &body.access_token) {
                 (Some(_), Some(_)) => {
@@ -228,6 +241,11 @@ impl RedeemForm {
         }
         form
     }
+
+    /// Returns where the person wanted to go.
+    fn asked_for(&self) -> &str {
+        place::local(self.state.split_once('.').map_or("/", |(_, path)| path))
+    }
 }
 
 /// A form can be posted by any page there is, and the gateway's own says `Origin: null` like those that hide: it sends no
@@ -241,7 +259,7 @@ fn redeem_form(
     if headers.get(header::ORIGIN).is_some_and(|origin| origin != "null" && !is_known(gateway, client, origin)) {
         return Err(Problem::from(&error::ORIGIN_NOT_ALLOWED));
     }
-    let (nonce, asked_for) = form.state.split_once('.').unwrap_or_default();
+    let nonce = form.state.split('.').next().unwrap_or_default();
     let is_begun = match (begun(gateway, headers), nonce.parse::<BindingSecret>()) {
         // The hashes compare in constant time.
         (Some(kept), Ok(posted)) => kept.hash() == posted.hash(),
@@ -254,7 +272,7 @@ fn redeem_form(
         return Err(Problem::from(&error::NO_SESSION));
     }
     let cookie = session(gateway, client, &form.access_token)?;
-    let location = place::local(asked_for).to_owned();
+    let location = form.asked_for().to_owned();
     Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location), (header::SET_COOKIE, cookie)]).into_response())
 }
 

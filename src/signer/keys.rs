@@ -159,6 +159,21 @@ impl KeySet {
         self.keys.iter().find(|key| key.id == id)
     }
 
+    /// Returns a secret for `purpose`, from the oldest key: one that is added changes nothing.
+    ///
+    /// # Panics
+    /// Never, as above.
+    #[must_use]
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        use aws_lc_rs::hmac;
+
+        let oldest = &self.keys[self.keys.len() - 1];
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, oldest.secret.as_bytes()), purpose.as_bytes());
+        let mut secret = [0; 32];
+        secret.copy_from_slice(tag.as_ref());
+        secret
+    }
+
     /// Returns the public halves as JSON.
     #[must_use]
     pub fn published(&self) -> Arc<str> {

@@ -288,6 +288,36 @@ fn a_state_survives_its_stored_form() {
     }
 }
 
+/// As gateways of 0.1 write them: docs/versioning.md promises that their neighbours read it.
+const STORED_BY_0_1: [&str; 5] = [
+    r#"{"state":"pending"}"#,
+    r#"{"state":"scanned","scanner":{"party":{"person":{"subject":"ada","name":"Ada","picture":null}}}}"#,
+    r#"{"state":"confirmed","scanner":{"party":{"person":{"subject":"ada","name":"Ada","picture":null}}},"grant":{"subject":"ada","claims":{"name":"Ada"},"confirmed_at":1795278498945}}"#,
+    r#"{"state":"claimed","scanner":{"party":{"person":{"subject":"ada","name":"Ada","picture":null}}},"grant":{"subject":"ada","claims":{"name":"Ada"},"confirmed_at":1795278498945},"receipt":{"jti":"eCKrh5TScHnJlwIesOcKzQ","issued_at":1795278499033,"expires_at":1795282099033,"redeem_until":1795278528945}}"#,
+    r#"{"state":"cancelled","scanner":null,"reason":"closed"}"#,
+];
+const REQUEST_OF_0_1: &str = r#"{"flow":"login","client_id":"web","presenter":{"browser":"09SgXVFSZOSJ_fHwm1vmW2jXtm9Ywagr3Vz2I24hUZo"},"requester":{"ip":"127.0.0.1","browser":"Firefox","os":"Linux"},"return_to":null,"matching":null,"release":["name"],"code":null}"#;
+
+/// Reads `stored`, and again with a field that a later version may have added.
+fn read_now_and_later<T: serde::de::DeserializeOwned + PartialEq + std::fmt::Debug>(stored: &str) -> T {
+    let read = serde_json::from_str(stored).unwrap();
+    let later = stored.replacen('{', r#"{"of_a_later_version":[1],"#, 1);
+    assert_eq!(serde_json::from_str::<T>(&later).unwrap(), read);
+    read
+}
+
+#[test]
+fn what_0_1_has_stored_is_read_and_written_the_same() {
+    let words = STORED_BY_0_1.map(|stored| {
+        let state: State = read_now_and_later(stored);
+        assert_eq!(serde_json::to_string(&state).unwrap(), stored);
+        stored.split('"').nth(3).unwrap()
+    });
+    assert_eq!(words, ["pending", "scanned", "confirmed", "claimed", "cancelled"]);
+    let request: TicketRequest = read_now_and_later(REQUEST_OF_0_1);
+    assert_eq!(serde_json::to_string(&request).unwrap(), REQUEST_OF_0_1);
+}
+
 #[test]
 fn only_claims_that_were_asked_for_are_granted() {
     let cast = Cast::new(Flow::Login);

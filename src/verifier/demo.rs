@@ -6,8 +6,6 @@ use jsonwebtoken::{EncodingKey, Header};
 use serde_json::json;
 
 use super::Verifier;
-use crate::ticket::BindingSecret;
-
 /// How long a made-up person stays signed in.
 pub const TOKEN_TTL: Duration = Duration::from_secs(3600);
 /// The longest name, in characters.
@@ -15,18 +13,17 @@ pub const MAX_NAME_CHARS: usize = 64;
 
 const ISSUER: &str = "scangate-demo";
 
-/// Issues tokens that the [`Verifier`] made with it accepts, and no other: its secret dies with the process.
+/// Issues tokens that the [`Verifier`] made with it accepts, and no other.
 pub struct DemoIdentity {
     secret: EncodingKey,
 }
 
 impl DemoIdentity {
-    /// Makes the pair.
+    /// Makes the pair. Gateways that share a sign-in have to have the same secret.
     #[must_use]
-    pub fn new() -> (Self, Verifier) {
-        let secret = BindingSecret::random().reveal();
-        let verifier = Verifier::with_secret(secret.as_bytes(), ISSUER.to_owned(), ISSUER.to_owned());
-        (Self { secret: EncodingKey::from_secret(secret.as_bytes()) }, verifier)
+    pub fn new(secret: &[u8; 32]) -> (Self, Verifier) {
+        let verifier = Verifier::with_secret(secret, ISSUER.to_owned(), ISSUER.to_owned());
+        (Self { secret: EncodingKey::from_secret(secret) }, verifier)
     }
 
     /// Returns a token for the made-up person `name`.
@@ -52,9 +49,9 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_made_up_person_is_known_here_and_nowhere_else() {
-        let (demo, verifier) = DemoIdentity::new();
-        let (_, elsewhere) = DemoIdentity::new();
+    async fn a_made_up_person_is_known_where_the_secret_is_and_nowhere_else() {
+        let (demo, verifier) = DemoIdentity::new(&[1; 32]);
+        let (_, elsewhere) = DemoIdentity::new(&[2; 32]);
         let token = demo.sign_in("Ada").unwrap();
         assert_eq!(verifier.verify(&token).await.unwrap().person.subject.0, "demo:Ada");
         assert!(elsewhere.verify(&token).await.is_err());

@@ -97,7 +97,7 @@ impl Beside {
             Err(_) => "it takes too long".to_owned(),
         };
         report::complain(&format!(
-            "loadgen: not all keys of others could be removed from Redis ({error}); they expire in {}",
+            "scangate-loadgen: not all keys of others could be removed from Redis ({error}); they expire in {}",
             humantime::format_duration(others::TIME_TO_LIVE)
         ));
     }

@@ -27,7 +27,7 @@ const MAX_TIME: Duration = Duration::from_secs(24 * 3600);
 /// expiry) or not everything could be opened; 2 wrong options, or nothing reachable; 130 ended by Ctrl-C or SIGTERM, after
 /// the summary so far.
 #[derive(Debug, Parser)]
-#[command(name = "loadgen", version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "scangate-loadgen", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Options {
     /// What to do
     #[arg(value_enum)]
@@ -132,11 +132,11 @@ pub struct Options {
 
 const EXAMPLES: &str = "\
 Examples:
-  loadgen idle  --target http://127.0.0.1:8080 --streams 15000 --hold 1m
-  loadgen idle  --target https://localhost:8443 --insecure --source-addresses 100
-  loadgen login --target unix:/run/scangate.sock --streams 1000 --logins 300
-  loadgen storm --target http://127.0.0.1:8080 --target http://127.0.0.1:8081 --pid 4711
-  loadgen expiry --target http://127.0.0.1:8080 --redis-url redis://127.0.0.1 --other-keys 1000000
+  scangate-loadgen idle  --target http://127.0.0.1:8080 --streams 15000 --hold 1m
+  scangate-loadgen idle  --target https://localhost:8443 --insecure --source-addresses 100
+  scangate-loadgen login --target unix:/run/scangate.sock --streams 1000 --logins 300
+  scangate-loadgen storm --target http://127.0.0.1:8080 --target http://127.0.0.1:8081 --pid 4711
+  scangate-loadgen expiry --target http://127.0.0.1:8080 --redis-url redis://127.0.0.1 --other-keys 1000000
 
 docs/load-testing.md says what each scenario does, what bounds it, and what the result holds.";
 
@@ -343,7 +343,7 @@ mod tests {
     #[test]
     fn options_of_another_scenario_are_refused() {
         let settings = |more: &[&str]| {
-            let words = ["loadgen"].iter().chain(more).chain(&["--target", "http://127.0.0.1:1"]);
+            let words = ["scangate-loadgen"].iter().chain(more).chain(&["--target", "http://127.0.0.1:1"]);
             Options::try_parse_from(words).unwrap().settings(&[])
         };
         assert!(settings(&["login", "--events-path", "/x"]).is_err());

@@ -10,8 +10,10 @@ use serde_json::Value as Json;
 use super::*;
 
 const ALL: [Page; 4] = [Page::SignIn, Page::Confirm, Page::Share, Page::Receive];
-/// The texts that scripts look up by the name of a state or a reason.
-const LOOKED_UP: [&str; 10] = [
+/// The texts that scripts look up by the name of a state or a reason, and of a connector.
+const LOOKED_UP: [&str; 12] = [
+    "waiting_wechat",
+    "numbered_wechat",
     "loading",
     "waiting",
     "scanned",

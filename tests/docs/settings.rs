@@ -1,0 +1,254 @@
+//! `docs/configuration.md` against the program: every setting with its default and its bounds, and every key of the
+//! TOML file, in both directions. What the program takes is found out by trying.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::Gateway;
+use crate::support::gateway::{Browser, Phone, file, token, verified_claims};
+
+const PAGE: &str = include_str!("../../docs/configuration.md");
+
+/// Returns the rows of the tables under a heading, up to the next heading: cells without what surrounds them.
+fn rows(heading: &str) -> Vec<Vec<String>> {
+    let (_, section) = PAGE.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}"));
+    let lines = section.lines().take_while(|line| !line.starts_with('#')).filter(|line| line.starts_with("| `"));
+    let cells = |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
+    lines.map(cells).collect()
+}
+
+/// Returns what stands in a text as code.
+fn code(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+/// A setting as `--help` has it.
+#[derive(Debug)]
+struct Flag {
+    flag: String,
+    group: String,
+    default: Option<String>,
+}
+
+fn flags() -> BTreeMap<String, Flag> {
+    let help = Command::new(env!("CARGO_BIN_EXE_scangate")).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let (mut flags, mut group, mut flag) = (BTreeMap::new(), "", "");
+    let mut variable = String::new();
+    for line in help.lines() {
+        if !line.starts_with(' ') && line.ends_with(':') {
+            group = line.trim_end_matches(':');
+        }
+        let line = line.trim();
+        if line.starts_with("--") {
+            flag = line.split([' ', '[']).next().unwrap();
+        } else if let Some(rest) = line.strip_prefix("[env: ") {
+            rest.split(['=', ']']).next().unwrap().clone_into(&mut variable);
+            let new = Flag { flag: flag.to_owned(), group: group.to_owned(), default: None };
+            flags.insert(variable.clone(), new);
+        } else if let Some(rest) = line.strip_prefix("[default: ") {
+            flags.get_mut(&variable).unwrap().default = Some(rest.trim_end_matches(']').to_owned());
+        }
+    }
+    flags
+}
+
+/// Returns what the program says against these arguments. Something is always wrong with them, so it never starts.
+fn complaints(args: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_scangate"));
+    let output = command.args(["--public-url", "nowhere"]).args(args).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{args:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+/// Returns what the program says against a TOML file.
+fn complaints_about(text: &str) -> String {
+    let (_directory, path) = file(text);
+    complaints(&["--config", path.to_str().unwrap()])
+}
+
+/// Returns the two ends that a cell names: `5 s to 30 m`, `1 to 10,000,000`.
+fn ends(cell: &str) -> Option<[String; 2]> {
+    let (low, high) = cell.split(';').next().unwrap().split_once(" to ")?;
+    let plain = |text: &str| text.replace([',', ' '], "");
+    // A bound that goes by another setting: one address is listened to.
+    let low = if low.starts_with("one for each address") { "1" } else { low };
+    Some([plain(low), plain(high)])
+}
+
+/// Returns values just outside of the two ends.
+fn beyond([low, high]: &[String; 2]) -> Vec<String> {
+    match (low.parse::<u64>(), high.parse::<u64>()) {
+        (Ok(low), Ok(high)) => {
+            [low.checked_sub(1), high.checked_add(1)].into_iter().flatten().map(|n| n.to_string()).collect()
+        }
+        _ => {
+            let time = |text: &str| humantime::parse_duration(text).unwrap_or_default();
+            let (below, above) =
+                (time(low).checked_sub(Duration::from_millis(1)), time(high) + Duration::from_millis(1));
+            [below, Some(above)]
+                .into_iter()
+                .flatten()
+                .map(|time| humantime::format_duration(time).to_string())
+                .collect()
+        }
+    }
+}
+
+#[test]
+fn every_setting_stands_in_its_group_with_its_default() {
+    let flags = flags();
+    let groups: BTreeSet<_> = flags.values().map(|flag| flag.group.as_str()).collect();
+    let mut described = BTreeSet::new();
+    for group in groups {
+        for row in rows(&format!("### {group}")) {
+            let variable = code(&row[0])[0].to_owned();
+            let flag = flags.get(&variable).unwrap_or_else(|| panic!("there is no {variable}"));
+            assert_eq!(flag.group, group, "{variable}");
+            match &flag.default {
+                Some(default) => assert_eq!(row[1], format!("`{default}`"), "{variable}"),
+                None => assert!(!row[1].starts_with('`'), "{variable} has no default, and not {}", row[1]),
+            }
+            assert!(row[3].len() > 10, "{variable} says too little");
+            assert!(described.insert(variable), "{row:?} is there twice");
+        }
+    }
+    assert_eq!(described, flags.keys().cloned().collect());
+}
+
+#[test]
+fn the_bounds_of_settings_are_where_they_are_said_to_be() {
+    let mut tried = 0;
+    for (variable, flag) in flags() {
+        let rows = rows(&format!("### {}", flag.group));
+        let row = rows.iter().find(|row| row[0].contains(&format!("`{variable}`"))).unwrap();
+        let is_number = flag
+            .default
+            .is_some_and(|default| default.starts_with(|c: char| c.is_ascii_digit()) && !default.contains('.'));
+        let Some(ends) = ends(&row[2]) else {
+            assert!(!is_number, "{variable} has no bounds");
+            continue;
+        };
+        // A drain has to leave the time to shut down.
+        let other = if variable == "SCANGATE_DRAIN" { ["--shutdown-timeout", "15m"] } else { ["--drain", "0s"] };
+        let is_refused =
+            |value: &str| complaints(&[other[0], other[1], &flag.flag, value]).contains(&format!("{} ", flag.flag));
+        for value in &ends {
+            let value = if value == "0" && variable == "SCANGATE_DRAIN" { "0s" } else { value };
+            assert!(!is_refused(value), "{} {value} is refused", flag.flag);
+        }
+        for value in beyond(&ends) {
+            assert!(is_refused(&value), "{} {value} is taken", flag.flag);
+        }
+        tried += 1;
+    }
+    assert!(tried > 20, "{tried}");
+}
+
+/// Returns the words that a complaint says were expected.
+fn expected(complaint: &str) -> BTreeSet<String> {
+    let (_, words) = complaint.split_once("expected ").unwrap_or_else(|| panic!("nothing expected: {complaint}"));
+    code(words.lines().next().unwrap()).into_iter().map(str::to_owned).collect()
+}
+
+/// The tables of the TOML file, each with what has to stand before a key of it.
+const TABLES: [(&str, &str); 2] = [
+    ("[[clients]]", "[[clients]]\nid = \"a\"\n"),
+    ("[connectors.wechat]", "[[clients]]\nid = \"a\"\n[connectors.wechat]\n"),
+];
+
+#[test]
+fn every_key_of_the_toml_file_has_its_row_and_no_other() {
+    for (table, before) in TABLES {
+        let known = expected(&complaints_about(&format!("{before}unheard_of = 1\n")));
+        let rows = rows(&format!("### Keys of `{table}`"));
+        let described: BTreeSet<_> = rows.iter().flat_map(|row| code(&row[0])).map(str::to_owned).collect();
+        assert_eq!(described, known, "{table}");
+    }
+    let (_, example) = PAGE.split_once("```toml\n").unwrap();
+    let example: BTreeSet<_> = example
+        .split("```")
+        .next()
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.split_once(" = "))
+        .map(|(key, _)| key)
+        .collect();
+    for row in rows("### Keys of `[[clients]]`") {
+        assert!(example.contains(code(&row[0])[0]), "the example has no {}", row[0]);
+    }
+    let tables: BTreeSet<_> = expected(&complaints_about("unheard_of = 1\n"));
+    assert_eq!(tables, ["clients", "connectors"].map(str::to_owned).into());
+    assert_eq!(expected(&complaints_about("[connectors.unheard_of]\n")), ["wechat".to_owned()].into());
+}
+
+#[test]
+fn the_words_and_bounds_of_the_toml_file_are_those_of_the_page() {
+    let mut tried = 0;
+    for (table, before) in TABLES {
+        for row in rows(&format!("### Keys of `{table}`")) {
+            let key = code(&row[0])[0];
+            let complaint = |value: &str| complaints_about(&format!("{before}{key} = {value}\n"));
+            if row[2].starts_with("`\"") {
+                let words: BTreeSet<_> =
+                    code(&row[2]).into_iter().map(|word| word.trim_matches('"').to_owned()).collect();
+                let value = if row[1].starts_with("`[") { "[\"unheard-of\"]" } else { "\"unheard-of\"" };
+                assert_eq!(expected(&complaint(value)), words, "{key}");
+                tried += 1;
+            } else if let Some(ends) = ends(&row[2]).filter(|ends| ends[0].ends_with('s')) {
+                for value in &ends {
+                    assert!(!complaint(&format!("\"{value}\"")).contains(key), "{key} = {value} is refused");
+                }
+                for value in beyond(&ends) {
+                    assert!(complaint(&format!("\"{value}\"")).contains(key), "{key} = {value} is taken");
+                }
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 4, "{tried}");
+    let with_id = |length: usize| complaints_about(&format!("[[clients]]\nid = \"{}\"\n", "a".repeat(length)));
+    assert_eq!([1, 64, 65, 0].map(|length| with_id(length).contains("an id has 1 to 64")), [false, false, true, true]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_has_by_default_is_what_the_page_says() {
+    let defaults: BTreeMap<_, _> = rows("### Keys of `[[clients]]`")
+        .into_iter()
+        .map(|row| (code(&row[0])[0].to_owned(), row[1].clone()))
+        .collect();
+    let said = |key: &str| defaults[key].as_str();
+    assert_eq!(
+        (said("name"), said("claims"), said("origins"), said("return_to")),
+        ("the `id`", "none", "none", "none")
+    );
+    assert_eq!(
+        (said("match"), said("flows"), said("ticket_ttl")),
+        ("`\"none\"`", "`[\"login\"]`", "`SCANGATE_TICKET_TTL`")
+    );
+    assert_eq!((said("logo"), said("connector"), said("id")), ("none", "none", "required"));
+
+    let (_directory, config) = file("[[clients]]\nid = \"plain\"\n");
+    let gateway = Gateway::builder().arg("--config", config.to_str().unwrap()).arg("--ticket-ttl", "90s").start().await;
+    let browser = Browser::new(&gateway);
+    let made = browser.create_with(json!({})).await;
+    assert_eq!(made["client"], json!({"id": "plain", "name": "plain"}));
+    assert_eq!(made["expires_in"], json!(90.0));
+    let refused =
+        browser.request(reqwest::Method::POST, "/v1/tickets").json(&json!({"return_to": "https://a.example/"}));
+    assert_eq!(refused.send().await.unwrap().json::<Value>().await.unwrap()["code"], "return_to_not_allowed");
+    let share = reqwest::Client::new().post(gateway.url("/v1/tickets")).bearer_auth(token("ada"));
+    let share = share.json(&json!({"flow": "share"})).send().await.unwrap();
+    assert_eq!(share.json::<Value>().await.unwrap()["code"], "flow_not_allowed");
+
+    let (id, ada) = (made["ticket_id"].as_str().unwrap(), Phone::of("ada", &gateway));
+    let shown: Value = ada.act(id, "scan").await.json().await.unwrap();
+    assert_eq!((&shown["match"], &shown["release"]), (&json!("none"), &json!([])));
+    ada.act(id, "confirm").await;
+    let ticket: Value = browser.read(id).await.json().await.unwrap();
+    let claims = verified_claims(&gateway, ticket["token"]["access_token"].as_str().unwrap(), "plain").await;
+    assert_eq!(claims.get("name"), None);
+}

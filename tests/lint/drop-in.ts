@@ -1,0 +1,23 @@
+// What docs/drop-in.md tells people of TypeScript: this compiles, and the lines that are marked as wrong do not.
+/// <reference path="../../static/scangate.d.ts" />
+
+const code: scangate.Code = scangate.start(document.getElementById('sign-in'), {
+  clientId: 'shop',
+  returnTo: 'https://shop.example.com/signed-in',
+  renewals: 3,
+  lang: 'zh',
+  onState(state, now) {
+    if (state === 'scanned' && now.reason === 'numbered') { document.title = String(now.ticket?.number); }
+    if (state === 'error' && now.problem !== null) { console.log(now.problem.detail, now.retryAt); }
+  },
+  onToken(token) { fetch('/session', { method: 'POST', body: token.access_token }); }
+});
+scangate.start(null, { flow: 'share', token: 'a.b.c' }).refresh();
+code.stop();
+
+// @ts-expect-error a misspelt option
+scangate.start(null, { clientID: 'shop' });
+// @ts-expect-error a state that there is not
+if (code.state === 'pending') { code.stop(); }
+// @ts-expect-error what is only for reading
+code.state = 'waiting';
