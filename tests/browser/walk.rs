@@ -57,6 +57,8 @@ claims = ["name"]
 ticket_ttl = "14s"
 "#;
 
+const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
+
 /// Somebody whose name takes more room than most.
 const LONG_NAME: &str = "Wilhelmina Alexandrovna von Hohenzollern-Sigmaringen-Lübeck";
 
@@ -299,7 +301,8 @@ impl Walk {
     /// Somebody who asks for a sign-in; returns the ticket.
     async fn ask(&self, client: &str) -> (Browser, Value) {
         let browser = self.stage.edge.browser();
-        let ticket = browser.create_with(json!({ "client_id": client })).await;
+        let request = browser.request(Method::POST, "/v1/tickets").header("user-agent", FIREFOX);
+        let ticket = request.json(&json!({ "client_id": client })).send().await.unwrap().json().await.unwrap();
         (browser, ticket)
     }
 
@@ -315,8 +318,8 @@ impl Walk {
     /// Scans what somebody shares, as a browser in which nobody is signed in; returns the answer too.
     async fn receive(&self, id: &str) -> (Browser, Value) {
         let browser = self.stage.edge.browser();
-        let request = browser.request(Method::POST, &format!("/v1/tickets/{id}/scan")).json(&json!({}));
-        let scan = request.send().await.unwrap().json().await.unwrap();
+        let request = browser.request(Method::POST, &format!("/v1/tickets/{id}/scan")).header("user-agent", FIREFOX);
+        let scan = request.json(&json!({})).send().await.unwrap().json().await.unwrap();
         (browser, scan)
     }
 
