@@ -139,10 +139,17 @@ async fn every_page_wears_the_clients_colours() {
     );
     let stage = Stage::set_with(|builder| builder.arg("--config", config.to_str().unwrap())).await;
     let accent = async |page: &Chromium| {
-        page.run("return getComputedStyle(document.documentElement).getPropertyValue('--accent').trim()").await
+        page.run(
+            "var probe = document.body.appendChild(document.createElement('i'));
+             probe.style.color = 'var(--sg-accent)';
+             var color = getComputedStyle(probe).color;
+             document.body.removeChild(probe);
+             return color",
+        )
+        .await
     };
     let wears = async |page: &Chromium| {
-        let is_worn = async || (accent(page).await == "#7a0019").then_some(());
+        let is_worn = async || (accent(page).await == "rgb(122, 0, 25)").then_some(());
         within(Duration::from_secs(10), "the client's colour", is_worn).await;
     };
     let screen = stage.screen().await;
@@ -151,12 +158,12 @@ async fn every_page_wears_the_clients_colours() {
     screen.keep_page("colours-sign-in").await;
     screen.prefer("dark").await;
     let dark = accent(&screen).await;
-    assert!(dark != "#7a0019" && dark != "#62cdb6", "made of the client's: {dark}");
+    assert!(dark != "rgb(122, 0, 25)" && dark != "rgb(98, 205, 182)", "made of the client's: {dark}");
     screen.prefer("light").await;
 
     // The confirm and receive pages learn whose they are with the scan.
     let phone = stage.phone(&screen.scan().await).await;
-    assert_eq!(accent(&phone).await, "#0f6457");
+    assert_eq!(accent(&phone).await, "rgb(15, 100, 87)");
     sign_in(&phone, "Ada").await;
     wears(&phone).await;
     phone.keep_page("colours-confirm").await;
@@ -171,7 +178,7 @@ async fn every_page_wears_the_clients_colours() {
     let other = stage.driver.open(PHONE).await;
     other.goto(&screen.scan().await).await;
     other.until("ready").await;
-    assert_eq!(accent(&other).await, "#0f6457");
+    assert_eq!(accent(&other).await, "rgb(15, 100, 87)");
     other.click("#continue").await;
     other.until("waiting").await;
     wears(&other).await;

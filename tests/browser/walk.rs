@@ -11,6 +11,7 @@ mod sign_in;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -363,6 +364,19 @@ async fn another(page: &Chromium, id: &str) -> String {
 async fn be_offline(page: &Chromium, is_offline: bool) {
     let conditions = json!({ "offline": is_offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1 });
     page.cdp("Network.emulateNetworkConditions", conditions).await;
+}
+
+/// Takes the network from a page that waits on a stream, until it says so. What was on its way may still arrive and be
+/// taken for a sign that the connection is back; then again.
+async fn go_offline(page: &Chromium) {
+    let is_told = async || {
+        be_offline(page, false).await;
+        be_offline(page, true).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        (page.body("data-state").await.as_deref() == Some("offline")).then_some(())
+    };
+    eventually("the state offline", is_told).await;
+    page.until("offline").await;
 }
 
 /// Holds back what the page sends, until it is let go.

@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::super::Stage;
-use super::{CLIENTS, be_offline, shown};
+use super::{CLIENTS, be_offline, go_offline, shown};
 use crate::support::browser::{Chromium, Device};
 use crate::support::eventually;
 use crate::support::gateway::file;
@@ -184,8 +184,7 @@ async fn buttons_have_borders_where_colours_are_the_readers() {
     };
     page.goto(&stage.edge.url("/")).await;
     page.until("waiting").await;
-    be_offline(&page, true).await;
-    page.until("offline").await;
+    go_offline(&page).await;
     borders(".scangate-banner").await;
     be_offline(&page, false).await;
     page.until("waiting").await;

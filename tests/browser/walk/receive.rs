@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{LONG_NAME, Walk, be_offline};
+use super::{LONG_NAME, Walk, be_offline, go_offline};
 use crate::support::browser::Chromium;
 use crate::support::eventually;
 use crate::support::gateway::Phone;
@@ -135,8 +135,7 @@ async fn as_somebody(walk: &mut Walk, phone: &Chromium) {
 async fn through_failures(walk: &mut Walk, phone: &Chromium) {
     scan(walk, phone, "Ada Lovelace", "web").await;
     go_on(phone, "waiting").await;
-    be_offline(phone, true).await;
-    phone.until("offline").await;
+    go_offline(phone).await;
     walk.stop(phone, "offline", "waiting_heading", "#waiting-heading").await;
     be_offline(phone, false).await;
     phone.until("waiting").await;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{HOLD, LET_GO, LONG_NAME, Walk, another, be_offline, shown};
+use super::{HOLD, LET_GO, LONG_NAME, Walk, another, be_offline, go_offline, shown};
 use crate::support::browser::Chromium;
 use crate::support::eventually;
 
@@ -163,8 +163,7 @@ async fn through_expiry(walk: &mut Walk, screen: &Chromium) {
 
 async fn through_failures(walk: &mut Walk, screen: &Chromium) {
     let id = fresh(walk, screen, "web").await;
-    be_offline(screen, true).await;
-    screen.until("offline").await;
+    go_offline(screen).await;
     walk.stop(screen, "offline", "waiting", "#heading").await;
     be_offline(screen, false).await;
     screen.until("waiting").await;

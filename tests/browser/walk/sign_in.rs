@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{HOLD, LET_GO, Walk, another, be_offline, shown};
+use super::{HOLD, LET_GO, Walk, another, be_offline, go_offline, shown};
 use crate::support::browser::Chromium;
 use crate::support::{eventually, within};
 
@@ -142,8 +142,7 @@ async fn back_to_a_site(walk: &mut Walk, screen: &Chromium, site: &str) {
 
 async fn through_failures(walk: &mut Walk, screen: &Chromium) {
     let id = fresh(walk, screen, "web").await;
-    be_offline(screen, true).await;
-    screen.until("offline").await;
+    go_offline(screen).await;
     walk.stop(screen, "offline", "waiting", "body").await;
     be_offline(screen, false).await;
     screen.until("waiting").await;
