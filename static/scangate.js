@@ -15,7 +15,7 @@ var script = document.currentScript || document.querySelector('script[src*="scan
 var home = script ? script.src.replace(/^(\w+:\/\/[^\/]+).*/, '$1') : location.origin;
 var silent = false;    // streams do not come through: poll from now on
 
-function none() { /* Nothing to do. */ }
+function none() { /* nothing */ }
 
 function parse(json) { try { return JSON.parse(json); } catch (e) { return null; } }
 
@@ -25,7 +25,7 @@ function send(method, url, more, done) {
   xhr.timeout = more.timeoutMs || SEND_MS;
   if (more.token) { xhr.setRequestHeader('Authorization', 'Bearer ' + more.token); }
   if (more.body) { xhr.setRequestHeader('Content-Type', 'application/json'); }
-  // An edge that cannot reach the gateway (502, 504) is as good as none.
+  // An edge that cannot reach the gateway is as good as none.
   xhr.onload = function () { done(/50[24]/.test(xhr.status) ? 0 : xhr.status, parse(xhr.responseText), xhr); };
   xhr.onerror = xhr.ontimeout = function () { done(0, null, xhr); };
   xhr.send(more.body ? JSON.stringify(more.body) : null);
@@ -44,7 +44,7 @@ function start(element, options) {
   var run = 0, renewals = 0, failures = 0, expected = 0, lostAt = 0, retryMs = 3000, lastId = '', secret = '', clock = 0, halt = none;
   var heard = false, overrun = false, renewOnReturn = false, paint = none;
 
-  // Drops whatever comes of what was begun before.
+  // Drops what comes of what was begun before.
   function leave(transport) {
     run += 1;
     halt();
@@ -59,7 +59,7 @@ function start(element, options) {
 
   function later(callback, ms) { setTimeout(ours(callback), ms); }
 
-  // Returns false if whoever was told has stopped it.
+  // Returns whether it goes on.
   function tell() {
     var mine = run;
     paint();
@@ -136,7 +136,7 @@ function start(element, options) {
     if (renewals >= (options.renewals === undefined ? RENEWALS : options.renewals)) {
       show('expired');
     } else if (document.hidden || navigator.onLine === false) {
-      // A code made now would run out unseen.
+      // It would run out unseen.
       renewOnReturn = true;
       show('expired', 'away');
     } else {
@@ -213,7 +213,7 @@ function start(element, options) {
     });
   }
 
-  // What EventSource does, for somebody with a secret, which it cannot send.
+  // What EventSource does, which cannot send a secret.
   function read() {
     var attempt = new window.AbortController(), decoder = new window.TextDecoder(), rest = '', reader;
     var headers = { Authorization: 'Bearer ' + secret };
@@ -260,7 +260,7 @@ function start(element, options) {
     if (tell()) { ask(true); }
   }
 
-  // The first one, also after a failure, does not wait.
+  // The first, also after a failure, does not wait.
   function ask(first) {
     var asked = Date.now(), before = code.ticket.revision;
     var url = gateway + code.ticket.poll + (first ? '' : '?wait=' + POLL_SECS + '&revision=' + before);
@@ -268,7 +268,7 @@ function start(element, options) {
       if (status === 200 && body) {
         failures = 0;
         if (touch(false)) { take(body); }
-        // Never in a tight loop, whatever the gateway does.
+        // Never in a tight loop, whatever it answers.
         if (code.transport) { askAgain(false, first || code.ticket.revision !== before || Date.now() - asked > 2000 ? 0 : 2000); }
       } else if (status === 401 || status === 403) {
         refused(status, body);
@@ -319,7 +319,7 @@ function start(element, options) {
     var now = Date.now();
     if (lostAt && now > lostAt + AWAY_MS) { touch(true); }
     if (code.deadline && !overrun && now > code.deadline + GRACE_MS) {
-      // Nobody said so: a dead connection, a laptop that slept.
+      // A dead connection, or a laptop that slept.
       overrun = true;
       if (navigator.onLine === false) { expired(); } else { poll(); }
     }
