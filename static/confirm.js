@@ -139,7 +139,7 @@
     } else if (status === 409 && code === 'already_scanned') {
       finish('refused', text.taken);
     } else if (status === 403 || status === 409) {
-      finish('refused', text.refused, said);
+      finish('refused', text.refused);
     } else if (status === 429 || status === 503) {
       finish('error', text.busy);
       page.offer(text.retry, repeat, page.retryAfterMs(xhr) || 5000);

@@ -59,6 +59,7 @@
     left.textContent = term;
     right.textContent = value;
     right.setAttribute(attribute, name);
+    row.className = 'fact-' + name;
     row.appendChild(left);
     row.appendChild(right);
     list.appendChild(row);

@@ -120,7 +120,8 @@ scangate.look = function (element, code, options, gateway) {
     at.qr.hidden = !code.qr;
     at.qr.setAttribute('aria-hidden', code.state !== 'waiting');
     at.mark.setAttribute('d', SIGNS[code.state] || '');
-    at.help.hidden = !opens;
+    // It keeps its place also where there is nothing to open.
+    at.help.style.visibility = opens ? '' : 'hidden';
     if (opens) { at.link.href = ticket.scan_url; }
     // The picture is left alone on purpose: loading it would tell a third party who signs in where.
     write(at.who, person);

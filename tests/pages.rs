@@ -109,6 +109,34 @@ async fn a_file_is_kept_for_good_under_the_address_that_has_its_hash() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_pressed_for_who_can_read_it() {
+    let gateway = Gateway::start().await;
+    let path = "/static/scangate.js";
+    let plain = get(&gateway, path, &[]).await;
+    let plain_tag = plain.headers()["etag"].clone();
+    assert!(!plain.headers().contains_key("content-encoding"));
+    let script = plain.bytes().await.unwrap();
+    for accepts in ["gzip", "br, GZIP;q=0.5", "deflate,gzip , *"] {
+        let pressed = get(&gateway, path, &[("accept-encoding", accepts)]).await;
+        assert_eq!(pressed.headers()["content-encoding"], "gzip", "{accepts}");
+        assert_eq!(pressed.headers()["vary"], "accept-encoding");
+        let tag = pressed.headers()["etag"].to_str().unwrap().to_owned();
+        assert_ne!(tag, plain_tag.to_str().unwrap(), "they are not the same bytes");
+        let bytes = pressed.bytes().await.unwrap();
+        assert!(bytes.len() < script.len() / 2, "{} bytes", bytes.len());
+        let mut read = Vec::new();
+        std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&bytes[..]), &mut read).unwrap();
+        assert_eq!(read, script);
+        let known = get(&gateway, path, &[("accept-encoding", accepts), ("if-none-match", &tag)]).await;
+        assert_eq!(known.status(), StatusCode::NOT_MODIFIED);
+    }
+    for accepts in ["", "br", "gzip;q=0", "gzip; q=0.0, br", "xgzip"] {
+        let answer = get(&gateway, path, &[("accept-encoding", accepts)]).await;
+        assert!(!answer.headers().contains_key("content-encoding"), "{accepts}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_pages_are_made_of_is_not_served() {
     let gateway = Gateway::start().await;
     let mut count = 0;

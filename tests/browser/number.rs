@@ -38,8 +38,6 @@ async fn choose_wrong(page: &Chromium, number: &str) {
 async fn the_right_choice_confirms() {
     let (stage, _directory) = stage().await;
     let (screen, phone, number) = scanned(&stage, "web", "Ada Lovelace").await;
-    screen.keep_page("number").await;
-    phone.keep_page("phone-choose").await;
     assert!(!phone.sees("#confirm").await, "to choose is to confirm");
     assert_eq!(phone.text("#choose-hint").await, "Choosing it confirms.");
     let group = "var group = document.getElementById('choose');
@@ -61,10 +59,8 @@ async fn a_wrong_choice_stops_the_sign_in() {
     choose_wrong(&phone, &number).await;
     phone.until("mismatch").await;
     assert_eq!(phone.text("#outcome-title").await, "That did not match");
-    phone.keep_page("phone-mismatch").await;
     screen.until("cancelled").await;
     assert_eq!(screen.text(".scangate-title").await, "That did not match");
-    screen.keep_page("mismatch").await;
     screen.click(".scangate-refresh").await;
     screen.until("waiting").await;
     screen.end().await;
@@ -75,7 +71,6 @@ async fn a_wrong_choice_stops_the_sign_in() {
 async fn what_is_typed_must_be_a_number_and_the_right_one() {
     let (stage, _directory) = stage().await;
     let (screen, phone, number) = scanned(&stage, "typing", "Ada").await;
-    phone.keep_page("phone-type").await;
     for rubbish in ["", "4", "x7", "07"] {
         phone.run("document.getElementById('number').value = ''").await;
         phone.write("#number", rubbish).await;
@@ -83,7 +78,6 @@ async fn what_is_typed_must_be_a_number_and_the_right_one() {
         assert_eq!(phone.text("#number-fault").await, "Please type the two digits that the other screen shows.");
         assert_eq!(phone.attribute("#number", "aria-invalid").await.as_deref(), Some("true"));
     }
-    phone.keep_page("phone-type-fault").await;
     assert_eq!(screen.body("data-state").await.as_deref(), Some("scanned"), "nothing is used up");
 
     phone.run("document.getElementById('number').value = ''").await;
@@ -111,8 +105,6 @@ async fn a_presenter_chooses_the_number_of_the_scanner() {
     presenter.until("scanned").await;
     let number = scanner.text("#number").await;
     assert_eq!(scanner.text("#waiting-lead").await, "Ada is asked which number you see. It is this one:");
-    scanner.keep_page("receive-number").await;
-    presenter.keep_page("share-choose").await;
     presenter.click(&format!("[data-choice='{number}']")).await;
     presenter.until("granted").await;
     scanner.until("granted").await;
@@ -125,9 +117,7 @@ async fn a_presenter_chooses_the_number_of_the_scanner() {
     presenter.until("scanned").await;
     choose_wrong(&presenter, &scanner.text("#number").await).await;
     presenter.until("mismatch").await;
-    presenter.keep_page("share-mismatch").await;
     scanner.until("mismatch").await;
-    scanner.keep_page("receive-mismatch").await;
     presenter.end_after_refusals().await;
     scanner.end().await;
 }
@@ -140,7 +130,6 @@ async fn a_presenter_types_the_number_of_the_scanner() {
     presenter.until("scanned").await;
     presenter.click("#confirm").await;
     assert!(presenter.sees("#number-fault").await);
-    presenter.keep_page("share-type").await;
     let number = scanner.text("#number").await;
     presenter.write("#number", &number).await;
     presenter.click("#confirm").await;

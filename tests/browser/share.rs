@@ -69,18 +69,15 @@ async fn a_browser_that_nobody_is_signed_in_to_is_granted_a_sign_in() {
     presenter.until("sign-in").await;
     presenter.click("#sign-in").await;
     assert_eq!(presenter.text("#name-fault").await, "Please type a name.");
-    presenter.keep_page("share-sign-in").await;
     share_with(&stage, &presenter, "/share", "Ada Lovelace").await;
     assert_eq!(presenter.text("#heading").await, "Share your sign-in to Web");
     assert_eq!(presenter.text("#offer [data-fact=release]").await, "account, name");
     assert_eq!(presenter.body("data-transport").await.as_deref(), Some("sse"), "the stream is read with the token");
-    presenter.keep_page("share-waiting").await;
 
     let scanned = presenter.scan().await;
     assert!(scanned.starts_with(&stage.edge.url("/share/")), "{scanned}");
     assert_eq!(presenter.attribute(".scangate-link", "href").await.as_deref(), Some(scanned.as_str()));
     let scanner = open_on_phone(&stage, &presenter).await;
-    scanner.keep_page("receive-ready").await;
     assert_eq!(presenter.body("data-state").await.as_deref(), Some("waiting"), "opening changes nothing");
 
     scanner.click("#continue").await;
@@ -88,7 +85,6 @@ async fn a_browser_that_nobody_is_signed_in_to_is_granted_a_sign_in() {
     assert_eq!(scanner.text("#waiting-heading").await, "Waiting for Ada Lovelace");
     assert_eq!(scanner.text("#offer [data-fact=release]").await, "account, name");
     assert!(!scanner.sees("#number").await);
-    scanner.keep_page("receive-waiting").await;
 
     presenter.until("scanned").await;
     assert_eq!(presenter.text("#scanned-heading").await, "Share with someone who is not signed in?");
@@ -97,17 +93,14 @@ async fn a_browser_that_nobody_is_signed_in_to_is_granted_a_sign_in() {
     }
     let focus = "return document.activeElement.id";
     assert_eq!(presenter.run(focus).await, "scanned-heading", "a screen reader reads on from there");
-    presenter.keep_page("share-scanned").await;
 
     presenter.click("#confirm").await;
     presenter.until("granted").await;
     assert_eq!(presenter.text("#granted [data-fact=release]").await, "account, name");
-    presenter.keep_page("share-granted").await;
     scanner.until("granted").await;
     assert_eq!(scanner.text("#outcome-title").await, "Ada Lovelace has shared with you");
     assert_eq!(scanner.text("[data-claim=sub]").await, "demo:Ada Lovelace");
     assert_eq!(claims(&scanner).await, always_and(&["name"]));
-    scanner.keep_page("receive-granted").await;
 
     let (name, confirmed) = scanner.received().await.pop().unwrap();
     assert_eq!(name, "confirmed");
@@ -125,7 +118,6 @@ async fn people_with_tokens_of_their_own_share_fewer_claims_than_they_offer() {
     let presenter = stage.driver.open(Device::Desk).await;
     presenter.goto(&stage.edge.url("/share")).await;
     presenter.until("no-identity").await;
-    presenter.keep_page("share-no-identity").await;
     presenter.run(&format!("sessionStorage.setItem('scangate.bearer', '{}')", token("ada"))).await;
     presenter.click("#retry").await;
     presenter.until("waiting").await;
@@ -138,7 +130,6 @@ async fn people_with_tokens_of_their_own_share_fewer_claims_than_they_offer() {
     scanner.until("ready").await;
     assert_eq!(scanner.text("#continue").await, "Continue as Bob");
     assert!(scanner.sees("#without").await);
-    scanner.keep_page("receive-ready-as").await;
     scanner.click("#continue").await;
     scanner.until("waiting").await;
     assert_eq!(scanner.body("data-transport").await.as_deref(), Some("sse"));
@@ -150,7 +141,6 @@ async fn people_with_tokens_of_their_own_share_fewer_claims_than_they_offer() {
     // An answer that was sent would be awaited, or have come.
     assert_ne!(presenter.body("data-busy").await.as_deref(), Some("yes"), "Enter on a checkbox grants nothing");
     assert_eq!(presenter.body("data-state").await.as_deref(), Some("scanned"), "Enter on a checkbox grants nothing");
-    presenter.keep_page("share-scanned-person").await;
 
     // A third party comes too late, and is told nothing but that.
     let third = stage.driver.open(PHONE).await;
@@ -158,7 +148,6 @@ async fn people_with_tokens_of_their_own_share_fewer_claims_than_they_offer() {
     third.until("ready").await;
     third.click("#continue").await;
     third.until("taken").await;
-    third.keep_page("receive-taken").await;
     third.end_after_refusals().await;
 
     presenter.click("#confirm").await;
@@ -193,9 +182,7 @@ async fn either_side_can_end_it() {
     presenter.until("scanned").await;
     presenter.click("#decline").await;
     presenter.until("declined").await;
-    presenter.keep_page("share-declined").await;
     scanner.until("declined").await;
-    scanner.keep_page("receive-declined").await;
     scanner.end().await;
 
     // The scanner goes away.
@@ -206,10 +193,8 @@ async fn either_side_can_end_it() {
     scanner.click("#cancel").await;
     scanner.until("closed").await;
     assert_eq!(scanner.text("#outcome-title").await, "You stopped asking");
-    scanner.keep_page("receive-stopped").await;
     presenter.until("closed").await;
     assert_eq!(presenter.text("#outcome-title").await, "They left");
-    presenter.keep_page("share-left").await;
     scanner.end().await;
 
     // The presenter stops before anybody has scanned.
@@ -219,14 +204,12 @@ async fn either_side_can_end_it() {
     presenter.click("#stop").await;
     presenter.until("closed").await;
     assert_eq!(presenter.text("#outcome-title").await, "Sharing stopped");
-    presenter.keep_page("share-stopped").await;
     late.click("#continue").await;
     within(Duration::from_secs(10), "the end", async || {
         (late.body("data-state").await.unwrap() != "ready").then_some(())
     })
     .await;
     assert!(!late.sees("#cancel").await, "there is nothing to wait for");
-    late.keep_page("receive-late").await;
     late.end_after_refusals().await;
     presenter.end().await;
 }
@@ -252,7 +235,6 @@ async fn a_grant_to_somebody_else_than_was_shown_is_looked_at_again() {
     let said = async || (!presenter.text("#notice").await.is_empty()).then_some(());
     within(Duration::from_secs(10), "the notice", said).await;
     assert_eq!(presenter.body("data-state").await.as_deref(), Some("scanned"));
-    presenter.keep_page("share-changed").await;
     presenter.run("isOther = false").await;
     presenter.click("#confirm").await;
     presenter.until("granted").await;
@@ -272,7 +254,6 @@ async fn ones_own_code_is_for_others() {
     scanner.until("ready").await;
     scanner.click("#continue").await;
     scanner.until("own").await;
-    scanner.keep_page("receive-own").await;
     assert_eq!(presenter.body("data-state").await.as_deref(), Some("waiting"));
 
     // A device of one's own that is to be signed in goes on as nobody.
@@ -395,12 +376,9 @@ async fn both_sides_outlive_a_gateway_that_goes_and_comes_back() {
     stage.gateway.process.kill();
     presenter.until("offline").await;
     scanner.until("offline").await;
-    presenter.keep_page("share-offline").await;
-    scanner.keep_page("receive-offline").await;
     presenter.click("#confirm").await;
     let said = async || (!presenter.text("#fault").await.is_empty()).then_some(());
     within(Duration::from_secs(10), "the words", said).await;
-    presenter.keep_page("share-unsent").await;
 
     stage.gateway = stage.settings.clone().start().await;
     presenter.until("scanned").await;
@@ -464,16 +442,13 @@ async fn a_shared_code_is_renewed_until_somebody_scans_it() {
     scanner.until("waiting").await;
     presenter.until("scanned").await;
     presenter.until("late").await;
-    presenter.keep_page("share-late").await;
     scanner.until("expired").await;
-    scanner.keep_page("receive-expired").await;
     scanner.end().await;
 
     presenter.click("#retry").await;
     presenter.until("waiting").await;
     presenter.run("isAway = true").await;
     presenter.until("expired").await;
-    presenter.keep_page("share-expired").await;
     presenter.run("isAway = false; document.dispatchEvent(new Event('visibilitychange'))").await;
     presenter.until("waiting").await;
     presenter.end().await;
@@ -486,7 +461,6 @@ async fn too_many_codes_are_waited_for() {
     presenter.click(".scangate-renew").await;
     presenter.until("error").await;
     assert_eq!(presenter.text(".scangate-title").await, "Please wait a little");
-    presenter.keep_page("share-busy").await;
     presenter.end_after_refusals().await;
 }
 

@@ -17,34 +17,28 @@ async fn a_screen_is_signed_in_by_the_phone_that_scans_it() {
     let screen = stage.screen().await;
     assert_eq!(screen.text("#heading").await, "Sign in to Web");
     assert_eq!(screen.body("data-transport").await.as_deref(), Some("sse"));
-    screen.keep_screen("waiting").await;
     let scanned = screen.scan().await;
     assert_eq!(screen.attribute(".scangate-link", "href").await.as_deref(), Some(scanned.as_str()));
     assert!(scanned.starts_with(&stage.edge.url("/s/")), "{scanned}");
 
     let phone = stage.phone(&scanned).await;
-    phone.keep_screen("phone-sign-in").await;
     sign_in(&phone, "Ada Lovelace").await;
     for (fact, value) in [("site", "Web"), ("browser", "Chrome"), ("os", "Linux"), ("ip", "127.0.0.1")] {
         assert_eq!(phone.text(&format!("[data-fact={fact}]")).await, value, "{fact}");
     }
     let time = phone.text("[data-fact=time]").await;
     assert!(time.contains("just now") || time.contains("s ago"), "{time}");
-    phone.keep_screen("phone-scanned").await;
 
     screen.until("scanned").await;
     assert_eq!(screen.text(".scangate-who").await, "Ada Lovelace");
     assert!(!screen.sees(".scangate-qr").await, "a second scanner must not find the code");
-    screen.keep_screen("scanned").await;
 
     phone.click("#confirm").await;
     phone.until("confirmed").await;
-    phone.keep_screen("phone-confirmed").await;
     screen.until("confirmed").await;
     assert_eq!(screen.text("[data-claim=name]").await, "Ada Lovelace");
     assert_eq!(screen.text("[data-claim=sub]").await, "demo:Ada Lovelace");
     assert_eq!(screen.text("[data-claim=aud]").await, "web");
-    screen.keep_screen("confirmed").await;
 
     let events = screen.received().await;
     let names: Vec<_> = events.iter().map(|(name, _)| name.as_str()).collect();
@@ -70,7 +64,6 @@ async fn a_code_that_runs_out_is_replaced_five_times_and_then_on_demand() {
     let started = Instant::now();
     screen.until_within(Duration::from_secs(60), "expired").await;
     assert!(started.elapsed() > Duration::from_secs(20), "it ended after {:?}", started.elapsed());
-    screen.keep_screen("expired").await;
     let events = screen.received().await;
     let expired = events.iter().filter(|(name, _)| name == "expired").map(|(_, data)| &data["ticket_id"]);
     let expired: std::collections::HashSet<_> = expired.map(Value::to_string).collect();
@@ -86,7 +79,6 @@ async fn a_code_that_runs_out_is_replaced_five_times_and_then_on_demand() {
     phone.write("#name", "Ada").await;
     phone.click("#sign-in").await;
     phone.until("expired").await;
-    phone.keep_screen("phone-expired").await;
     phone.end_after_refusals().await;
     screen.end().await;
 }
@@ -182,7 +174,6 @@ async fn a_wait_outlives_a_gateway_that_goes_and_comes_back() {
     screen.until("offline").await;
     assert!(screen.sees(".scangate-banner").await);
     assert!(screen.sees(".scangate-qr").await, "the code is still good");
-    screen.keep_screen("offline").await;
 
     stage.gateway = stage.settings.clone().start().await;
     // The edge says to come back in up to 7 s.
@@ -210,7 +201,6 @@ async fn the_code_can_be_read_in_the_dark() {
     let ground = screen.run("return getComputedStyle(document.body).backgroundColor").await;
     assert_eq!(ground, "rgb(14, 19, 18)", "this is not the dark page");
     assert!(screen.scan().await.starts_with(&stage.edge.url("/s/")));
-    screen.keep_screen("waiting-dark").await;
     screen.end().await;
 }
 

@@ -34,6 +34,8 @@ pub enum Device {
     Desk,
     /// Of this width and height.
     Phone(u32, u32),
+    /// A desk whose page is zoomed to 400 %, which leaves it a quarter of 1280 by 1024 pixels.
+    Zoomed,
 }
 
 impl Driver {
@@ -215,14 +217,16 @@ impl Chromium {
         self.cdp("Emulation.setEmulatedMedia", media).await;
     }
 
-    async fn be_on(&self, device: Device) {
-        match device {
-            Device::Desk => self.cdp("Emulation.clearDeviceMetricsOverride", json!({})).await,
-            Device::Phone(width, height) => {
-                let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 2, "mobile": true });
-                self.cdp("Emulation.setDeviceMetricsOverride", metrics).await
-            }
+    /// Puts the page on another device.
+    pub async fn be_on(&self, device: Device) {
+        let (width, height, scale) = match device {
+            Device::Desk => (1000, 1150, 1),
+            Device::Phone(width, height) => (width, height, 2),
+            Device::Zoomed => (320, 256, 4),
         };
+        let is_phone = matches!(device, Device::Phone(..));
+        let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": scale, "mobile": is_phone });
+        self.cdp("Emulation.setDeviceMetricsOverride", metrics).await;
     }
 
     /// Waits for what moves once to have done so: it is shown as it will stay.
@@ -232,6 +236,31 @@ impl Chromium {
         self.run(rest).await;
     }
 
+    /// Keeps a picture of the whole page for people to look at.
+    pub async fn keep_whole(&self, name: &str) {
+        let params = json!({ "captureBeyondViewport": true, "optimizeForSpeed": true });
+        let shot = self.cdp("Page.captureScreenshot", params).await;
+        let picture = STANDARD.decode(shot["data"].as_str().unwrap()).unwrap();
+        std::fs::write(artifacts().join(format!("{name}.png")), picture).unwrap();
+    }
+
+    /// Presses and lets go of a key: `Tab`, `Enter`, `Space` or a character.
+    pub async fn press(&self, key: &str) {
+        let (key, code, number, text) = match key {
+            "Tab" => ("Tab", "Tab", 9, ""),
+            "Enter" => ("Enter", "Enter", 13, "\r"),
+            "Space" => (" ", "Space", 32, " "),
+            character => (character, "", 0, character),
+        };
+        for kind in ["keyDown", "keyUp"] {
+            let mut event = json!({ "type": kind, "key": key, "code": code, "windowsVirtualKeyCode": number });
+            if kind == "keyDown" && !text.is_empty() {
+                event["text"] = json!(text);
+            }
+            self.cdp("Input.dispatchKeyEvent", event).await;
+        }
+    }
+
     /// Returns what the QR code on the screen says, once a camera could read it.
     pub async fn scan(&self) -> String {
         eventually("a readable QR code", async || read_code(&self.screen().await)).await
@@ -239,17 +268,22 @@ impl Chromium {
 
     /// Returns the events that its streams have received since the last call: their names and data.
     pub async fn received(&self) -> Vec<(String, Value)> {
-        let entries = self.log("performance").await;
-        let messages =
-            entries.iter().map(|entry| -> Value { serde_json::from_str(entry["message"].as_str().unwrap()).unwrap() });
-        let events = messages.filter(|message| message["message"]["method"] == "Network.eventSourceMessageReceived");
+        let messages = self.messages().await.into_iter();
+        let events = messages.filter(|message| message["method"] == "Network.eventSourceMessageReceived");
         events
             .map(|message| {
-                let event = &message["message"]["params"];
+                let event = &message["params"];
                 let data = serde_json::from_str(event["data"].as_str().unwrap()).unwrap();
                 (event["eventName"].as_str().unwrap().to_owned(), data)
             })
             .collect()
+    }
+
+    /// Returns what the DevTools Protocol has reported of network and page since the last call.
+    pub async fn messages(&self) -> Vec<Value> {
+        let entries = self.log("performance").await;
+        let message = |entry: &Value| -> Value { serde_json::from_str(entry["message"].as_str().unwrap()).unwrap() };
+        entries.iter().map(|entry| message(entry)["message"].take()).collect()
     }
 
     /// Closes it; fails if anything was wrong with its pages.
@@ -313,7 +347,7 @@ pub fn read_code(png: &[u8]) -> Option<String> {
 }
 
 /// Returns the folder for what tests leave behind.
-fn artifacts() -> PathBuf {
+pub fn artifacts() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("test-artifacts");
     std::fs::create_dir_all(&folder).unwrap();
     folder

@@ -141,11 +141,9 @@ impl Edge {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
-}
 
-impl Drop for Edge {
-    /// Asks first: an nginx that is killed leaves its workers behind.
-    fn drop(&mut self) {
+    /// Ends it. Asks first: an nginx that is killed leaves its workers behind.
+    pub fn stop(&mut self) {
         if self.process.exit_code().is_some() {
             return;
         }
@@ -154,6 +152,12 @@ impl Drop for Edge {
         while self.process.exit_code().is_none() && asked.elapsed() < SOON {
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

@@ -5,6 +5,7 @@
 //! replicas are being replaced, a page of one may ask another for a file that is of the other version.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::sync::Arc;
 
 use axum::http::header::{self, HeaderMap};
@@ -12,6 +13,8 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum_extra::headers::{ETag, HeaderMapExt as _, IfNoneMatch};
 use base64::Engine as _;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use include_dir::{Dir, File, include_dir};
 use sha2::{Digest as _, Sha256};
 
@@ -30,6 +33,8 @@ pub(super) struct Assets(BTreeMap<&'static str, Arc<Asset>>);
 pub(super) struct Asset {
     content_type: &'static str,
     body: &'static [u8],
+    /// The same in fewer bytes, if it is: pressed once and not for each who asks.
+    gzip: Option<Vec<u8>>,
     hash: String,
 }
 
@@ -53,22 +58,32 @@ impl Assets {
 impl Asset {
     fn new(path: &str, body: &'static [u8]) -> Self {
         let hash = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&Sha256::digest(body)[..12]);
-        Self { content_type: content_type(path), body, hash }
+        let gzip = Some(pressed(body)).filter(|gzip| gzip.len() < body.len());
+        Self { content_type: content_type(path), body, gzip, hash }
     }
 
     /// Answers a request for this file.
     pub(super) fn answer(&self, uri: &Uri, headers: &HeaderMap) -> Response {
         let is_for_good = parameter(uri, "v").is_some_and(|hash| hash == self.hash);
         let cache = if is_for_good { "public, max-age=31536000, immutable" } else { "no-cache" };
-        let etag = format!("\"{}\"", self.hash);
+        let gzip = self.gzip.as_ref().filter(|_| takes_gzip(headers));
+        // Another for each of the two, as they are not the same bytes (RFC 9110 §8.8.3.3).
+        let etag = format!("\"{}{}\"", self.hash, if gzip.is_some() { "-gzip" } else { "" });
         let is_known = etag.parse::<ETag>().is_ok_and(|etag| {
             headers.typed_get::<IfNoneMatch>().is_some_and(|known| !known.precondition_passes(&etag))
         });
-        let kept = [(header::CACHE_CONTROL, cache), (header::ETAG, &etag)];
+        let kept = [(header::CACHE_CONTROL, cache), (header::ETAG, &etag), (header::VARY, "accept-encoding")];
         if is_known {
             return (StatusCode::NOT_MODIFIED, FOR_ANY_ORIGIN, kept).into_response();
         }
-        (FOR_ANY_ORIGIN, kept, [(header::CONTENT_TYPE, self.content_type)], self.body).into_response()
+        let content_type = [(header::CONTENT_TYPE, self.content_type)];
+        match gzip {
+            Some(gzip) => {
+                let encoding = [(header::CONTENT_ENCODING, "gzip")];
+                (FOR_ANY_ORIGIN, kept, content_type, encoding, gzip.clone()).into_response()
+            }
+            None => (FOR_ANY_ORIGIN, kept, content_type, self.body).into_response(),
+        }
     }
 }
 
@@ -93,6 +108,24 @@ fn as_text((path, file): (&'static str, &'static File<'static>)) -> Option<(&'st
 fn files(folder: &'static Dir<'static>) -> Vec<(&'static str, &'static File<'static>)> {
     let here = folder.files().filter_map(|file| Some((file.path().to_str()?, file)));
     here.chain(folder.dirs().flat_map(files)).collect()
+}
+
+fn pressed(body: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    // A vector takes what is written to it.
+    let _ = encoder.write_all(body);
+    encoder.finish().unwrap_or_else(|_| body.to_vec())
+}
+
+/// Returns whether who asks can read gzip (RFC 9110 §12.5.3).
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let is_gzip = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
+        let is_refused = parts.filter_map(|part| part.strip_prefix("q=")).any(|q| q.parse() == Ok(0.0));
+        is_gzip && !is_refused
+    })
 }
 
 fn content_type(path: &str) -> &'static str {
