@@ -64,6 +64,7 @@ pub enum FetchError {
 
 /// Returns what lies under a failed request, which by itself says no more than that it failed: a refused connection, a name
 /// that is not found, a certificate that is not trusted.
+#[must_use]
 pub fn cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn Error = error;
     while let Some(deeper) = cause.source() {
