@@ -76,6 +76,7 @@ scangate.look = function (element, code, options, gateway) {
   var at = { root: make(element, 'div', { 'class': 'scangate', tabindex: '-1' }) };
   var themed = false;
   var parked = null;           // what had the focus before it went out of sight
+  var failures = 0;
 
   function word(name, values) {
     return phrase(text[name] || '', values || {});
@@ -176,8 +177,13 @@ scangate.look = function (element, code, options, gateway) {
   }
 
   function learnWords() {
-    scangate.send('GET', gateway + '/static/texts.json' + (options.lang ? '?lang=' + encodeURIComponent(options.lang) : ''), {}, function (status, table) {
-      if (status !== 200 || !table) { return; }
+    var url = gateway + '/static/texts.json' + (options.lang ? '?lang=' + encodeURIComponent(options.lang) : '');
+    scangate.send('GET', url, {}, function (status, table, xhr) {
+      if (status !== 200 || !table) {
+        // Without words the look says nothing, and its buttons have no names.
+        setTimeout(learnWords, scangate.pauseMs(xhr, ++failures));
+        return;
+      }
       text = table.texts;
       at.root.lang = table.lang;
       paint();

@@ -8,14 +8,14 @@
 'use strict';
 
 var SEND_MS = 15000, POLL_MS = 40000, POLL_SECS = 25, MAX_BACKOFF_MS = 15000, TICK_MS = 500, RENEWALS = 5;
-var SILENCE_MS = 6000; // a stream that is silent so long is held back by a proxy
-var GRACE_MS = 3000;   // how long after the deadline the gateway may still say so
+var SILENCE_MS = 6000; // a stream so silent is held back by a proxy
+var GRACE_MS = 3000;   // after the deadline the gateway may still say so
 var AWAY_MS = 1000;    // a stream that is back by then was never worth a word
 var script = document.currentScript || document.querySelector('script[src*="scangate.js"]');
 var home = script ? script.src.replace(/^(\w+:\/\/[^\/]+).*/, '$1') : location.origin;
 var silent = false;    // streams do not come through: poll from now on
 
-function none() { /* What is left alone expires. */ }
+function none() { /* Nothing to do. */ }
 
 function parse(json) { try { return JSON.parse(json); } catch (e) { return null; } }
 
@@ -32,9 +32,9 @@ function send(method, url, more, done) {
   return xhr;
 }
 
-/* How long to leave before another try: what the gateway says, or longer each time. */
+/* How long to wait: what the gateway says, or longer each time. */
 function pauseMs(xhr, failures) {
-  var secs = xhr && xhr.status ? parseFloat(xhr.getResponseHeader('Retry-After')) : 0;
+  var secs = xhr && parseFloat(xhr.getResponseHeader('Retry-After'));
   return secs > 0 ? secs * 1000 : Math.min(MAX_BACKOFF_MS, 500 * Math.pow(2, failures)) * (0.75 + Math.random() / 4);
 }
 
@@ -59,15 +59,18 @@ function start(element, options) {
 
   function later(callback, ms) { setTimeout(ours(callback), ms); }
 
+  // Returns false if whoever was told has stopped it.
   function tell() {
+    var mine = run;
     paint();
     if (options.onState) { options.onState(code.state, code); }
+    return mine === run;
   }
 
   function show(state, reason) {
     code.state = state;
     code.reason = reason || state;
-    tell();
+    return tell();
   }
 
   // ---- From its making to its end
@@ -77,11 +80,11 @@ function start(element, options) {
     if (gateway !== location.origin && !options.token) { body.binding = 'bearer'; }
     withdraw('superseded');
     code.ticket = code.problem = null;
-    show('loading');
     if (!clock) {
       clock = setInterval(tick, TICK_MS);
       listeners('add');
     }
+    if (!show('loading')) { return; }
     if (options.ticket) { made(options.ticket); return; }
     send('POST', gateway + '/v1/tickets?qr=svg', { token: options.token, body: body }, ours(function (status, got, xhr) {
       if (status === 201 && got) { made(got); } else { refused(status, got, xhr); }
@@ -91,14 +94,14 @@ function start(element, options) {
   function made(ticket) {
     secret = options.token || ticket.ticket_secret;
     lastId = '';
+    failures = 0;
     code.client = ticket.client || code.client;
     code.qr = ticket.qr && ticket.qr.svg;
     adopt(ticket);
-    show(ticket.state === 'scanned' ? 'scanned' : 'waiting');
-    connect();
+    if (show(ticket.state === 'scanned' ? 'scanned' : 'waiting')) { connect(); }
   }
 
-  // Every report, from a stream or a poll, ends here. Revisions make it idempotent.
+  // Every report ends here. Revisions make it idempotent.
   function take(news) {
     var old = code.ticket;
     if (news.ticket_id !== old.ticket_id || news.revision < old.revision) { return; }
@@ -175,7 +178,7 @@ function start(element, options) {
   // ---- The stream
 
   function connect() {
-    var how = !secret ? window.EventSource && listen : window.fetch && window.ReadableStream && window.TextDecoder && window.AbortController && read;
+    var how = !secret ? window.EventSource && listen : window.ReadableStream && window.TextDecoder && window.AbortController && read;
     if (silent || !how) { poll(); return; }
     leave('sse');
     heard = false;
@@ -188,7 +191,8 @@ function start(element, options) {
     var news = parse(event.data);
     if (!news) { return; }
     heard = true;
-    touch(false);
+    lastId = event.id || lastId;
+    if (!touch(false)) { return; }
     if ((event.event || event.type) === 'expired') { expired(); } else { take(news); }
   }
 
@@ -204,7 +208,7 @@ function start(element, options) {
     source.onopen = ours(expectNews);
     source.onerror = ours(function () {
       lose();
-      // Closed for good. The poll finds out why, and goes on if it can.
+      // Closed for good; the poll finds out why.
       if (source.readyState === 2) { poll(); }
     });
   }
@@ -244,9 +248,8 @@ function start(element, options) {
       var at = line.indexOf(': ');
       if (at > 0) { event[line.slice(0, at)] = line.slice(at + 2); }
     });
-    lastId = event.id || lastId;
     retryMs = +event.retry || retryMs;
-    // Apart from the reading: what a page throws is no fault of the connection.
+    // What a page throws is no fault of the connection.
     later(function () { hear(event); }, 0);
   }
 
@@ -254,21 +257,19 @@ function start(element, options) {
 
   function poll() {
     leave('poll');
-    tell();
-    ask(true);
+    if (tell()) { ask(true); }
   }
 
-  // The first, and the first after a failure, tells at once whether the ticket still lives.
+  // The first one, also after a failure, does not wait.
   function ask(first) {
     var asked = Date.now(), before = code.ticket.revision;
     var url = gateway + code.ticket.poll + (first ? '' : '?wait=' + POLL_SECS + '&revision=' + before);
     var xhr = send('GET', url, { token: secret, timeoutMs: first ? 0 : POLL_MS }, ours(function (status, body) {
       if (status === 200 && body) {
         failures = 0;
-        touch(false);
-        take(body);
+        if (touch(false)) { take(body); }
         // Never in a tight loop, whatever the gateway does.
-        if (code.transport) { askAgain(false, first || body.revision !== before || Date.now() - asked > 2000 ? 0 : 2000); }
+        if (code.transport) { askAgain(false, first || code.ticket.revision !== before || Date.now() - asked > 2000 ? 0 : 2000); }
       } else if (status === 401 || status === 403) {
         refused(status, body);
       } else if (status === 404 || overrun) {
@@ -309,17 +310,16 @@ function start(element, options) {
 
   function touch(away) {
     if (!away) { lostAt = 0; }
-    if (code.away !== away) {
-      code.away = away;
-      tell();
-    }
+    if (code.away === away) { return true; }
+    code.away = away;
+    return tell();
   }
 
   function tick() {
     var now = Date.now();
     if (lostAt && now > lostAt + AWAY_MS) { touch(true); }
     if (code.deadline && !overrun && now > code.deadline + GRACE_MS) {
-      // The gateway did not say that the time is over (a dead connection, a laptop that slept).
+      // Nobody said so: a dead connection, a laptop that slept.
       overrun = true;
       if (navigator.onLine === false) { expired(); } else { poll(); }
     }

@@ -1,11 +1,15 @@
 //! The drop-in script on pages of another site, in a real Chromium that keeps third-party cookies out: the page to copy as it
 //! stands in docs/drop-in.md, pages without the look, with a strict policy, and browsers that lack what streams need.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum::Router;
+use axum::http::StatusCode;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use axum::routing::get;
+use axum::response::Html;
+use axum::routing::{get, post};
+use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use crate::support::browser::{Chromium, Device, Driver};
@@ -297,5 +301,79 @@ async fn a_page_that_is_done_stops_it_for_good() {
     assert_eq!(shop.gateway.metric("scangate_tickets_total{outcome=\"created\"}").await, 1.0, "no other follows");
     page.run("code.refresh()").await;
     shop.scan(&page).await;
+    page.end_after_refusals().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_may_stop_it_from_within_what_it_is_told() {
+    const PAGE: &str = "<!doctype html><title>Shop</title>
+        <script src=http://localhost:8080/static/scangate.js></script>
+        <script>
+          var stopped = false, code;
+          code = scangate.start(null, { clientId: 'shop', onState: function (state, now) {
+            if (state === location.hash.slice(1) && !stopped) { stopped = true; now.stop(); }
+          } });
+        </script>";
+    let shop = Shop::open(PAGE, "", "", "2m").await;
+    let page = shop.browser(&[]).await;
+    page.goto(&format!("{SITE}/#waiting")).await;
+    within(Duration::from_secs(10), "the end", async || (page.run("return stopped").await == true).then_some(())).await;
+    assert_eq!(page.run("return code.transport").await, json!(""), "nothing is waited for");
+    let created = async || shop.gateway.metric("scangate_tickets_total{outcome=\"created\"}").await;
+    assert_eq!(created().await, 1.0);
+
+    page.goto("about:blank").await;
+    page.goto(&format!("{SITE}/#loading")).await;
+    assert_eq!(page.run("return stopped").await, json!(true));
+    let asked = "return performance.getEntriesByType('resource').filter(e => /tickets/.test(e.name)).length";
+    page.rest().await;
+    assert_eq!(page.run(asked).await, json!(0), "no code is asked for");
+    assert_eq!(created().await, 1.0);
+    page.end_after_refusals().await;
+}
+
+/// A gateway that has gone wrong: it answers at once, and with nonsense.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_answers_nonsense_is_not_asked_in_a_tight_loop() {
+    const PAGE: &str = "<!doctype html><title>Shop</title><script src=/static/scangate.js></script>
+        <script>var code = scangate.start(null, {});</script>";
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let made = json!({ "ticket_id": "a", "state": "pending", "revision": 2, "expires_in": 120, "events": "/none", "poll": "/poll" });
+    let poll = get(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        std::future::ready(Json(json!({ "ticket_id": "a", "state": "pending", "revision": 1 })))
+    });
+    let router = Router::new()
+        .route("/", get(|| std::future::ready(Html(PAGE))))
+        .route("/static/scangate.js", get(|| std::future::ready(([(CONTENT_TYPE, "text/javascript")], SCRIPT))))
+        .route("/v1/tickets", post(move || std::future::ready((StatusCode::CREATED, Json(made)))))
+        .route("/poll", poll);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
+    let driver = Driver::start().await;
+    let page = driver.open(Device::Desk).await;
+    page.goto(&base).await;
+    within(Duration::from_secs(10), "a poll", async || (asked.load(Ordering::Relaxed) > 1).then_some(())).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let asked = asked.load(Ordering::Relaxed);
+    assert!(asked < 8, "asked {asked} times");
+    page.end_after_refusals().await;
+    server.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn words_that_did_not_come_are_asked_for_again() {
+    let shop = Shop::copied("2m").await;
+    let page = shop.browser(&[]).await;
+    page.cdp("Network.enable", json!({})).await;
+    page.cdp("Network.setBlockedURLs", json!({ "urls": ["*/static/texts.json*"] })).await;
+    page.goto(&format!("{SITE}/")).await;
+    is(&page, "waiting").await;
+    assert_eq!(page.text(".scangate-title").await, "");
+    page.cdp("Network.setBlockedURLs", json!({ "urls": [] })).await;
+    let says = async || (page.text(".scangate-title").await == "Scan this code").then_some(());
+    within(Duration::from_secs(20), "the words", says).await;
     page.end_after_refusals().await;
 }
