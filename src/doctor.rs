@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::flags::Flags;
-use crate::config::{Config, IdentitySettings, StoreSettings, is_local};
+use crate::config::{Config, IdentitySettings, StoreSettings};
 use crate::connectors::wechat::api::Api;
 use crate::connectors::wechat::settings::WechatSettings;
 use crate::metrics::Metrics;
 use crate::signer::Signer;
-use crate::verifier::jwks::RemoteKeys;
+use crate::verifier::jwks::{RemoteKeys, cause};
 
 /// The bound of a look at the network.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -172,11 +172,9 @@ async fn public_url(report: &mut Report, config: &Config) {
     match result {
         Ok(response) if response.status().is_success() => report.good("public URL", format!("{url} answers")),
         Ok(response) => report.warn("public URL", format!("{url} answers {}; is it the gateway's?", response.status())),
-        Err(error) if error.is_connect() && is_local(&config.public_url) => {
-            report.warn("public URL", format!("{url} is not reached; start the gateway, then run this again"));
-        }
         Err(error) => report.warn("public URL", format!(
-            "{url} is not reached from here ({error}); check the gateway, the proxy before it, its certificate and the name's DNS"
+            "{url} is not reached from here ({}); is the gateway started, and the proxy before it? Check its certificate and the name's DNS",
+            cause(&error)
         )),
     }
 }

@@ -75,6 +75,7 @@ scangate.look = function (element, code, options, gateway) {
   var text = options.texts || {};
   var at = { root: make(element, 'div', { 'class': 'scangate', tabindex: '-1' }) };
   var themed = false;
+  var parked = null;           // what had the focus before it went out of sight
   var failures = 0;
 
   function word(name, values) {
@@ -104,8 +105,18 @@ scangate.look = function (element, code, options, gateway) {
     showTicket(code.ticket || {});
     showWords();
     showTime();
-    // Focus moves only where it would otherwise be lost.
-    if (held && !isSeen(held)) { (isSeen(at.refresh) ? at.refresh : at.root).focus(); }
+    keepFocus(held);
+  }
+
+  // Focus moves only where it would otherwise be lost, and back when its place is there again.
+  function keepFocus(held) {
+    if (held && !isSeen(held)) {
+      parked = held;
+      (isSeen(at.refresh) ? at.refresh : at.root).focus();
+    } else if (parked && held === at.root && isSeen(parked)) {
+      parked.focus();
+      parked = null;
+    }
   }
 
   function showClient() {

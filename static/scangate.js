@@ -8,8 +8,8 @@
 'use strict';
 
 var SEND_MS = 15000, POLL_MS = 40000, POLL_SECS = 25, MAX_BACKOFF_MS = 15000, TICK_MS = 500, RENEWALS = 5;
-var SILENCE_MS = 6000; // a stream that is silent so long is held back by a proxy
-var GRACE_MS = 3000;   // how long after the deadline the gateway may still say so
+var SILENCE_MS = 6000; // a stream so silent is held back by a proxy
+var GRACE_MS = 3000;   // after the deadline the gateway may still say so
 var AWAY_MS = 1000;    // a stream that is back by then was never worth a word
 var script = document.currentScript || document.querySelector('script[src*="scangate.js"]');
 var home = script ? script.src.replace(/^(\w+:\/\/[^\/]+).*/, '$1') : location.origin;
@@ -178,7 +178,7 @@ function start(element, options) {
   // ---- The stream
 
   function connect() {
-    var how = !secret ? window.EventSource && listen : window.fetch && window.ReadableStream && window.TextDecoder && window.AbortController && read;
+    var how = !secret ? window.EventSource && listen : window.ReadableStream && window.TextDecoder && window.AbortController && read;
     if (silent || !how) { poll(); return; }
     leave('sse');
     heard = false;

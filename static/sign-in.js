@@ -33,8 +33,12 @@
 
   function start() {
     if ((query.state || '').length > MAX_STATE_CHARS) {
-      page.setText('fault', text.long_state.join(' '));
+      byId('code').hidden = true;
+      byId('fault').hidden = false;
+      page.setText('fault-title', text.long_state[0]);
+      page.setText('fault-detail', text.long_state[1]);
       page.showView('error');
+      document.title = text.long_state[0] + ' · ' + heading;
       return;
     }
     code = window.scangate.start(byId('code'), {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::access::Access;
 use crate::support::cluster::{self, Cluster};
+use crate::support::nginx::{Edge, Place};
 use crate::support::proxy::Proxy;
 use crate::support::sentinel::{self, NAME, Sentinels};
 use crate::support::{Redis, SOON, until};
@@ -21,7 +22,8 @@ fn doctor(url: &str) -> Report {
 
 fn doctor_with(url: &str, arguments: &[&str]) -> Report {
     let mut command = Command::new(env!("CARGO_BIN_EXE_scangate"));
-    command.args(["doctor", "--public-url", "http://localhost:1", "--redis-timeout", "1s", "--redis-url", url]);
+    command.args(["doctor", "--redis-timeout", "1s", "--redis-url", url]);
+    command.env("SCANGATE_PUBLIC_URL", "http://localhost:1");
     let output = command.args(arguments).output().unwrap();
     Report { text: String::from_utf8(output.stdout).unwrap(), is_bad: !output.status.success() }
 }
@@ -73,6 +75,31 @@ fn a_single_server_is_looked_at_in_every_respect() {
         .says_nothing_of("WARN  redis");
     redis.run::<()>(&["CONFIG", "SET", "notify-keyspace-events", ""]);
     doctor(&redis.url()).is_usable().says("WARN  redis", &["is set now", "redis.conf"]);
+}
+
+#[test]
+fn what_is_not_reached_is_named_with_the_cause() {
+    let redis = Redis::with(&["--notify-keyspace-events", "KA"]);
+    doctor(&redis.url()).is_usable().says("WARN  public URL", &["http://localhost:1/", "Connection refused"]);
+    let provider = [
+        ["--identity-jwks-url", "http://localhost:1/keys"],
+        ["--identity-issuer", "https://id.example.com"],
+        ["--identity-audience", "scangate"],
+    ];
+    let report = doctor_with(&redis.url(), provider.as_flattened());
+    report
+        .is_bad()
+        .says("FAIL  identity", &["http://localhost:1/keys: Connection refused", "Check --identity-jwks-url"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_whose_certificate_nobody_trusts_is_told_from_one_that_is_gone() {
+    let redis = Redis::with(&["--notify-keyspace-events", "KA"]);
+    let place = Place::choose();
+    let gateway = place.gateway().start().await;
+    let edge = Edge::before(&gateway, place);
+    let report = doctor_with(&redis.url(), &["--public-url", &edge.base]);
+    report.is_usable().says("WARN  public URL", &[&edge.base, "certificate"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The identity provider's public keys: fetched, kept while the provider is down, fetched again for an unknown `kid`.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,7 +52,7 @@ pub struct RemoteKeys {
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// No answer, or not a good one.
-    #[error("{0}")]
+    #[error("{}", cause(.0))]
     Http(#[from] reqwest::Error),
     /// The answer is no JWK Set, or a larger one than is read.
     #[error("the answer is not a JWK Set (RFC 7517) of at most {MAX_BYTES} bytes")]
@@ -59,6 +60,17 @@ pub enum FetchError {
     /// None of the keys can verify a signature.
     #[error("the JWK Set holds no key for RS256/384/512, PS256/384/512, ES256/384 or EdDSA signatures")]
     NoUsableKey,
+}
+
+/// Returns what lies under a failed request, which by itself says no more than that it failed: a refused connection, a name
+/// that is not found, a certificate that is not trusted.
+#[must_use]
+pub fn cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
 }
 
 impl RemoteKeys {

@@ -112,10 +112,10 @@ async fn through_expiry(walk: &mut Walk, screen: &Chromium) {
         id = another(screen, &id).await;
     }
     // The link was away for a moment.
-    walk.stop(screen, "renewed", "waiting", ".scangate").await;
+    walk.stop(screen, "renewed", "waiting", ".scangate-link").await;
     walk.run_out(&id);
     screen.until("expired").await;
-    walk.stop(screen, "expired", "expired", ".scangate").await;
+    walk.stop(screen, "expired", "expired", ".scangate-refresh").await;
 
     let id = fresh(walk, screen, "web").await;
     screen.run("Object.defineProperty(document, 'hidden', { value: true, configurable: true })").await;
