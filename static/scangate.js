@@ -1,8 +1,8 @@
 /*
  * Signs people in by a QR code: scangate.start(element, options). What it takes and gives is in scangate.d.ts.
  *
- * At the gateway's own origin a browser is known by its cookie and waits on an EventSource. A page of another origin gets a
- * secret and reads the same stream with fetch. Where neither comes through, it polls. ES5, but for what it looks for.
+ * At the gateway's own origin a browser has a cookie and waits on an EventSource. A page of another origin gets a secret and
+ * reads the stream with fetch. Where neither comes through, it polls. ES5.
  */
 (function () {
 'use strict';
@@ -10,7 +10,7 @@
 var SEND_MS = 15000, POLL_MS = 40000, POLL_SECS = 25, MAX_BACKOFF_MS = 15000, TICK_MS = 500, RENEWALS = 5;
 var SILENCE_MS = 6000; // a stream so silent is held back by a proxy
 var GRACE_MS = 3000;   // after the deadline the gateway may still say so
-var AWAY_MS = 1000;    // a stream that is back by then was never worth a word
+var AWAY_MS = 1000;    // a stream may be away so long unsaid
 var script = document.currentScript || document.querySelector('script[src*="scangate.js"]');
 var home = script ? script.src.replace(/^(\w+:\/\/[^\/]+).*/, '$1') : location.origin;
 var silent = false;    // streams do not come through: poll from now on
@@ -63,7 +63,9 @@ function start(element, options) {
   function tell() {
     var mine = run;
     paint();
-    if (options.onState) { options.onState(code.state, code); }
+    try {
+      if (options.onState) { options.onState(code.state, code); }
+    } catch (e) { setTimeout(function () { throw e; }, 0); }
     return mine === run;
   }
 
@@ -148,7 +150,7 @@ function start(element, options) {
   function refused(status, problem, xhr) {
     var passing = !status || status === 429 || status === 503;
     end();
-    code.problem = problem;
+    code.problem = problem || { status: status };
     if (passing) { code.retryAt = Date.now() + pauseMs(xhr, ++failures); }
     show('error', !passing ? 'failed' : status ? 'busy' : 'unreachable');
   }
@@ -220,7 +222,7 @@ function start(element, options) {
     function next() {
       return reader.read().then(ours(function (part) {
         if (part.done) { return null; }
-        // The gateway ends lines with a line feed and nothing else.
+        // Lines end with a line feed and nothing else.
         rest = (rest + decoder.decode(part.value, { stream: true })).split('\n\n');
         rest.slice(0, -1).forEach(dispatch);
         rest = rest.pop();
@@ -300,7 +302,7 @@ function start(element, options) {
 
   function offline() { touch(!!code.transport); }
 
-  // Out of the browser's page cache: what is on show is old.
+  // Out of the page cache: what is on show is old.
   function cameBack(event) { if (event.persisted) { refresh(); } }
 
   function lose() {
@@ -319,7 +321,7 @@ function start(element, options) {
     var now = Date.now();
     if (lostAt && now > lostAt + AWAY_MS) { touch(true); }
     if (code.deadline && !overrun && now > code.deadline + GRACE_MS) {
-      // A dead connection, or a laptop that slept.
+      // Nobody said so.
       overrun = true;
       if (navigator.onLine === false) { expired(); } else { poll(); }
     }
@@ -337,12 +339,13 @@ function start(element, options) {
   return code;
 }
 
-/* The ready-made look is a file of its own, for those who want it. */
+/* The ready-made look is a file of its own. */
 function dress(gateway, then) {
   var tag = document.createElement('script');
   if (api.look) { then(); return; }
   tag.src = gateway + '/static/scangate-look.js';
   tag.onload = then;
+  tag.onerror = function () { setTimeout(dress, SEND_MS, gateway, then); };
   document.head.appendChild(tag);
 }
 

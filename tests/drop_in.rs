@@ -332,6 +332,34 @@ async fn a_page_may_stop_it_from_within_what_it_is_told() {
     page.end_after_refusals().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_page_throws_when_it_is_told_stops_nothing() {
+    const PAGE: &str = "<!doctype html><title>Shop</title><img id=code>
+        <script src=http://localhost:8080/static/scangate.js></script>
+        <script>
+          var token, thrown = 0;
+          window.onerror = function () { thrown += 1; return true; };
+          var code = scangate.start(null, {
+            clientId: 'shop',
+            onState: function (state, now) { if (now.qr) { document.images[0].src = now.qr; } throw new Error(state); },
+            onToken: function (got) { token = got; }
+          });
+        </script>";
+    let shop = Shop::open(PAGE, "", "", "2m").await;
+    let page = shop.visit().await;
+    within(Duration::from_secs(20), "a stream", async || {
+        (page.run("return code.transport").await == "sse").then_some(())
+    })
+    .await;
+    let id = page.scan().await.rsplit('/').next().unwrap().to_owned();
+    let request = reqwest::Client::new().post(shop.gateway.url("/demo/sign-in")).json(&json!({ "name": "Ada" }));
+    let token: Value = request.send().await.unwrap().json().await.unwrap();
+    let phone = Phone::with_token(token["access_token"].as_str().unwrap().to_owned(), &shop.gateway);
+    phone.approve(&id).await;
+    within(Duration::from_secs(20), "the JWT", async || (page.run("return !!token").await == true).then_some(())).await;
+    assert!(page.run("return thrown").await.as_u64().unwrap() > 2, "the page hears of its own faults");
+}
+
 /// A gateway that has gone wrong: it answers at once, and with nonsense.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_answers_nonsense_is_not_asked_in_a_tight_loop() {

@@ -126,6 +126,18 @@ async fn every_answer_has_its_security_headers_once() {
     let refused = http.get(edge.url("/v1/tickets/x")).send().await.unwrap();
     assert_eq!(refused.status(), StatusCode::BAD_GATEWAY);
     assert_eq!(refused.headers()["strict-transport-security"], "max-age=63072000", "of the edge's own answer");
+    // People are told in words, by a page that comes again by itself.
+    for path in ["/", "/s/AAAAAAAAAAAAAAAAAAAAAA", "/share"] {
+        let page = http.get(edge.url(path)).send().await.unwrap();
+        assert_eq!(page.status(), StatusCode::BAD_GATEWAY);
+        assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
+        assert_eq!(page.headers()["content-security-policy"], "default-src 'none'; frame-ancestors 'none'");
+        assert_eq!(page.headers()["cache-control"], "no-store");
+        let html = page.text().await.unwrap();
+        for part in ["does not answer", "没有应答", "http-equiv=\"refresh\""] {
+            assert!(html.contains(part), "{path}: {html}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

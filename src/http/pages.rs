@@ -23,7 +23,9 @@ use super::Gateway;
 use super::error::{self, Problem};
 use super::extract::{Name, State};
 use super::view::ClientView;
+use crate::clients::Client;
 use crate::config::is_local;
+use crate::ticket::Flow;
 use files::Assets;
 pub(super) use look::{logo, theme};
 use texts::{Language, Languages};
@@ -84,6 +86,8 @@ struct Request<'a> {
     language: &'a Language,
     /// Whose page it is, where that is known.
     client: Option<ClientView>,
+    /// Where its people can share a sign-in, if it has that.
+    share_href: Option<String>,
     /// How people prove who they are.
     identity: &'static str,
     query: &'a str,
@@ -112,7 +116,7 @@ impl Pages {
     }
 
     fn render(&self, page: Page, request: &Request<'_>) -> Result<String, minijinja::Error> {
-        let Request { language, client, identity, query } = request;
+        let Request { language, client, share_href, identity, query } = request;
         let texts = language.texts(page);
         let logo = client.as_ref().and_then(|client| client.logo.clone());
         let others = self.languages.others(language);
@@ -126,6 +130,7 @@ impl Pages {
             data => texts.data.clone(),
             client => client.clone().map(|client| Value::from(Serde(client))),
             logo => logo.unwrap_or_else(|| self.own_logo.clone()),
+            share_href,
             identity => *identity,
             languages,
         })
@@ -173,20 +178,25 @@ fn page_of_client(gateway: &Gateway, kind: Page, uri: &Uri, headers: &HeaderMap)
     }
     // One that is not there is left to the page's script, which is told so when it asks for a code.
     let id = parameter(uri, "client_id").filter(|id| !id.is_empty());
-    let client = gateway.clients.find(id.as_deref()).map(|client| ClientView::new(client));
-    page(gateway, kind, client, uri, headers)
+    page(gateway, kind, gateway.clients.find(id.as_deref()).map(AsRef::as_ref), uri, headers)
 }
 
 fn page(
     gateway: &Gateway,
     page: Page,
-    client: Option<ClientView>,
+    client: Option<&Client>,
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     let language = PAGES.languages.choose(parameter(uri, "lang").as_deref(), headers);
     let identity = if gateway.demo.is_some() { "demo" } else { "bearer" };
-    let html = PAGES.render(page, &Request { language, client, identity, query: uri.query().unwrap_or_default() })?;
+    let share_href = client.filter(|client| client.takes(Flow::Share)).map(|client| {
+        let query = form_urlencoded::Serializer::new(String::new()).append_pair("client_id", &client.id.0).finish();
+        format!("/share?{query}")
+    });
+    let client = client.map(ClientView::new);
+    let query = uri.query().unwrap_or_default();
+    let html = PAGES.render(page, &Request { language, client, share_href, identity, query })?;
     let kind = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
     let policy = [(header::CONTENT_SECURITY_POLICY, content_security_policy(gateway))];
     Ok((kind, policy, of_language(language), html).into_response())

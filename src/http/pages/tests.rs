@@ -88,7 +88,9 @@ fn headers(accept_language: &str) -> HeaderMap {
 
 fn render(pages: &Pages, page: Page, language: &str, client: Option<ClientView>, query: &str) -> String {
     let language = pages.languages.choose(Some(language), &HeaderMap::new());
-    pages.render(page, &Request { language, client, identity: "demo", query }).unwrap()
+    pages
+        .render(page, &Request { language, client, share_href: Some("/share".to_owned()), identity: "demo", query })
+        .unwrap()
 }
 
 fn client(name: &str) -> ClientView {

@@ -88,7 +88,7 @@ async fn through_refusals(walk: &mut Walk, screen: &Chromium) {
     };
     screen.run(&closes(&id, "closed")).await;
     screen.until("cancelled").await;
-    walk.stop(screen, "closed", "closed", ".scangate").await;
+    walk.stop(screen, "closed", "closed", ".scangate-refresh").await;
     let id = fresh(walk, screen, "web").await;
     screen.run(&closes(&id, "superseded")).await;
     screen.until("cancelled").await;
