@@ -24,7 +24,7 @@ declare namespace scangate {
     token?: string;
     /** A ticket to wait for, instead of a new one: what a scan with a binding of its own has answered. */
     ticket?: Ticket;
-    /** How often a code that has expired is followed by another by itself; 5 if left out. Nobody's looking counts as the end. */
+    /** How often a code that has expired is followed by another by itself; 5 if left out. Who was away is given one on coming back. */
     renewals?: number;
     /** Called when anything has changed: the state, its reason, the ticket, whether the connection is away. */
     onState?(state: State, code: Code): void;
