@@ -117,11 +117,12 @@ declare namespace scangate {
     connector?: 'wechat';
   }
 
+  /** Of an answer that has no such body, the status alone. */
   interface Problem {
-    code: string;
-    title: string;
-    detail: string;
     status: number;
+    code?: string;
+    title?: string;
+    detail?: string;
     [more: string]: unknown;
   }
 
