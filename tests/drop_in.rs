@@ -360,6 +360,19 @@ async fn what_a_page_throws_when_it_is_told_stops_nothing() {
     assert!(page.run("return thrown").await.as_u64().unwrap() > 2, "the page hears of its own faults");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_that_did_not_load_is_asked_for_again() {
+    let shop = Shop::copied("2m").await;
+    let page = shop.browser(&[]).await;
+    page.cdp("Network.enable", json!({})).await;
+    page.cdp("Network.setBlockedURLs", json!({ "urls": ["*scangate-look.js*"] })).await;
+    page.goto(&format!("{SITE}/")).await;
+    assert_eq!(page.run("return document.querySelectorAll('.scangate').length").await, json!(0));
+    page.cdp("Network.setBlockedURLs", json!({ "urls": [] })).await;
+    is(&page, "waiting").await;
+    page.end_after_refusals().await;
+}
+
 /// A gateway that has gone wrong: it answers at once, and with nonsense.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_answers_nonsense_is_not_asked_in_a_tight_loop() {
