@@ -25,7 +25,7 @@ function boxes() {
       if (rect.width > 0) { found.push({ element: node.parentElement, words: node.data.trim(), rect: rect, isText: true }); }
     }
   }
-  for (var element of document.querySelectorAll('img, input, button, .banner, .scangate-banner, .sign, .scangate-sign, .scangate-avatar')) {
+  for (var element of document.querySelectorAll('img, input, button, .scangate-banner, .sign, .scangate-sign, .scangate-avatar')) {
     if (isSeen(element)) {
       found.push({ element: element, words: element.id || String(element.className.baseVal || element.className), rect: element.getBoundingClientRect() });
     }

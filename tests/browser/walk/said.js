@@ -16,7 +16,7 @@ return {
   document: document.title,
   focus: focus === document.body ? 'body' : focus.id ? '#' + focus.id : '.' + focus.className,
   live: [].map.call(document.querySelectorAll('[role=status], [aria-live]'), function (region) { return region.textContent.trim(); }),
-  banner: words(seen('.banner')) || words(seen('.scangate-banner')),
+  banner: words(seen('#banner')) || words(seen('.scangate-banner')),
   view: document.body.getAttribute('data-view'),
   state: document.body.getAttribute('data-state')
 };
