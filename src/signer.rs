@@ -7,6 +7,7 @@
 
 pub mod issued;
 pub mod keys;
+mod pseudonym;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use id::{BindingHash, BindingSecret, Malformed, TicketId};
+pub use id::{BindingHash, BindingSecret, Malformed, ScannerId, TicketId};
 pub use matching::{MatchNumber, Matching, NoMatchNumber};
 pub use stamp::Stamp;
 pub use step::{Decision, Refusal, Step};
@@ -210,7 +210,7 @@ impl Ticket {
         match (&self.state, decision.scanner) {
             (State::Cancelled { reason: CancelReason::Mismatch, .. }, _) => return Err(Refusal::Mismatch),
             (State::Cancelled { .. }, _) => return Err(Refusal::AlreadyCancelled),
-            (_, Some(seen)) if self.scanner_id().is_none_or(|id| id != seen) => return Err(Refusal::ScannerChanged),
+            (_, Some(seen)) if self.scanner_id().is_none_or(|id| !id.is(seen)) => return Err(Refusal::ScannerChanged),
             (_, None) if self.request.flow == Flow::Share => return Err(Refusal::ScannerUnnamed),
             _ => {}
         }
@@ -316,11 +316,10 @@ impl Ticket {
         }
     }
 
-    /// Returns what the scanner is called towards the approver: different for each scanner and client of this ticket, and
-    /// for each ticket.
+    /// Returns what the scanner is called towards the approver, in `share`: the same for as long as this scan stands.
     #[must_use]
-    pub fn scanner_id(&self) -> Option<String> {
-        self.scanner().map(|scanner| scanner.id(&self.id))
+    pub fn scanner_id(&self) -> Option<ScannerId> {
+        self.scanner().and_then(|scanner| scanner.id)
     }
 
     /// Returns the client that the JWT is for: the scanner's own, if it has named one.

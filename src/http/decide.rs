@@ -15,7 +15,7 @@ use super::{Gateway, requester};
 use crate::store::{self, Transition};
 use crate::ticket::{
     Audience, CancelReason, Decision, Flow, MatchNumber, MatchPolicy, Matching, NoMatchNumber, Party, Scanner,
-    State as TicketState, Ticket,
+    ScannerId, State as TicketState, Ticket,
 };
 use crate::verifier::Identity;
 
@@ -87,7 +87,8 @@ pub(super) async fn scan(
             Flow::Login => Scanner::of(party),
             Flow::Share => {
                 let audience = audience(&body, &reading.ticket, &headers, &gateway)?;
-                Scanner { party, audience, from: Some(requester::describe(address, &headers)) }
+                let from = Some(requester::describe(address, &headers));
+                Scanner { party, id: Some(ScannerId::random()), audience, from }
             }
         };
         let decision = gateway.lifetimes.decision;

@@ -366,7 +366,7 @@ fn scanned_by(gateway: &Gateway, ticket: &Ticket, party: &Party) -> Option<Scann
     let decides = ticket.request.flow == Flow::Share && ticket.is_approver(party);
     Some(ScannedBy {
         person: PersonView::new(&scanner.party),
-        id: ticket.scanner_id().filter(|_| decides),
+        id: ticket.scanner_id().filter(|_| decides).map(|id| id.to_string()),
         signed_in: decides.then(|| scanner.party.is_person()),
         from: scanner.from.as_ref().filter(|_| decides).map(DeviceView::new),
         client: decides.then(|| ClientView::find(gateway, ticket.audience())),

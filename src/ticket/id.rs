@@ -64,6 +64,59 @@ impl fmt::Debug for TicketId {
     }
 }
 
+/// What a scanner is called towards the approver of a share: 128 random bits, drawn at the scan and kept with it.
+///
+/// It is random, not a hash of the scanner: an id that depends on a subject tells an approver which of their guesses is right.
+/// Compared in constant time.
+#[derive(Clone, Copy)]
+pub struct ScannerId([u8; 16]);
+
+impl ScannerId {
+    /// Makes a fresh one.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(random_bytes())
+    }
+
+    /// Returns whether `text` is this id.
+    #[must_use]
+    pub fn is(&self, text: &str) -> bool {
+        self.to_string().as_bytes().ct_eq(text.as_bytes()).into()
+    }
+}
+
+impl PartialEq for ScannerId {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for ScannerId {}
+
+impl fmt::Display for ScannerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
+impl fmt::Debug for ScannerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ScannerId({self})")
+    }
+}
+
+impl Serialize for ScannerId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ScannerId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        decode(&String::deserialize(deserializer)?).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
 /// The 256-bit secret that proves to be the browser (or native client) that a ticket is bound to.
 ///
 /// It travels in a cookie or as a bearer token, as 43 characters of unpadded base64url. Its `Debug` form hides it.
@@ -108,11 +161,7 @@ impl fmt::Debug for BindingSecret {
 #[derive(Clone, Copy)]
 pub struct BindingHash([u8; 32]);
 
-impl BindingHash {
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
+impl BindingHash {}
 
 impl PartialEq for BindingHash {
     fn eq(&self, other: &Self) -> bool {

@@ -73,7 +73,10 @@ impl Cast {
     }
 
     fn scanned(&self) -> Ticket {
-        self.pending().scan(&Scanner::of(self.scanner.clone()), T0, DECISION).unwrap().into_ticket()
+        self.pending()
+            .scan(&Scanner::called(self.scanner.clone(), ScannerId::random()), T0, DECISION)
+            .unwrap()
+            .into_ticket()
     }
 
     fn approver(&self) -> Person {
@@ -99,7 +102,7 @@ impl Cast {
 
 /// Confirms for whoever has scanned.
 fn confirm(ticket: &Ticket, by: &Person, decision: Decision<'_>) -> Result<Step, Refusal> {
-    let scanner = ticket.scanner_id();
+    let scanner = ticket.scanner_id().map(|id| id.to_string());
     ticket.confirm(by, Decision { scanner: scanner.as_deref(), ..decision }, T0, REDEEM)
 }
 
@@ -128,9 +131,9 @@ fn verdict(result: Result<Step, Refusal>) -> Verdict {
 fn act(cast: &Cast, ticket: &Ticket, action: &str, who: Who, now: Timestamp) -> Result<Step, Refusal> {
     let party = cast.party(who);
     match action {
-        "scan" => ticket.scan(&super::Scanner::of(party.clone()), now, DECISION),
+        "scan" => ticket.scan(&Scanner::called(party.clone(), ScannerId::random()), now, DECISION),
         "confirm" => {
-            let (claims, scanner) = (Claims::new(), ticket.scanner_id());
+            let (claims, scanner) = (Claims::new(), ticket.scanner_id().map(|id| id.to_string()));
             let decision = Decision { scanner: scanner.as_deref(), ..Decision::all(&claims) };
             ticket.confirm(&cast.person(who), decision, now, REDEEM)
         }
@@ -250,7 +253,11 @@ fn check<const N: usize>(cast: &Cast, states: &[(&str, Ticket); 5], table: [(&st
 fn a_late_scan_leaves_the_decision_time() {
     let cast = Cast::new(Flow::Login);
     let late = T0 + Duration::from_secs(119);
-    let ticket = cast.pending().scan(&Scanner::of(cast.scanner.clone()), late, DECISION).unwrap().into_ticket();
+    let ticket = cast
+        .pending()
+        .scan(&Scanner::called(cast.scanner.clone(), ScannerId::random()), late, DECISION)
+        .unwrap()
+        .into_ticket();
     assert_eq!(ticket.deadline, late + DECISION);
 }
 
@@ -347,7 +354,10 @@ fn matched(flow: Flow) -> (Cast, Ticket, Matching) {
 fn a_number_is_asked_for_once() {
     for flow in [Flow::Login, Flow::Share] {
         let (cast, pending, matching) = matched(flow);
-        let ticket = pending.scan(&Scanner::of(cast.scanner.clone()), T0, DECISION).unwrap().into_ticket();
+        let ticket = pending
+            .scan(&Scanner::called(cast.scanner.clone(), ScannerId::random()), T0, DECISION)
+            .unwrap()
+            .into_ticket();
         let claims = Claims::new();
         let with =
             |ticket: &Ticket, number| confirm(ticket, &cast.approver(), Decision { number, ..Decision::all(&claims) });
@@ -377,28 +387,54 @@ fn a_number_that_nobody_asked_for_is_refused() {
 fn a_share_is_granted_to_the_scanner_that_was_seen_and_to_no_other() {
     let cast = Cast::new(Flow::Share);
     let seen = cast.scanned();
-    let swapped = Ticket { state: State::Scanned { scanner: Scanner::of(cast.stranger.clone()) }, ..seen.clone() };
+    let another = Scanner::called(cast.stranger.clone(), ScannerId::random());
+    let swapped = Ticket { state: State::Scanned { scanner: another }, ..seen.clone() };
     let claims = Claims::new();
     let by = |ticket: &Ticket, scanner: Option<&str>| {
         verdict(ticket.confirm(&cast.approver(), Decision { scanner, ..Decision::all(&claims) }, T0, REDEEM))
     };
-    let id = seen.scanner_id();
+    let id = seen.scanner_id().map(|id| id.to_string());
     assert_eq!(by(&seen, None), Verdict::No(Refusal::ScannerUnnamed));
     assert_eq!(by(&swapped, id.as_deref()), Verdict::No(Refusal::ScannerChanged));
     assert_eq!(by(&seen, id.as_deref()), Verdict::To("confirmed"));
 }
 
 #[test]
-fn a_scanner_is_called_otherwise_on_each_ticket_and_for_each_client() {
+fn a_scanner_is_called_what_leads_back_to_nobody() {
+    let cast = Cast::new(Flow::Share);
+    let (ticket, again) = (cast.scanned(), cast.scanned());
+    assert_ne!(
+        ticket.scanner_id(),
+        again.scanner_id(),
+        "the same scanner of the same ticket is called otherwise each time"
+    );
+    let id = ticket.scanner_id().unwrap();
+    let rescanned = ticket.scan(&Scanner::called(cast.scanner.clone(), ScannerId::random()), T0, DECISION).unwrap();
+    assert_eq!(rescanned.into_ticket().scanner_id(), Some(id), "who scans again keeps the name that was shown");
+    assert!(!id.is(""));
+    assert!(!id.is(&id.to_string()[1..]));
+}
+
+#[test]
+fn a_share_with_no_name_for_its_scanner_is_granted_to_nobody() {
+    let cast = Cast::new(Flow::Share);
+    let seen = cast.scanned();
+    let nameless = Ticket { state: State::Scanned { scanner: Scanner::of(cast.scanner.clone()) }, ..seen.clone() };
+    let (claims, id) = (Claims::new(), seen.scanner_id().unwrap().to_string());
+    for scanner in ["", id.as_str()] {
+        let decision = Decision { scanner: Some(scanner), ..Decision::all(&claims) };
+        let result = nameless.confirm(&cast.approver(), decision, T0, REDEEM);
+        assert_eq!(verdict(result), Verdict::No(Refusal::ScannerChanged));
+    }
+}
+
+#[test]
+fn a_scanner_may_name_another_client() {
     let cast = Cast::new(Flow::Share);
     let ticket = cast.scanned();
-    let mut elsewhere = ticket.clone();
-    elsewhere.id = TicketId::random();
-    assert_ne!(ticket.scanner_id(), elsewhere.scanner_id());
     let State::Scanned { mut scanner } = ticket.state.clone() else { panic!() };
     scanner.audience = Some(Audience { client_id: ClientId("kiosk".into()), claims: vec![], matching: None });
     let at_kiosk = Ticket { state: State::Scanned { scanner }, ..ticket.clone() };
-    assert_ne!(ticket.scanner_id(), at_kiosk.scanner_id());
     assert_eq!(at_kiosk.audience().0, "kiosk");
     assert_eq!(at_kiosk.offered(), Vec::<&String>::new(), "the kiosk may have no claim");
 }

@@ -5,13 +5,10 @@ use std::net::IpAddr;
 use std::ops::Add;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
-use super::{BindingHash, Matching, TicketId};
+use super::{BindingHash, Matching, ScannerId};
 
 /// A point in the store's time: milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -171,6 +168,9 @@ pub struct Requester {
 pub struct Scanner {
     /// The party that is bound to the ticket by it.
     pub party: Party,
+    /// What it is called towards an approver who is another: in `share` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<ScannerId>,
     /// The client that the JWT is to be for, where the scanner receives it and uses another than the presenter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audience: Option<Audience>,
@@ -195,30 +195,18 @@ impl Scanner {
     /// Returns the scanner that is this party and tells nothing else.
     #[must_use]
     pub fn of(party: Party) -> Self {
-        Self { party, audience: None, from: None }
+        Self { party, id: None, audience: None, from: None }
+    }
+
+    /// Returns the scanner that is this party and is called `id` towards the approver.
+    #[must_use]
+    pub fn called(party: Party, id: ScannerId) -> Self {
+        Self { id: Some(id), ..Self::of(party) }
     }
 
     /// Returns whether this is that party.
     #[must_use]
     pub fn is(&self, party: &Party) -> bool {
         self.party.is(party)
-    }
-
-    /// Returns a name for it that leads back neither to a person nor to a secret.
-    pub(super) fn id(&self, ticket: &TicketId) -> String {
-        let mut hash = Sha256::new();
-        hash.update(ticket.to_string());
-        hash.update(match &self.party {
-            Party::Browser(_) => "/browser/",
-            Party::Person(_) => "/person/",
-        });
-        match &self.party {
-            Party::Browser(binding) => hash.update(binding.as_bytes()),
-            Party::Person(person) => hash.update(&person.subject.0),
-        }
-        // A client's id has no line break, and so cannot be taken for the end of a subject.
-        hash.update("\n");
-        hash.update(self.audience.as_ref().map_or("", |audience| &audience.client_id.0));
-        URL_SAFE_NO_PAD.encode(&hash.finalize()[..16])
     }
 }

@@ -385,6 +385,34 @@ async fn whoever_scans_after_a_scan_was_lost_is_not_granted_what_was_meant_for_a
     assert!(json(other.read(&id).await).await.1["token"].is_object());
 }
 
+/// A name that depends on the scanner is guessed by the presenter; one that depends on a gateway's keys is lost with them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scanners_id_leads_back_to_nobody_and_outlives_a_change_of_keys() {
+    let redis = Redis::start();
+    // Neither has a keys directory: each has a key of its own.
+    let (one, other) = (Gateway::on(&redis).await, Gateway::on(&redis).await);
+    let (ada, bob) = (Phone::of("ada", &one), Phone::of("bob", &one));
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let id = id_of(&ada.share(&one, json!({})).await);
+        assert_eq!(bob.act(&id, "scan").await.status(), StatusCode::OK);
+        let shown = json(ada.read(&id).await).await.1["scanned_by"]["id"].clone();
+        assert_eq!(bob.act(&id, "scan").await.status(), StatusCode::OK);
+        let elsewhere = Phone::of("ada", &other);
+        assert_eq!(
+            json(elsewhere.read(&id).await).await.1["scanned_by"]["id"],
+            shown,
+            "by whichever gateway it is told"
+        );
+        let granted = elsewhere.act_with(&id, "confirm", json!({"scanner": shown})).await;
+        assert_eq!(granted.status(), StatusCode::OK);
+        let stored: String = redis.run(&["HGET", &format!("scangate:{{{id}}}"), "state"]);
+        assert!(stored.contains(shown.as_str().unwrap()), "it is kept, and not computed from who it is");
+        ids.push(shown);
+    }
+    assert_ne!(ids[0], ids[1]);
+}
+
 /// The code of a share leads to the scanner's page, whichever way it is drawn.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_picture_of_the_code_says_the_same() {

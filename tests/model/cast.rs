@@ -70,6 +70,12 @@ impl Who {
         }
     }
 
+    /// Each is called the same in every run: what the model visits must not depend on chance.
+    fn scanner(self) -> Scanner {
+        let name = serde_json::Value::String(TicketId::of_name(&format!("{self:?}")).to_string());
+        Scanner::called(self.party().clone(), serde_json::from_value(name).unwrap())
+    }
+
     fn person(self) -> &'static Person {
         match self {
             Self::Bob => &CAST.bob.0,
@@ -84,12 +90,12 @@ impl Deed {
     pub fn step(self, who: Who, ticket: &Ticket, now: u64, names_scanner: bool) -> Result<Step, Refusal> {
         let now = timestamp(now);
         match self {
-            Self::Scan => ticket.scan(&Scanner::of(who.party().clone()), now, DECISION),
+            Self::Scan => ticket.scan(&who.scanner(), now, DECISION),
             Self::Confirm => {
-                let state = State::Scanned { scanner: Scanner::of(Who::Recipient.party().clone()) };
+                let state = State::Scanned { scanner: Who::Recipient.scanner() };
                 let seen = Ticket { state, ..ticket.clone() };
                 let is_seen = names_scanner && ticket.request.flow == Flow::Share;
-                let scanner = if is_seen { &seen } else { ticket }.scanner_id();
+                let scanner = if is_seen { &seen } else { ticket }.scanner_id().map(|id| id.to_string());
                 let claims = Claims::new();
                 let decision = Decision { scanner: scanner.as_deref(), ..Decision::all(&claims) };
                 ticket.confirm(who.person(), decision, now, REDEEM)

@@ -1,0 +1,58 @@
+//! Names for people and things that tell nobody who they are: the same name for the same one, and no way back without a
+//! signing key. A hash without a key is no such name: a subject is guessed in milliseconds.
+
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::Signer;
+
+/// How much of the tag is kept, in bytes: enough that no two subjects meet, short enough for a log line.
+const BYTES: usize = 16;
+
+impl Signer {
+    /// Returns a name for `whom` that is the same wherever the key directory is the same: HMAC-SHA-256 (RFC 2104) under a key
+    /// derived for `purpose`, its first 128 bits in base64url. Names of two purposes cannot be compared with each other. They
+    /// change when the oldest key leaves the directory, and with every start where there is no directory.
+    #[must_use]
+    pub fn pseudonym(&self, purpose: &str, whom: &[u8]) -> String {
+        // Apart from the other secrets that are derived: whoever could have a text of their own named would otherwise have
+        // it signed with one of those.
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.derive(&format!("pseudonym/{purpose}")));
+        URL_SAFE_NO_PAD.encode(&hmac::sign(&key, whom).as_ref()[..BYTES])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signer::keys::{self, KeyAlgorithm};
+
+    #[test]
+    fn a_pseudonym_is_the_same_where_the_keys_are_and_nowhere_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let old = keys::create(directory.path(), KeyAlgorithm::Es256).unwrap();
+        let past = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+        std::fs::File::open(&old).unwrap().set_modified(past).unwrap();
+        let open = || Signer::open("https://gate.example", Some(directory.path().into())).unwrap();
+        let name = open().pseudonym("log", b"ada");
+        assert_eq!(name.len(), 22);
+        assert_eq!(open().pseudonym("log", b"ada"), name);
+        assert_ne!(open().pseudonym("log", b"bob"), name);
+        assert_ne!(open().pseudonym("share", b"ada"), name);
+        keys::create(directory.path(), KeyAlgorithm::Eddsa).unwrap();
+        assert_eq!(open().pseudonym("log", b"ada"), name, "a key that is added changes no name");
+        assert_ne!(Signer::open("https://gate.example", None).unwrap().pseudonym("log", b"ada"), name);
+    }
+
+    #[test]
+    fn a_pseudonym_is_no_plain_hash_and_no_signature_of_another_secret() {
+        use sha2::{Digest as _, Sha256};
+
+        let signer = Signer::open("https://gate.example", None).unwrap();
+        let name = signer.pseudonym("demo", b"ada");
+        assert_ne!(name, URL_SAFE_NO_PAD.encode(&Sha256::digest(b"ada")[..BYTES]));
+        let demo = hmac::Key::new(hmac::HMAC_SHA256, &signer.derive("demo"));
+        assert_ne!(name, URL_SAFE_NO_PAD.encode(&hmac::sign(&demo, b"ada").as_ref()[..BYTES]));
+    }
+}
