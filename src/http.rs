@@ -6,11 +6,13 @@
 
 mod api;
 mod codes;
+mod cookies;
 mod decide;
 mod demo;
 pub mod error;
 mod events;
 mod extract;
+mod fields;
 mod guard;
 mod handover;
 mod keys;
@@ -219,7 +221,7 @@ fn cors(gateway: &SharedGateway) -> CorsLayer {
     let gateway = Arc::clone(gateway);
     CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(move |origin, _request| {
-            origin.to_str().is_ok_and(|origin| gateway.clients.allow_origin(origin))
+            fields::text(origin).is_some_and(|origin| gateway.clients.allow_origin(origin))
         }))
         .allow_methods([Method::GET, Method::POST, Method::DELETE])
         .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, HeaderName::from_static("last-event-id")])

@@ -57,6 +57,12 @@ impl Site {
         Self::put_together(settings(place.gateway()), Some(place), &base, port).await
     }
 
+    /// The same over https, on two hosts of one site; the others of its hosts are not the company's alone.
+    async fn start_among_siblings() -> Self {
+        let (port, place) = (free_port(), Place::named("login.victim.test"));
+        Self::put_together(place.gateway(), Some(place), &format!("https://app.victim.test:{port}"), port).await
+    }
+
     async fn put_together(builder: Builder, place: Option<Place>, base: &str, port: u16) -> Self {
         let (redis, folder, keys) = (Redis::start(), tempfile::tempdir().unwrap(), keys());
         let clients = CLIENTS.replace("http://localhost:8000", base) + "[[clients]]\nid = \"pc\"\n";
@@ -256,7 +262,7 @@ async fn a_person_comes_back_to_the_page_that_was_asked_for_and_the_app_is_told_
     assert_eq!(answer.status(), StatusCode::FOUND);
     assert_eq!(answer.headers()["cache-control"], "no-store");
     let cookie = answer.headers()["set-cookie"].to_str().unwrap();
-    assert!(cookie.starts_with("scangate-state=") && cookie.ends_with("; HttpOnly; SameSite=Lax"), "{cookie}");
+    assert!(cookie.starts_with("scangate-begun=") && cookie.ends_with("; HttpOnly; SameSite=Lax"), "{cookie}");
     let url = url::Url::parse(&location(&answer)).unwrap();
     assert_eq!(url.origin().ascii_serialization(), site.login);
     let query: Vec<_> = url.query_pairs().collect();
@@ -342,10 +348,32 @@ async fn nobody_gets_past_with_a_jwt_that_is_not_good() {
         assert!(!answer.headers().contains_key("set-cookie"), "{what}");
         assert_eq!(code(answer).await, refused(401, "invalid_session"), "{what}");
     }
-    for scheme in ["Basic YWRhOng=", "Bearer", "Bearer "] {
+    for scheme in ["Bearer", "Bearer "] {
         let request = visitor.request(Method::GET, "/headers").header("authorization", scheme);
         let answer = request.header("cookie", cookie(&good)).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{scheme}");
+    }
+    // Another scheme is for somebody else, such as what asks for a password before a staging site.
+    for (cookie, status) in [(cookie(&good), StatusCode::OK), (cookie("garbage"), StatusCode::UNAUTHORIZED)] {
+        let request = visitor.request(Method::GET, "/headers").basic_auth("ada", Some("x"));
+        assert_eq!(request.header("cookie", cookie).send().await.unwrap().status(), status);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_app_of_the_host_writes_signs_nobody_out() {
+    let site = Site::start().await;
+    let (visitor, jwt) = (site.visitor(), site.jwt("ada", "intranet").await);
+    let neighbours = ["city=Zürich".as_bytes(), b"city=Z\xfcrich", "名=小明; =; x".as_bytes(), b"\xff=\x80"];
+    for neighbour in neighbours {
+        for order in [true, false] {
+            let session = format!("scangate-session={jwt}").into_bytes();
+            let line =
+                if order { [neighbour, &session].join(&b"; "[..]) } else { [&session, neighbour].join(&b"; "[..]) };
+            let cookie = reqwest::header::HeaderValue::from_bytes(&line).unwrap();
+            let request = visitor.request(Method::GET, "/headers").header("cookie", cookie);
+            assert_eq!(request.send().await.unwrap().status(), StatusCode::OK, "{line:?}");
+        }
     }
 }
 
@@ -409,7 +437,13 @@ async fn scripts_are_told_401_and_people_are_sent_to_sign_in() {
     // A body is left unread, and the answer is the same.
     let post = visitor.request(Method::POST, "/data").body("x".repeat(100_000)).send().await.unwrap();
     assert_eq!(post.status(), StatusCode::UNAUTHORIZED);
-    for headers in [&[html][..], &[html, ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")]] {
+    let people: [&[(&str, &str)]; 4] = [
+        &[html],
+        &[html, ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")],
+        &[html, ("authorization", "Basic YWRhOng=")],
+        &[html, ("authorization", "Negotiate YII="), ("sec-fetch-dest", "document")],
+    ];
+    for headers in people {
         assert_eq!(ask(Method::GET, headers).await.status(), StatusCode::FOUND, "{headers:?}");
     }
 }
@@ -624,10 +658,123 @@ async fn a_browser_signs_in_where_app_and_gateway_are_of_different_sites() {
     let answer = site.visitor().open("/").await;
     let cookie = answer.headers()["set-cookie"].to_str().unwrap();
     assert!(
-        cookie.starts_with("__Host-scangate-state=") && cookie.ends_with("; HttpOnly; SameSite=None; Secure"),
+        cookie.starts_with("__Host-scangate-begun=") && cookie.ends_with("; HttpOnly; SameSite=None; Secure"),
         "{cookie}"
     );
     in_and_out(&site, &Driver::start().await, "auth-request-https").await;
+}
+
+/// Browsers refuse `__Host-…` from other hosts of the site, and take what only reads like it to somebody who decodes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sibling_host_replaces_no_session_and_plants_neither_a_sign_in_nor_a_binding() {
+    let site = Site::start_among_siblings().await;
+    let driver = Driver::start().await;
+    let screen = driver.open_with(Device::Desk, &["--host-resolver-rules=MAP *.victim.test 127.0.0.1"]).await;
+    let phone = Phone::of("ada", &site.gateway);
+    let eves = site.jwt("eve", "intranet").await;
+    let sibling = format!("{}/public/", site.base.replace("//app.", "//sibling."));
+    // Sets a cookie for the whole site from the page that is open; returns how many more the page has then.
+    let plant = async |name: &str, value: &str| {
+        let script = format!(
+            "var count = () => document.cookie.split('; ').filter(Boolean).length, before = count();
+             document.cookie = {:?} + '; Domain=victim.test; Path=/; Secure; SameSite=None';
+             return count() - before",
+            format!("{name}={value}")
+        );
+        screen.run(&script).await
+    };
+    let names = ["%5F%5FHost-", "%5f_Host-", "_%5FHost-", "__%48ost-", "__Host%2D"];
+
+    // A session of Ada's, which Eve would like to be hers.
+    screen.goto(&format!("{}/reports", site.base)).await;
+    screen.until("waiting").await;
+    phone.approve(screen.scan().await.rsplit('/').next().unwrap()).await;
+    at(&screen, &format!("{}/reports", site.base)).await;
+    assert_eq!(screen.text("#who").await, "Ada");
+    screen.goto(&sibling).await;
+    assert_eq!(plant("__Host-scangate-session", &eves).await, json!(0), "the browser refuses the name itself");
+    for name in names {
+        assert_eq!(plant(&format!("{name}scangate-session"), &eves).await, json!(1), "{name}");
+    }
+    screen.goto(&format!("{}/reports", site.base)).await;
+    assert_eq!(screen.text("#who").await, "Ada");
+    screen.click("#out").await;
+    screen.until("waiting").await;
+
+    // A sign-in that Eve has begun, and a page that posts what came of it without saying where it is.
+    let eve = Caller::of(&site);
+    let (nonce, state) = eve.begin().await;
+    screen.goto(&sibling).await;
+    for name in names {
+        assert_eq!(plant(&format!("{name}scangate-begun"), &nonce).await, json!(1), "{name}");
+    }
+    let post = format!(
+        "document.head.insertAdjacentHTML('beforeend', '<meta name=referrer content=no-referrer>');
+         var form = document.createElement('form');
+         form.method = 'post'; form.action = '{}/scangate/redeem';
+         for (var [name, value] of [['access_token', '{eves}'], ['state', {state:?}]]) {{
+             var input = document.createElement('input'); input.name = name; input.value = value; form.append(input);
+         }}
+         document.body.append(form); form.submit();",
+        site.base
+    );
+    screen.run(&post).await;
+    at(&screen, &format!("{}/scangate/redeem", site.base)).await;
+    assert_eq!(screen.text("h1").await, "This sign-in did not begin in this browser");
+    screen.goto(&format!("{}/reports", site.base)).await;
+    screen.until("waiting").await;
+
+    // A binding that Eve has, too: with it she would be handed the JWT of whoever signs in.
+    let secret = eve.binding().await;
+    screen.goto(&sibling).await;
+    for name in names {
+        assert_eq!(plant(&format!("{name}scangate"), &secret).await, json!(1), "{name}");
+    }
+    screen.goto(&format!("{}/?client_id=pc", site.login)).await;
+    screen.until("waiting").await;
+    let id = screen.scan().await.rsplit('/').next().unwrap().to_owned();
+    assert_eq!(eve.read(&id, &secret).await, StatusCode::NOT_FOUND);
+    phone.approve(&id).await;
+    screen.until("confirmed").await;
+    assert_eq!(eve.read(&id, &secret).await, StatusCode::NOT_FOUND);
+    screen.end_after_refusals().await;
+}
+
+/// Somebody with tools of their own, straight at the gateway.
+struct Caller<'a> {
+    site: &'a Site,
+    http: reqwest::Client,
+}
+
+impl<'a> Caller<'a> {
+    fn of(site: &'a Site) -> Self {
+        Self { site, http: reqwest::Client::builder().redirect(redirect::Policy::none()).build().unwrap() }
+    }
+
+    /// Begins a sign-in; returns what the cookie holds, and the `state`.
+    async fn begin(&self) -> (String, String) {
+        let request = self.http.get(self.site.gateway.url("/v1/sign-in?client_id=intranet"));
+        let answer = request.header("accept", "text/html").send().await.unwrap();
+        let url = url::Url::parse(&location(&answer)).unwrap();
+        let state = url.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
+        (cookie_value(&answer), state)
+    }
+
+    /// Makes a ticket; returns the binding.
+    async fn binding(&self) -> String {
+        let answer = self.http.post(self.site.gateway.url("/v1/tickets")).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::CREATED);
+        cookie_value(&answer)
+    }
+
+    async fn read(&self, id: &str, secret: &str) -> StatusCode {
+        let request = self.http.get(self.site.gateway.url(&format!("/v1/tickets/{id}")));
+        request.header("cookie", format!("__Host-scangate={secret}")).send().await.unwrap().status()
+    }
+}
+
+fn cookie_value(answer: &Response) -> String {
+    answer.headers()["set-cookie"].to_str().unwrap().split(['=', ';']).nth(1).unwrap().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

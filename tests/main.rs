@@ -26,6 +26,7 @@ mod faults;
 mod flow;
 mod loadgen;
 mod model;
+mod neighbours;
 mod nginx;
 mod packages;
 mod pages;

@@ -2,16 +2,15 @@
 
 use axum::Json;
 use axum::http::HeaderMap;
-use axum::http::header::AUTHORIZATION;
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::error::{self, Problem};
 use super::extract::{Approver, Caller, ClientAddress, JsonBody, State, TicketPath};
-use super::tickets::{BindingKind, Fresh, cancel_as_party, check_origin, cookies};
+use super::tickets::{BindingKind, Fresh, cancel_as_party, check_origin, set_cookie};
 use super::view::{ScanView, TicketView};
-use super::{Gateway, requester};
+use super::{Gateway, fields, requester};
 use crate::store::{self, Transition};
 use crate::ticket::{
     Audience, CancelReason, Decision, Flow, MatchNumber, MatchPolicy, Matching, NoMatchNumber, Party, Scanner,
@@ -103,7 +102,7 @@ pub(super) async fn scan(
     }
     let mut view = ScanView::new(&gateway, &reading, &party);
     view.ticket_secret = fresh.as_ref().and_then(Fresh::for_the_body);
-    Ok((cookies(&gateway, fresh.as_ref()), Json(view)).into_response())
+    Ok((set_cookie(&gateway, fresh.as_ref()), Json(view)).into_response())
 }
 
 /// Returns who scans, and the binding if it has to be given one. To whoever proves to be no person, a ticket of the flow
@@ -114,7 +113,7 @@ fn scanning_party(
     body: &Scan,
     headers: &HeaderMap,
 ) -> Result<(Party, Option<Fresh>), Problem> {
-    let is_sent = headers.contains_key(AUTHORIZATION);
+    let is_sent = fields::bearer(headers)?.is_some();
     match caller {
         Some(Caller::Person(identity)) => Ok((Party::Person(identity.person), None)),
         _ if flow != Some(Flow::Share) && is_sent => Err(Problem::from(&error::INVALID_TOKEN)),

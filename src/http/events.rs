@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::error::{self, Problem};
 use super::extract::{Caller, ClientAddress, State, TicketPath};
 use super::handover::{self, Shown};
-use super::{Gateway, SharedGateway, sse};
+use super::{Gateway, SharedGateway, fields, sse};
 use crate::store::Reading;
 use crate::streams::{End, Seat, Wake};
 use crate::ticket::{Party, TicketId};
@@ -79,7 +79,7 @@ pub(super) async fn events(
         }
         Err(problem) => return Err(problem),
     };
-    let seen = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.parse::<u64>().ok());
+    let seen = headers.get(LAST_EVENT_ID).and_then(|id| fields::text(id)?.parse::<u64>().ok());
     if first.is_final && seen.is_some_and(|seen| seen >= first.view.revision) {
         waiter.seat.closes_with(End::Seen);
         return Ok(StatusCode::NO_CONTENT.into_response());

@@ -4,15 +4,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
+use axum::http::header::{CONTENT_TYPE, HeaderMap};
 use axum::http::request::Parts;
-use axum_extra::extract::CookieJar;
 use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 
 use super::error::{self, Problem};
+use super::fields::{bearer, members};
 use super::guard::is_same_origin_fetch;
-use super::{BODY_TIMEOUT, Gateway, SharedGateway};
+use super::{BODY_TIMEOUT, Gateway, SharedGateway, cookies, fields};
 use crate::ticket::{BindingSecret, Party, TicketId};
 use crate::verifier::Identity;
 
@@ -42,10 +42,10 @@ impl ClientAddress {
         if peer != Peer::Unix && !is_trusted(&address) {
             return Self(address);
         }
-        let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-        let hops: Vec<&str> = forwarded.flat_map(|value| value.split(',')).map(str::trim).collect();
+        // Each by itself: what a caller wrote further left must not change what the proxies wrote.
+        let hops: Vec<&[u8]> = members(headers, "x-forwarded-for").collect();
         for hop in hops.into_iter().rev() {
-            let Some(hop) = parse_hop(hop) else { break };
+            let Some(hop) = str::from_utf8(hop).ok().and_then(parse_hop) else { break };
             address = hop;
             if !is_trusted(&hop) {
                 break;
@@ -150,8 +150,7 @@ pub(super) async fn read_body<S: Send + Sync>(request: Request, state: &S) -> Re
 /// Returns whether the body is said to be JSON; `None` if nothing is said.
 fn is_json(headers: &HeaderMap) -> Option<bool> {
     let value = headers.get(CONTENT_TYPE)?;
-    let essence = value.to_str().ok().and_then(|text| text.split(';').next()).unwrap_or_default();
-    Some(essence.trim().eq_ignore_ascii_case("application/json"))
+    Some(fields::media_type(value.as_bytes()).eq_ignore_ascii_case(b"application/json"))
 }
 
 /// What a caller brought to prove itself, not yet compared with any ticket.
@@ -171,7 +170,7 @@ impl Caller {
         }
     }
 
-    /// Reads the credentials: the `Authorization` header if there is one, else the cookie; `None` if there is neither.
+    /// Reads the credentials: the bearer token if there is one, else the cookie; `None` if there is neither.
     ///
     /// # Errors
     /// 401 for a bearer token that is neither a binding nor a good token.
@@ -186,28 +185,9 @@ impl Caller {
     }
 }
 
-/// Returns what follows `Authorization: Bearer` (RFC 6750 §2.1).
-pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
-    let Some(value) = headers.get(AUTHORIZATION) else { return Ok(None) };
-    let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).unwrap_or_default();
-    if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() {
-        Ok(Some(token.trim()))
-    } else {
-        Err(Problem::from(&error::INVALID_TOKEN).detail("Authorization must be `Bearer` and a token."))
-    }
-}
-
-/// The name of the binding's cookie. The prefix makes browsers refuse one from a subdomain or over plain http.
-pub(super) fn cookie_name(gateway: &Gateway) -> &'static str {
-    if gateway.public_url.scheme() == "https" { "__Host-scangate" } else { "scangate" }
-}
-
 /// Returns the secret in the cookie, unless a page of another origin makes the browser send it.
 pub(super) fn cookie_secret(headers: &HeaderMap, gateway: &Gateway) -> Option<BindingSecret> {
-    if !is_same_origin_fetch(headers) {
-        return None;
-    }
-    CookieJar::from_headers(headers).get(cookie_name(gateway))?.value().parse().ok()
+    if is_same_origin_fetch(headers) { cookies::binding(headers, gateway) } else { None }
 }
 
 /// A verified person; 401 for everybody else.
@@ -238,14 +218,19 @@ pub(super) type State = axum::extract::State<SharedGateway>;
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
     use proptest::prelude::*;
 
     use super::*;
 
     fn find(peer: &str, forwarded: &[&str]) -> String {
+        find_in_bytes(peer, &forwarded.iter().map(|line| line.as_bytes()).collect::<Vec<_>>())
+    }
+
+    fn find_in_bytes(peer: &str, forwarded: &[&[u8]]) -> String {
         let mut headers = HeaderMap::new();
-        for value in forwarded {
-            headers.append("x-forwarded-for", value.parse().unwrap());
+        for line in forwarded {
+            headers.append("x-forwarded-for", HeaderValue::from_bytes(line).unwrap());
         }
         let trusted = ["127.0.0.0/8".parse().unwrap(), "10.0.0.0/8".parse().unwrap()];
         let peer = peer.parse().map_or(Peer::Unix, Peer::Tcp);
@@ -279,18 +264,24 @@ mod tests {
         assert_eq!(find("127.0.0.1:5000", &["unknown"]), "127.0.0.1");
     }
 
+    #[test]
+    fn a_byte_that_a_caller_writes_does_not_change_whose_address_counts() {
+        for claimed in [&b"\xff"[..], b"Z\xfcrich", "198.51.100.1, \u{e9}".as_bytes(), b"\x80,\xff,198.51.100.1"] {
+            // One line, as proxies that append make it, or two.
+            let line = [claimed, b"203.0.113.9, 10.0.0.2"].join(&b", "[..]);
+            assert_eq!(find_in_bytes("127.0.0.1:5000", &[&line]), "203.0.113.9", "{line:?}");
+            assert_eq!(find_in_bytes("127.0.0.1:5000", &[claimed, b"203.0.113.9"]), "203.0.113.9", "{claimed:?}");
+        }
+        // No text between the proxies' own: nothing beyond it can be known.
+        assert_eq!(find_in_bytes("127.0.0.1:5000", &[b"203.0.113.9, \xff, 10.0.0.2"]), "10.0.0.2");
+        assert_eq!(find_in_bytes("127.0.0.1:5000", &["203.0.113.9, \u{a0}10.0.0.2".as_bytes()]), "127.0.0.1");
+    }
+
     proptest! {
         #[test]
-        fn any_forwarded_header_gives_an_address(value in "[ -~]{0,60}") {
-            find("127.0.0.1:5000", &[&value]);
-        }
-
-        #[test]
-        fn any_authorization_is_read_or_refused(value in "[ -~]{0,60}") {
-            let mut headers = HeaderMap::new();
-            headers.insert(AUTHORIZATION, value.parse().unwrap());
-            if let Ok(Some(token)) = bearer(&headers) {
-                prop_assert!(!token.is_empty());
+        fn any_forwarded_header_gives_an_address(value in prop::collection::vec(b' '..=255, 0..60)) {
+            if HeaderValue::from_bytes(&value).is_ok() {
+                find_in_bytes("127.0.0.1:5000", &[&value]);
             }
         }
 
@@ -309,20 +300,20 @@ mod tests {
         }
 
         #[test]
-        fn any_cookie_header_holds_a_binding_or_none(value in "(scangate=)?[ -~]{0,60}(; scangate=[A-Za-z0-9_-]{43})?") {
-            let mut headers = HeaderMap::new();
-            headers.insert("cookie", value.parse().unwrap());
-            let jar = CookieJar::from_headers(&headers);
-            if let Some(Ok(secret)) = jar.get("scangate").map(|cookie| cookie.value().parse::<BindingSecret>()) {
-                prop_assert!(value.contains(&secret.reveal()));
-            }
-        }
-
-        #[test]
         fn any_content_type_is_json_or_not(value in "[ -~]{0,40}") {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, value.parse().unwrap());
             prop_assert!(is_json(&headers).is_some());
         }
+    }
+
+    #[test]
+    fn a_parameter_that_is_no_text_leaves_the_type_what_it_is() {
+        let of = |value: &[u8]| {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_bytes(value).unwrap())]);
+            is_json(&headers)
+        };
+        assert_eq!(of(b"Application/JSON ;name=\xff"), Some(true));
+        assert_eq!(of("\u{a0}application/json".as_bytes()), Some(false));
     }
 }

@@ -13,7 +13,7 @@ use tracing::Instrument as _;
 
 use super::error::{self, Problem, Refused};
 use super::extract::{ClientAddress, Peer};
-use super::{Gateway, SharedGateway, session, sse};
+use super::{Gateway, SharedGateway, fields, session, sse};
 use crate::ticket::TicketId;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -59,7 +59,7 @@ fn request_id(headers: &HeaderMap, is_proxied: bool) -> String {
     let is_plain = |text: &&str| {
         (1..=MAX_REQUEST_ID_CHARS).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
     };
-    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(is_plain);
+    let given = headers.get(REQUEST_ID).and_then(fields::text).filter(is_plain);
     match given {
         Some(given) if is_proxied => given.to_owned(),
         // As unguessable and as unique as a ticket's.
@@ -132,7 +132,7 @@ pub(super) async fn same_origin(State(gateway): State<SharedGateway>, request: R
 fn may_change(headers: &HeaderMap, gateway: &Gateway) -> bool {
     match headers.get(header::ORIGIN) {
         Some(origin) if origin.as_bytes() == gateway.origin().as_bytes() => is_same_origin_fetch(headers),
-        Some(origin) => origin.to_str().is_ok_and(|origin| gateway.clients.allow_origin(origin)),
+        Some(origin) => fields::text(origin).is_some_and(|origin| gateway.clients.allow_origin(origin)),
         None => is_same_origin_fetch(headers),
     }
 }

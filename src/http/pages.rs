@@ -19,10 +19,10 @@ use minijinja::value::{Serde, Value};
 use minijinja::{Environment, UndefinedBehavior, context};
 use url::{Url, form_urlencoded};
 
-use super::Gateway;
 use super::error::{self, Problem};
 use super::extract::{Name, State};
 use super::view::ClientView;
+use super::{Gateway, fields};
 use crate::clients::Client;
 use crate::config::is_local;
 use crate::ticket::Flow;
@@ -229,7 +229,7 @@ fn content_security_policy(gateway: &Gateway) -> String {
 /// refuse a page of that origin.
 fn own_url(gateway: &Gateway, uri: &Uri, headers: &HeaderMap) -> Option<Url> {
     gateway.demo.as_ref()?;
-    let host = headers.get(header::HOST)?.to_str().ok()?;
+    let host = fields::text(headers.get(header::HOST)?)?;
     let asked = Url::parse(&format!("http://{host}/")).ok()?;
     let own = &gateway.public_url;
     let is_other_name = asked.host() != own.host() && is_local(&asked) && is_local(own) && own.scheme() == "http";

@@ -4,8 +4,7 @@
 
 use std::net::IpAddr;
 
-use axum::http::HeaderMap;
-use axum::http::header::USER_AGENT;
+use axum::http::header::{HeaderMap, HeaderValue, USER_AGENT};
 use woothee::parser::Parser;
 use woothee::woothee::VALUE_UNKNOWN;
 
@@ -17,9 +16,10 @@ const BROWSER_CATEGORIES: [&str; 4] = ["pc", "smartphone", "mobilephone", "appli
 const MAX_USER_AGENT_BYTES: usize = 512;
 
 pub(super) fn describe(ip: IpAddr, headers: &HeaderMap) -> Requester {
-    let text = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let text = text.get(..MAX_USER_AGENT_BYTES).unwrap_or(text);
-    let found = Parser::new().parse(text).filter(|found| BROWSER_CATEGORIES.contains(&found.category));
+    let bytes = headers.get(USER_AGENT).map(HeaderValue::as_bytes).unwrap_or_default();
+    // Bytes that are no text cost themselves alone: the names that are looked for are ASCII.
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_USER_AGENT_BYTES)]);
+    let found = Parser::new().parse(&text).filter(|found| BROWSER_CATEGORIES.contains(&found.category));
     let known = |name: &str| (!name.is_empty() && name != VALUE_UNKNOWN).then(|| name.to_owned());
     let browser = found.as_ref().and_then(|found| known(found.name));
     let os = found.as_ref().and_then(|found| known(found.os));
@@ -55,6 +55,17 @@ mod tests {
     fn an_unknown_browser_is_not_made_up() {
         assert_eq!(of("x"), (None, None));
         assert_eq!(of("curl/8.5.0"), (None, None));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_do_not_hide_the_browser() {
+        let firefox = b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0 Z\xfcrich \xe5\xb0\x8f";
+        let long = [&firefox[..], &"\u{e9}".repeat(700).into_bytes()].concat();
+        for agent in [&firefox[..], &long] {
+            let headers = HeaderMap::from_iter([(USER_AGENT, HeaderValue::from_bytes(agent).unwrap())]);
+            let Requester { browser, os, .. } = describe([192, 0, 2, 1].into(), &headers);
+            assert_eq!((browser.as_deref(), os.as_deref()), (Some("Firefox"), Some("Linux")));
+        }
     }
 
     proptest! {

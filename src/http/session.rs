@@ -12,17 +12,17 @@ use axum::extract::{FromRequest, Request};
 use axum::http::header::{self, HeaderMap, HeaderName};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum_extra::extract::CookieJar;
-use axum_extra::extract::cookie::Cookie;
+use percent_encoding::{AsciiSet, percent_encode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::form_urlencoded;
 use utoipa::{IntoParams, ToSchema};
 
-use super::Gateway;
+use super::cookies::SetCookie;
 use super::error::{self, Problem, ProblemBody};
-use super::extract::{JsonBody, State, ValidQuery, bearer, read_body};
+use super::extract::{JsonBody, State, ValidQuery, read_body};
 use super::guard::{SEC_FETCH_SITE, is_same_origin_fetch};
+use super::{Gateway, cookies, fields};
 use crate::clients::Client;
 use crate::signer::issued::Issued;
 use crate::ticket::BindingSecret;
@@ -30,13 +30,9 @@ use told::Wanted;
 
 /// The paths whose handlers look at `Origin` themselves: they are called on the sites' own hosts, which are not the gateway's.
 pub(super) const SITES_PATHS: [&str; 2] = ["/v1/redeem", "/v1/sign-out"];
-/// The longest cookie that browsers keep: its name, `=` and its value, in bytes (RFC 6265 §6.1).
-const MAX_COOKIE_BYTES: usize = 4096;
-/// How long a sign-in may take from where it began. People leave the page open.
-const BEGUN_SECS: u64 = 12 * 60 * 60;
 /// Where nginx says what was asked for.
 const ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
-const FORM: &str = "application/x-www-form-urlencoded";
+const FORM: &[u8] = b"application/x-www-form-urlencoded";
 
 /// Whose session it is to be, and what to tell of it.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -50,7 +46,7 @@ pub struct VerifyQuery {
 
 /// Answers an edge whether a request comes from somebody who is signed in
 ///
-/// For nginx's `auth_request`. The JWT is the bearer token if there is an `Authorization` header, else the session cookie.
+/// For nginx's `auth_request`. The JWT is the bearer token if there is one, else the session cookie.
 #[utoipa::path(
     get,
     path = "/v1/verify",
@@ -72,11 +68,10 @@ pub(super) async fn verify(
 ) -> Result<Response, Problem> {
     let client = find(&gateway, query.client_id.as_deref())?;
     let wanted = Wanted::read(query.claims.as_deref())?;
-    let jar = CookieJar::from_headers(&headers);
     // A bad token is never made up for by a good cookie: who sends one wants to be that one.
     let token = match bearer_jwt(&headers)? {
         Some(token) => Some(token),
-        None => jar.get(session_cookie(&gateway)).map(Cookie::value).filter(|value| !value.is_empty()),
+        None => cookies::session(&headers, &gateway),
     };
     let token = token.ok_or_else(|| Problem::from(&error::NO_SESSION))?;
     let session = gateway.signer.verify(token, &client.id.0)?;
@@ -126,17 +121,16 @@ pub(super) async fn begin(
     };
     let return_to = return_to.ok_or_else(|| Problem::from(&error::RETURN_TO_NOT_ALLOWED))?;
     // One for all tabs of a browser: a second one that begins must not undo the first.
-    let nonce = begun(&gateway, &headers).unwrap_or_else(BindingSecret::random).reveal();
-    let asked_for = headers.get(ORIGINAL_URI).and_then(|value| value.to_str().ok()).unwrap_or("/");
-    let state = format!("{nonce}.{}", place::local(asked_for));
+    let nonce = cookies::begun(&headers, &gateway).unwrap_or_else(BindingSecret::random);
+    let asked_for = headers.get(ORIGINAL_URI).map_or(&b"/"[..], HeaderValue::as_bytes);
+    // nginx gives the address as it came. Browsers encode what is not ASCII, other programs do not.
+    let asked_for = percent_encode(asked_for, &AsciiSet::EMPTY).to_string();
+    let state = format!("{}.{}", nonce.reveal(), place::local(&asked_for));
     let query = form_urlencoded::Serializer::new(String::new())
         .extend_pairs([("client_id", client.id.0.as_str()), ("return_to", return_to), ("state", &state)])
         .finish();
-    // The gateway's page posts the JWT from its own site, where a cookie that is Lax would stay behind.
-    let same_site = if is_https(&gateway) { "None" } else { "Lax" };
-    let cookie = set_cookie(&gateway, state_cookie(&gateway), &nonce, BEGUN_SECS, same_site);
     let location = format!("{}/?{query}", gateway.origin());
-    Ok((StatusCode::FOUND, [(header::LOCATION, location), (header::SET_COOKIE, cookie)]).into_response())
+    Ok((StatusCode::FOUND, cookies::set_begun(&gateway, &nonce), [(header::LOCATION, location)]).into_response())
 }
 
 /// Which client a session is of.
@@ -215,7 +209,7 @@ pub(super) async fn redeem(
             if !is_own_page(&gateway, client, &headers) {
                 return Err(Problem::from(&error::ORIGIN_NOT_ALLOWED));
             }
-            Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, session(&gateway, client, token)?)]).into_response())
+            Ok((StatusCode::NO_CONTENT, session(&gateway, client, token)?).into_response())
         }
     }
 }
@@ -260,7 +254,7 @@ fn redeem_form(
         return Err(Problem::from(&error::ORIGIN_NOT_ALLOWED));
     }
     let nonce = form.state.split('.').next().unwrap_or_default();
-    let is_begun = match (begun(gateway, headers), nonce.parse::<BindingSecret>()) {
+    let is_begun = match (cookies::begun(headers, gateway), nonce.parse::<BindingSecret>()) {
         // The hashes compare in constant time.
         (Some(kept), Ok(posted)) => kept.hash() == posted.hash(),
         _ => false,
@@ -273,7 +267,7 @@ fn redeem_form(
     }
     let cookie = session(gateway, client, &form.access_token)?;
     let location = form.asked_for().to_owned();
-    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location), (header::SET_COOKIE, cookie)]).into_response())
+    Ok((StatusCode::SEE_OTHER, cookie, [(header::LOCATION, location)]).into_response())
 }
 
 /// Ends a session in this browser
@@ -311,7 +305,7 @@ pub(super) async fn sign_out(
     if !is_own_page(&gateway, client, &headers) {
         return Err(Problem::from(&error::ORIGIN_NOT_ALLOWED));
     }
-    let cookie = [(header::SET_COOKIE, set_cookie(&gateway, session_cookie(&gateway), "", 0, "Lax"))];
+    let cookie = cookies::end_session(&gateway);
     let Posted::Form(bytes) = body else { return Ok((StatusCode::NO_CONTENT, cookie).into_response()) };
     let return_to = form_urlencoded::parse(&bytes).find(|(name, _)| name == "return_to").map(|(_, path)| path);
     let location = place::local(return_to.as_deref().unwrap_or("/")).to_owned();
@@ -341,9 +335,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Posted<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let essence = content_type.and_then(|text| text.split(';').next()).unwrap_or_default();
-        if essence.trim().eq_ignore_ascii_case(FORM) {
+        let content_type = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+        if fields::media_type(content_type).eq_ignore_ascii_case(FORM) {
             return read_body(request, state).await.map(Self::Form);
         }
         JsonBody::from_request(request, state).await.map(|JsonBody(body)| Self::Script(body))
@@ -355,51 +348,21 @@ fn find<'a>(gateway: &'a Gateway, id: Option<&str>) -> Result<&'a Client, Proble
 }
 
 fn bearer_jwt(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
-    bearer(headers).map_err(|_problem| {
-        Problem::from(&error::INVALID_SESSION).detail("Authorization must be `Bearer` and a JWT of this gateway.")
+    fields::bearer(headers).map_err(|_problem| {
+        Problem::from(&error::INVALID_SESSION)
+            .detail("Authorization: Bearer must be there once, with a JWT of this gateway.")
     })
 }
 
 /// Returns the cookie that keeps a JWT in the browser for as long as it is good.
-fn session(gateway: &Gateway, client: &Client, token: &str) -> Result<String, Problem> {
+fn session(gateway: &Gateway, client: &Client, token: &str) -> Result<SetCookie, Problem> {
     let Issued { expires_in, .. } = gateway.signer.verify(token, &client.id.0)?;
-    let name = session_cookie(gateway);
-    let bytes = name.len() + 1 + token.len();
-    if bytes > MAX_COOKIE_BYTES {
-        return Err(Problem::from(&error::INVALID_REQUEST).detail(format!(
-            "The cookie would have {bytes} bytes, and browsers keep no more than {MAX_COOKIE_BYTES}. Take claims off the \
-             client's list."
-        )));
-    }
-    Ok(set_cookie(gateway, name, token, expires_in.as_secs(), "Lax"))
-}
-
-/// Returns a `Set-Cookie`. Neither names nor values hold anything that would have to be quoted.
-fn set_cookie(gateway: &Gateway, name: &str, value: &str, max_age_secs: u64, same_site: &str) -> String {
-    let secure = if is_https(gateway) { "; Secure" } else { "" };
-    format!("{name}={value}; Path=/; Max-Age={max_age_secs}; HttpOnly; SameSite={same_site}{secure}")
-}
-
-fn is_https(gateway: &Gateway) -> bool {
-    gateway.public_url.scheme() == "https"
-}
-
-fn session_cookie(gateway: &Gateway) -> &'static str {
-    if is_https(gateway) { "__Host-scangate-session" } else { "scangate-session" }
-}
-
-fn state_cookie(gateway: &Gateway) -> &'static str {
-    if is_https(gateway) { "__Host-scangate-state" } else { "scangate-state" }
-}
-
-/// Returns what ties a sign-in to this browser, if one began here.
-fn begun(gateway: &Gateway, headers: &HeaderMap) -> Option<BindingSecret> {
-    CookieJar::from_headers(headers).get(state_cookie(gateway))?.value().parse().ok()
+    cookies::set_session(gateway, token, expires_in)
 }
 
 /// Returns whether the origin is the gateway's own or one of the client's.
 fn is_known(gateway: &Gateway, client: &Client, origin: &HeaderValue) -> bool {
-    origin.to_str().is_ok_and(|origin| origin == gateway.origin() || client.has_origin(origin))
+    fields::text(origin).is_some_and(|origin| origin == gateway.origin() || client.has_origin(origin))
 }
 
 /// Returns whether a page of the site itself, or of the gateway, sent this; or what is no page at all.
@@ -414,13 +377,13 @@ fn is_own_page(gateway: &Gateway, client: &Client, headers: &HeaderMap) -> bool 
 
 /// Returns whether a person opens this as a page, for whom signing in makes sense.
 fn opens_a_page(headers: &HeaderMap) -> bool {
-    if headers.contains_key(header::AUTHORIZATION) {
+    // Programs send a token; Basic authentication in front of a site is there with pages as well.
+    if !matches!(fields::bearer(headers), Ok(None)) {
         return false;
     }
     // A page in a frame could not show the sign-in page: it refuses to be framed.
     if let Some(destination) = headers.get("sec-fetch-dest") {
         return destination == "document";
     }
-    let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    accepts.contains("text/html") && !headers.contains_key("x-requested-with")
+    fields::accepts_html(headers) && !headers.contains_key("x-requested-with")
 }

@@ -5,16 +5,15 @@ use std::time::Duration;
 use axum::Json;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum_extra::extract::CookieJar;
-use axum_extra::extract::cookie::{Cookie, SameSite};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::codes::{self, Picture};
+use super::cookies::{self, SetCookie};
 use super::error::{self, Problem};
-use super::extract::{Approver, ClientAddress, JsonBody, State, TicketPath, ValidQuery, cookie_name, cookie_secret};
+use super::extract::{Approver, ClientAddress, JsonBody, State, TicketPath, ValidQuery, cookie_secret};
 use super::view::{ClientView, CreatedTicket, TicketView, scan_url};
-use super::{Gateway, MAX_WAIT_SECS, events, requester};
+use super::{Gateway, MAX_WAIT_SECS, events, fields, requester};
 use crate::clients::Client;
 use crate::store;
 use crate::ticket::{
@@ -143,7 +142,7 @@ pub(super) async fn create(
         qr: query.qr.map(|picture| codes::data_uri(&scan_url(&gateway, ticket), picture)).transpose()?,
     };
     let location = [(header::LOCATION, created.ticket.poll.clone())];
-    Ok((StatusCode::CREATED, location, cookies(&gateway, fresh.as_ref()), Json(created)).into_response())
+    Ok((StatusCode::CREATED, location, set_cookie(&gateway, fresh.as_ref()), Json(created)).into_response())
 }
 
 /// Who presents a new ticket, and which of the approver's claims it is about.
@@ -173,11 +172,11 @@ impl Fresh {
     }
 }
 
-/// Returns the cookies that an answer sets: a fresh binding, if it is one for a cookie.
-pub(super) fn cookies(gateway: &Gateway, fresh: Option<&Fresh>) -> CookieJar {
+/// Returns the cookie that an answer sets: a fresh binding, if it is one for a cookie.
+pub(super) fn set_cookie(gateway: &Gateway, fresh: Option<&Fresh>) -> Option<SetCookie> {
     match fresh {
-        Some(Fresh { secret, kind: BindingKind::Cookie }) => CookieJar::new().add(cookie(gateway, secret)),
-        _ => CookieJar::new(),
+        Some(Fresh { secret, kind: BindingKind::Cookie }) => Some(cookies::set_binding(gateway, secret)),
+        _ => None,
     }
 }
 
@@ -237,19 +236,9 @@ fn sharer(body: &CreateTicket, client: &Client, identity: Identity) -> Result<Pr
 /// A page of another origin may make and scan tickets for the clients that list it, and no other.
 pub(super) fn check_origin(headers: &HeaderMap, gateway: &Gateway, client: &Client) -> Result<(), Problem> {
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
-    let is_allowed = origin
-        .to_str()
-        .is_ok_and(|origin| origin == gateway.origin() || client.origins.iter().any(|allowed| allowed == origin));
+    let is_allowed = fields::text(origin)
+        .is_some_and(|origin| origin == gateway.origin() || client.origins.iter().any(|allowed| allowed == origin));
     if is_allowed { Ok(()) } else { Err(Problem::from(&error::ORIGIN_NOT_ALLOWED)) }
-}
-
-fn cookie(gateway: &Gateway, secret: &BindingSecret) -> Cookie<'static> {
-    Cookie::build((cookie_name(gateway), secret.reveal()))
-        .path("/")
-        .http_only(true)
-        .same_site(SameSite::Strict)
-        .secure(gateway.public_url.scheme() == "https")
-        .build()
 }
 
 /// How to read.

@@ -294,7 +294,8 @@ pub fn request(method: Method, target: &Target, path: &str, bearer: Option<&str>
 pub async fn exchange(line: &mut Line, request: Request<Full<Bytes>>) -> Result<Answer, LineError> {
     let answer = line.send(request).await?;
     let status = answer.status();
-    let seconds = answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    let seconds =
+        answer.headers().get(header::RETRY_AFTER).and_then(|value| str::from_utf8(value.as_bytes()).ok()?.parse().ok());
     let body = line.driver().until(Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect());
     let body = timeout(ANSWER_TIME, body).await;
     let body = body.map_err(|_| LineError::Request("the answer did not end in time".to_owned()))?;

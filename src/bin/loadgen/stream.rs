@@ -127,7 +127,7 @@ pub fn is_final(event: &str) -> bool {
 }
 
 fn is_event_stream(value: &HeaderValue) -> bool {
-    value.to_str().is_ok_and(|text| text.starts_with("text/event-stream"))
+    value.as_bytes().starts_with(b"text/event-stream")
 }
 
 /// Returns what a refusal says: its problem's code, as far as it comes soon.

@@ -19,6 +19,7 @@ use include_dir::{Dir, File, include_dir};
 use sha2::{Digest as _, Sha256};
 
 use super::{FOR_ANY_ORIGIN, parameter};
+use crate::http::fields;
 
 static STATIC: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/static");
 /// The folder of the tables of texts.
@@ -119,8 +120,7 @@ fn pressed(body: &[u8]) -> Vec<u8> {
 
 /// Returns whether who asks can read gzip (RFC 9110 §12.5.3).
 fn takes_gzip(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|coding| {
+    fields::texts(headers, header::ACCEPT_ENCODING).any(|coding| {
         let mut parts = coding.split(';').map(str::trim);
         let is_gzip = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
         let is_refused = parts.filter_map(|part| part.strip_prefix("q=")).any(|q| q.parse() == Ok(0.0));

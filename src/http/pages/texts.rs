@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, json};
 
 use super::{Fault, Page};
+use crate::http::fields;
 
 /// The language of those who ask for none that is there.
 const DEFAULT: &str = "en";
@@ -129,8 +130,7 @@ impl Language {
 /// Returns the ranges of `Accept-Language`, the ones that are liked best first (RFC 9110 §12.5.4). What is malformed is left
 /// out.
 fn accepted(headers: &HeaderMap) -> Vec<&str> {
-    let fields = headers.get_all(header::ACCEPT_LANGUAGE).iter().filter_map(|value| value.to_str().ok());
-    let mut ranges: Vec<(f32, &str)> = fields.flat_map(|field| field.split(',')).filter_map(weighed).collect();
+    let mut ranges: Vec<(f32, &str)> = fields::texts(headers, header::ACCEPT_LANGUAGE).filter_map(weighed).collect();
     // Equals stay in their order.
     ranges.sort_by(|one, two| two.0.total_cmp(&one.0));
     ranges.into_iter().map(|(_, range)| range).collect()

@@ -1,0 +1,284 @@
+//! The gateway's cookies: their names, how they are read, and each one that is set. No other module reads or sets one.
+//!
+//! Other apps of the host, and other hosts of its site, write into the same `Cookie` field. So a cookie of ours is what has
+//! its name to the byte: not percent-encoded, not in other letters, not behind other whitespace. Browsers keep strangers from
+//! setting the name `__Host-…` and nothing that only reads like it. Where a name of ours is there twice, one of the two is a
+//! stranger's, and neither counts. A neighbour that is malformed or no text costs nobody but itself.
+
+use std::time::Duration;
+
+use axum::http::HeaderName;
+use axum::http::header::{self, HeaderMap, HeaderValue};
+
+use super::Gateway;
+use super::error::{self, Problem};
+use super::fields;
+use crate::ticket::BindingSecret;
+
+/// The longest cookie that browsers keep: its name, `=` and its value, in bytes (RFC 6265 §6.1).
+const MAX_COOKIE_BYTES: usize = 4096;
+/// How long a sign-in may take from where it began. People leave the page open.
+const BEGUN_LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// A `Set-Cookie`, as a part of an answer.
+pub(super) type SetCookie = [(HeaderName, String); 1];
+
+/// A cookie by what it holds.
+#[derive(Debug, Clone, Copy)]
+enum Cookie {
+    /// The secret that makes a browser a party of its tickets. No other site has to send it: `Strict`.
+    Binding,
+    /// A JWT, on a site's own host. `Lax`, so that a link from elsewhere leads to a page that is signed in.
+    Session,
+    /// What ties a sign-in to the browser in which it began, on a site's own host.
+    Begun,
+}
+
+impl Cookie {
+    /// Returns the name. Browsers keep `__Host-…` only from the host itself and over https (RFC 6265bis §4.1.3.2); over
+    /// http, for trying out, there is no such protection.
+    fn name(self, is_https: bool) -> &'static str {
+        match (self, is_https) {
+            (Self::Binding, true) => "__Host-scangate",
+            (Self::Binding, false) => "scangate",
+            (Self::Session, true) => "__Host-scangate-session",
+            (Self::Session, false) => "scangate-session",
+            (Self::Begun, true) => "__Host-scangate-begun",
+            (Self::Begun, false) => "scangate-begun",
+        }
+    }
+
+    fn same_site(self, is_https: bool) -> &'static str {
+        match (self, is_https) {
+            (Self::Binding, _) => "Strict",
+            // The gateway's page posts the JWT from its own site, and a cookie that is Lax is not sent with that. Browsers
+            // take None only over https; over http, app and gateway have to be of one site.
+            (Self::Begun, true) => "None",
+            (Self::Session, _) | (Self::Begun, false) => "Lax",
+        }
+    }
+
+    fn set(self, gateway: &Gateway, value: &str, lifetime: Option<Duration>) -> SetCookie {
+        let is_https = is_https(gateway);
+        let (name, same_site) = (self.name(is_https), self.same_site(is_https));
+        let max_age = lifetime.map(|lifetime| format!("; Max-Age={}", lifetime.as_secs())).unwrap_or_default();
+        let secure = if is_https { "; Secure" } else { "" };
+        // Neither names nor values hold anything that would have to be quoted.
+        let cookie = format!("{name}={value}; Path=/{max_age}; HttpOnly; SameSite={same_site}{secure}");
+        [(header::SET_COOKIE, cookie)]
+    }
+
+    fn read<'a>(self, headers: &'a HeaderMap, gateway: &Gateway) -> Option<&'a str> {
+        find(headers, self.name(is_https(gateway)))
+    }
+}
+
+/// Returns the browser's binding. The caller has to see to it that no page of another origin made the browser send it.
+pub(super) fn binding(headers: &HeaderMap, gateway: &Gateway) -> Option<BindingSecret> {
+    Cookie::Binding.read(headers, gateway)?.parse().ok()
+}
+
+/// Gives a browser its binding, until it is closed.
+pub(super) fn set_binding(gateway: &Gateway, secret: &BindingSecret) -> SetCookie {
+    Cookie::Binding.set(gateway, &secret.reveal(), None)
+}
+
+/// Returns the JWT that a browser's session is, not yet verified.
+pub(super) fn session<'a>(headers: &'a HeaderMap, gateway: &Gateway) -> Option<&'a str> {
+    Cookie::Session.read(headers, gateway).filter(|jwt| !jwt.is_empty())
+}
+
+/// Makes a verified JWT a browser's session, for as long as it is good.
+///
+/// # Errors
+/// [`error::INVALID_REQUEST`] if no browser would keep it.
+pub(super) fn set_session(gateway: &Gateway, jwt: &str, lifetime: Duration) -> Result<SetCookie, Problem> {
+    let bytes = Cookie::Session.name(is_https(gateway)).len() + 1 + jwt.len();
+    if bytes > MAX_COOKIE_BYTES {
+        return Err(Problem::from(&error::INVALID_REQUEST).detail(format!(
+            "The cookie would have {bytes} bytes, and browsers keep no more than {MAX_COOKIE_BYTES}. Take claims off the \
+             client's list."
+        )));
+    }
+    Ok(Cookie::Session.set(gateway, jwt, Some(lifetime)))
+}
+
+/// Takes a browser's session away.
+pub(super) fn end_session(gateway: &Gateway) -> SetCookie {
+    Cookie::Session.set(gateway, "", Some(Duration::ZERO))
+}
+
+/// Returns what ties a sign-in to this browser, if one began here.
+pub(super) fn begun(headers: &HeaderMap, gateway: &Gateway) -> Option<BindingSecret> {
+    Cookie::Begun.read(headers, gateway)?.parse().ok()
+}
+
+/// Ties a sign-in to this browser.
+pub(super) fn set_begun(gateway: &Gateway, secret: &BindingSecret) -> SetCookie {
+    Cookie::Begun.set(gateway, &secret.reveal(), Some(BEGUN_LIFETIME))
+}
+
+fn is_https(gateway: &Gateway) -> bool {
+    gateway.public_url.scheme() == "https"
+}
+
+/// Returns the value of the one cookie with this very name, over all lines of the field.
+fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let lines = headers.get_all(header::COOKIE).into_iter().map(HeaderValue::as_bytes);
+    let pairs = lines.flat_map(|line| line.split(|byte| *byte == b';')).map(fields::trim);
+    let mut values = pairs.filter_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
+    let (value, None) = (values.next()?, values.next()) else { return None };
+    str::from_utf8(value).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn found(lines: &[&[u8]]) -> Option<String> {
+        let lines = lines.iter().map(|line| (header::COOKIE, HeaderValue::from_bytes(line).unwrap()));
+        find(&lines.collect(), "__Host-scangate").map(str::to_owned)
+    }
+
+    #[test]
+    fn our_cookie_is_found_among_any_neighbours() {
+        let neighbours: [&[u8]; 12] = [
+            b"theme=dark",
+            "city=Z\u{fc}rich".as_bytes(),
+            b"city=Z\xfcrich",
+            b"",
+            b"=",
+            b"=nameless",
+            b"nameless",
+            b"__Host-scangate",
+            b"open=\"quote",
+            b"comma=a, __Host-scangate=x",
+            b"__Host-scangate-session=y",
+            b"\xff\xfe=\x80",
+        ];
+        for neighbour in neighbours {
+            let ours = b"__Host-scangate=ours";
+            for line in [[neighbour, ours].join(&b"; "[..]), [&ours[..], neighbour].join(&b";\t"[..])] {
+                assert_eq!(found(&[&line]).as_deref(), Some("ours"), "{line:?}");
+            }
+            assert_eq!(found(&[neighbour, ours]).as_deref(), Some("ours"));
+            assert_eq!(found(&[ours, neighbour]).as_deref(), Some("ours"));
+            assert_eq!(found(&[neighbour]), None);
+        }
+    }
+
+    #[test]
+    fn what_only_reads_like_our_name_is_not_it() {
+        let strangers: [&[u8]; 12] = [
+            b"%5F%5FHost-scangate=theirs",
+            b"__Host%2Dscangate=theirs",
+            b"__host-scangate=theirs",
+            b"__HOST-SCANGATE=theirs",
+            "\u{a0}__Host-scangate=theirs".as_bytes(),
+            "\u{2003}__Host-scangate=theirs".as_bytes(),
+            "\u{feff}__Host-scangate=theirs".as_bytes(),
+            b"\x85__Host-scangate=theirs",
+            b"__Host-scangate\xa0=theirs",
+            b"\"__Host-scangate\"=theirs",
+            b"$Version=1,__Host-scangate=theirs",
+            b"__Host-scangate%3Dtheirs",
+        ];
+        for stranger in strangers {
+            assert_eq!(found(&[stranger]), None, "{stranger:?}");
+            assert_eq!(found(&[stranger, b"__Host-scangate=ours"]).as_deref(), Some("ours"), "{stranger:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_of_ours_that_is_there_twice_counts_as_none() {
+        let twice: [&[&[u8]]; 5] = [
+            &[b"__Host-scangate=a; __Host-scangate=b"],
+            &[b"__Host-scangate=a; x=y; __Host-scangate=a"],
+            &[b"__Host-scangate=a", b"__Host-scangate=b"],
+            &[b"__Host-scangate=a", b"x=y", b"__Host-scangate="],
+            &[b"__Host-scangate=\xff; __Host-scangate=b"],
+        ];
+        for lines in twice {
+            assert_eq!(found(lines), None, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_what_stands_there() {
+        assert_eq!(found(&[b"__Host-scangate=a%20b"]).as_deref(), Some("a%20b"));
+        assert_eq!(found(&[b" \t__Host-scangate=a=b \t"]).as_deref(), Some("a=b"));
+        assert_eq!(found(&[b"__Host-scangate=\"a\""]).as_deref(), Some("\"a\""));
+        assert_eq!(found(&[b"__Host-scangate="]).as_deref(), Some(""));
+        assert_eq!(found(&[b"__Host-scangate=\xff"]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_of_a_neighbour_hide_or_forge_our_cookie(neighbour in prop::collection::vec(prop_oneof![Just(b'\t'), b' '..=b'~', 128..=u8::MAX], 0..40)) {
+            let neighbour: Vec<u8> = neighbour.into_iter().filter(|byte| *byte != b';').collect();
+            prop_assume!(!neighbour.windows(16).any(|window| window == b"__Host-scangate="));
+            prop_assert_eq!(found(&[&neighbour]), None);
+            let line = [&neighbour[..], b"__Host-scangate=ours"].join(&b"; "[..]);
+            let read = found(&[&line]);
+            prop_assert_eq!(read.as_deref(), Some("ours"));
+        }
+    }
+
+    /// Returns a source without its comments and attributes, which only describe.
+    fn code(source: &str) -> String {
+        let lines = source.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let mut rest = lines.collect::<Vec<_>>().join("\n");
+        let mut code = String::new();
+        while let Some(start) = rest.find("#[") {
+            let (mut depth, mut quoted, mut escaped) = (0, false, false);
+            let end = rest[start..].char_indices().find(|(_, c)| {
+                match c {
+                    _ if escaped => escaped = false,
+                    '\\' => escaped = quoted,
+                    '"' => quoted = !quoted,
+                    '[' if !quoted => depth += 1,
+                    ']' if !quoted => depth -= 1,
+                    _ => {}
+                }
+                *c == ']' && depth == 0
+            });
+            code.push_str(&rest[..start]);
+            rest = rest[start + end.map_or(2, |(at, _)| at)..].to_owned();
+        }
+        code + &rest
+    }
+
+    /// Returns the files under a folder.
+    fn sources(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+        let entries = folder.read_dir().unwrap().map(|entry| entry.unwrap().path());
+        entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
+    }
+
+    /// A lint that clippy has not: it bans types and functions, and the names of fields are constants and literals.
+    #[test]
+    fn no_other_module_names_the_fields_of_cookies() {
+        let field = regex::Regex::new(r#"\b(SET_)?COOKIE\b|"(?i:(set-)?cookie2?)""#).unwrap();
+        let names = |source: &str| field.find(&code(source)).map(|found| found.as_str().to_owned());
+        for named in
+            ["headers.get(header::COOKIE)", "get_all(\"Cookie\")", "(header::SET_COOKIE, x)", "#[x]\nget(\"cookie\")"]
+        {
+            assert!(names(named).is_some(), "{named}");
+        }
+        for described in
+            ["// header::COOKIE", "#[path(headers((\"set-cookie\" = String, description = \"]\")))]", "fn set_cookie()"]
+        {
+            assert_eq!(names(described), None, "{described}");
+        }
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        // The second only describes the API: "cookie" is the name of a way to prove oneself there.
+        let exempt = ["http/cookies.rs", "http/api.rs"].map(|path| root.join(path));
+        let all = sources(&root);
+        assert!(exempt.iter().all(|path| all.contains(path)) && all.len() > 60);
+        for path in all.iter().filter(|path| !exempt.contains(path)) {
+            let named = names(&std::fs::read_to_string(path).unwrap());
+            assert_eq!(named, None, "{} reads or sets a cookie past `http::cookies`", path.display());
+        }
+    }
+}

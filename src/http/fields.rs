@@ -1,0 +1,153 @@
+//! Reads the header fields that other parties write, on bytes and member by member.
+//!
+//! Any app of a host, any proxy and any browser extension can put a byte into a field that is not ASCII. `HeaderValue::to_str`
+//! refuses the whole line then, so the lint forbids it: one unusable member costs itself and no other.
+
+use axum::http::HeaderValue;
+use axum::http::header::{self, AUTHORIZATION, AsHeaderName, HeaderMap};
+
+use super::error::{self, Problem};
+
+/// Returns the members of a comma-separated field, over all its lines (RFC 9110 §5.6.1).
+pub(super) fn members<'a>(headers: &'a HeaderMap, name: impl AsHeaderName) -> impl Iterator<Item = &'a [u8]> {
+    let lines = headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
+    lines.flat_map(|line| line.split(|byte| *byte == b',')).map(trim)
+}
+
+/// Returns those [`members`] that are text.
+pub(super) fn texts<'a>(headers: &'a HeaderMap, name: impl AsHeaderName) -> impl Iterator<Item = &'a str> {
+    members(headers, name).filter_map(|member| str::from_utf8(member).ok())
+}
+
+/// Returns a value if it is text.
+pub(super) fn text(value: &HeaderValue) -> Option<&str> {
+    str::from_utf8(value.as_bytes()).ok()
+}
+
+/// Takes off the whitespace that the field syntax allows: spaces and tabs (RFC 9110 §5.6.3), and no other character that
+/// Unicode or ASCII calls white.
+pub(super) fn trim(bytes: &[u8]) -> &[u8] {
+    let is_white = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let start = bytes.iter().position(|byte| !is_white(byte)).unwrap_or(bytes.len());
+    let end = bytes.iter().rposition(|byte| !is_white(byte)).map_or(start, |last| last + 1);
+    &bytes[start..end]
+}
+
+/// Returns the media type in `Content-Type` or in a member of `Accept`, without its parameters.
+pub(super) fn media_type(value: &[u8]) -> &[u8] {
+    trim(value.split(|byte| *byte == b';').next().unwrap_or_default())
+}
+
+/// Returns whether `Accept` names HTML, as browsers do for a page that a person opens. `*/*` alone does not: programs send it.
+pub(super) fn accepts_html(headers: &HeaderMap) -> bool {
+    members(headers, header::ACCEPT).any(|range| {
+        let weights = range.split(|byte| *byte == b';').skip(1).map(trim);
+        let is_refused = weights
+            .filter_map(|weight| weight.strip_prefix(b"q=").or_else(|| weight.strip_prefix(b"Q=")))
+            .any(|weight| str::from_utf8(weight).is_ok_and(|weight| weight.parse() == Ok(0.0)));
+        media_type(range).eq_ignore_ascii_case(b"text/html") && !is_refused
+    })
+}
+
+/// Returns what follows `Authorization: Bearer` (RFC 6750 §2.1); `None` if there is no such field.
+///
+/// A field with another scheme is for somebody else, such as the Basic authentication in front of a staging site: it is
+/// left alone, also beside a field of ours.
+///
+/// # Errors
+/// [`error::INVALID_TOKEN`] if nothing follows, if it is no text, or if there are two such fields.
+pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let mut tokens = headers.get_all(AUTHORIZATION).into_iter().filter_map(|value| bearer_token(value.as_bytes()));
+    let Some(token) = tokens.next() else { return Ok(None) };
+    let refuse = |detail: &'static str| Err(Problem::from(&error::INVALID_TOKEN).detail(detail));
+    if tokens.next().is_some() {
+        return refuse("Authorization: Bearer is there twice; send one token.");
+    }
+    match str::from_utf8(token) {
+        Ok(token) if !token.is_empty() => Ok(Some(token)),
+        _ => refuse("Authorization: Bearer must be followed by a token."),
+    }
+}
+
+/// Returns what follows the scheme `Bearer`, which is not case-sensitive (RFC 9110 §11.1); `None` for another scheme.
+fn bearer_token(value: &[u8]) -> Option<&[u8]> {
+    let value = trim(value);
+    let end = value.iter().position(|byte| matches!(byte, b' ' | b'\t')).unwrap_or(value.len());
+    let (scheme, token) = value.split_at(end);
+    scheme.eq_ignore_ascii_case(b"bearer").then(|| trim(token))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn headers(name: &'static str, lines: &[&[u8]]) -> HeaderMap {
+        let lines = lines.iter().map(|line| (name.parse().unwrap(), HeaderValue::from_bytes(line).unwrap()));
+        lines.collect()
+    }
+
+    #[test]
+    fn an_unusable_member_costs_itself_alone() {
+        let headers = headers("accept-language", &[b"\xff, de;q=0.5", "sv ,\u{a0}en,\u{e9}".as_bytes(), b""]);
+        let read: Vec<_> = texts(&headers, "accept-language").collect();
+        assert_eq!(read, ["de;q=0.5", "sv", "\u{a0}en", "\u{e9}", ""]);
+        assert_eq!(members(&headers, "accept-language").count(), 6);
+    }
+
+    #[test]
+    fn html_is_accepted_where_a_member_names_it() {
+        let accepts = |lines: &[&[u8]]| accepts_html(&headers("accept", lines));
+        let chromium = b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+        assert!(accepts(&[chromium]) && accepts(&[b"application/json", b"\xff, Text/HTML;level=1"]));
+        for none in [&b"*/*"[..], b"application/json", b"text/html;q=0", b"text/html; q=0.0", b"text/htmlx", b"x\xff"] {
+            assert!(!accepts(&[none]), "{none:?}");
+        }
+    }
+
+    #[test]
+    fn a_scheme_that_is_not_ours_is_not_ours() {
+        let bearer_of =
+            |lines: &[&[u8]]| bearer(&headers("authorization", lines)).ok().map(|token| token.map(str::to_owned));
+        let foreign: [&[u8]; 10] = [
+            b"",
+            b"Basic YTpi",
+            b"Digest username=\"\xc3\xbc\"",
+            b"Negotiate YII=",
+            b"garbage",
+            b"Bearer,x",
+            b"Bearerx y",
+            b"\xffBearer x",
+            b"Basic Bearer x",
+            "\u{a0}Bearer x".as_bytes(),
+        ];
+        for value in foreign {
+            assert_eq!(bearer_of(&[value]), Some(None), "{value:?}");
+            assert_eq!(bearer_of(&[value, b"bEARER  t"]), Some(Some("t".to_owned())), "{value:?}");
+            assert_eq!(bearer_of(&[b"Bearer\tt ", value]), Some(Some("t".to_owned())), "{value:?}");
+        }
+        for refused in [&[&b"Bearer"[..]][..], &[b"Bearer "], &[b"Bearer \xff"], &[b"Bearer a", b"Bearer a"]] {
+            assert_eq!(bearer_of(refused), None, "{refused:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_authorization_is_read_or_refused(value in prop::collection::vec(b' '..=255, 0..60)) {
+            let Ok(value) = HeaderValue::from_bytes(&value) else { return Ok(()) };
+            let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
+            if let Ok(Some(token)) = bearer(&headers) {
+                prop_assert!(!token.is_empty());
+            }
+        }
+
+        #[test]
+        fn trimming_takes_nothing_but_spaces_and_tabs(bytes in prop::collection::vec(any::<u8>(), 0..20)) {
+            let trimmed = trim(&bytes);
+            let white = bytes.iter().filter(|byte| matches!(byte, b' ' | b'\t')).count();
+            prop_assert!(bytes.len() - trimmed.len() <= white);
+            prop_assert_eq!(trim(trimmed), trimmed);
+        }
+    }
+}
