@@ -12,6 +12,7 @@ use crate::connectors::Connectors;
 use crate::connectors::wechat::Wechat;
 use crate::connectors::wechat::settings::WechatSettings;
 use crate::http::{self, Gateway, GatewayParts, GatewaySettings};
+use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::qr;
 use crate::server::{Listener, Server, ServerSettings};
@@ -50,7 +51,7 @@ pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyh
     // Operators' requests neither wait for, nor are counted with, everybody else's.
     let admin_settings = ServerSettings { max_connections: ADMIN_CONNECTIONS, detach: false, ..config.server.settings };
     let admin = Server::new(admin_settings, Arc::new(Metrics::new())).context("the operators' server")?;
-    let streams = parts.streams.clone();
+    let (streams, journal) = (parts.streams.clone(), Arc::clone(&parts.journal));
     let description = describe(&config, &parts);
     let gateway = Arc::new(Gateway::new(
         parts,
@@ -63,6 +64,8 @@ pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyh
     ));
     crate::task::spawn("streams", streams.clone().run());
     crate::task::spawn("limits", Arc::clone(&gateway).tidy_limits());
+    let kept = Arc::clone(&journal);
+    crate::task::spawn("journal", async move { kept.keep().await });
 
     let admin_listener = bind(&ListenAddress::Tcp(config.admin_listen)).await?;
     announce("admin", &admin_listener.address);
@@ -86,6 +89,7 @@ pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyh
         tracing::warn!("some connections did not end in time and are cut");
     }
     let _ = tokio::time::timeout_at(ends_at, admin.close()).await;
+    journal.sum_up();
     tracing::info!("stopped");
     Ok(())
 }
@@ -102,9 +106,10 @@ async fn assemble(config: &Config) -> anyhow::Result<GatewayParts> {
     crate::task::spawn("keys", signer.clone().follow());
     let (verifier, demo) = identity(&config.identity, &signer, &metrics)?;
     let store = open_store(&config.store, &streams, &metrics).await?;
-    let connectors = connectors(config, &store, &metrics)?;
+    let journal = Arc::default();
+    let connectors = connectors(config, &store, &signer, &metrics, &journal)?;
     let clients = config.clients.clone();
-    Ok(GatewayParts { store, streams, signer, verifier, demo, clients, connectors, metrics })
+    Ok(GatewayParts { store, streams, signer, verifier, demo, clients, connectors, metrics, journal })
 }
 
 fn identity(
@@ -128,10 +133,17 @@ fn identity(
     })
 }
 
-fn connectors(config: &Config, store: &Arc<dyn Store>, metrics: &Arc<Metrics>) -> anyhow::Result<Connectors> {
+fn connectors(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    signer: &Signer,
+    metrics: &Arc<Metrics>,
+    journal: &Arc<Journal>,
+) -> anyhow::Result<Connectors> {
     let open = |settings: &WechatSettings| {
-        let (store, metrics) = (Arc::clone(store), Arc::clone(metrics));
-        Wechat::new(settings.clone(), store, config.clients.clone(), config.lifetimes, metrics)
+        let (store, metrics, journal) = (Arc::clone(store), Arc::clone(metrics), Arc::clone(journal));
+        let (clients, signer) = (config.clients.clone(), signer.clone());
+        Wechat::new(settings.clone(), store, clients, config.lifetimes, signer, metrics, journal)
     };
     let wechat = config.connectors.wechat.as_ref().map(open).transpose().context("WeChat's API client")?;
     Ok(Connectors { wechat: wechat.map(Arc::new) })

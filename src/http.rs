@@ -42,10 +42,12 @@ use utoipa_axum::routes;
 use crate::clients::Clients;
 use crate::config::{Lifetimes, RateLimits};
 use crate::connectors::Connectors;
+use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::signer::Signer;
 use crate::store::Store;
 use crate::streams::Streams;
+use crate::ticket::Party;
 use crate::verifier::Verifier;
 use crate::verifier::demo::DemoIdentity;
 
@@ -79,6 +81,8 @@ pub struct Gateway {
     pub connectors: Connectors,
     /// Counts everything.
     pub metrics: Arc<Metrics>,
+    /// Bounds the log lines that anybody can cause.
+    pub journal: Arc<Journal>,
     /// The gateway's origin as browsers see it.
     pub public_url: Url,
     /// Whose `X-Forwarded-For` is believed.
@@ -118,6 +122,8 @@ pub struct GatewayParts {
     pub connectors: Connectors,
     /// Counts everything.
     pub metrics: Arc<Metrics>,
+    /// Bounds the log lines that anybody can cause.
+    pub journal: Arc<Journal>,
 }
 
 type SharedGateway = Arc<Gateway>;
@@ -137,6 +143,7 @@ impl Gateway {
             connectors: parts.connectors,
             limits: Limits::new(settings.rates, &parts.metrics),
             metrics: parts.metrics,
+            journal: parts.journal,
             public_url: settings.public_url,
             trusted_proxies: settings.trusted_proxies,
             lifetimes: settings.lifetimes,
@@ -147,6 +154,14 @@ impl Gateway {
     #[must_use]
     pub fn origin(&self) -> String {
         self.public_url.origin().ascii_serialization()
+    }
+
+    /// Returns what a person is called in the log: the same name for the same person, which tells nobody who it is.
+    pub(crate) fn name_in_log(&self, party: &Party) -> Option<String> {
+        match party {
+            Party::Person(person) => Some(self.signer.name_in_log(&person.subject)),
+            Party::Browser(_) => None,
+        }
     }
 
     /// Forgets addresses whose limits have refilled, again and again, for ever.

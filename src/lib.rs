@@ -20,6 +20,7 @@
 //! | [`http`] | the API, the pages, and all that a request passes through |
 //! | [`server`] | listeners and connections |
 //! | [`metrics`] | every metric |
+//! | [`journal`] | bounds the log lines that anybody can cause |
 //! | [`config`] | flags, environment, file |
 //! | [`doctor`] | `scangate doctor` |
 //! | [`app`] | puts it all together |
@@ -38,6 +39,7 @@ pub mod config;
 pub mod connectors;
 pub mod doctor;
 pub mod http;
+pub mod journal;
 pub mod metrics;
 pub mod qr;
 pub mod server;

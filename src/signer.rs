@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 use jsonwebtoken::{EncodingKey, Header};
 use serde::Serialize;
 
-use crate::ticket::{Claims, Grant, Receipt};
+use crate::ticket::{Claims, Grant, Receipt, Subject};
 use keys::{KeyAlgorithm, KeyError, KeySet};
 
 /// How often the key directory is looked at.
@@ -116,6 +116,12 @@ impl Signer {
     #[must_use]
     pub fn derive(&self, purpose: &str) -> [u8; 32] {
         self.keys.load().derive(purpose)
+    }
+
+    /// Returns what a person is called in the log: see [`Signer::pseudonym`].
+    #[must_use]
+    pub fn name_in_log(&self, subject: &Subject) -> String {
+        self.pseudonym("log", subject.0.as_bytes())
     }
 
     /// Returns the id and algorithm of the key that signs, for people to read.

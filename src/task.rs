@@ -16,5 +16,5 @@ where
             tracing::error!(task = name, "a task panicked and has ended; restart the process if it does not recover");
         }
     };
-    tokio::spawn(guarded.instrument(tracing::info_span!("task", name)))
+    tokio::spawn(guarded.instrument(tracing::info_span!("task", task = name)))
 }

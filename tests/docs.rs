@@ -4,6 +4,7 @@ mod attacks;
 mod blocks;
 mod code;
 mod edge;
+mod samples;
 mod settings;
 mod shell;
 

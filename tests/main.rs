@@ -25,6 +25,7 @@ mod examples;
 mod faults;
 mod flow;
 mod loadgen;
+mod logs;
 mod model;
 mod neighbours;
 mod nginx;

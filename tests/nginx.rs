@@ -326,6 +326,36 @@ async fn the_edge_logs_neither_queries_nor_secrets() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn no_byte_of_a_caller_voids_a_line_of_the_log() {
+    let place = Place::choose();
+    let gateway = place.gateway().start().await;
+    let edge = Edge::before(&gateway, place);
+    let http = edge.http().build().unwrap();
+    let agents: [&[u8]; 4] = [b"Z\xfcrich", "Zürich 小明 😀 \"\\".as_bytes(), b"\xed\xa0\x80", b"plain"];
+    for (number, agent) in agents.into_iter().enumerate() {
+        // A path is logged decoded.
+        for path in ["%FF", "b%C3%BCro", "plain%22"] {
+            let request = http.get(edge.url(&format!("/{number}/{path}")));
+            let agent = reqwest::header::HeaderValue::from_bytes(agent).unwrap();
+            assert_eq!(request.header("user-agent", agent).send().await.unwrap().status(), StatusCode::NOT_FOUND);
+        }
+    }
+    let raw = || edge.access_log_bytes();
+    let count = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count();
+    eventually("the access log's lines", async || (count(&raw()) >= 12).then_some(())).await;
+    let text = String::from_utf8(raw()).expect("the log is not UTF-8");
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let logged = |name: &str| lines.iter().map(|line| line[name].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let (paths, agents) = (logged("path"), logged("user_agent"));
+    for path in ["(not UTF-8)", "/0/büro", "/3/plain\""] {
+        assert!(paths.iter().any(|logged| logged == path), "{path}: {paths:?}");
+    }
+    for agent in ["(not UTF-8)", "Zürich 小明 😀 \"\\", "plain"] {
+        assert!(agents.iter().any(|logged| logged == agent), "{agent}: {agents:?}");
+    }
+}
+
 /// Signs Ada in through `edge` with clients made by `http`, and returns the claims of the JWT that comes by the stream.
 async fn sign_in(edge: &Edge, http: ClientBuilder, version: Version) -> Value {
     let http = http.build().unwrap();

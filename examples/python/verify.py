@@ -21,7 +21,7 @@ def key(kid):
     with lock:
         if time.monotonic() - fetched > (300 if kid in keys else 10):
             with urlopen(GATEWAY + "/.well-known/jwks.json", timeout=5) as answer:
-                keys = {jwk["kid"]: jwk for jwk in json.load(answer)["keys"]}
+                keys = {jwk.get("kid"): jwk for jwk in json.load(answer)["keys"]}
             fetched = time.monotonic()
         return keys.get(kid)
 
@@ -42,7 +42,7 @@ class Backend(BaseHTTPRequestHandler):
             self.answer(200, {"sub": person["sub"], "name": person.get("name")})
         except jwt.InvalidTokenError as error:
             self.answer(401, {"detail": str(error)}, ("WWW-Authenticate", 'Bearer error="invalid_token"'))
-        except (OSError, ValueError):
+        except (OSError, LookupError, ValueError, jwt.PyJWTError):
             self.answer(503, {"detail": "The gateway cannot be asked for its keys."}, ("Retry-After", "5"))
 
     def answer(self, status, body, *headers):

@@ -31,7 +31,9 @@ use tokio::sync::Semaphore;
 use crate::clients::Clients;
 use crate::config::Lifetimes;
 use crate::connectors::{ConnectorError, Secret};
+use crate::journal::Journal;
 use crate::metrics::Metrics;
+use crate::signer::Signer;
 use crate::store::{Put, Store};
 use crate::ticket::TicketId;
 use api::{Api, ApiError};
@@ -55,7 +57,9 @@ pub struct Wechat {
     store: Arc<dyn Store>,
     clients: Clients,
     lifetimes: Lifetimes,
+    signer: Signer,
     metrics: Arc<Metrics>,
+    journal: Arc<Journal>,
     room: Arc<Semaphore>,
 }
 
@@ -69,12 +73,14 @@ impl Wechat {
         store: Arc<dyn Store>,
         clients: Clients,
         lifetimes: Lifetimes,
+        signer: Signer,
         metrics: Arc<Metrics>,
+        journal: Arc<Journal>,
     ) -> Result<Self, reqwest::Error> {
         let api = Arc::new(Api::new(&settings, Arc::clone(&metrics))?);
         let tokens = Tokens::new(&settings.app_id, Arc::clone(&api), Arc::clone(&store));
         let room = Arc::new(Semaphore::new(MAX_CALLBACKS));
-        Ok(Self { settings, api, tokens, store, clients, lifetimes, metrics, room })
+        Ok(Self { settings, api, tokens, store, clients, lifetimes, signer, metrics, journal, room })
     }
 
     /// Makes the code of a ticket that lives for `ttl`; returns what it says.

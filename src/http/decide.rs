@@ -98,7 +98,8 @@ pub(super) async fn scan(
     let (Transition { reading, changed }, party, fresh) = limits.invalid_scan.judge(address, scanned.await)?;
     if changed {
         gateway.metrics.ticket("scanned");
-        tracing::info!(ticket = %id, client = %reading.ticket.request.client_id, "scanned");
+        let subject = gateway.name_in_log(&party);
+        tracing::info!(ticket = %id, client = %reading.ticket.request.client_id, subject, "scanned");
     }
     let mut view = ScanView::new(&gateway, &reading, &party);
     view.ticket_secret = fresh.as_ref().and_then(Fresh::for_the_body);
@@ -207,12 +208,13 @@ pub(super) async fn confirm(
     if matches!(reading.ticket.state, TicketState::Cancelled { .. }) {
         // What has cancelled it is this very attempt: anything else would have been a refusal.
         gateway.metrics.ticket("cancelled");
-        tracing::info!(ticket = %id, %client, reason = CancelReason::Mismatch.as_str(), "cancelled");
+        let (subject, reason) = (gateway.name_in_log(&party), CancelReason::Mismatch.as_str());
+        tracing::info!(ticket = %id, %client, subject, reason, "cancelled");
         return Err(Problem::from(&error::MISMATCH));
     }
     if changed {
         gateway.metrics.ticket("confirmed");
-        tracing::info!(ticket = %id, %client, "confirmed");
+        tracing::info!(ticket = %id, %client, subject = gateway.name_in_log(&party), "confirmed");
     }
     Ok(Json(TicketView::new(&gateway, &reading, &party)))
 }

@@ -1,7 +1,7 @@
 //! The only place where an error becomes an answer: `application/problem+json` (RFC 9457) with a stable `code`.
 //!
-//! Each [`Kind`] is one row of the table that clients may rely on; what it says tells the caller what to do. Answers of
-//! 5xx are logged here, once; every refusal is counted here.
+//! Each [`Kind`] is one row of the table that clients may rely on; what it says tells the caller what to do. `guard` counts
+//! and logs every refusal, once, with what is noted here.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -181,6 +181,8 @@ pub struct ProblemBody {
 #[derive(Debug, Clone)]
 pub(super) struct Refused {
     kind: &'static Kind,
+    /// For the log alone.
+    cause: Option<String>,
     /// What the metric calls it.
     pub(super) reason: &'static str,
     detail: Cow<'static, str>,
@@ -345,12 +347,9 @@ impl From<SignError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        if self.kind.status.is_server_error() {
-            let cause = self.cause.as_deref().unwrap_or("unknown");
-            tracing::error!(code = self.kind.code, cause, "a request could not be served");
-        }
         let refused = Refused {
             kind: self.kind,
+            cause: self.cause,
             reason: self.reason,
             detail: self.detail,
             retry_after: self.retry_after,
@@ -363,6 +362,17 @@ impl IntoResponse for Problem {
 }
 
 impl Refused {
+    /// Logs it. The detail is left out: it may quote what the caller sent.
+    pub(super) fn log(&self) {
+        let (status, code) = (self.kind.status, self.kind.code);
+        if status.is_server_error() {
+            let cause = self.cause.as_deref().unwrap_or("unknown");
+            tracing::error!(code, reason = self.reason, cause, "a request could not be served");
+        } else {
+            tracing::info!(code, reason = self.reason, status = status.as_u16(), "refused");
+        }
+    }
+
     /// Returns the answer, with the request's id once that is known.
     pub(super) fn answer(&self, request_id: Option<&str>) -> Response {
         // Rounded up: waiting as long as told must be long enough.

@@ -69,11 +69,13 @@ pub(super) async fn events(
             if problem.kind().status == StatusCode::SERVICE_UNAVAILABLE && !headers.contains_key(NEXT_UPSTREAM) =>
         {
             gateway.metrics.refused(problem.reason());
-            tracing::warn!(
-                reason = problem.reason(),
-                cause = problem.hidden_cause(),
-                "a stream is sent away to come back"
-            );
+            if gateway.journal.takes("a stream is sent away to come back", Some(problem.reason())) {
+                tracing::warn!(
+                    reason = problem.reason(),
+                    cause = problem.hidden_cause(),
+                    "a stream is sent away to come back"
+                );
+            }
             let retry = Bytes::from(sse::retry(rand::random_range(SHED_RETRY_MILLIS)));
             return Ok(sse::response(futures_util::stream::iter([Ok(retry)])));
         }
@@ -246,6 +248,9 @@ impl Waiter {
             self.gateway.metrics.expiry_lag(late);
         }
         self.gateway.metrics.ticket("expired");
+        if self.gateway.journal.takes("expired", None) {
+            tracing::info!(ticket = %self.id, "expired");
+        }
         self.seat.closes_with(End::Expired);
     }
 }

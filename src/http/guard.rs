@@ -70,6 +70,9 @@ fn request_id(headers: &HeaderMap, is_proxied: bool) -> String {
 fn finish(gateway: &Gateway, mut response: Response, request_id: &str) -> Response {
     if let Some(refused) = response.extensions_mut().remove::<Refused>() {
         gateway.metrics.refused(refused.reason);
+        if gateway.journal.takes("refused", Some(refused.reason)) {
+            refused.log();
+        }
         let mut answer = refused.answer(Some(request_id));
         // Keeps what layers in between have added, such as Allow and CORS headers.
         for (name, value) in response.headers() {

@@ -93,8 +93,10 @@ async fn claim(gateway: &Gateway, reading: Reading, party: &Party) -> Result<Rea
     };
     if claimed.changed {
         gateway.metrics.ticket("claimed");
-        tracing::info!(ticket = %claimed.reading.ticket.id, client = %claimed.reading.ticket.request.client_id, jti, "claimed");
         if let State::Claimed { grant, .. } = &claimed.reading.ticket.state {
+            let Ticket { id, request, .. } = &claimed.reading.ticket;
+            let subject = gateway.signer.name_in_log(&grant.subject);
+            tracing::info!(ticket = %id, client = %request.client_id, subject, jti, "claimed");
             // The store's time is of the reading, before the claim was stored.
             gateway.metrics.confirm_to_event(claimed.reading.now.since(grant.confirmed_at) + started.elapsed());
         }

@@ -133,7 +133,9 @@ pub(super) async fn create(
     let reading = gateway.store.create(new).await?;
     gateway.metrics.ticket("created");
     let ticket = &reading.ticket;
-    tracing::debug!(ticket = %ticket.id, client = %client.id, "created");
+    if gateway.journal.takes("created", None) {
+        tracing::info!(ticket = %ticket.id, client = %client.id, "created");
+    }
 
     let created = CreatedTicket {
         ticket: TicketView::new(&gateway, &reading, &ticket.request.presenter),
@@ -368,7 +370,12 @@ pub(super) async fn cancel_as_party(
     if cancelled.changed {
         gateway.metrics.ticket("cancelled");
         if let TicketState::Cancelled { reason, .. } = &cancelled.reading.ticket.state {
-            tracing::info!(ticket = %id, reason = reason.as_str(), "cancelled");
+            let (client, reason) = (&cancelled.reading.ticket.request.client_id, reason.as_str());
+            let subject = gateway.name_in_log(party);
+            // Whoever makes tickets can close them; a person has proved who they are.
+            if subject.is_some() || gateway.journal.takes("cancelled", Some(reason)) {
+                tracing::info!(ticket = %id, %client, subject, reason, "cancelled");
+            }
         }
     }
     Ok(cancelled.reading)

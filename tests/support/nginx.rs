@@ -122,6 +122,11 @@ impl Edge {
         format!("{}{path}", self.base)
     }
 
+    /// Returns its access log as it stands on the disk.
+    pub fn access_log_bytes(&self) -> Vec<u8> {
+        std::fs::read(self.directory.path().join("access.log")).unwrap_or_default()
+    }
+
     /// Returns the lines of its access log.
     pub fn access_log(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.directory.path().join("access.log")).unwrap_or_default();

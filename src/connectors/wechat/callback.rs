@@ -153,6 +153,9 @@ impl Wechat {
 
     fn count_refused(&self, refused: &Refused) {
         self.metrics.connectors.called_back("wechat", refused.as_str());
+        if !self.journal.takes("a callback is refused", Some(refused.as_str())) {
+            return;
+        }
         if matches!(refused, Refused::Stale) {
             // All of them are, if it is this gateway's clock that is wrong.
             tracing::warn!(why = %refused, "a callback is refused");

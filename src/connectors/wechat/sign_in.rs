@@ -48,7 +48,8 @@ impl Wechat {
             Ok(Transition { reading, changed }) => {
                 if changed {
                     self.metrics.ticket("scanned");
-                    tracing::info!(ticket = %id, client = %reading.ticket.request.client_id, "scanned");
+                    let client = &reading.ticket.request.client_id;
+                    tracing::info!(ticket = %id, %client, subject = self.name_in_log(message), "scanned");
                 }
                 reading
             }
@@ -94,12 +95,14 @@ impl Wechat {
                 let Ticket { request, state, .. } = &reading.ticket;
                 if matches!(state, State::Cancelled { .. }) {
                     self.metrics.ticket("cancelled");
-                    tracing::info!(ticket = %id, client = %request.client_id, reason = CancelReason::Mismatch.as_str(), "cancelled");
+                    let (client, reason) = (&request.client_id, CancelReason::Mismatch.as_str());
+                    tracing::info!(ticket = %id, %client, subject = self.name_in_log(message), reason, "cancelled");
                     ("mismatch", Some(texts::mismatch()))
                 } else {
                     if changed {
                         self.metrics.ticket("confirmed");
-                        tracing::info!(ticket = %id, client = %request.client_id, "confirmed");
+                        let client = &request.client_id;
+                        tracing::info!(ticket = %id, %client, subject = self.name_in_log(message), "confirmed");
                     }
                     ("confirmed", Some(texts::confirmed(&self.client_name(&reading), &request.requester)))
                 }
@@ -118,7 +121,8 @@ impl Wechat {
                 if changed {
                     self.metrics.ticket("cancelled");
                     let client = &reading.ticket.request.client_id;
-                    tracing::info!(ticket = %id, %client, reason = CancelReason::Declined.as_str(), "cancelled");
+                    let reason = CancelReason::Declined.as_str();
+                    tracing::info!(ticket = %id, %client, subject = self.name_in_log(message), reason, "cancelled");
                 }
                 ("declined", Some(texts::declined()))
             }
@@ -126,6 +130,11 @@ impl Wechat {
         };
         self.end_wait(message, id).await?;
         Ok(outcome)
+    }
+
+    /// Returns what the person is called in the log.
+    fn name_in_log(&self, message: &Message) -> String {
+        self.signer.name_in_log(&self.person(message).subject)
     }
 
     /// Expects no further number, unless for a ticket that was scanned meanwhile.

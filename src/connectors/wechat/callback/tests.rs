@@ -6,6 +6,7 @@ use crate::config::Lifetimes;
 use crate::connectors::Secret;
 use crate::connectors::wechat::settings::{Consent, WechatSettings};
 use crate::metrics::Metrics;
+use crate::signer::Signer;
 use crate::store::Changes;
 use crate::store::memory::MemoryStore;
 
@@ -30,7 +31,9 @@ fn wechat(keys: &[&str]) -> Wechat {
     let minute = Duration::from_secs(60);
     let lifetimes = Lifetimes { ticket: minute, decision: minute, redeem: minute, token: minute };
     let store = Arc::new(MemoryStore::open(1, Arc::new(Nobody)));
-    Wechat::new(settings, store, Clients::only_web(), lifetimes, Arc::new(Metrics::new())).unwrap()
+    let signer = Signer::open("https://gate.example", None).unwrap();
+    let (metrics, journal) = (Arc::new(Metrics::new()), Arc::default());
+    Wechat::new(settings, store, Clients::only_web(), lifetimes, signer, metrics, journal).unwrap()
 }
 
 fn at(secs: u64) -> SystemTime {

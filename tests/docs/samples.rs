@@ -1,0 +1,176 @@
+//! The app of `docs/your-site.md`, run as it stands there, with a real Chromium; and what all samples that check a JWT have.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use reqwest::{StatusCode, redirect};
+use serde_json::{Value, json};
+
+use crate::coming_from::blocks;
+use crate::support::browser::{Device, Driver};
+use crate::support::gateway::{Phone, file, keys};
+use crate::support::process::Process;
+use crate::support::{Gateway, SOON, free_port, within};
+
+const PAGE: &str = include_str!("../../docs/your-site.md");
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// The app, and the gateway that it sends people to. Both are on hosts of their own: two sites to a browser.
+struct Shop {
+    gateway: Gateway,
+    here: String,
+    keys: tempfile::TempDir,
+    _app: Process,
+    _folder: tempfile::TempDir,
+}
+
+impl Shop {
+    async fn open() -> Self {
+        let (port, keys, folder) = (free_port(), keys(), tempfile::tempdir().unwrap());
+        let here = format!("http://127.0.0.1:{port}");
+        let (_directory, config) =
+            file(&format!("[[clients]]\nid = \"shop\"\nclaims = [\"name\"]\nreturn_to = [\"{here}/signed-in\"]\n"));
+        let own = free_port();
+        let builder = Gateway::builder().arg("--config", config.to_str().unwrap());
+        let builder = builder.arg("--keys-dir", keys.path().to_str().unwrap());
+        let builder = builder.arg("--listen", &format!("127.0.0.1:{own}"));
+        let gateway = builder.arg("--public-url", &format!("http://localhost:{own}")).start().await;
+        let source = &blocks(PAGE, "python")[0];
+        assert!(source.contains("http://localhost:8080") && source.contains("http://127.0.0.1:5000"));
+        let source = source.replace("http://localhost:8080", &gateway.public_url);
+        std::fs::write(folder.path().join("app.py"), source.replace("http://127.0.0.1:5000", &here)).unwrap();
+        let mut command = Command::new("/usr/bin/python3");
+        command.args(["-m", "flask", "--app", "app", "run", "--port", &port.to_string()]).current_dir(folder.path());
+        let app = Process::start(&mut command);
+        within(SOON * 2, "the app's start", async || reqwest::get(format!("{here}/")).await.ok()).await;
+        Self { gateway, here, keys, _app: app, _folder: folder }
+    }
+
+    /// Signs claims with the gateway's own key.
+    async fn jwt(&self, exp: u64, nbf: u64) -> String {
+        let jwks = reqwest::get(self.gateway.url("/.well-known/jwks.json")).await.unwrap();
+        let kid = jwks.json::<Value>().await.unwrap()["keys"][0]["kid"].as_str().unwrap().to_owned();
+        let pem = self.keys.path().read_dir().unwrap().next().unwrap().unwrap().path();
+        let claims = json!({
+            "iss": self.gateway.public_url, "aud": "shop", "sub": "ada", "name": "Ada", "nbf": nbf, "exp": exp,
+        });
+        let header = Header { kid: Some(kid), ..Header::new(Algorithm::ES256) };
+        let key = EncodingKey::from_ec_pem(&std::fs::read(pem).unwrap()).unwrap();
+        jsonwebtoken::encode(&header, &claims, &key).unwrap()
+    }
+
+    /// Posts a JWT as the sign-in page does, in a browser in which a sign-in has begun; returns what is answered.
+    async fn post(&self, jwt: Option<&str>) -> (StatusCode, String) {
+        let http = reqwest::Client::builder().redirect(redirect::Policy::none()).build().unwrap();
+        let begun = http.get(format!("{}/sign-in", self.here)).send().await.unwrap();
+        let cookie = begun.headers()["set-cookie"].to_str().unwrap().to_owned();
+        assert!(
+            cookie.starts_with("__Host-sign-in=") && cookie.contains("; Secure") && cookie.contains("; Path=/"),
+            "{cookie}"
+        );
+        let location = url::Url::parse(begun.headers()["location"].to_str().unwrap()).unwrap();
+        let state = location.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
+        let mut form = vec![("state", state.as_str())];
+        form.extend(jwt.map(|jwt| ("access_token", jwt)));
+        let request = http.post(format!("{}/signed-in", self.here)).header("cookie", cookie.split(';').next().unwrap());
+        let answer = request.form(&form).send().await.unwrap();
+        (answer.status(), answer.text().await.unwrap())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_app_of_the_page_signs_people_in() {
+    let shop = Shop::open().await;
+    let driver = Driver::start().await;
+    let screen = driver.open(Device::Desk).await;
+    screen.goto(&format!("{}/", shop.here)).await;
+    screen.click("a").await;
+    screen.until("waiting").await;
+    Phone::of("ada", &shop.gateway).approve(screen.scan().await.rsplit('/').next().unwrap()).await;
+    let home = format!("{}/", shop.here);
+    within(SOON * 2, "the way back", async || (screen.url().await == home).then_some(())).await;
+    assert_eq!(screen.text("body").await, "Hello, Ada");
+    assert_eq!(screen.run("return document.cookie").await, json!(""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_app_of_the_page_allows_for_clocks_and_refuses_in_words() {
+    let shop = Shop::open().await;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    assert_eq!(shop.post(Some(&shop.jwt(now + 600, now + 15).await)).await.0, StatusCode::SEE_OTHER, "a slow clock");
+    for refused in [&shop.jwt(now - 60, now - 600).await, &shop.jwt(now + 600, now + 300).await, "garbage", "a.b.c", ""]
+    {
+        let (status, text) = shop.post(Some(refused)).await;
+        assert_eq!(
+            (status, text.as_str()),
+            (StatusCode::BAD_REQUEST, "This sign-in is not valid. Begin again."),
+            "{refused}"
+        );
+    }
+    assert_eq!(shop.post(None).await.0, StatusCode::BAD_REQUEST);
+}
+
+/// Returns every file that people copy from: pages, and examples with what they need.
+fn samples(folder: &Path) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for entry in folder.read_dir().unwrap().map(|entry| entry.unwrap().path()) {
+        let name = entry.file_name().unwrap().to_str().unwrap().to_owned();
+        if entry.is_dir() && name != "node_modules" && name != "decisions" {
+            found.extend(samples(&entry));
+        } else if let Ok(text) = std::fs::read_to_string(&entry) {
+            found.push((name, text));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_sample_that_checks_a_jwt_allows_for_clocks_and_catches_what_is_thrown() {
+    let mut all = samples(&Path::new(ROOT).join("docs"));
+    all.extend(samples(&Path::new(ROOT).join("examples")));
+    let mut count = 0;
+    for (name, text) in all {
+        for (call, tolerance, caught) in [
+            ("jwt.decode(", ["leeway=30", "\"leeway\": 30"], ["except jwt.PyJWTError", "except jwt.InvalidTokenError"]),
+            ("await jwtVerify(", ["clockTolerance: 30", "clockTolerance: 30"], ["catch (error)", "catch (error)"]),
+        ] {
+            if text.contains(call) {
+                count += 1;
+                assert!(tolerance.iter().any(|tolerance| text.contains(tolerance)), "{name}: clocks");
+                assert!(caught.iter().any(|caught| text.contains(caught)), "{name}: what {call} throws");
+            }
+        }
+    }
+    assert!(count >= 3, "{count}");
+}
+
+#[test]
+fn what_samples_install_has_its_version() {
+    let mut all = samples(&Path::new(ROOT).join("docs"));
+    all.extend(samples(&Path::new(ROOT).join("examples")));
+    let mut count = 0;
+    let pinned = |package: &str| package.contains("==") || package.starts_with('-');
+    for (name, text) in all {
+        for line in text.lines() {
+            let Some((_, packages)) = line.split_once("pip install ") else { continue };
+            let packages: Vec<_> = packages.split('`').next().unwrap().split(' ').collect();
+            count += packages.len();
+            assert!(packages.iter().all(|package| pinned(package)), "{name}: {line}");
+        }
+        if name == "requirements.txt" {
+            let lines: Vec<_> = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
+            count += lines.len();
+            assert!(lines.iter().all(|line| pinned(line)), "{name}: {lines:?}");
+        }
+        if name == "package.json" {
+            let package: Value = serde_json::from_str(&text).unwrap();
+            for (dependency, version) in package["dependencies"].as_object().unwrap() {
+                count += 1;
+                assert!(version.as_str().unwrap().starts_with(|c: char| c.is_ascii_digit()), "{dependency}: {version}");
+            }
+        }
+    }
+    assert!(count >= 4, "{count}");
+}
