@@ -9,13 +9,13 @@ use axum::http::header::{self, AUTHORIZATION, AsHeaderName, HeaderMap};
 use super::error::{self, Problem};
 
 /// Returns the members of a comma-separated field, over all its lines (RFC 9110 §5.6.1).
-pub(super) fn members<'a>(headers: &'a HeaderMap, name: impl AsHeaderName) -> impl Iterator<Item = &'a [u8]> {
+pub(super) fn members(headers: &HeaderMap, name: impl AsHeaderName) -> impl Iterator<Item = &[u8]> {
     let lines = headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
     lines.flat_map(|line| line.split(|byte| *byte == b',')).map(trim)
 }
 
 /// Returns those [`members`] that are text.
-pub(super) fn texts<'a>(headers: &'a HeaderMap, name: impl AsHeaderName) -> impl Iterator<Item = &'a str> {
+pub(super) fn texts(headers: &HeaderMap, name: impl AsHeaderName) -> impl Iterator<Item = &str> {
     members(headers, name).filter_map(|member| str::from_utf8(member).ok())
 }
 
