@@ -18,6 +18,7 @@ mod remedy;
 mod replication;
 mod scout;
 mod topology;
+mod trial;
 mod values;
 
 use std::sync::Arc;
@@ -116,13 +117,13 @@ impl RedisStore {
     ) -> Result<Self, OpenError> {
         let reports = Reports { changes, metrics, look_again: Arc::new(Notify::new()) };
         let fleet =
-            Fleet::start(settings.clone(), reports).await.map_err(|error| OpenError::Unreachable(error.to_string()))?;
+            Fleet::start(settings.clone(), reports).await.map_err(|error| OpenError::from(trial::failed(&error)))?;
         let is_alone = !settings.topology.has_replicas();
         let prepare = async |node: Arc<Node>| {
             if is_alone && node.endpoint.is_in_a_cluster().await {
                 return Err(TopologyError::Node.into());
             }
-            flags::may_subscribe(&node.endpoint).await?;
+            trial::may_work(&node.endpoint, settings.wait_replicas > 0).await?;
             flags::ensure(&node.endpoint).await?;
             Ok(())
         };
@@ -293,13 +294,15 @@ return {{now, row[1], row[2], row[3], row[4], row[5], row[6]}}"
             )),
             // Sent again, it finds a conflict with itself: the transition then begins with what it has stored. The expiry is set
             // first: a Redis without memory refuses the first write of a script if that may take some, and no later one, so
-            // sign-ins that have begun are finished.
+            // sign-ins that have begun are finished. Before Redis 7.2 time goes on while a script runs: a deadline that has just
+            // passed deletes the ticket, and fields that were written then would stay for ever.
             replace: script(
                 "
 local stored = redis.call('HMGET', KEYS[1], 'revision', 'stamp')
 if not stored[1] or tonumber(ARGV[5]) <= now then return -1 end
 if stored[1] ~= ARGV[1] or (stored[2] or '0') ~= ARGV[2] then return 0 end
 redis.call('PEXPIREAT', KEYS[1], ARGV[5])
+if not redis.call('HGET', KEYS[1], 'revision') then return -1 end
 redis.call('HSET', KEYS[1], 'revision', ARGV[3], 'stamp', ARGV[4], 'deadline', ARGV[5], 'state', ARGV[6])
 return 1",
             ),

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::interest::{Interest, Moving};
 use super::node::Endpoint;
-use super::topology::timed_out;
+use super::topology::in_time;
 use super::{FlagsError, Reports, StoreError, flags};
 use crate::ticket::TicketId;
 
@@ -351,9 +351,4 @@ impl Shared {
     fn interest(&self) -> MutexGuard<'_, Interest> {
         self.interest.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The client has no timeout of its own here: into a half-open connection it would wait for ever.
-async fn in_time<T>(timeout: Duration, reply: impl Future<Output = Result<T, RedisError>>) -> Result<T, RedisError> {
-    tokio::time::timeout(timeout, reply).await.map_err(|_elapsed| timed_out())?
 }

@@ -261,7 +261,7 @@ impl Topology {
     /// The client's error, or an I/O timeout after `timeout`: the client itself waits for ever here.
     pub(super) async fn subscriber(&self, address: &Address, timeout: Duration) -> Result<PubSub, RedisError> {
         let client = Client::open(self.at(address))?;
-        tokio::time::timeout(timeout, client.get_async_pubsub()).await.map_err(|_elapsed| timed_out())?
+        in_time(timeout, client.get_async_pubsub()).await
     }
 
     /// Returns how to connect to a node that keeps tickets.
@@ -340,6 +340,17 @@ fn malformed(why: &str) -> TopologyError {
 /// The error for what did not answer in time.
 pub(super) fn timed_out() -> RedisError {
     RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut))
+}
+
+/// Bounds a wait for which the client has no bound of its own: into a half-open connection it would wait for ever.
+///
+/// # Errors
+/// The answer's, or an I/O timeout after `timeout`.
+pub(super) async fn in_time<T>(
+    timeout: Duration,
+    answer: impl Future<Output = Result<T, RedisError>>,
+) -> Result<T, RedisError> {
+    tokio::time::timeout(timeout, answer).await.map_err(|_elapsed| timed_out())?
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use redis::{RedisError, Value};
 
 use super::super::node::Endpoint;
 use super::super::topology::{Address, Kind};
-use super::super::{FlagsError, RedisSettings, flags};
+use super::super::{FlagsError, RedisSettings, flags, trial};
 use super::{Asked, Unanswered, in_time, lines};
 
 /// What a node told.
@@ -104,12 +104,10 @@ async fn ask(settings: &RedisSettings, address: &Address, is_primary: bool) -> R
     let mut facts = in_time(settings.timeout, facts(&endpoint, settings.topology.kind())).await?;
     if is_primary && !facts.is_replica() {
         let reports = async {
-            flags::may_subscribe(&endpoint).await?;
+            trial::may_work(&endpoint, false).await?;
             flags::ensure(&endpoint).await
         };
-        let ensured = tokio::time::timeout(settings.timeout + flags::PROBE_TIMEOUT, reports).await;
-        let late = |_elapsed| Err(FlagsError::Unreachable("no answer in time".to_owned()));
-        facts.flags = Some(ensured.unwrap_or_else(late));
+        facts.flags = Some(reports.await);
     }
     Ok(facts)
 }
@@ -147,7 +145,7 @@ async fn facts(endpoint: &Endpoint, kind: &Kind) -> Result<Facts, Unanswered> {
         info,
         limits: limits(&mut connection).await,
         write,
-        flags_before: flags::read(&mut connection).await.ok(),
+        flags_before: flags::read(&mut connection).await.ok().flatten(),
         flags: None,
         replicas_connected,
         waits: role.map(drop).and(wait).map_err(Unanswered::from),
