@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::support::access::Access;
 use crate::support::cluster::{self, Cluster};
 use crate::support::nginx::{Edge, Place};
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Distance, Proxy};
 use crate::support::sentinel::{self, NAME, Sentinels};
 use crate::support::{Redis, SOON, until};
 
@@ -394,4 +394,48 @@ fn nodes_that_do_not_answer_cost_no_more_time_than_one() {
         assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
     }
     doctor(&format!("redis://{}", hosts[0])).is_bad().says("FAIL  redis", &[&hosts[0], "--redis-url"]);
+}
+
+#[test]
+fn how_far_away_redis_is_and_what_that_means() {
+    let far = |millis: u64| {
+        let distance = Distance::steady(Duration::from_millis(millis));
+        Redis::far(distance, &["--notify-keyspace-events", "KA"], Access::default())
+    };
+    let patient = [["--redis-timeout", "5s"]];
+    let near = far(0);
+    doctor_with(&near.url(), patient.as_flattened())
+        .is_usable()
+        .says("ok    redis", &["answers in", "fastest", "after a tap on Confirm"]);
+    let (a_rack, a_continent) = (far(10), far(80));
+    let report = doctor_with(&a_rack.url(), patient.as_flattened());
+    report.is_usable().says("ok    redis", &["answers in", "after a tap on Confirm"]).says("ok    clock", &[]);
+    let fastest = |report: &Report| -> f64 {
+        let (_, rest) = report.text.split_once("(fastest ").unwrap();
+        rest.split_once(" ms)").unwrap().0.parse().unwrap()
+    };
+    assert!(fastest(&report) >= 10.0, "{}", report.text);
+    let report = doctor_with(&a_continent.url(), patient.as_flattened());
+    report.is_usable().says("WARN  redis", &["That is far", "Run gateways beside Redis"]);
+    assert!(fastest(&report) >= 80.0, "{}", report.text);
+    report.says_nothing_of("--redis-timeout");
+    // One second is what the other tests give it.
+    doctor(&a_continent.url()).is_usable().says("WARN  redis", &["--redis-timeout 1s is short for that", "Set it to"]);
+}
+
+#[test]
+fn every_node_of_an_installation_far_away_is_looked_at() {
+    let distance = Some(Distance::rough(Duration::from_millis(20)));
+    let redis = &["--notify-keyspace-events", "KA"];
+    let sentinels = Sentinels::with(sentinel::Options { distance, redis, ..sentinel::Options::default() });
+    let patient = [["--redis-timeout", "5s"]];
+    doctor_with(&sentinels.url(), patient.as_flattened())
+        .is_usable()
+        .says("ok    redis", &["primary", "answers in", "after a tap on Confirm"])
+        .says("ok    redis", &["2 nodes answer as replica"]);
+    let cluster = Cluster::with(cluster::Options { distance, redis, ..cluster::Options::default() });
+    doctor_with(&cluster.url(), patient.as_flattened())
+        .is_usable()
+        .says("ok    redis", &["3 nodes answer as primary", "after a tap on Confirm"])
+        .says("ok    redis", &["3 nodes answer as replica"]);
 }

@@ -8,14 +8,15 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use scangate::metrics::Metrics;
 use scangate::store::memory::MemoryStore;
-use scangate::store::redis::{RedisSettings, RedisStore, Topology};
+use scangate::store::redis::{OpenError, RedisSettings, RedisStore, Topology};
 use scangate::store::{self, Changes, MAX_VALUE_BYTES, Put, Replaced, Store, StoreError, TransitionError};
 use scangate::ticket::{
     BindingSecret, CancelReason, Claims, ClientId, Decision, Flow, NewTicket, Party, Person, Refusal, Requester,
     Scanner, State, Step, Subject, Ticket, TicketId, TicketRequest,
 };
 
-use crate::support::{Cluster, Redis, Sentinels, eventually};
+use crate::support::proxy::Distance;
+use crate::support::{Access, Cluster, Redis, Sentinels, cluster, eventually, sentinel};
 
 /// Counts what a store reports.
 #[derive(Default)]
@@ -49,12 +50,14 @@ struct Engine {
     reports: Arc<Recorder>,
     behind: Behind,
     prefix: &'static str,
+    /// Long enough for a few commands, and no longer.
+    short: Duration,
 }
 
 /// What keeps an engine's tickets. Many servers take long to start, so all tests of an engine share them.
 enum Behind {
     Memory,
-    Redis(Redis),
+    Redis(Arc<Redis>),
     Sentinels(Arc<Sentinels>),
     Cluster(Arc<Cluster>),
 }
@@ -82,7 +85,14 @@ impl Behind {
 impl Engine {
     async fn on(behind: Behind, prefix: &'static str) -> Self {
         let (store, reports) = open_redis(&behind.url(), prefix).await;
-        Self { store, reports, behind, prefix }
+        Self { store, reports, behind, prefix, short: SHORT }
+    }
+
+    /// The same, with what is behind it so far away.
+    async fn far(distance: Distance, behind: Behind, prefix: &'static str) -> Self {
+        // A few commands, of which the first ones find no connection yet.
+        let short = SHORT + distance.at_most(20);
+        Self { short, ..Self::on(behind, prefix).await }
     }
 
     /// The one server behind it.
@@ -102,11 +112,11 @@ impl Engine {
 async fn memory() -> Engine {
     let reports = Arc::new(Recorder::default());
     let store: Arc<dyn Store> = Arc::new(MemoryStore::open(1000, Arc::clone(&reports) as _));
-    Engine { store, reports, behind: Behind::Memory, prefix: "" }
+    Engine { store, reports, behind: Behind::Memory, prefix: "", short: SHORT }
 }
 
 async fn redis() -> Engine {
-    Engine::on(Behind::Redis(Redis::start()), "test:").await
+    Engine::on(Behind::Redis(Arc::new(Redis::start())), "test:").await
 }
 
 async fn open_redis(url: &str, prefix: &str) -> (Arc<dyn Store>, Arc<Recorder>) {
@@ -120,8 +130,13 @@ async fn open_redis(url: &str, prefix: &str) -> (Arc<dyn Store>, Arc<Recorder>) 
         lanes: 4,
         timeout: Duration::from_secs(2),
     };
-    let store = RedisStore::open(&settings, Arc::clone(&reports) as _, Arc::new(Metrics::new())).await.unwrap();
-    (Arc::new(store), reports)
+    let open = || RedisStore::open(&settings, Arc::clone(&reports) as _, Arc::new(Metrics::new()));
+    let store = match open().await {
+        // As a start does, if a busy machine has let the time pass.
+        Err(OpenError::Unreachable(_)) => open().await,
+        opened => opened,
+    };
+    (Arc::new(store.unwrap()), reports)
 }
 
 macro_rules! on_every_engine {
@@ -133,25 +148,89 @@ macro_rules! on_every_engine {
             $(#[tokio::test(flavor = "multi_thread")] async fn $name() { super::$name(super::redis().await).await; })*
         }
 
-        #[tokio::test(flavor = "multi_thread")]
-        async fn on_sentinel() {
-            let redis = Arc::new(Sentinels::start());
+        /// Runs all of them, one after the other.
+        async fn all_on(engine: impl AsyncFn(&'static str) -> Engine) {
             $(
                 // Shown if one fails: it is the last.
                 println!(stringify!($name));
-                $name(Engine::on(Behind::Sentinels(Arc::clone(&redis)), stringify!($name)).await).await;
-            )*
-        }
-
-        #[tokio::test(flavor = "multi_thread")]
-        async fn on_cluster() {
-            let cluster = Arc::new(Cluster::start());
-            $(
-                println!(stringify!($name));
-                $name(Engine::on(Behind::Cluster(Arc::clone(&cluster)), stringify!($name)).await).await;
+                $name(engine(stringify!($name)).await).await;
             )*
         }
     };
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_sentinel() {
+    let redis = Arc::new(Sentinels::start());
+    all_on(async |name| Engine::on(Behind::Sentinels(Arc::clone(&redis)), name).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_cluster() {
+    let cluster = Arc::new(Cluster::start());
+    all_on(async |name| Engine::on(Behind::Cluster(Arc::clone(&cluster)), name).await).await;
+}
+
+/// The same suite with Redis somewhere else.
+mod far {
+    use super::*;
+
+    async fn on_redis(round_trip: Duration) {
+        let distance = Distance::rough(round_trip);
+        let redis = Arc::new(Redis::far(distance, &[], Access::default()));
+        all_on(async |name| Engine::far(distance, Behind::Redis(Arc::clone(&redis)), name).await).await;
+    }
+
+    async fn on_sentinel(round_trip: Duration) {
+        let distance = Distance::rough(round_trip);
+        let options = sentinel::Options { distance: Some(distance), ..sentinel::Options::default() };
+        let redis = Arc::new(Sentinels::with(options));
+        all_on(async |name| Engine::far(distance, Behind::Sentinels(Arc::clone(&redis)), name).await).await;
+    }
+
+    async fn on_cluster(round_trip: Duration) {
+        let distance = Distance::rough(round_trip);
+        let cluster =
+            Arc::new(Cluster::with(cluster::Options { distance: Some(distance), ..cluster::Options::default() }));
+        all_on(async |name| Engine::far(distance, Behind::Cluster(Arc::clone(&cluster)), name).await).await;
+    }
+
+    macro_rules! at {
+        ($millis:literal $(, $ignored:meta)?) => {
+            #[tokio::test(flavor = "multi_thread")]
+            $(#[$ignored])?
+            async fn on_redis() {
+                super::on_redis(Duration::from_millis($millis)).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            $(#[$ignored])?
+            async fn on_sentinel() {
+                super::on_sentinel(Duration::from_millis($millis)).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            $(#[$ignored])?
+            async fn on_cluster() {
+                super::on_cluster(Duration::from_millis($millis)).await;
+            }
+        };
+    }
+
+    mod a_round_trip_of_2_ms {
+        use super::*;
+        at!(2, ignore = "takes a minute; tests/run --soak");
+    }
+
+    mod a_round_trip_of_10_ms {
+        use super::*;
+        at!(10);
+    }
+
+    mod a_round_trip_of_80_ms {
+        use super::*;
+        at!(80, ignore = "takes minutes; tests/run --soak");
+    }
 }
 
 on_every_engine! {
@@ -241,7 +320,7 @@ async fn a_replacement_needs_the_very_change_that_was_read(engine: Engine) {
     let ticket = created(&engine, LONG).await;
     let scan = |name: &str| {
         let scanner = Scanner::of(Party::Person(person(name)));
-        ticket.scan(&scanner, ticket.created_at, SHORT).unwrap().into_ticket()
+        ticket.scan(&scanner, ticket.created_at, engine.short).unwrap().into_ticket()
     };
     let (ada, bob) = (scan("ada"), scan("bob"));
     assert_eq!((ada.revision, ada.deadline), (bob.revision, bob.deadline));
@@ -255,8 +334,8 @@ async fn a_replacement_needs_the_very_change_that_was_read(engine: Engine) {
 }
 
 async fn a_replacement_of_a_ticket_that_is_gone_says_so(engine: Engine) {
-    let ticket = created(&engine, SHORT).await;
-    tokio::time::sleep(SHORT + Duration::from_millis(10)).await;
+    let ticket = created(&engine, engine.short).await;
+    tokio::time::sleep(engine.short + Duration::from_millis(10)).await;
     assert_eq!(engine.store.replace(&ticket, &scanned(&ticket)).await.unwrap(), Replaced::Gone);
 }
 
@@ -269,17 +348,17 @@ async fn time_moves_on_and_is_the_stores(engine: Engine) {
 }
 
 async fn a_ticket_is_gone_at_its_deadline(engine: Engine) {
-    let ticket = created(&engine, SHORT).await;
+    let ticket = created(&engine, engine.short).await;
     assert!(engine.store.get(&ticket.id).await.unwrap().is_some());
-    tokio::time::sleep(SHORT + Duration::from_millis(2)).await;
+    tokio::time::sleep(engine.short + Duration::from_millis(2)).await;
     assert_eq!(engine.store.get(&ticket.id).await.unwrap(), None);
 }
 
 async fn a_later_deadline_keeps_a_ticket(engine: Engine) {
-    let ticket = created(&engine, SHORT).await;
+    let ticket = created(&engine, engine.short).await;
     let next = Ticket { deadline: ticket.deadline + LONG, ..scanned(&ticket) };
     assert_eq!(engine.store.replace(&ticket, &next).await.unwrap(), Replaced::Done);
-    tokio::time::sleep(SHORT * 2).await;
+    tokio::time::sleep(engine.short * 2).await;
     assert_eq!(engine.store.get(&ticket.id).await.unwrap().unwrap().ticket, next);
 }
 
@@ -295,9 +374,9 @@ async fn a_watcher_learns_of_every_change(engine: Engine) {
 }
 
 async fn a_watcher_learns_of_the_expiry_when_the_ticket_is_read_after_it(engine: Engine) {
-    let ticket = created(&engine, SHORT).await;
+    let ticket = created(&engine, engine.short).await;
     engine.store.watch(&ticket.id).await.unwrap();
-    tokio::time::sleep(SHORT + Duration::from_millis(2)).await;
+    tokio::time::sleep(engine.short + Duration::from_millis(2)).await;
     assert_eq!(engine.store.get(&ticket.id).await.unwrap(), None);
     engine.reports.wait_for(&ticket.id, 1).await;
 }
@@ -452,9 +531,8 @@ impl Action {
 /// Applies random actions to a stored ticket and, beside it, to one in hand; both must agree after every step.
 async fn random_actions_lead_where_the_state_machine_says(engine: Engine) {
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::default());
-    for _ in 0..60 {
-        let actions = proptest::collection::vec(action(), 1..12);
-        let actions = actions.new_tree(&mut runner).unwrap().current();
+    let actions = proptest::collection::vec(action(), 1..12);
+    let all = (0..60).map(|_| actions.new_tree(&mut runner).unwrap().current()).map(async |actions| {
         let (new, presenter) = new_ticket(LONG);
         let mut model = engine.store.create(new).await.unwrap().ticket;
         for action in &actions {
@@ -478,15 +556,16 @@ async fn random_actions_lead_where_the_state_machine_says(engine: Engine) {
             }
             assert_eq!(engine.store.get(&model.id).await.unwrap().unwrap().ticket, model);
         }
-    }
+    });
+    futures_util::future::join_all(all).await;
 }
 
 async fn nothing_is_left_after_expiry(engine: Engine) {
-    let ticket = created(&engine, SHORT).await;
+    let ticket = created(&engine, engine.short).await;
     engine.store.watch(&ticket.id).await.unwrap();
-    let next = Ticket { deadline: ticket.deadline + SHORT, ..scanned(&ticket) };
+    let next = Ticket { deadline: ticket.deadline + engine.short, ..scanned(&ticket) };
     engine.store.replace(&ticket, &next).await.unwrap();
-    tokio::time::sleep(SHORT * 2 + Duration::from_millis(5)).await;
+    tokio::time::sleep(engine.short * 2 + Duration::from_millis(5)).await;
     assert_eq!(engine.store.get(&ticket.id).await.unwrap(), None);
     engine.store.unwatch(&ticket.id);
     eventually("the end of keys and subscription", || async { engine.traces().is_empty().then_some(()) }).await;
@@ -511,14 +590,14 @@ async fn a_value_is_read_as_it_was_put_until_it_is_removed(engine: Engine) {
 
 async fn a_value_is_gone_when_its_time_is_over(engine: Engine) {
     let Engine { store, .. } = &engine;
-    assert!(store.put_value("a", "1", SHORT, Put::Always).await.unwrap());
+    assert!(store.put_value("a", "1", engine.short, Put::Always).await.unwrap());
     assert!(store.put_value("b", "1", LONG, Put::Always).await.unwrap());
     // The time of what takes its place counts, whether it is longer or shorter.
-    assert!(store.put_value("b", "2", SHORT, Put::Always).await.unwrap());
-    assert!(store.put_value("c", "1", SHORT, Put::Always).await.unwrap());
+    assert!(store.put_value("b", "2", engine.short, Put::Always).await.unwrap());
+    assert!(store.put_value("c", "1", engine.short, Put::Always).await.unwrap());
     assert!(store.put_value("c", "2", LONG, Put::Always).await.unwrap());
     assert_eq!(store.value("a").await.unwrap().as_deref(), Some("1"));
-    tokio::time::sleep(SHORT + Duration::from_millis(10)).await;
+    tokio::time::sleep(engine.short + Duration::from_millis(10)).await;
     assert_eq!(store.value("a").await.unwrap(), None);
     assert_eq!(store.value("b").await.unwrap(), None);
     assert_eq!(store.value("c").await.unwrap().as_deref(), Some("2"));
@@ -585,6 +664,46 @@ async fn a_ticket_that_cannot_be_read_is_corrupt_and_not_quoted() {
     assert!(!error.to_string().contains("secret"), "{error}");
 }
 
+/// Before Redis 7.2 time goes on while a script runs. Here it is stopped again and again, so that it goes on between any two of
+/// its commands.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_that_passes_while_it_is_set_leaves_nothing_behind() {
+    let engine = redis().await;
+    let pid: u32 = {
+        let info: String = engine.redis().run(&["INFO", "server"]);
+        info.lines().find_map(|line| line.strip_prefix("process_id:")).unwrap().trim().parse().unwrap()
+    };
+    let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    let is_over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let hindrance = std::thread::spawn({
+        let is_over = Arc::clone(&is_over);
+        move || {
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+                std::thread::sleep(Duration::from_millis(2));
+                rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+                std::thread::sleep(Duration::from_micros(rand::random_range(10..300)));
+            }
+        }
+    });
+    for _ in 0..300 {
+        let ticket = created(&engine, LONG).await;
+        let now = engine.store.get(&ticket.id).await.unwrap().unwrap().now;
+        // Some of these lie in the future when Redis compares them, and in the past when it sets them.
+        for millis in [2, 4, 8] {
+            let deadline = now + Duration::from_millis(millis);
+            let _ = engine.store.replace(&ticket, &Ticket { deadline, ..scanned(&ticket) }).await;
+        }
+    }
+    is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    hindrance.join().unwrap();
+    let endless = || {
+        let keys = engine.redis().keys();
+        keys.into_iter().find(|key| engine.redis().run::<i64>(&["PTTL", key]) == -1)
+    };
+    assert_eq!(endless(), None, "a key stays for ever");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_stores_on_one_redis_tell_each_other() {
     let engine = redis().await;
@@ -598,19 +717,31 @@ async fn two_stores_on_one_redis_tell_each_other() {
 
 mod flags {
     use super::*;
-    use scangate::store::redis::OpenError;
 
     async fn open(redis: &Redis, login: &str) -> Result<RedisStore, OpenError> {
-        crate::support::crypto();
+        open_waiting(redis, login, 0).await
+    }
+
+    async fn open_waiting(redis: &Redis, login: &str, wait_replicas: usize) -> Result<RedisStore, OpenError> {
         let url = redis.url().replace("redis://", &format!("redis://{login}"));
+        open_url(&url, wait_replicas).await
+    }
+
+    async fn open_url(url: &str, wait_replicas: usize) -> Result<RedisStore, OpenError> {
+        crate::support::crypto();
         let settings = RedisSettings {
-            topology: Topology::parse(&url).unwrap(),
+            topology: Topology::parse(url).unwrap(),
             prefix: "test:".into(),
             lanes: 2,
-            wait_replicas: 0,
+            wait_replicas,
             timeout: Duration::from_secs(2),
         };
-        RedisStore::open(&settings, Arc::new(Recorder::default()), Arc::new(Metrics::new())).await
+        let open = || RedisStore::open(&settings, Arc::new(Recorder::default()), Arc::new(Metrics::new()));
+        match open().await {
+            // As a start does, if a busy machine has let the time pass.
+            Err(OpenError::Unreachable(_)) => open().await,
+            opened => opened,
+        }
     }
 
     fn flags(redis: &Redis) -> String {
@@ -660,5 +791,98 @@ mod flags {
         without_config(&redis);
         let error = open(&redis, "app:app@").await.err().unwrap().to_string();
         assert!(error.contains("notify-keyspace-events Kghxe"), "{error}");
+    }
+
+    /// Some that every deployment between two racks and two continents has, and what is less than a millisecond: the deadline
+    /// of a key that is tried out is two of them away.
+    const ROUND_TRIPS: [Duration; 4] =
+        [Duration::from_micros(500), Duration::from_millis(2), Duration::from_millis(10), Duration::from_millis(80)];
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn without_config_flags_are_tried_out_from_afar() {
+        for round_trip in ROUND_TRIPS {
+            let redis = Redis::far(Distance::rough(round_trip), &["--notify-keyspace-events", "KA"], Access::default());
+            without_config(&redis);
+            open(&redis, "app:app@").await.unwrap_or_else(|error| panic!("{round_trip:?} away: {error}"));
+            eventually("the end of the key", || async { redis.keys().is_empty().then_some(()) }).await;
+        }
+    }
+
+    /// Neither silence nor half of the reports is taken for all of them, wherever Redis is.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn without_config_every_flag_that_is_missing_is_found_from_afar() {
+        let distances = [Distance::default(), Distance::rough(Duration::from_millis(10))];
+        let lacking = ["", "ghxe", "Eghxe", "Khxe", "Kgxe", "Kghe"];
+        let all = distances.iter().flat_map(|&distance| lacking.iter().map(move |&flags| (distance, flags)));
+        let tried = all.map(async |(distance, flags)| {
+            let redis = Redis::far(distance, &["--notify-keyspace-events", flags], Access::default());
+            without_config(&redis);
+            let error = open(&redis, "app:app@").await.err().unwrap_or_else(|| panic!("{flags:?} are taken for enough"));
+            assert!(matches!(error, OpenError::Flags(_)), "{flags:?} from {distance:?}: {error}");
+            assert!(error.to_string().contains("notify-keyspace-events Kghxe"), "{flags:?} from {distance:?}: {error}");
+        });
+        futures_util::future::join_all(tried).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn in_a_cluster_without_config_each_node_is_tried_out_from_afar() {
+        let distance = Some(Distance::rough(Duration::from_millis(10)));
+        let redis = &["--notify-keyspace-events", "KA"];
+        let cluster = Cluster::with(cluster::Options { distance, redis, ..cluster::Options::default() });
+        for node in 0..6 {
+            cluster.node(node).run::<()>(&["ACL", "SETUSER", "default", "-config"]);
+        }
+        open_url(&cluster.url(), 1).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_the_user_may_not_do_is_named_at_the_start() {
+        let redis = Redis::with(&["--notify-keyspace-events", "KA"]);
+        let rights = ["evalsha", "time", "hmget", "hget", "hset", "pexpireat", "del", "ping", "subscribe", "unsubscribe"];
+        for (number, right) in rights.iter().enumerate() {
+            let user = format!("u{number}");
+            redis.run::<()>(&["ACL", "SETUSER", &user, "on", ">pw", "~*", "&*", "+@all", &format!("-{right}")]);
+            let error = open(&redis, &format!("{user}:pw@")).await.err().unwrap_or_else(|| panic!("without {right}"));
+            assert!(matches!(error, OpenError::Flags(_)), "without {right}: {error}");
+            assert!(error.to_string().contains(right), "without {right}: {error}");
+            assert!(error.to_string().contains("rights"), "without {right}: {error}");
+        }
+        for (number, right) in ["wait", "role"].iter().enumerate() {
+            let user = format!("w{number}");
+            redis.run::<()>(&["ACL", "SETUSER", &user, "on", ">pw", "~*", "&*", "+@all", &format!("-{right}")]);
+            let error = open_waiting(&redis, &format!("{user}:pw@"), 1).await.err().unwrap().to_string();
+            assert!(error.contains(right) && error.contains("rights"), "{error}");
+            open(&redis, &format!("{user}:pw@")).await.unwrap_or_else(|error| panic!("without {right}: {error}"));
+        }
+        redis.run::<()>(&["ACL", "SETUSER", "keys", "on", ">pw", "~other:*", "&*", "+@all"]);
+        let error = open(&redis, "keys:pw@").await.err().unwrap();
+        assert!(matches!(error, OpenError::Flags(_)) && error.to_string().contains("key"), "{error}");
+        assert_eq!(redis.keys(), [""; 0]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_the_user_does_not_need_may_be_forbidden() {
+        let redis = Redis::with(&["--notify-keyspace-events", "KA"]);
+        let forbidden = ["-client", "-info", "-config", "-role", "-wait", "-publish", "-cluster", "-multi", "-hello"];
+        let mut words = vec!["ACL", "SETUSER", "app", "on", ">app", "~test:*", "&__keyspace@0__:test:*", "+@all"];
+        words.extend(forbidden);
+        redis.run::<()>(&words);
+        open(&redis, "app:app@").await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn those_who_know_the_primary_and_may_not_tell_are_named_at_the_start() {
+        let sentinels = Sentinels::start();
+        for number in 0..3 {
+            sentinels.sentinel(number).run::<()>(&["ACL", "SETUSER", "default", "-sentinel|master"]);
+        }
+        let error = open_url(&sentinels.url(), 1).await.err().unwrap();
+        assert!(matches!(error, OpenError::Flags(_)) && error.to_string().contains("sentinel"), "{error}");
+        let cluster = Cluster::start();
+        for node in 0..6 {
+            cluster.node(node).run::<()>(&["ACL", "SETUSER", "default", "-cluster|slots"]);
+        }
+        let error = open_url(&cluster.url(), 1).await.err().unwrap();
+        assert!(matches!(error, OpenError::Flags(_)) && error.to_string().contains("cluster"), "{error}");
     }
 }

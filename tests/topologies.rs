@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use crate::support::proxy::Distance;
 use crate::support::{Access, Cluster, Proxy, Redis, SOON, Sentinels, cluster, sentinel, until};
 
 /// Writes a key and waits until `replicas` have it.
@@ -53,6 +54,7 @@ fn sentinel_and_its_nodes_are_guarded() {
             access: Access::default().user("ada", "secret").tls(),
             sentinel_password: Some("other"),
             redis: &["--appendonly", "yes"],
+            ..sentinel::Options::default()
         })
     });
     let url = redis.url();
@@ -110,7 +112,7 @@ fn a_key_moves_with_its_slot_step_by_step() {
 #[test]
 fn a_guarded_cluster_grows_and_shrinks() {
     let mut cluster = started("guarded cluster", || {
-        Cluster::with(cluster::Options { access: Access::default().password("secret").tls(), redis: &[] })
+        Cluster::with(cluster::Options { access: Access::default().password("secret").tls(), ..cluster::Options::default() })
     });
     let url = cluster.url();
     assert!(url.starts_with("rediss-cluster://:secret@127.0.0.1:"), "{url}");
@@ -160,4 +162,40 @@ fn connections_through_a_proxy_break_on_demand() {
     assert_eq!(ping(&mut open), "answer");
     proxy.cut();
     assert_eq!((ping(&mut open), ping(&mut plain), ping(&mut connect())), ("end", "end", "answer"));
+}
+
+/// Bytes are late by the distance, in their order, and as many at a time as ever.
+#[test]
+fn what_is_behind_a_proxy_may_be_far_away() {
+    let redis = Redis::start();
+    let round_trip = Duration::from_millis(80);
+    let proxy = Proxy::at(Distance::steady(round_trip), redis.port());
+    let started = Instant::now();
+    let mut socket = TcpStream::connect(("127.0.0.1", proxy.port())).unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    let mut answer = vec![0; 7];
+    for round_trips in 2..5 {
+        socket.write_all(b"PING\r\n").unwrap();
+        socket.read_exact(&mut answer).unwrap();
+        // The first one is that of the connection.
+        assert!(started.elapsed() >= round_trip * round_trips, "{round_trips}: {:?}", started.elapsed());
+    }
+    // Ten thousand questions at once: were each to wait for the one before it, this would take a quarter of an hour.
+    let rough = Proxy::at(Distance { held_back_percent: 5.0, ..Distance::rough(round_trip) }, redis.port());
+    let mut socket = TcpStream::connect(("127.0.0.1", rough.port())).unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    let mut writer = socket.try_clone().unwrap();
+    let writing = std::thread::spawn(move || {
+        for number in 0..10_000 {
+            writer.write_all(format!("ECHO {number:05}\r\n").as_bytes()).unwrap();
+        }
+    });
+    let mut answer = vec![0; 11];
+    for number in 0..10_000 {
+        socket.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, format!("$5\r\n{number:05}\r\n").as_bytes());
+    }
+    writing.join().unwrap();
+    proxy.cut();
+    drop(rough);
 }

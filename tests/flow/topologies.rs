@@ -10,9 +10,14 @@ use crate::support::{Access, Cluster, EventStream, SOON, Sentinels, Site, cluste
 
 /// Signs in, declines, lets expire, comes back and polls: the browser at one gateway, the phone at the other.
 async fn people_sign_in(url: &str, authority: Option<PathBuf>) {
-    let authority = authority.map(|file| file.to_str().unwrap().to_owned());
     // Each gateway makes dozens of connections at first, with all the cryptography of a debug build.
-    let mut flags = vec![("--redis-url", url), ("--redis-timeout", "10s"), ("--ticket-ttl", "5s")];
+    people_sign_in_with(url, authority, &[("--redis-timeout", "10s")]).await;
+}
+
+async fn people_sign_in_with(url: &str, authority: Option<PathBuf>, more: &[(&str, &str)]) {
+    let authority = authority.map(|file| file.to_str().unwrap().to_owned());
+    let mut flags = vec![("--redis-url", url), ("--ticket-ttl", "5s")];
+    flags.extend(more);
     flags.extend(authority.as_deref().map(|file| ("--redis-ca-file", file)));
     let site = Site::start(2, &flags).await;
     tokio::join!(signs_in(&site), declines(&site), lets_expire(&site), comes_back_elsewhere(&site), polls(&site));
@@ -99,7 +104,7 @@ async fn on_a_database_of_sentinels() {
 #[tokio::test(flavor = "multi_thread")]
 async fn on_guarded_sentinels() {
     let access = Access::default().user("ada", "secret").tls();
-    let redis = Sentinels::with(sentinel::Options { access, sentinel_password: Some("other"), redis: &[] });
+    let redis = Sentinels::with(sentinel::Options { access, sentinel_password: Some("other"), ..sentinel::Options::default() });
     people_sign_in(&redis.url(), redis.access().authority_file()).await;
 }
 
@@ -112,6 +117,66 @@ async fn on_a_cluster() {
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_guarded_cluster() {
     let access = Access::default().user("ada", "secret").tls();
-    let cluster = Cluster::with(cluster::Options { access, redis: &[] });
+    let cluster = Cluster::with(cluster::Options { access, ..cluster::Options::default() });
     people_sign_in(&cluster.url(), cluster.access().authority_file()).await;
+}
+
+/// The same with Redis somewhere else, and with nothing set for it.
+mod far {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::support::Redis;
+    use crate::support::proxy::Distance;
+
+    fn guarded() -> Access {
+        Access::default().user("ada", "secret").tls()
+    }
+
+    async fn on_one_server(round_trip: Duration, access: Access) {
+        let redis = Redis::far(Distance::rough(round_trip), &[], access);
+        people_sign_in_with(&redis.url(), redis.access().authority_file(), &[]).await;
+    }
+
+    async fn on_sentinels(round_trip: Duration, access: Access) {
+        let distance = Some(Distance::rough(round_trip));
+        let redis = Sentinels::with(sentinel::Options { access, distance, ..sentinel::Options::default() });
+        people_sign_in_with(&redis.url(), redis.access().authority_file(), &[]).await;
+    }
+
+    async fn on_a_cluster(round_trip: Duration, access: Access) {
+        let distance = Some(Distance::rough(round_trip));
+        let cluster = Cluster::with(cluster::Options { access, distance, ..cluster::Options::default() });
+        people_sign_in_with(&cluster.url(), cluster.access().authority_file(), &[]).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn people_sign_in_10_ms_away() {
+        let round_trip = Duration::from_millis(10);
+        on_one_server(round_trip, Access::default()).await;
+        on_sentinels(round_trip, Access::default()).await;
+        on_a_cluster(round_trip, Access::default()).await;
+    }
+
+    /// Managed Redis: TLS, a user with a password, no `CONFIG`.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn people_sign_in_at_a_provider_80_ms_away() {
+        let options = &["--notify-keyspace-events", "KA"];
+        let redis = Redis::far(Distance::rough(Duration::from_millis(80)), options, guarded());
+        redis.run::<()>(&["ACL", "SETUSER", "ada", "-config", "-info", "-client", "-role", "-wait"]);
+        people_sign_in_with(&redis.url(), redis.access().authority_file(), &[]).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "takes minutes; tests/run --soak"]
+    async fn people_sign_in_anywhere() {
+        for millis in [2, 10, 80] {
+            for access in [Access::default, guarded] {
+                let round_trip = Duration::from_millis(millis);
+                on_one_server(round_trip, access()).await;
+                on_sentinels(round_trip, access()).await;
+                on_a_cluster(round_trip, access()).await;
+            }
+        }
+    }
 }

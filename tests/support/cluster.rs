@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::access::Access;
+use super::proxy::{Distance, Proxy};
 use super::redis::{Setup, command};
 use super::{Redis, SOON, free_port, until};
 
@@ -23,6 +24,7 @@ pub struct Cluster {
     ids: Vec<String>,
     access: Access,
     options: Vec<String>,
+    distance: Option<Distance>,
 }
 
 /// How to start one.
@@ -31,6 +33,8 @@ pub struct Options<'a> {
     pub access: Access,
     /// Further options of every node, such as `["--appendonly", "yes"]`.
     pub redis: &'a [&'a str],
+    /// How far away they are from gateways and, but for what they tell each other of the Cluster, from one another.
+    pub distance: Option<Distance>,
 }
 
 /// One node as another one sees it.
@@ -49,13 +53,15 @@ impl Cluster {
 
     /// Starts one; returns when it takes commands and every replica is online.
     pub fn with(options: Options) -> Self {
-        let places: Vec<_> = (0..6).map(|_| Place::choose()).collect();
+        let places: Vec<_> = (0..6).map(|_| Place::choose(options.distance)).collect();
         let mut cluster = Self {
             nodes: Vec::new(),
             ids: Vec::new(),
             access: options.access,
             options: options.redis.iter().map(|&option| option.to_owned()).collect(),
+            distance: options.distance,
         };
+        let mut known_by = Vec::new();
         for myself in 0..6 {
             let mut known = String::from("vars currentEpoch 3 lastVoteEpoch 0\n");
             for (index, place) in places.iter().enumerate() {
@@ -66,7 +72,10 @@ impl Cluster {
                 let slots = SLOTS.get(index).map_or_else(String::new, |all| format!("{}-{}", all.start(), all.end()));
                 writeln!(known, "{} {flags} {primary} 0 0 {epoch} connected {slots}", place.name()).unwrap();
             }
-            cluster.launch(&places[myself], known);
+            known_by.push(known);
+        }
+        for (place, known) in places.into_iter().zip(known_by) {
+            cluster.launch(place, known);
         }
         cluster.nodes.iter().for_each(Redis::wait);
         cluster.agreed();
@@ -76,7 +85,7 @@ impl Cluster {
 
     /// The URL by which a gateway finds all nodes.
     pub fn url(&self) -> String {
-        let hosts: Vec<_> = self.nodes[..3].iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
+        let hosts: Vec<_> = self.nodes[..3].iter().map(|node| format!("127.0.0.1:{}", node.public_port())).collect();
         format!("{}://{}{}", self.access.scheme("-cluster"), self.access.user_info(), hosts.join(","))
     }
 
@@ -200,11 +209,12 @@ impl Cluster {
 
     /// Adds a primary without slots; returns its index once everyone knows it.
     pub fn add_primary(&mut self) -> usize {
-        let (old, place) = (self.up(), Place::choose());
+        let (old, place) = (self.up(), Place::choose(self.distance));
         let index = self.nodes.len();
-        self.launch(&place, format!("{} myself,master - 0 0 0 connected\n", place.name()));
-        self.nodes[index].wait();
         let (port, bus) = (place.port.to_string(), place.bus.to_string());
+        let known = format!("{} myself,master - 0 0 0 connected\n", place.name());
+        self.launch(place, known);
+        self.nodes[index].wait();
         for node in old {
             self.nodes[node].run::<()>(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
         }
@@ -256,17 +266,21 @@ impl Cluster {
         });
     }
 
-    fn launch(&mut self, place: &Place, known: String) {
+    fn launch(&mut self, place: Place, known: String) {
         let mut configuration = format!("cluster-enabled yes\ncluster-port {}\n", place.bus);
+        let (bus, port) = (place.bus, place.public_port());
+        writeln!(configuration, "cluster-announce-bus-port {bus}\ncluster-announce-port {port}").unwrap();
+        writeln!(configuration, "cluster-announce-tls-port {port}").unwrap();
         configuration += "cluster-node-timeout 1500\ncluster-replica-validity-factor 0\n";
         configuration += "cluster-announce-ip 127.0.0.1\nrepl-diskless-sync-delay 0\n";
-        self.ids.push(place.id.clone());
+        self.ids.push(place.id);
         self.nodes.push(Redis::launch(Setup {
             port: place.port,
             access: self.access.clone(),
             configuration,
             file: Some(("nodes.conf", known)),
             options: self.options.clone(),
+            proxy: place.proxy,
         }));
     }
 
@@ -365,17 +379,23 @@ struct Place {
     port: u16,
     bus: u16,
     id: String,
+    proxy: Option<Proxy>,
 }
 
 impl Place {
-    fn choose() -> Self {
+    fn choose(distance: Option<Distance>) -> Self {
         let (port, bus) = (free_port(), free_port());
         // Unlike any other's, those of tests that run at the same time as well.
-        Self { port, bus, id: format!("{:020x}{port:020x}", std::process::id()) }
+        let id = format!("{:020x}{port:020x}", std::process::id());
+        Self { port, bus, id, proxy: distance.map(|distance| Proxy::at(distance, port)) }
+    }
+
+    fn public_port(&self) -> u16 {
+        self.proxy.as_ref().map_or(self.port, Proxy::port)
     }
 
     /// Its id and address, as they stand in `nodes.conf`.
     fn name(&self) -> String {
-        format!("{} 127.0.0.1:{}@{}", self.id, self.port, self.bus)
+        format!("{} 127.0.0.1:{}@{}", self.id, self.public_port(), self.bus)
     }
 }

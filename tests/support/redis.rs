@@ -8,6 +8,7 @@ use redis::Commands as _;
 
 use super::access::Access;
 use super::process::Process;
+use super::proxy::{Distance, Proxy};
 use super::{SOON, free_port, until};
 
 /// A running Redis.
@@ -18,6 +19,8 @@ pub struct Redis {
     process: Process,
     options: Vec<String>,
     is_up: AtomicBool,
+    /// What gateways, and other servers, reach it through.
+    proxy: Option<Proxy>,
 }
 
 /// What a Redis is started from when it is not alone.
@@ -30,6 +33,7 @@ pub(super) struct Setup {
     pub file: Option<(&'static str, String)>,
     /// Options of its command line, which are stronger than its configuration.
     pub options: Vec<String>,
+    pub proxy: Option<Proxy>,
 }
 
 impl Redis {
@@ -40,12 +44,23 @@ impl Redis {
 
     /// Starts one with further options, such as `["--appendonly", "yes"]`.
     pub fn with(options: &[&str]) -> Self {
+        Self::of(free_port(), options, Access::default(), None)
+    }
+
+    /// Starts one that gateways find far away; the test itself finds it near.
+    pub fn far(distance: Distance, options: &[&str], access: Access) -> Self {
+        let port = free_port();
+        Self::of(port, options, access, Some(Proxy::at(distance, port)))
+    }
+
+    fn of(port: u16, options: &[&str], access: Access, proxy: Option<Proxy>) -> Self {
         let redis = Self::launch(Setup {
-            port: free_port(),
-            access: Access::default(),
+            port,
+            access,
             configuration: String::new(),
             file: None,
             options: options.iter().map(|&option| option.to_owned()).collect(),
+            proxy,
         });
         redis.wait();
         redis
@@ -53,7 +68,7 @@ impl Redis {
 
     /// Starts one, without waiting for it.
     pub(super) fn launch(setup: Setup) -> Self {
-        let Setup { port, access, configuration, file, options } = setup;
+        let Setup { port, access, configuration, file, options, proxy } = setup;
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
         if let Some((name, text)) = file {
@@ -62,15 +77,25 @@ impl Redis {
         let own = format!("bind 127.0.0.1\nsave \"\"\ndir {}\n{}", path.display(), access.configuration(port));
         std::fs::write(path.join("redis.conf"), own + &configuration).unwrap();
         let process = process(path, &options);
-        Self { port, access, directory, process, options, is_up: AtomicBool::new(true) }
+        Self { port, access, directory, process, options, is_up: AtomicBool::new(true), proxy }
     }
 
     pub fn port(&self) -> u16 {
         self.port
     }
 
+    /// Returns the port at which gateways, and other servers, reach it.
+    pub fn public_port(&self) -> u16 {
+        self.proxy.as_ref().map_or(self.port, Proxy::port)
+    }
+
+    /// The URL by which a gateway reaches it.
     pub fn url(&self) -> String {
-        self.access.url(self.port)
+        self.access.url(self.public_port())
+    }
+
+    pub fn access(&self) -> &Access {
+        &self.access
     }
 
     pub fn connect(&self) -> redis::Connection {

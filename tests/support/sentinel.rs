@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use super::access::Access;
+use super::proxy::{Distance, Proxy};
 use super::redis::Setup;
 use super::{Redis, SOON, free_port, until};
 
@@ -30,6 +31,8 @@ pub struct Options<'a> {
     pub sentinel_password: Option<&'a str>,
     /// Further options of the servers with the data, such as `["--appendonly", "yes"]`.
     pub redis: &'a [&'a str],
+    /// How far away all of them are from gateways, and the servers with the data from each other and from the sentinels.
+    pub distance: Option<Distance>,
 }
 
 type Fields = HashMap<String, String>;
@@ -41,24 +44,33 @@ impl Sentinels {
 
     /// Starts them; returns when all know each other and both replicas are online.
     pub fn with(options: Options) -> Self {
-        let ports = [free_port(), free_port(), free_port()];
-        let node = |port: u16| {
-            let replica = format!("replicaof 127.0.0.1 {}\n", ports[0]);
-            let role = if port == ports[0] { "" } else { &replica };
-            Redis::launch(Setup {
+        let place = |_| {
+            let port = free_port();
+            let proxy = options.distance.map(|distance| Proxy::at(distance, port));
+            (port, proxy.as_ref().map_or(port, Proxy::port), proxy)
+        };
+        let places = [0, 1, 2].map(place);
+        let public_ports = [places[0].1, places[1].1, places[2].1];
+        let mut nodes = Vec::new();
+        for (port, public_port, proxy) in places {
+            let replica = format!("replicaof 127.0.0.1 {}\n", public_ports[0]);
+            let role = if nodes.is_empty() { "" } else { &replica };
+            let announced = format!("replica-announce-ip 127.0.0.1\nreplica-announce-port {public_port}\n");
+            nodes.push(Redis::launch(Setup {
                 port,
                 access: options.access.clone(),
-                configuration: format!("replica-announce-ip 127.0.0.1\nrepl-diskless-sync-delay 0\n{role}"),
+                configuration: format!("{announced}repl-diskless-sync-delay 0\n{role}"),
                 file: None,
                 options: options.redis.iter().map(|&option| option.to_owned()).collect(),
-            })
-        };
-        // The primary before its replicas: one that does not reach it at once tries again a second later.
-        let mut nodes = vec![node(ports[0])];
-        nodes[0].wait();
-        nodes.extend(ports[1..].iter().map(|&port| node(port)));
+                proxy,
+            }));
+            // The primary before its replicas: one that does not reach it at once tries again a second later.
+            if nodes.len() == 1 {
+                nodes[0].wait();
+            }
+        }
         until(SOON, "replication", || (nodes[0].replicas_online() == 2).then_some(()));
-        let sentinels = launch_sentinels(&ports, &options);
+        let sentinels = launch_sentinels(&public_ports, &options);
         let this =
             Self { nodes, sentinels, access: options.access, password: options.sentinel_password.map(str::to_owned) };
         this.wait();
@@ -67,7 +79,7 @@ impl Sentinels {
 
     /// The URL by which a gateway finds the primary.
     pub fn url(&self) -> String {
-        let hosts: Vec<_> = self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port())).collect();
+        let hosts: Vec<_> = self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.public_port())).collect();
         let query = self.password.as_ref().map(|password| format!("?sentinel_password={password}"));
         let (scheme, user_info) = (self.access.scheme("-sentinel"), self.access.user_info());
         format!("{scheme}://{user_info}{}/{NAME}{}", hosts.join(","), query.unwrap_or_default())
@@ -129,7 +141,7 @@ impl Sentinels {
         let words = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME];
         up.filter_map(|sentinel| {
             let (_, port): (String, u16) = sentinel.try_run(&words).ok()?;
-            self.nodes.iter().position(|node| node.port() == port)
+            self.nodes.iter().position(|node| node.public_port() == port)
         })
         .collect()
     }
@@ -169,6 +181,7 @@ fn launch_sentinels(ports: &[u16; 3], options: &Options) -> Vec<Redis> {
             configuration: lines,
             file: None,
             options: vec!["--sentinel".to_owned()],
+            proxy: options.distance.map(|distance| Proxy::at(distance, port)),
         })
     };
     own.map(sentinel).into()

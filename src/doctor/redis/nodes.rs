@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::super::{Report, Verdict};
-use crate::store::redis::diagnosis::{Asked, Diagnosis, Facts, Installation, ReplicaLink, Unanswered};
+use crate::store::redis::diagnosis::{Asked, Diagnosis, Facts, Installation, ReplicaLink, RoundTrip, Unanswered};
 use crate::store::redis::{RedisSettings, reports_changes};
 
 /// The oldest Redis that the engine is known to work with.
@@ -15,6 +15,16 @@ const MIN_REDIS: (u32, u32) = (6, 2);
 const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(5);
 /// A replica acknowledges every second, if it is well.
 const MAX_LAG_SECS: u64 = 5;
+/// Above this round trip the page is told of a confirmation so late that people see it: a quarter of a second.
+const MAX_ROUND_TRIP: Duration = Duration::from_millis(50);
+/// How many round trips there are between a tap on Confirm and the page's event: the phone's request reads and writes the
+/// ticket, the page's stream hears of it (half of one), reads and claims it (docs/operations.md has the measurements).
+const CONFIRM_TO_EVENT: u32 = 4;
+/// The same where either write waits for replicas that are as far from the primary as the gateway is.
+const CONFIRM_TO_EVENT_WAITING: u32 = 8;
+/// How many round trips one command may take at most without anything being wrong: four to connect, three for the command of
+/// which Redis does not know the script, two that wait for replicas, and the rest to ask who is primary.
+const MIN_TIMEOUT: u32 = 16;
 const MIB: u64 = 1024 * 1024;
 /// How far a replica may be behind.
 const MAX_BEHIND_BYTES: u64 = MIB;
@@ -34,7 +44,7 @@ pub(super) fn examine(report: &mut Report, settings: &RedisSettings, found: &Dia
     let primaries = Nodes::fit(report, PRIMARY, found, &found.primaries, settings);
     let replicas = Nodes::fit(report, REPLICA, found, &found.replicas, settings);
 
-    primaries.answer(report);
+    primaries.answer(report, settings);
     primaries.say(report, |facts| Some(version(facts)));
     primaries.say(report, changes);
     primaries.say(report, notifications);
@@ -50,7 +60,7 @@ pub(super) fn examine(report: &mut Report, settings: &RedisSettings, found: &Dia
     primaries.say(report, subscribers);
     primaries.clocks(report);
 
-    replicas.answer(report);
+    replicas.answer(report, settings);
     replicas.say(report, |facts| Some(version(facts)));
     replicas.say(report, link);
     replicas.say(report, |facts| Some(notifications_after_failover(facts)));
@@ -117,19 +127,39 @@ impl<'a> Nodes<'a> {
         }
     }
 
-    fn answer(&self, report: &mut Report) {
-        let slowest = self.all.iter().map(|(_, facts)| facts.round_trip).max();
-        match (self.all.as_slice(), slowest) {
-            ([], _) | (_, None) => {}
-            ([(address, _)], Some(time)) if self.is_single_server => {
-                report.good("redis", format!("{address} answers in {time:?}"));
+    /// Says how far away they are, and what that means.
+    fn answer(&self, report: &mut Report, settings: &RedisSettings) {
+        let Some((furthest, facts)) = self.all.iter().max_by_key(|(_, facts)| facts.round_trip.least) else { return };
+        let RoundTrip { least, median } = facts.round_trip;
+        let times = format!("{} (fastest {})", in_millis(median), in_millis(least));
+        let who = match self.all.as_slice() {
+            [_] if self.is_single_server => format!("{furthest} answers in {times}"),
+            [_] => format!("{} {furthest} answers in {times}", self.role),
+            all => {
+                format!("{} nodes answer as {}, the furthest, {furthest}, in {times}", all.len(), self.role)
             }
-            ([(address, _)], Some(time)) => {
-                report.good("redis", format!("{} {address} answers in {time:?}", self.role));
-            }
-            (all, Some(time)) => {
-                report.good("redis", format!("{} nodes answer as {}, the slowest in {time:?}", all.len(), self.role));
-            }
+        };
+        if self.role == REPLICA {
+            report.good("redis", who);
+            return;
+        }
+        let is_waiting = settings.wait_replicas > 0;
+        let round_trips = if is_waiting { CONFIRM_TO_EVENT_WAITING } else { CONFIRM_TO_EVENT };
+        let late = in_millis(median * round_trips);
+        // By the fastest: the others may have waited for a busy machine.
+        if least > MAX_ROUND_TRIP {
+            report.warn("redis", format!(
+                "{who}. That is far: the page is told some {late} after a tap on Confirm, and everything else is late, too (docs/operations.md, \"How far away Redis may be\"). Run gateways beside Redis"
+            ));
+        } else {
+            report.good("redis", format!("{who}: the page is told some {late} after a tap on Confirm"));
+        }
+        if settings.timeout < least * MIN_TIMEOUT {
+            report.warn("redis", format!(
+                "--redis-timeout {:?} is short for that: a first connection and a command take up to {MIN_TIMEOUT} round trips. Set it to {:?} or more",
+                settings.timeout,
+                Duration::from_millis(u64::try_from((least * MIN_TIMEOUT).as_millis()).unwrap_or(u64::MAX).next_multiple_of(100))
+            ));
         }
     }
 
@@ -148,6 +178,11 @@ impl<'a> Nodes<'a> {
             report.good("clock", format!("{}within {most:?} of Redis's", self.prefix(&nodes)));
         }
     }
+}
+
+/// Writes a time in milliseconds.
+fn in_millis(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }
 
 fn lost_primary(address: &str, why: &Unanswered, found: &Diagnosis, settings: &RedisSettings) -> Line {

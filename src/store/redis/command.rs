@@ -2,6 +2,7 @@
 
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, RedisError, Script, ServerErrorKind, Value};
+use tokio::time::Instant;
 
 /// A command of which a repetition does no harm.
 pub(super) struct Command<'a> {
@@ -79,6 +80,8 @@ pub(super) struct Done {
 /// As many replicas as are there have it, but those may be fewer than there were, or are fewer than were asked for. The others
 /// may have been lost; or another primary may have been made, which has it not.
 pub(super) struct Doubt {
+    /// When the node was asked: what it said is not older.
+    pub(super) asked: Instant,
     /// How many are there.
     pub(super) there: usize,
     /// How many have it.

@@ -2,8 +2,8 @@
 //! Cluster say of it, and what each node that keeps tickets says of itself.
 //!
 //! It judges nothing and changes nothing but, as a start of the gateway would, missing notification flags of primaries.
-//! Nodes are asked at the same time, and each has [`RedisSettings::timeout`] to answer: how long it takes does not depend on
-//! how many are gone.
+//! Nodes are asked at the same time, and each has [`RedisSettings::timeout`] to let itself be connected to, and again to answer:
+//! how long it takes does not depend on how many are gone.
 
 mod cluster;
 mod node;
@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use redis::RedisError;
 
 pub use cluster::ClusterView;
-pub use node::{Facts, Info, Limits, ReplicaLink};
+pub use node::{Facts, Info, Limits, ReplicaLink, RoundTrip};
 pub use sentinel::SentinelView;
 
 use super::RedisSettings;
@@ -121,8 +121,12 @@ async fn ask<T>(
     address: &Address,
     questions: impl AsyncFnOnce(redis::aio::MultiplexedConnection) -> Result<T, Unanswered>,
 ) -> Asked<T> {
-    let asked = async { questions(settings.topology.informant(address, settings.timeout).await?).await };
-    Asked { address: address.to_string(), answer: in_time(settings.timeout, asked).await }
+    // Connecting takes as long as several questions, so it has a time of its own.
+    let asked = async {
+        let connection = settings.topology.informant(address, settings.timeout).await?;
+        in_time(settings.timeout, questions(connection)).await
+    };
+    Asked { address: address.to_string(), answer: asked.await }
 }
 
 async fn in_time<T>(

@@ -4,6 +4,7 @@
 //! *that* is allowed, tried out (`trial`) where they cannot be read, and otherwise named in the error. Whoever sets them says
 //! so to all gateways: the others would find nothing wrong, and what was not reported to them is lost.
 
+use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands as _, RedisError};
 
 use super::node::Endpoint;
@@ -66,7 +67,7 @@ async fn connect(endpoint: &Endpoint) -> Result<deadpool_redis::Connection, Flag
 
 /// Returns whether anything was missing.
 async fn set_missing(
-    connection: &mut deadpool_redis::Connection,
+    connection: &mut MultiplexedConnection,
     endpoint: &Endpoint,
     current: &str,
 ) -> Result<bool, FlagsError> {
@@ -96,7 +97,7 @@ async fn set_missing(
 ///
 /// # Errors
 /// That Redis cannot be asked.
-pub(super) async fn read(connection: &mut deadpool_redis::Connection) -> Result<Option<String>, RedisError> {
+pub(super) async fn read(connection: &mut MultiplexedConnection) -> Result<Option<String>, RedisError> {
     let mut get = redis::cmd("CONFIG");
     get.arg("GET").arg("notify-keyspace-events");
     match get.query_async::<std::collections::HashMap<String, String>>(connection).await {

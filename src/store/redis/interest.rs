@@ -106,16 +106,29 @@ impl Interest {
         taken
     }
 
-    /// Takes up to `count` tickets to unsubscribe from.
+    /// Takes up to `count` tickets to unsubscribe from. Not those of which the subscription is on its way: whoever wants one of
+    /// them again would be told of its acknowledgement when Redis is about to end it.
     pub(super) fn take_to_unsubscribe(&mut self, count: usize) -> Vec<TicketId> {
-        let taken = take(&mut self.to_unsubscribe, count);
+        let is_on_its_way =
+            |id: &&TicketId| self.tickets.get(*id).is_some_and(|it| it.subscription == Subscription::Sent);
+        let taken: Vec<_> = self.to_unsubscribe.iter().filter(|id| !is_on_its_way(id)).take(count).copied().collect();
         for id in &taken {
+            self.to_unsubscribe.remove(id);
             self.tickets.remove(id);
+        }
+        if self.to_unsubscribe.is_empty() {
+            // The memory with them.
+            self.to_unsubscribe = HashSet::new();
         }
         if self.tickets.capacity() > SMALL && self.tickets.len() < self.tickets.capacity() / 8 {
             self.tickets.shrink_to(self.tickets.len() * 2);
         }
         taken
+    }
+
+    /// Returns whether there is something to unsubscribe from.
+    pub(super) fn has_to_unsubscribe(&self) -> bool {
+        !self.to_unsubscribe.is_empty()
     }
 
     /// Notes that Redis has acknowledged subscriptions, and tells those who wait for them. Returns those that were lost
@@ -230,7 +243,7 @@ fn take(set: &mut HashSet<TicketId>, count: usize) -> Vec<TicketId> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeSet, VecDeque};
 
     use proptest::prelude::*;
 
@@ -260,27 +273,49 @@ mod tests {
         ]
     }
 
-    /// A node and what is wanted of it. The one task that speaks to it has commands answered before it sends the next.
+    /// A node and what is wanted of it. It does and answers commands in the order in which they were sent.
     #[derive(Default)]
     struct Node {
         interest: Interest,
-        on_its_way: Vec<TicketId>,
+        on_their_way: VecDeque<Sent>,
         subscribed: BTreeSet<TicketId>,
     }
 
+    enum Sent {
+        Subscribe(Vec<TicketId>),
+        Unsubscribe(Vec<TicketId>),
+    }
+
     impl Node {
-        /// Has the node answer; returns what was found again.
+        /// Has the node answer the oldest command; returns what was found again.
         fn answer(&mut self) -> Vec<TicketId> {
-            let answered = std::mem::take(&mut self.on_its_way);
-            self.subscribed.extend(answered.iter().copied());
-            self.interest.acknowledge(&answered)
+            match self.on_their_way.pop_front() {
+                Some(Sent::Subscribe(ids)) => {
+                    self.subscribed.extend(ids.iter().copied());
+                    self.interest.acknowledge(&ids)
+                }
+                Some(Sent::Unsubscribe(ids)) => {
+                    self.subscribed.retain(|id| !ids.contains(id));
+                    Vec::new()
+                }
+                None => Vec::new(),
+            }
+        }
+
+        /// Tells whether it is subscribed, and no command on its way changes that.
+        fn is_subscribed(&self, id: &TicketId) -> bool {
+            let leaves = |sent: &Sent| matches!(sent, Sent::Unsubscribe(ids) if ids.contains(id));
+            self.subscribed.contains(id) && !self.on_their_way.iter().any(leaves)
+        }
+
+        fn subscribe(&mut self, count: usize) {
+            let ids = self.interest.take_to_subscribe(count);
+            self.on_their_way.push_back(Sent::Subscribe(ids));
         }
 
         fn unsubscribe(&mut self, count: usize) -> Vec<TicketId> {
             let left = self.interest.take_to_unsubscribe(count);
-            for id in &left {
-                self.subscribed.remove(id);
-            }
+            self.on_their_way.push_back(Sent::Unsubscribe(left.clone()));
             left
         }
     }
@@ -309,7 +344,7 @@ mod tests {
                         let node = &mut nodes[home[index]];
                         match node.interest.watch(&ids[index]) {
                             Some(wait) => waits.push((index, wait)),
-                            None => prop_assert!(node.subscribed.contains(&ids[index])),
+                            None => prop_assert!(node.is_subscribed(&ids[index])),
                         }
                     }
                     Op::Unwatch(index) => {
@@ -318,15 +353,13 @@ mod tests {
                         waits.retain(|(waiting, _)| *waiting != index);
                         nodes[home[index]].interest.unwatch(&ids[index]);
                     }
-                    Op::TakeToSubscribe(node, count) if nodes[node].on_its_way.is_empty() => {
-                        nodes[node].on_its_way = nodes[node].interest.take_to_subscribe(count);
-                    }
+                    Op::TakeToSubscribe(node, count) => nodes[node].subscribe(count),
                     Op::Acknowledge(node) => {
                         for found in nodes[node].answer() {
                             missed.remove(&found);
                         }
                     }
-                    Op::Unsubscribe(node, count) if nodes[node].on_its_way.is_empty() => {
+                    Op::Unsubscribe(node, count) => {
                         for left in nodes[node].unsubscribe(count) {
                             let is_wanted = wanted.iter().any(|&index| ids[index] == left && home[index] == node);
                             prop_assert!(!is_wanted);
@@ -339,7 +372,7 @@ mod tests {
                             }
                         }
                         nodes[node].subscribed.clear();
-                        nodes[node].on_its_way.clear();
+                        nodes[node].on_their_way.clear();
                         nodes[node].interest.begin_anew(true);
                     }
                     Op::Move(index) => {
@@ -354,25 +387,24 @@ mod tests {
                             nodes[to].interest.take_over(moving);
                         }
                     }
-                    Op::TakeToSubscribe(..) | Op::Unsubscribe(..) => {}
                 }
                 for (index, wait) in &mut waits {
                     if wait.try_recv().is_ok() {
-                        prop_assert!(nodes.iter().any(|node| node.subscribed.contains(&ids[*index])), "told before Redis was");
+                        prop_assert!(nodes.iter().any(|node| node.is_subscribed(&ids[*index])), "told before Redis was");
                     }
                 }
             }
-            for _ in 0..2 {
-                for node in &mut nodes {
+            for node in &mut nodes {
+                node.subscribe(usize::MAX);
+                while !node.on_their_way.is_empty() {
                     for found in node.answer() {
                         missed.remove(&found);
                     }
-                    node.on_its_way = node.interest.take_to_subscribe(usize::MAX);
                 }
             }
             for (number, node) in nodes.iter_mut().enumerate() {
-                prop_assert!(node.on_its_way.is_empty());
                 node.unsubscribe(usize::MAX);
+                node.answer();
                 let here: BTreeSet<_> =
                     wanted.iter().filter(|&&index| home[index] == number).map(|&index| ids[index]).collect();
                 prop_assert_eq!(&node.subscribed, &here);

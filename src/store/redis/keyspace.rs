@@ -10,9 +10,12 @@
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesOrdered;
 use redis::aio::{PubSubSink, PubSubStream};
 use redis::{RedisError, Value};
 use tokio::sync::{Notify, oneshot};
@@ -27,6 +30,9 @@ use crate::ticket::TicketId;
 
 /// How many channels one SUBSCRIBE or UNSUBSCRIBE names at most.
 const BATCH: usize = 500;
+/// How many of these, and pings, are on their way at most. One after the other, each would wait for a round trip: 100,000
+/// tickets would be 16 s without being watched after a lost connection to a Redis that is 80 ms away.
+const MAX_ON_THEIR_WAY: usize = 16;
 /// How long it may take until Redis is told that a ticket is wanted no more: others may leave in the meantime, and nobody
 /// waits for it.
 const LINGER: Duration = Duration::from_millis(50);
@@ -212,7 +218,7 @@ async fn session(shared: &Arc<Shared>, lived: &mut bool) -> Result<std::convert:
     let _end_reader = ended.clone().drop_guard();
     crate::task::spawn("keyspace-reader", read(Arc::clone(shared), messages, ended.clone()));
 
-    let mut session = Session { shared, sink };
+    let mut session = Session { shared, sink, on_their_way: FuturesOrdered::new() };
     session.prove_itself().await?;
     // From here on watches may be acknowledged, so whatever comes after this session's end is a gap.
     *lived = true;
@@ -250,6 +256,15 @@ async fn read(shared: Arc<Shared>, mut messages: PubSubStream, ended: Cancellati
 struct Session<'a> {
     shared: &'a Shared,
     sink: PubSubSink,
+    /// Commands that Redis has not answered yet, in the order in which they were sent.
+    on_their_way: FuturesOrdered<BoxFuture<'static, Result<Answered, RedisError>>>,
+}
+
+/// What Redis has answered.
+enum Answered {
+    Ping,
+    Subscribed(Vec<TicketId>),
+    Unsubscribed,
 }
 
 impl Session<'_> {
@@ -258,19 +273,52 @@ impl Session<'_> {
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut leaving = pin!(self.shared.leaving(false));
         loop {
+            let has_room = self.on_their_way.len() < MAX_ON_THEIR_WAY;
             // One batch a turn: however fast tickets come and go, pings get theirs.
             tokio::select! {
-                () = self.shared.interest_grew.notified() => {
-                    if self.subscribe().await? == BATCH {
+                () = self.shared.interest_grew.notified(), if has_room => {
+                    if self.subscribe().await == BATCH {
                         self.shared.interest_grew.notify_one();
                     }
                 }
-                () = &mut leaving => {
-                    let is_more = self.unsubscribe().await? == BATCH;
+                () = &mut leaving, if has_room => {
+                    let is_more = self.unsubscribe().await == BATCH;
                     leaving.set(self.shared.leaving(is_more));
                 }
-                _ = ping.tick() => self.ping().await?,
+                _ = ping.tick(), if has_room => {
+                    let mut sink = self.sink.clone();
+                    self.send(async move { sink.ping::<Value>().await.map(|_pong| Answered::Ping) }).await;
+                }
+                Some(answered) = self.on_their_way.next() => self.note(answered?),
                 () = ended.cancelled() => return Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into()),
+            }
+        }
+    }
+
+    /// Sends a command at once, after those before it; its answer comes by [`Session::on_their_way`].
+    async fn send(&mut self, command: impl Future<Output = Result<Answered, RedisError>> + Send + 'static) {
+        let mut answer: BoxFuture<'static, _> = Box::pin(in_time(self.shared.endpoint.timeout, command));
+        self.on_their_way.push_back(match futures_util::poll!(&mut answer) {
+            Poll::Ready(answer) => Box::pin(std::future::ready(answer)),
+            Poll::Pending => answer,
+        });
+    }
+
+    /// Takes note of an answer.
+    fn note(&self, answered: Answered) {
+        self.answered();
+        let Answered::Subscribed(ids) = answered else { return };
+        let (found, still_lost, are_leaving) = {
+            let mut interest = self.shared.interest();
+            (interest.acknowledge(&ids), interest.lost(), interest.has_to_unsubscribe())
+        };
+        if are_leaving {
+            self.shared.interest_shrank.notify_one();
+        }
+        if !found.is_empty() {
+            self.shared.report_missed(found);
+            if still_lost == 0 {
+                tracing::info!(node = %self.shared.endpoint.address, "Redis reports on every watched ticket again");
             }
         }
     }
@@ -292,34 +340,25 @@ impl Session<'_> {
         *self.shared.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// Subscribes to a batch of what is wanted; returns how many those were.
-    async fn subscribe(&mut self) -> Result<usize, RedisError> {
+    /// Subscribes to a batch of what is wanted; returns how many those are.
+    async fn subscribe(&mut self) -> usize {
         let ids = self.shared.interest().take_to_subscribe(BATCH);
-        if !ids.is_empty() {
-            in_time(self.shared.endpoint.timeout, self.sink.subscribe(self.channels(&ids))).await?;
-            let (found, still_lost) = {
-                let mut interest = self.shared.interest();
-                (interest.acknowledge(&ids), interest.lost())
-            };
-            self.answered();
-            if !found.is_empty() {
-                self.shared.report_missed(found);
-                if still_lost == 0 {
-                    tracing::info!(node = %self.shared.endpoint.address, "Redis reports on every watched ticket again");
-                }
-            }
+        let count = ids.len();
+        if count > 0 {
+            let (mut sink, channels) = (self.sink.clone(), self.channels(&ids));
+            self.send(async move { sink.subscribe(channels).await.map(|()| Answered::Subscribed(ids)) }).await;
         }
-        Ok(ids.len())
+        count
     }
 
-    /// Unsubscribes from a batch of what is wanted no more; returns how many those were.
-    async fn unsubscribe(&mut self) -> Result<usize, RedisError> {
+    /// Unsubscribes from a batch of what is wanted no more; returns how many those are.
+    async fn unsubscribe(&mut self) -> usize {
         let ids = self.shared.interest().take_to_unsubscribe(BATCH);
         if !ids.is_empty() {
-            in_time(self.shared.endpoint.timeout, self.sink.unsubscribe(self.channels(&ids))).await?;
-            self.answered();
+            let (mut sink, channels) = (self.sink.clone(), self.channels(&ids));
+            self.send(async move { sink.unsubscribe(channels).await.map(|()| Answered::Unsubscribed) }).await;
         }
-        Ok(ids.len())
+        ids.len()
     }
 
     fn channels(&self, ids: &[TicketId]) -> Vec<String> {

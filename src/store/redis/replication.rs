@@ -67,6 +67,8 @@ impl Replication {
             // In one go: replicas that leave in between leave no doubt unseen.
             let mut both = redis::pipe();
             both.cmd("WAIT").arg(target).arg(self.millis).cmd("ROLE");
+            // What is said counts from when it was asked: the answer may have been on its way for long.
+            let asked = Instant::now();
             let (reached, role): (usize, Vec<Value>) = both.query_async(connection).await?;
             let mut seen = self.seen();
             let there = seen.count(&role)?;
@@ -84,16 +86,16 @@ impl Replication {
             let before = seen.recently();
             let is_missing = reached < self.count || before.is_some_and(|before| there < before);
             if is_missing || before.is_none() {
-                return Ok(Some(Doubt { there, reached, is_missing }));
+                return Ok(Some(Doubt { asked, there, reached, is_missing }));
             }
-            seen.there = Some((Instant::now(), there));
+            seen.there = Some((asked, there));
             return Ok(None);
         }
     }
 
     /// Takes note that this was the primary when `doubt` arose.
     pub(super) fn settle(&self, doubt: &Doubt) {
-        self.seen().there = Some((Instant::now(), doubt.there));
+        self.seen().there = Some((doubt.asked, doubt.there));
         if doubt.reached < self.count {
             self.reports.metrics.redis.unreplicated("acknowledged");
         }

@@ -6,15 +6,15 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, Value};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::layout::{Layout, Trust};
 use super::topology::{Address, Kind, Topology, timed_out};
 
-/// When most Sentinels have answered, the others are given so much longer, if nothing is doubted.
+/// When most Sentinels have answered, the others are given so much longer, if nothing is doubted. One that is further away
+/// answers later, and is not asked in vain: its answer is there for the next time.
 const GRACE: Duration = Duration::from_millis(50);
 
 /// A Sentinel that has not heard of the primary for longer does not know whether it is still there.
@@ -23,18 +23,38 @@ const HEARD_OF: Duration = Duration::from_millis(1500);
 /// Asks. Keeps its connections from one time to the next.
 pub(super) struct Scout {
     topology: Topology,
-    /// The bound of one question to one node.
+    /// The bound of connecting to a node, and that of one question to it.
     timeout: Duration,
     connections: HashMap<Address, MultiplexedConnection>,
     /// Nodes that gave no answer the last time; they are asked last.
     silent: HashSet<Address>,
-    /// Counts the questions to a Cluster, so that a different node comes first each time.
+    /// Counts the questions to a Cluster, so that a different node comes first each time, and to Sentinels, so that an answer to
+    /// an older question is known as one.
     turn: usize,
+    /// Sentinels that were asked and have neither answered nor let their time pass.
+    asked: HashMap<Address, usize>,
+    answers: (UnboundedSender<Told>, UnboundedReceiver<Told>),
+}
+
+/// What came of asking a Sentinel.
+struct Told {
+    /// The turn in which it was asked.
+    turn: usize,
+    address: Address,
+    answer: Result<(MultiplexedConnection, Answer), RedisError>,
 }
 
 impl Scout {
     pub(super) fn new(topology: Topology, timeout: Duration) -> Self {
-        Self { topology, timeout, connections: HashMap::new(), silent: HashSet::new(), turn: 0 }
+        Self {
+            topology,
+            timeout,
+            connections: HashMap::new(),
+            silent: HashSet::new(),
+            turn: 0,
+            asked: HashMap::new(),
+            answers: unbounded_channel(),
+        }
     }
 
     /// Returns what is the case by the newest answer that can be had. `known` is what was the case before, if anything;
@@ -60,69 +80,90 @@ impl Scout {
     }
 
     async fn ask_sentinels(&mut self, name: &str, grace: Duration) -> Result<Layout, RedisError> {
+        self.turn += 1;
         let seeds = self.topology.seeds().to_vec();
-        // The epoch first: what is told next is at least as new.
-        let mut question = redis::pipe();
-        question.cmd("SENTINEL").arg("MASTER").arg(name).cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name);
-        let ask = |address: Address| {
-            let (topology, timeout) = (&self.topology, self.timeout);
-            let (held, question) = (self.connections.get(&address).cloned(), &question);
-            async move {
-                let asked = async {
-                    let mut connection = match held {
-                        Some(connection) => connection,
-                        None => topology.informant(&address, timeout).await?,
-                    };
-                    let answer: Answer = question.query_async(&mut connection).await?;
-                    Ok((connection, answer))
-                };
-                let result = tokio::time::timeout(timeout, asked).await.unwrap_or_else(|_elapsed| Err(timed_out()));
-                (address, result)
+        while let Ok(told) = self.answers.1.try_recv() {
+            // Too late for a turn before, but good to know: it answers.
+            let _ = self.heed(told);
+        }
+        let mut waited_for: HashSet<Address> = HashSet::new();
+        for address in &seeds {
+            // One that is frozen is asked again when its time has passed, and not as often as the others.
+            if !self.silent.contains(address) || !self.asked.contains_key(address) {
+                self.ask_sentinel(address, name);
+                waited_for.insert(address.clone());
             }
-        };
-        let (count, mut answered) = (seeds.len(), 0);
-        let mut asked_of: HashSet<Address> = seeds.iter().cloned().collect();
-        let mut asked: FuturesUnordered<_> = seeds.into_iter().map(ask).collect();
-        let mut answers = Vec::new();
-        while !asked.is_empty() {
+        }
+        let (mut told, mut why_not) = (Vec::new(), timed_out());
+        while !waited_for.is_empty() {
             // One that is frozen must not hold up the news of the others; for one that was frozen before, nobody waits at all.
-            let is_enough = answered * 2 > count;
-            let are_silent = asked_of.iter().all(|address| self.silent.contains(address));
+            let is_enough = told.len() * 2 > seeds.len();
+            let are_silent = waited_for.iter().all(|address| self.silent.contains(address));
             let patience = if !is_enough {
-                self.timeout
+                // Connecting and the question have their own bounds.
+                self.timeout * 2 + GRACE
             } else if are_silent {
                 GRACE
             } else {
                 grace
             };
-            let Ok(Some((address, answer))) = tokio::time::timeout(patience, asked.next()).await else { break };
-            answered += usize::from(answer.is_ok());
-            asked_of.remove(&address);
-            answers.push((address, answer));
-        }
-        drop(asked);
-        for address in &asked_of {
-            // What it was asked may be in its way for long; the next question goes over a fresh connection.
-            self.connections.remove(address);
-        }
-        self.silent = asked_of;
-
-        let (mut told, mut why_not) = (Vec::new(), timed_out());
-        for (address, answer) in answers {
-            match answer {
-                Ok((connection, answer)) => {
-                    self.connections.insert(address, connection);
-                    told.push(primary(answer));
-                }
-                Err(error) => {
-                    self.connections.remove(&address);
-                    self.silent.insert(address.clone());
-                    tracing::debug!(%error, sentinel = %address, "a Sentinel does not tell who is primary");
-                    why_not = error;
-                }
+            let Ok(Some(answer)) = tokio::time::timeout(patience, self.answers.1.recv()).await else { break };
+            let is_of_this_turn = answer.turn == self.turn && waited_for.remove(&answer.address);
+            match self.heed(answer) {
+                Ok(answer) if is_of_this_turn => told.push(primary(answer)),
+                Err(error) if is_of_this_turn => why_not = error,
+                _ => {}
             }
         }
-        newest(told, count).ok_or(why_not)
+        newest(told, seeds.len()).ok_or(why_not)
+    }
+
+    /// Asks one, on a task of its own: whether somebody waits for it or not, it may answer as late as any.
+    fn ask_sentinel(&mut self, address: &Address, name: &str) {
+        // The epoch first: what is told next is at least as new.
+        let mut question = redis::pipe();
+        question.cmd("SENTINEL").arg("MASTER").arg(name).cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name);
+        *self.asked.entry(address.clone()).or_default() += 1;
+        let (topology, timeout, turn) = (self.topology.clone(), self.timeout, self.turn);
+        let (held, address, answers) =
+            (self.connections.get(address).cloned(), address.clone(), self.answers.0.clone());
+        crate::task::spawn("sentinel", async move {
+            let asked = async {
+                let mut connection = match held {
+                    Some(connection) => connection,
+                    None => topology.informant(&address, timeout).await?,
+                };
+                let answer: Answer = question.query_async(&mut connection).await?;
+                Ok((connection, answer))
+            };
+            let answer = asked.await;
+            // Nobody minds when the gateway stops.
+            let _ = answers.send(Told { turn, address, answer });
+        });
+    }
+
+    /// Takes note of who answers and who does not, and returns what was answered.
+    fn heed(&mut self, told: Told) -> Result<Answer, RedisError> {
+        let Told { address, answer, .. } = told;
+        if let Some(count) = self.asked.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.asked.remove(&address);
+            }
+        }
+        match answer {
+            Ok((connection, answer)) => {
+                self.silent.remove(&address);
+                self.connections.insert(address, connection);
+                Ok(answer)
+            }
+            Err(error) => {
+                tracing::debug!(%error, sentinel = %address, "a Sentinel does not tell who is primary");
+                self.connections.remove(&address);
+                self.silent.insert(address);
+                Err(error)
+            }
+        }
     }
 
     async fn ask_cluster(
@@ -152,8 +193,7 @@ impl Scout {
             if tried.contains(&address) {
                 continue;
             }
-            let asked = tokio::time::timeout(self.timeout, self.ask_node(&address));
-            match asked.await.unwrap_or_else(|_elapsed| Err(timed_out())) {
+            match self.ask_node(&address).await {
                 Ok((layout, true)) => {
                     self.silent.remove(&address);
                     return Ok(layout);
@@ -178,8 +218,16 @@ impl Scout {
             Some(connection) => connection.clone(),
             None => self.topology.informant(address, self.timeout).await?,
         };
-        let info: Result<String, _> = redis::cmd("CLUSTER").arg("INFO").query_async(&mut connection).await;
-        let slots: Value = redis::cmd("CLUSTER").arg("SLOTS").query_async(&mut connection).await?;
+        let (mut info, mut slots) = (redis::cmd("CLUSTER"), redis::cmd("CLUSTER"));
+        (info.arg("INFO"), slots.arg("SLOTS"));
+        let mut same = connection.clone();
+        // In this order, and in one round trip.
+        let (info, slots) = tokio::join!(
+            biased;
+            info.query_async::<String>(&mut same),
+            slots.query_async::<Value>(&mut connection),
+        );
+        let slots = slots?;
         self.connections.insert(address.clone(), connection);
         // Where it may not be asked, the node is believed.
         let info = info.unwrap_or_default();

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use deadpool_redis::Connection;
 use futures_util::future::join_all;
+use redis::aio::MultiplexedConnection;
 use redis::{RedisError, Value};
 
 use super::super::node::Endpoint;
@@ -12,11 +12,14 @@ use super::super::topology::{Address, Kind};
 use super::super::{FlagsError, RedisSettings, flags, trial};
 use super::{Asked, Unanswered, in_time, lines};
 
+/// How often a node is asked for an answer that costs it nothing, to measure how far away it is.
+const PINGS: usize = 9;
+
 /// What a node told.
 #[derive(Debug)]
 pub struct Facts {
-    /// How long an answer took.
-    pub round_trip: Duration,
+    /// How long answers took.
+    pub round_trip: RoundTrip,
     /// How far its clock is from this machine's, either way.
     pub clock_difference: Duration,
     /// What `INFO` says, if it may be asked.
@@ -33,6 +36,15 @@ pub struct Facts {
     pub replicas_connected: Option<usize>,
     /// Whether this user may have it wait for replicas.
     pub waits: Result<(), Unanswered>,
+}
+
+/// How far away a node is: from a question to its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RoundTrip {
+    /// The fastest answer, which waited for nothing: the way alone.
+    pub least: Duration,
+    /// What half of the answers took at most.
+    pub median: Duration,
 }
 
 /// Why a node takes no change.
@@ -101,7 +113,7 @@ pub(super) async fn ask_all(settings: &RedisSettings, nodes: &[Address], is_prim
 
 async fn ask(settings: &RedisSettings, address: &Address, is_primary: bool) -> Result<Facts, Unanswered> {
     let endpoint = Endpoint::new(settings, address, 1)?;
-    let mut facts = in_time(settings.timeout, facts(&endpoint, settings.topology.kind())).await?;
+    let mut facts = facts(&endpoint, settings.topology.kind()).await?;
     if is_primary && !facts.is_replica() {
         let reports = async {
             trial::may_work(&endpoint, false).await?;
@@ -113,53 +125,108 @@ async fn ask(settings: &RedisSettings, address: &Address, is_primary: bool) -> R
 }
 
 async fn facts(endpoint: &Endpoint, kind: &Kind) -> Result<Facts, Unanswered> {
-    let mut connection = endpoint.connect().await?;
-    let info = redis::cmd("INFO").query_async::<String>(&mut connection).await.ok();
+    // Connecting has a bound of its own, and takes as long as several questions.
+    let connection = endpoint.connect().await?;
+    let round_trip = in_time(endpoint.timeout, round_trip((*connection).clone(), endpoint.timeout / 2)).await?;
+    // All at once: one after the other they would take as many round trips.
+    let answers = async {
+        Ok::<_, Unanswered>(tokio::join!(
+            info((*connection).clone()),
+            clock_difference((*connection).clone()),
+            write((*connection).clone(), endpoint, kind),
+            role((*connection).clone()),
+            limits((*connection).clone()),
+            async { flags::read(&mut (*connection).clone()).await.ok().flatten() },
+        ))
+    };
+    let (info, clock_difference, write, (role, wait), limits, flags_before) =
+        in_time(endpoint.timeout, answers).await?;
     let info = info.map(|text| Info::read(&text));
     if info.as_ref().is_some_and(|info| info.mode.as_deref() == Some("sentinel")) {
         return Err(Unanswered::OtherKind("it is a Sentinel".to_owned()));
     }
-    let asked = Instant::now();
-    let (seconds, micros): (u64, u32) = redis::cmd("TIME").query_async(&mut connection).await?;
-    let round_trip = asked.elapsed();
-    let here = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let clock_difference = here.abs_diff(Duration::new(seconds, micros * 1000));
-    // A key that is never there, so nothing is written; but whether it might be is answered.
-    let mut write = redis::cmd("PEXPIREAT");
-    write.arg(format!("{}{{check}}", endpoint.keys.prefix)).arg(1);
-    let write = match write.query_async::<()>(&mut connection).await {
-        // Some other node of the Cluster keeps that key.
-        Err(error) if matches!(kind, Kind::Cluster) && error.redirect_node().is_some() => Ok(()),
-        Err(error) => Err(WriteRefusal::from(&error)),
-        Ok(()) => Ok(()),
-    };
-    let role: Result<Vec<Value>, _> = redis::cmd("ROLE").query_async(&mut connection).await;
-    let wait = redis::cmd("WAIT").arg(0).arg(1).query_async::<()>(&mut connection).await;
     let replicas_connected = match (&role, &info) {
         (Ok(role), _) => role.get(2).map(|replicas| if let Value::Array(all) = replicas { all.len() } else { 0 }),
         (Err(_), info) => info.as_ref().map(|info| info.replicas.iter().filter(|replica| replica.is_online).count()),
     };
     Ok(Facts {
         round_trip,
-        clock_difference,
+        clock_difference: clock_difference?,
         info,
-        limits: limits(&mut connection).await,
-        write,
-        flags_before: flags::read(&mut connection).await.ok().flatten(),
+        limits,
+        write: write?,
+        flags_before,
         flags: None,
         replicas_connected,
         waits: role.map(drop).and(wait).map_err(Unanswered::from),
     })
 }
 
-async fn limits(connection: &mut Connection) -> Option<Limits> {
-    let buffers = setting(connection, "client-output-buffer-limit").await.ok()?;
-    let min_replicas = setting(connection, "min-replicas-to-write").await.ok()?;
+/// Measures, for no longer than `time` unless an answer takes longer.
+async fn round_trip(mut connection: MultiplexedConnection, time: Duration) -> Result<RoundTrip, Unanswered> {
+    let started = Instant::now();
+    let mut times = Vec::new();
+    while times.len() < PINGS && (times.is_empty() || started.elapsed() < time) {
+        let asked = Instant::now();
+        match redis::cmd("PING").query_async::<Value>(&mut connection).await {
+            // A refusal is an answer, too.
+            Err(error) if error.code().is_none() => return Err(error.into()),
+            _ => times.push(asked.elapsed()),
+        }
+    }
+    times.sort_unstable();
+    Ok(RoundTrip { least: times[0], median: times[times.len() / 2] })
+}
+
+async fn info(mut connection: MultiplexedConnection) -> Option<String> {
+    redis::cmd("INFO").query_async(&mut connection).await.ok()
+}
+
+async fn clock_difference(mut connection: MultiplexedConnection) -> Result<Duration, Unanswered> {
+    let (asked, here) = (Instant::now(), SystemTime::now());
+    let (seconds, micros): (u64, u32) = redis::cmd("TIME").query_async(&mut connection).await?;
+    // It has told its time half-way between the question and the answer.
+    let here = (here + asked.elapsed() / 2).duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(here.abs_diff(Duration::new(seconds, micros * 1000)))
+}
+
+async fn write(
+    mut connection: MultiplexedConnection,
+    endpoint: &Endpoint,
+    kind: &Kind,
+) -> Result<Result<(), WriteRefusal>, Unanswered> {
+    // A key that is never there, so nothing is written; but whether it might be is answered.
+    let mut write = redis::cmd("PEXPIREAT");
+    write.arg(format!("{}{{check}}", endpoint.keys.prefix)).arg(1);
+    match write.query_async::<()>(&mut connection).await {
+        // Some other node of the Cluster keeps that key.
+        Err(error) if matches!(kind, Kind::Cluster) && error.redirect_node().is_some() => Ok(Ok(())),
+        Err(error) => Ok(Err(WriteRefusal::from(&error))),
+        Ok(()) => Ok(Ok(())),
+    }
+}
+
+/// Returns what it says of its role, and whether it may be made to wait for replicas.
+async fn role(connection: MultiplexedConnection) -> (Result<Vec<Value>, RedisError>, Result<(), RedisError>) {
+    let (mut one, mut other) = (connection.clone(), connection);
+    let mut wait = redis::cmd("WAIT");
+    wait.arg(0).arg(1);
+    let role = redis::cmd("ROLE");
+    tokio::join!(role.query_async(&mut one), wait.query_async(&mut other))
+}
+
+async fn limits(connection: MultiplexedConnection) -> Option<Limits> {
+    let (buffers, min_replicas) = tokio::join!(
+        setting(connection.clone(), "client-output-buffer-limit"),
+        setting(connection, "min-replicas-to-write")
+    );
+    let (buffers, min_replicas) = (buffers.ok()?, min_replicas.ok()?);
     Some(Limits { pubsub_buffer_bytes: pubsub_bytes(&buffers), min_replicas_to_write: min_replicas.parse().ok() })
 }
 
-async fn setting(connection: &mut Connection, name: &str) -> Result<String, RedisError> {
-    let mut answer: HashMap<String, String> = redis::cmd("CONFIG").arg("GET").arg(name).query_async(connection).await?;
+async fn setting(mut connection: MultiplexedConnection, name: &str) -> Result<String, RedisError> {
+    let mut answer: HashMap<String, String> =
+        redis::cmd("CONFIG").arg("GET").arg(name).query_async(&mut connection).await?;
     Ok(answer.remove(name).unwrap_or_default())
 }
 
