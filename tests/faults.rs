@@ -110,6 +110,7 @@ fn spread(mut times: Vec<Duration>) -> (String, Duration) {
 mod clocks;
 mod cluster;
 mod cost;
+mod far;
 mod gateways;
 mod identity_provider;
 mod logins;

@@ -18,6 +18,7 @@ mod auth_request;
 mod browser;
 mod cli;
 mod coming_from;
+mod distance;
 mod docs;
 mod doctor;
 mod drop_in;

@@ -817,7 +817,8 @@ mod flags {
         let tried = all.map(async |(distance, flags)| {
             let redis = Redis::far(distance, &["--notify-keyspace-events", flags], Access::default());
             without_config(&redis);
-            let error = open(&redis, "app:app@").await.err().unwrap_or_else(|| panic!("{flags:?} are taken for enough"));
+            let error =
+                open(&redis, "app:app@").await.err().unwrap_or_else(|| panic!("{flags:?} are taken for enough"));
             assert!(matches!(error, OpenError::Flags(_)), "{flags:?} from {distance:?}: {error}");
             assert!(error.to_string().contains("notify-keyspace-events Kghxe"), "{flags:?} from {distance:?}: {error}");
         });
@@ -838,13 +839,13 @@ mod flags {
     #[tokio::test(flavor = "multi_thread")]
     async fn what_the_user_may_not_do_is_named_at_the_start() {
         let redis = Redis::with(&["--notify-keyspace-events", "KA"]);
-        let rights = ["evalsha", "time", "hmget", "hget", "hset", "pexpireat", "del", "ping", "subscribe", "unsubscribe"];
+        let rights = ["evalsha", "time", "hmget", "hget", "hset", "pexpireat", "del", "subscribe", "unsubscribe"];
         for (number, right) in rights.iter().enumerate() {
             let user = format!("u{number}");
             redis.run::<()>(&["ACL", "SETUSER", &user, "on", ">pw", "~*", "&*", "+@all", &format!("-{right}")]);
             let error = open(&redis, &format!("{user}:pw@")).await.err().unwrap_or_else(|| panic!("without {right}"));
             assert!(matches!(error, OpenError::Flags(_)), "without {right}: {error}");
-            assert!(error.to_string().contains(right), "without {right}: {error}");
+            assert!(error.to_string().to_lowercase().contains(right), "without {right}: {error}");
             assert!(error.to_string().contains("rights"), "without {right}: {error}");
         }
         for (number, right) in ["wait", "role"].iter().enumerate() {

@@ -112,7 +112,10 @@ fn a_key_moves_with_its_slot_step_by_step() {
 #[test]
 fn a_guarded_cluster_grows_and_shrinks() {
     let mut cluster = started("guarded cluster", || {
-        Cluster::with(cluster::Options { access: Access::default().password("secret").tls(), ..cluster::Options::default() })
+        Cluster::with(cluster::Options {
+            access: Access::default().password("secret").tls(),
+            ..cluster::Options::default()
+        })
     });
     let url = cluster.url();
     assert!(url.starts_with("rediss-cluster://:secret@127.0.0.1:"), "{url}");

@@ -104,7 +104,8 @@ async fn on_a_database_of_sentinels() {
 #[tokio::test(flavor = "multi_thread")]
 async fn on_guarded_sentinels() {
     let access = Access::default().user("ada", "secret").tls();
-    let redis = Sentinels::with(sentinel::Options { access, sentinel_password: Some("other"), ..sentinel::Options::default() });
+    let redis =
+        Sentinels::with(sentinel::Options { access, sentinel_password: Some("other"), ..sentinel::Options::default() });
     people_sign_in(&redis.url(), redis.access().authority_file()).await;
 }
 

@@ -90,15 +90,7 @@ impl Proxy {
 
     /// Starts one that makes `target` look so far away.
     pub fn at(distance: Distance, target: u16) -> Self {
-        Self::of(TcpListener::bind("127.0.0.1:0").unwrap(), distance, target)
-    }
-
-    /// Starts one that listens on `port`.
-    pub fn on(port: u16, distance: Distance, target: u16) -> Self {
-        Self::of(TcpListener::bind(("127.0.0.1", port)).unwrap(), distance, target)
-    }
-
-    fn of(listener: TcpListener, distance: Distance, target: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (port, state) = (listener.local_addr().unwrap().port(), Arc::<Mutex<State>>::default());
         let shared = Arc::clone(&state);
         std::thread::spawn(move || {

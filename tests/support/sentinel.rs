@@ -79,7 +79,8 @@ impl Sentinels {
 
     /// The URL by which a gateway finds the primary.
     pub fn url(&self) -> String {
-        let hosts: Vec<_> = self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.public_port())).collect();
+        let hosts: Vec<_> =
+            self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.public_port())).collect();
         let query = self.password.as_ref().map(|password| format!("?sentinel_password={password}"));
         let (scheme, user_info) = (self.access.scheme("-sentinel"), self.access.user_info());
         format!("{scheme}://{user_info}{}/{NAME}{}", hosts.join(","), query.unwrap_or_default())

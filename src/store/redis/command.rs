@@ -79,6 +79,7 @@ pub(super) struct Done {
 
 /// As many replicas as are there have it, but those may be fewer than there were, or are fewer than were asked for. The others
 /// may have been lost; or another primary may have been made, which has it not.
+#[derive(Debug, Clone)]
 pub(super) struct Doubt {
     /// When the node was asked: what it said is not older.
     pub(super) asked: Instant,
@@ -91,7 +92,7 @@ pub(super) struct Doubt {
 }
 
 /// Why a command failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum Failure {
     /// The connection, or Redis's own answer.
     #[error(transparent)]

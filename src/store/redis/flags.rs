@@ -77,7 +77,8 @@ async fn set_missing(
     match set.query_async::<()>(connection).await {
         Ok(()) => {
             // Some providers take the setting and do nothing about it.
-            let is_set = read(connection).await.map_err(|error| failed(&error))?.is_some_and(|now| reports_changes(&now));
+            let is_set =
+                read(connection).await.map_err(|error| failed(&error))?.is_some_and(|now| reports_changes(&now));
             if !is_set {
                 trial::reports_changes(connection, endpoint).await?;
             }

@@ -4,7 +4,7 @@
 //! when there are many, and a command costs one round trip: a connection that is taken out of a pool for each command, and
 //! proved first, costs two. The pool makes connections and bounds the waits for them; a lane keeps one until it fails.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ struct Lane {
 
 #[derive(Default)]
 struct Held {
-    connection: Option<(Connection, Heard)>,
+    connection: Option<(Connection, Heard, Arc<Waits>)>,
     /// Counts the connections that were given up, so that each is given up once.
     generation: usize,
     /// When a connection could not be made the last time, and why.
@@ -68,6 +68,40 @@ impl Heard {
     }
 }
 
+/// The waits for replicas over one connection, which commands share.
+///
+/// A wait is for everything that was written over the connection before it. Meanwhile nothing else is answered there, and each
+/// wait takes a round trip to the replicas: were every command to wait by itself, 50 at once would take 50 of them.
+#[derive(Default)]
+struct Waits {
+    begun: AtomicU64,
+    /// The last one that is over: its number and what came of it.
+    last: Mutex<Option<(u64, Waited)>>,
+}
+
+type Waited = Result<Option<Doubt>, Failure>;
+
+impl Waits {
+    /// Returns what came of a wait that began after the call: of another caller's, or of `wait`.
+    ///
+    /// # Cancel safety
+    /// Dropped half-way, it is as if the caller had never come; another one begins anew.
+    async fn join(&self, wait: impl Future<Output = Waited>) -> Waited {
+        // One that has begun may have been sent before what the caller has written.
+        let next = self.begun.load(Ordering::SeqCst) + 1;
+        let mut last = self.last.lock().await;
+        if let Some((number, waited)) = &*last
+            && *number >= next
+        {
+            return waited.clone();
+        }
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let waited = wait.await;
+        *last = Some((number, waited.clone()));
+        waited
+    }
+}
+
 impl Lanes {
     /// Prepares `count` lanes; connections are made when they are needed.
     pub(super) fn new(pool: Pool, count: usize) -> Self {
@@ -88,12 +122,12 @@ impl Lanes {
         let lane = &self.all[self.next.fetch_add(1, Ordering::Relaxed) % self.all.len()];
         let mut attempt = 1;
         loop {
-            let (mut connection, heard, generation) = lane.connection(&self.pool).await?;
+            let (mut connection, heard, waits, generation) = lane.connection(&self.pool).await?;
             let asked = Instant::now();
             let answer = async {
                 let value = command.send(&mut connection, is_asking).await?;
                 let doubt = match &self.replication {
-                    Some(replication) if command.is_waiting() => replication.wait(&mut connection).await?,
+                    Some(replication) if command.is_waiting() => waits.join(replication.wait(&mut connection)).await?,
                     _ => None,
                 };
                 Ok(Done { value, doubt })
@@ -125,11 +159,11 @@ impl Lanes {
 }
 
 impl Lane {
-    /// Returns the connection, when it was heard of, and which one it is.
-    async fn connection(&self, pool: &Pool) -> Result<(MultiplexedConnection, Heard, usize), RedisError> {
+    /// Returns the connection, when it was heard of, who waits over it, and which one it is.
+    async fn connection(&self, pool: &Pool) -> Result<(MultiplexedConnection, Heard, Arc<Waits>, usize), RedisError> {
         let mut held = self.held.lock().await;
-        if let Some((connection, heard)) = &held.connection {
-            return Ok(((**connection).clone(), heard.clone(), held.generation));
+        if let Some((connection, heard, waits)) = &held.connection {
+            return Ok(((**connection).clone(), heard.clone(), Arc::clone(waits), held.generation));
         }
         if let Some((at, error)) = &held.refused
             && at.elapsed() < REFUSAL
@@ -138,10 +172,10 @@ impl Lane {
         }
         match pool.get().await.map_err(from_pool) {
             Ok(connection) => {
-                let (shared, heard) = ((*connection).clone(), Heard::now());
+                let (shared, heard, waits) = ((*connection).clone(), Heard::now(), Arc::<Waits>::default());
                 held.refused = None;
-                held.connection = Some((connection, heard.clone()));
-                Ok((shared, heard, held.generation))
+                held.connection = Some((connection, heard.clone(), Arc::clone(&waits)));
+                Ok((shared, heard, waits, held.generation))
             }
             Err(error) => {
                 held.refused = Some((Instant::now(), error.clone()));
@@ -154,7 +188,7 @@ impl Lane {
     async fn give_up(&self, generation: usize) {
         let mut held = self.held.lock().await;
         if held.generation == generation
-            && let Some((connection, _)) = held.connection.take()
+            && let Some((connection, ..)) = held.connection.take()
         {
             held.generation += 1;
             drop(Connection::take(connection));
@@ -173,5 +207,42 @@ pub(super) fn from_pool(error: PoolError) -> RedisError {
         PoolError::Backend(error) => error,
         PoolError::Timeout(_) => timed_out(),
         other => std::io::Error::other(other.to_string()).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn commands_of_one_connection_share_the_next_wait_and_never_one_that_has_begun() {
+        let (waits, begun, may_end) = (Waits::default(), AtomicUsize::new(0), Semaphore::new(0));
+        let wait = async || {
+            let number = begun.fetch_add(1, Ordering::SeqCst) + 1;
+            may_end.acquire().await.unwrap().forget();
+            Ok(Some(Doubt { asked: Instant::now(), there: number, reached: 0, is_missing: false }))
+        };
+        let join = async || waits.join(wait()).await.unwrap().unwrap().there;
+        let crowd = async {
+            // The first one's wait has begun by now.
+            tokio::task::yield_now().await;
+            let all = join_all((0..50).map(|_| join()));
+            let (shared, ()) = tokio::join!(all, async { may_end.add_permits(2) });
+            shared
+        };
+        let (first, others) = tokio::join!(biased; join(), crowd);
+        assert_eq!((first, others), (1, vec![2; 50]));
+        assert_eq!(begun.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn a_wait_that_is_given_up_is_begun_anew() {
+        let waits = Waits::default();
+        let given_up = tokio::time::timeout(Duration::ZERO, waits.join(std::future::pending())).await;
+        assert!(given_up.is_err());
+        assert!(waits.join(async { Ok(None) }).await.unwrap().is_none());
     }
 }

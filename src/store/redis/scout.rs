@@ -219,7 +219,8 @@ impl Scout {
             None => self.topology.informant(address, self.timeout).await?,
         };
         let (mut info, mut slots) = (redis::cmd("CLUSTER"), redis::cmd("CLUSTER"));
-        (info.arg("INFO"), slots.arg("SLOTS"));
+        info.arg("INFO");
+        slots.arg("SLOTS");
         let mut same = connection.clone();
         // In this order, and in one round trip.
         let (info, slots) = tokio::join!(

@@ -56,25 +56,23 @@ pub(super) async fn may_work(endpoint: &Endpoint, is_waiting: bool) -> Result<()
             only_refusals(both.cmd("WAIT").arg(0).arg(1).cmd("ROLE").query_async::<Value>(&mut connection).await)?;
         }
         let Some(id) = own_id(&mut connection, endpoint).await? else { return Ok(()) };
-        let rights = Script::new(&format!("{LUA_NOW}{LUA_RIGHTS}"));
-        let mut rights = rights.key(endpoint.keys.key(&id));
-        only_refusals(rights.arg(LIFE.as_millis() as u64).invoke_async::<Value>(&mut connection).await)
+        let rights = Script::new(LUA_RIGHTS);
+        only_refusals(rights.key(endpoint.keys.key(&id)).invoke_async::<Value>(&mut connection).await)
     };
     may.await.map_err(|error| failed(&error))
 }
 
-/// Everything that scripts do, on a key that is not there afterwards. `HSET` comes after what removes the key again.
+/// Everything that scripts do, on a key that is not there afterwards: `HSET` comes after what removes it again. Named, as Redis
+/// does not always say which command it was.
 const LUA_RIGHTS: &str = "
-local deadline = string.format('%.0f', now + ARGV[1])
 local commands = {
-  {'HMGET', KEYS[1], 'probe'}, {'HGET', KEYS[1], 'probe'}, {'PEXPIREAT', KEYS[1], deadline}, {'DEL', KEYS[1]},
+  {'TIME'}, {'HMGET', KEYS[1], 'probe'}, {'HGET', KEYS[1], 'probe'}, {'PEXPIREAT', KEYS[1], 1}, {'DEL', KEYS[1]},
   {'HSET', KEYS[1], 'probe', 1}, {'DEL', KEYS[1]}
 }
 for _, command in ipairs(commands) do
   local answer = redis.pcall(unpack(command))
   if type(answer) == 'table' and answer.err then
-    redis.pcall('DEL', KEYS[1])
-    return answer
+    return redis.error_reply('ERR ' .. command[1] .. ': ' .. answer.err)
   end
 end
 return 1";
@@ -132,7 +130,7 @@ redis.call('HSET', KEYS[1], 'probe', 1)
 redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', now + ARGV[1]))
 return 1"
     ));
-    write.key(&key).arg(life.as_millis() as u64).invoke_async::<()>(connection).await?;
+    write.key(&key).arg(super::millis(life)).invoke_async::<()>(connection).await?;
     let written = Instant::now();
     // Asking for it makes Redis notice that its time is over. It was written before the answer came, and is asked for later
     // than this question is sent, so once is enough, unless Redis keeps what has expired for a while.
@@ -195,6 +193,7 @@ fn is_refusal(error: &RedisError) -> bool {
         || says("ACL failure in script")
         || says("-NOPERM")
         || says("can't run this command")
+        || says("can't access")
         || says("Unknown Redis command")
         // What a provider has taken away.
         || says("unknown command")
@@ -202,9 +201,5 @@ fn is_refusal(error: &RedisError) -> bool {
 
 /// Returns what an error says of the start.
 pub(super) fn failed(error: &RedisError) -> FlagsError {
-    if is_refusal(error) {
-        FlagsError::Refused(error.to_string())
-    } else {
-        FlagsError::Unreachable(error.to_string())
-    }
+    if is_refusal(error) { FlagsError::Refused(error.to_string()) } else { FlagsError::Unreachable(error.to_string()) }
 }
