@@ -122,7 +122,7 @@ async fn on_a_guarded_cluster() {
     people_sign_in(&cluster.url(), cluster.access().authority_file()).await;
 }
 
-/// The same with Redis somewhere else, and with nothing set for it.
+/// The same with Redis somewhere else, and with nothing set for it, but where a debug build has much cryptography to do.
 mod far {
     use std::time::Duration;
 
@@ -130,25 +130,32 @@ mod far {
     use crate::support::Redis;
     use crate::support::proxy::Distance;
 
+    const NOTHING: &[(&str, &str)] = &[];
+    const PATIENT: &[(&str, &str)] = &[("--redis-timeout", "10s")];
+
+    fn settings(access: &Access) -> &'static [(&'static str, &'static str)] {
+        if access.authority_file().is_some() { PATIENT } else { NOTHING }
+    }
+
     fn guarded() -> Access {
         Access::default().user("ada", "secret").tls()
     }
 
     async fn on_one_server(round_trip: Duration, access: Access) {
         let redis = Redis::far(Distance::rough(round_trip), &[], access);
-        people_sign_in_with(&redis.url(), redis.access().authority_file(), &[]).await;
+        people_sign_in_with(&redis.url(), redis.access().authority_file(), settings(redis.access())).await;
     }
 
     async fn on_sentinels(round_trip: Duration, access: Access) {
         let distance = Some(Distance::rough(round_trip));
         let redis = Sentinels::with(sentinel::Options { access, distance, ..sentinel::Options::default() });
-        people_sign_in_with(&redis.url(), redis.access().authority_file(), &[]).await;
+        people_sign_in_with(&redis.url(), redis.access().authority_file(), settings(redis.access())).await;
     }
 
     async fn on_a_cluster(round_trip: Duration, access: Access) {
         let distance = Some(Distance::rough(round_trip));
         let cluster = Cluster::with(cluster::Options { access, distance, ..cluster::Options::default() });
-        people_sign_in_with(&cluster.url(), cluster.access().authority_file(), &[]).await;
+        people_sign_in_with(&cluster.url(), cluster.access().authority_file(), settings(cluster.access())).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -165,7 +172,7 @@ mod far {
         let options = &["--notify-keyspace-events", "KA"];
         let redis = Redis::far(Distance::rough(Duration::from_millis(80)), options, guarded());
         redis.run::<()>(&["ACL", "SETUSER", "ada", "-config", "-info", "-client", "-role", "-wait"]);
-        people_sign_in_with(&redis.url(), redis.access().authority_file(), &[]).await;
+        people_sign_in_with(&redis.url(), redis.access().authority_file(), settings(redis.access())).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
