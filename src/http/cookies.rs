@@ -277,8 +277,8 @@ mod tests {
         let all = sources(&root);
         assert!(exempt.iter().all(|path| all.contains(path)) && all.len() > 60);
         for path in all.iter().filter(|path| !exempt.contains(path)) {
-            let named = names(&std::fs::read_to_string(path).unwrap());
-            assert_eq!(named, None, "{} reads or sets a cookie past `http::cookies`", path.display());
+            let found_here = names(&std::fs::read_to_string(path).unwrap());
+            assert_eq!(found_here, None, "{} reads or sets a cookie past `http::cookies`", path.display());
         }
     }
 }
