@@ -64,7 +64,7 @@ async fn signs_in(kind: &'static str) {
     let (_, expected) = KINDS.into_iter().find(|(name, _)| *name == kind).unwrap();
     let gateway = Gateway::builder().own_identity().start().await;
     let base = gateway.base.clone();
-    let running = tokio::task::spawn_blocking(move || run(&script_of(kind), &[("SCANGATE_URL", &base)]));
+    let running = tokio::task::spawn_blocking(move || run(&script_of(kind), &[("GATEWAY_URL", &base)]));
     let output = tokio::time::timeout(Duration::from_secs(60), running).await.expect("it does not end").unwrap();
     let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{kind} failed: {said}\n{complained}\n{}", gateway.log());
@@ -113,7 +113,7 @@ fn every_script_of_the_page_is_run() {
     assert_eq!(PAGE.matches("\n```").count(), KINDS.len() * 2, "there is a block that no test runs");
     for (kind, _) in KINDS {
         let script = script_of(kind);
-        assert!(script.contains("gateway=${SCANGATE_URL:-http://localhost:8080}\n"), "{kind} has no default");
+        assert!(script.contains("gateway=${GATEWAY_URL:-http://localhost:8080}\n"), "{kind} has no default");
         assert!(!script.contains("http://localhost:8080/"), "{kind} goes elsewhere than it is told");
     }
 }

@@ -167,7 +167,7 @@ impl Example {
     fn start(example: &str, gateway: &str, secret: &Path) -> Self {
         let command = commands().into_iter().find(|command| command.ends_with(example));
         let mut command = shell(command.unwrap_or_else(|| panic!("no command for {example}")));
-        command.env("SCANGATE_URL", gateway).env("SCANGATE_IDENTITY_SECRET_FILE", secret).env("PORT", "0");
+        command.env("GATEWAY_URL", gateway).env("SCANGATE_IDENTITY_SECRET_FILE", secret).env("PORT", "0");
         let mut process = Process::start(&mut command);
         let base = until(PATIENCE, &format!("{example}'s start"), || {
             let lines = process.lines();
@@ -240,7 +240,7 @@ async fn the_sign_in_of_the_page_ends_with_the_person(verify: &str, phone: &str)
     let stage = Stage::set().await;
     let (backend, phone) = (stage.start(verify), stage.start(phone));
     let mut command = Command::new("bash");
-    command.args(["-c", &blocks(PAGE, "bash")[1]]).env("SCANGATE_URL", &stage.gateway.base);
+    command.args(["-c", &blocks(PAGE, "bash")[1]]).env("GATEWAY_URL", &stage.gateway.base);
     command.env("PHONE_URL", &phone.base).env("BACKEND_URL", &backend.base);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let said = String::from_utf8(output.stdout).unwrap();

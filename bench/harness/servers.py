@@ -214,7 +214,7 @@ class Edge:
         """The template in nginx/, but for the requests per second. Plain HTTP is the same site without `ssl http2`."""
         text = (NGINX / "scangate.conf.template").read_text()
         values = {
-            "SCANGATE_UPSTREAM": self._servers.replace(";", " max_fails=0;"),
+            "EDGE_UPSTREAM": self._servers.replace(";", " max_fails=0;"),
             "EDGE_HTTPS_PORT": str(self.port),
             "EDGE_HTTP_PORT": f"127.0.0.1:{free_port()}",
             "EDGE_SERVER_NAME": "localhost",

@@ -2,12 +2,12 @@
 // Run: node examples/node/phone.mjs
 // The app posts {"code": what its camera read} to /sign-in/scan, shows what is answered, which is who asks, and posts the
 // same, with "match" if a number was asked for, to /sign-in/confirm or /sign-in/decline.
-// Settings: SCANGATE_URL; SCANGATE_IDENTITY_SECRET_FILE, _ISSUER and _AUDIENCE, the same as the gateway's; PORT.
+// Settings: GATEWAY_URL; SCANGATE_IDENTITY_SECRET_FILE, _ISSUER and _AUDIENCE, the same as the gateway's; PORT.
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { SignJWT } from 'jose';
 
-const { SCANGATE_URL: GATEWAY = 'http://localhost:8080', PORT = '4001', ...env } = process.env;
+const { GATEWAY_URL: GATEWAY = 'http://localhost:8080', PORT = '4001', ...env } = process.env;
 const SECRET = readFileSync(env.SCANGATE_IDENTITY_SECRET_FILE ?? 'secret.txt', 'utf8').replace(/[\r\n]+$/, '');
 const ISSUER = env.SCANGATE_IDENTITY_ISSUER ?? 'https://id.example.com';
 const AUDIENCE = env.SCANGATE_IDENTITY_AUDIENCE ?? 'scangate';

@@ -1,21 +1,21 @@
 // A backend with one protected route: it lets in who brings a JWT of the gateway, checked by the keys published there.
 // Run: node examples/node/verify.mjs
 // Then: curl http://127.0.0.1:4000/me -H "Authorization: Bearer $jwt"
-// Settings: SCANGATE_URL, the `iss` of the JWTs; AUDIENCE, their `aud`, which is the client's id; PORT, where to listen.
+// Settings: GATEWAY_URL, the `iss` of the JWTs; AUDIENCE, their `aud`, which is the client's id; PORT, where to listen.
 import { createServer } from 'node:http';
 import { createRemoteJWKSet, errors, jwtVerify } from 'jose';
 
-const { SCANGATE_URL = 'http://localhost:8080', AUDIENCE = 'web', PORT = '4000' } = process.env;
+const { GATEWAY_URL = 'http://localhost:8080', AUDIENCE = 'web', PORT = '4000' } = process.env;
 
 // The keys are kept for five minutes. For a key that is not among them they are fetched again, at most every ten seconds.
-const keys = createRemoteJWKSet(new URL('/.well-known/jwks.json', SCANGATE_URL), {
+const keys = createRemoteJWKSet(new URL('/.well-known/jwks.json', GATEWAY_URL), {
   cacheMaxAge: 300_000,
   cooldownDuration: 10_000,
   timeoutDuration: 5_000,
 });
 // Each key says for which of the algorithms it is. The clocks of two machines differ by some seconds.
 const rules = {
-  issuer: SCANGATE_URL,
+  issuer: GATEWAY_URL,
   audience: AUDIENCE,
   algorithms: ['ES256', 'EdDSA', 'RS256'],
   requiredClaims: ['iss', 'aud', 'exp', 'sub'],

@@ -3,14 +3,14 @@
 Run: python3 examples/python/phone.py
 The app posts {"code": what its camera read} to /sign-in/scan, shows what is answered, which is who asks, and posts the
 same, with "match" if a number was asked for, to /sign-in/confirm or /sign-in/decline.
-Settings: SCANGATE_URL; SCANGATE_IDENTITY_SECRET_FILE, _ISSUER and _AUDIENCE, the same as the gateway's; PORT.
+Settings: GATEWAY_URL; SCANGATE_IDENTITY_SECRET_FILE, _ISSUER and _AUDIENCE, the same as the gateway's; PORT.
 """
 import json, os, re, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.request import HTTPError, Request, urlopen
 import jwt
 
-GATEWAY = os.environ.get("SCANGATE_URL", "http://localhost:8080")
+GATEWAY = os.environ.get("GATEWAY_URL", "http://localhost:8080")
 SECRET = open(os.environ.get("SCANGATE_IDENTITY_SECRET_FILE", "secret.txt")).read().rstrip("\r\n")
 TOKEN = {"iss": os.environ.get("SCANGATE_IDENTITY_ISSUER", "https://id.example.com"),
          "aud": os.environ.get("SCANGATE_IDENTITY_AUDIENCE", "scangate")}

@@ -2,14 +2,14 @@
 
 Run: python3 examples/python/verify.py
 Then: curl http://127.0.0.1:4000/me -H "Authorization: Bearer $jwt"
-Settings: SCANGATE_URL, the `iss` of the JWTs; AUDIENCE, their `aud`, which is the client's id; PORT, where to listen.
+Settings: GATEWAY_URL, the `iss` of the JWTs; AUDIENCE, their `aud`, which is the client's id; PORT, where to listen.
 """
 import json, os, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.request import urlopen
 import jwt
 
-GATEWAY = os.environ.get("SCANGATE_URL", "http://localhost:8080")
+GATEWAY = os.environ.get("GATEWAY_URL", "http://localhost:8080")
 RULES = {"issuer": GATEWAY, "audience": os.environ.get("AUDIENCE", "web"),
          "leeway": 30, "options": {"require": ["iss", "aud", "exp", "sub"]}}  # Clocks differ by some seconds.
 keys, fetched, lock = {}, float("-inf"), threading.Lock()

@@ -128,7 +128,7 @@ fn the_edge_is_given_what_its_template_asks_for_and_the_gateways_that_there_are(
     let gateway = environment(&services(&compose)[GATEWAYS[0]]);
     for name in GATEWAYS {
         let server = format!("{name}:{}", port(&gateway["SCANGATE_LISTEN"]));
-        assert!(edge["SCANGATE_UPSTREAM"].contains(&server), "{server}");
+        assert!(edge["EDGE_UPSTREAM"].contains(&server), "{server}");
         assert_eq!(nginx["depends_on"][name]["condition"], "service_healthy");
     }
     assert_eq!(port(&gateway["SCANGATE_PUBLIC_URL"]), edge["EDGE_HTTPS_PORT"]);
