@@ -17,10 +17,11 @@ use crate::metrics::Metrics;
 use crate::qr;
 use crate::server::{Listener, Server, ServerSettings};
 use crate::signer::Signer;
-use crate::store::Store;
+use crate::signer::keys::{self, KeyAlgorithm};
 use crate::store::measured::Measured;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::{RedisSettings, RedisStore};
+use crate::store::{Put, Store};
 use crate::streams::Streams;
 use crate::systemd;
 use crate::verifier::Verifier;
@@ -69,7 +70,10 @@ pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyh
 
     let admin_listener = bind(&ListenAddress::Tcp(config.admin_listen)).await?;
     announce("admin", &admin_listener.address);
-    crate::task::spawn("admin", admin.clone().serve(admin_listener, http::admin_router(&gateway)));
+    crate::task::spawn(
+        "admin",
+        admin.clone().serve(admin_listener, http::admin_router(&gateway, config.admin_hosts.clone())),
+    );
     for address in &config.listen {
         let listener = bind(address).await?;
         announce("public", &listener.address);
@@ -96,20 +100,35 @@ pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyh
 
 /// Files that are kept for everything but public connections: operators, Redis, keys, the identity provider.
 const RESERVED_FILES: usize = 256;
+/// The name of the demo's key in the store.
+const DEMO_KEY: &str = "demo:key";
+/// How long it is kept there: longer than anybody tries something out.
+const DEMO_KEY_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How many connections operators may have open.
 const ADMIN_CONNECTIONS: usize = 64;
 
 async fn assemble(config: &Config) -> anyhow::Result<GatewayParts> {
     let metrics = Arc::new(Metrics::new());
     let streams = Streams::new(config.streams, Arc::clone(&metrics));
-    let signer = Signer::open(&config.issuer, config.keys_dir.clone()).context("the signing keys")?;
+    let store = open_store(&config.store, &streams, &metrics).await?;
+    let signer = match &config.identity {
+        IdentitySettings::Demo => demo_signer(&config.issuer, store.as_ref()).await.context("the demo's key")?,
+        _ => Signer::open(&config.issuer, config.keys_dir.clone()).context("the signing keys")?,
+    };
     crate::task::spawn("keys", signer.clone().follow());
     let (verifier, demo) = identity(&config.identity, &signer, &metrics)?;
-    let store = open_store(&config.store, &streams, &metrics).await?;
     let journal = Arc::default();
     let connectors = connectors(config, &store, &signer, &metrics, &journal)?;
     let clients = config.clients.clone();
     Ok(GatewayParts { store, streams, signer, verifier, demo, clients, connectors, metrics, journal })
+}
+
+/// Takes the demo's key from the store, or puts one there: gateways on one Redis sign for the same made-up people, and nobody
+/// has to give the demo keys that others rely on.
+async fn demo_signer(issuer: &str, store: &dyn Store) -> anyhow::Result<Signer> {
+    store.put_value(DEMO_KEY, &keys::generate(KeyAlgorithm::Es256)?, DEMO_KEY_TTL, Put::IfAbsent).await?;
+    let shared = store.value(DEMO_KEY).await?.context("the store has lost it again")?;
+    Ok(Signer::of_key(issuer, &shared)?)
 }
 
 fn identity(

@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use url::Url;
 
+use crate::config::is_plain_http;
 use crate::qr::Logo;
 use crate::signer::RESERVED_CLAIMS;
 use crate::ticket::{ClientId, Flow, MatchPolicy};
@@ -171,7 +172,8 @@ fn only_login() -> Vec<Flow> {
     vec![Flow::Login]
 }
 
-/// Makes clients of the file's tables; logos are read relative to `directory`. `policy_of` tells how the screens of a
+/// Makes clients of the file's tables; logos are read relative to `directory`. Beside a gateway that `is_https`, pages that
+/// are not are no client's, but for those of the reader's own machine. `policy_of` tells how the screens of a
 /// connector's tickets are compared, if the file has that connector.
 ///
 /// # Errors
@@ -179,6 +181,7 @@ fn only_login() -> Vec<Flow> {
 pub fn from_tables(
     tables: Vec<ClientTable>,
     directory: &Path,
+    is_https: bool,
     policy_of: impl Fn(Connector) -> Option<MatchPolicy>,
 ) -> Result<Clients, Vec<String>> {
     let mut faults = Vec::new();
@@ -191,7 +194,7 @@ pub fn from_tables(
         if !ids.insert(table.id.clone()) {
             faults.push(format!("client {:?}: the id is there twice; ids must differ", table.id));
         }
-        match from_table(table, directory, &policy_of) {
+        match from_table(table, directory, is_https, &policy_of) {
             Ok(client) => all.push(Arc::new(client)),
             Err(found) => faults.extend(found),
         }
@@ -202,6 +205,7 @@ pub fn from_tables(
 fn from_table(
     table: ClientTable,
     directory: &Path,
+    is_https: bool,
     policy_of: impl Fn(Connector) -> Option<MatchPolicy>,
 ) -> Result<Client, Vec<String>> {
     let mut faults = Vec::new();
@@ -223,6 +227,18 @@ fn from_table(
         if !Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "https" | "http") && url.fragment().is_none()) {
             fault(format!("return_to: {url:?} is not an absolute http(s) URL without a fragment"));
         }
+    }
+    // Whoever can change such a page on its way could take over sign-ins, and would read the JWT that is sent there.
+    let origins = table.origins.iter().map(|origin| ("origins", origin));
+    for (key, url) in origins.chain(table.return_to.iter().map(|url| ("return_to", url))) {
+        if is_https && Url::parse(url).is_ok_and(|url| is_plain_http(&url)) {
+            fault(format!(
+                "{key}: {url:?} is not https, while the gateway is; write https://, or http://localhost to try it out"
+            ));
+        }
+    }
+    if table.name.as_deref().is_some_and(|name| name.trim().is_empty()) {
+        fault("name: it is empty; give it one, or leave it out to have the id shown".to_owned());
     }
     for claim in &table.claims {
         if RESERVED_CLAIMS.contains(&claim.as_str()) {
@@ -327,7 +343,7 @@ mod tests {
 
     fn read(text: &str) -> Result<Clients, Vec<String>> {
         let file: File = toml::from_str(text).map_err(|error| vec![error.to_string()])?;
-        from_tables(file.clients, Path::new("/nowhere"), |_connector| None)
+        from_tables(file.clients, Path::new("/nowhere"), false, |_connector| None)
     }
 
     #[test]

@@ -3,8 +3,10 @@
 //! [`flags`] lists what may be said, `file` reads the TOML; this file turns it into a [`Config`] of parsed, checked values, and reports every fault
 //! at once. What is not safe is a fault here, before anything listens.
 
+mod exposure;
 mod file;
 pub mod flags;
+mod given;
 mod identity;
 
 use std::net::SocketAddr;
@@ -20,7 +22,8 @@ use crate::server::{MAX_WRITE_TIMEOUT, ServerSettings};
 use crate::store::redis::{RedisSettings, Topology};
 use crate::streams::StreamLimits;
 use flags::{Flags, LogFormat};
-pub use identity::{IdentitySettings, is_local};
+pub use given::{Given, Unread};
+pub use identity::{IdentitySettings, is_local, is_plain_http};
 
 /// What the shutdown leaves requests at least after the streams were sent away.
 const MIN_FINISH: Duration = Duration::from_secs(1);
@@ -101,6 +104,8 @@ pub struct Config {
     pub listen: Vec<ListenAddress>,
     /// The operators' listener.
     pub admin_listen: SocketAddr,
+    /// The names by which it may be asked, in lower case, beside IP addresses and `localhost`.
+    pub admin_hosts: Vec<String>,
     /// The gateway's origin as browsers and phones see it, without a slash at the end.
     pub public_url: Url,
     /// The tickets' engine.
@@ -151,12 +156,18 @@ impl Config {
     /// # Errors
     /// [`Faults`], all of them together.
     pub fn from_flags(flags: &Flags) -> Result<Self, Faults> {
-        let mut checks = Checks::default();
+        let mut checks = Checks { faults: flags.given.faults.clone() };
         let public_url = checks.take(parse_public_url(&flags.public_url));
-        let identity = checks.take(identity::identity(flags, public_url.as_ref()));
-        let store = checks.take(store(flags));
-        let file = checks.take_all(file::read(flags.config.as_deref()));
         let listen = checks.take(flags.listen.iter().map(|text| parse_listen(text)).collect::<Result<Vec<_>, _>>());
+        let store = checks.take(store(flags));
+        let place =
+            identity::Place { public_url: public_url.as_ref(), listen: listen.as_deref(), store: store.as_ref() };
+        let identity = checks.take(identity::identity(flags, &place));
+        let is_https = public_url.as_ref().is_some_and(|url| url.scheme() == "https");
+        let file = checks.take_all(file::read(flags.config.as_deref(), is_https));
+        checks.not_empty("--issuer", flags.issuer.as_deref());
+        checks.not_empty("--identity-issuer", flags.identity_issuer.as_deref());
+        checks.not_empty("--identity-audience", flags.identity_audience.as_deref());
         checks.range("--ticket-ttl", flags.ticket_ttl, TICKET_TTLS);
         checks.range("--decision-ttl", flags.decision_ttl, secs(5)..=secs(600));
         checks.range("--redeem-ttl", flags.redeem_ttl, secs(5)..=secs(300));
@@ -174,7 +185,7 @@ impl Config {
         if flags.max_connections < flags.listen.len() {
             checks.faults.push("--max-connections must be at least the number of addresses in --listen".to_owned());
         }
-        let (Some(public_url), Some(identity), Some(store), Some((clients, connectors)), Some(listen)) =
+        let (Some(public_url), Some(identity), Some(store), Some(file), Some(listen)) =
             (public_url, identity, store, file, listen)
         else {
             return Err(Faults(checks.faults));
@@ -186,6 +197,7 @@ impl Config {
         let mut config = Self {
             listen,
             admin_listen: flags.admin_listen,
+            admin_hosts: flags.admin_hosts.clone(),
             issuer: flags.issuer.clone().unwrap_or(origin),
             public_url,
             store,
@@ -222,12 +234,13 @@ impl Config {
             },
             keys_dir: flags.keys_dir.clone(),
             identity,
-            clients,
-            connectors,
+            clients: file.clients,
+            connectors: file.connectors,
             warnings: Vec::new(),
             log: LogSettings { filter: flags.log.clone(), format: flags.log_format },
         };
         config.warnings = config.warn();
+        config.warnings.extend(exposure::warnings(flags, &file.secret_files));
         Ok(config)
     }
 
@@ -252,7 +265,9 @@ impl Config {
                     .to_owned(),
             );
         }
-        if self.keys_dir.is_none() {
+        // The made-up people's key is in the store, where all gateways find it.
+        let is_shared = matches!((&self.identity, &self.store), (IdentitySettings::Demo, StoreSettings::Redis(_)));
+        if self.keys_dir.is_none() && !is_shared {
             warnings.push(
                 "no --keys-dir: JWTs are signed with a key that is gone after a restart, and differs between replicas; \
                  make one with `scangate keys new --dir DIR`"
@@ -272,12 +287,17 @@ impl Config {
             ));
         }
         if let IdentitySettings::Jwks { url, .. } = &self.identity
-            && url.scheme() != "https"
-            && !is_local(url)
+            && is_plain_http(url)
         {
             warnings.push(
                 "--identity-jwks-url is not https: whoever can change its answers can sign in as anybody".to_owned(),
             );
+        }
+        if self.is_https() && Url::parse(&self.issuer).is_ok_and(|issuer| is_plain_http(&issuer)) {
+            warnings.push(format!(
+                "--issuer {} is not https: sites that find the keys by it can be given others; use the public URL",
+                self.issuer
+            ));
         }
         for proxy in &self.trusted_proxies {
             if proxy.prefix_len() == 0 {
@@ -291,7 +311,6 @@ impl Config {
 }
 
 /// Collects faults while going on.
-#[derive(Default)]
 struct Checks {
     faults: Vec<String>,
 }
@@ -308,6 +327,12 @@ impl Checks {
                 self.faults.extend(faults);
                 None
             }
+        }
+    }
+
+    fn not_empty(&mut self, flag: &str, value: Option<&str>) {
+        if value == Some("") {
+            self.faults.push(format!("{flag} is empty; give it a value, or leave it out"));
         }
     }
 

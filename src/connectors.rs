@@ -5,7 +5,7 @@
 
 pub mod wechat;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +32,13 @@ impl ConnectorTables {
     pub fn check(self, directory: &Path) -> Result<ConnectorSettings, Vec<String>> {
         let wechat = self.wechat.map(|table| table.check(directory)).transpose()?;
         Ok(ConnectorSettings { wechat })
+    }
+
+    /// Returns the files that hold secrets: those that the tables name, relative to `directory`, and `path`, where the tables
+    /// stand, if one of theirs stands there.
+    #[must_use]
+    pub fn secret_files(&self, path: &Path, directory: &Path) -> Vec<PathBuf> {
+        self.wechat.as_ref().map(|table| table.secret_files(path, directory)).unwrap_or_default()
     }
 
     /// Returns how the screens of the connector's tickets are compared.

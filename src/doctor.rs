@@ -4,8 +4,6 @@ mod redis;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,22 +107,6 @@ fn keys(report: &mut Report, config: &Config) {
         Ok(_) => {}
         Err(error) => report.bad("keys", error.to_string()),
     }
-    if let Some(directory) = &config.keys_dir {
-        for path in readable_by_others(directory) {
-            report.warn("keys", format!("{path} can be read by other users; run `chmod 600 {path}`"));
-        }
-    }
-}
-
-fn readable_by_others(directory: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    entries
-        .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "pem"))
-        .filter(|entry| {
-            std::fs::metadata(entry.path()).is_ok_and(|metadata| metadata.permissions().mode() & 0o007 != 0)
-        })
-        .map(|entry| entry.path().display().to_string())
-        .collect()
 }
 
 async fn identity(report: &mut Report, identity: &IdentitySettings) {

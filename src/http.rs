@@ -202,14 +202,15 @@ pub fn public_router(gateway: &SharedGateway) -> Router {
         .with_state(Arc::clone(gateway))
 }
 
-/// Returns the router of the admin listener.
-pub fn admin_router(gateway: &SharedGateway) -> Router {
+/// Returns the router of the admin listener, which may be asked by these names besides IP addresses and `localhost`.
+pub fn admin_router(gateway: &SharedGateway, hosts: Vec<String>) -> Router {
     Router::new()
         .route("/healthz", get(ops::healthz))
         .route("/readyz", get(ops::readyz))
         .route("/metrics", get(ops::metrics))
         .fallback(guard::not_found)
         .method_not_allowed_fallback(guard::method_not_allowed)
+        .layer(middleware::from_fn_with_state(hosts.into(), ops::own_names))
         .with_state(Arc::clone(gateway))
 }
 

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{CommandFactory as _, Parser as _};
+use clap::CommandFactory as _;
 use clap_complete::Shell;
 use scangate::app::{self, Stop};
 use scangate::config::flags::{Cli, Command, Flags, KeysCommand, LogFormat};
-use scangate::config::{Config, LogSettings};
+use scangate::config::{Config, LogSettings, Unread};
 use scangate::doctor::{self, Verdict};
 use scangate::signer::keys::{self, KeySet};
 use tracing_subscriber::EnvFilter;
@@ -19,7 +19,16 @@ use tracing_subscriber::EnvFilter;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::read() {
+        Ok(cli) => cli,
+        Err(Unread { faults, error }) => {
+            // Help that was asked for is given whatever the environment holds.
+            if error.use_stderr() {
+                faults.iter().for_each(|fault| complain(&format!("- {fault}")));
+            }
+            error.exit()
+        }
+    };
     app::install_crypto();
     let result = match cli.command {
         None => serve(&cli.flags),

@@ -75,6 +75,15 @@ impl Signer {
         })
     }
 
+    /// Signs with the one key in `pem`.
+    ///
+    /// # Errors
+    /// [`KeyError::Generate`] if it is unusable.
+    pub fn of_key(issuer: &str, pem: &str) -> Result<Self, KeyError> {
+        let keys = Arc::new(ArcSwap::from_pointee(KeySet::single(pem)?));
+        Ok(Self { issuer: issuer.into(), keys, directory: None })
+    }
+
     /// Returns the JWT of a claimed ticket. The same ticket always gives the same claims.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::gateway::{Browser, Phone, file, verified_claims};
+use crate::support::gateway::{AUDIENCE, Browser, ISSUER, Phone, SECRET, file, verified_claims};
 use crate::support::{Gateway, Redis, SOON, eventually};
 
 fn scangate(arguments: &[&str]) -> (i32, String, String) {
@@ -39,6 +39,116 @@ fn wrong_settings_are_reported_together_and_start_nothing() {
     for part in ["--identity-jwks-url", "--ticket-ttl", "--redis-url", "--help"] {
         assert!(error.contains(part), "{error}");
     }
+}
+
+/// Runs it with these variables; it must not start.
+fn scangate_with(variables: &[(&str, &str)], arguments: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_scangate"));
+    let output = command.args(arguments).env_clear().envs(variables.iter().copied()).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn a_variable_that_is_no_setting_keeps_it_from_starting_and_the_nearest_one_is_named() {
+    let wrong = [
+        ("SCANGATE_IDENTITY_JWKS_URI", "https://id.example/jwks?hunter2"),
+        ("SCANGATE_IDENTITY_ISSUER", "https://id.example"),
+        ("scangate_keys_dir", "/keys"),
+        ("SCANGATE_REDIS_URL", ""),
+    ];
+    let parts = [
+        "- SCANGATE_IDENTITY_JWKS_URI",
+        "nearest is SCANGATE_IDENTITY_JWKS_URL.",
+        "nearest is SCANGATE_KEYS_DIR.",
+        "SCANGATE_REDIS_URL is set but empty",
+    ];
+    // Faults of the settings are told with them, and so are values that cannot even be read.
+    for (arguments, also) in
+        [(&[][..], "--identity-issuer"), (&["serve"], "--help"), (&["--drain", "x"], "'x' for '--drain")]
+    {
+        let (code, _, error) = scangate_with(&wrong, arguments);
+        assert_eq!(code, 2, "{error}");
+        for part in parts.iter().chain(&[also]) {
+            assert!(error.contains(part), "{part} is missing in:\n{error}");
+        }
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+    let (code, report, _) = scangate_with(&wrong, &["doctor"]);
+    assert_eq!(code, 1);
+    assert!(report.contains("FAIL  settings   SCANGATE_IDENTITY_JWKS_URI is not a setting"), "{report}");
+    // Help comes whatever the environment says.
+    assert_eq!(scangate_with(&wrong, &["--help"]).0, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_starts_beside_a_kubernetes_service_of_its_name() {
+    let links = [
+        "SCANGATE_SERVICE_HOST=10.96.0.7",
+        "SCANGATE_SERVICE_PORT=8080",
+        "SCANGATE_PORT=tcp://10.96.0.7:8080",
+        "SCANGATE_PORT_8080_TCP=tcp://10.96.0.7:8080",
+        "SCANGATE_PORT_8080_TCP_ADDR=10.96.0.7",
+    ];
+    let words: Vec<_> = ["env"].iter().chain(&links).map(|word| (*word).to_owned()).collect();
+    let gateway = Gateway::builder().run_by(&words).start().await;
+    assert_eq!(Browser::new(&gateway).get("/").await.status(), StatusCode::OK);
+    let (code, _, error) = scangate_with(&[("SCANGATE_PORT", "8080")], &["serve"]);
+    assert!(code == 2 && error.contains("SCANGATE_PORT is not a setting"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn serve_and_doctor_warn_of_secrets_that_others_can_see() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let redis = Redis::start();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let write = |name: &str, text: &str, mode: u32| {
+        std::fs::write(path(name), text).unwrap();
+        std::fs::set_permissions(path(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let (code, key, _) = scangate(&["keys", "new", "--dir", &path("keys")]);
+    assert_eq!(code, 0);
+    let key = key.trim().to_owned();
+    let wechat = "[[clients]]\nid = \"web\"\n[connectors.wechat]\napp_id = \"wx1\"\nsecret = \"s3cret\"\ntoken_file = \"token\"\n";
+    let secret = "0123456789abcdef0123456789abcdef";
+    let settings = |builder: crate::support::gateway::Builder| {
+        let builder = builder.own_identity().arg("--keys-dir", &path("keys")).arg("--config", &path("clients.toml"));
+        builder.arg("--identity-issuer", "https://id.example").arg("--identity-audience", "scangate")
+    };
+    let files = [path("clients.toml"), path("token"), path("secret"), path("redis"), key.clone()];
+    for mode in [0o644, 0o600] {
+        write("clients.toml", wechat, mode);
+        write("token", "abcdef", mode);
+        write("secret", secret, mode);
+        write("redis", &redis.url(), mode);
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
+        let in_files = settings(Gateway::builder()).arg("--identity-secret-file", &path("secret"));
+        let in_files = in_files.arg("--redis-url-file", &path("redis"));
+        let report = in_files.command_of("doctor").output().unwrap();
+        let report = String::from_utf8(report.stdout).unwrap();
+        let log = in_files.start().await.log();
+        for file in &files {
+            let warning = format!("{file} holds a secret and can be read by other users; run `chmod 600 {file}`");
+            assert_eq!(log.contains(&warning), mode == 0o644, "{file} {mode:o}:\n{log}");
+            assert_eq!(report.contains(&format!("WARN  settings   {warning}")), mode == 0o644, "{file}:\n{report}");
+        }
+        assert!(!log.contains("command line"), "{log}");
+    }
+    let mut url = url::Url::parse(&redis.url()).unwrap();
+    url.set_username("default").unwrap();
+    redis.run::<()>(&["CONFIG", "SET", "requirepass", "hunter2"]);
+    url.set_password(Some("hunter2")).unwrap();
+    let on_command_line =
+        settings(Gateway::builder()).arg("--identity-secret", secret).arg("--redis-url", url.as_str());
+    let report = String::from_utf8(on_command_line.command_of("doctor").output().unwrap().stdout).unwrap();
+    let log = on_command_line.start().await.log();
+    for flag in ["--identity-secret", "--redis-url"] {
+        let warning = format!("{flag} holds a secret and is on the command line");
+        assert!(log.contains(&warning) && report.contains(&warning), "{log}\n{report}");
+    }
+    assert!(!log.contains("hunter2") && !log.contains(secret) && !report.contains(secret), "{log}\n{report}");
 }
 
 #[test]
@@ -108,6 +218,12 @@ fn doctor_finds_nothing_wrong_with_a_good_setup() {
         directory.path().to_str().unwrap(),
         "--public-url",
         "http://localhost:1",
+        "--identity-secret",
+        SECRET,
+        "--identity-issuer",
+        ISSUER,
+        "--identity-audience",
+        AUDIENCE,
     ]);
     assert_eq!(code, 0, "{report}");
     for part in
@@ -123,8 +239,9 @@ fn doctor_names_what_is_wrong_and_what_to_do() {
     redis.run::<()>(&["ACL", "SETUSER", "default", "-config"]);
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("bad.pem"), "x").unwrap();
-    let (code, report, _) =
-        scangate(&["doctor", "--redis-url", &redis.url(), "--keys-dir", directory.path().to_str().unwrap()]);
+    let identity = ["--identity-secret", SECRET, "--identity-issuer", ISSUER, "--identity-audience", AUDIENCE];
+    let settings = ["doctor", "--redis-url", &redis.url(), "--keys-dir", directory.path().to_str().unwrap()];
+    let (code, report, _) = scangate(&[&settings[..], &identity].concat());
     assert_eq!(code, 1);
     for part in
         ["FAIL  redis", "notify-keyspace-events Kghxe", "WARN  redis", "noeviction", "FAIL  keys", "scangate keys new"]

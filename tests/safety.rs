@@ -356,6 +356,93 @@ mod rule_5_origins {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn the_admin_listener_is_asked_by_its_address_or_by_a_listed_name_and_no_other() {
+        let gateway = Gateway::builder().arg("--admin-hosts", "gateway-1,Scangate.Internal").start().await;
+        let http = reqwest::Client::new();
+        let ask = async |path: &str, host: &str| {
+            http.get(format!("{}{path}", gateway.admin)).header("host", host).send().await.unwrap()
+        };
+        for host in [
+            "evil.example",
+            "evil.example:9090",
+            "localhost.evil.example",
+            "127.0.0.1.nip.io",
+            "gateway-1.evil.example",
+            "gateway-10",
+            "internal",
+            "127.0.0.1@evil.example",
+            "evil.example@127.0.0.1",
+            "2130706433",
+            "[::1].evil.example",
+            "[::1]evil.example:9090",
+            "localhost:9090.evil.example",
+            "",
+            "%6cocalhost",
+        ] {
+            for path in ["/metrics", "/readyz", "/healthz", "/nowhere"] {
+                let answer = ask(path, host).await;
+                assert_eq!(answer.status(), StatusCode::MISDIRECTED_REQUEST, "{host}{path}");
+                assert_eq!(answer.headers()["content-type"], "application/problem+json");
+                let problem: Value = answer.json().await.unwrap();
+                assert_eq!(problem["code"], "unknown_host");
+                assert!(problem["detail"].as_str().unwrap().contains("SCANGATE_ADMIN_HOSTS"), "{problem}");
+            }
+        }
+        for host in [
+            "127.0.0.1",
+            "10.0.0.11:9090",
+            "[::1]:9090",
+            "[fd00::7]",
+            "localhost",
+            "LOCALHOST:9090",
+            "gateway-1",
+            "GATEWAY-1:9090",
+            "scangate.internal",
+        ] {
+            assert_eq!(ask("/readyz", host).await.status(), StatusCode::OK, "{host}");
+        }
+        // What a proxy would be told counts, whatever stands beside it.
+        let address = gateway.admin.strip_prefix("http://").unwrap();
+        let raw = |request: &str| {
+            use std::io::{Read as _, Write as _};
+
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer.lines().next().unwrap().to_owned()
+        };
+        let refused = "HTTP/1.1 421 Misdirected Request";
+        let absolute = "GET http://evil.example/metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        assert_eq!(raw(absolute), refused);
+        // Checks of load balancers name nobody, in HTTP/1.0; browsers never do.
+        assert_eq!(raw("GET /readyz HTTP/1.0\r\n\r\n"), "HTTP/1.0 200 OK");
+        assert_eq!(raw("GET /readyz HTTP/1.0\r\nHost: evil.example\r\n\r\n"), refused.replace("1.1", "1.0"));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_page_whose_name_leads_here_changes_nothing_and_is_told_nothing() {
+        let gateway = Gateway::builder().own_identity().arg("--demo", "true").start().await;
+        let browser = Browser::new(&gateway);
+        let id = browser.create().await;
+        // As its browser has it, it is of the same origin; only the name gives it away.
+        let rebound = async |method: Method, path: &str| {
+            let request = reqwest::Client::new().request(method, gateway.url(path)).header("host", "evil.example");
+            let request = request.header("origin", "http://evil.example").header("sec-fetch-site", "same-origin");
+            request.json(&json!({"name": "Ada"})).send().await.unwrap().status()
+        };
+        for path in ["/v1/tickets", "/demo/sign-in"] {
+            assert_eq!(rebound(Method::POST, path).await, StatusCode::FORBIDDEN, "{path}");
+        }
+        for step in ["scan", "confirm", "cancel"] {
+            assert_eq!(rebound(Method::POST, &format!("/v1/tickets/{id}/{step}")).await, StatusCode::FORBIDDEN);
+        }
+        // The browser's cookies are of our name, and are not sent under another.
+        assert_eq!(rebound(Method::GET, &format!("/v1/tickets/{id}")).await, StatusCode::NOT_FOUND);
+        assert_eq!(browser.read(&id).await.json::<Value>().await.unwrap()["state"], "pending");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn head_hands_nothing_over() {
         let gateway = Gateway::start().await;
         let browser = Browser::new(&gateway);

@@ -8,12 +8,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use ipnet::IpNet;
 
+use super::given::Given;
 use crate::signer::keys::KeyAlgorithm;
 
 /// Sign in by QR code: a waiting browser gets a JWT when a signed-in phone scans and confirms.
 ///
 /// Without a command, `scangate` serves. Without any flag it serves a demo on http://localhost:8080 that needs nothing
 /// else. Every flag can also be set as the environment variable that stands beside it; a secret also from a file.
+/// Other variables with the same prefix are taken for a mistake, and keep it from starting.
 #[derive(Debug, Parser)]
 #[command(name = "scangate", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
 pub struct Cli {
@@ -24,6 +26,9 @@ pub struct Cli {
     #[command(flatten)]
     pub flags: Flags,
 }
+
+/// The longest name of a host (RFC 1035 §2.3.4).
+const MAX_HOST_BYTES: usize = 255;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -127,6 +132,12 @@ pub struct Flags {
         help_heading = "Listening"
     )]
     pub admin_listen: SocketAddr,
+    /// Names by which the above may be asked, separated by commas, besides IP addresses and localhost
+    #[arg(
+        long, env = "SCANGATE_ADMIN_HOSTS", value_name = "NAMES", value_delimiter = ',', value_parser = parse_host,
+        help_heading = "Listening"
+    )]
+    pub admin_hosts: Vec<String>,
     /// The gateway's origin as browsers and phones see it
     #[arg(
         long,
@@ -243,7 +254,8 @@ pub struct Flags {
     /// A file that holds that secret
     #[arg(long, env = "SCANGATE_IDENTITY_SECRET_FILE", value_name = "FILE", help_heading = "Identity of approvers")]
     pub identity_secret_file: Option<PathBuf>,
-    /// Whether made-up people can sign in; by itself only where no identity is set and the public URL is localhost
+    /// Whether made-up people can sign in, to try it out; by itself only where nothing can be reached from elsewhere
+    /// and neither an identity, nor keys, nor an issuer is set
     #[arg(
         long, env = "SCANGATE_DEMO", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
         help_heading = "Identity of approvers"
@@ -347,6 +359,10 @@ pub struct Flags {
     /// How log lines look
     #[arg(long, env = "SCANGATE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Auto, help_heading = "Running")]
     pub log_format: LogFormat,
+
+    /// How they were given.
+    #[arg(skip)]
+    pub given: Given,
 }
 
 fn positive() -> clap::builder::RangedU64ValueParser<usize> {
@@ -355,6 +371,17 @@ fn positive() -> clap::builder::RangedU64ValueParser<usize> {
 
 fn at_least_one() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=1_000_000)
+}
+
+/// Reads the name of a host, without a port; names are compared in lower case.
+fn parse_host(text: &str) -> Result<String, String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if text.is_empty() || text.len() > MAX_HOST_BYTES || !text.bytes().all(allowed) {
+        return Err(format!(
+            "{text:?} is not the name of a host, such as gateway-1 or gateway.internal; leave out the port"
+        ));
+    }
+    Ok(text.to_ascii_lowercase())
 }
 
 /// Reads a network, or an address as the network of that one address.

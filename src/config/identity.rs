@@ -3,7 +3,7 @@
 use url::{Host, Url};
 
 use super::flags::Flags;
-use super::secret;
+use super::{ListenAddress, StoreSettings, secret};
 use crate::verifier::MIN_SECRET_BYTES;
 
 /// Who says who a phone's owner is.
@@ -31,7 +31,17 @@ pub enum IdentitySettings {
     },
 }
 
-pub(super) fn identity(flags: &Flags, public_url: Option<&Url>) -> Result<IdentitySettings, String> {
+/// Where the gateway is, as far as that can be read.
+pub(super) struct Place<'a> {
+    pub(super) public_url: Option<&'a Url>,
+    pub(super) listen: Option<&'a [ListenAddress]>,
+    pub(super) store: Option<&'a StoreSettings>,
+}
+
+const SET_ONE: &str =
+    "set --identity-jwks-url (or --identity-secret-file) with --identity-issuer and --identity-audience";
+
+pub(super) fn identity(flags: &Flags, place: &Place<'_>) -> Result<IdentitySettings, String> {
     let secret = secret("identity-secret", flags.identity_secret.as_ref(), flags.identity_secret_file.as_deref())?;
     let claims = || {
         match (&flags.identity_issuer, &flags.identity_audience) {
@@ -62,8 +72,20 @@ pub(super) fn identity(flags: &Flags, public_url: Option<&Url>) -> Result<Identi
             }
             Ok(IdentitySettings::Secret { secret: secret.into_bytes(), issuer, audience })
         }
-        (None, None) => demo(flags, public_url),
+        (None, None) => {
+            if let Some(flag) = half_set(flags) {
+                no_demo(flags)?;
+                return Err(format!("{flag} is set, but nothing that tokens are checked with; {SET_ONE}"));
+            }
+            demo(flags, place)
+        }
     }
+}
+
+/// Returns a flag that speaks of an identity provider, where none is named.
+fn half_set(flags: &Flags) -> Option<&'static str> {
+    let issuer = flags.identity_issuer.as_ref().map(|_| "--identity-issuer");
+    issuer.or(flags.identity_audience.as_ref().map(|_| "--identity-audience"))
 }
 
 fn no_demo(flags: &Flags) -> Result<(), String> {
@@ -76,24 +98,75 @@ fn no_demo(flags: &Flags) -> Result<(), String> {
     Ok(())
 }
 
-fn demo(flags: &Flags, public_url: Option<&Url>) -> Result<IdentitySettings, String> {
-    const SET_ONE: &str =
-        "set --identity-jwks-url (or --identity-secret-file) with --identity-issuer and --identity-audience";
-
-    let local = public_url.is_none_or(is_local);
-    let at_home = public_url.is_some_and(is_private) && flags.keys_dir.is_none();
+/// Decides whether made-up people may sign in. Nobody is to be let in under any name where something says that this is more
+/// than a trial: by itself the demo wants a gateway that only this machine reaches, and asked for, one whose JWTs nobody
+/// can have come to rely on.
+fn demo(flags: &Flags, place: &Place<'_>) -> Result<IdentitySettings, String> {
+    let serious = relied_on(flags, place.public_url);
     match flags.demo {
-        None if local => Ok(IdentitySettings::Demo),
-        None => Err(format!(
-            "no identity provider is set, and the demo identity comes by itself only where the public URL is localhost; {SET_ONE}"
-        )),
-        Some(true) if local || at_home => Ok(IdentitySettings::Demo),
-        Some(true) => Err(format!(
-            "--demo lets anybody sign in under any name and is refused on a public URL that others may rely on \
-             (it runs on localhost, and on a private address such as http://192.168.1.20:8080 without --keys-dir); {SET_ONE}"
-        )),
+        Some(true) if serious.is_empty() => Ok(IdentitySettings::Demo),
+        Some(true) => Err(format!("--demo lets anybody sign in under any name and is refused: {}", serious.join("; "))),
         Some(false) => Err(format!("no identity provider is set; {SET_ONE}")),
+        None => {
+            let reasons: Vec<_> = serious.into_iter().chain(reachable(flags, place)).collect();
+            if reasons.is_empty() {
+                return Ok(IdentitySettings::Demo);
+            }
+            Err(format!(
+                "no identity provider is set, and the demo does not start by itself here: {}. For real people {SET_ONE}; to try \
+                 it out with made-up people, ask for --demo (SCANGATE_DEMO=true)",
+                reasons.join("; ")
+            ))
+        }
     }
+}
+
+/// Returns what others may rely on. The demo is refused beside it, asked for or not.
+fn relied_on(flags: &Flags, public_url: Option<&Url>) -> Vec<String> {
+    let mut found = Vec::new();
+    if let Some(url) = public_url.filter(|url| !is_local(url) && !is_private(url)) {
+        found.push(format!(
+            "the public URL {url} is one that others may rely on (it runs on localhost, and asked for on a private address such \
+             as http://192.168.1.20:8080)"
+        ));
+    }
+    if flags.keys_dir.is_some() {
+        found.push(
+            "the keys of --keys-dir (SCANGATE_KEYS_DIR) sign for real people; leave it out, and the demo makes a key of its own"
+                .to_owned(),
+        );
+    }
+    if let (Some(issuer), Some(url)) = (&flags.issuer, public_url)
+        && Url::parse(issuer).ok().as_ref() != Some(url)
+    {
+        found.push(format!("--issuer {issuer} is not the public URL; leave --issuer (SCANGATE_ISSUER) out"));
+    }
+    found
+}
+
+/// Returns by what others could reach the gateway, or it could reach what is theirs.
+fn reachable(flags: &Flags, place: &Place<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    if let Some(url) = place.public_url.filter(|url| is_private(url)) {
+        found.push(format!("the public URL {url} is not localhost"));
+    }
+    for address in place.listen.unwrap_or_default() {
+        match address {
+            ListenAddress::Tcp(socket) if socket.ip().to_canonical().is_loopback() => {}
+            ListenAddress::Tcp(socket) => found.push(format!("--listen {socket} is reached by other machines")),
+            // Nobody opens a socket in a browser: a proxy stands before it, and nothing is known of who is before that.
+            ListenAddress::Unix(_) => found.push(format!("--listen {address} is for a proxy, which others may reach")),
+        }
+    }
+    if !flags.admin_listen.ip().to_canonical().is_loopback() {
+        found.push(format!("--admin-listen {} is reached by other machines", flags.admin_listen));
+    }
+    if let Some(StoreSettings::Redis(redis)) = place.store
+        && !redis.topology.is_local()
+    {
+        found.push(format!("--redis-url names {}, where tickets of real people may be", redis.topology.address()));
+    }
+    found
 }
 
 /// Returns whether the URL's host can only be this machine.
@@ -105,6 +178,12 @@ pub fn is_local(url: &Url) -> bool {
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     }
+}
+
+/// Returns whether what is sent there can be read and changed on its way.
+#[must_use]
+pub fn is_plain_http(url: &Url) -> bool {
+    url.scheme() == "http" && !is_local(url)
 }
 
 /// Returns whether the URL's host is an address that only a home or office network leads to.

@@ -50,6 +50,66 @@ fn the_demo_is_refused_where_others_may_rely_on_it() {
 }
 
 #[test]
+fn the_demo_starts_by_itself_only_where_nothing_is_reached_from_elsewhere_or_relied_on() {
+    let issuer = ["--issuer", "https://login.example.com"];
+    for (args, named) in [
+        (&["--listen", "0.0.0.0:8080"][..], "--listen"),
+        (&["--listen", "[::]:8080"], "--listen"),
+        (&["--listen", "127.0.0.1:8080,192.168.1.20:8080"], "--listen"),
+        (&["--listen", "127.0.0.1:8080,unix:/run/scangate/scangate.sock"], "--listen"),
+        (&["--admin-listen", "0.0.0.0:9090"], "--admin-listen"),
+        (&["--admin-listen", "[::]:9090"], "--admin-listen"),
+        (&["--keys-dir", "/keys"], "--keys-dir"),
+        (&issuer, "--issuer"),
+        (&["--issuer", "scangate"], "--issuer"),
+        (&["--redis-url", "redis://10.0.0.5/"], "--redis-url"),
+        (&["--redis-url", "redis-cluster://127.0.0.1:1,10.0.0.5:1"], "--redis-url"),
+        (&["--public-url", "http://192.168.1.20:8080"], "public URL"),
+        (&["--identity-issuer", "https://id.example"], "--identity-issuer"),
+        (&["--identity-audience", "scangate"], "--identity-audience"),
+    ] {
+        let said = fault(args);
+        assert!(said.contains(named) && said.contains("--identity-jwks-url"), "{args:?}: {said}");
+    }
+    for args in [
+        &["--listen", "127.0.0.2:80,[::1]:80"][..],
+        &["--issuer", "http://localhost:8080"],
+        &["--redis-url", "redis://127.0.0.1/"],
+        &["--redis-url", "redis+unix:///run/redis.sock"],
+        &["--public-url", "https://localhost:8443"],
+    ] {
+        assert!(matches!(config(args).unwrap().identity, IdentitySettings::Demo), "{args:?}");
+    }
+}
+
+#[test]
+fn the_demo_that_is_asked_for_refuses_what_others_rely_on_and_says_what_to_leave_out() {
+    for (args, named) in [
+        (&["--keys-dir", "/keys"][..], "leave it out"),
+        (&["--issuer", "https://login.example.com"], "leave --issuer"),
+        (&["--identity-issuer", "https://id.example"], "--demo"),
+        (&["--identity-audience", "scangate"], "--demo"),
+    ] {
+        let said = fault(&[&["--demo"], args].concat());
+        assert!(said.contains("--demo") && said.contains(named), "{args:?}: {said}");
+    }
+    let said = fault(&["--demo", "--keys-dir", "/keys", "--issuer", "x", "--public-url", "https://a.example"]);
+    assert!(["--keys-dir", "--issuer", "public URL"].iter().all(|named| said.contains(named)), "{said}");
+    // The container of an example: asked for, it may be reached.
+    let open =
+        ["--demo", "--listen", "0.0.0.0:8080", "--admin-listen", "0.0.0.0:9090", "--redis-url", "redis://redis/"];
+    assert!(matches!(config(&open).unwrap().identity, IdentitySettings::Demo));
+}
+
+#[test]
+fn an_empty_value_is_no_value() {
+    for flag in ["--issuer", "--identity-issuer", "--identity-audience"] {
+        let said = fault(&[&IDENTITY[..2], &[flag, ""]].concat());
+        assert!(said.contains(&format!("{flag} is empty")), "{said}");
+    }
+}
+
+#[test]
 fn the_demo_can_be_asked_for_on_a_private_address() {
     assert!(config(&["--demo", "--public-url", "http://192.168.1.20:8080"]).is_ok());
     assert!(config(&["--demo", "false"]).is_err());
@@ -98,6 +158,69 @@ fn with_file(text: &str) -> Result<Config, Vec<String>> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), text).unwrap();
     config(&["--config", file.path().to_str().unwrap()])
+}
+
+#[test]
+fn beside_https_plain_http_is_for_this_machine_alone() {
+    let client = |public_url: &str, key: &str, url: &str| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = if key == "origins" { "" } else { "/signed-in?x=1" };
+        std::fs::write(file.path(), format!("[[clients]]\nid = \"shop\"\n{key} = [\"{url}{path}\"]\n")).unwrap();
+        let args = ["--public-url", public_url, "--config", file.path().to_str().unwrap()];
+        config(&[&IDENTITY[..], &args].concat()).map(|_config| ()).map_err(|faults| faults.join("\n"))
+    };
+    for key in ["origins", "return_to"] {
+        for url in [
+            "http://shop.example.com",
+            "http://192.168.1.20",
+            "http://localhost.evil.example",
+            "http://127.0.0.1.nip.io",
+            "http://0.0.0.0",
+            "http://[::2]:5000",
+            "http://notlocalhost",
+        ] {
+            let said = client("https://login.example.com", key, url).unwrap_err();
+            assert!(said.contains(key) && said.contains("is not https"), "{said}");
+            assert_eq!(
+                client("http://login.example.com", key, url),
+                Ok(()),
+                "beside plain http there is nothing to lose"
+            );
+        }
+        for url in [
+            "https://shop.example.com",
+            "http://localhost:5000",
+            "http://shop.localhost",
+            "http://127.8.7.6",
+            "http://[::1]:5000",
+        ] {
+            assert_eq!(client("https://login.example.com", key, url), Ok(()), "{url}");
+        }
+    }
+}
+
+#[test]
+fn keys_and_issuers_that_are_fetched_over_plain_http_are_warned_of() {
+    let https =
+        ["--public-url", "https://login.example.com", "--redis-url", "redis://127.0.0.1/", "--keys-dir", "/keys"];
+    let warnings = |args: &[&str]| config(&[&IDENTITY[2..], &https, args].concat()).unwrap().warnings;
+    let keys = |url| warnings(&["--identity-jwks-url", url]);
+    assert!(keys("http://id.internal/jwks")[0].contains("--identity-jwks-url is not https"));
+    assert_eq!(keys("http://127.0.0.1:1/jwks"), [""; 0]);
+    let issuer = |issuer| warnings(&["--identity-jwks-url", "https://id.example/jwks", "--issuer", issuer]);
+    assert!(issuer("http://login.example.com")[0].contains("--issuer http://login.example.com is not https"));
+    assert_eq!(issuer("https://login.example.com"), [""; 0]);
+    assert_eq!(issuer("a name"), [""; 0]);
+}
+
+#[test]
+fn the_names_of_the_admin_listener_are_names_alone() {
+    let hosts = |names| config(&["--admin-hosts", names]).unwrap().admin_hosts;
+    assert_eq!(hosts("Gateway-1,scangate.internal"), ["gateway-1", "scangate.internal"]);
+    for names in ["http://gateway-1", "gateway-1:9090", "*", "*.internal", "a,,b", "a b"] {
+        let words = ["scangate", "--admin-hosts", names];
+        assert!(Cli::try_parse_from(words).is_err(), "{names}");
+    }
 }
 
 const WECHAT: &str = "[connectors.wechat]\napp_id = \"wx1\"\nsecret = \"hunter2\"\ntoken = \"abc\"\n";

@@ -99,6 +99,8 @@ kinds! {
         "Read the ticket again, and confirm only if you want to share with whoever it names now.";
     MISMATCH = CONFLICT "mismatch" "That was not the number on the other screen"
         "The ticket is cancelled. Make a new one.";
+    UNKNOWN_HOST = MISDIRECTED_REQUEST "unknown_host" "The admin listener is not asked by this name"
+        "Ask by its IP address or as localhost, or have the name listed in --admin-hosts (SCANGATE_ADMIN_HOSTS).";
     TOO_LARGE = PAYLOAD_TOO_LARGE "too_large" "The body is too large"
         "Send at most 16 KiB.";
     UNSUPPORTED_MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "The body is not JSON"

@@ -1,11 +1,55 @@
-//! What operators ask, on the admin listener alone.
+//! What operators ask, on the admin listener alone, and by which names they may ask it.
+//!
+//! There is no login: to reach it is to be an operator. A page in an operator's browser would reach it too, if its name were
+//! made to lead here (DNS rebinding), and browsers would let it read the answers. They say the name in `Host`, so names that
+//! are not its own are refused.
 
 use axum::Json;
-use axum::http::{StatusCode, header};
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::http::{StatusCode, Version, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use super::error::{self, Problem};
 use super::extract::State;
+
+/// Answers only what is asked by an IP address, as `localhost`, or by one of the operators' names. No page can have an
+/// address that leads elsewhere first, and browsers take `localhost` for this machine alone.
+pub(super) async fn own_names(
+    axum::extract::State(names): axum::extract::State<Arc<[String]>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    // Where the target names a host, that one counts (RFC 9112 §3.2.2); both have to be known.
+    let target = request.uri().authority().map(|authority| is_known(authority.as_str(), &names));
+    let hosts = request.headers().get_all(header::HOST).iter();
+    let hosts = hosts.map(|host| host.to_str().is_ok_and(|host| is_known(host, &names)));
+    let known: Vec<bool> = target.into_iter().chain(hosts).collect();
+    // HTTP/1.0 needs no Host, and no browser speaks it: load balancers' checks do.
+    let may_be_silent = request.version() == Version::HTTP_10;
+    if known.contains(&false) || (known.is_empty() && !may_be_silent) {
+        return Problem::from(&error::UNKNOWN_HOST).into_response();
+    }
+    next.run(request).await
+}
+
+/// Returns whether `HOST` or `HOST:PORT` is one of our own. The text is compared as it is: what a parser finds in a malformed
+/// one may be another host than the browser's.
+fn is_known(authority: &str, names: &[String]) -> bool {
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    let v6 = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    host.parse::<Ipv4Addr>().is_ok()
+        || v6.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
+        || host.eq_ignore_ascii_case("localhost")
+        || names.iter().any(|name| host.eq_ignore_ascii_case(name))
+}
 
 /// Says that the process is alive. Never depends on anything else: a restart would not bring Redis back.
 pub(super) async fn healthz() -> Response {

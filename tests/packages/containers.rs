@@ -10,7 +10,7 @@ use reqwest::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::{default_of, run, settings, variables};
-use crate::support::gateway::{Browser, keys};
+use crate::support::gateway::{Browser, verified_claims};
 use crate::support::{Gateway, Redis};
 
 const DOCKERFILE: &str = include_str!("../../Dockerfile");
@@ -69,6 +69,17 @@ fn the_image_is_described_by_what_is_true() {
 }
 
 #[test]
+fn the_image_starts_no_demo_unless_it_is_asked_for() {
+    let variables: Vec<_> = instructions("ENV").join(" ").split(' ').map(str::to_owned).collect();
+    let variables = variables.iter().filter_map(|word| word.split_once('=')).filter(|(name, _)| *name != "PATH");
+    let mut image = Command::new(env!("CARGO_BIN_EXE_scangate"));
+    let output = run(image.arg("serve").env_clear().envs(variables));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("the demo does not start by itself here: --listen 0.0.0.0:8080"), "{error}");
+}
+
+#[test]
 fn the_commands_of_the_image_are_commands_of_the_program() {
     // The health check finds nobody, and says so; anything else it does not understand.
     let health = command(&instructions("HEALTHCHECK")[0]);
@@ -96,8 +107,18 @@ fn what_the_image_is_made_of_is_let_in_and_nothing_else() {
 #[test]
 fn the_gateways_are_two_of_a_kind_with_settings_that_start() {
     let compose = compose();
-    let [one, other] = GATEWAYS.map(|name| &services(&compose)[name]);
-    assert_eq!(one, other);
+    let [one, other] = GATEWAYS.map(|name| {
+        let mut service = services(&compose)[name].as_object().unwrap().clone();
+        // One builds the image of both.
+        let origin = [service.remove("build"), service.remove("pull_policy")].into_iter().flatten().next();
+        // Where it is, nothing else may be.
+        let networks = service.remove("networks").unwrap();
+        assert!(texts(&networks).is_empty() && networks["inside"]["ipv4_address"].is_string(), "{name}");
+        (service, origin)
+    });
+    assert_eq!((one.1, other.1), (Some(json!(".")), Some(json!("never"))));
+    assert_eq!(one.0, other.0);
+    let one = &Value::Object(one.0);
     let environment = environment(one);
     let known = settings();
     for name in environment.keys() {
@@ -106,9 +127,8 @@ fn the_gateways_are_two_of_a_kind_with_settings_that_start() {
     let grace = humantime::parse_duration(one["stop_grace_period"].as_str().unwrap()).unwrap();
     assert!(grace > humantime::parse_duration(&default_of("SCANGATE_SHUTDOWN_TIMEOUT")).unwrap());
 
-    let keys = keys();
     let mut doctor = Command::new(env!("CARGO_BIN_EXE_scangate"));
-    doctor.arg("doctor").env_clear().envs(&environment).env("SCANGATE_KEYS_DIR", keys.path());
+    doctor.arg("doctor").env_clear().envs(&environment);
     let report = run(doctor.env("SCANGATE_REDIS_URL", "redis://127.0.0.1:1").env("SCANGATE_REDIS_TIMEOUT", "100ms"));
     let report = String::from_utf8(report.stdout).unwrap();
     assert!(report.contains("ok    settings") && !report.contains("FAIL  settings"), "{report}");
@@ -142,7 +162,13 @@ fn the_edge_is_given_what_its_template_asks_for_and_the_gateways_that_there_are(
     assert_eq!((address.addr().to_string().as_str(), address.prefix_len()), (own, 32));
     let network = &compose["networks"]["inside"]["ipam"]["config"][0];
     let [subnet, range] = ["subnet", "ip_range"].map(|name| network[name].as_str().unwrap().parse::<IpNet>().unwrap());
-    assert!(subnet.contains(&address) && !range.contains(&address) && subnet.contains(&range));
+    assert!(subnet.contains(&range));
+    let fixed = GATEWAYS.iter().chain(&["nginx"]).map(|name| {
+        let address = services(&compose)[*name]["networks"]["inside"]["ipv4_address"].as_str().unwrap();
+        address.parse::<std::net::IpAddr>().unwrap()
+    });
+    let fixed: BTreeSet<_> = fixed.filter(|address| subnet.contains(address) && !range.contains(address)).collect();
+    assert_eq!(fixed.len(), 3, "each has an address of its own that no other is given: {fixed:?}");
 }
 
 #[test]
@@ -173,7 +199,7 @@ fn services_wait_for_what_can_come_and_keep_what_they_must() {
                 assert!(declared.contains(parts[0]), "{volume}");
                 used.insert(parts[0]);
             }
-            let makes_it = ["redis", "keys", "certificate"].contains(&name.as_str());
+            let makes_it = ["redis", "certificate"].contains(&name.as_str());
             assert_eq!(parts.get(2) == Some(&"ro"), !makes_it, "{name} and {volume}");
         }
     }
@@ -189,21 +215,32 @@ fn services_wait_for_what_can_come_and_keep_what_they_must() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn gateways_with_the_same_keys_know_the_same_made_up_people() {
-    let (redis, keys, others) = (Redis::start(), keys(), keys());
-    let start = async |keys: &tempfile::TempDir| {
-        let demo = Gateway::builder().own_identity().redis(&redis).arg("--demo", "true");
-        demo.arg("--keys-dir", keys.path().to_str().unwrap()).start().await
-    };
-    let (one, other, stranger) = (start(&keys).await, start(&keys).await, start(&others).await);
+async fn gateways_of_a_demo_on_one_redis_know_the_same_made_up_people_and_sign_with_one_key() {
+    let (redis, another) = (Redis::start(), Redis::start());
+    let start =
+        async |redis: &Redis| Gateway::builder().own_identity().redis(redis).arg("--demo", "true").start().await;
+    // Both at once: of two keys that are put there, one is.
+    let (one, other, stranger) = tokio::join!(start(&redis), start(&redis), start(&another));
     let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
     let answer = http.post(one.url("/demo/sign-in")).json(&json!({"name": "Ada"})).send().await.unwrap();
     let token = answer.json::<Value>().await.unwrap()["access_token"].as_str().unwrap().to_owned();
-    let ticket = Browser::new(&one).create().await;
-    let scan = async |gateway: &Gateway| {
-        let request = http.post(gateway.url(&format!("/v1/tickets/{ticket}/scan"))).bearer_auth(&token);
+    let browser = Browser::new(&one);
+    let ticket = browser.create().await;
+    let act = async |gateway: &Gateway, step: &str| {
+        let request = http.post(gateway.url(&format!("/v1/tickets/{ticket}/{step}"))).bearer_auth(&token);
         request.send().await.unwrap().status()
     };
-    assert_eq!(scan(&stranger).await, StatusCode::UNAUTHORIZED);
-    assert_eq!(scan(&other).await, StatusCode::OK);
+    assert_eq!(act(&stranger, "scan").await, StatusCode::UNAUTHORIZED);
+    for step in ["scan", "confirm"] {
+        assert_eq!(act(&other, step).await, StatusCode::OK);
+    }
+    let claimed: Value = browser.read(&ticket).await.json().await.unwrap();
+    let jwt = claimed["token"]["access_token"].as_str().unwrap();
+    assert_eq!(verified_claims(&other, jwt, "web").await["sub"], "demo:Ada");
+    let published = async |gateway: &Gateway| {
+        http.get(gateway.url("/.well-known/jwks.json")).send().await.unwrap().text().await.unwrap()
+    };
+    assert_eq!(published(&one).await, published(&other).await);
+    assert_ne!(published(&one).await, published(&stranger).await);
+    assert!(!one.log().contains("no --keys-dir"), "nothing is lost at a restart:\n{}", one.log());
 }

@@ -95,6 +95,17 @@ impl Builder {
         self
     }
 
+    /// Returns the command of `doctor`, `serve` with these settings.
+    pub fn command_of(&self, word: &str) -> Command {
+        let serve = self.command();
+        let mut command = Command::new(serve.get_program());
+        command.arg(word).args(serve.get_args());
+        for (name, _) in serve.get_envs() {
+            command.env_remove(name);
+        }
+        command
+    }
+
     /// Returns the command without starting it.
     pub fn command(&self) -> Command {
         let program = env!("CARGO_BIN_EXE_scangate");

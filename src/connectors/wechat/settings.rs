@@ -81,6 +81,18 @@ impl WechatTable {
         }
     }
 
+    /// Returns the files that hold its secrets; `path` is where the table itself stands.
+    pub(in crate::connectors) fn secret_files(&self, path: &Path, directory: &Path) -> Vec<PathBuf> {
+        let secrets = [
+            (&self.secret, &self.secret_file),
+            (&self.token, &self.token_file),
+            (&self.encoding_aes_key, &self.encoding_aes_key_file),
+            (&self.previous_encoding_aes_key, &self.previous_encoding_aes_key_file),
+        ];
+        let inside = secrets.iter().any(|(text, _)| text.is_some()).then(|| path.to_owned());
+        inside.into_iter().chain(secrets.iter().filter_map(|(_, file)| Some(directory.join(file.as_ref()?)))).collect()
+    }
+
     /// Checks the table; files are looked for in `directory`.
     ///
     /// # Errors

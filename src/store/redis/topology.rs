@@ -4,6 +4,7 @@
 //! asks which kind of installation it is.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -224,6 +225,13 @@ impl Topology {
     /// Returns the number of the database, which stands in the notification channels' names.
     pub(super) fn database(&self) -> i64 {
         self.node.redis_settings().db()
+    }
+
+    /// Returns whether all nodes that the URL names are on this machine.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        let is_loopback = |host: &str| host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
+        self.seeds.iter().all(|seed| seed.port == 0 || seed.host() == "localhost" || is_loopback(seed.host()))
     }
 
     /// Returns where it is, without credentials.

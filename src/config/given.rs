@@ -1,0 +1,244 @@
+//! How settings came: the command line and the environment are read here, and nowhere else.
+//!
+//! A variable with the gateway's prefix that is no setting is a fault. Taken for nothing, a misspelt one would leave its
+//! default in force, and some defaults are for trying out.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::net::IpAddr;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
+
+use super::flags::{Cli, Command as Cmd};
+
+/// What the name of every setting begins with, and the name of nothing else that belongs to scangate.
+const PREFIX: &str = "SCANGATE_";
+
+/// What is known of how settings were given, beside their values. Nothing, where flags were not read by [`Cli::read`].
+#[derive(Debug, Clone, Default)]
+pub struct Given {
+    /// What is wrong with the environment, each with what to do.
+    pub(super) faults: Vec<String>,
+    /// Flags that may hold a secret and stand on the command line, such as `redis-url`.
+    pub(super) open_secrets: Vec<String>,
+}
+
+/// Why the command line could not be read.
+pub struct Unread {
+    /// What is wrong with the environment.
+    pub faults: Vec<String>,
+    /// What clap says: a fault, or the help that was asked for.
+    pub error: clap::Error,
+}
+
+impl Cli {
+    /// Reads the command line and the environment.
+    ///
+    /// # Errors
+    /// [`Unread`] if a value cannot be read, and where help or the version was asked for.
+    pub fn read() -> Result<Self, Unread> {
+        Self::read_from(std::env::args_os(), std::env::vars_os().collect())
+    }
+
+    fn read_from(
+        arguments: impl Iterator<Item = OsString>,
+        variables: Vec<(OsString, OsString)>,
+    ) -> Result<Self, Unread> {
+        let command = Self::command();
+        let faults = faults(&variables_of(&command), &variables);
+        let read = command.clone().try_get_matches_from(arguments).and_then(|matches| {
+            let open_secrets = open_secrets(&command, &matches);
+            Ok((Self::from_arg_matches(&matches)?, open_secrets))
+        });
+        let (mut cli, open_secrets) = match read {
+            Ok(read) => read,
+            Err(error) => return Err(Unread { faults, error }),
+        };
+        let flags = match &mut cli.command {
+            Some(Cmd::Serve(flags) | Cmd::Doctor { flags, .. }) => flags,
+            _ => &mut cli.flags,
+        };
+        flags.given = Given { faults, open_secrets };
+        Ok(cli)
+    }
+}
+
+/// Returns the variables of all settings.
+fn variables_of(command: &Command) -> BTreeSet<String> {
+    let own = command.get_arguments().filter_map(|arg| Some(arg.get_env()?.to_string_lossy().into_owned()));
+    own.chain(command.get_subcommands().flat_map(variables_of)).collect()
+}
+
+/// Returns the flags on the command line whose values `--help` does not show, because they may hold a secret.
+fn open_secrets(command: &Command, matches: &ArgMatches) -> Vec<String> {
+    let secret = command.get_arguments().filter(|arg| arg.is_hide_env_values_set());
+    let is_open = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    let mut open: Vec<String> = secret
+        .filter(|arg| is_open(arg.get_id().as_str()))
+        .filter_map(|arg| Some(arg.get_long()?.to_owned()))
+        .collect();
+    if let Some((name, matches)) = matches.subcommand()
+        && let Some(command) = command.find_subcommand(name)
+    {
+        open.extend(open_secrets(command, matches));
+    }
+    open
+}
+
+/// Returns what is wrong with the variables that begin with the prefix. Their values are never repeated.
+fn faults(known: &BTreeSet<String>, variables: &[(OsString, OsString)]) -> Vec<String> {
+    let variables: Vec<(String, &OsString)> =
+        variables.iter().map(|(name, value)| (name.to_string_lossy().into_owned(), value)).collect();
+    let services = services(&variables);
+    let mut faults = Vec::new();
+    for (name, value) in &variables {
+        let has_prefix = name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX));
+        if !has_prefix || services.iter().any(|service| is_link(name, service)) {
+            continue;
+        }
+        if known.contains(name) {
+            if value.is_empty() {
+                faults.push(format!("{name} is set but empty; give it a value, or take it out of the environment"));
+            }
+        } else if let Some(nearest) = nearest(name, known) {
+            faults.push(format!(
+                "{name} is not a setting; the nearest is {nearest}. Correct it, or take it out of the environment"
+            ));
+        }
+    }
+    faults.sort_unstable();
+    faults
+}
+
+/// Returns the setting whose name resembles this one most.
+fn nearest<'a>(name: &str, known: &'a BTreeSet<String>) -> Option<&'a String> {
+    let words = |name: &str| name.to_ascii_uppercase().split_off(PREFIX.len());
+    let name = words(name);
+    // The distance finds misspelt letters, the pairs of letters parts of words, and whole words those that stand elsewhere.
+    let similarity = |other: &str| {
+        let other = words(other);
+        let common = name.split('_').filter(|word| other.split('_').any(|other| other == *word)).count();
+        strsim::normalized_damerau_levenshtein(&name, &other)
+            + strsim::sorensen_dice(&name, &other)
+            + fraction(common, name.split('_').count())
+    };
+    known.iter().max_by(|one, other| similarity(one).total_cmp(&similarity(other)))
+}
+
+fn fraction(part: usize, whole: usize) -> f64 {
+    let float = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+    float(part) / float(whole).max(1.0)
+}
+
+/// Returns the prefixes of the Kubernetes Services that the environment describes: `SCANGATE` for a Service called
+/// `scangate`, `SCANGATE_ADMIN` for `scangate-admin`. Pods are given such variables unless they say `enableServiceLinks: false`.
+fn services(variables: &[(String, &OsString)]) -> Vec<String> {
+    let has = |name: &str| variables.iter().any(|(other, _)| other == name);
+    let hosts = variables.iter().filter_map(|(name, value)| {
+        let service = name.strip_suffix("_SERVICE_HOST")?;
+        value.to_str()?.parse::<IpAddr>().ok()?;
+        Some(service.to_owned())
+    });
+    hosts.filter(|service| has(&format!("{service}_SERVICE_PORT")) && has(&format!("{service}_PORT"))).collect()
+}
+
+/// Returns whether it is one of the variables of that Service: `…_SERVICE_HOST`, `…_SERVICE_PORT`, `…_SERVICE_PORT_HTTP`,
+/// `…_PORT`, `…_PORT_8080_TCP` and `…_PORT_8080_TCP_PROTO`, `_PORT`, `_ADDR`.
+fn is_link(name: &str, service: &str) -> bool {
+    let Some(rest) = name.strip_prefix(service).and_then(|rest| rest.strip_prefix('_')) else { return false };
+    match rest.split('_').collect::<Vec<_>>()[..] {
+        ["SERVICE", "HOST"] | ["SERVICE", "PORT", ..] | ["PORT"] => true,
+        ["PORT", port, "TCP" | "UDP" | "SCTP"] | ["PORT", port, "TCP" | "UDP" | "SCTP", "PROTO" | "PORT" | "ADDR"] => {
+            port.parse::<u16>().is_ok()
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complaints(variables: &[(&str, &str)]) -> Vec<String> {
+        let variables: Vec<_> = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        faults(&variables_of(&Cli::command()), &variables)
+    }
+
+    #[test]
+    fn a_variable_that_is_no_setting_is_a_fault_that_names_the_nearest_one() {
+        for (wrong, right) in [
+            ("SCANGATE_IDENTITY_JWKS_URI", "SCANGATE_IDENTITY_JWKS_URL"),
+            ("SCANGATE_JWKS_URL", "SCANGATE_IDENTITY_JWKS_URL"),
+            ("SCANGATE_IDENTIY_ISSUER", "SCANGATE_IDENTITY_ISSUER"),
+            ("SCANGATE_IDENTITY_SECRETFILE", "SCANGATE_IDENTITY_SECRET_FILE"),
+            ("SCANGATE_PUBLICURL", "SCANGATE_PUBLIC_URL"),
+            ("SCANGATE_TRUSTED_PROXY", "SCANGATE_TRUSTED_PROXIES"),
+            ("SCANGATE_REDIS_URI", "SCANGATE_REDIS_URL"),
+            ("SCANGATE_KEY_DIR", "SCANGATE_KEYS_DIR"),
+            ("SCANGATE_KEYS_DIR_", "SCANGATE_KEYS_DIR"),
+            ("scangate_demo", "SCANGATE_DEMO"),
+            ("Scangate_Listen", "SCANGATE_LISTEN"),
+        ] {
+            let said = complaints(&[(wrong, "hunter2")]);
+            assert_eq!(said.len(), 1, "{said:?}");
+            assert!(said[0].contains(wrong) && said[0].contains(&format!("nearest is {right}.")), "{said:?}");
+            assert!(!said[0].contains("hunter2"), "{said:?}");
+        }
+        assert_eq!(complaints(&[("SCANGATE_", "1"), ("SCANGATE_A", "1"), ("SCANGATE_LISTEN", "x")]).len(), 2);
+    }
+
+    #[test]
+    fn a_setting_without_a_value_is_a_fault() {
+        let said = complaints(&[("SCANGATE_IDENTITY_JWKS_URL", ""), ("SCANGATE_DEMO", ""), ("PATH", "")]);
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(said.iter().all(|fault| fault.contains("empty")), "{said:?}");
+    }
+
+    #[test]
+    fn what_kubernetes_says_of_its_services_is_no_mistake_and_what_only_looks_like_it_is() {
+        let links = |prefix: &str| {
+            [
+                ("SERVICE_HOST", "10.96.0.7"),
+                ("SERVICE_PORT", "8080"),
+                ("SERVICE_PORT_HTTP", "8080"),
+                ("PORT", "tcp://10.96.0.7:8080"),
+                ("PORT_8080_TCP", "tcp://10.96.0.7:8080"),
+                ("PORT_8080_TCP_PROTO", "tcp"),
+                ("PORT_8080_TCP_PORT", "8080"),
+                ("PORT_8080_TCP_ADDR", "10.96.0.7"),
+            ]
+            .map(|(name, value)| (format!("{prefix}_{name}"), value))
+        };
+        let said = |variables: &[(String, &str)]| {
+            complaints(&variables.iter().map(|(name, value)| (name.as_str(), *value)).collect::<Vec<_>>())
+        };
+        for service in ["SCANGATE", "SCANGATE_ADMIN", "SCANGATE_REDIS"] {
+            assert_eq!(said(&links(service)), [""; 0]);
+            let with_more = [&links(service)[..], &[(format!("{service}_PORT_X"), "1")]].concat();
+            assert_eq!(said(&with_more).len(), 1, "{service}");
+        }
+        assert_eq!(said(&links("SCANGATE")[3..]).len(), 5, "no Service is described");
+        for alone in ["SCANGATE_PORT", "SCANGATE_SERVICE_HOST"] {
+            assert_eq!(complaints(&[(alone, "10.96.0.7")]).len(), 1);
+        }
+        let named = [("SCANGATE_SERVICE_HOST", "db"), ("SCANGATE_SERVICE_PORT", "1"), ("SCANGATE_PORT", "1")];
+        assert_eq!(complaints(&named).len(), 3, "a Service has an address");
+    }
+
+    #[test]
+    fn a_secret_on_the_command_line_is_seen_wherever_the_flag_stands() {
+        let open = |words: &[&str]| {
+            let words = std::iter::once("scangate").chain(words.iter().copied()).map(OsString::from);
+            let Ok(cli) = Cli::read_from(words, Vec::new()) else { panic!("unread") };
+            match cli.command {
+                Some(Cmd::Serve(flags) | Cmd::Doctor { flags, .. }) => flags.given.open_secrets,
+                _ => cli.flags.given.open_secrets,
+            }
+        };
+        assert_eq!(open(&["--identity-secret", "x"]), ["identity-secret"]);
+        assert_eq!(open(&["serve", "--redis-url=redis://:x@h"]), ["redis-url"]);
+        assert_eq!(open(&["doctor", "--identity-secret", "x"]), ["identity-secret"]);
+        assert_eq!(open(&["--identity-secret-file", "x", "--keys-dir", "y"]), [""; 0]);
+    }
+}
