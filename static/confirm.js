@@ -34,7 +34,7 @@
     byId('answer').onsubmit = answer;
     byId('decline').onclick = decline;
     byId('back').onclick = function () { show('scanned'); };
-    setInterval(tick, 500);
+    page.eachSecond(tick);
     if (ticketId) { welcome(); } else { finish('expired', text.expired); }
   }
 

@@ -9,8 +9,6 @@
   var page = window.scangatePage;
   var byId = page.byId;
 
-  var TICK_MS = 500;
-
   var label = '';
   var again = null;
   var retryAt = 0;
@@ -37,11 +35,11 @@
     var wait = Math.max(0, Math.ceil((retryAt - Date.now()) / 1000));
     if (!again) { return; }
     page.setText('retry', wait ? page.phrase(page.text.retry_in, { time: page.clock(wait) }) : label);
-    byId('retry').disabled = page.busy || wait > 0;
+    if (byId('retry').disabled !== (page.busy || wait > 0)) { byId('retry').disabled = page.busy || wait > 0; }
   }
 
   byId('retry').onclick = function () {
     if (again && Date.now() >= retryAt) { again(); }
   };
-  setInterval(show, TICK_MS);
+  page.eachSecond(show);
 }());

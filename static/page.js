@@ -11,6 +11,7 @@
 
   var page = window.scangatePage = {};
 
+  var TICK_MS = 500;
   var TIME_CLAIMS = { exp: 1, iat: 1, nbf: 1, auth_time: 1, updated_at: 1 };
 
   page.query = readQuery(location.search);
@@ -38,11 +39,30 @@
     if (element.textContent !== words) { element.textContent = words; }
   };
 
+  // Setting what is there already makes a browser style and lay out again.
+  page.mark = function (element, name, value) {
+    if (element.getAttribute(name) !== value) { element.setAttribute(name, value); }
+  };
+
   /* Puts values in the place of their names in braces. */
   page.phrase = function (words, values) {
     return words.replace(/\{(\w+)\}/g, function (slot, name) {
       return values[name] === undefined ? slot : values[name];
     });
+  };
+
+  // ---- Time ----
+
+  /*
+   * Calls `step` twice a second, so that no second is left out, while somebody looks; and at once when they look again.
+   * What a step shows changes once a second at most: a page that repaints more often costs the visitor's battery.
+   */
+  page.eachSecond = function (step) {
+    function look() {
+      if (!document.hidden) { step(); }
+    }
+    setInterval(look, TICK_MS);
+    document.addEventListener('visibilitychange', look);
   };
 
   // ---- Lists ----
@@ -87,9 +107,9 @@
 
   /* Puts a view on show; its state has another name only while the connection is away. `code` is what waits for news. */
   page.showView = function (view, code) {
-    document.body.setAttribute('data-view', view);
-    document.body.setAttribute('data-state', code && code.away ? 'offline' : view);
-    document.body.setAttribute('data-transport', (code && code.transport) || 'none');
+    page.mark(document.body, 'data-view', view);
+    page.mark(document.body, 'data-state', code && code.away ? 'offline' : view);
+    page.mark(document.body, 'data-transport', (code && code.transport) || 'none');
   };
 
   // For show only: what counts is what the gateway has verified, or the site that is handed the JWT verifies.

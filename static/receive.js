@@ -17,7 +17,6 @@
 (function () {
   'use strict';
 
-  var TICK_MS = 500;
   var VIEWS = { ready: '.view-ready', 'sign-in': '.view-sign-in', waiting: '.view-waiting' };
 
   var page = window.scangatePage;
@@ -38,7 +37,7 @@
     byId('other').onclick = askName;
     byId('sign-in-form').onsubmit = signIn;
     byId('cancel').onclick = cancel;
-    setInterval(showCountdown, TICK_MS);
+    page.eachSecond(showCountdown);
     welcome('');
   }
 
@@ -202,6 +201,7 @@
     var deadline = watch ? watch.deadline : 0;
     var secs = Math.max(0, Math.ceil((deadline - Date.now()) / 1000));
     setText('countdown', deadline ? page.phrase(page.text.left, { time: page.clock(secs) }) : '');
+    page.mark(byId('dots'), 'data-beat', String(secs % 3));
   }
 
   function who() {

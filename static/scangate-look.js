@@ -62,6 +62,12 @@ function write(at, words) {
   if (at.textContent !== words) { at.textContent = words; }
 }
 
+// Setting what is there already makes a browser style and lay out again, and it is painted twice a second.
+function mark(at, name, value) {
+  value = String(value);
+  if (at.getAttribute(name) !== value) { at.setAttribute(name, value); }
+}
+
 function phrase(words, values) {
   return words.replace(/\{(\w+)\}/g, function (slot, name) { return values[name] === undefined ? slot : values[name]; });
 }
@@ -77,6 +83,7 @@ scangate.look = function (element, code, options, gateway) {
   var themed = false;
   var parked = null;           // what had the focus before it went out of sight
   var failures = 0;
+  var painted = '';
 
   function word(name, values) {
     return phrase(text[name] || '', values || {});
@@ -92,15 +99,15 @@ scangate.look = function (element, code, options, gateway) {
       at[words[0]] = make(at[words[1]], words[2], attributes);
     });
     [1, 2, 3].forEach(function () { make(at.dots, 'i', {}); });
-    at.left.style.strokeDasharray = RING;
+    at.left.setAttribute('stroke-dasharray', RING);
     at.refresh.onclick = at.renew.onclick = code.refresh;
   }
 
   function paint() {
     var held = at.root.contains(document.activeElement) && document.activeElement;
-    at.root.setAttribute('data-state', code.state);
-    at.root.setAttribute('data-reason', code.reason);
-    at.root.setAttribute('data-transport', code.transport);
+    mark(at.root, 'data-state', code.state);
+    mark(at.root, 'data-reason', code.reason);
+    mark(at.root, 'data-transport', code.transport);
     showClient();
     showTicket(code.ticket || {});
     showWords();
@@ -128,44 +135,46 @@ scangate.look = function (element, code, options, gateway) {
   function showTicket(ticket) {
     var person = (ticket.scanned_by || {}).name || text.someone || '';
     var opens = !connector() && /^https?:/.test(ticket.scan_url);
-    if (code.qr && at.qr.src !== code.qr) { at.qr.src = code.qr; }
-    at.qr.hidden = !code.qr;
-    at.qr.setAttribute('aria-hidden', code.state !== 'waiting');
-    at.mark.setAttribute('d', SIGNS[code.state] || '');
+    if (code.qr) { mark(at.qr, 'src', code.qr); }
+    if (at.qr.hidden !== !code.qr) { at.qr.hidden = !code.qr; }
+    mark(at.qr, 'aria-hidden', code.state !== 'waiting');
+    mark(at.mark, 'd', SIGNS[code.state] || '');
     // It keeps its place also where there is nothing to open.
-    at.help.style.visibility = opens ? '' : 'hidden';
-    if (opens) { at.link.href = ticket.scan_url; }
+    if (at.help.style.visibility !== (opens ? '' : 'hidden')) { at.help.style.visibility = opens ? '' : 'hidden'; }
+    if (opens) { mark(at.link, 'href', ticket.scan_url); }
     // The picture is left alone on purpose: loading it would tell a third party who signs in where.
     write(at.who, person);
     write(at.avatar, (/[\uD800-\uDBFF][\uDC00-\uDFFF]|\S/.exec(person) || [''])[0].toUpperCase());
     write(at.number, ticket.number || '');
-    at.root.setAttribute('data-number', ticket.number ? 'yes' : 'no');
+    mark(at.root, 'data-number', ticket.number ? 'yes' : 'no');
   }
 
   function showWords() {
     var values = { name: (code.client || {}).name || text.some_site, number: (code.ticket || {}).number };
     var said = text[code.reason + '_' + connector()] || text[code.reason] || text[code.state] || ['', ''];
     var problem = code.problem && code.problem.detail;
-    at.qr.alt = word('qr', values);
+    mark(at.qr, 'alt', word('qr', values));
     write(at.banner, code.away ? word(navigator.onLine === false ? 'offline' : 'reconnecting') : '');
     write(at.link, word('scan_link'));
     write(at.renew, word('renew'));
     write(at.title, phrase(said[0], values));
     write(at.detail, code.reason === 'failed' && problem || phrase(said[1], values));
-    at.detail.lang = code.reason === 'failed' && problem ? 'en' : at.root.lang || document.documentElement.lang;
+    mark(at.detail, 'lang', code.reason === 'failed' && problem ? 'en' : at.root.lang || document.documentElement.lang);
   }
 
   function showTime() {
     var now = Date.now();
-    var left = Math.max(0, code.deadline - now);
+    // In whole seconds, so that ring, words and dots change together: one repaint a second and no animation.
+    var left = Math.max(0, Math.ceil((code.deadline - now) / 1000));
     var wait = code.retryAt ? Math.max(0, Math.ceil((code.retryAt - now) / 1000)) : 0;
     var absent = code.reason === 'unreachable' || navigator.onLine === false;
-    write(at.timer, code.deadline ? word('left', { time: clock(Math.ceil(left / 1000)) }) : '');
-    at.stage.setAttribute('data-low', code.deadline && left <= LOW_SECS * 1000 ? 'yes' : 'no');
-    at.left.style.strokeDashoffset = code.state === 'confirmed' ? 0 : RING * (1 - Math.min(1, left && left / code.lifeMs));
+    write(at.timer, code.deadline ? word('left', { time: clock(left) }) : '');
+    mark(at.stage, 'data-low', code.deadline && left <= LOW_SECS ? 'yes' : 'no');
+    mark(at.left, 'stroke-dashoffset', code.state === 'confirmed' ? 0 : Math.round(RING * (1 - Math.min(1, left && left * 1000 / code.lifeMs))));
+    mark(at.dots, 'data-beat', left % 3);
     write(at.refresh, code.state !== 'error' ? word('renew') : word(wait && !absent ? 'retry_in' : 'retry', { time: clock(wait) }));
     // A gateway that named a time is not to be asked before it; an absent one may be tried at any moment.
-    at.refresh.disabled = wait > 0 && !absent;
+    if (at.refresh.disabled !== (wait > 0 && !absent)) { at.refresh.disabled = wait > 0 && !absent; }
   }
 
   function connector() {
@@ -190,9 +199,17 @@ scangate.look = function (element, code, options, gateway) {
     });
   }
 
+  // Where nobody looks, only news are painted: what the time shows is brought up to date when somebody looks again.
+  function update() {
+    var ticket = code.ticket || {};
+    var news = [code.state, code.reason, code.away, code.transport, ticket.ticket_id, ticket.revision].join(' ');
+    if (!document.hidden || news !== painted) { paint(); }
+    painted = news;
+  }
+
   build();
   style(gateway, '/static/scangate.css');
   if (!options.texts) { learnWords(); }
-  return paint;
+  return update;
 };
 }());

@@ -40,7 +40,7 @@
     byId('other').hidden = !person.demo;
     byId('answer').onsubmit = answer;
     byId('decline').onclick = decline;
-    setInterval(showTimes, 500);
+    page.eachSecond(showTimes);
     welcome();
   }
 

@@ -34,6 +34,7 @@ class Sizes:
     growth: tuple[int, ...]
     growth_logins: int
     per_gateway: int  # streams on one gateway of the growth table
+    page_window: int  # seconds that a page in a browser is watched in each state
 
     def window(self, heartbeats: int | None = None) -> float:
         """Seconds in which every stream sends the same number of heartbeats, whenever it was opened."""
@@ -60,6 +61,7 @@ FULL = Sizes(
     growth=(1_000, 5_000, 15_000, 50_000, 150_000),
     growth_logins=1_000,
     per_gateway=15_000,
+    page_window=20,
 )
 
 QUICK = Sizes(
@@ -82,6 +84,7 @@ QUICK = Sizes(
     growth=(250, 500, 1_000),
     growth_logins=200,
     per_gateway=500,
+    page_window=5,
 )
 
 

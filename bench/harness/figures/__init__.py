@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ..peers import PEERS
 from ..progress import Progress
 from ..settings import Settings, Sizes
-from . import cost, edge, expiry, failover, growth, idle, latency, topologies
+from . import cost, edge, expiry, failover, growth, idle, latency, pages, topologies
 
 
 @dataclass(frozen=True)
@@ -41,5 +41,6 @@ FIGURES: dict[str, Figure] = {
     },
     "storm": Figure("a replica is killed, its streams come back", failover.storm_seconds, failover.storm),
     "drain": Figure("a rolling restart behind nginx", failover.drain_seconds, failover.drain),
+    "pages": Figure("a page that waits, in the visitor's browser", pages.seconds, pages.run),
     "growth": Figure("the same per stream, whatever the number of streams", growth.seconds, growth.run),
 }

@@ -1,0 +1,99 @@
+"""A headless Chromium with one page, driven over the pipe of its DevTools Protocol. Knows nothing of who is measured."""
+
+import fcntl
+import json
+import os
+import select
+import time
+
+from .processes import Failure, Stage, until
+
+# Nothing of the browser's own may run beside the page that is measured.
+OPTIONS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--disable-extensions",
+    "--window-size=1000,1150", "--remote-debugging-pipe",
+]  # fmt: skip
+# Chromium reads commands from descriptor 3 and writes answers to 4. Bash puts them there.
+WITH_PIPES = 'exec "$@" 3<&{} 4>&{}'
+# Above every descriptor that bash uses by itself.
+FIRST_DESCRIPTOR = 20
+ANSWER_SECONDS = 20
+
+
+class Chromium:
+    """One browser with one page. The stage stops it."""
+
+    def __init__(self, stage: Stage):
+        read_commands, self._commands = os.pipe()
+        self._answers, write_answers = os.pipe()
+        ends = [fcntl.fcntl(end, fcntl.F_DUPFD, FIRST_DESCRIPTOR) for end in (read_commands, write_answers)]
+        profile = stage.directory("chromium")
+        command = ["bash", "-c", WITH_PIPES.format(*ends), "bash", "chromium", *OPTIONS, f"--user-data-dir={profile}", "about:blank"]
+        self.process = stage.start("chromium", command, pass_fds=ends)
+        for end in (read_commands, write_answers, *ends):
+            os.close(end)
+        self._buffer = b""
+        self._sent = 0
+        self._session = None
+        until("Chromium has a page", lambda: self._pages(), 30, self.process)
+        self._session = self.command("Target.attachToTarget", targetId=self._pages()[0], flatten=True)["sessionId"]
+        self.command("Page.enable")
+
+    def _pages(self) -> list[str]:
+        targets = self.command("Target.getTargets")["targetInfos"]
+        return [target["targetId"] for target in targets if target["type"] == "page"]
+
+    def command(self, method: str, **params) -> dict:
+        """Sends a command of the DevTools Protocol and returns its answer; events are passed over."""
+        self._sent += 1
+        message = {"id": self._sent, "method": method, "params": params}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._commands, json.dumps(message).encode() + b"\0")
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while True:
+            answer = self._next(deadline, method)
+            if answer.get("id") != self._sent:
+                continue
+            if "error" in answer:
+                raise Failure(f"Chromium answers {method} with {answer['error']['message']}")
+            return answer["result"]
+
+    def _next(self, deadline: float, method: str) -> dict:
+        while b"\0" not in self._buffer:
+            ready, _, _ = select.select([self._answers], [], [], max(0.0, deadline - time.monotonic()))
+            self.process.require_alive()
+            if not ready:
+                raise Failure(f"Chromium did not answer {method} within {ANSWER_SECONDS} s")
+            self._buffer += os.read(self._answers, 65_536)
+        message, self._buffer = self._buffer.split(b"\0", 1)
+        return json.loads(message)
+
+    def run(self, expression: str):
+        """The value of a script in the page."""
+        answer = self.command("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in answer:
+            raise Failure(f"the page's script failed: {answer['exceptionDetails']}")
+        return answer["result"].get("value")
+
+    def goto(self, url: str) -> None:
+        error = self.command("Page.navigate", url=url).get("errorText")
+        if error:
+            raise Failure(f"Chromium cannot open {url}: {error}")
+
+    def until(self, what: str, expression: str) -> None:
+        """Waits until a script in the page returns something true."""
+        until(what, lambda: self.run(expression), 30, self.process, every=0.2)
+
+    def frames(self) -> dict[str, float]:
+        """How often the page was laid out, and how often its styles were computed, since it was opened."""
+        self.command("Performance.enable")
+        return {metric["name"]: metric["value"] for metric in self.command("Performance.getMetrics")["metrics"]}
+
+    def hide(self) -> None:
+        """Puts another page in front of this one."""
+        session, self._session = self._session, None
+        self.command("Target.createTarget", url="about:blank")
+        self._session = session
+        self.until("the page is hidden", "document.hidden")
