@@ -66,7 +66,8 @@ impl Logo {
     }
 }
 
-/// Draws `url` as SVG, `size` pixels wide by default but sharp at any size.
+/// Draws `url` as SVG of `size` pixels, every module the same whole number of them wide. It stays sharp at any other size, but
+/// is best shown at this one, or at a multiple.
 ///
 /// # Errors
 /// [`QrError`].
@@ -87,10 +88,14 @@ pub fn svg(url: &str, size: u32, logo: Option<&Logo>) -> Result<String, QrError>
         }
     }
     let logo = logo.map(|logo| svg_logo(logo, whole)).unwrap_or_default();
+    // A size that is no multiple gets a wider white margin rather than modules of several widths.
+    let canvas = whole.max(usize::try_from(size).unwrap_or(whole));
+    let scale = canvas / whole;
+    let margin = (canvas - whole * scale) / 2;
     Ok(format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{size}\" height=\"{size}\" viewBox=\"0 0 {whole} {whole}\" \
-         shape-rendering=\"crispEdges\"><path fill=\"#fff\" d=\"M0 0h{whole}v{whole}H0z\"/><path fill=\"#000\" \
-         d=\"{path}\"/>{logo}</svg>"
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{size}\" height=\"{size}\" viewBox=\"0 0 {canvas} {canvas}\" \
+         shape-rendering=\"crispEdges\"><path fill=\"#fff\" d=\"M0 0h{canvas}v{canvas}H0z\"/><g \
+         transform=\"translate({margin} {margin}) scale({scale})\"><path fill=\"#000\" d=\"{path}\"/>{logo}</g></svg>"
     ))
 }
 
@@ -226,6 +231,26 @@ mod tests {
         let drawn: usize =
             path.split('M').skip(1).map(|run| run.split(['h', 'v']).nth(1).unwrap().parse::<usize>().unwrap()).sum();
         assert_eq!(drawn, dark);
+    }
+
+    #[test]
+    fn every_module_of_the_svg_is_a_whole_number_of_its_pixels() {
+        // From 25 to 57 modules.
+        for chars in [10, 20, 50, 60, 90, 120, 200, 300] {
+            let url = format!("https://{}/s/AAAAAAAAAAAAAAAAAAAAAA", "a".repeat(chars));
+            let whole = encode(&url, false).unwrap().width() + 2 * QUIET_ZONE;
+            for size in [248_u32, 320, 777] {
+                let svg = svg(&url, size, None).unwrap();
+                let number = |after: &str| {
+                    let rest = svg.split(after).nth(1).unwrap();
+                    rest.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse::<usize>().unwrap()
+                };
+                let (canvas, scale, margin) = (number("viewBox=\"0 0 "), number("scale("), number("translate("));
+                assert_eq!(canvas, usize::try_from(size).unwrap());
+                assert_eq!(scale, canvas / whole, "as large as fits: {svg}");
+                assert!(scale > 1 && 2 * margin <= canvas - whole * scale && canvas - whole * scale - 2 * margin < 2);
+            }
+        }
     }
 
     #[test]

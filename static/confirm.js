@@ -6,7 +6,7 @@
  * What tests and style sheets may rely on: data-state (and data-view, the same) on <body>, one of
  *   sign-in | no-identity | ready | scanned | confirmed | declined | mismatch | expired | refused | error
  * and the ids #name, #sign-in, #continue, #other, #confirm, #decline, #countdown, #request (each <dd> has
- *   data-fact="site|browser|os|ip|time|release"), #outcome (#outcome-title, #outcome-detail), #retry, #back; for the
+ *   data-fact="browser|os|ip|time|release"), #outcome (#outcome-title, #outcome-detail), #retry, #back; for the
  *   number see number.js, for who is signed in see person.js.
  * data-busy="yes" stands on <body> while an answer is awaited.
  *
@@ -192,10 +192,10 @@
 
   function showRequest() {
     var requester = asked.requester || {};
-    var facts = [['site', siteName()], ['browser', requester.browser], ['os', requester.os], ['ip', requester.ip], ['time', page.ago(askedAt)]];
+    var facts = [['browser', requester.browser], ['os', requester.os], ['ip', requester.ip], ['time', page.ago(askedAt)]];
     if (asked.release && asked.release.length) { facts.push(['release', page.claimNames(asked.release)]); }
     setText('scanned-heading', fill(text.question));
-    byId('logo').src = page.logoOf(asked.client);
+    page.showLogo('logo', asked.client);
     page.showFacts(byId('request'), facts);
     page.number.ask(asked.match, asked.choices, confirm);
   }

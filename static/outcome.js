@@ -28,6 +28,7 @@
     again = action;
     retryAt = Date.now() + (afterMs || 0);
     byId('retry').hidden = false;
+    page.guard();
     show();
   };
 

@@ -12,7 +12,11 @@
   var page = window.scangatePage = {};
 
   var TICK_MS = 500;
+  // How long two taps may be apart to be a double tap: so long, what has just come takes none.
+  var GUARD_MS = 500;
   var TIME_CLAIMS = { exp: 1, iat: 1, nbf: 1, auth_time: 1, updated_at: 1 };
+
+  var guards = 0;
 
   page.query = readQuery(location.search);
   page.lang = document.documentElement.lang;
@@ -85,14 +89,29 @@
     list.appendChild(row);
   };
 
-  /* Lists what a JWT says. */
-  page.showClaims = function (list, token) {
-    var claims = page.decodeJwt(token.access_token) || { expires_in: token.expires_in };
-    page.empty(list);
-    Object.keys(claims).forEach(function (name) {
-      page.addRow(list, 'data-claim', name, name, claimText(name, claims[name]));
+  /* Says in words what a site learns by a JWT, and lists all claims as they are, folded away. */
+  page.showClaims = function (token) {
+    var claims = page.decodeJwt(token.access_token) || {};
+    page.hideClaims();
+    Object.keys(page.text.claims).forEach(function (name) {
+      if (has(claims, name)) { page.addRow(page.byId('claims'), 'data-claim', name, page.text.claims[name], claimText(name, claims[name])); }
     });
+    if (claims.exp) { page.addRow(page.byId('claims'), 'data-claim', 'exp', page.text.until, claimText('exp', claims.exp)); }
+    Object.keys(claims).forEach(function (name) {
+      page.addRow(page.byId('raw-claims'), 'data-claim', name, name, claimText(name, claims[name]));
+    });
+    page.byId('raw').hidden = false;
   };
+
+  page.hideClaims = function () {
+    page.empty(page.byId('claims'));
+    page.empty(page.byId('raw-claims'));
+    page.byId('raw').hidden = true;
+  };
+
+  function has(object, name) {
+    return Object.prototype.hasOwnProperty.call(object, name);
+  }
 
   function claimText(name, value) {
     if (TIME_CLAIMS[name] && typeof value === 'number') { return new Date(value * 1000).toLocaleString(page.lang); }
@@ -105,8 +124,35 @@
     return typeof value === 'string' || typeof value === 'number';
   }
 
+  // ---- Views ----
+
+  /*
+   * Lets no tap through that was meant for what stood here before: the second of a double tap would answer what nobody has
+   * read. Buttons are said to be disabled and are not, so that none loses the focus. Keys work: they go to where the focus
+   * is, which never moves to a button that decides.
+   */
+  page.guard = function () {
+    var mine = guards += 1;
+    [].forEach.call(document.querySelectorAll('.button, .link'), function (button) { button.setAttribute('aria-disabled', 'true'); });
+    setTimeout(function () {
+      if (mine !== guards) { return; }
+      [].forEach.call(document.querySelectorAll('.button, .link'), function (button) { button.removeAttribute('aria-disabled'); });
+    }, GUARD_MS);
+  };
+
+  document.addEventListener('click', function (event) {
+    var at = event.target;
+    while (at && at.nodeName !== 'BUTTON') { at = at.parentNode; }
+    // A key's click has no count.
+    if (event.detail && at && at.getAttribute('aria-disabled') === 'true') {
+      event.preventDefault();
+      event.stopPropagation();
+    }
+  }, true);
+
   /* Puts a view on show; its state has another name only while the connection is away. `code` is what waits for news. */
   page.showView = function (view, code) {
+    if (document.body.getAttribute('data-view') !== view) { page.guard(); }
     page.mark(document.body, 'data-view', view);
     page.mark(document.body, 'data-state', code && code.away ? 'offline' : view);
     page.mark(document.body, 'data-transport', (code && code.transport) || 'none');

@@ -10,7 +10,7 @@
  *   data-busy       yes while an answer is awaited
  * and the ids #continue, #without, #other, #notice; #name, #sign-in; #number, #offer (each <dd> has
  *   data-fact="site|release"), #countdown, #cancel; #outcome (#outcome-title, #outcome-detail), #claims (each <dd> has
- *   data-claim="NAME"), #retry. For who is signed in see person.js.
+ *   data-claim="NAME"), #raw (all of them, in #raw-claims), #retry. For who is signed in see person.js.
  *
  * Needs scangate.js, page.js, person.js and outcome.js. ES5 and the browser API of 2014 only. The JWT lives in memory.
  */
@@ -104,7 +104,7 @@
   function news(ticket) {
     if (ticket.token) {
       finish('granted', text.granted);
-      page.showClaims(byId('claims'), ticket.token);
+      page.showClaims(ticket.token);
     } else if (ticket.state === 'cancelled') {
       finish(ticket.reason === 'declined' || ticket.reason === 'mismatch' ? ticket.reason : 'closed', text[ticket.reason] || text.closed);
     } else if (ticket.state === 'claimed') {
@@ -178,7 +178,7 @@
     if (watch) { watch.stop(); }
     watch = null;
     page.conclude(words, slots(), said);
-    page.empty(byId('claims'));
+    page.hideClaims();
     show(next);
   }
 

@@ -108,8 +108,17 @@
     return (chars[0] + last).toUpperCase();
   };
 
-  page.logoOf = function (client) {
-    return client && isOurs(client.logo) ? client.logo : document.querySelector('link[rel="icon"]').href;
+  /* Puts a client's logo in the place of the gateway's own, which is drawn in the client's colours. */
+  page.showLogo = function (id, client) {
+    var own = page.byId(id);
+    var logo = document.createElement('img');
+    if (!client || !isOurs(client.logo)) { return; }
+    logo.id = id;
+    logo.className = 'logo';
+    logo.alt = '';
+    logo.width = logo.height = 44;
+    logo.src = client.logo;
+    own.parentNode.replaceChild(logo, own);
   };
 
   /* Puts on the colours of a client that the page has learnt of only now. */

@@ -11,6 +11,8 @@
 var ROUND = 'M132,3H237A24,24,0,0,1,261,27V237A24,24,0,0,1,237,261H27A24,24,0,0,1,3,237V27A24,24,0,0,1,27,3Z';
 var RING = 991;
 var LOW_SECS = 15;
+// How long two clicks may be apart to be a double click: so long, a state that has just come takes none.
+var GUARD_MS = 500;
 var SVG = 'http://www.w3.org/2000/svg';
 var SIGNS = { confirmed: 'M20 33l8.5 8.5L44.5 24', declined: 'M23 23l18 18M41 23L23 41', cancelled: 'M23 23l18 18M41 23L23 41', error: 'M32 18v17M32 45v.1' };
 // What it is made of: a name, what it stands in, a tag, attributes (a comma is a space).
@@ -21,7 +23,7 @@ var LOOK = [
   'track ring path d=' + ROUND,
   'left ring path d=' + ROUND,
   'plate stage div',
-  'qr plate img width=236 height=236',
+  'qr plate img width=248 height=248',
   'spinner stage span aria-hidden=true',
   'person stage div',
   'avatar person span aria-hidden=true',
@@ -84,6 +86,7 @@ scangate.look = function (element, code, options, gateway) {
   var parked = null;           // what had the focus before it went out of sight
   var failures = 0;
   var painted = '';
+  var guards = 0;
 
   function word(name, values) {
     return phrase(text[name] || '', values || {});
@@ -100,11 +103,24 @@ scangate.look = function (element, code, options, gateway) {
     });
     [1, 2, 3].forEach(function () { make(at.dots, 'i', {}); });
     at.left.setAttribute('stroke-dasharray', RING);
-    at.refresh.onclick = at.renew.onclick = code.refresh;
+    at.refresh.onclick = at.renew.onclick = function (event) {
+      // A key's click has no count.
+      if (!event.detail || !event.currentTarget.hasAttribute('aria-disabled')) { code.refresh(); }
+    };
+  }
+
+  // The second of a double click is not meant for what the first has brought. The focus stays, and keys work.
+  function guard() {
+    var buttons = [at.refresh, at.renew], mine = guards += 1;
+    buttons.forEach(function (button) { button.setAttribute('aria-disabled', 'true'); });
+    setTimeout(function () {
+      if (mine === guards) { buttons.forEach(function (button) { button.removeAttribute('aria-disabled'); }); }
+    }, GUARD_MS);
   }
 
   function paint() {
     var held = at.root.contains(document.activeElement) && document.activeElement;
+    if (at.root.getAttribute('data-state') !== code.state) { guard(); }
     mark(at.root, 'data-state', code.state);
     mark(at.root, 'data-reason', code.reason);
     mark(at.root, 'data-transport', code.transport);

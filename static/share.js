@@ -154,6 +154,8 @@
     ]);
     showRelease(ticket.release || []);
     page.number.ask(match, ticket.choices, grant);
+    // Somebody else may be asking in the view that is there already.
+    page.guard();
     show('scanned');
   }
 

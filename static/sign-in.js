@@ -8,7 +8,8 @@
  *   data-view on <body>    the same without "offline": what the stage shows while the connection is away
  *   data-result on <body>  yes while the claims are on show
  *   .scangate-NAME         what scangate-look.js has made in #code
- *   #claims                each entry has data-claim="NAME" on its <dd>; #again is the button under it
+ *   #claims                what the site learns of the person, in words: each entry has data-claim="NAME" on its <dd>
+ *   #raw                   folded away: all claims as they are, likewise in #raw-claims; #again is the button under it
  *   #fault                 why there is no code at all
  *
  * Needs scangate.js, scangate-look.js and page.js. ES5 and the browser API of 2014 only. The token lives in memory, never
@@ -65,7 +66,7 @@
       handBack(now.ticket.return_to, token);
       setTimeout(stuck, STUCK_MS);
     } else {
-      page.showClaims(byId('claims'), token);
+      page.showClaims(token);
       showResult(true);
       byId('heading').focus();
     }
@@ -74,7 +75,8 @@
   function stuck() {
     if (code.state !== 'confirmed') { return; }
     returning = text.confirmed = text.stuck;
-    page.empty(byId('claims'));
+    page.hideClaims();
+    page.guard();
     showResult(true);
   }
 

@@ -2,9 +2,11 @@
 //! they share, and what holds for every page.
 
 mod confirm;
+mod guard;
 mod number;
 mod share;
 mod sign_in;
+mod waiting;
 mod walk;
 mod wechat;
 
@@ -86,14 +88,24 @@ async fn a_page_without_scripts_says_what_is_missing() {
     screen.cdp("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
     for (path, words) in [
         ("/", "Signing in needs JavaScript"),
-        ("/s/x", "Confirming a sign-in needs JavaScript"),
-        ("/share", "Sharing a sign-in needs JavaScript"),
-        ("/share/x", "Receiving a sign-in needs JavaScript"),
+        ("/s/x", "Confirming a sign‑in needs JavaScript"),
+        ("/share", "Sharing a sign‑in needs JavaScript"),
+        ("/share/x", "Receiving a sign‑in needs JavaScript"),
         ("/?lang=zh", "登录需要 JavaScript"),
     ] {
         screen.goto(&stage.edge.url(path)).await;
         let said = screen.text(".no-script").await;
         assert!(said.contains(words), "{path}: {said}");
+        // No room is kept for what does not come, and nothing is offered that needs scripts too.
+        let height = screen.run("return document.querySelector('.card').offsetHeight").await.as_f64().unwrap();
+        assert!(height < 320.0, "{path}: the card is {height} pixels high");
+        let offered = screen
+            .run(
+                "return [].filter.call(document.querySelectorAll('a, button'), one => one.offsetWidth > 0)
+                   .map(one => one.className)",
+            )
+            .await;
+        assert_eq!(offered, json!(["language"]), "{path}");
     }
     screen.end().await;
 }
@@ -160,6 +172,11 @@ async fn every_page_wears_the_clients_colours() {
     let dark = accent(&screen).await;
     assert!(dark != "rgb(122, 0, 25)" && dark != "rgb(98, 205, 182)", "made of the client's: {dark}");
     screen.prefer("light").await;
+    let drawn = async |page: &Chromium, css: &str, property: &str| {
+        let script = format!("return getComputedStyle(document.querySelector({css:?})).{property}");
+        page.run(&script).await
+    };
+    assert_eq!(drawn(&screen, ".logo-ground", "fill").await, "rgb(122, 0, 25)", "the gateway's own logo");
 
     // The confirm and receive pages learn whose they are with the scan.
     let phone = stage.phone(&screen.scan().await).await;
@@ -167,8 +184,13 @@ async fn every_page_wears_the_clients_colours() {
     sign_in(&phone, "Ada").await;
     wears(&phone).await;
     phone.keep_page("colours-confirm").await;
+    assert_eq!(drawn(&phone, ".view-scanned .logo-ground", "fill").await, "rgb(122, 0, 25)");
     phone.click("#confirm").await;
     screen.until("confirmed").await;
+    phone.until("confirmed").await;
+    assert_eq!(drawn(&screen, ".scangate-sign", "stroke").await, "rgb(122, 0, 25)", "the tick");
+    assert_eq!(drawn(&phone, ".sign-good", "stroke").await, "rgb(122, 0, 25)");
+    screen.keep_page("colours-confirmed").await;
     screen.goto(&stage.edge.url("/share")).await;
     screen.until("sign-in").await;
     wears(&screen).await;
@@ -191,17 +213,29 @@ async fn every_page_wears_the_clients_colours() {
 async fn what_is_slipped_into_a_page_does_not_run_and_is_reported() {
     let stage = Stage::set().await;
     let screen = stage.screen().await;
-    screen
-        .run(
-            "var script = document.createElement('script');
-             script.textContent = 'window.wasRun = true';
-             document.body.appendChild(script);",
-        )
-        .await;
+    screen.run("document.body.setAttribute('style', 'background: red');").await;
     let reports = async || screen.faults().await.into_iter().find(|fault| fault["source"] == "security");
     let report = within(Duration::from_secs(10), "the report", reports).await;
     assert!(report["message"].as_str().unwrap().contains("Content Security Policy"), "{report}");
+    // Nor is a text taken for markup or code, on any page.
+    for path in ["/", "/s/x", "/share", "/share/x"] {
+        screen.goto(&stage.edge.url(path)).await;
+        let refused = screen
+            .run(
+                "return ['innerHTML', 'outerHTML'].map(name => { try { document.querySelector('main')[name] = '<b>x</b>'; return 'taken'; }
+                   catch (error) { return error.name; } }).concat([() => { document.createElement('script').textContent = 'wasRun = true'; },
+                   () => { document.createElement('script').src = 'data:,wasRun=true'; }, () => { eval('wasRun = true'); },
+                   () => { trustedTypes.createPolicy('own', {}); }].map(slip => { try { slip(); return 'taken'; } catch (error) { return error.name; } }))",
+            )
+            .await;
+        let refused = refused.as_array().unwrap().clone();
+        assert!(
+            refused.len() == 6 && refused.iter().all(|name| name == "TypeError" || name == "EvalError"),
+            "{path}: {refused:?}"
+        );
+    }
     assert_eq!(screen.run("return window.wasRun === undefined").await, json!(true));
+    screen.faults().await;
     screen.end().await;
 }
 

@@ -4,8 +4,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
 use reqwest::{ClientBuilder, Method, StatusCode, Version, header};
 use serde_json::{Value, json};
+use sha2::Digest as _;
 
 use crate::support::events::EventStream;
 use crate::support::gateway::{Browser, Phone, token, verify_with};
@@ -131,12 +133,19 @@ async fn every_answer_has_its_security_headers_once() {
         let page = http.get(edge.url(path)).send().await.unwrap();
         assert_eq!(page.status(), StatusCode::BAD_GATEWAY);
         assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
-        assert_eq!(page.headers()["content-security-policy"], "default-src 'none'; frame-ancestors 'none'");
+        let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
         assert_eq!(page.headers()["cache-control"], "no-store");
         let html = page.text().await.unwrap();
         for part in ["does not answer", "没有应答", "http-equiv=\"refresh\""] {
             assert!(html.contains(part), "{path}: {html}");
         }
+        // Its style is the one thing that its policy allows, by its hash.
+        let style = html.split_once("<style>").unwrap().1.split_once("</style>").unwrap().0;
+        let hash = base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(style));
+        let expected = format!(
+            "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        );
+        assert_eq!(policy, expected, "of @away in nginx/scangate.conf.template");
     }
 }
 
@@ -472,4 +481,89 @@ async fn the_pages_files_can_come_from_disk() {
         assert_eq!(answer.headers()["access-control-allow-origin"], "*");
         assert_eq!(answer.text().await.unwrap(), std::fs::read_to_string(sources.join("static").join(name)).unwrap());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_without_its_gateway_is_in_the_readers_language() {
+    let place = Place::choose();
+    let edge = Edge::start(place, &[&format!("127.0.0.1:{}", free_port())]);
+    for (path, accepted, lang) in [
+        ("/", "zh-CN,en;q=0.8", "zh"),
+        ("/", "en-GB,zh;q=0.9", "en"),
+        ("/", "fr", "en"),
+        ("/?lang=zh", "en", "zh"),
+        ("/?client_id=x&lang=en", "zh", "en"),
+        ("/?lang=xx", "zh", "zh"),
+        ("/", "zhx", "en"),
+    ] {
+        let request = edge.http().build().unwrap().get(edge.url(path)).header("accept-language", accepted);
+        let html = request.send().await.unwrap().text().await.unwrap();
+        let title = if lang == "zh" { "请稍候" } else { "One moment" };
+        assert!(html.contains(&format!("<html lang=\"{lang}\">")), "{path} {accepted}: {html}");
+        assert!(
+            html.contains(&format!("<h1>{title}</h1>")) && html.contains(&format!("<title>{title}</title>")),
+            "{html}"
+        );
+        let (first, second) = (html.find("does not answer").unwrap(), html.find("没有应答").unwrap());
+        assert_eq!(first < second, lang == "en", "theirs comes first: {html}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_another_origin_may_come_back_to_its_stream_while_there_is_no_gateway() {
+    let place = Place::choose();
+    let edge = Edge::start(place, &[&format!("127.0.0.1:{}", free_port())]);
+    let stream = edge.url("/v1/tickets/AAAAAAAAAAAAAAAAAAAAAA/events");
+    let preflight = edge.http().build().unwrap().request(Method::OPTIONS, &stream);
+    let preflight = preflight.header("origin", "https://shop.example").header("access-control-request-method", "GET");
+    let sent = "authorization,last-event-id,cache-control,traceparent";
+    let answer = preflight.header("access-control-request-headers", sent).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(answer.headers()["access-control-allow-origin"], "https://shop.example");
+    let allowed = answer.headers()["access-control-allow-headers"].to_str().unwrap().to_owned();
+    for header in sent.split(',') {
+        assert!(allowed.split(", ").any(|name| name == header), "{header} is not among {allowed}");
+    }
+    assert_eq!(answer.headers()["access-control-max-age"], "0", "the gateway's own answer is another");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_clients_do_not_grow_the_head_of_a_page() {
+    const MANY: usize = 120;
+    let list = |count: usize| -> String {
+        let origins = (0..count).map(|n| format!("\"https://tenant-{n}.customers.example.com/signed-in\""));
+        let one = format!(
+            "[[clients]]\nid = \"web\"\nflows = [\"login\", \"share\"]\nreturn_to = [{}]\n",
+            origins.collect::<Vec<_>>().join(", ")
+        );
+        let others = (1..count).map(|n| {
+            format!("[[clients]]\nid = \"client-{n}\"\nreturn_to = [\"https://app-{n}.customers.example.com/in\"]\norigins = [\"https://app-{n}.example.org\"]\n")
+        });
+        one + &others.collect::<String>()
+    };
+    let mut sizes = Vec::new();
+    for count in [1, MANY] {
+        let (_directory, config) = crate::support::gateway::file(&list(count));
+        let place = Place::choose();
+        let gateway = place.gateway().arg("--config", config.to_str().unwrap()).start().await;
+        let edge = Edge::before(&gateway, place);
+        let mut of_pages = Vec::new();
+        for path in [
+            "/",
+            "/?client_id=web&return_to=https://tenant-0.customers.example.com/signed-in",
+            "/s/AAAAAAAAAAAAAAAAAAAAAA",
+            "/share?client_id=web",
+            "/share/AAAAAAAAAAAAAAAAAAAAAA",
+        ] {
+            let answer = edge.http().build().unwrap().get(edge.url(path)).header("origin", "https://app-1.example.org");
+            let answer = answer.send().await.unwrap();
+            assert_eq!(answer.status(), StatusCode::OK, "{path} with {count} clients");
+            let head: usize = answer.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+            assert!(head < 2_500, "{path} with {count} clients: {head} bytes of {:?}", answer.headers());
+            // The one that differs from one answer to the next.
+            of_pages.push(head - answer.headers().get("content-length").map_or(0, |length| length.len()));
+        }
+        sizes.push(of_pages);
+    }
+    assert_eq!(sizes[0], sizes[1]);
 }

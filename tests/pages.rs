@@ -165,7 +165,7 @@ async fn a_client_has_its_name_and_colours_in_the_first_byte() {
          [[clients]]\nid = \"own\"\ncolor = \"#0f6457\"\ncolor_dark = \"#62cdb6\"\n",
     )
     .await;
-    for (path, title) in [("/", "Sign in to Shop"), ("/share", "Share your sign-in to Shop")] {
+    for (path, title) in [("/", "Sign in to Shop"), ("/share", "Share your sign‑in to Shop")] {
         let html = get(&gateway, &format!("{path}?client_id=shop"), &[]).await.text().await.unwrap();
         assert!(
             html.contains(&format!("<title>{title}</title>")) && html.contains(&format!(">{title}</h1>")),
@@ -246,4 +246,70 @@ async fn hostile_input_stays_text() {
     }
     let html = get(&gateway, "/", &[]).await.text().await.unwrap();
     assert!(html.contains("<title>Sign in to &lt;"), "{html}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_may_post_to_where_it_was_told_to_return_and_nowhere_else() {
+    let (gateway, _directory) = with_clients(
+        "[[clients]]\nid = \"shop\"\nflows = [\"login\", \"share\"]\nreturn_to = [\"https://shop.example/in\", \"https://m.shop.example:8443/in\"]\n\
+         [[clients]]\nid = \"other\"\nreturn_to = [\"https://other.example/in\"]\n",
+    )
+    .await;
+    for (path, target) in [
+        ("/?client_id=shop&return_to=https://shop.example/in", "https://shop.example"),
+        ("/?return_to=https%3A%2F%2Fm.shop.example%3A8443%2Fin", "https://m.shop.example:8443"),
+        ("/?client_id=other&return_to=https://other.example/in", "https://other.example"),
+        ("/?client_id=shop", "'none'"),
+        ("/?client_id=shop&return_to=", "'none'"),
+        // Not this client's, not as it stands there, and nobody's.
+        ("/?client_id=shop&return_to=https://other.example/in", "'none'"),
+        ("/?client_id=shop&return_to=https://shop.example/in/", "'none'"),
+        ("/?client_id=nobody&return_to=https://shop.example/in", "'none'"),
+        ("/?client_id=shop&return_to=*;script-src%20*", "'none'"),
+        ("/share?client_id=shop&return_to=https://shop.example/in", "'none'"),
+        ("/s/x?client_id=shop&return_to=https://shop.example/in", "'none'"),
+        ("/share/x?client_id=shop&return_to=https://shop.example/in", "'none'"),
+    ] {
+        let answer = get(&gateway, path, &[]).await;
+        let policy = answer.headers()["content-security-policy"].to_str().unwrap();
+        let form_action = policy.split("; ").find_map(|directive| directive.strip_prefix("form-action "));
+        assert_eq!(form_action, Some(target), "{path}: {policy}");
+        assert!(policy.contains("; require-trusted-types-for 'script'; trusted-types 'none'"), "{policy}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_deny_what_they_do_not_use_and_each_answer_says_who_may_embed_it() {
+    let (gateway, _directory) = with_clients("[[clients]]\nid = \"shop\"\ncolor = \"#7A0019\"\n").await;
+    for path in PAGES {
+        let denied = get(&gateway, path, &[]).await.headers()["permissions-policy"].to_str().unwrap().to_owned();
+        for feature in ["camera", "microphone", "geolocation", "payment", "usb", "publickey-credentials-get"] {
+            assert!(denied.contains(&format!("{feature}=()")), "{path}: {denied}");
+        }
+        assert!(denied.split(", ").all(|part| part.ends_with("=()")), "{denied}");
+    }
+    let ticket = Browser::new(&gateway).create().await;
+    for (path, embeddable) in [
+        ("/", false),
+        ("/s/x", false),
+        ("/share", false),
+        ("/share/x", false),
+        ("/nothing", false),
+        ("/.well-known/jwks.json", false),
+        ("/v1/openapi.json", false),
+        (&*format!("/v1/tickets/{ticket}"), false),
+        (&*format!("/v1/tickets/{ticket}/qr.svg"), true),
+        (&*format!("/v1/tickets/{ticket}/qr.png"), true),
+        ("/v1/clients/shop/theme.css", true),
+        ("/static/texts.json", true),
+        ("/static/scangate.js", true),
+        ("/static/scangate-look.js", true),
+        ("/static/scangate.css", true),
+        ("/static/favicon.svg", true),
+    ] {
+        let answer = get(&gateway, path, &[]).await;
+        let policies: Vec<_> = answer.headers().get_all("cross-origin-resource-policy").iter().collect();
+        assert_eq!(policies, [if embeddable { "cross-origin" } else { "same-origin" }], "{path}");
+        assert_eq!(answer.headers()["cross-origin-opener-policy"], "same-origin", "{path}");
+    }
 }

@@ -28,6 +28,7 @@ def describe(settings: Settings, revision: str) -> dict[str, str]:
         "nchan": _said("dpkg-query", "-W", "-f", "${Version}", "libnginx-mod-nchan"),
         "axum": axum[1] if axum else "unknown",
         "node": _said("node", "--version"),
+        "chromium": _said("chromium", "--version"),
         "rustc": _said("rustc", "--version"),
         "python": platform.python_version(),
     }

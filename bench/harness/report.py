@@ -64,6 +64,7 @@ def markdown(raw: dict) -> str:
         ("One Redis and a Cluster", topologies),
         ("The edge", edge),
         ("A replica is killed, and a rolling restart", failover),
+        ("A page that waits", pages),
         ("Growth", growth),
         ("Failed", failures),
         ("Environment", environment),
@@ -226,6 +227,15 @@ def targets(results: Results) -> list[Target]:
                 times,
             )
             for kind, name, limit in (("plain", "plain HTTP", 0.7), ("tls", "TLS and h2", 0.8))
+        ),
+        Target(
+            "CPU of a visitor's browser for a page that waits, in the state that takes most, of one core",
+            1,
+            ["pages"],
+            lambda results: max(
+                (row["above_empty_percent"] for row in results.get("pages", "rows") or []), default=None
+            ),
+            lambda value: f"{value:,.2f} %",
         ),
         Target(
             f"CPU of one whole login against that of {HEALTHZ_PER_LOGIN} requests for `/healthz`",
@@ -439,6 +449,25 @@ def failover(results: Results) -> str:
         "streams missing at the end",
     ]
     return table(head, rows)
+
+
+def pages(results: Results) -> str:
+    rows = results.get("pages", "rows")
+    if rows is None:
+        return results.why_not("pages") + "\n"
+    return table(
+        ["state", "CPU of the browser", "above an empty page", "styles computed per second", "laid out per second"],
+        [
+            [
+                row["state"],
+                number(row["cpu_percent"], 2, " %"),
+                number(row["above_empty_percent"], 2, " %"),
+                number(row["styles_per_second"], 1),
+                number(row["layouts_per_second"], 1),
+            ]
+            for row in rows
+        ],
+    )
 
 
 def growth(results: Results) -> str:

@@ -10,9 +10,13 @@ use utoipa::{IntoParams, ToSchema};
 use super::Gateway;
 use super::error::{self, Problem};
 use super::extract::{State, TicketPath, ValidQuery};
+use super::guard::EMBEDDABLE;
 use super::view::{QrView, login_url, scan_url};
 use crate::qr::{self, QrError};
 use crate::ticket::TicketId;
+
+/// The side of the code in the ready-made look, in CSS pixels: `.scangate-qr` of `static/scangate.css`.
+const LOOK_SIZE: u32 = 248;
 
 /// How a code is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
@@ -57,7 +61,7 @@ pub(super) async fn svg(
 ) -> Result<Response, Problem> {
     let (size, logo) = query.check(&gateway)?;
     let svg = qr::svg(&code(&gateway, &id).await?, size, logo).map_err(Problem::from)?;
-    Ok(([(header::CONTENT_TYPE, "image/svg+xml")], svg).into_response())
+    Ok(([(header::CONTENT_TYPE, "image/svg+xml"), EMBEDDABLE], svg).into_response())
 }
 
 /// Draws a ticket's QR code as PNG
@@ -82,7 +86,7 @@ pub(super) async fn png(
 ) -> Result<Response, Problem> {
     let (size, logo) = query.check(&gateway)?;
     let png = qr::png(&code(&gateway, &id).await?, size, logo).map_err(Problem::from)?;
-    Ok(([(header::CONTENT_TYPE, "image/png")], png).into_response())
+    Ok(([(header::CONTENT_TYPE, "image/png"), EMBEDDABLE], png).into_response())
 }
 
 impl QrQuery {
@@ -107,7 +111,7 @@ async fn code(gateway: &Gateway, id: &TicketId) -> Result<String, Problem> {
 pub(super) fn data_uri(url: &str, picture: Picture) -> Result<QrView, Problem> {
     Ok(match picture {
         Picture::Svg => {
-            let svg = qr::svg(url, qr::DEFAULT_SIZE, None)?;
+            let svg = qr::svg(url, LOOK_SIZE, None)?;
             QrView { svg: Some(format!("data:image/svg+xml;base64,{}", STANDARD.encode(svg))), png: None }
         }
         Picture::Png => {

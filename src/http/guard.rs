@@ -18,6 +18,10 @@ use crate::ticket::TicketId;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+/// For what pages of other sites embed: codes, logos, the drop-in script and its style. Everything else is for the gateway's
+/// own pages, and for those that CORS lets read it.
+pub(super) const EMBEDDABLE: (HeaderName, &str) = (CROSS_ORIGIN_RESOURCE_POLICY, "cross-origin");
 /// The longest request id that is taken over from a proxy, in characters.
 const MAX_REQUEST_ID_CHARS: usize = 64;
 
@@ -103,6 +107,7 @@ fn finish(gateway: &Gateway, mut response: Response, request_id: &str) -> Respon
         (header::REFERRER_POLICY, "no-referrer"),
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (CROSS_ORIGIN_RESOURCE_POLICY, "same-origin"),
     ];
     let defaults = for_all.into_iter().chain(for_documents.into_iter().filter(|_| is_document));
     for (name, value) in defaults {

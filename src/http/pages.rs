@@ -21,6 +21,7 @@ use url::{Url, form_urlencoded};
 
 use super::error::{self, Problem};
 use super::extract::{Name, State};
+use super::guard::EMBEDDABLE;
 use super::view::ClientView;
 use super::{Gateway, fields};
 use crate::clients::Client;
@@ -31,10 +32,14 @@ pub(super) use look::{logo, theme};
 use texts::{Language, Languages};
 
 /// For what holds nothing secret and is used by pages of other origins.
-const FOR_ANY_ORIGIN: [(HeaderName, &str); 2] = [
-    (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
-    (HeaderName::from_static("cross-origin-resource-policy"), "cross-origin"),
-];
+const FOR_ANY_ORIGIN: [(HeaderName, &str); 2] = [(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"), EMBEDDABLE];
+
+const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
+/// Denies what browsers offer to pages and these do not use: a script that got in could not use it either.
+const NO_PERMISSIONS: &str = "accelerometer=(), autoplay=(), camera=(), display-capture=(), encrypted-media=(), \
+     fullscreen=(), geolocation=(), gyroscope=(), hid=(), idle-detection=(), local-fonts=(), magnetometer=(), microphone=(), \
+     midi=(), payment=(), picture-in-picture=(), publickey-credentials-create=(), publickey-credentials-get=(), \
+     screen-wake-lock=(), serial=(), storage-access=(), usb=(), web-share=(), xr-spatial-tracking=()";
 
 static PAGES: LazyLock<Pages> = LazyLock::new(|| {
     #[expect(clippy::expect_used, reason = "all that it is made of is part of the binary, and the tests read it")]
@@ -77,8 +82,6 @@ struct Pages {
     assets: Assets,
     languages: Languages,
     templates: Environment<'static>,
-    /// The logo of clients that have none.
-    own_logo: String,
 }
 
 /// What of a page differs from one request to the next.
@@ -97,7 +100,6 @@ impl Pages {
     fn new<'a>(tables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Fault> {
         let assets = Assets::new();
         let urls = assets.urls();
-        let own_logo = urls.get("favicon.svg").cloned().unwrap_or_default();
         let mut templates = Environment::new();
         templates.set_syntax(
             SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()?,
@@ -112,7 +114,7 @@ impl Pages {
         for (path, source) in files::templates() {
             templates.add_template(path, source)?;
         }
-        Ok(Self { assets, languages: Languages::read(tables)?, templates, own_logo })
+        Ok(Self { assets, languages: Languages::read(tables)?, templates })
     }
 
     fn render(&self, page: Page, request: &Request<'_>) -> Result<String, minijinja::Error> {
@@ -129,7 +131,7 @@ impl Pages {
             text => texts.text.clone(),
             data => texts.data.clone(),
             client => client.clone().map(|client| Value::from(Serde(client))),
-            logo => logo.unwrap_or_else(|| self.own_logo.clone()),
+            logo,
             share_href,
             identity => *identity,
             languages,
@@ -194,11 +196,18 @@ fn page(
         let query = form_urlencoded::Serializer::new(String::new()).append_pair("client_id", &client.id.0).finish();
         format!("/share?{query}")
     });
+    let posts_to = match page {
+        Page::SignIn => client.and_then(|client| post_target(client, parameter(uri, "return_to")?.as_str())),
+        Page::Confirm | Page::Share | Page::Receive => None,
+    };
     let client = client.map(ClientView::new);
     let query = uri.query().unwrap_or_default();
     let html = PAGES.render(page, &Request { language, client, share_href, identity, query })?;
     let kind = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
-    let policy = [(header::CONTENT_SECURITY_POLICY, content_security_policy(gateway))];
+    let policy = [
+        (header::CONTENT_SECURITY_POLICY, content_security_policy(posts_to.as_deref())),
+        (PERMISSIONS_POLICY, NO_PERMISSIONS.to_owned()),
+    ];
     Ok((kind, policy, of_language(language), html).into_response())
 }
 
@@ -208,20 +217,22 @@ fn of_language(language: &Language) -> [(HeaderName, HeaderValue); 2] {
     [(header::CONTENT_LANGUAGE, tag), (header::VARY, HeaderValue::from_static("accept-language"))]
 }
 
-/// Everything from here and nothing from anywhere else, but that the JWT may be posted to where clients return to.
-fn content_security_policy(gateway: &Gateway) -> String {
-    let mut targets: Vec<String> = gateway
-        .clients
-        .iter()
-        .flat_map(|client| &client.return_to)
-        .filter_map(|url| Some(Url::parse(url).ok()?.origin().ascii_serialization()))
-        .collect();
-    targets.sort_unstable();
-    targets.dedup();
+/// Returns the origin that the page posts the JWT to, if this client's people may return there.
+///
+/// One origin, however many there are on the list: proxies bound the head of an answer.
+fn post_target(client: &Client, return_to: &str) -> Option<String> {
+    let allowed = client.return_to.iter().find(|allowed| *allowed == return_to)?;
+    Some(Url::parse(allowed).ok()?.origin().ascii_serialization())
+}
+
+/// Allows everything from the gateway and nothing from anywhere else, except that the JWT may be posted to `posts_to`.
+/// No script of a page makes markup or code from text (Trusted Types).
+fn content_security_policy(posts_to: Option<&str>) -> String {
+    let form_action = posts_to.unwrap_or("'none'");
     format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-         form-action 'self' {}; base-uri 'none'; frame-ancestors 'none'",
-        targets.join(" ")
+         form-action {form_action}; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
+         trusted-types 'none'"
     )
 }
 

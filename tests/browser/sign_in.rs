@@ -23,9 +23,13 @@ async fn a_screen_is_signed_in_by_the_phone_that_scans_it() {
 
     let phone = stage.phone(&scanned).await;
     sign_in(&phone, "Ada Lovelace").await;
-    for (fact, value) in [("site", "Web"), ("browser", "Chrome"), ("os", "Linux"), ("ip", "127.0.0.1")] {
+    assert_eq!(phone.text("#scanned-heading").await, "Sign in to Web?");
+    for (fact, value) in [("browser", "Chrome"), ("os", "Linux"), ("ip", "127.0.0.1")] {
         assert_eq!(phone.text(&format!("[data-fact={fact}]")).await, value, "{fact}");
     }
+    let twice =
+        "return [].filter.call(document.querySelectorAll('#request dd'), one => one.textContent === 'Web').length";
+    assert_eq!(phone.run(twice).await, json!(0), "the heading has the site's name already");
     let time = phone.text("[data-fact=time]").await;
     assert!(time.contains("just now") || time.contains("s ago"), "{time}");
 
@@ -38,6 +42,12 @@ async fn a_screen_is_signed_in_by_the_phone_that_scans_it() {
     screen.until("confirmed").await;
     assert_eq!(screen.text("[data-claim=name]").await, "Ada Lovelace");
     assert_eq!(screen.text("[data-claim=sub]").await, "demo:Ada Lovelace");
+    // In words; what a developer wants to see is folded away.
+    assert_eq!(screen.text(".scangate-detail").await, "This is what Web is told about you.");
+    let terms = "return [].map.call(document.querySelectorAll('#claims dt'), term => term.textContent)";
+    assert_eq!(screen.run(terms).await, json!(["name", "account", "Valid until"]));
+    assert!(!screen.sees("#raw-claims").await);
+    screen.click("#raw summary").await;
     assert_eq!(screen.text("[data-claim=aud]").await, "web");
 
     let events = screen.received().await;
@@ -189,6 +199,37 @@ async fn a_wait_outlives_a_gateway_that_goes_and_comes_back() {
     assert_eq!(stage.verified(jwt).await["sub"], "demo:Ada");
     screen.end_after_refusals().await;
     phone.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_module_of_the_code_is_the_same_whole_number_of_pixels() {
+    let stage = Stage::set().await;
+    let screen = stage.driver.open(Device::Desk).await;
+    // In the dark nothing around the code is white, so what is white and black in the picture is the code.
+    screen.prefer("dark").await;
+    screen.goto(&stage.edge.url("/")).await;
+    screen.until("waiting").await;
+    let scanned = screen.scan().await;
+    let place = screen
+        .run("var rect = document.querySelector('.scangate-qr').getBoundingClientRect(); return [rect.left, rect.top, rect.width]")
+        .await;
+    let [left, top, side] = [0, 1, 2].map(|at| place[at].as_f64().unwrap());
+    let natural = screen.run("return document.querySelector('.scangate-qr').naturalWidth").await;
+    assert_eq!(natural.as_f64(), Some(side), "it is not shown as large as it is drawn");
+    let picture = image::load_from_memory(&screen.screen().await).unwrap().into_luma8();
+    let [left, top, side] = [left, top, side].map(|value| value as u32);
+    let modules = qrcode::QrCode::with_error_correction_level(&scanned, qrcode::EcLevel::M).unwrap().width() as u32;
+    let width = side / (modules + 8);
+    assert!(width >= 4, "{modules} modules in {side} pixels");
+    let mut runs = std::collections::BTreeSet::new();
+    for row in top + 24..top + side - 24 {
+        let line: Vec<u8> = (left + 16..left + side - 16).map(|column| picture.get_pixel(column, row).0[0]).collect();
+        let within: Vec<_> = line.chunk_by(|a, b| a == b).map(<[u8]>::len).collect();
+        // The first and the last are the margin's.
+        runs.extend(within.get(1..within.len() - 1).unwrap_or_default().iter().map(|run| *run as u32));
+    }
+    assert!(runs.len() > 3 && runs.iter().all(|run| run % width == 0), "modules of {width} pixels: runs of {runs:?}");
+    screen.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -350,18 +350,18 @@ async fn open(driver: &Driver, lang: &str) -> Chromium {
 }
 
 /// Returns the id of the ticket whose code is on show.
-async fn shown(page: &Chromium) -> String {
+pub(super) async fn shown(page: &Chromium) -> String {
     page.attribute(".scangate-link", "href").await.unwrap().rsplit('/').next().unwrap().to_owned()
 }
 
 /// Waits for another code than that of `id`, and returns its ticket.
-async fn another(page: &Chromium, id: &str) -> String {
+pub(super) async fn another(page: &Chromium, id: &str) -> String {
     let id = eventually("another code", async || Some(shown(page).await).filter(|shown| shown != id)).await;
     page.until("waiting").await;
     id
 }
 
-async fn be_offline(page: &Chromium, is_offline: bool) {
+pub(super) async fn be_offline(page: &Chromium, is_offline: bool) {
     let conditions = json!({ "offline": is_offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1 });
     page.cdp("Network.emulateNetworkConditions", conditions).await;
 }

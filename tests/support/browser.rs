@@ -28,6 +28,16 @@ pub struct Driver {
     opened: AtomicUsize,
 }
 
+/// What a page has done: the ticks of its timer, the times that its document changed, that its styles were computed, and that
+/// it was laid out.
+#[derive(Debug, Clone, Copy)]
+pub struct Steps {
+    pub ticks: u64,
+    pub changes: u64,
+    pub styles: u64,
+    pub layouts: u64,
+}
+
 /// What kind of device a browser is on.
 #[derive(Debug, Clone, Copy)]
 pub enum Device {
@@ -164,8 +174,68 @@ impl Chromium {
         self.client.find(Locator::Css(css)).await.unwrap().attr(name).await.unwrap()
     }
 
+    /// Clicks as a person does who has seen what is there: what has just come takes no tap yet, and says so.
     pub async fn click(&self, css: &str) {
-        self.client.find(Locator::Css(css)).await.unwrap().click().await.unwrap();
+        let element = self.client.find(Locator::Css(css)).await.unwrap();
+        let is_ready = async || (element.attr("aria-disabled").await.unwrap().as_deref() != Some("true")).then_some(());
+        eventually(&format!("{css} to take a click"), is_ready).await;
+        element.click().await.unwrap();
+    }
+
+    /// Taps twice where `css` is, as fast as it goes and whatever it says of itself.
+    pub async fn double_tap(&self, css: &str) {
+        let script = format!(
+            "var rect = document.querySelector({css:?}).getBoundingClientRect();
+             return [rect.left + rect.width / 2, rect.top + rect.height / 2]"
+        );
+        let at = self.run(&script).await;
+        for (kind, count) in [("mousePressed", 1), ("mouseReleased", 1), ("mousePressed", 2), ("mouseReleased", 2)] {
+            let event = json!({ "type": kind, "x": at[0], "y": at[1], "button": "left", "clickCount": count });
+            self.cdp("Input.dispatchMouseEvent", event).await;
+        }
+    }
+
+    /// Has every page count from its start: the ticks of its first timer, and the times that its document has changed.
+    pub async fn count_steps(&self) {
+        self.run_first(
+            "window.steps = { ticks: 0, changes: 0, timers: 0 };
+             (function () {
+               var set = window.setInterval;
+               window.setInterval = function (step, ms) {
+                 var isFirst = (steps.timers += 1) === 1;
+                 return set.call(window, function () { step(); if (isFirst) { steps.ticks += 1; } }, ms);
+               };
+               var all = { subtree: true, childList: true, characterData: true, attributes: true };
+               new MutationObserver(function () { steps.changes += 1; }).observe(document, all);
+             }());",
+        )
+        .await;
+    }
+
+    /// Lets the page's first timer tick so many times, and returns what happened meanwhile.
+    pub async fn steps(&self, ticks: u64) -> Steps {
+        self.cdp("Performance.enable", json!({})).await;
+        let begin = self.counted().await;
+        let is_over = async || Some(self.counted().await).filter(|now| now.ticks >= begin.ticks + ticks);
+        let end = within(PATIENCE, "the ticks of a timer", is_over).await;
+        Steps {
+            ticks: end.ticks - begin.ticks,
+            changes: end.changes - begin.changes,
+            styles: end.styles - begin.styles,
+            layouts: end.layouts - begin.layouts,
+        }
+    }
+
+    async fn counted(&self) -> Steps {
+        let metrics = self.cdp("Performance.getMetrics", json!({})).await;
+        let metric = |name: &str| {
+            let all = metrics["metrics"].as_array().unwrap();
+            all.iter().find(|metric| metric["name"] == name).unwrap()["value"].as_f64().unwrap() as u64
+        };
+        let (styles, layouts) = (metric("RecalcStyleCount"), metric("LayoutCount"));
+        let steps = self.run("return window.steps").await;
+        let count = |name: &str| steps[name].as_u64().unwrap();
+        Steps { ticks: count("ticks"), changes: count("changes"), styles, layouts }
     }
 
     pub async fn write(&self, css: &str, text: &str) {

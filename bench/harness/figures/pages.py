@@ -14,7 +14,7 @@ from ..progress import Progress
 from ..scene import Scene
 from ..settings import Settings, Sizes
 
-SETTLE = 3
+SETTLE = 5
 CLIENTS = """
 [[clients]]
 id = "web"
@@ -218,7 +218,7 @@ def run(settings: Settings, progress: Progress) -> dict:
         port, site = free_port(), free_port()
         config = scene.stage.directory("clients") / "clients.toml"
         config.write_text(CLIENTS.format(origin=f"http://localhost:{site}"))
-        gateway = scene.gateway("--config", config, "--ticket-ttl", "10m", public_url=None)
+        gateway = scene.gateway("--config", config, "--ticket-ttl", "10m")
         serve(site, DROP_IN.replace(b"{gateway}", f"http://localhost:{gateway.port}".encode()))
         rows = []
         for name, reach in STATES.items():

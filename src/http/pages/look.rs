@@ -9,6 +9,7 @@ use crate::clients::Client;
 use crate::http::Gateway;
 use crate::http::error::{self, Problem};
 use crate::http::extract::{Name, State};
+use crate::http::guard::EMBEDDABLE;
 
 /// A change takes a restart, and may then take this long to be seen.
 const CACHE: &str = "public, max-age=300";
@@ -16,7 +17,8 @@ const CACHE: &str = "public, max-age=300";
 /// A client's logo.
 pub(in crate::http) async fn logo(FromState(gateway): State, Name(id): Name) -> Result<Response, Problem> {
     let logo = find(&gateway, &id, |client| client.logo.as_ref())?;
-    Ok(([(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, CACHE)], logo.png.clone()).into_response())
+    let headers = [(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, CACHE), EMBEDDABLE];
+    Ok((headers, logo.png.clone()).into_response())
 }
 
 /// A client's colours, as the style sheets take them.

@@ -294,3 +294,19 @@ fn a_language_link_keeps_the_query_string_to_the_byte() {
         assert_eq!(in_language(query, "zh"), link, "{query}");
     }
 }
+
+#[test]
+fn no_word_breaks_at_its_hyphen() {
+    for (tag, json) in files::texts() {
+        let is_letter = |c: char| c.is_alphabetic();
+        for (section, texts) in sections(json) {
+            for (name, text) in texts {
+                let words = text.to_string();
+                let broken = words
+                    .match_indices('-')
+                    .find(|(at, _)| words[..*at].ends_with(is_letter) && words[at + 1..].starts_with(is_letter));
+                assert_eq!(broken, None, "{tag}: {section}.{name}: write U+2011 within a word: {text}");
+            }
+        }
+    }
+}

@@ -146,8 +146,10 @@ async fn nothing_moves_for_those_who_want_no_motion() {
         screen.until("scanned").await;
         phone
     };
-    scan("Ada").await;
-    assert_ne!(moving().await, json!([]), "without the wish the dots breathe");
+    screen.run(super::HOLD).await;
+    screen.click(".scangate-renew").await;
+    screen.until("loading").await;
+    assert_eq!(moving().await, json!(["scangate-turn"]), "without the wish, what is awaited turns");
 
     let wish = json!({ "features": [{ "name": "prefers-reduced-motion", "value": "reduce" }] });
     screen.cdp("Emulation.setEmulatedMedia", wish).await;
@@ -156,6 +158,9 @@ async fn nothing_moves_for_those_who_want_no_motion() {
     assert_eq!(moving().await, json!([]), "waiting");
     let phone = scan("Ada").await;
     assert_eq!(moving().await, json!([]), "scanned");
+    let dots =
+        "return [].map.call(document.querySelectorAll('.scangate-dots i'), dot => getComputedStyle(dot).opacity)";
+    assert_eq!(screen.run(dots).await, json!(["0.6", "0.6", "0.6"]), "the dots do not count the seconds");
     phone.act(&shown(&screen).await, "cancel").await;
     screen.until("declined").await;
     assert_eq!(moving().await, json!([]), "declined");
