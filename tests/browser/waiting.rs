@@ -6,7 +6,7 @@ use serde_json::json;
 use super::walk::{be_offline, shown};
 use super::{Stage, made_up};
 use crate::support::browser::{Chromium, Device, Steps};
-use crate::support::gateway::file;
+use crate::support::gateway::{Builder, file};
 
 /// The ticks of a timer over which a state is watched; there are two in a second.
 const TICKS: u64 = 8;
@@ -18,7 +18,8 @@ const CLIENTS: &str = "[[clients]]\nid = \"web\"\nname = \"Web\"\nflows = [\"log
 
 async fn stage() -> (Stage, tempfile::TempDir) {
     let (directory, config) = file(CLIENTS);
-    (Stage::set_with(|builder| builder.arg("--config", config.to_str().unwrap())).await, directory)
+    let settings = |builder: Builder| builder.arg("--config", config.to_str().unwrap()).arg("--rate-create", "1000");
+    (Stage::set_with(settings).await, directory)
 }
 
 /// Checks that nothing is drawn but changes, of which there are no more than seconds.
