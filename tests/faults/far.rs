@@ -88,6 +88,37 @@ async fn one_server_is_lost_and_back(round_trip: Duration) {
     crowd.end(&format!("a server killed and restarted, {round_trip:?} away"), killed).await;
 }
 
+/// The tie-breaker in another region: the others have long answered when it does. It may be the only one that knows better.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sentinel_further_away_than_the_others_is_heard_and_keeps_its_connection() {
+    let redis = block_in_place(Sentinels::start);
+    let far = Proxy::at(Distance::steady(Duration::from_millis(150)), redis.sentinel(2).port());
+    let ports = [redis.sentinel(0).port(), redis.sentinel(1).port(), far.port()];
+    let hosts = ports.map(|port| format!("127.0.0.1:{port}")).join(",");
+    let url = format!("redis-sentinel://{hosts}/{}", sentinel::NAME);
+    let gateway = Gateway::builder().arg("--redis-url", &url).start().await;
+    let stats = |name: &str| -> u64 {
+        let stats: String = redis.sentinel(2).run(&["INFO", "stats"]);
+        stats.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().parse().unwrap()
+    };
+    let connections = || stats("total_connections_received:");
+    // It is asked once a second. The tests' own questions are connections, too.
+    eventually("its connection", || async { gateway.log().contains("serving").then_some(()) }).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = connections();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let more = connections() - before;
+    assert!(more <= 3, "{more} connections within five seconds");
+    // The two of three that answer: one that is near, and the far one.
+    redis.sentinel(0).signal("STOP");
+    let (browser, ada) = (Browser::new(&gateway), Phone::of("ada", &gateway));
+    let id = browser.create().await;
+    for action in ["scan", "confirm"] {
+        insist(&ada, &id, action).await;
+    }
+    redis.sentinel(0).signal("CONT");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_10_ms_away() {
     let round_trip = Duration::from_millis(10);

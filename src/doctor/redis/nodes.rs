@@ -20,8 +20,8 @@ const MAX_ROUND_TRIP: Duration = Duration::from_millis(50);
 /// How many round trips there are between a tap on Confirm and the page's event: the phone's request reads and writes the
 /// ticket, the page's stream hears of it (half of one), reads and claims it (docs/operations.md has the measurements).
 const CONFIRM_TO_EVENT: u32 = 4;
-/// The same where either write waits for replicas that are as far from the primary as the gateway is.
-const CONFIRM_TO_EVENT_WAITING: u32 = 8;
+/// The same where changes wait for replicas that are as far from the primary as the gateway is: the page's claim does.
+const CONFIRM_TO_EVENT_WAITING: u32 = 6;
 /// How many round trips one command may take at most without anything being wrong: four to connect, three for the command of
 /// which Redis does not know the script, two that wait for replicas, and the rest to ask who is primary.
 const MIN_TIMEOUT: u32 = 16;
