@@ -4,10 +4,10 @@
 //! made to lead here (DNS rebinding), and browsers would let it read the answers. They say the name in `Host`, so names that
 //! are not its own are refused.
 
-use axum::Json;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::Request;
 use axum::http::{StatusCode, Version, header};
 use axum::middleware::Next;
@@ -16,6 +16,7 @@ use serde_json::json;
 
 use super::error::{self, Problem};
 use super::extract::State;
+use super::fields;
 
 /// Answers only what is asked by an IP address, as `localhost`, or by one of the operators' names. No page can have an
 /// address that leads elsewhere first, and browsers take `localhost` for this machine alone.
@@ -27,7 +28,7 @@ pub(super) async fn own_names(
     // Where the target names a host, that one counts (RFC 9112 §3.2.2); both have to be known.
     let target = request.uri().authority().map(|authority| is_known(authority.as_str(), &names));
     let hosts = request.headers().get_all(header::HOST).iter();
-    let hosts = hosts.map(|host| host.to_str().is_ok_and(|host| is_known(host, &names)));
+    let hosts = hosts.map(|host| fields::text(host).is_some_and(|host| is_known(host, &names)));
     let known: Vec<bool> = target.into_iter().chain(hosts).collect();
     // HTTP/1.0 needs no Host, and no browser speaks it: load balancers' checks do.
     let may_be_silent = request.version() == Version::HTTP_10;
