@@ -38,15 +38,15 @@ impl Cli {
     /// # Errors
     /// [`Unread`] if a value cannot be read, and where help or the version was asked for.
     pub fn read() -> Result<Self, Unread> {
-        Self::read_from(std::env::args_os(), std::env::vars_os().collect())
+        Self::read_from(std::env::args_os(), &std::env::vars_os().collect::<Vec<_>>())
     }
 
     fn read_from(
         arguments: impl Iterator<Item = OsString>,
-        variables: Vec<(OsString, OsString)>,
+        variables: &[(OsString, OsString)],
     ) -> Result<Self, Unread> {
         let command = Self::command();
-        let faults = faults(&variables_of(&command), &variables);
+        let faults = faults(&variables_of(&command), variables);
         let read = command.clone().try_get_matches_from(arguments).and_then(|matches| {
             let open_secrets = open_secrets(&command, &matches);
             Ok((Self::from_arg_matches(&matches)?, open_secrets))
@@ -230,7 +230,7 @@ mod tests {
     fn a_secret_on_the_command_line_is_seen_wherever_the_flag_stands() {
         let open = |words: &[&str]| {
             let words = std::iter::once("scangate").chain(words.iter().copied()).map(OsString::from);
-            let Ok(cli) = Cli::read_from(words, Vec::new()) else { panic!("unread") };
+            let Ok(cli) = Cli::read_from(words, &[]) else { panic!("unread") };
             match cli.command {
                 Some(Cmd::Serve(flags) | Cmd::Doctor { flags, .. }) => flags.given.open_secrets,
                 _ => cli.flags.given.open_secrets,
