@@ -24,7 +24,9 @@ fn main() -> ExitCode {
         Err(Unread { faults, error }) => {
             // Help that was asked for is given whatever the environment holds.
             if error.use_stderr() {
-                faults.iter().for_each(|fault| complain(&format!("- {fault}")));
+                for fault in &faults {
+                    complain(&format!("- {fault}"));
+                }
             }
             error.exit()
         }
