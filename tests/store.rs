@@ -686,7 +686,7 @@ async fn a_deadline_that_passes_while_it_is_set_leaves_nothing_behind() {
             }
         }
     });
-    for _ in 0..300 {
+    for _ in 0..800 {
         let ticket = created(&engine, LONG).await;
         let now = engine.store.get(&ticket.id).await.unwrap().unwrap().now;
         // Some of these lie in the future when Redis compares them, and in the past when it sets them.
