@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use tokio::time::Instant;
 
 use crate::config::{Config, IdentitySettings, ListenAddress, StoreSettings};
@@ -48,10 +49,14 @@ pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyh
     fit_to_open_files(&mut config)?;
     let parts = assemble(&config).await?;
     let patience = config.server.shutdown;
-    let server = Server::new(config.server.settings, Arc::clone(&parts.metrics)).context("the server")?;
+    let server = Server::new(config.server.settings, config.trusted_proxies.clone(), Arc::clone(&parts.metrics))
+        .context("the server")?;
     // Operators' requests neither wait for, nor are counted with, everybody else's.
+    // One bound for all of them is enough.
+    let everybody = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
     let admin_settings = ServerSettings { max_connections: ADMIN_CONNECTIONS, detach: false, ..config.server.settings };
-    let admin = Server::new(admin_settings, Arc::new(Metrics::new())).context("the operators' server")?;
+    let admin =
+        Server::new(admin_settings, everybody.into(), Arc::new(Metrics::new())).context("the operators' server")?;
     let (streams, journal) = (parts.streams.clone(), Arc::clone(&parts.journal));
     let description = describe(&config, &parts);
     let gateway = Arc::new(Gateway::new(
@@ -60,7 +65,7 @@ pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyh
             public_url: config.public_url.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
             lifetimes: config.lifetimes,
-            rates: config.rates,
+            callers: config.callers,
         },
     ));
     crate::task::spawn("streams", streams.clone().run());

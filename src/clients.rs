@@ -326,7 +326,8 @@ fn read_logo(path: &Path) -> Result<Logo, String> {
     if png.len() > MAX_LOGO_BYTES {
         return Err(format!("logo: {} is larger than {MAX_LOGO_BYTES} bytes", path.display()));
     }
-    Logo::from_png(png).map_err(|_error| format!("logo: {} is not a PNG of at most 2048 × 2048 pixels", path.display()))
+    Logo::from_png(png)
+        .map_err(|error| format!("logo: {} must be a PNG of at most 2048 × 2048 pixels; {error}", path.display()))
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
+use crate::callers::Tier;
 use crate::clients::{Clients, TICKET_TTLS};
 use crate::connectors::ConnectorSettings;
 use crate::server::{MAX_WRITE_TIMEOUT, ServerSettings};
@@ -58,9 +59,29 @@ pub enum StoreSettings {
     Redis(RedisSettings),
 }
 
-/// Allowed attempts per minute and client address.
+/// Of a memory store that is smaller than the default one, one network may fill this part …
+const NETWORK_SHARE: usize = 8;
+/// … but each address may have this many tickets, however small the store is.
+const MIN_TICKETS_PER_ADDRESS: usize = 50;
+
+impl StoreSettings {
+    /// Returns how many tickets one address may have waiting: `wanted`, or less where its network could fill too much of the
+    /// memory store.
+    fn share(&self, wanted: usize) -> usize {
+        match self {
+            Self::Memory { max_tickets } => {
+                let share = max_tickets / NETWORK_SHARE / Tier::Network.factor() as usize;
+                wanted.min(share.max(MIN_TICKETS_PER_ADDRESS))
+            }
+            Self::Redis(_) => wanted,
+        }
+    }
+}
+
+/// What one client address may do: attempts per minute, and tickets at the same time. The networks that it is in have as many
+/// more as `callers` says.
 #[derive(Debug, Clone, Copy)]
-pub struct RateLimits {
+pub struct CallerLimits {
     /// New tickets.
     pub create: u32,
     /// Those of them whose code is another service's.
@@ -73,6 +94,10 @@ pub struct RateLimits {
     pub invalid_scan: u32,
     /// Confirms and declines of that kind.
     pub invalid_confirm: u32,
+    /// QR codes that are drawn.
+    pub draw: u32,
+    /// Tickets that wait to be scanned at the same time.
+    pub tickets: usize,
 }
 
 /// The times that tickets and tokens live.
@@ -116,8 +141,8 @@ pub struct Config {
     pub lifetimes: Lifetimes,
     /// Bounds of streams.
     pub streams: StreamLimits,
-    /// Bounds of requests.
-    pub rates: RateLimits,
+    /// What each caller may do.
+    pub callers: CallerLimits,
     /// Bounds of the server.
     pub server: ServerLimits,
     /// Where the signing keys are.
@@ -194,6 +219,7 @@ impl Config {
             return Err(Faults(checks.faults));
         }
         let origin = public_url.origin().ascii_serialization();
+        let tickets = store.share(flags.tickets_per_address);
         let mut config = Self {
             listen,
             admin_listen: flags.admin_listen,
@@ -215,17 +241,20 @@ impl Config {
                 heartbeat: flags.heartbeat,
                 drain_spread: flags.drain,
             },
-            rates: RateLimits {
+            callers: CallerLimits {
                 create: flags.rate_create,
                 connector: flags.rate_connector,
                 scan: flags.rate_scan,
                 confirm: flags.rate_confirm,
                 invalid_scan: flags.rate_invalid_scan,
                 invalid_confirm: flags.rate_invalid_confirm,
+                draw: flags.rate_draw,
+                tickets,
             },
             server: ServerLimits {
                 settings: ServerSettings {
                     max_connections: flags.max_connections,
+                    per_address: flags.connections_per_address,
                     detach: flags.detach,
                     // So that one who vanished is noticed within two heartbeats: one is sent, one is waited.
                     write_timeout: flags.heartbeat.min(MAX_WRITE_TIMEOUT),

@@ -3,6 +3,7 @@
 //! A connector makes the code of a ticket and is told of the scan by its service; it moves the ticket itself, through the
 //! store. Who has scanned is a subject of its own, in a namespace that no identity provider's token is believed to be of.
 
+pub mod quota;
 pub mod wechat;
 
 use std::path::{Path, PathBuf};
@@ -11,9 +12,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
+use crate::callers::Caller;
 use crate::clients::Connector;
 use crate::store::StoreError;
 use crate::ticket::{MatchPolicy, Subject, TicketId};
+use quota::QuotaError;
 use wechat::Wechat;
 use wechat::settings::{WechatSettings, WechatTable};
 
@@ -65,15 +68,28 @@ pub struct Connectors {
 }
 
 impl Connectors {
-    /// Returns what the QR code of a new ticket is to say, which lives for `ttl`.
+    /// Returns what the QR code of a new ticket of `caller` is to say, which lives for `ttl`.
     ///
     /// # Errors
     /// [`ConnectorError`].
-    pub async fn code(&self, connector: Connector, id: &TicketId, ttl: Duration) -> Result<String, ConnectorError> {
+    pub async fn code(
+        &self,
+        connector: Connector,
+        id: &TicketId,
+        ttl: Duration,
+        caller: Caller,
+    ) -> Result<String, ConnectorError> {
         match (connector, &self.wechat) {
-            (Connector::Wechat, Some(wechat)) => wechat.code(id, ttl).await,
+            (Connector::Wechat, Some(wechat)) => wechat.code(id, ttl, caller).await,
             // The settings are checked at start.
             (Connector::Wechat, None) => Err(ConnectorError::Unavailable("it is not set up".to_owned())),
+        }
+    }
+
+    /// Forgets what is over.
+    pub fn tidy(&self) {
+        if let Some(wechat) = &self.wechat {
+            wechat.tidy();
         }
     }
 
@@ -90,6 +106,9 @@ pub enum ConnectorError {
     /// Its service does not answer, or refuses. Worth another try in a moment.
     #[error("the connector cannot make a code: {0}")]
     Unavailable(String),
+    /// What the service gives in a day is used up, or the caller's share of it.
+    #[error(transparent)]
+    Quota(#[from] QuotaError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -40,7 +40,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::clients::Clients;
-use crate::config::{Lifetimes, RateLimits};
+use crate::config::{CallerLimits, Lifetimes};
 use crate::connectors::Connectors;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
@@ -51,7 +51,9 @@ use crate::ticket::Party;
 use crate::verifier::Verifier;
 use crate::verifier::demo::DemoIdentity;
 
+use codes::drawing::Drawing;
 pub use extract::Peer;
+pub use limits::CONNECTIONS;
 use limits::Limits;
 
 /// The largest request body, in bytes.
@@ -60,6 +62,8 @@ pub const MAX_BODY_BYTES: usize = 16 * 1024;
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest that a long poll may wait, in seconds.
 pub const MAX_WAIT_SECS: u64 = 60;
+/// How often callers whose allowances have refilled are forgotten.
+const TIDY_EVERY: Duration = Duration::from_secs(60);
 /// How long a browser may remember what a preflight said.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
 
@@ -90,6 +94,7 @@ pub struct Gateway {
     /// How long things live.
     pub lifetimes: Lifetimes,
     limits: Limits,
+    drawing: Drawing,
 }
 
 /// What a [`Gateway`] is made of, beside its parts.
@@ -100,8 +105,8 @@ pub struct GatewaySettings {
     pub trusted_proxies: Vec<IpNet>,
     /// How long things live.
     pub lifetimes: Lifetimes,
-    /// Bounds of requests.
-    pub rates: RateLimits,
+    /// What each caller may do.
+    pub callers: CallerLimits,
 }
 
 /// The parts of a [`Gateway`].
@@ -132,7 +137,7 @@ impl Gateway {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: GatewayParts, settings: GatewaySettings) -> Self {
-        parts.metrics.expect_refusals(error::ALL.iter().map(|kind| kind.code).chain(error::BOUNDS));
+        parts.metrics.expect_refusals(error::ALL.iter().map(|kind| kind.code).chain(error::bounds()));
         Self {
             store: parts.store,
             streams: parts.streams,
@@ -141,7 +146,8 @@ impl Gateway {
             demo: parts.demo,
             clients: parts.clients,
             connectors: parts.connectors,
-            limits: Limits::new(settings.rates, &parts.metrics),
+            drawing: Drawing::new(),
+            limits: Limits::new(settings.callers, &parts.metrics),
             metrics: parts.metrics,
             journal: parts.journal,
             public_url: settings.public_url,
@@ -164,9 +170,13 @@ impl Gateway {
         }
     }
 
-    /// Forgets addresses whose limits have refilled, again and again, for ever.
+    /// Forgets callers whose allowances have refilled, again and again, for ever.
     pub async fn tidy_limits(self: Arc<Self>) {
-        self.limits.tidy().await;
+        loop {
+            tokio::time::sleep(TIDY_EVERY).await;
+            self.limits.tidy();
+            self.connectors.tidy();
+        }
     }
 }
 

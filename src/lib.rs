@@ -15,6 +15,7 @@
 //! | [`signer`] | the JWTs that go out, and their keys |
 //! | [`verifier`] | the tokens that phones bring |
 //! | [`connectors`] | other services' codes in the place of the gateway's own: WeChat |
+//! | [`callers`] | who counts as one caller |
 //! | [`clients`] | the registered clients |
 //! | [`qr`] | QR codes |
 //! | [`http`] | the API, the pages, and all that a request passes through |
@@ -34,6 +35,7 @@
 //! and the stream sends it and ends.
 
 pub mod app;
+pub mod callers;
 pub mod clients;
 pub mod config;
 pub mod connectors;

@@ -1,4 +1,4 @@
-//! Listeners and the accept loop: TCP and Unix sockets, bounded connections, HTTP/1.1 with bounded heads, a graceful end.
+//! Listeners and the accept loop: TCP and Unix sockets, connections bounded in all and per caller, HTTP/1.1 with bounded heads, a graceful end.
 //!
 //! It drives any axum router, adds `ConnectInfo<Peer>` to each request, and knows nothing of what the router does. hyper
 //! speaks HTTP; an answer that is an event stream is taken out of its hands as soon as what it has to say at first has been
@@ -13,8 +13,8 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ use futures_util::FutureExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use ipnet::IpNet;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Notify, Semaphore};
@@ -33,8 +34,9 @@ use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use crate::callers::{Caller, Holdings, Tier};
 use crate::config::ListenAddress;
-use crate::http::Peer;
+use crate::http::{CONNECTIONS, Peer};
 use crate::metrics::Metrics;
 use handoff::{Asked, Framing, Handoff, Stream, Tap};
 use lot::{Lots, Parked};
@@ -53,6 +55,9 @@ const MAX_HEADERS: usize = 64;
 const CLOSING_GRACE: Duration = Duration::from_millis(100);
 /// How long to wait when the system has no connection to give, such as when no file may be opened any more.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How many addresses it takes at least to have all connections.
+const MIN_ADDRESSES: usize = 4;
 
 /// A bound listener. Dropping it closes it; a Unix socket's file goes with it.
 pub struct Listener {
@@ -123,6 +128,8 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
 pub struct ServerSettings {
     /// Connections that may be open.
     pub max_connections: usize,
+    /// Those of one address, if that is none of a trusted proxy; wider networks have as many more as [`Tier::factor`] says.
+    pub per_address: usize,
     /// Whether event streams are taken out of hyper's hands.
     pub detach: bool,
     /// How long bytes may wait for a peer that does not take them.
@@ -138,6 +145,10 @@ pub struct Server {
 struct Shared {
     settings: ServerSettings,
     slots: Semaphore,
+    /// Peers that carry other people's requests, and may have any number of connections.
+    trusted_proxies: Vec<IpNet>,
+    /// The connections of all other peers.
+    by_caller: Mutex<Holdings>,
     /// Ends accepting, and connections as soon as they have answered.
     closing: CancellationToken,
     open: AtomicUsize,
@@ -153,10 +164,12 @@ impl Server {
     ///
     /// # Errors
     /// The system's, if it has no file to give.
-    pub fn new(settings: ServerSettings, metrics: Arc<Metrics>) -> io::Result<Self> {
+    pub fn new(settings: ServerSettings, trusted_proxies: Vec<IpNet>, metrics: Arc<Metrics>) -> io::Result<Self> {
         let lots = settings.detach.then(|| Lots::open(settings.write_timeout)).transpose()?;
         let shared = Shared {
             settings,
+            trusted_proxies,
+            by_caller: Mutex::default(),
             slots: Semaphore::new(settings.max_connections.min(Semaphore::MAX_PERMITS)),
             closing: CancellationToken::new(),
             open: AtomicUsize::new(0),
@@ -189,10 +202,14 @@ impl Server {
                 },
             };
             match accepted {
-                Ok((stream, peer)) => {
-                    permit.forget();
-                    Slot::taken(&site).serve(stream, peer, Bytes::new());
-                }
+                Ok((stream, peer)) => match shared.admit(peer) {
+                    Ok(caller) => {
+                        permit.forget();
+                        Slot::taken(&site, caller).serve(stream, peer, Bytes::new());
+                    }
+                    // Without a word: it would take a task for each, and time to have it read.
+                    Err(tier) => shared.metrics.refused(CONNECTIONS[tier as usize]),
+                },
                 Err(error) => {
                     tracing::error!(%error, "no connection could be accepted; raise the open-files limit if it is reached");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -217,6 +234,34 @@ impl Server {
     }
 }
 
+impl Shared {
+    /// Counts a connection of a peer; returns who it is counted for, if anybody.
+    ///
+    /// # Errors
+    /// The tier at which there are as many as there may be.
+    fn admit(&self, peer: Peer) -> Result<Option<Caller>, Tier> {
+        let Peer::Tcp(socket) = peer else { return Ok(None) };
+        let address = socket.ip().to_canonical();
+        if self.trusted_proxies.iter().any(|network| network.contains(&address)) {
+            return Ok(None);
+        }
+        let caller = Caller::of(address);
+        // However few there may be in all, no address takes more than a part of them.
+        let per_address = self.settings.per_address.min((self.settings.max_connections / MIN_ADDRESSES).max(1));
+        let mut by_caller = self.by_caller();
+        if let Some(tier) = by_caller.full_at(caller, per_address) {
+            return Err(tier);
+        }
+        by_caller.add(caller);
+        Ok(Some(caller))
+    }
+
+    fn by_caller(&self) -> MutexGuard<'_, Holdings> {
+        // Nothing is left half-done where a panic could happen under this lock.
+        self.by_caller.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What the connections of one listener share.
 struct Site {
     shared: Arc<Shared>,
@@ -226,11 +271,16 @@ struct Site {
 /// The right of one connection to be open. Dropping it lets another one in.
 struct Slot {
     site: Arc<Site>,
+    /// Who it is counted for, if anybody.
+    caller: Option<Caller>,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         let shared = &self.site.shared;
+        if let Some(caller) = self.caller {
+            shared.by_caller().remove(caller);
+        }
         shared.metrics.connections_open.dec();
         shared.slots.add_permits(1);
         if shared.open.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -240,10 +290,10 @@ impl Drop for Slot {
 }
 
 impl Slot {
-    fn taken(site: &Arc<Site>) -> Self {
+    fn taken(site: &Arc<Site>, caller: Option<Caller>) -> Self {
         site.shared.open.fetch_add(1, Ordering::AcqRel);
         site.shared.metrics.connections_open.inc();
-        Self { site: Arc::clone(site) }
+        Self { site: Arc::clone(site), caller }
     }
 
     fn metrics(&self) -> &Metrics {

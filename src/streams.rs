@@ -2,7 +2,7 @@
 //!
 //! A stream or long poll takes a [`Seat`]; the seat is told to look again when its ticket changes, when the ticket's time
 //! is over, when a heartbeat is due, and when the gateway drains. What there is to see is read from the store: a wake
-//! carries nothing. Bounds per ticket, per address and per process are kept here.
+//! carries nothing. Bounds per ticket, per caller and per process are kept here.
 //!
 //! Most seats wait for minutes in which nothing happens, so what counts is their size: a seat is a place in one slab
 //! (`seats`) and a waker, with one `wheel` for everybody's heartbeats and deadlines. There is no channel, timer or task of its own.
@@ -22,6 +22,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
+use crate::callers::{Caller, Tier};
 use crate::metrics::Metrics;
 use crate::store::{Changes, Store, StoreError};
 use crate::ticket::TicketId;
@@ -52,7 +53,7 @@ const RETRY_READ: Duration = Duration::from_millis(1500);
 pub struct StreamLimits {
     /// Seats for one ticket.
     pub per_ticket: usize,
-    /// Seats for one client address (one /64 for IPv6).
+    /// Seats for one client address (one /64 for IPv6); wider networks have as many more as [`Tier::factor`] says.
     pub per_address: usize,
     /// Seats in this process.
     pub per_process: usize,
@@ -68,9 +69,9 @@ pub enum SeatError {
     /// [`StreamLimits::per_ticket`] is reached.
     #[error("too many streams wait for this ticket")]
     TicketFull,
-    /// [`StreamLimits::per_address`] is reached.
-    #[error("too many streams from this address")]
-    AddressFull,
+    /// [`StreamLimits::per_address`] is reached, for the address or a network that it is in.
+    #[error("too many streams from this address or network")]
+    CallerFull(Tier),
     /// [`StreamLimits::per_process`] is reached.
     #[error("the gateway holds as many streams as it may")]
     ProcessFull,
@@ -155,7 +156,7 @@ impl Streams {
     /// # Errors
     /// [`SeatError`], one variant for each bound.
     pub async fn seat(&self, store: &Arc<dyn Store>, id: TicketId, address: IpAddr) -> Result<Seat, SeatError> {
-        let key = self.shared.take(id, address_group(address))?;
+        let key = self.shared.take(id, Caller::of(address))?;
         let mut seat =
             Seat { shared: Arc::clone(&self.shared), store: Arc::clone(store), deadline: NEVER, key, end: End::Gone };
         if let Err(error) = store.watch(&id).await {
@@ -275,7 +276,7 @@ impl Shared {
         }
     }
 
-    fn take(&self, id: TicketId, address: IpAddr) -> Result<u32, SeatError> {
+    fn take(&self, id: TicketId, caller: Caller) -> Result<u32, SeatError> {
         let now = self.ticks(Instant::now());
         let mut seats = self.lock();
         // Under the lock: whoever drains next sees this seat.
@@ -285,15 +286,15 @@ impl Shared {
         if seats.places.len() >= self.limits.per_process.min(NONE as usize) {
             return Err(SeatError::ProcessFull);
         }
-        if seats.of_address(&address) >= self.limits.per_address {
-            return Err(SeatError::AddressFull);
+        if let Some(tier) = seats.by_caller.full_at(caller, self.limits.per_address) {
+            return Err(SeatError::CallerFull(tier));
         }
         if seats.of_ticket(&id) >= self.limits.per_ticket {
             return Err(SeatError::TicketFull);
         }
         // The first one at random: streams that came together do not have all their heartbeats together.
         let heartbeat_at = now + rand::random_range(HEARTBEAT_TICK..=self.heartbeat());
-        let key = seats.insert(id, address, heartbeat_at / HEARTBEAT_TICK * HEARTBEAT_TICK);
+        let key = seats.insert(id, caller, heartbeat_at / HEARTBEAT_TICK * HEARTBEAT_TICK);
         self.schedule(&mut seats, key);
         drop(seats);
         self.metrics.streams_open.inc();
@@ -458,15 +459,6 @@ impl Seat {
     /// Dropped, it loses nothing: the next call returns what this one would have.
     pub async fn next(&mut self) -> Wake {
         poll_fn(|context| self.shared.poll_next(self.key, context)).await
-    }
-}
-
-/// Returns what counts as one address: an IPv6 subscriber holds a whole /64.
-#[must_use]
-pub fn address_group(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => IpAddr::V4(v4),
-        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & (u128::MAX << 64)).into()),
     }
 }
 

@@ -721,6 +721,269 @@ mod rule_8_bounds {
     }
 }
 
+/// Whoever has a network of addresses is not a thousand callers, and who shares one address is not shut out.
+mod rule_8_networks {
+    use futures_util::StreamExt as _;
+    use futures_util::stream;
+
+    use super::*;
+    use crate::support::picture::plain;
+
+    /// How many requests are under way at the same time.
+    const AT_ONCE: usize = 32;
+    /// The least that an address may have in a small store; its network has 16 times as many.
+    const SHARE: usize = 16 * 50;
+
+    async fn create(http: &reqwest::Client, gateway: &Gateway, address: &str) -> (u16, Value) {
+        let request = http.post(gateway.url("/v1/tickets")).header("x-forwarded-for", address).json(&json!({}));
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
+    }
+
+    /// Makes tickets from all of these addresses, each as often as that; returns how many there are, and what the others
+    /// were told.
+    async fn fill(gateway: &Gateway, addresses: &[String], times: usize) -> (usize, HashMap<String, usize>) {
+        let http = reqwest::Client::new();
+        let all = addresses.iter().cycle().take(addresses.len() * times);
+        let answers = stream::iter(all).map(|address| create(&http, gateway, address)).buffer_unordered(AT_ONCE);
+        let (mut made, mut refused) = (0, HashMap::new());
+        for (status, body) in answers.collect::<Vec<_>>().await {
+            if status == 201 {
+                made += 1;
+            } else {
+                assert_eq!(status, 429, "{body}");
+                assert!(body["retry_after"].as_u64().unwrap() > 0, "{body}");
+                *refused.entry(body["code"].as_str().unwrap().to_owned()).or_default() += 1;
+            }
+        }
+        (made, refused)
+    }
+
+    fn subnets() -> Vec<String> {
+        (0..1_000).map(|number| format!("2001:db8:77:{number:x}::1")).collect()
+    }
+
+    fn hosts() -> Vec<String> {
+        (1..=250).map(|number| format!("198.51.100.{number}")).collect()
+    }
+
+    async fn one_network_leaves_room_for_others(gateway: &Gateway) {
+        for (addresses, times) in [(subnets(), 3), (hosts(), 8)] {
+            let (made, refused) = fill(gateway, &addresses, times).await;
+            assert_eq!(made, SHARE, "{refused:?}");
+            assert!(refused["too_many_tickets"] > 0, "{refused:?}");
+        }
+        let refused = gateway.metric("scangate_refused_total{reason=\"tickets_per_address_network\"}").await;
+        assert!(refused > 0.0);
+        assert_eq!(create(&reqwest::Client::new(), gateway, "192.0.2.1").await.0, 201);
+        assert_eq!(create(&reqwest::Client::new(), gateway, "2001:db8:78::1").await.0, 201);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_network_of_a_thousand_addresses_cannot_fill_the_memory_store() {
+        let gateway = Gateway::builder().arg("--memory-max-tickets", "2000").arg("--log", "warn,scangate::app=info");
+        one_network_leaves_room_for_others(&gateway.start().await).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_network_of_a_thousand_addresses_cannot_fill_redis() {
+        let redis = Redis::start();
+        let gateway = Gateway::builder().redis(&redis).arg("--tickets-per-address", "50");
+        one_network_leaves_room_for_others(&gateway.arg("--log", "warn,scangate::app=info").start().await).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_network_has_sixteen_times_the_rate_of_an_address_and_a_site_four_times() {
+        let gateway = Gateway::builder().arg("--rate-create", "1").start().await;
+        for (addresses, allowed, reason) in [
+            ((0..9).map(|number| format!("2001:db8:1:{number:x}::1")).collect(), 4, "rate_create_site"),
+            ((0..40).map(|number| format!("2001:db8:2:{number:x}00::1")).collect(), 16, "rate_create_network"),
+            (hosts(), 16, "rate_create_network"),
+        ] {
+            let addresses: Vec<String> = addresses;
+            let (made, refused) = fill(&gateway, &addresses, 1).await;
+            // A minute may pass meanwhile, on a busy machine.
+            assert!((allowed..allowed + 2).contains(&made), "{made} {reason}");
+            assert!(refused["rate_limited"] > 0);
+            assert!(gateway.metric(&format!("scangate_refused_total{{reason=\"{reason}\"}}")).await > 0.0, "{reason}");
+        }
+        let (_, told) = create(&reqwest::Client::new(), &gateway, "198.51.100.251").await;
+        assert!(told["detail"].as_str().unwrap().contains("Other addresses of your network"), "{told}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_ipv4_address_in_another_clothing_is_the_same_caller() {
+        let gateway = Gateway::builder().arg("--rate-create", "1").start().await;
+        let http = reqwest::Client::new();
+        assert_eq!(create(&http, &gateway, "203.0.113.1").await.0, 201);
+        for other in [
+            "::ffff:203.0.113.1",
+            "2002:cb00:7101::1",
+            "2002:cb00:7101:5::7",
+            "64:ff9b::cb00:7101",
+            "2001:0:4136:e378:8000:63bf:34ff:8efe",
+            "2001:0:1:2:3:4:34ff:8efe",
+        ] {
+            assert_eq!(create(&http, &gateway, other).await.0, 429, "{other}");
+        }
+        assert_eq!(create(&http, &gateway, "2002:cb00:7102::1").await.0, 201);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn streams_of_one_network_are_bounded_too() {
+        let gateway = Gateway::builder().arg("--streams-per-address", "1").start().await;
+        let browser = Browser::new(&gateway);
+        let mut open = Vec::new();
+        for number in 0..17 {
+            let id = browser.create().await;
+            let request = browser.request(Method::GET, &format!("/v1/tickets/{id}/events"));
+            open.push(request.header("x-forwarded-for", format!("198.51.100.{number}")).send().await.unwrap());
+        }
+        let refused = open.pop().unwrap();
+        assert!(open.iter().all(|response| response.status() == StatusCode::OK));
+        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(refused.json::<Value>().await.unwrap()["code"], "too_many_streams");
+        let reason = "scangate_refused_total{reason=\"streams_per_address_network\"}";
+        assert_eq!(gateway.metric(reason).await, 1.0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn connections_are_bounded_per_caller_where_no_edge_stands_before() {
+        use tokio::io::AsyncReadExt as _;
+        use tokio::net::{TcpSocket, TcpStream};
+
+        async fn connect(gateway: &Gateway, from: [u8; 4]) -> TcpStream {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind((std::net::Ipv4Addr::from(from), 0).into()).unwrap();
+            socket.connect(gateway.base.strip_prefix("http://").unwrap().parse().unwrap()).await.unwrap()
+        }
+
+        /// Returns whether the other side has closed it.
+        async fn is_closed(stream: &mut TcpStream) -> bool {
+            tokio::time::timeout(Duration::from_millis(300), stream.read(&mut [0])).await.is_ok()
+        }
+
+        let strict = |proxies: &str| {
+            Gateway::builder().arg("--trusted-proxies", proxies).arg("--connections-per-address", "2").start()
+        };
+        let gateway = strict("10.0.0.0/8").await;
+        let is_open = |count: f64| {
+            let gateway = &gateway;
+            eventually("the connections", move || async move {
+                (gateway.metric("scangate_connections_open").await == count).then_some(())
+            })
+        };
+        let mut open = vec![connect(&gateway, [127, 0, 5, 1]).await, connect(&gateway, [127, 0, 5, 1]).await];
+        is_open(2.0).await;
+        assert!(is_closed(&mut connect(&gateway, [127, 0, 5, 1]).await).await);
+        for number in 0..30 {
+            open.push(connect(&gateway, [127, 0, 5, 2 + number / 2]).await);
+        }
+        is_open(32.0).await;
+        assert!(is_closed(&mut connect(&gateway, [127, 0, 5, 200]).await).await);
+        let mut elsewhere = connect(&gateway, [127, 0, 6, 200]).await;
+        is_open(33.0).await;
+        assert!(!is_closed(&mut elsewhere).await);
+        for reason in ["connections_per_address", "connections_per_address_network"] {
+            assert_eq!(gateway.metric(&format!("scangate_refused_total{{reason=\"{reason}\"}}")).await, 1.0);
+        }
+        open.clear();
+        is_open(1.0).await;
+        let mut again = connect(&gateway, [127, 0, 5, 1]).await;
+        is_open(2.0).await;
+        assert!(!is_closed(&mut again).await);
+        // A proxy carries other people's.
+        let gateway = strict("127.0.0.0/8").await;
+        for _ in 0..5 {
+            open.push(connect(&gateway, [127, 0, 5, 1]).await);
+        }
+        eventually("the connections", || async {
+            (gateway.metric("scangate_connections_open").await == 5.0).then_some(())
+        })
+        .await;
+    }
+
+    /// Signs one person in, from the desk to the phone, all from one address.
+    async fn sign_in(http: &reqwest::Client, gateway: &Gateway, number: usize) {
+        use crate::support::EventStream;
+
+        let send = async |request: reqwest::RequestBuilder, bearer: &str| {
+            let request = request.header("x-forwarded-for", "198.51.100.7");
+            let request = if bearer.is_empty() { request } else { request.bearer_auth(bearer) };
+            let response = request.send().await.unwrap();
+            assert!(response.status().is_success(), "person {number}: {}", response.text().await.unwrap());
+            response
+        };
+        let made = http.post(gateway.url("/v1/tickets?qr=svg")).json(&json!({"binding": "bearer"}));
+        let made: Value = send(made, "").await.json().await.unwrap();
+        let ticket = gateway.url(&format!("/v1/tickets/{}", made["ticket_id"].as_str().unwrap()));
+        let stream = http.get(format!("{ticket}/events"));
+        let mut events = EventStream::new(send(stream, made["ticket_secret"].as_str().unwrap()).await);
+        events.expect("pending").await;
+        for action in ["scan", "confirm"] {
+            let request = http.post(format!("{ticket}/{action}")).json(&json!({}));
+            send(request, &token(&format!("person-{number}"))).await;
+        }
+        let mut last = events.next().await.unwrap();
+        while last.event != "confirmed" {
+            last = events.next().await.expect("the stream ended before confirmed");
+        }
+        assert!(last.data["token"]["access_token"].is_string());
+    }
+
+    const PEOPLE: usize = 200;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn two_hundred_people_behind_one_address_sign_in_at_the_defaults_all_at_once() {
+        let gateway = Gateway::builder().with_default_limits().arg("--log", "warn,scangate::app=info").start().await;
+        let http = reqwest::Client::new();
+        futures_util::future::join_all((0..PEOPLE).map(|number| sign_in(&http, &gateway, number))).await;
+        assert_eq!(gateway.metric("scangate_tickets_total{outcome=\"confirmed\"}").await, 200.0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn two_hundred_people_behind_one_address_sign_in_at_the_defaults_a_few_at_a_time() {
+        let gateway = Gateway::builder().with_default_limits().arg("--log", "warn,scangate::app=info").start().await;
+        let http = reqwest::Client::new();
+        let all = stream::iter(0..PEOPLE).map(|number| sign_in(&http, &gateway, number)).buffer_unordered(5);
+        assert_eq!(all.count().await, PEOPLE);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn drawing_is_limited_whichever_way_a_code_is_asked_for() {
+        let (directory, config) = file("[[clients]]\nid = \"web\"\nlogo = \"logo.png\"\n");
+        std::fs::write(directory.path().join("logo.png"), plain(256, 256, [200, 30, 30])).unwrap();
+        let gateway = Gateway::builder().arg("--rate-draw", "1").arg("--config", config.to_str().unwrap());
+        let gateway = gateway.start().await;
+        let http = reqwest::Client::new();
+        let draw = async |address: &str, way: &str| {
+            let request = match way.strip_prefix("POST ") {
+                Some(path) => http.post(gateway.url(path)).json(&json!({})),
+                None => http.get(gateway.url(way)),
+            };
+            request.header("x-forwarded-for", address).send().await.unwrap()
+        };
+        let ways = [
+            "/v1/tickets/AAAAAAAAAAAAAAAAAAAAAA/qr.png?size=1024&logo=web",
+            "/v1/tickets/AAAAAAAAAAAAAAAAAAAAAA/qr.svg",
+            "POST /v1/tickets?qr=png",
+            "POST /v1/tickets?qr=svg",
+        ];
+        for (number, way) in ways.iter().enumerate() {
+            let address = format!("198.51.{number}.1");
+            assert!(draw(&address, way).await.status().is_success(), "{way}");
+            for other in ways {
+                let refused = draw(&address, other).await;
+                assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS, "{way}, {other}");
+                assert!(refused.headers().contains_key("retry-after"));
+            }
+            // Without a picture there is nothing to draw.
+            assert_eq!(draw(&address, "POST /v1/tickets").await.status(), StatusCode::CREATED);
+        }
+        assert_eq!(gateway.metric("scangate_refused_total{reason=\"rate_draw\"}").await, 16.0);
+    }
+}
+
 mod rule_9_addresses {
     use super::*;
 

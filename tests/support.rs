@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod guest;
 pub mod netns;
 pub mod nginx;
+pub mod picture;
 pub mod process;
 pub mod proxy;
 pub mod redis;

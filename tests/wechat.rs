@@ -6,6 +6,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::gateway::{Browser, Phone, file, verified_claims};
+use crate::support::picture::Picture;
 use crate::support::wechat::{APP_ID, Api, Code, Fault, SECRET, Sender, TOKEN, event, now, scan, text, text_of};
 use crate::support::{EventStream, Gateway, Redis, eventually};
 
@@ -261,12 +262,8 @@ async fn the_code_is_wechats_wherever_it_is_drawn() {
     let code = site.api.codes().remove(0);
     assert_eq!(ticket["scan_url"], code.url);
     let id = ticket["ticket_id"].as_str().unwrap();
-    let read = |png: &[u8]| {
-        let mut picture = rqrr::PreparedImage::prepare(image::load_from_memory(png).unwrap().to_luma8());
-        picture.detect_grids()[0].decode().unwrap().1
-    };
     let png = browser.get(&format!("/v1/tickets/{id}/qr.png")).await.bytes().await.unwrap();
-    assert_eq!(read(&png), code.url);
+    assert_eq!(Picture::of(&png).code().as_deref(), Some(code.url.as_str()));
     let seen: Value = browser.read(id).await.json().await.unwrap();
     assert_eq!(seen["scan_url"], code.url);
     // A client without the connector has codes of the gateway's own.

@@ -60,6 +60,7 @@ def markdown(raw: dict) -> str:
         ("Idle streams", idle),
         ("Confirm to event", latency),
         ("One login, one ticket, one poll", cost),
+        ("Every request that anybody may send", routes),
         ("Expiry", expiry),
         ("One Redis and a Cluster", topologies),
         ("The edge", edge),
@@ -352,6 +353,14 @@ def cost(results: Results) -> str:
     ]
     return table(
         ["", "measured"], [[what, results.why_not(figure) if value == "–" else value] for what, figure, value in rows]
+    )
+
+
+def routes(results: Results) -> str:
+    rows = results.get("routes", "requests") or []
+    return table(
+        ["request", "CPU of the gateway", "bytes of the answer's body"],
+        [[row["request"], number(row["us"], 0, " µs"), number(row["bytes"])] for row in rows],
     )
 
 

@@ -97,6 +97,9 @@ class Identity:
         secret = secrets.token_urlsafe(48)
         self.secret_file = directory / "secret"
         self.secret_file.write_text(secret)
+        self.flags = [
+            "--identity-secret-file", self.secret_file, "--identity-issuer", "bench", "--identity-audience", "bench",
+        ]  # fmt: skip
         self.token_file = directory / "token"
         now = int(time.time())
         claims = {"iss": "bench", "aud": "bench", "sub": "ada", "name": "Ada", "iat": now, "exp": now + 86_400}
@@ -148,13 +151,12 @@ class Gateway:
             "--public-url", public_url or f"http://localhost:{self.port}",
             *([] if "--ticket-ttl" in options else ["--ticket-ttl", "30m"]),
             "--heartbeat", f"{settings.sizes.heartbeat}s",
-            "--identity-secret-file", identity.secret_file,
-            "--identity-issuer", "bench",
-            "--identity-audience", "bench",
+            *identity.flags,
             "--keys-dir", identity.keys,
             "--streams-per-address", NO_LIMIT,
-            "--memory-max-tickets", "1000000",
-            *(part for rate in ("create", "scan", "confirm", "invalid-scan", "invalid-confirm")
+            "--memory-max-tickets", "10000000",
+            "--tickets-per-address", "1000000",
+            *(part for rate in ("create", "connector", "draw", "scan", "confirm", "invalid-scan", "invalid-confirm")
               for part in (f"--rate-{rate}", NO_RATE)),
             "--log", "warn",
             *(["--redis-url", redis.url] if redis else []),
@@ -225,7 +227,8 @@ class Edge:
         for name, value in values.items():
             text = text.replace(f"${{{name}}}", value)
         # All tickets are made over the few connections of one load generator, as no edge ever sees it.
-        text = _replaced(text, "rate=50r/s;", "rate=100000r/s;")
+        for rate in ("rate=100r/s;", "rate=400r/s;", "rate=1600r/s;"):
+            text = _replaced(text, rate, "rate=100000r/s;")
         return _replaced(text, f"listen {self.port} ssl http2;", self._listen())
 
     def _default_site(self) -> str:

@@ -23,6 +23,7 @@ class Sizes:
     logins: int  # in one round
     pings: int
     counted_logins: int  # for the CPU time of one login
+    counted_requests: int  # of each kind, for the CPU time of one
     tickets: int  # for the bytes in Redis
     pollers: int
     expiry_streams: int
@@ -50,6 +51,7 @@ FULL = Sizes(
     logins=1_000,
     pings=2_000,
     counted_logins=2_000,
+    counted_requests=2_000,
     tickets=10_000,
     pollers=3_000,
     expiry_streams=10_000,
@@ -73,6 +75,7 @@ QUICK = Sizes(
     logins=200,
     pings=500,
     counted_logins=200,
+    counted_requests=100,
     tickets=1_000,
     pollers=300,
     expiry_streams=500,

@@ -271,7 +271,7 @@ pub struct Flags {
     /// Streams and long polls that may wait for one ticket
     #[arg(long, env = "SCANGATE_STREAMS_PER_TICKET", value_name = "N", default_value_t = 8, value_parser = positive(), help_heading = "Limits")]
     pub streams_per_ticket: usize,
-    /// Streams and long polls that may wait from one address (or IPv6 /64)
+    /// Streams and long polls that may wait from one address (or IPv6 /64); from wider networks 4 and 16 times as many
     #[arg(
         long,
         env = "SCANGATE_STREAMS_PER_ADDRESS",
@@ -289,6 +289,16 @@ pub struct Flags {
         help_heading = "Limits"
     )]
     pub streams_per_process: usize,
+    /// Tickets of one address (or IPv6 /64) that may wait to be scanned; of its /56 4 times, of its /48 or IPv4 /24 16 times
+    /// as many
+    #[arg(
+        long,
+        env = "SCANGATE_TICKETS_PER_ADDRESS",
+        value_name = "N",
+        default_value_t = 500, value_parser = positive(),
+        help_heading = "Limits"
+    )]
+    pub tickets_per_address: usize,
     /// Connections that may be open; further ones wait to be accepted
     #[arg(
         long,
@@ -298,9 +308,19 @@ pub struct Flags {
         help_heading = "Limits"
     )]
     pub max_connections: usize,
-    /// New tickets per minute and address
+    /// Connections of one address (or IPv6 /64) that may be open, if it is none of a trusted proxy; of wider networks 4 and 16
+    /// times as many. Further ones are closed
     #[arg(
-        long, env = "SCANGATE_RATE_CREATE", value_name = "N", default_value_t = 120, value_parser = at_least_one(),
+        long,
+        env = "SCANGATE_CONNECTIONS_PER_ADDRESS",
+        value_name = "N",
+        default_value_t = 1024, value_parser = positive(),
+        help_heading = "Limits"
+    )]
+    pub connections_per_address: usize,
+    /// New tickets per minute and address; here and below, wider networks have 4 and 16 times as many
+    #[arg(
+        long, env = "SCANGATE_RATE_CREATE", value_name = "N", default_value_t = 240, value_parser = at_least_one(),
         help_heading = "Limits"
     )]
     pub rate_create: u32,
@@ -310,15 +330,21 @@ pub struct Flags {
         help_heading = "Limits"
     )]
     pub rate_connector: u32,
+    /// QR codes drawn per minute and address, those in the answer to a new ticket included
+    #[arg(
+        long, env = "SCANGATE_RATE_DRAW", value_name = "N", default_value_t = 480, value_parser = at_least_one(),
+        help_heading = "Limits"
+    )]
+    pub rate_draw: u32,
     /// Scans with a good token per minute and address; and as many without one
     #[arg(
-        long, env = "SCANGATE_RATE_SCAN", value_name = "N", default_value_t = 60, value_parser = at_least_one(),
+        long, env = "SCANGATE_RATE_SCAN", value_name = "N", default_value_t = 240, value_parser = at_least_one(),
         help_heading = "Limits"
     )]
     pub rate_scan: u32,
     /// Confirms and declines with a good token per minute and address
     #[arg(
-        long, env = "SCANGATE_RATE_CONFIRM", value_name = "N", default_value_t = 60, value_parser = at_least_one(),
+        long, env = "SCANGATE_RATE_CONFIRM", value_name = "N", default_value_t = 240, value_parser = at_least_one(),
         help_heading = "Limits"
     )]
     pub rate_confirm: u32,

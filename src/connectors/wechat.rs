@@ -28,8 +28,10 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use crate::callers::Caller;
 use crate::clients::Clients;
 use crate::config::Lifetimes;
+use crate::connectors::quota::DailyQuota;
 use crate::connectors::{ConnectorError, Secret};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
@@ -61,6 +63,7 @@ pub struct Wechat {
     metrics: Arc<Metrics>,
     journal: Arc<Journal>,
     room: Arc<Semaphore>,
+    quota: DailyQuota,
 }
 
 impl Wechat {
@@ -80,14 +83,16 @@ impl Wechat {
         let api = Arc::new(Api::new(&settings, Arc::clone(&metrics))?);
         let tokens = Tokens::new(&settings.app_id, Arc::clone(&api), Arc::clone(&store));
         let room = Arc::new(Semaphore::new(MAX_CALLBACKS));
-        Ok(Self { settings, api, tokens, store, clients, lifetimes, signer, metrics, journal, room })
+        let quota = DailyQuota::of(settings.daily_codes);
+        Ok(Self { settings, api, tokens, store, clients, lifetimes, signer, metrics, journal, room, quota })
     }
 
-    /// Makes the code of a ticket that lives for `ttl`; returns what it says.
+    /// Makes the code of a ticket of `caller` that lives for `ttl`; returns what it says.
     ///
     /// # Errors
     /// [`ConnectorError`], after ten seconds at the latest.
-    pub(super) async fn code(&self, id: &TicketId, ttl: Duration) -> Result<String, ConnectorError> {
+    pub(super) async fn code(&self, id: &TicketId, ttl: Duration, caller: Caller) -> Result<String, ConnectorError> {
+        self.quota.take(caller)?;
         let scene = format!("{SCENE_PREFIX}{}", TicketId::random());
         let make = async {
             let code = self.with_token(|token| self.api.create_code(token, &scene, ttl)).await?;
@@ -99,6 +104,10 @@ impl Wechat {
         tokio::time::timeout(CODE_PATIENCE, make)
             .await
             .unwrap_or_else(|_elapsed| Err(ConnectorError::Unavailable("it took too long".to_owned())))
+    }
+
+    pub(super) fn tidy(&self) {
+        self.quota.tidy();
     }
 
     /// Calls the API, once more with another token if WeChat does not take the one that is kept.

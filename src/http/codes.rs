@@ -1,4 +1,9 @@
-//! Draws tickets' QR codes, and says what stands in them.
+//! Draws tickets' QR codes, and says what stands in them. Where they are drawn is `codes/drawing`'s business.
+
+pub(super) mod drawing;
+
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
@@ -9,11 +14,13 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Gateway;
 use super::error::{self, Problem};
-use super::extract::{State, TicketPath, ValidQuery};
+use super::extract::{ClientAddress, State, TicketPath, ValidQuery};
 use super::guard::EMBEDDABLE;
 use super::view::{QrView, login_url, scan_url};
+use crate::clients::Client;
 use crate::qr::{self, QrError};
 use crate::ticket::TicketId;
+use drawing::Place;
 
 /// The side of the code in the ready-made look, in CSS pixels: `.scangate-qr` of `static/scangate.css`.
 const LOOK_SIZE: u32 = 248;
@@ -51,16 +58,17 @@ pub struct QrQuery {
         (status = 200, content_type = "image/svg+xml", body = String, description = "The code"),
         (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`invalid_request` or `unknown_client`"),
         (status = 404, body = error::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: this is no ticket's id"),
-        (status = 503, body = error::ProblemBody, content_type = "application/problem+json", description = "`unavailable`"),
+        (status = 429, body = error::ProblemBody, content_type = "application/problem+json", description = "`rate_limited`"),
+        (status = 503, body = error::ProblemBody, content_type = "application/problem+json", description = "`unavailable`, also where too many codes are being drawn"),
     )
 )]
 pub(super) async fn svg(
     axum::extract::State(gateway): State,
     TicketPath(id): TicketPath,
+    ClientAddress(address): ClientAddress,
     ValidQuery(query): ValidQuery<QrQuery>,
 ) -> Result<Response, Problem> {
-    let (size, logo) = query.check(&gateway)?;
-    let svg = qr::svg(&code(&gateway, &id).await?, size, logo).map_err(Problem::from)?;
+    let svg = query.draw(&gateway, id, address, qr::svg).await?;
     Ok(([(header::CONTENT_TYPE, "image/svg+xml"), EMBEDDABLE], svg).into_response())
 }
 
@@ -76,28 +84,44 @@ pub(super) async fn svg(
         (status = 200, content_type = "image/png", body = Vec<u8>, description = "The code"),
         (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`invalid_request` or `unknown_client`"),
         (status = 404, body = error::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: this is no ticket's id"),
-        (status = 503, body = error::ProblemBody, content_type = "application/problem+json", description = "`unavailable`"),
+        (status = 429, body = error::ProblemBody, content_type = "application/problem+json", description = "`rate_limited`"),
+        (status = 503, body = error::ProblemBody, content_type = "application/problem+json", description = "`unavailable`, also where too many codes are being drawn"),
     )
 )]
 pub(super) async fn png(
     axum::extract::State(gateway): State,
     TicketPath(id): TicketPath,
+    ClientAddress(address): ClientAddress,
     ValidQuery(query): ValidQuery<QrQuery>,
 ) -> Result<Response, Problem> {
-    let (size, logo) = query.check(&gateway)?;
-    let png = qr::png(&code(&gateway, &id).await?, size, logo).map_err(Problem::from)?;
+    let png = query.draw(&gateway, id, address, qr::png).await?;
     Ok(([(header::CONTENT_TYPE, "image/png"), EMBEDDABLE], png).into_response())
 }
 
 impl QrQuery {
-    fn check<'a>(&self, gateway: &'a Gateway) -> Result<(u32, Option<&'a qr::Logo>), Problem> {
+    /// Draws the code of a ticket, in its turn.
+    async fn draw<T: Send + 'static>(
+        &self,
+        gateway: &Gateway,
+        id: TicketId,
+        address: IpAddr,
+        draw: fn(&str, u32, Option<&qr::Logo>) -> Result<T, QrError>,
+    ) -> Result<T, Problem> {
+        let (size, client) = self.check(gateway)?;
+        gateway.limits.draw.check(address)?;
+        let code = code(gateway, &id).await?;
+        let drawn = move || draw(&code, size, client.as_ref().and_then(|client| client.logo.as_ref()));
+        gateway.drawing.place()?.draw(drawn).await
+    }
+
+    fn check(&self, gateway: &Gateway) -> Result<(u32, Option<Arc<Client>>), Problem> {
         let size = self.size.unwrap_or(qr::DEFAULT_SIZE);
         if !qr::SIZES.contains(&size) {
             return Err(Problem::from(&error::INVALID_REQUEST).detail("size must be from 64 to 1024 pixels."));
         }
         let Some(id) = &self.logo else { return Ok((size, None)) };
         let client = gateway.clients.find(Some(id)).ok_or_else(|| Problem::from(&error::UNKNOWN_CLIENT))?;
-        Ok((size, client.logo.as_ref()))
+        Ok((size, Some(Arc::clone(client))))
     }
 }
 
@@ -108,17 +132,20 @@ async fn code(gateway: &Gateway, id: &TicketId) -> Result<String, Problem> {
 }
 
 /// Draws a code for an answer in JSON.
-pub(super) fn data_uri(url: &str, picture: Picture) -> Result<QrView, Problem> {
-    Ok(match picture {
-        Picture::Svg => {
-            let svg = qr::svg(url, LOOK_SIZE, None)?;
-            QrView { svg: Some(format!("data:image/svg+xml;base64,{}", STANDARD.encode(svg))), png: None }
-        }
-        Picture::Png => {
-            let png = qr::png(url, qr::DEFAULT_SIZE, None)?;
-            QrView { svg: None, png: Some(format!("data:image/png;base64,{}", STANDARD.encode(png))) }
-        }
-    })
+pub(super) async fn data_uri(place: Place, url: String, picture: Picture) -> Result<QrView, Problem> {
+    let draw = move || {
+        Ok(match picture {
+            Picture::Svg => {
+                let svg = qr::svg(&url, LOOK_SIZE, None)?;
+                QrView { svg: Some(format!("data:image/svg+xml;base64,{}", STANDARD.encode(svg))), png: None }
+            }
+            Picture::Png => {
+                let png = qr::png(&url, qr::DEFAULT_SIZE, None)?;
+                QrView { svg: None, png: Some(format!("data:image/png;base64,{}", STANDARD.encode(png))) }
+            }
+        })
+    };
+    place.draw(draw).await
 }
 
 impl From<QrError> for Problem {

@@ -13,7 +13,9 @@ use minijinja::HtmlEscape;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::limits;
 use crate::connectors::ConnectorError;
+use crate::connectors::quota::QuotaError;
 use crate::signer::SignError;
 use crate::signer::issued::NotIssued;
 use crate::store::{StoreError, TransitionError};
@@ -107,6 +109,8 @@ kinds! {
         "Send Content-Type: application/json.";
     RATE_LIMITED = TOO_MANY_REQUESTS "rate_limited" "Too many attempts from your address"
         "Wait for the time that Retry-After names.";
+    TOO_MANY_TICKETS = TOO_MANY_REQUESTS "too_many_tickets" "Too many codes from your address are waiting to be scanned"
+        "Close codes that nobody scans, or wait for the time that Retry-After names.";
     TOO_MANY_STREAMS = TOO_MANY_REQUESTS "too_many_streams" "Too many streams are open"
         "Close other pages that wait for a sign-in, or poll without wait.";
     INTERNAL = INTERNAL_SERVER_ERROR "internal" "The gateway has failed"
@@ -117,26 +121,27 @@ kinds! {
         "Try again after the time that Retry-After names.";
     CONNECTOR_UNAVAILABLE = SERVICE_UNAVAILABLE "connector_unavailable" "The service whose code is shown does not give one"
         "Try again after the time that Retry-After names.";
+    CONNECTOR_QUOTA = SERVICE_UNAVAILABLE "connector_quota" "The codes that the other service gives in a day are used up for the moment"
+        "Sign in another way, or try again after the time that Retry-After names.";
     IDENTITY_UNAVAILABLE = SERVICE_UNAVAILABLE "identity_unavailable" "The identity provider does not answer"
         "Try again after the time that Retry-After names.";
 }
 
 /// What refusals are counted as, beside the codes: which bound it was.
-pub const BOUNDS: [&str; 14] = [
-    "rate_create",
-    "rate_connector",
-    "rate_scan",
-    "rate_guest_scan",
-    "rate_confirm",
-    "rate_invalid_scan",
-    "rate_invalid_confirm",
+pub fn bounds() -> impl Iterator<Item = &'static str> {
+    BOUNDS.into_iter().chain(limits::TIERED.into_iter().flatten())
+}
+
+/// Those that are the same for all callers.
+const BOUNDS: [&str; 8] = [
     "rate_table_full",
+    "tickets_table_full",
     "streams_per_ticket",
-    "streams_per_address",
     "streams_per_process",
     "streams_opening",
     "draining",
     "callbacks",
+    "drawing",
 ];
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -302,7 +307,7 @@ impl From<SeatError> for Problem {
     fn from(error: SeatError) -> Self {
         match error {
             SeatError::TicketFull => Self::from(&TOO_MANY_STREAMS).counted_as("streams_per_ticket"),
-            SeatError::AddressFull => Self::from(&TOO_MANY_STREAMS).counted_as("streams_per_address"),
+            SeatError::CallerFull(tier) => limits::of_tier(Self::from(&TOO_MANY_STREAMS), tier, limits::STREAMS),
             SeatError::ProcessFull => Self::from(&UNAVAILABLE).cause(error).counted_as("streams_per_process"),
             SeatError::Opening => Self::from(&UNAVAILABLE).cause(error).counted_as("streams_opening"),
             SeatError::Draining => Self::from(&UNAVAILABLE).cause(error).counted_as("draining"),
@@ -324,6 +329,8 @@ impl From<ConnectorError> for Problem {
     fn from(error: ConnectorError) -> Self {
         match error {
             ConnectorError::Store(error) => error.into(),
+            ConnectorError::Quota(QuotaError::Caller(used_up)) => limits::refusal(used_up, limits::CONNECTOR_DAY),
+            ConnectorError::Quota(QuotaError::All(wait)) => Self::from(&CONNECTOR_QUOTA).cause(error).retry_after(wait),
             ConnectorError::Unavailable(_) => Self::from(&CONNECTOR_UNAVAILABLE).cause(error),
         }
     }

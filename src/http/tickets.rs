@@ -14,6 +14,7 @@ use super::error::{self, Problem};
 use super::extract::{Approver, ClientAddress, JsonBody, State, TicketPath, ValidQuery, cookie_secret};
 use super::view::{ClientView, CreatedTicket, TicketView, scan_url};
 use super::{Gateway, MAX_WAIT_SECS, events, fields, requester};
+use crate::callers::Caller;
 use crate::clients::Client;
 use crate::store;
 use crate::ticket::{
@@ -82,8 +83,8 @@ pub struct CreateQuery {
         (status = 408, body = error::ProblemBody, content_type = "application/problem+json", description = "`request_timeout`"),
         (status = 413, body = error::ProblemBody, content_type = "application/problem+json", description = "`too_large`"),
         (status = 415, body = error::ProblemBody, content_type = "application/problem+json", description = "`unsupported_media_type`"),
-        (status = 429, body = error::ProblemBody, content_type = "application/problem+json", description = "`rate_limited`"),
-        (status = 503, body = error::ProblemBody, content_type = "application/problem+json", description = "`unavailable`, `store_full` or `connector_unavailable`"),
+        (status = 429, body = error::ProblemBody, content_type = "application/problem+json", description = "`rate_limited` or `too_many_tickets`"),
+        (status = 503, body = error::ProblemBody, content_type = "application/problem+json", description = "`unavailable`, `store_full`, `connector_unavailable` or `connector_quota`"),
     )
 )]
 pub(super) async fn create(
@@ -94,6 +95,11 @@ pub(super) async fn create(
     JsonBody(body): JsonBody<CreateTicket>,
 ) -> Result<Response, Problem> {
     gateway.limits.create.check(address)?;
+    if query.qr.is_some() {
+        gateway.limits.draw.check(address)?;
+    }
+    // Before the ticket is made: it would be of no use without its code.
+    let drawing = query.qr.map(|picture| gateway.drawing.place().map(|place| (picture, place))).transpose()?;
     let client =
         gateway.clients.find(body.client_id.as_deref()).ok_or_else(|| Problem::from(&error::UNKNOWN_CLIENT))?;
     check_origin(&headers, &gateway, client)?;
@@ -108,11 +114,12 @@ pub(super) async fn create(
             (sharer(&body, client, identity)?, None)
         }
     };
+    let place = gateway.limits.tickets.place(address)?;
     let (id, ttl) = (TicketId::random(), client.ticket_ttl.unwrap_or(gateway.lifetimes.ticket));
     let code = match client.connector {
         Some(connector) if body.flow == Flow::Login => {
             gateway.limits.connector.check(address)?;
-            Some(gateway.connectors.code(connector, &id, ttl).await?)
+            Some(gateway.connectors.code(connector, &id, ttl, Caller::of(address)).await?)
         }
         _ => None,
     };
@@ -131,17 +138,22 @@ pub(super) async fn create(
         ttl,
     };
     let reading = gateway.store.create(new).await?;
+    place.keep(ttl);
     gateway.metrics.ticket("created");
     let ticket = &reading.ticket;
     if gateway.journal.takes("created", None) {
         tracing::info!(ticket = %ticket.id, client = %client.id, "created");
     }
 
+    let qr = match drawing {
+        Some((picture, place)) => Some(codes::data_uri(place, scan_url(&gateway, ticket), picture).await?),
+        None => None,
+    };
     let created = CreatedTicket {
         ticket: TicketView::new(&gateway, &reading, &ticket.request.presenter),
         client: ClientView::new(client),
         ticket_secret: fresh.as_ref().and_then(Fresh::for_the_body),
-        qr: query.qr.map(|picture| codes::data_uri(&scan_url(&gateway, ticket), picture)).transpose()?,
+        qr,
     };
     let location = [(header::LOCATION, created.ticket.poll.clone())];
     Ok((StatusCode::CREATED, location, set_cookie(&gateway, fresh.as_ref()), Json(created)).into_response())

@@ -1,17 +1,17 @@
-//! The places of the waiting parties: by key, by ticket, by address and by what is due next. A data structure alone; who
+//! The places of the waiting parties: by key, by ticket, by caller and by what is due next. A data structure alone; who
 //! holds the lock on it, and who calls, is the registry's business.
 //!
-//! Invariant: the places of one ticket are a list that begins in `by_ticket`; an address has as many places as
-//! `by_address` counts.
+//! Invariant: the places of one ticket are a list that begins in `by_ticket`; a caller has as many places as
+//! `by_caller` counts.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
 use std::task::Waker;
 
 use slab::Slab;
 
 use super::Wake;
 use super::wheel::Wheel;
+use crate::callers::{Caller, Holdings, SMALL, give_back};
 use crate::ticket::TicketId;
 
 pub(super) struct Seats {
@@ -21,7 +21,7 @@ pub(super) struct Seats {
     pub(super) wheel_wakes: u64,
     /// The first place of each ticket; the others hang on to it.
     pub(super) by_ticket: HashMap<TicketId, u32>,
-    pub(super) by_address: HashMap<IpAddr, u32>,
+    pub(super) by_caller: Holdings,
     /// Places that are to look again, a few at a time. Each is here once, as its mark says; some may be free by now.
     missed: VecDeque<u32>,
 }
@@ -35,7 +35,7 @@ pub(super) struct Place {
     /// When the next heartbeat is due, in ticks.
     pub(super) heartbeat_at: u64,
     pub(super) id: TicketId,
-    pub(super) address: IpAddr,
+    pub(super) caller: Caller,
     /// The next place of the same ticket.
     next: u32,
     /// What it is yet to be told.
@@ -83,26 +83,26 @@ impl Seats {
             wheel: Wheel::new(),
             wheel_wakes: NEVER,
             by_ticket: HashMap::new(),
-            by_address: HashMap::new(),
+            by_caller: Holdings::default(),
             missed: VecDeque::new(),
         }
     }
 
     /// Takes a place. Its timer is still to be set.
-    pub(super) fn insert(&mut self, id: TicketId, address: IpAddr, heartbeat_at: u64) -> u32 {
+    pub(super) fn insert(&mut self, id: TicketId, caller: Caller, heartbeat_at: u64) -> u32 {
         let place = Place {
             waker: None,
             look_at: NEVER,
             heartbeat_at,
             id,
-            address,
+            caller,
             next: self.by_ticket.get(&id).copied().unwrap_or(NONE),
             signals: Signals::default(),
         };
         #[expect(clippy::cast_possible_truncation, reason = "there are fewer than NONE places")]
         let key = self.places.insert(place) as u32;
         self.by_ticket.insert(id, key);
-        *self.by_address.entry(address).or_default() += 1;
+        self.by_caller.add(caller);
         key
     }
 
@@ -110,20 +110,10 @@ impl Seats {
     pub(super) fn remove(&mut self, key: u32) -> (Place, bool) {
         self.wheel.clear(key);
         let place = self.places.remove(key as usize);
-        if let Some(count) = self.by_address.get_mut(&place.address) {
-            *count -= 1;
-            if *count == 0 {
-                self.by_address.remove(&place.address);
-            }
-        }
+        self.by_caller.remove(place.caller);
         let was_last = self.unlink(&place, key);
         self.shrink();
         (place, was_last)
-    }
-
-    /// Counts the seats of an address.
-    pub(super) fn of_address(&self, address: &IpAddr) -> usize {
-        self.by_address.get(address).map_or(0, |&count| count as usize)
     }
 
     /// Tells all seats of a ticket something.
@@ -236,20 +226,10 @@ impl Seats {
 
     /// Gives memory back after a peak.
     fn shrink(&mut self) {
-        shrink(&mut self.by_ticket);
-        shrink(&mut self.by_address);
+        give_back(&mut self.by_ticket);
         if self.places.is_empty() && self.places.capacity() > SMALL {
             self.places = Slab::new();
             self.wheel.reset();
         }
-    }
-}
-
-/// A table that would hold this many is too small to be made smaller.
-pub(super) const SMALL: usize = 1024;
-
-fn shrink<K: Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>) {
-    if map.capacity() > SMALL && map.len() < map.capacity() / 8 {
-        map.shrink_to(map.len() * 2);
     }
 }

@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use proptest::prelude::*;
 
-use super::seats::SMALL;
 use super::*;
+use crate::callers::SMALL;
 use crate::store::memory::MemoryStore;
 use crate::store::{Put, Reading, Replaced};
 use crate::ticket::{NewTicket, Ticket};
@@ -155,7 +155,7 @@ proptest! {
                     match (answer, is_full) {
                         (Ok(seat), (false, false, false)) => taken.push(Taken { seat, ticket, address: from, has_news: false }),
                         (Err(SeatError::ProcessFull), (true, _, _))
-                        | (Err(SeatError::AddressFull), (false, true, _))
+                        | (Err(SeatError::CallerFull(Tier::Address)), (false, true, _))
                         | (Err(SeatError::TicketFull), (false, false, true)) => {}
                         (answer, _) => prop_assert!(false, "{:?} where {is_full:?} is full", answer.err()),
                     }
@@ -181,7 +181,7 @@ proptest! {
             prop_assert_eq!(told(&mut left.seat), left.has_news.then_some(Wake::Look));
         }
         let seats = site.lock();
-        prop_assert!(seats.by_ticket.is_empty() && seats.by_address.is_empty() && seats.places.is_empty());
+        prop_assert!(seats.by_ticket.is_empty() && seats.by_caller.is_empty() && seats.places.is_empty());
         prop_assert_eq!(seats.wheel.next(), None, "something is still due for nobody");
     }
 
@@ -357,7 +357,7 @@ async fn little_is_kept_after_a_peak() {
     while seats.pop().is_some() {}
     let kept = {
         let seats = site.lock();
-        [seats.places.capacity(), seats.by_ticket.capacity(), seats.by_address.capacity()]
+        [seats.places.capacity(), seats.by_ticket.capacity(), seats.by_caller.capacity()]
     };
     assert!(kept.iter().all(|&kept| kept <= SMALL * 2), "{kept:?} places, tickets, addresses");
     // It serves on.
@@ -383,11 +383,18 @@ async fn a_turn_that_does_not_come_is_given_up() {
     assert!(matches!(site.streams.turn().await, Err(SeatError::Opening)));
 }
 
-#[test]
-fn an_ipv6_network_is_one_address() {
-    let group = |text: &str| address_group(text.parse().unwrap());
-    assert_eq!(group("2001:db8:1:2:3:4:5:6"), group("2001:db8:1:2::"));
-    assert_ne!(group("2001:db8:1:2::"), group("2001:db8:1:3::"));
-    assert_eq!(group("::ffff:192.0.2.1"), address(1));
-    assert_ne!(group("192.0.2.1"), group("192.0.2.2"));
+#[tokio::test]
+async fn a_network_has_more_seats_than_an_address_and_not_all() {
+    let site = Site::new(StreamLimits { per_address: 2, ..ROOMY });
+    let from = |third: u8, last: u8| IpAddr::from([192, 0, third, last]);
+    let mut seats = Vec::new();
+    for number in 0..32 {
+        seats.push(site.streams.seat(&site.store, TicketId::random(), from(2, number / 2)).await.unwrap());
+    }
+    let more = async |address| site.streams.seat(&site.store, TicketId::random(), address).await;
+    assert!(matches!(more(from(2, 0)).await, Err(SeatError::CallerFull(Tier::Address))));
+    assert!(matches!(more(from(2, 200)).await, Err(SeatError::CallerFull(Tier::Network))));
+    assert!(more(from(3, 200)).await.is_ok());
+    seats.pop();
+    assert!(more(from(2, 200)).await.is_ok());
 }

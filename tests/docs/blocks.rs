@@ -12,6 +12,7 @@ use regex::Regex;
 use serde_json::Value;
 
 use super::shell::{Running, Shell};
+use crate::support::picture::plain;
 use crate::support::until;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -231,7 +232,7 @@ impl Page {
     /// Has the gateway look at a TOML file, which later commands can name as `clients.toml`.
     fn settings(&mut self, text: &str) {
         self.shell.write("clients.toml", text);
-        image::RgbaImage::new(64, 64).save(self.shell.path("manager.png")).unwrap();
+        std::fs::write(self.shell.path("manager.png"), plain(64, 64, [122, 0, 25])).unwrap();
         // What it finds behind the settings is not there to be found.
         let (said, _) = self.shell.run("scangate doctor --config clients.toml");
         assert!(said.contains("ok    settings"), "{said}");

@@ -37,8 +37,8 @@ impl Site {
         let router = router(&metrics);
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("server.sock");
-        let settings = ServerSettings { max_connections: 1_000, detach, write_timeout };
-        let server = Server::new(settings, Arc::clone(&metrics)).unwrap();
+        let settings = ServerSettings { max_connections: 1_000, per_address: 1_000, detach, write_timeout };
+        let server = Server::new(settings, vec!["127.0.0.0/8".parse().unwrap()], Arc::clone(&metrics)).unwrap();
         let mut address = None;
         for wanted in [ListenAddress::Tcp(([127, 0, 0, 1], 0).into()), ListenAddress::Unix(socket.clone())] {
             let listener = Listener::bind(&wanted).await.unwrap();

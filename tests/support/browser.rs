@@ -14,6 +14,7 @@ use fantoccini::wd::WebDriverCompatibleCommand;
 use fantoccini::{Client, ClientBuilder, Locator};
 use serde_json::{Value, json};
 
+use super::picture::Picture;
 use super::process::Process;
 use super::{crypto, eventually, free_port, within};
 
@@ -406,14 +407,7 @@ impl WebDriverCompatibleCommand for DriverCommand {
 
 /// Returns what the one QR code in a PNG says, if it can be read.
 pub fn read_code(png: &[u8]) -> Option<String> {
-    let picture = image::load_from_memory(png).unwrap().into_luma8();
-    let (width, height) = (picture.width() as usize, picture.height() as usize);
-    let mut prepared = rqrr::PreparedImage::prepare_from_greyscale(width, height, |x, y| {
-        picture.get_pixel(u32::try_from(x).unwrap(), u32::try_from(y).unwrap()).0[0]
-    });
-    let grids = prepared.detect_grids();
-    assert!(grids.len() < 2, "there are {} codes on the screen", grids.len());
-    grids.first().and_then(|grid| grid.decode().ok()).map(|(_, text)| text)
+    Picture::of(png).code()
 }
 
 /// Returns the folder for what tests leave behind.

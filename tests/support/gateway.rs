@@ -32,13 +32,14 @@ pub struct Gateway {
 pub struct Builder {
     args: Vec<String>,
     has_identity: bool,
+    has_default_limits: bool,
     /// What comes before the program: words of one that runs another.
     runner: Vec<String>,
 }
 
 impl Gateway {
     pub fn builder() -> Builder {
-        Builder { args: Vec::new(), has_identity: false, runner: Vec::new() }
+        Builder { args: Vec::new(), has_identity: false, has_default_limits: false, runner: Vec::new() }
     }
 
     /// Starts one with the memory store.
@@ -89,6 +90,12 @@ impl Builder {
         self
     }
 
+    /// Leaves the limits per caller at the program's own defaults.
+    pub fn with_default_limits(mut self) -> Self {
+        self.has_default_limits = true;
+        self
+    }
+
     /// Has it run by another program, such as `env` with settings, in whose place it then runs.
     pub fn run_by(mut self, words: &[String]) -> Self {
         self.runner = words.to_vec();
@@ -129,8 +136,11 @@ impl Builder {
         default("--listen", "127.0.0.1:0");
         default("--admin-listen", "127.0.0.1:0");
         default("--log", "scangate=debug");
-        for limit in ["create", "connector", "scan", "confirm", "invalid-scan", "invalid-confirm"] {
-            default(&format!("--rate-{limit}"), "100000");
+        if !self.has_default_limits {
+            default("--tickets-per-address", "1000000");
+            for limit in ["create", "connector", "draw", "scan", "confirm", "invalid-scan", "invalid-confirm"] {
+                default(&format!("--rate-{limit}"), "100000");
+            }
         }
         if !self.has_identity {
             default("--identity-secret", SECRET);

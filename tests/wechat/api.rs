@@ -271,6 +271,35 @@ async fn the_doctor_asks_wechat() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_address_has_a_share_of_the_days_codes_and_is_told_when_it_is_used_up() {
+    let site = Site::with("daily_codes = 2000", None, &[]).await;
+    // A hundredth of the day's, a quarter of it at once.
+    for _ in 0..5 {
+        assert_eq!(status(&site).await, 201);
+    }
+    let refused = create(&Browser::new(&site.gateway)).await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    let wait: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((60..24 * 3600).contains(&wait), "{wait}");
+    assert_eq!(site.gateway.metric("scangate_refused_total{reason=\"connector_day\"}").await, 1.0);
+    assert_eq!(site.api.count(CODES), 5, "whoever is refused costs no code");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_days_codes_are_used_up_for_the_moment_everybody_is_told_so() {
+    let site = Site::with("daily_codes = 24", None, &[]).await;
+    assert_eq!(status(&site).await, 201);
+    let refused = create(&Browser::new(&site.gateway)).await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let wait: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((60..=3_757).contains(&wait), "{wait}");
+    assert_eq!(refused.json::<Value>().await.unwrap()["code"], "connector_quota");
+    assert_eq!(site.gateway.metric("scangate_refused_total{reason=\"connector_quota\"}").await, 1.0);
+    // Other clients go on.
+    assert_eq!(Browser::new(&site.gateway).create_with(json!({"client_id": "web"})).await["state"], "pending");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_address_may_make_few_codes_and_as_many_tickets_as_before() {
     let site = Site::with("", None, &[("--rate-connector", "3")]).await;
     for expected in [201, 201, 201, 429] {

@@ -12,6 +12,8 @@ use crate::ticket::MatchPolicy;
 
 /// WeChat's API, and its second host for disasters.
 const API_BASES: [&str; 2] = ["https://api.weixin.qq.com", "https://api2.weixin.qq.com"];
+/// How many codes WeChat makes for an account in a day.
+const DAILY_CODES: u32 = 100_000;
 /// How many hosts are tried at most.
 const MAX_API_BASES: usize = 4;
 /// How long WeChat lets a token be, in characters.
@@ -45,6 +47,8 @@ pub struct WechatSettings {
     pub api_bases: Vec<Url>,
     /// What it takes to sign in.
     pub consent: Consent,
+    /// How many codes this gateway may make in a day.
+    pub daily_codes: u32,
 }
 
 /// The table as it stands in the file.
@@ -63,6 +67,7 @@ pub struct WechatTable {
     api_base: Option<OneOrMore>,
     #[serde(default)]
     consent: Consent,
+    daily_codes: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -156,6 +161,10 @@ impl WechatTable {
             faults.push(fault);
             Vec::new()
         });
+        let daily_codes = self.daily_codes.unwrap_or(DAILY_CODES);
+        if daily_codes == 0 {
+            faults.push("daily_codes is 0; name how many codes this gateway may make in a day".to_owned());
+        }
         if !faults.is_empty() {
             return Err(faults.into_iter().map(|fault| format!("connectors.wechat: {fault}")).collect());
         }
@@ -166,6 +175,7 @@ impl WechatTable {
             keys: [key, previous].into_iter().flatten().filter_map(|key| key.parse().ok()).collect(),
             api_bases,
             consent: self.consent,
+            daily_codes,
         })
     }
 }

@@ -27,6 +27,7 @@ fn wechat(keys: &[&str]) -> Wechat {
         keys: keys.iter().map(|key| key.parse().unwrap()).collect(),
         api_bases: vec!["http://127.0.0.1:1".parse().unwrap()],
         consent: Consent::Number,
+        daily_codes: 100_000,
     };
     let minute = Duration::from_secs(60);
     let lifetimes = Lifetimes { ticket: minute, decision: minute, redeem: minute, token: minute };

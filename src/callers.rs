@@ -1,0 +1,233 @@
+//! Who counts as one caller: an address, and the networks around it that one party may hold whole.
+//!
+//! A limit that counts single addresses is no limit for whoever has a network of them. So every limit counts at three
+//! [`Tier`]s, each with a larger allowance than the one before, and whoever calls must be within all of them. IPv6 addresses
+//! that stand for an IPv4 address are counted as that one. What is limited, and by how much, is each limit's own business.
+
+pub mod allowance;
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// How wide a group of addresses is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    /// One IPv4 address, or an IPv6 /64: what a single subscriber has at least (RFC 6177 §2).
+    Address,
+    /// An IPv6 /56: what a home or a small office is often given. IPv4 has nothing of the kind.
+    Site,
+    /// An IPv6 /48 or an IPv4 /24: the most that one customer is usually given.
+    Network,
+}
+
+impl Tier {
+    /// All of them, the narrowest first.
+    pub const ALL: [Self; 3] = [Self::Address, Self::Site, Self::Network];
+
+    /// Returns how many times the allowance of an address the whole group has. Much less than it has addresses: few of them
+    /// are busy at the same time, unless they are all one party's.
+    #[must_use]
+    pub const fn factor(self) -> u32 {
+        match self {
+            Self::Address => 1,
+            Self::Site => 4,
+            Self::Network => 16,
+        }
+    }
+}
+
+/// Who calls, as limits count: the narrowest group of the address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Caller(IpAddr);
+
+impl Caller {
+    /// Finds the caller that an address belongs to.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        Self(match address {
+            IpAddr::V4(_) => address,
+            IpAddr::V6(v6) => embedded(v6).map_or_else(|| first_bits(v6, 64), IpAddr::V4),
+        })
+    }
+
+    /// Returns the groups that it is in, the narrowest first; each by its first address.
+    pub fn groups(self) -> impl Iterator<Item = (Tier, IpAddr)> {
+        Tier::ALL.into_iter().filter_map(move |tier| {
+            let group = match (tier, self.0) {
+                (Tier::Address, address) => address,
+                (Tier::Site, IpAddr::V4(_)) => return None,
+                (Tier::Site, IpAddr::V6(v6)) => first_bits(v6, 56),
+                (Tier::Network, IpAddr::V4(v4)) => IpAddr::V4((u32::from(v4) & (u32::MAX << 8)).into()),
+                (Tier::Network, IpAddr::V6(v6)) => first_bits(v6, 48),
+            };
+            Some((tier, group))
+        })
+    }
+}
+
+fn first_bits(address: Ipv6Addr, bits: u32) -> IpAddr {
+    IpAddr::V6((u128::from(address) & (u128::MAX << (128 - bits))).into())
+}
+
+/// Returns the IPv4 address that an IPv6 address stands for. Each gives its holder a whole /64 or more, or the choice of some
+/// bits, so counted as IPv6 addresses they would make many callers of one.
+fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let bits = u128::from(address);
+    #[expect(clippy::cast_possible_truncation, reason = "the lower 32 bits are meant")]
+    let lower = |bits: u128| Ipv4Addr::from(bits as u32);
+    match address.segments() {
+        // IPv4-mapped (RFC 4291 §2.5.5.2), and NAT64's well-known prefix (RFC 6052 §2.1).
+        [0, 0, 0, 0, 0, 0xffff, _, _] | [0x64, 0xff9b, 0, 0, 0, 0, _, _] => Some(lower(bits)),
+        // 6to4 (RFC 3056 §2): the address stands after the first 16 bits, and leads a /48.
+        [0x2002, ..] => Some(lower(bits >> 80)),
+        // Teredo (RFC 4380 §4): the client's address is inverted at the end; what comes before is the client's to choose.
+        [0x2001, 0, ..] => Some(lower(!bits)),
+        _ => None,
+    }
+}
+
+/// How many of something all callers hold at present, at every tier.
+#[derive(Debug, Default)]
+pub struct Holdings {
+    tiers: [HashMap<IpAddr, u32>; Tier::ALL.len()],
+}
+
+impl Holdings {
+    /// Returns the first tier at which the caller may hold no more, if an address may hold `per_address`.
+    #[must_use]
+    pub fn full_at(&self, caller: Caller, per_address: usize) -> Option<Tier> {
+        caller.groups().find_map(|(tier, group)| {
+            let held = self.tiers[tier as usize].get(&group).map_or(0, |&count| count as usize);
+            (held >= per_address.saturating_mul(tier.factor() as usize)).then_some(tier)
+        })
+    }
+
+    /// Counts one more.
+    pub fn add(&mut self, caller: Caller) {
+        for (tier, group) in caller.groups() {
+            *self.tiers[tier as usize].entry(group).or_default() += 1;
+        }
+    }
+
+    /// Counts one less. Groups that hold nothing any more are forgotten.
+    pub fn remove(&mut self, caller: Caller) {
+        for (tier, group) in caller.groups() {
+            let groups = &mut self.tiers[tier as usize];
+            if let Some(count) = groups.get_mut(&group) {
+                *count -= 1;
+                if *count == 0 {
+                    groups.remove(&group);
+                    give_back(groups);
+                }
+            }
+        }
+    }
+
+    /// Returns whether nobody holds anything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tiers.iter().all(HashMap::is_empty)
+    }
+
+    /// Returns how many groups there is room for, which is what its memory goes by.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.tiers.iter().map(HashMap::capacity).max().unwrap_or(0)
+    }
+}
+
+/// A table that has room for this many is too small to be made smaller.
+pub(crate) const SMALL: usize = 1024;
+
+/// Gives memory back after a peak.
+pub(crate) fn give_back<K: Eq + Hash, V>(table: &mut HashMap<K, V>) {
+    if table.capacity() > SMALL && table.len() < table.capacity() / 8 {
+        table.shrink_to(table.len() * 2);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn caller(text: &str) -> Caller {
+        Caller::of(text.parse().unwrap())
+    }
+
+    fn groups(text: &str) -> Vec<String> {
+        caller(text).groups().map(|(_, group)| group.to_string()).collect()
+    }
+
+    #[test]
+    fn an_address_is_in_its_networks() {
+        assert_eq!(groups("2001:db8:1:2ff:3:4:5:6"), ["2001:db8:1:2ff::", "2001:db8:1:200::", "2001:db8:1::"]);
+        assert_eq!(groups("192.0.2.77"), ["192.0.2.77", "192.0.2.0"]);
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_caller() {
+        assert_eq!(caller("2001:db8:1:2:3:4:5:6"), caller("2001:db8:1:2::"));
+        assert_ne!(caller("2001:db8:1:2::"), caller("2001:db8:1:3::"));
+        assert_ne!(caller("192.0.2.1"), caller("192.0.2.2"));
+    }
+
+    #[test]
+    fn an_address_in_another_clothing_is_the_same_caller() {
+        for other in [
+            "::ffff:192.0.2.1",
+            "2002:c000:201::1",
+            "2002:c000:201:ffff:1:2:3:4",
+            "64:ff9b::192.0.2.1",
+            "2001:0:4136:e378:8000:63bf:3fff:fdfe",
+            "2001::3fff:fdfe",
+        ] {
+            assert_eq!(caller(other), caller("192.0.2.1"), "{other}");
+        }
+        // What only looks like it: ordinary addresses under 2001::/16.
+        assert_ne!(caller("2001:1::3fff:fdfe"), caller("192.0.2.1"));
+    }
+
+    #[test]
+    fn what_a_network_holds_is_bounded_and_given_back() {
+        let mut holdings = Holdings::default();
+        let host = |number: u32| Caller::of(Ipv4Addr::from(0xc000_0000 + number / 200 * 256 + number % 200).into());
+        for number in 0..32 {
+            assert_eq!(holdings.full_at(host(number), 2), None, "{number}");
+            holdings.add(host(number));
+        }
+        assert_eq!(holdings.full_at(host(33), 2), Some(Tier::Network));
+        assert_eq!(holdings.full_at(host(200), 2), None, "another network");
+        holdings.remove(host(0));
+        holdings.add(host(1));
+        assert_eq!(holdings.full_at(host(1), 2), Some(Tier::Address));
+        for number in 1..32 {
+            holdings.remove(host(number));
+        }
+        holdings.remove(host(1));
+        assert!(holdings.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn wider_groups_hold_narrower_ones_whole(bits: u128, others: u64) {
+            let one: Vec<_> = Caller::of(Ipv6Addr::from(bits).into()).groups().collect();
+            for (tier, group) in &one {
+                // The group's own first address is in the same groups from there on.
+                let again: Vec<_> = Caller::of(*group).groups().skip_while(|(other, _)| other != tier).collect();
+                let from_there: Vec<_> = one.iter().copied().skip_while(|(other, _)| other != tier).collect();
+                if embedded(Ipv6Addr::from(bits)).is_none() {
+                    prop_assert_eq!(again, from_there);
+                }
+            }
+            if embedded(Ipv6Addr::from(bits)).is_none() && bits >> 64 != 0 {
+                let neighbour = Ipv6Addr::from((bits & (u128::MAX << 64)) | u128::from(others));
+                if embedded(neighbour).is_none() {
+                    prop_assert_eq!(Caller::of(neighbour.into()), Caller::of(Ipv6Addr::from(bits).into()));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Allowances that refill: so many at once for each caller, at every tier. Both the limits per minute and the shares of a
+//! daily quota are made of it.
+//!
+//! The tables are bounded, and callers whose allowance has refilled are forgotten. Where one is full, the wider tiers go on
+//! counting; past the widest, all callers share one large allowance.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota};
+
+use super::{Caller, Tier};
+
+/// How many addresses one table remembers. An entry takes about 64 bytes.
+pub const MAX_ADDRESSES: usize = 500_000;
+/// How many of the wider groups, of each tier.
+pub const MAX_NETWORKS: usize = 250_000;
+/// How many addresses' allowance all callers share once the table of the widest tier is full.
+const SHARED_ALLOWANCE: u32 = 1_000;
+
+/// One allowance for each group of each tier.
+pub struct Allowances {
+    tiers: [DefaultKeyedRateLimiter<IpAddr>; Tier::ALL.len()],
+    shared: DefaultDirectRateLimiter,
+    clock: DefaultClock,
+}
+
+/// An allowance that is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UsedUp {
+    /// Whose: the address's own, or that of a network around it.
+    pub tier: Tier,
+    /// When some of it is there again.
+    pub wait: Duration,
+}
+
+impl Allowances {
+    /// Makes full allowances; `quota` is asked for that of a group with so many times the allowance of an address.
+    #[must_use]
+    pub fn new(quota: impl Fn(u32) -> Quota) -> Self {
+        Self {
+            tiers: Tier::ALL.map(|tier| DefaultKeyedRateLimiter::keyed(quota(tier.factor()))),
+            shared: DefaultDirectRateLimiter::direct(quota(SHARED_ALLOWANCE)),
+            clock: DefaultClock::default(),
+        }
+    }
+
+    /// Makes allowances of so many at once for an address, refilled over a minute.
+    #[must_use]
+    pub fn per_minute(count: u32) -> Self {
+        Self::new(|factor| Quota::per_minute(at_least_one(count.saturating_mul(factor))))
+    }
+
+    /// Uses up one of each of the caller's allowances, the narrowest first: whoever has none left takes nothing from the
+    /// others of the network. `on_full_table` is told of each table that has no room.
+    ///
+    /// # Errors
+    /// [`UsedUp`], of the first tier at which none is left.
+    pub fn take(&self, caller: Caller, mut on_full_table: impl FnMut()) -> Result<(), UsedUp> {
+        for (tier, group) in caller.groups() {
+            let table = &self.tiers[tier as usize];
+            let taken = if table.len() < max_groups(tier) {
+                table.check_key(&group)
+            } else {
+                on_full_table();
+                if tier != Tier::Network {
+                    continue;
+                }
+                self.shared.check()
+            };
+            // The clock of its own: making another one asks the processor what it is, which takes longer than the check.
+            taken.map_err(|not_until| UsedUp { tier, wait: not_until.wait_time_from(self.clock.now()) })?;
+        }
+        Ok(())
+    }
+
+    /// Forgets the groups whose allowance has refilled.
+    pub fn tidy(&self) {
+        for table in &self.tiers {
+            table.retain_recent();
+            table.shrink_to_fit();
+        }
+    }
+}
+
+fn max_groups(tier: Tier) -> usize {
+    match tier {
+        Tier::Address => MAX_ADDRESSES,
+        Tier::Site | Tier::Network => MAX_NETWORKS,
+    }
+}
+
+/// Returns a count that a quota can be of.
+#[must_use]
+pub fn at_least_one(count: u32) -> NonZeroU32 {
+    NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv6Addr;
+
+    use super::*;
+
+    fn host(subnet: u16) -> Caller {
+        Caller::of(Ipv6Addr::new(0x2001, 0xdb8, 1, subnet, 0, 0, 0, 1).into())
+    }
+
+    #[test]
+    fn a_network_has_less_than_all_of_its_addresses() {
+        let allowances = Allowances::per_minute(2);
+        let take = |subnet| allowances.take(host(subnet), || panic!("the table is not full")).map_err(|used| used.tier);
+        assert_eq!([take(0), take(0), take(0)], [Ok(()), Ok(()), Err(Tier::Address)]);
+        // Six more of the /56 …
+        for subnet in 1..7 {
+            assert_eq!(take(subnet), Ok(()), "{subnet}");
+        }
+        assert_eq!(take(7), Err(Tier::Site));
+        // … and 24 more of the /48; refused attempts take nothing from the wider ones.
+        for subnet in 0..24 {
+            assert_eq!(take(0x100 * (1 + subnet / 8) + subnet), Ok(()), "{subnet}");
+        }
+        assert_eq!(take(0xff00), Err(Tier::Network));
+        let other = Caller::of(Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 1).into());
+        assert!(allowances.take(other, || ()).is_ok());
+    }
+}
