@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::{Stage, sign_in};
 use crate::support::browser::{Chromium, Device};
 use crate::support::gateway::file;
+use crate::support::picture::Picture;
 use crate::support::within;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,14 +217,15 @@ async fn every_module_of_the_code_is_the_same_whole_number_of_pixels() {
     let [left, top, side] = [0, 1, 2].map(|at| place[at].as_f64().unwrap());
     let natural = screen.run("return document.querySelector('.scangate-qr').naturalWidth").await;
     assert_eq!(natural.as_f64(), Some(side), "it is not shown as large as it is drawn");
-    let picture = image::load_from_memory(&screen.screen().await).unwrap().into_luma8();
+    let picture = Picture::of(&screen.screen().await);
     let [left, top, side] = [left, top, side].map(|value| value as u32);
     let modules = qrcode::QrCode::with_error_correction_level(&scanned, qrcode::EcLevel::M).unwrap().width() as u32;
     let width = side / (modules + 8);
     assert!(width >= 4, "{modules} modules in {side} pixels");
     let mut runs = std::collections::BTreeSet::new();
     for row in top + 24..top + side - 24 {
-        let line: Vec<u8> = (left + 16..left + side - 16).map(|column| picture.get_pixel(column, row).0[0]).collect();
+        let line: Vec<u8> =
+            (left + 16..left + side - 16).map(|column| picture.pixel(column as usize, row as usize)[1]).collect();
         let within: Vec<_> = line.chunk_by(|a, b| a == b).map(<[u8]>::len).collect();
         // The first and the last are the margin's.
         runs.extend(within.get(1..within.len() - 1).unwrap_or_default().iter().map(|run| *run as u32));
