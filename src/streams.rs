@@ -191,6 +191,12 @@ impl Streams {
         }
     }
 
+    /// Returns how often a silent stream says that it is there, in seconds, rounded up.
+    pub fn heartbeat_secs(&self) -> u64 {
+        let heartbeat = self.shared.limits.heartbeat;
+        heartbeat.as_secs() + u64::from(heartbeat.subsec_nanos() > 0)
+    }
+
     /// Returns whether [`Streams::drain`] was called.
     #[must_use]
     pub fn is_draining(&self) -> bool {

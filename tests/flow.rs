@@ -126,10 +126,10 @@ async fn a_stream_starts_with_a_retry_and_the_present_state(site: Site) {
     let mut response = browser.get(&format!("/v1/tickets/{id}/events")).await;
     assert_eq!(response.headers()["x-accel-buffering"], "no");
     let mut text = String::new();
-    while !text.contains("\n\nevent: ") || !text.ends_with("\n\n") {
+    while !text.ends_with("\n\n") {
         text.push_str(std::str::from_utf8(&response.chunk().await.unwrap().unwrap()).unwrap());
     }
-    let (retry, snapshot) = text.split_once("\n\n").unwrap();
+    let (retry, snapshot) = text.split_once('\n').unwrap();
     let millis: u64 = retry.strip_prefix("retry: ").unwrap().parse().unwrap();
     assert!((1_000..4_000).contains(&millis));
     assert!(snapshot.starts_with("event: scanned\nid: 2\ndata: {\"ticket_id\""), "{snapshot}");
@@ -375,9 +375,31 @@ async fn a_silent_stream_sends_heartbeats() {
     let id = browser.create().await;
     let mut response = browser.get(&format!("/v1/tickets/{id}/events")).await;
     let mut text = String::new();
-    while text.matches("\n:\n\n").count() + text.matches(": \n\n").count() < 2 {
+    while text.matches("\n\nevent: heartbeat\ndata: {}\n\n").count() < 2 {
         let chunk = tokio::time::timeout(Duration::from_secs(5), response.chunk()).await.expect("no heartbeat");
         text.push_str(std::str::from_utf8(&chunk.unwrap().unwrap()).unwrap());
+    }
+    assert!(!text.lines().any(|line| line.starts_with(':')), "no script sees a comment: {text}");
+    assert_eq!(browser.read(&id).await.json::<Value>().await.unwrap()["heartbeat"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seen_expiry_is_answered_with_204_and_tells_strangers_nothing() {
+    let gateway = Gateway::builder().arg("--ticket-ttl", "5s").start().await;
+    let browser = Browser::new(&gateway);
+    let id = browser.create().await;
+    let mut events = browser.events(&id).await;
+    let pending = events.expect("pending").await;
+    let expired = tokio::time::timeout(Duration::from_secs(20), events.next_ever()).await.unwrap().unwrap();
+    assert_eq!(expired.event, "expired");
+    events.expect_end().await;
+    assert_eq!(browser.events_after(&id, &expired.id).await.status(), StatusCode::NO_CONTENT);
+    // A stranger, and one who asks for what never was, get the same; and 404 for what only a party could have seen.
+    let stranger = Browser::new(&gateway);
+    let never = "AAAAAAAAAAAAAAAAAAAAAA";
+    for (who, id) in [(&stranger, id.as_str()), (&stranger, never), (&browser, never)] {
+        assert_eq!(who.events_after(id, &expired.id).await.status(), StatusCode::NO_CONTENT);
+        assert_eq!(who.events_after(id, &pending.id).await.status(), StatusCode::NOT_FOUND);
     }
 }
 

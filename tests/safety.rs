@@ -671,7 +671,8 @@ mod rule_8_bounds {
         let shed = browser.get(&format!("/v1/tickets/{id}/events")).await;
         assert_eq!(shed.status(), StatusCode::OK);
         let text = shed.text().await.unwrap();
-        assert!(text.starts_with("retry: ") && text.ends_with("\n\n") && !text.contains("data"), "{text}");
+        assert!(text.starts_with("retry: ") && text.ends_with("\nevent: reconnect\ndata: {}\n\n"), "{text}");
+        assert_eq!(text.matches("\n\n").count(), 1, "{text}");
         let refused = browser.get(&format!("/v1/tickets/{id}?wait=5&revision=1")).await;
         assert_eq!(refused.headers()["retry-after"], "2");
         assert_eq!(problem(refused).await, (503, "unavailable".into()));

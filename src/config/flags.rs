@@ -214,9 +214,10 @@ pub struct Flags {
         value_parser = humantime::parse_duration, help_heading = "Tickets and tokens"
     )]
     pub decision_ttl: Duration,
-    /// How long the browser may fetch the JWT after the confirmation, 5s to 5m
+    /// How long the browser may fetch the JWT after the confirmation, 5s to 5m; a browser notices within two heartbeats that
+    /// its stream has gone silent, and should still be in time
     #[arg(
-        long, env = "SCANGATE_REDEEM_TTL", value_name = "TIME", default_value = "30s",
+        long, env = "SCANGATE_REDEEM_TTL", value_name = "TIME", default_value = "90s",
         value_parser = humantime::parse_duration, help_heading = "Tickets and tokens"
     )]
     pub redeem_ttl: Duration,
@@ -262,7 +263,7 @@ pub struct Flags {
     )]
     pub demo: Option<bool>,
 
-    /// How often a silent stream sends a comment, 1s to 5m; keep it below every proxy's read timeout
+    /// How often a silent stream sends a heartbeat, 1s to 5m; keep it below every proxy's read timeout
     #[arg(
         long, env = "SCANGATE_HEARTBEAT", value_name = "TIME", default_value = "25s",
         value_parser = humantime::parse_duration, help_heading = "Limits"

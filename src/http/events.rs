@@ -30,12 +30,16 @@ const SHED_RETRY_MILLIS: std::ops::Range<u64> = 2_000..10_000;
 /// With this an edge says that it will ask another replica, or tell the browser to come back, if it is answered with 503.
 const NEXT_UPSTREAM: HeaderName = HeaderName::from_static("scangate-next-upstream");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// The id of the event `expired`, where the others have their revision. A client that sends it back is told by it alone that
+/// there is nothing more: the ticket may be gone, and only those that knew it were sent the event.
+const EXPIRED_ID: &str = "expired";
 
 /// The ticket's event stream
 ///
-/// First a `retry`, then at once an event with the ticket's present state, then one event for each change: `pending`,
-/// `scanned`, `confirmed`, `cancelled` with the ticket as data, or `expired` with the ticket's id. The stream ends after
-/// the last of the three. Ids are revisions. A comment is sent every heartbeat.
+/// At once an event with the ticket's present state, and a `retry`; then one event for each change: `pending`, `scanned`,
+/// `confirmed`, `cancelled` with the ticket as data, or `expired` with the ticket's id. The stream ends after the last of
+/// the three. Ids are revisions; that of `expired` is `expired`. In between there is an event `heartbeat` every so many
+/// seconds as the ticket's `heartbeat` says, with `{}` as data and without id.
 #[utoipa::path(
     get,
     path = "/v1/tickets/{id}/events",
@@ -46,7 +50,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
     ),
     security(("cookie" = []), ("ticket_secret" = []), ("identity" = [])),
     responses(
-        (status = 200, content_type = "text/event-stream", body = String, description = "The events; or, when the gateway sheds load, a `retry` alone"),
+        (status = 200, content_type = "text/event-stream", body = String, description = "The events; or, when the gateway sheds load or drains, an event `reconnect` with a `retry`, and the end"),
         (status = 204, description = "The ticket is over and its last event was seen; `EventSource` stops"),
         (status = 401, body = error::ProblemBody, content_type = "application/problem+json", description = "The bearer token is not good"),
         (status = 404, body = error::ProblemBody, content_type = "application/problem+json", description = "No such ticket for this caller"),
@@ -60,6 +64,10 @@ pub(super) async fn events(
     ClientAddress(address): ClientAddress,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let last_id = headers.get(LAST_EVENT_ID).and_then(fields::text);
+    if last_id == Some(EXPIRED_ID) {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
     let party = caller_party(&headers, &gateway, address).await?;
     let (mut waiter, first) = match Waiter::open(&gateway, id, party, address).await {
         Ok(opened) => opened,
@@ -76,12 +84,12 @@ pub(super) async fn events(
                     "a stream is sent away to come back"
                 );
             }
-            let retry = Bytes::from(sse::retry(rand::random_range(SHED_RETRY_MILLIS)));
-            return Ok(sse::response(futures_util::stream::iter([Ok(retry)])));
+            let away = sse::reconnect(rand::random_range(SHED_RETRY_MILLIS));
+            return Ok(sse::response(futures_util::stream::iter([Ok(away)])));
         }
         Err(problem) => return Err(problem),
     };
-    let seen = headers.get(LAST_EVENT_ID).and_then(|id| fields::text(id)?.parse::<u64>().ok());
+    let seen = last_id.and_then(|id| id.parse::<u64>().ok());
     if first.is_final && seen.is_some_and(|seen| seen >= first.view.revision) {
         waiter.seat.closes_with(End::Seen);
         return Ok(StatusCode::NO_CONTENT.into_response());
@@ -91,7 +99,8 @@ pub(super) async fn events(
 
 /// Sends the first state, then one event for each change, until the last.
 fn follow(mut waiter: Waiter, first: Shown) -> impl Stream<Item = Result<Bytes, Infallible>> {
-    let mut beginning = sse::retry(rand::random_range(RETRY_MILLIS));
+    let mut beginning = Vec::new();
+    sse::retry(rand::random_range(RETRY_MILLIS), &mut beginning);
     let first = News::Shown(Box::new(first));
     let mut is_over = first.is_last();
     beginning.extend(waiter.tell(first));
@@ -219,7 +228,7 @@ impl Waiter {
             News::Drain => {
                 self.seat.closes_with(End::Drain);
                 // The ends themselves are spread already.
-                buffer = sse::retry(rand::random_range(RETRY_MILLIS));
+                return sse::reconnect(rand::random_range(RETRY_MILLIS));
             }
             News::Expired => {
                 self.note_expiry();
@@ -232,7 +241,7 @@ impl Waiter {
                 if shown.event == "expired" {
                     self.tell_expiry(&mut buffer);
                 } else {
-                    sse::event(shown.event, Some(shown.view.revision), &shown.view, &mut buffer);
+                    sse::event(shown.event, shown.view.revision, &shown.view, &mut buffer);
                 }
             }
         }
@@ -240,7 +249,7 @@ impl Waiter {
     }
 
     fn tell_expiry(&self, buffer: &mut Vec<u8>) {
-        sse::event("expired", None, &serde_json::json!({ "ticket_id": self.id.to_string() }), buffer);
+        sse::event("expired", EXPIRED_ID, &serde_json::json!({ "ticket_id": self.id.to_string() }), buffer);
     }
 
     fn note_expiry(&mut self) {

@@ -1,8 +1,10 @@
 //! The wire format of event streams (WHATWG HTML, §9.2 "Server-sent events").
 //!
 //! Everything that is put into a field here is JSON, a number or a name of our own, none of which can hold a line break.
+//! Every block has a name and data: some parsers make an empty event of a comment, or of a `retry` that is alone.
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::io::Write as _;
 
 use axum::body::{Body, Bytes};
@@ -13,21 +15,24 @@ use serde::Serialize;
 
 /// The media type of event streams.
 pub(super) const CONTENT_TYPE: &str = "text/event-stream";
-/// A comment, which says that the stream is alive: one for all streams.
-pub(super) const HEARTBEAT: Bytes = Bytes::from_static(b":\n\n");
+/// An event that says that the stream is alive: one for all streams. Scripts never see a comment, so it is none. It has no
+/// `id`, so that the last one that a client has seen stays what it was.
+pub(super) const HEARTBEAT: Bytes = Bytes::from_static(b"event: heartbeat\ndata: {}\n\n");
 
-/// Returns the field that tells how long to wait before connecting again.
-pub(super) fn retry(millis: u64) -> Vec<u8> {
-    format!("retry: {millis}\n\n").into_bytes()
+/// Appends the field that tells how long to wait before connecting again. It belongs to the event that follows.
+pub(super) fn retry(millis: u64, buffer: &mut Vec<u8>) {
+    let _ = writeln!(buffer, "retry: {millis}");
+}
+
+/// Returns the event that sends a client away, to come back after this time.
+pub(super) fn reconnect(millis: u64) -> Bytes {
+    Bytes::from(format!("retry: {millis}\nevent: reconnect\ndata: {{}}\n\n"))
 }
 
 /// Appends an event.
-pub(super) fn event(name: &str, id: Option<u64>, data: &impl Serialize, buffer: &mut Vec<u8>) {
-    // Neither fails: the buffer grows, and what is shown has string keys only.
-    let _ = writeln!(buffer, "event: {name}");
-    if let Some(id) = id {
-        let _ = writeln!(buffer, "id: {id}");
-    }
+pub(super) fn event(name: &str, id: impl Display, data: &impl Serialize, buffer: &mut Vec<u8>) {
+    // None fails: the buffer grows, and what is shown has string keys only.
+    let _ = writeln!(buffer, "event: {name}\nid: {id}");
     buffer.extend_from_slice(b"data: ");
     let _ = serde_json::to_writer(&mut *buffer, data);
     buffer.extend_from_slice(b"\n\n");
@@ -54,7 +59,7 @@ mod tests {
         #[test]
         fn no_text_can_end_its_field(text in any::<String>()) {
             let mut buffer = Vec::new();
-            event("pending", Some(7), &text, &mut buffer);
+            event("pending", 7, &text, &mut buffer);
             let written = String::from_utf8(buffer).unwrap();
             let lines: Vec<&str> = written.split(['\n', '\r']).collect();
             prop_assert_eq!(lines.len(), 5, "{}", &written);

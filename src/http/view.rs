@@ -38,6 +38,8 @@ pub struct TicketView {
     pub poll: String,
     /// Seconds to leave between two polls without `wait`.
     pub interval: u64,
+    /// Seconds between two heartbeats of its event stream. A stream that is silent for two of them is lost.
+    pub heartbeat: u64,
     /// Who shows the code; in `share` alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub presented_by: Option<PersonView>,
@@ -326,6 +328,7 @@ impl TicketView {
             events: format!("{poll}/events"),
             poll,
             interval: POLL_INTERVAL_SECS,
+            heartbeat: gateway.streams.heartbeat_secs(),
             presented_by: is_share.then(|| PersonView::new(&request.presenter)),
             release: is_share.then(|| released(ticket)),
             scanned_by: scanned_by(gateway, ticket, party),

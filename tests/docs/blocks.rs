@@ -205,8 +205,8 @@ impl Page {
         };
         let said = until(Duration::from_secs(20), &format!("{expected:#?}"), || {
             let heard = self.shell.heard(stream);
-            // A line that begins with a colon is a heartbeat.
-            let lines = heard.lines().filter(|line| !line.trim().is_empty() && !line.starts_with(':'));
+            let is_heartbeat = |line: &str| line == "event: heartbeat" || line == "data: {}";
+            let lines = heard.lines().filter(|line| !line.trim().is_empty() && !is_heartbeat(line));
             let lines: Vec<_> = lines.skip(stream.seen).map(str::to_owned).collect();
             (lines.len() >= expected.len()).then_some(lines)
         });

@@ -149,7 +149,7 @@ fn haproxy_by_the_pages_lines_passes_events_at_once_and_sends_streams_away_to_co
             site.ask(&format!("{path}/events"), &format!("{browser} -w '%{{http_code}} %{{content_type}}'"));
         said.ends_with("200 text/event-stream").then_some(said)
     });
-    assert_eq!(said, "retry: 5000\n\n200 text/event-stream");
+    assert_eq!(said, "retry: 5000\nevent: reconnect\ndata: {}\n\n200 text/event-stream");
 }
 
 #[test]

@@ -10,6 +10,8 @@ use crate::support::gateway::{Browser, Phone};
 use crate::support::guest::Waiting;
 use crate::support::{Gateway, Guest, Redis, Wire, within};
 
+const HEARTBEAT: &[u8] = b"event: heartbeat\ndata: {}\n\n";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_stream_costs_far_less_than_a_connection_of_http() {
     const STREAMS: usize = 2_000;
@@ -79,12 +81,12 @@ async fn every_parked_stream_has_its_heartbeats() {
             while beats < BEATS {
                 let chunk = waiting.wire.chunk().await;
                 assert_ne!(chunk.data, b"", "the stream ended");
-                beats += usize::from(chunk.data == b":\n\n");
+                beats += usize::from(chunk.data == HEARTBEAT);
             }
             // As many as have come by now.
             while let Some((chunk, length)) = crate::support::wire::Chunk::first_of(&waiting.wire.unread) {
                 waiting.wire.unread.drain(..length);
-                beats += usize::from(chunk.data == b":\n\n");
+                beats += usize::from(chunk.data == HEARTBEAT);
             }
             (beats, started.elapsed(), waiting)
         });
@@ -108,7 +110,7 @@ async fn parked_streams_are_told_when_their_time_is_over() {
     join_all(streams.into_iter().map(async |Waiting { id, mut wire }| {
         wire.head().await;
         let body = wire.body().await;
-        assert!(body.ends_with(&format!("event: expired\ndata: {{\"ticket_id\":\"{id}\"}}\n\n")), "{body}");
+        assert!(body.ends_with(&format!("event: expired\nid: expired\ndata: {{\"ticket_id\":\"{id}\"}}\n\n")), "{body}");
         assert_eq!(wire.unread, b"");
     }))
     .await;
@@ -172,9 +174,9 @@ async fn a_drain_ends_a_thousand_streams_one_after_the_other() {
     assert!(!gateway.log().contains("are cut"), "{}", gateway.log());
 }
 
-/// Returns the time of a `retry` that stands alone.
+/// Returns the time of a `retry` that comes with nothing but the word to come back.
 fn retry_of(text: &str) -> u64 {
-    let millis = text.strip_prefix("retry: ").and_then(|text| text.strip_suffix("\n\n"));
+    let millis = text.strip_prefix("retry: ").and_then(|text| text.strip_suffix("\nevent: reconnect\ndata: {}\n\n"));
     let millis = millis.unwrap_or_else(|| panic!("{text:?} is no retry alone")).parse().unwrap();
     assert!((1_000..10_000).contains(&millis), "{millis}");
     millis

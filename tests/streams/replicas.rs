@@ -75,6 +75,7 @@ async fn follow(guest: Guest, id: String, waits: Arc<AtomicUsize>, way: Way) -> 
                     id.clone_into(&mut seen);
                 }
                 match field("event: ") {
+                    Some("heartbeat" | "reconnect") => {}
                     Some("pending" | "scanned") => _ = waits.fetch_add(1, Relaxed),
                     Some("confirmed") => return serde_json::from_str(field("data: ").unwrap()).unwrap(),
                     Some(other) => panic!("{other}, where the sign-in was confirmed"),

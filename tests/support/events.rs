@@ -1,4 +1,4 @@
-//! Event streams read by a parser that is not ours (`eventsource-stream`), and raw ones.
+//! Event streams read by a parser that is not ours (`eventsource-stream`).
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -36,9 +36,16 @@ impl EventStream {
         tokio::time::timeout(SOON, self.next_ever()).await.expect("no event came in time")
     }
 
-    /// Returns the next event, whenever it comes, or `None` at the end of the stream.
+    /// Returns the next event, whenever it comes, or `None` at the end of the stream. What says nothing of the ticket is
+    /// passed over.
     pub async fn next_ever(&mut self) -> Option<Frame> {
-        let event = self.events.next().await?.expect("the stream broke");
+        let event = loop {
+            let event = self.events.next().await?.expect("the stream broke");
+            if !["heartbeat", "reconnect"].contains(&event.event.as_str()) {
+                break event;
+            }
+            assert_eq!(event.data, "{}");
+        };
         let data = serde_json::from_str(&event.data).expect("the data is not JSON");
         Some(Frame { event: event.event, id: event.id, retry: event.retry, data })
     }

@@ -210,10 +210,10 @@ impl Person {
             let heard = stream.next().await?;
             self.board.heard(self.seat(), stream.heard_at);
             match heard {
-                Some(Heard::Comment) => self.board.count(|tally| tally.heartbeats_seen += 1),
+                Some(heard) if heard.is_heartbeat() => self.board.count(|tally| tally.heartbeats_seen += 1),
                 Some(Heard::Retry(time)) => wait.retry = time,
                 Some(Heard::Event { name, .. }) if wait.ticket.is_some() && is_final(&name) => return Ok(Some(name)),
-                Some(Heard::Event { .. }) => {}
+                Some(Heard::Event { .. } | Heard::Comment) => {}
                 None => return Ok(None),
             }
         }
@@ -269,6 +269,7 @@ impl Wait {
     async fn first_event(&mut self, stream: &mut Stream, asked: Instant) -> Result<Option<String>, String> {
         loop {
             match stream.next().await? {
+                Some(Heard::Event { name, .. }) if name == "heartbeat" || name == "reconnect" => {}
                 Some(Heard::Event { name, data }) => {
                     self.narrow_deadline(asked, stream.heard_at, &data);
                     return Ok(is_final(&name).then_some(name));

@@ -15,10 +15,21 @@ const KEPT_BYTES: usize = 256;
 pub enum Heard {
     /// How long to wait before opening the stream again.
     Retry(Duration),
-    /// A comment: a heartbeat.
+    /// A comment: the heartbeat of other servers.
     Comment,
     /// An event; the name is `message` where none was given.
     Event { name: String, data: String },
+}
+
+impl Heard {
+    /// Returns whether it says that the stream is alive, and nothing more.
+    pub fn is_heartbeat(&self) -> bool {
+        match self {
+            Self::Comment => true,
+            Self::Event { name, .. } => name == "heartbeat",
+            Self::Retry(_) => false,
+        }
+    }
 }
 
 /// The stream has an event over [`MAX_EVENT_BYTES`].
