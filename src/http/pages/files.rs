@@ -4,6 +4,7 @@
 //! A file is kept by browsers for good under the address that has its hash, and asked about again under any other: while
 //! replicas are being replaced, a page of one may ask another for a file that is of the other version.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ pub(super) struct Assets(BTreeMap<&'static str, Arc<Asset>>);
 /// One of them.
 pub(super) struct Asset {
     content_type: &'static str,
-    body: &'static [u8],
+    body: Cow<'static, [u8]>,
     /// The same in fewer bytes, if it is: pressed once and not for each who asks.
     gzip: Option<Vec<u8>>,
     hash: String,
@@ -43,7 +44,11 @@ impl Assets {
     pub(super) fn new() -> Self {
         let files =
             files(&STATIC).into_iter().filter(|(path, _)| !path.ends_with(TEMPLATE) && !path.starts_with(TEXTS));
-        Self(files.map(|(path, file)| (path, Arc::new(Asset::new(path, file.contents())))).collect())
+        let shipped = |path: &str, file: &'static File<'static>| match file.contents_utf8() {
+            Some(script) if path.ends_with(".js") => Cow::Owned(without_comments(script).into_bytes()),
+            _ => Cow::Borrowed(file.contents()),
+        };
+        Self(files.map(|(path, file)| (path, Arc::new(Asset::new(path, shipped(path, file))))).collect())
     }
 
     pub(super) fn find(&self, path: &str) -> Option<&Arc<Asset>> {
@@ -57,9 +62,9 @@ impl Assets {
 }
 
 impl Asset {
-    fn new(path: &str, body: &'static [u8]) -> Self {
-        let hash = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&Sha256::digest(body)[..12]);
-        let gzip = Some(pressed(body)).filter(|gzip| gzip.len() < body.len());
+    fn new(path: &str, body: Cow<'static, [u8]>) -> Self {
+        let hash = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&Sha256::digest(&body)[..12]);
+        let gzip = Some(pressed(&body)).filter(|gzip| gzip.len() < body.len());
         Self { content_type: content_type(path), body, gzip, hash }
     }
 
@@ -83,9 +88,25 @@ impl Asset {
                 let encoding = [(header::CONTENT_ENCODING, "gzip")];
                 (FOR_ANY_ORIGIN, kept, content_type, encoding, gzip.clone()).into_response()
             }
-            None => (FOR_ANY_ORIGIN, kept, content_type, self.body).into_response(),
+            None => (FOR_ANY_ORIGIN, kept, content_type, self.body.clone()).into_response(),
         }
     }
+}
+
+/// Returns a script without indentation, and without comments that have their lines for themselves: all that is only for those
+/// who read it here. No text in it goes on over the end of a line.
+pub(super) fn without_comments(script: &str) -> String {
+    let mut kept = String::with_capacity(script.len());
+    let mut is_comment = false;
+    for line in script.lines().map(str::trim) {
+        is_comment |= line.starts_with("/*");
+        if !is_comment && !line.is_empty() && !line.starts_with("//") {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+        is_comment &= !line.ends_with("*/");
+    }
+    kept
 }
 
 /// Returns the templates by their path under `static/`.

@@ -206,6 +206,28 @@ fn no_page_and_no_script_has_texts_of_its_own() {
 }
 
 #[test]
+fn scripts_are_shipped_with_all_but_their_comments() {
+    for name in names(".js") {
+        let source = source(&name);
+        // Nothing stands behind a comment that has begun its line, so nothing is lost with it.
+        let mut is_comment = false;
+        let mut code = Vec::new();
+        for line in source.lines().map(str::trim) {
+            is_comment |= line.starts_with("/*");
+            if is_comment {
+                assert!(!line.contains("*/") || line.ends_with("*/"), "{name}: {line}");
+                is_comment = !line.ends_with("*/");
+            } else if !line.is_empty() && !line.starts_with("//") {
+                code.push(line);
+            }
+        }
+        let shipped = files::without_comments(&source);
+        assert_eq!(shipped.lines().collect::<Vec<_>>(), code, "{name}");
+        assert!(shipped.len() < source.len() && !shipped.contains("\n//") && !shipped.contains("\n/*"), "{name}");
+    }
+}
+
+#[test]
 fn the_language_is_the_one_asked_for_or_the_one_liked_best() {
     let chosen = |asked: Option<&str>, accepted: &str| PAGES.languages.choose(asked, &headers(accepted)).tag.clone();
     for (accepted, tag) in [
