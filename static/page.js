@@ -175,6 +175,38 @@
     return /^https?:\/\//i.test(address);
   };
 
+  // ---- A code across a reload ----
+
+  // The ticket's id, which proves nothing by itself: that does the cookie, or the person's token.
+  var KEPT = 'scangate.ticket';
+
+  /* Has scangate.js go on with the code that this tab had for the same purpose before it was loaded again, if it had one. */
+  page.resume = function (options) {
+    var kept;
+    try { kept = JSON.parse(sessionStorage.getItem(KEPT)); } catch (e) { /* storage may be switched off */ }
+    if (kept && kept.purpose === purpose()) { options.resume = kept; }
+  };
+
+  /* Keeps the code on show for that, and forgets one that is over. A bearer secret is never kept: such a code is withdrawn
+     when the page goes. */
+  page.keepCode = function (options, state, code) {
+    var ticket = code.ticket || {};
+    if (state === 'loading' || (state === 'scanned' && options.resumable)) { return; }
+    options.resumable = false;
+    try {
+      if ((state === 'waiting' || state === 'scanned') && !ticket.ticket_secret) {
+        sessionStorage.setItem(KEPT, JSON.stringify({ purpose: purpose(), ticket_id: ticket.ticket_id, client: code.client }));
+        options.resumable = true;
+      } else {
+        sessionStorage.removeItem(KEPT);
+      }
+    } catch (e) { /* see above */ }
+  };
+
+  function purpose() {
+    return [location.pathname, page.query.client_id, page.query.return_to].join(' ');
+  }
+
   // ---- The query string ----
 
   function readQuery(search) {

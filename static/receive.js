@@ -27,7 +27,7 @@
   var path = '/v1/tickets/' + (/\/share\/([A-Za-z0-9_-]+)\/?$/.exec(location.pathname) || [])[1];
   var view = 'ready';
   var asked = null;            // the answer to the scan: who shows the code, and what is offered
-  var token = null;            // what this page has scanned with; null for a browser with the cookie
+  var token = null;            // what this page has scanned with, or was given for it; null for a browser with the cookie
   var watch = null;
   var unanswered = false;      // a scan may have arrived without this browser having been given its binding
 
@@ -71,18 +71,32 @@
   // ---- Asking, and the answer ----
 
   function scan(by) {
+    // There is one scan only. A browser that keeps no cookie is given its binding in the answer instead.
+    var body = by || keepsCookies() ? {} : { binding: 'bearer' };
     token = by;
-    page.post(path + '/scan', { body: {}, token: by }, function (status, body, xhr) {
+    page.post(path + '/scan', { body: body, token: by }, function (status, got, xhr) {
       unanswered = unanswered || status === 0;
-      if (status !== 200 || !body) {
-        failed(status, body, xhr, function () { scan(by); });
-      } else if (body.flow !== 'share') {
+      if (status !== 200 || !got) {
+        failed(status, got, xhr, function () { scan(by); });
+      } else if (got.flow !== 'share') {
         // Somebody asks for a sign-in instead: that has a page of its own, where this person is known already.
         location.replace(location.pathname.replace(/\/share\//, '/s/') + location.search);
       } else {
-        wait(body);
+        token = by || got.ticket_secret || null;
+        wait(got);
       }
     });
+  }
+
+  // Browsers that block cookies may still say that they are enabled.
+  function keepsCookies() {
+    var isKept = false;
+    try {
+      document.cookie = 'scangate-probe=1; Path=/; SameSite=Strict';
+      isKept = /\bscangate-probe=1/.test(document.cookie);
+      document.cookie = 'scangate-probe=; Path=/; Max-Age=0';
+    } catch (e) { /* then it keeps none */ }
+    return isKept;
   }
 
   function wait(body) {
@@ -120,7 +134,7 @@
     } else if (state === 'expired') {
       expired();
     } else if (state === 'error') {
-      finish('error', text.failed, now.problem && now.problem.detail);
+      if (now.reason === 'unkept') { finish('error', text.unkept); } else { finish('error', text.failed, now.problem && now.problem.detail); }
     } else {
       paint();
     }

@@ -49,14 +49,14 @@ var scangate = window.scangate;
 
 function make(parent, tag, attributes) {
   var drawn = /^(svg|rect|circle|path)$/.test(tag);
-  var made = drawn ? document.createElementNS(SVG, tag) : document.createElement(tag);
+  var made = drawn ? scangate.doc('createElementNS', SVG, tag) : scangate.doc('createElement', tag);
   Object.keys(attributes).forEach(function (name) { made.setAttribute(name, attributes[name]); });
   return parent.appendChild(made);
 }
 
 // The page may have it already: from its own HTML, or for another code.
 function style(gateway, path) {
-  if (!document.querySelector('link[href*="' + path + '"]')) { make(document.head, 'link', { rel: 'stylesheet', href: gateway + path }); }
+  if (!scangate.doc('querySelector', 'link[rel=stylesheet][href*="' + path + '"]')) { make(scangate.doc('querySelector', 'head'), 'link', { rel: 'stylesheet', href: gateway + path }); }
 }
 
 // Writing the same words again would make a screen reader say them again.
@@ -119,7 +119,8 @@ scangate.look = function (element, code, options, gateway) {
   }
 
   function paint() {
-    var held = at.root.contains(document.activeElement) && document.activeElement;
+    var active = scangate.own('activeElement');
+    var held = at.root.contains(active) && active;
     if (at.root.getAttribute('data-state') !== code.state) { guard(); }
     mark(at.root, 'data-state', code.state);
     mark(at.root, 'data-reason', code.reason);
@@ -175,7 +176,7 @@ scangate.look = function (element, code, options, gateway) {
     write(at.renew, word('renew'));
     write(at.title, phrase(said[0], values));
     write(at.detail, code.reason === 'failed' && problem || phrase(said[1], values));
-    mark(at.detail, 'lang', code.reason === 'failed' && problem ? 'en' : at.root.lang || document.documentElement.lang);
+    mark(at.detail, 'lang', code.reason === 'failed' && problem ? 'en' : at.root.lang || scangate.own('documentElement').lang);
   }
 
   function showTime() {
@@ -219,7 +220,7 @@ scangate.look = function (element, code, options, gateway) {
   function update() {
     var ticket = code.ticket || {};
     var news = [code.state, code.reason, code.away, code.transport, ticket.ticket_id, ticket.revision].join(' ');
-    if (!document.hidden || news !== painted) { paint(); }
+    if (!scangate.own('hidden') || news !== painted) { paint(); }
     painted = news;
   }
 

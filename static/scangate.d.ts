@@ -24,6 +24,10 @@ declare namespace scangate {
     token?: string;
     /** A ticket to wait for, instead of a new one: what a scan with a binding of its own has answered. */
     ticket?: Ticket;
+    /** A code that this page made before it was loaded again, in the same tab: it goes on if this browser still proves to have made it. */
+    resume?: { ticket_id: string; client?: Client | null };
+    /** Set if the page will `resume` the code: leaving the page then does not withdraw it. */
+    resumable?: boolean;
     /** How often a code that has expired is followed by another by itself; 5 if left out. Who was away is given one on coming back. */
     renewals?: number;
     /** Called when anything has changed: the state, its reason, the ticket, whether the connection is away. */
@@ -76,8 +80,9 @@ declare namespace scangate {
     | 'closed' | 'superseded' | 'mismatch'
     /** expired, and a new code comes as soon as the person is back */
     | 'away'
-    /** error: refused for good; too many tries; no answer. The last two are tried again by themselves. */
-    | 'failed' | 'busy' | 'unreachable';
+    /** error: refused for good; what proves that the code is this browser's does not come back, as where cookies are blocked;
+        too many tries; no answer. The last two are tried again by themselves. */
+    | 'failed' | 'unkept' | 'busy' | 'unreachable';
 
   interface Ticket {
     ticket_id: string;
@@ -87,6 +92,8 @@ declare namespace scangate {
     client_id: string;
     /** Seconds. */
     expires_in: number;
+    /** Seconds between two signs of life on the stream. */
+    heartbeat: number;
     /** What the code says. */
     scan_url: string;
     events: string;

@@ -8,14 +8,33 @@
 'use strict';
 
 var SEND_MS = 15000, POLL_MS = 40000, POLL_SECS = 25, MAX_BACKOFF_MS = 15000, TICK_MS = 500, RENEWALS = 5;
-var SILENCE_MS = 6000; // a stream so silent is held back by a proxy
-var GRACE_MS = 3000;   // after the deadline the gateway may still say so
-var AWAY_MS = 1000;    // a stream may be away so long unsaid
-var script = document.currentScript || document.querySelector('script[src*="scangate.js"]');
-var home = script ? script.src.replace(/^(\w+:\/\/[^\/]+).*/, '$1') : location.origin;
-var silent = false;    // streams do not come through: poll from now on
+// A stream so silent is held back by a proxy.
+var SILENCE_MS = 6000;
+// After the deadline the gateway may still say so.
+var GRACE_MS = 3000;
+// A stream may be away so long unsaid.
+var AWAY_MS = 1000;
+// Two heartbeats and this without a word: the stream is lost, whatever the browser believes.
+var LATE_MS = 2000;
+var script = own('currentScript') || doc('querySelector', 'script[src*="scangate.js"]');
+var home = script instanceof HTMLScriptElement ? script.src.replace(/^(\w+:\/\/[^\/]+).*/, '$1') : location.origin;
+// A stream has come through before.
+var works = false;
+// Streams do not come through: poll from now on.
+var silent = false;
 
 function none() { /* nothing */ }
+
+/*
+ * Markup that a site lets its users write can take the place of any property of `document` by its name, but not of those
+ * of its prototype. So nothing here is asked of `document` itself.
+ */
+function own(name) {
+  var property = Object.getOwnPropertyDescriptor(Document.prototype, name);
+  return property && property.get ? property.get.call(document) : document[name];
+}
+
+function doc(method, first, second) { return Document.prototype[method].call(document, first, second); }
 
 function parse(json) { try { return JSON.parse(json); } catch (e) { return null; } }
 
@@ -42,7 +61,8 @@ function start(element, options) {
   var gateway = options.gateway === undefined ? home : options.gateway;
   var code = { ticket: null, client: null, refresh: refresh, stop: stop, take: take };
   var run = 0, renewals = 0, failures = 0, expected = 0, lostAt = 0, retryMs = 3000, lastId = '', secret = '', clock = 0, halt = none;
-  var heard = false, overrun = false, renewOnReturn = false, paint = none;
+  var heard = false, heardAt = 0, proved = false, overrun = false, renewOnReturn = false, paint = none, resume = options.resume;
+  var bearer = gateway !== location.origin || navigator.cookieEnabled === false;
 
   // Drops what comes of what was begun before.
   function leave(transport) {
@@ -79,7 +99,7 @@ function start(element, options) {
 
   function create() {
     var body = { client_id: options.clientId, flow: options.flow, return_to: options.returnTo };
-    if (gateway !== location.origin && !options.token) { body.binding = 'bearer'; }
+    if (bearer && !options.token) { body.binding = 'bearer'; }
     withdraw('superseded');
     code.ticket = code.problem = null;
     if (!clock) {
@@ -88,19 +108,49 @@ function start(element, options) {
     }
     if (!show('loading')) { return; }
     if (options.ticket) { made(options.ticket); return; }
+    if (resume) { goOn(resume); return; }
     send('POST', gateway + '/v1/tickets?qr=svg', { token: options.token, body: body }, ours(function (status, got, xhr) {
       if (status === 201 && got) { made(got); } else { refused(status, got, xhr); }
     }));
   }
 
+  // With a code that this page made before it was loaded again.
+  function goOn(before) {
+    resume = null;
+    send('GET', gateway + '/v1/tickets/' + before.ticket_id, { token: options.token }, ours(function (status, got) {
+      if (status !== 200 || !got || !(got.token || got.state === 'pending' || got.state === 'scanned')) { create(); return; }
+      got.client = before.client;
+      got.qr = { svg: gateway + got.poll + '/qr.svg' };
+      made(got);
+    }));
+  }
+
   function made(ticket) {
     secret = options.token || ticket.ticket_secret;
+    proved = false;
     lastId = '';
     failures = 0;
     code.client = ticket.client || code.client;
     code.qr = ticket.qr && ticket.qr.svg;
+    if (ticket.token) {
+      code.ticket = { ticket_id: ticket.ticket_id, revision: 0 };
+      take(ticket);
+      return;
+    }
     adopt(ticket);
-    if (show(ticket.state === 'scanned' ? 'scanned' : 'waiting')) { connect(); }
+    if (ticket.state === 'scanned' ? show('scanned', ticket.number && 'numbered') : show('waiting')) { connect(); }
+  }
+
+  // Straight after it was made, the ticket is not this browser's: what proves that did not come back.
+  function unkept(problem) {
+    end();
+    if (!bearer && !options.token && !options.ticket) {
+      bearer = true;
+      create();
+    } else {
+      code.problem = problem;
+      show('error', 'unkept');
+    }
   }
 
   // Every report ends here. Revisions make it idempotent.
@@ -117,7 +167,8 @@ function start(element, options) {
     } else if (news.token || options.flow === 'share') {
       show('confirmed');
       if (news.token && options.onToken) { options.onToken(news.token, code); }
-    } else { // collected elsewhere
+    } else {
+      // Collected elsewhere.
       expired();
     }
   }
@@ -137,7 +188,7 @@ function start(element, options) {
     end();
     if (renewals >= (options.renewals === undefined ? RENEWALS : options.renewals)) {
       show('expired');
-    } else if (document.hidden || navigator.onLine === false) {
+    } else if (own('hidden') || navigator.onLine === false) {
       // It would run out unseen.
       renewOnReturn = true;
       show('expired', 'away');
@@ -161,8 +212,13 @@ function start(element, options) {
     code.deadline = code.retryAt = lostAt = 0;
   }
 
-  function withdraw(reason) {
-    if (code.transport && !options.ticket) { send('DELETE', gateway + code.ticket.poll + '?reason=' + reason, { token: secret }, none); }
+  function withdraw(reason, leaves) {
+    var url = code.transport && !options.ticket && gateway + code.ticket.poll + '?reason=' + reason;
+    if (url && leaves && typeof window.fetch === 'function') {
+      window.fetch(url, { method: 'DELETE', keepalive: true, headers: secret ? { Authorization: 'Bearer ' + secret } : {} }).then(none, none);
+    } else if (url) {
+      send('DELETE', url, { token: secret }, none);
+    }
     end();
   }
 
@@ -184,30 +240,41 @@ function start(element, options) {
     if (silent || !how) { poll(); return; }
     leave('sse');
     heard = false;
-    expectNews();
-    how();
+    heardAt = Date.now();
+    expectNews(false);
+    // What it needs may be there by name alone.
+    try { how(); } catch (e) { poll(); return; }
     tell();
   }
 
+  // What is on show may be old: it is read at once, and what comes after that by a new stream.
+  function check() { poll(true); }
+
   function hear(event) {
-    var news = parse(event.data);
-    if (!news) { return; }
-    heard = true;
+    var news = parse(event.data), name = event.event || event.type;
+    if (!news || name === 'reconnect') { return; }
+    heard = works = proved = true;
+    heardAt = Date.now();
     lastId = event.id || lastId;
     if (!touch(false)) { return; }
-    if ((event.event || event.type) === 'expired') { expired(); } else { take(news); }
+    if (name === 'expired') { expired(); } else { take(news); }
   }
 
-  function expectNews() {
+  function expectNews(opened) {
     var mine = ++expected;
-    later(function () { if (!heard && mine === expected) { silent = true; poll(); } }, SILENCE_MS);
+    later(function () {
+      if (heard || mine !== expected) { return; }
+      // One that is not even opened, where others came through, is a network that is away.
+      silent = opened || !works;
+      poll(!silent);
+    }, SILENCE_MS);
   }
 
   function listen() {
     var source = new EventSource(gateway + code.ticket.events);
     halt = function () { source.close(); };
-    ['pending', 'scanned', 'confirmed', 'cancelled', 'expired'].forEach(function (name) { source.addEventListener(name, ours(hear)); });
-    source.onopen = ours(expectNews);
+    ['heartbeat', 'pending', 'scanned', 'confirmed', 'cancelled', 'expired'].forEach(function (name) { source.addEventListener(name, ours(hear)); });
+    source.onopen = ours(function () { expectNews(true); });
     source.onerror = ours(function () {
       lose();
       // Closed for good; the poll finds out why.
@@ -238,7 +305,7 @@ function start(element, options) {
     window.fetch(gateway + code.ticket.events, { headers: headers, cache: 'no-store', signal: attempt.signal }).then(ours(function (response) {
       if (response.status !== 200 || !response.body) { poll(); return null; }
       failures = 0;
-      expectNews();
+      expectNews(true);
       reader = response.body.getReader();
       return next();
     })).then(ours(again), ours(function () { failures += 1; again(); }));
@@ -257,34 +324,39 @@ function start(element, options) {
 
   // ---- The poll
 
-  function poll() {
+  function poll(once) {
     leave('poll');
-    if (tell()) { ask(true); }
+    if (tell()) { ask(true, once); }
   }
 
-  // The first, also after a failure, does not wait.
-  function ask(first) {
-    var asked = Date.now(), before = code.ticket.revision;
+  // The first, also after a failure, does not wait. Asked once, a stream follows.
+  function ask(first, once) {
+    var asked = Date.now(), before = code.ticket.revision, mine = run;
     var url = gateway + code.ticket.poll + (first ? '' : '?wait=' + POLL_SECS + '&revision=' + before);
     var xhr = send('GET', url, { token: secret, timeoutMs: first ? 0 : POLL_MS }, ours(function (status, body) {
       if (status === 200 && body) {
         failures = 0;
+        proved = true;
         if (touch(false)) { take(body); }
+        if (mine !== run) { return; }
+        if (once) { connect(); return; }
         // Never in a tight loop, whatever it answers.
-        if (code.transport) { askAgain(false, first || code.ticket.revision !== before || Date.now() - asked > 2000 ? 0 : 2000); }
+        askAgain(false, first || code.ticket.revision !== before || Date.now() - asked > 2000 ? 0 : 2000);
       } else if (status === 401 || status === 403) {
         refused(status, body);
+      } else if (status === 404 && !proved && Date.now() < code.deadline) {
+        unkept(body);
       } else if (status === 404 || overrun) {
         expired();
       } else {
         lose();
-        askAgain(true, pauseMs(xhr, ++failures));
+        askAgain(true, pauseMs(xhr, ++failures), once);
       }
     }));
     halt = function () { xhr.abort(); };
   }
 
-  function askAgain(first, ms) { later(function () { ask(first); }, ms); }
+  function askAgain(first, ms, once) { later(function () { ask(first, once); }, ms); }
 
   // ---- Coming and going
 
@@ -293,17 +365,29 @@ function start(element, options) {
     window[how]('online', online);
     window[how]('offline', offline);
     window[how]('pageshow', cameBack);
-    document[how]('visibilitychange', tick);
+    window[how]('pagehide', left);
+    doc(how, 'visibilitychange', seen);
   }
 
   function online() {
-    if (code.transport) { connect(); } else if (code.retryAt) { create(); } else { tick(); }
+    if (code.transport) { check(); } else if (code.retryAt) { create(); } else { tick(); }
   }
 
   function offline() { touch(!!code.transport); }
 
+  function seen() {
+    if (code.transport && !own('hidden')) { check(); } else { tick(); }
+  }
+
   // Out of the page cache: what is on show is old.
-  function cameBack(event) { if (event.persisted) { refresh(); } }
+  function cameBack(event) {
+    if (event.persisted) { if (code.transport) { check(); } else { refresh(); } }
+  }
+
+  // Nobody is there any more to be signed in.
+  function left(event) {
+    if (!event.persisted && !options.resumable) { withdraw('closed', true); }
+  }
 
   function lose() {
     expected += 1;
@@ -320,12 +404,13 @@ function start(element, options) {
   function tick() {
     var now = Date.now();
     if (lostAt && now > lostAt + AWAY_MS) { touch(true); }
+    if (code.transport === 'sse' && now > heardAt + code.ticket.heartbeat * 2000 + LATE_MS) { check(); }
     if (code.deadline && !overrun && now > code.deadline + GRACE_MS) {
       // Nobody said so.
       overrun = true;
       if (navigator.onLine === false) { expired(); } else { poll(); }
     }
-    if (!document.hidden && (code.retryAt ? now > code.retryAt : renewOnReturn && navigator.onLine !== false)) { create(); }
+    if (!own('hidden') && (code.retryAt ? now > code.retryAt : renewOnReturn && navigator.onLine !== false)) { create(); }
     paint();
   }
 
@@ -341,13 +426,13 @@ function start(element, options) {
 
 /* The ready-made look is a file of its own. */
 function dress(gateway, then) {
-  var tag = document.createElement('script');
+  var tag = doc('createElement', 'script');
   if (api.look) { then(); return; }
   tag.src = gateway + '/static/scangate-look.js';
   tag.onload = then;
   tag.onerror = function () { setTimeout(dress, SEND_MS, gateway, then); };
-  document.head.appendChild(tag);
+  doc('querySelector', 'head').appendChild(tag);
 }
 
-var api = window.scangate = { start: start, send: send, pauseMs: pauseMs };
+var api = window.scangate = { start: start, send: send, pauseMs: pauseMs, own: own, doc: doc };
 }());

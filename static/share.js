@@ -57,7 +57,12 @@
 
   function begin() {
     options.token = person.token;
-    if (code) { code.refresh(); } else { code = window.scangate.start(byId('code'), options); }
+    if (code) {
+      code.refresh();
+    } else {
+      page.resume(options);
+      code = window.scangate.start(byId('code'), options);
+    }
   }
 
   // ---- Who shares ----
@@ -96,6 +101,7 @@
 
   function changed(state, now) {
     code = now;
+    page.keepCode(options, state, now);
     if (state === 'scanned') {
       if (now.ticket.revision === decided) { show(view); } else { decide(now.ticket); }
     } else if (state === 'confirmed') {

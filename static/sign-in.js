@@ -19,6 +19,7 @@
   'use strict';
 
   var MAX_STATE_CHARS = 512;
+  // A site that has not answered after this is slow, or something that does not say so has kept the form from being sent.
   var STUCK_MS = 10000;
   var STOPPED = { declined: 1, cancelled: 1, expired: 1, error: 1 };
 
@@ -30,6 +31,7 @@
   var returning = text.returning;
   var claimsTold = text.confirmed;
   var shown = '';
+  var options;
   var code;
 
   function start() {
@@ -42,15 +44,19 @@
       document.title = text.long_state[0] + ' · ' + heading;
       return;
     }
-    code = window.scangate.start(byId('code'), {
-      clientId: query.client_id, returnTo: query.return_to, texts: text, onState: show, onToken: signedIn
-    });
+    options = { clientId: query.client_id, returnTo: query.return_to, texts: text, onState: show, onToken: signedIn };
+    page.resume(options);
+    code = window.scangate.start(byId('code'), options);
     byId('again').onclick = code.refresh;
+    document.addEventListener('securitypolicyviolation', function (event) {
+      if (/^form-action/.test(event.violatedDirective)) { stuck(text.blocked); }
+    });
   }
 
   function show(state, now) {
     var words = text[now.reason] || text[state];
     var name = (now.client || {}).name || text.some_site;
+    page.keepCode(options, state, now);
     page.showView(state, now);
     text.confirmed = now.ticket && now.ticket.return_to ? returning : claimsTold;
     document.title = state === 'waiting' || state === 'loading' ? heading
@@ -62,9 +68,14 @@
   }
 
   function signedIn(token, now) {
-    if (page.isWebUrl(now.ticket.return_to)) {
-      handBack(now.ticket.return_to, token);
-      setTimeout(stuck, STUCK_MS);
+    var ticket = now.ticket;
+    if (page.isWebUrl(ticket.return_to)) {
+      try {
+        handBack(ticket.return_to, token);
+      } catch (e) {
+        stuck(text.blocked);
+      }
+      setTimeout(function () { if (code.ticket === ticket) { stuck(text.stuck); } }, STUCK_MS);
     } else {
       page.showClaims(token);
       showResult(true);
@@ -72,12 +83,14 @@
     }
   }
 
-  function stuck() {
-    if (code.state !== 'confirmed') { return; }
-    returning = text.confirmed = text.stuck;
+  // Says why nothing happens, once, and what to do. The words are for this sign-in alone.
+  function stuck(words) {
+    if (code.state !== 'confirmed' || text.confirmed !== returning) { return; }
+    text.confirmed = words;
     page.hideClaims();
     page.guard();
     showResult(true);
+    byId('heading').focus();
   }
 
   function showResult(yes) {
@@ -88,15 +101,16 @@
   // OAuth 2.0 Form Post Response Mode: the token goes in a body, so it reaches neither a log nor the history.
   function handBack(address, token) {
     var form = document.createElement('form');
-    form.method = 'post';
-    form.action = address;
-    form.hidden = true;
+    form.setAttribute('method', 'post');
+    form.setAttribute('action', address);
+    form.setAttribute('hidden', '');
     addField(form, 'access_token', token.access_token);
     addField(form, 'token_type', token.token_type);
     addField(form, 'expires_in', token.expires_in);
     if (query.state) { addField(form, 'state', query.state); }
     document.body.appendChild(form);
-    form.submit();
+    // Not by way of the form, where a field may be called so.
+    HTMLFormElement.prototype.submit.call(form);
     setTimeout(function () { document.body.removeChild(form); }, 1000);
   }
 

@@ -2,7 +2,9 @@
 //! they share, and what holds for every page.
 
 mod confirm;
+mod engines;
 mod guard;
+mod lasting;
 mod number;
 mod share;
 mod sign_in;

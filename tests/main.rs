@@ -17,6 +17,7 @@ mod api;
 mod auth_request;
 mod browser;
 mod cli;
+mod clients;
 mod coming_from;
 mod distance;
 mod docs;

@@ -250,7 +250,13 @@ async fn a_gateway_that_is_down_is_a_problem_to_the_api_and_a_retry_to_streams()
     assert_eq!(response.headers()["cache-control"], "no-store");
     assert_eq!(response.status(), StatusCode::OK, "EventSource gives up on anything else");
     let body = response.text().await.unwrap();
-    let millis: u64 = body.strip_prefix("retry: ").unwrap().strip_suffix("\nevent: reconnect\ndata: {}\n\n").unwrap().parse().unwrap();
+    let millis: u64 = body
+        .strip_prefix("retry: ")
+        .unwrap()
+        .strip_suffix("\nevent: reconnect\ndata: {}\n\n")
+        .unwrap()
+        .parse()
+        .unwrap();
     assert!((3000..=7000).contains(&millis), "{millis}");
 }
 

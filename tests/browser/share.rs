@@ -428,7 +428,7 @@ async fn a_shared_code_is_renewed_until_somebody_scans_it() {
     presenter
         .run_first(
             "window.isAway = false;
-             Object.defineProperty(document, 'hidden', { get: function () { return window.isAway; } });",
+             Object.defineProperty(Document.prototype, 'hidden', { get: function () { return window.isAway; } });",
         )
         .await;
     share_with(&stage, &presenter, "/share", "Ada").await;

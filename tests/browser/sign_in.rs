@@ -102,7 +102,7 @@ async fn a_page_that_nobody_looks_at_asks_for_no_new_code() {
     screen
         .run_first(
             "window.isAway = false;
-             Object.defineProperty(document, 'hidden', { get: function () { return window.isAway; } });",
+             Object.defineProperty(Document.prototype, 'hidden', { get: function () { return window.isAway; } });",
         )
         .await;
     screen.goto(&stage.edge.url("/")).await;

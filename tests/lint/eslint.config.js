@@ -5,7 +5,7 @@
 'use strict';
 
 const GLOBALS_2014 = [
-  'Date', 'EventSource', 'XMLHttpRequest', 'atob', 'clearInterval', 'clearTimeout', 'document', 'history', 'location', 'navigator',
+  'Date', 'Document', 'EventSource', 'HTMLFormElement', 'HTMLScriptElement', 'XMLHttpRequest', 'atob', 'clearInterval', 'clearTimeout', 'document', 'history', 'location', 'navigator',
   'sessionStorage', 'setInterval', 'setTimeout', 'window'
 ];
 
@@ -24,10 +24,17 @@ const NEWER_METHODS = [
 ];
 
 // Where a browser has these, a stream can be read with an Authorization header, which EventSource cannot send. One file
-// may use them, in the function that looks for them and the one that is called if they are there.
+// may use them, in the functions that look for them first and the one that is called if they are there.
 const STREAM_READING = ['AbortController', 'ReadableStream', 'TextDecoder', 'fetch'];
 const STREAM_READER = 'static/scangate.js';
-const STREAM_FUNCTIONS = ['connect', 'read'];
+const STREAM_FUNCTIONS = ['connect', 'read', 'withdraw'];
+
+// Scripts that run on pages of others, where markup of strangers can be named like any property of `document`.
+const AMONG_STRANGERS = ['static/scangate.js', 'static/scangate-look.js'];
+const CLOBBERED = {
+  selector: 'MemberExpression[object.name="document"]:not(FunctionDeclaration[id.name="own"] *)',
+  message: 'Use own() or doc(): markup can take the place of any property of document.'
+};
 
 // Never with data in it, so never at all.
 const MARKUP = ['innerHTML', 'outerHTML', 'insertAdjacentHTML', 'write', 'writeln'];
@@ -82,7 +89,11 @@ module.exports = [
         selector: 'MemberExpression[object.name="window"][property.name=' + oneOf(STREAM_READING) + ']'
           + ':not(FunctionDeclaration[id.name=' + oneOf(STREAM_FUNCTIONS) + '] *)',
         message: 'Only in ' + STREAM_FUNCTIONS.join(' and ') + '.'
-      }]
+      }, CLOBBERED]
     }
+  },
+  {
+    files: AMONG_STRANGERS.filter((name) => name !== STREAM_READER),
+    rules: { 'no-restricted-syntax': ['error', CLOBBERED] }
   }
 ];

@@ -24,8 +24,12 @@ const REFUSED_TO_READER = [
   'fetch("/");',
   'window.fetch("/");',
   'window.Promise();',
-  'function connect() { return window.Promise; } connect();'
+  'function connect() { return window.Promise; } connect();',
+  'document.querySelector("head");',
+  'function connect() { return document.hidden; } connect();'
 ];
+const REFUSED_AMONG_STRANGERS = ['document.body.focus();', 'document.createElement("p");'];
+const ACCEPTED_AMONG_STRANGERS = 'window.scangate.doc("createElement", "p");';
 const ACCEPTED_OF_READER = 'function connect() { return !!window.fetch; } connect();';
 
 function wrapped(line) {
@@ -44,6 +48,7 @@ async function main() {
   };
   await check('static/x.js', REFUSED.concat(ACCEPTED_OF_READER), ACCEPTED);
   await check('static/scangate.js', REFUSED_TO_READER, ACCEPTED_OF_READER);
+  await check('static/scangate-look.js', REFUSED_AMONG_STRANGERS, ACCEPTED_AMONG_STRANGERS);
   wrong.forEach((line) => console.error(line));
   process.exitCode = wrong.length ? 1 : 0;
 }

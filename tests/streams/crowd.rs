@@ -110,7 +110,10 @@ async fn parked_streams_are_told_when_their_time_is_over() {
     join_all(streams.into_iter().map(async |Waiting { id, mut wire }| {
         wire.head().await;
         let body = wire.body().await;
-        assert!(body.ends_with(&format!("event: expired\nid: expired\ndata: {{\"ticket_id\":\"{id}\"}}\n\n")), "{body}");
+        assert!(
+            body.ends_with(&format!("event: expired\nid: expired\ndata: {{\"ticket_id\":\"{id}\"}}\n\n")),
+            "{body}"
+        );
         assert_eq!(wire.unread, b"");
     }))
     .await;

@@ -103,7 +103,11 @@ async fn sign_in(
     Transcript {
         head: same(&head),
         chunks: chunks.iter().filter(|chunk| *chunk != HEARTBEAT).map(|chunk| same(chunk)).collect(),
-        blocks: body.split_terminator("\n\n").filter(|block| !block.starts_with("event: heartbeat")).map(same).collect(),
+        blocks: body
+            .split_terminator("\n\n")
+            .filter(|block| !block.starts_with("event: heartbeat"))
+            .map(same)
+            .collect(),
     }
 }
 

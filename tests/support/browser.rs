@@ -68,6 +68,11 @@ impl Driver {
 
     /// The same with further command-line arguments.
     pub async fn open_with(&self, device: Device, further: &[&str]) -> Chromium {
+        self.open_as(device, further, &json!({})).await
+    }
+
+    /// The same with settings of the person's.
+    pub async fn open_as(&self, device: Device, further: &[&str], settings: &Value) -> Chromium {
         let profile = self.directory.path().join(format!("profile-{}", self.opened.fetch_add(1, Ordering::Relaxed)));
         let profile = format!("--user-data-dir={}", profile.display());
         let mut args = vec![
@@ -87,7 +92,7 @@ impl Driver {
         args.extend(further);
         let capabilities = json!({
             "acceptInsecureCerts": true,
-            "goog:chromeOptions": { "args": args },
+            "goog:chromeOptions": { "args": args, "prefs": settings },
             "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
         });
         let client = ClientBuilder::rustls()

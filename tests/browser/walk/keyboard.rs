@@ -236,7 +236,7 @@ async fn what_polls_goes_through_the_same_states() {
     assert_eq!(screen.text("[data-claim=sub]").await, "demo:Ada");
 
     let id = fresh(&stage).await;
-    screen.run("Object.defineProperty(document, 'hidden', { value: true, configurable: true })").await;
+    screen.run("Object.defineProperty(Document.prototype, 'hidden', { value: true, configurable: true })").await;
     let _: i64 = stage.redis.run(&["PEXPIRE", &format!("scangate:{{{id}}}"), "1"]);
     screen.until("expired").await;
 

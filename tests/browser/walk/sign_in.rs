@@ -118,7 +118,7 @@ async fn through_expiry(walk: &mut Walk, screen: &Chromium) {
     walk.stop(screen, "expired", "expired", ".scangate-refresh").await;
 
     let id = fresh(walk, screen, "web").await;
-    screen.run("Object.defineProperty(document, 'hidden', { value: true, configurable: true })").await;
+    screen.run("Object.defineProperty(Document.prototype, 'hidden', { value: true, configurable: true })").await;
     walk.run_out(&id);
     screen.until("expired").await;
     walk.stop(screen, "away", "away", ".scangate-refresh").await;
