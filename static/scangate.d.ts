@@ -80,8 +80,8 @@ declare namespace scangate {
     | 'closed' | 'superseded' | 'mismatch'
     /** expired, and a new code comes as soon as the person is back */
     | 'away'
-    /** error: refused for good; what proves that the code is this browser's does not come back, as where cookies are blocked;
-        too many tries; no answer. The last two are tried again by themselves. */
+    /** error: refused for good; the browser keeps no cookie, and what it was given instead does not come back either; too many
+        tries; no answer. The last two are tried again by themselves. */
     | 'failed' | 'unkept' | 'busy' | 'unreachable';
 
   interface Ticket {

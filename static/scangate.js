@@ -144,7 +144,7 @@ function start(element, options) {
   // Straight after it was made, the ticket is not this browser's: what proves that did not come back.
   function unkept(problem) {
     end();
-    if (!bearer && !options.token && !options.ticket) {
+    if (!bearer && !options.ticket) {
       bearer = true;
       create();
     } else {
@@ -344,7 +344,7 @@ function start(element, options) {
         askAgain(false, first || code.ticket.revision !== before || Date.now() - asked > 2000 ? 0 : 2000);
       } else if (status === 401 || status === 403) {
         refused(status, body);
-      } else if (status === 404 && !proved && Date.now() < code.deadline) {
+      } else if (status === 404 && !proved && !options.token && Date.now() < code.deadline) {
         unkept(body);
       } else if (status === 404 || overrun) {
         expired();

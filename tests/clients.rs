@@ -132,7 +132,8 @@ async fn libraries_that_are_sent_away_make_no_empty_event_and_come_back() {
     let guest = Guest::of(&gateway).await;
     let full = guest.wait_at(&gateway).await;
     let mut listeners = Vec::new();
-    for library in all() {
+    // `sseclient` reads below HTTP: what ends the last chunk is an empty event to it, whatever comes before that.
+    for library in all().filter(|library| *library != "sseclient") {
         let listener = Listener::start(library, &gateway).await;
         listener.hears("reconnect", 1).await;
         listeners.push(listener);

@@ -43,7 +43,7 @@ async fn markup_that_is_named_like_what_the_script_asks_for_changes_nothing() {
            {{ clientId: 'shop', onToken: function (got) {{ token = got; }} }});</script>",
         strangers_markup()
     );
-    let shop = Shop::open(page.leak(), "", "", "5s").await;
+    let shop = Shop::open(page.leak(), "", "", "25s").await;
     let page = shop.visit().await;
     let clobbered =
         "return [document.currentScript, document.querySelector, document.hidden, document.head].map(typeof_)
@@ -53,7 +53,7 @@ async fn markup_that_is_named_like_what_the_script_asks_for_changes_nothing() {
     // It is hidden from nobody, so that a code that has run out is followed by another.
     let (_, first) = shop.scan(&page).await;
     let is_renewed = async || (page.scan().await.rsplit('/').next() != Some(&first)).then_some(());
-    within(Duration::from_secs(40), "a new code", is_renewed).await;
+    within(Duration::from_secs(60), "a new code", is_renewed).await;
     let styled =
         "return getComputedStyle(Document.prototype.querySelector.call(document, '.scangate-title')).fontWeight";
     assert_ne!(page.run(styled).await, json!("400"), "the style sheet is there");
@@ -129,7 +129,9 @@ async fn a_stream_that_goes_silent_is_noticed_and_the_jwt_arrives() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_is_left_withdraws_its_code() {
     let shop = Shop::copied("2m").await;
-    let page = shop.visit().await;
+    // One that is kept to come back to goes on with its code instead.
+    let page = shop.browser(&["--disable-features=BackForwardCache"]).await;
+    page.goto(&format!("{SITE}/")).await;
     let (phone, id) = shop.scan(&page).await;
     page.goto("about:blank").await;
     let refusal = async || {
