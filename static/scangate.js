@@ -333,7 +333,7 @@ function start(element, options) {
   function ask(first, once) {
     var asked = Date.now(), before = code.ticket.revision, mine = run;
     var url = gateway + code.ticket.poll + (first ? '' : '?wait=' + POLL_SECS + '&revision=' + before);
-    var xhr = send('GET', url, { token: secret, timeoutMs: first ? 0 : POLL_MS }, ours(function (status, body) {
+    var xhr = send('GET', url, { token: secret, timeoutMs: first ? SILENCE_MS : POLL_MS }, ours(function (status, body) {
       if (status === 200 && body) {
         failures = 0;
         proved = true;
@@ -350,7 +350,8 @@ function start(element, options) {
         expired();
       } else {
         lose();
-        askAgain(true, pauseMs(xhr, ++failures), once);
+        // What it has waited in vain counts. A browser may have several dead connections, and tries one after the other.
+        askAgain(true, Math.max(0, pauseMs(xhr, ++failures) - (Date.now() - asked)), once);
       }
     }));
     halt = function () { xhr.abort(); };
