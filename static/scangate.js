@@ -351,7 +351,7 @@ function start(element, options) {
       } else {
         lose();
         // What it has waited in vain counts. A browser may have several dead connections, and tries one after the other.
-        askAgain(true, Math.max(0, pauseMs(xhr, ++failures) - (Date.now() - asked)), once);
+        askAgain(true, Math.max(0, pauseMs(xhr, ++failures) - (first && !status ? Date.now() - asked : 0)), once);
       }
     }));
     halt = function () { xhr.abort(); };
