@@ -217,7 +217,7 @@ pub struct Flags {
     /// How long the browser may fetch the JWT after the confirmation, 5s to 5m; a browser notices within two heartbeats that
     /// its stream has gone silent, and should still be in time
     #[arg(
-        long, env = "SCANGATE_REDEEM_TTL", value_name = "TIME", default_value = "90s",
+        long, env = "SCANGATE_REDEEM_TTL", value_name = "TIME", default_value = "2m",
         value_parser = humantime::parse_duration, help_heading = "Tickets and tokens"
     )]
     pub redeem_ttl: Duration,
