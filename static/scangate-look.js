@@ -87,6 +87,8 @@ scangate.look = function (element, code, options, gateway) {
   var failures = 0;
   var painted = '';
   var guards = 0;
+  var isSaid = false;          // to the site's developer, once
+  var unlisted = false;        // what is not there is not the gateway, but this page's leave
 
   function word(name, values) {
     return phrase(text[name] || '', values || {});
@@ -168,7 +170,7 @@ scangate.look = function (element, code, options, gateway) {
 
   function showWords() {
     var values = { name: (code.client || {}).name || text.some_site, number: (code.ticket || {}).number };
-    var said = text[code.reason + '_' + connector()] || text[code.reason] || text[code.state] || ['', ''];
+    var said = unlisted ? text.unlisted : text[code.reason + '_' + connector()] || text[code.reason] || text[code.state] || ['', ''];
     var problem = code.problem && code.problem.detail;
     mark(at.qr, 'alt', word('qr', values));
     write(at.banner, code.away ? word(navigator.onLine === false ? 'offline' : 'reconnecting') : '');
@@ -216,11 +218,31 @@ scangate.look = function (element, code, options, gateway) {
     });
   }
 
+  /*
+   * A page whose origin the gateway does not list is given no answer that it may read, as if the gateway were away; but what
+   * every page may read comes. The address is new each time: what the browser has kept says nothing.
+   */
+  function askWhy() {
+    if (code.reason !== 'unreachable' || gateway === location.origin) { return; }
+    scangate.send('GET', gateway + '/static/texts.json?at=' + Date.now(), {}, function (status) {
+      if (status !== 200 || code.reason !== 'unreachable') { return; }
+      unlisted = true;
+      paint();
+      if (window.console && !isSaid) {
+        isSaid = true;
+        window.console.error('scangate: POST ' + gateway + '/v1/tickets was refused to this page. Add its origin, ' + location.origin
+          + ', to `origins` of the client ' + (options.clientId || 'that is the first') + ' in the gateway\'s settings, and restart the gateway.');
+      }
+    });
+  }
+
   // Where nobody looks, only news are painted: what the time shows is brought up to date when somebody looks again.
   function update() {
     var ticket = code.ticket || {};
     var news = [code.state, code.reason, code.away, code.transport, ticket.ticket_id, ticket.revision].join(' ');
+    if (news !== painted) { unlisted = false; }
     if (!scangate.own('hidden') || news !== painted) { paint(); }
+    if (news !== painted) { askWhy(); }
     painted = news;
   }
 

@@ -301,7 +301,38 @@ async fn a_site_that_is_not_on_the_list_gets_no_code() {
     page.goto("http://other.test:5000/").await;
     is(&page, "error").await;
     assert!(!page.sees(".scangate-qr").await);
+    // People are told the truth, and the site's developer what to do.
+    let is_told = async || (page.text(".scangate-title").await == "This page cannot sign you in").then_some(());
+    within(Duration::from_secs(10), "the truth", is_told).await;
+    assert!(page.text(".scangate-detail").await.contains("not set up"));
+    let faults = page.faults().await;
+    let said = faults.iter().filter(|fault| fault["source"] == "console-api").map(|fault| fault["message"].to_string());
+    let said = said.collect::<Vec<_>>().join(" ");
+    for part in ["POST http://localhost:8080/v1/tickets", "http://other.test:5000", "`origins` of the client shop"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
     assert_eq!(shop.gateway.metric("scangate_tickets_total{outcome=\"created\"}").await, 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_is_away_is_not_taken_for_one_that_refuses() {
+    let mut shop = Shop::copied("2m").await;
+    let page = shop.visit().await;
+    is(&page, "waiting").await;
+    shop.gateway.process.kill();
+    page.click(".scangate-renew").await;
+    is(&page, "error").await;
+    let is_told = async || (page.text(".scangate-title").await == "No connection").then_some(());
+    within(Duration::from_secs(10), "the words", is_told).await;
+    // It has asked why, and learnt nothing: the request for what every page may read has failed too.
+    let asked =
+        "return performance.getEntriesByType('resource').some(one => one.name.indexOf('/static/texts.json?at=') > 0)";
+    within(Duration::from_secs(10), "the question", async || (page.run(asked).await == json!(true)).then_some(()))
+        .await;
+    assert_eq!(page.text(".scangate-title").await, "No connection");
+    let said = page.faults().await.into_iter().filter(|fault| fault["source"] == "console-api").collect::<Vec<_>>();
+    assert!(said.is_empty(), "{said:#?}");
+    page.end_after_refusals().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

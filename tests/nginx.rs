@@ -240,8 +240,11 @@ async fn a_gateway_that_is_down_is_a_problem_to_the_api_and_a_retry_to_streams()
     let edge = Edge::start(place, &[&format!("127.0.0.1:{}", free_port())]);
     let browser = edge.browser();
 
-    let response = browser.get("/v1/tickets/AAAAAAAAAAAAAAAAAAAAAA").await;
+    let request = browser.request(Method::GET, "/v1/tickets/AAAAAAAAAAAAAAAAAAAAAA");
+    let response = request.header("origin", "https://shop.example").send().await.unwrap();
     assert_eq!(response.headers()["retry-after"], "5");
+    assert_eq!(response.headers()["access-control-allow-origin"], "https://shop.example", "it may know why");
+    assert_eq!(response.headers()["access-control-expose-headers"], "Retry-After");
     let problem = problem(response, StatusCode::BAD_GATEWAY).await;
     assert_eq!(problem["code"], "unavailable");
 
