@@ -15,6 +15,7 @@ mod extract;
 mod fields;
 mod guard;
 mod handover;
+mod head;
 mod keys;
 mod limits;
 mod ops;
@@ -25,6 +26,7 @@ mod sse;
 mod tickets;
 mod view;
 mod wechat;
+mod weights;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +55,7 @@ use crate::verifier::demo::DemoIdentity;
 
 use codes::drawing::Drawing;
 pub use extract::Peer;
+pub use head::UnreadHead;
 pub use limits::CONNECTIONS;
 use limits::Limits;
 
@@ -66,6 +69,21 @@ pub const MAX_WAIT_SECS: u64 = 60;
 const TIDY_EVERY: Duration = Duration::from_secs(60);
 /// How long a browser may remember what a preflight said.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
+
+/// What a page of another origin may send beside what every page may: what the API reads, and what `EventSource` in script,
+/// `fetch` wrappers and tracing (W3C Trace Context and Baggage) add by themselves.
+const ALLOWED_HEADERS: [HeaderName; 10] = [
+    header::AUTHORIZATION,
+    header::CONTENT_TYPE,
+    HeaderName::from_static("last-event-id"),
+    header::ACCEPT,
+    header::CACHE_CONTROL,
+    header::PRAGMA,
+    HeaderName::from_static("x-requested-with"),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+    HeaderName::from_static("baggage"),
+];
 
 /// What handlers work with. Made once, by `app`.
 pub struct Gateway {
@@ -182,8 +200,9 @@ impl Gateway {
 
 /// Returns the router of the public listeners.
 pub fn public_router(gateway: &SharedGateway) -> Router {
-    let (router, openapi) = api_router().split_for_parts();
-    let openapi = openapi.to_json().unwrap_or_default();
+    let (router, description) = api_router().split_for_parts();
+    let methods = Arc::new(guard::methods(&description));
+    let openapi = api::complete(&description);
     let mut router = router
         .route("/v1/openapi.json", get(move || std::future::ready(api::document(&openapi))))
         // Before the layer, which must see preflights: no route is for OPTIONS.
@@ -204,10 +223,12 @@ pub fn public_router(gateway: &SharedGateway) -> Router {
         router = router.route(wechat::PATH, get(wechat::check).post(wechat::receive));
     }
     router
-        .fallback(guard::not_found)
+        .fallback(pages::without_slash)
         .method_not_allowed_fallback(guard::method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn_with_state(Arc::clone(gateway), guard::same_origin))
+        .layer(middleware::from_fn_with_state(methods, guard::allow))
+        .layer(middleware::from_fn(head::check))
         .layer(middleware::from_fn_with_state(Arc::clone(gateway), guard::introduce))
         .with_state(Arc::clone(gateway))
 }
@@ -220,7 +241,9 @@ pub fn admin_router(gateway: &SharedGateway, hosts: Vec<String>) -> Router {
         .route("/metrics", get(ops::metrics))
         .fallback(guard::not_found)
         .method_not_allowed_fallback(guard::method_not_allowed)
+        .layer(middleware::from_fn_with_state(Arc::default(), guard::allow))
         .layer(middleware::from_fn_with_state(hosts.into(), ops::own_names))
+        .layer(middleware::from_fn(head::check))
         .with_state(Arc::clone(gateway))
 }
 
@@ -250,7 +273,7 @@ fn cors(gateway: &SharedGateway) -> CorsLayer {
             fields::text(origin).is_some_and(|origin| gateway.clients.allow_origin(origin))
         }))
         .allow_methods([Method::GET, Method::POST, Method::DELETE])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, HeaderName::from_static("last-event-id")])
+        .allow_headers(ALLOWED_HEADERS)
         .expose_headers([header::RETRY_AFTER])
         .max_age(PREFLIGHT_MAX_AGE)
 }

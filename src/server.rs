@@ -6,6 +6,7 @@
 
 mod handoff;
 mod lot;
+mod refusal;
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -36,7 +37,7 @@ use tower::ServiceExt as _;
 
 use crate::callers::{Caller, Holdings, Tier};
 use crate::config::ListenAddress;
-use crate::http::{CONNECTIONS, Peer};
+use crate::http::{CONNECTIONS, Peer, UnreadHead};
 use crate::metrics::Metrics;
 use handoff::{Asked, Framing, Handoff, Stream, Tap};
 use lot::{Lots, Parked};
@@ -205,7 +206,7 @@ impl Server {
                 Ok((stream, peer)) => match shared.admit(peer) {
                     Ok(caller) => {
                         permit.forget();
-                        Slot::taken(&site, caller).serve(stream, peer, Bytes::new());
+                        Slot::taken(&site, caller).serve(stream, peer, Bytes::new(), None);
                     }
                     // Without a word: it would take a task for each, and time to have it read.
                     Err(tier) => shared.metrics.refused(CONNECTIONS[tier as usize]),
@@ -304,32 +305,38 @@ impl Slot {
         self.site.shared.closing.is_cancelled()
     }
 
-    /// Speaks HTTP on `stream`, of which `ahead` has been read already.
-    fn serve(self, stream: Stream, peer: Peer, ahead: Bytes) {
-        crate::task::spawn("connection", self.drive(stream, peer, ahead));
+    /// Speaks HTTP on `stream`, of which `ahead` has been read already: the head that stands for an `unread` one, or the
+    /// beginning of the next request.
+    fn serve(self, stream: Stream, peer: Peer, ahead: Bytes, unread: Option<UnreadHead>) {
+        crate::task::spawn("connection", self.drive(stream, peer, ahead, unread));
     }
 
     /// Speaks HTTP again on the connection of an event stream that has ended.
     fn resume(self, socket: Socket, ahead: Bytes) {
         match attach(socket) {
-            Ok((stream, peer)) => self.serve(stream, peer, ahead),
+            Ok((stream, peer)) => self.serve(stream, peer, ahead, None),
             Err(error) => tracing::trace!(%error, "a connection ended with its event stream"),
         }
     }
 
     /// Serves requests until the connection ends, or until one is answered with an event stream that can be parked.
-    async fn drive(self, stream: Stream, peer: Peer, ahead: Bytes) {
+    async fn drive(self, stream: Stream, peer: Peer, ahead: Bytes, unread: Option<UnreadHead>) {
         let site = Arc::clone(&self.site);
         let shared = &site.shared;
         let handoff = Handoff::default();
         let service = hyper::service::service_fn(|request: Request<Incoming>| {
             let asked = shared.lots.is_some().then(|| Asked::new(&request));
-            let mut request = request.map(Body::new);
+            let (head, body) = request.into_parts();
+            let (body, answering) = handoff.begin(body);
+            let mut request = Request::from_parts(head, Body::new(body));
             request.extensions_mut().insert(ConnectInfo(peer));
+            if let Some(unread) = unread {
+                request.extensions_mut().insert(unread);
+            }
             let (router, handoff) = (site.router.clone(), handoff.clone());
             async move {
                 let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
-                Ok::<_, Infallible>(handoff.lend(asked.unwrap_or_default(), response))
+                Ok::<_, Infallible>(handoff.lend(asked.unwrap_or_default(), response, answering))
             }
         });
         let mut connection = http1::Builder::new()
@@ -361,9 +368,27 @@ impl Slot {
                 let ahead = [parts.read_buf, unread].concat().into();
                 self.park(stream, ahead, body, framing);
             }
-            // Clients go away and send rubbish all the time; nobody needs to be woken for that.
-            Err(Err(error)) => tracing::trace!(%error, "a connection ended early"),
-            Err(Ok(())) => {}
+            Err(result) => {
+                // Clients go away and send rubbish all the time; nobody needs to be woken for that.
+                if let Err(error) = result {
+                    tracing::trace!(%error, "a connection ended early");
+                }
+                let parts = connection.into_parts();
+                let (mut stream, _unread) = parts.io.into_inner().into_parts();
+                match handoff.refusal() {
+                    Some(status) if unread.is_none() => {
+                        let (status, head) = refusal::stand_in(status, &parts.read_buf);
+                        self.serve(stream, peer, head, Some(UnreadHead(status)));
+                    }
+                    _ if unread.is_some() || handoff.has_unread_body() => {
+                        tokio::select! {
+                            () = refusal::linger(&mut stream) => {}
+                            () = closing => {}
+                        }
+                    }
+                    _ => {}
+                }
+            }
         }
     }
 

@@ -1,5 +1,9 @@
 //! The HTTP contract to the letter: the API description holds for the live answers, and every error is a problem.
 
+mod description;
+mod problems;
+mod requests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use reqwest::{Method, Response, StatusCode};

@@ -37,6 +37,7 @@ pub enum Picture {
 
 /// How to draw.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct QrQuery {
     /// Pixels along a side.

@@ -42,7 +42,7 @@ pub struct Scan {
     path = "/v1/tickets/{id}/scan",
     tag = "approver",
     params(("id" = String, Path, description = "The ticket")),
-    request_body(content = Option<Scan>),
+    request_body = Scan,
     security(("identity" = []), ("cookie" = []), ("ticket_secret" = []), ()),
     responses(
         (status = 200, body = ScanView, description = "Who asks or offers; the same again for the same scanner", headers(("set-cookie" = Option<String>, description = "The binding"))),
@@ -150,7 +150,7 @@ fn audience(body: &Scan, ticket: &Ticket, headers: &HeaderMap, gateway: &Gateway
 #[serde(deny_unknown_fields)]
 pub struct Confirm {
     /// The number that the other screen shows; only for clients that ask for it. There is one attempt.
-    #[schema(example = "42")]
+    #[schema(example = "42", pattern = "^[1-9][0-9]$")]
     r#match: Option<String>,
     /// The claims to hand over; all that are offered if left out.
     release: Option<Vec<String>>,
@@ -227,7 +227,7 @@ pub(super) async fn confirm(
     path = "/v1/tickets/{id}/cancel",
     tag = "approver",
     params(("id" = String, Path, description = "The ticket")),
-    request_body(content = Option<Nothing>),
+    request_body = Nothing,
     security(("identity" = []), ("cookie" = []), ("ticket_secret" = [])),
     responses(
         (status = 200, body = TicketView, description = "It is cancelled; the same again for either party"),

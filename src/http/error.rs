@@ -9,11 +9,11 @@ use std::time::Duration;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use minijinja::HtmlEscape;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::limits;
+use super::pages::Reader;
 use crate::connectors::ConnectorError;
 use crate::connectors::quota::QuotaError;
 use crate::signer::SignError;
@@ -53,6 +53,8 @@ kinds! {
         "Correct the request as the detail says.";
     MALFORMED_JSON = BAD_REQUEST "malformed_json" "The body is not the JSON that belongs here"
         "Send a JSON object with the fields of the API description at /v1/openapi.json, and no others.";
+    MALFORMED_REQUEST = BAD_REQUEST "malformed_request" "This is not a well-formed HTTP request"
+        "Correct the request as the detail says.";
     UNKNOWN_CLIENT = BAD_REQUEST "unknown_client" "There is no such client"
         "Use the id of a registered client, or leave client_id out for the default one.";
     RETURN_TO_NOT_ALLOWED = BAD_REQUEST "return_to_not_allowed" "The client may not return there"
@@ -105,6 +107,8 @@ kinds! {
         "Ask by its IP address or as localhost, or have the name listed in --admin-hosts (SCANGATE_ADMIN_HOSTS).";
     TOO_LARGE = PAYLOAD_TOO_LARGE "too_large" "The body is too large"
         "Send at most 16 KiB.";
+    URI_TOO_LONG = URI_TOO_LONG "uri_too_long" "The URL is too long"
+        "Send a URL that fits, with all header fields, into 16 KiB.";
     UNSUPPORTED_MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "The body is not JSON"
         "Send Content-Type: application/json.";
     RATE_LIMITED = TOO_MANY_REQUESTS "rate_limited" "Too many attempts from your address"
@@ -113,6 +117,8 @@ kinds! {
         "Close codes that nobody scans, or wait for the time that Retry-After names.";
     TOO_MANY_STREAMS = TOO_MANY_REQUESTS "too_many_streams" "Too many streams are open"
         "Close other pages that wait for a sign-in, or poll without wait.";
+    HEAD_TOO_LARGE = REQUEST_HEADER_FIELDS_TOO_LARGE "head_too_large" "The request has too large or too many header fields"
+        "Send at most 16 KiB and 64 header fields. In a browser, delete the cookies of this site.";
     INTERNAL = INTERNAL_SERVER_ERROR "internal" "The gateway has failed"
         "Try again; if it stays so, tell the operators the request_id.";
     UNAVAILABLE = SERVICE_UNAVAILABLE "unavailable" "The gateway cannot serve right now"
@@ -144,7 +150,6 @@ const BOUNDS: [&str; 8] = [
     "drawing",
 ];
 
-const HTML: &str = "text/html; charset=utf-8";
 /// How long a caller is asked to wait when nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
@@ -364,7 +369,7 @@ impl IntoResponse for Problem {
             retry_after: self.retry_after,
             way_on: self.way_on,
         };
-        let mut response = refused.answer(None);
+        let mut response = refused.answer(None, None);
         response.extensions_mut().insert(refused);
         response
     }
@@ -382,8 +387,8 @@ impl Refused {
         }
     }
 
-    /// Returns the answer, with the request's id once that is known.
-    pub(super) fn answer(&self, request_id: Option<&str>) -> Response {
+    /// Returns the answer: as a page where its reader prefers one, or where it answers a form. A page has to have a reader.
+    pub(super) fn answer(&self, request_id: Option<&str>, reader: Option<&Reader>) -> Response {
         // Rounded up: waiting as long as told must be long enough.
         let retry_after = self.retry_after.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
         let body = ProblemBody {
@@ -395,12 +400,20 @@ impl Refused {
             retry_after,
             request_id: request_id.map(str::to_owned),
         };
-        let (content_type, mut response) = match &self.way_on {
-            None => ("application/problem+json", (self.kind.status, Json(body)).into_response()),
-            Some(way_on) => (HTML, (self.kind.status, page(&body, way_on)).into_response()),
-        };
+        let reader = reader.filter(|reader| self.way_on.is_some() || reader.prefers_page());
+        let page = reader.and_then(|reader| {
+            let page = reader.page(&body, self.way_on.as_deref());
+            page.inspect_err(|error| tracing::error!(%error, "a problem could not be told on a page")).ok()
+        });
+        let mut response = page.unwrap_or_else(|| {
+            let kind = HeaderValue::from_static("application/problem+json");
+            let mut response = Json(body).into_response();
+            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+            response
+        });
+        *response.status_mut() = self.kind.status;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.append(header::VARY, HeaderValue::from_static("accept"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(secs) = retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(secs));
@@ -410,16 +423,6 @@ impl Refused {
         }
         response
     }
-}
-
-/// The little that a person needs. It stands on a site's own host, where the pages' files are not.
-fn page(body: &ProblemBody, way_on: &str) -> String {
-    let ProblemBody { title, detail, code, .. } = body;
-    let (detail, way_on) = (HtmlEscape(detail), HtmlEscape(way_on));
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n\
-         <h1>{title}</h1>\n<p>{detail}</p>\n<p><a href=\"{way_on}\">Try again</a></p>\n<p><small>{code}</small></p>\n</html>\n"
-    )
 }
 
 /// Turns a panic in a handler into an answer; the message goes to the log alone.

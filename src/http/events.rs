@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
 use tokio::time::Instant;
+use url::form_urlencoded;
 
 use super::error::{self, Problem};
 use super::extract::{Caller, ClientAddress, State, TicketPath};
@@ -47,6 +48,7 @@ const EXPIRED_ID: &str = "expired";
     params(
         ("id" = String, Path, description = "The ticket"),
         ("Last-Event-ID" = Option<String>, Header, description = "The last event that was seen; browsers send it when they reconnect"),
+        ("lastEventId" = Option<String>, Query, description = "The same, from what cannot set a header; the header counts if both are there"),
     ),
     security(("cookie" = []), ("ticket_secret" = []), ("identity" = [])),
     responses(
@@ -62,10 +64,11 @@ pub(super) async fn events(
     axum::extract::State(gateway): State,
     TicketPath(id): TicketPath,
     ClientAddress(address): ClientAddress,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let last_id = headers.get(LAST_EVENT_ID).and_then(fields::text);
-    if last_id == Some(EXPIRED_ID) {
+    let last_id = last_event_id(&headers, &uri);
+    if last_id.as_deref() == Some(EXPIRED_ID) {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let party = caller_party(&headers, &gateway, address).await?;
@@ -95,6 +98,26 @@ pub(super) async fn events(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     Ok(sse::response(follow(waiter, first)))
+}
+
+/// Returns the id of the last event that the caller has seen, as far as it says so: in the header, else in the query string,
+/// where libraries that stand in for `EventSource` put it. What is no event's id is left out.
+fn last_event_id(headers: &HeaderMap, uri: &Uri) -> Option<String> {
+    let known = |id: &str| {
+        let id = id.trim();
+        (id == EXPIRED_ID || id.parse::<u64>().is_ok()).then(|| id.to_owned())
+    };
+    let in_header = headers.get(LAST_EVENT_ID).and_then(|id| known(fields::text(id)?));
+    let in_query = || {
+        let mut pairs = form_urlencoded::parse(uri.query()?.as_bytes());
+        // `lastEventId`, `lastEventID`, `last-event-id`, `last_event_id`, and `evs_last_event_id`.
+        let is_name = |name: &str| {
+            let name = name.to_ascii_lowercase().replace(['-', '_'], "");
+            name.strip_prefix("evs").unwrap_or(&name) == "lasteventid"
+        };
+        pairs.find_map(|(name, id)| if is_name(&name) { known(&id) } else { None })
+    };
+    in_header.or_else(in_query)
 }
 
 /// Sends the first state, then one event for each change, until the last.

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header::{CONTENT_TYPE, HeaderMap};
 use axum::http::request::Parts;
@@ -110,7 +111,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for ValidQuery<T> 
     }
 }
 
-/// A JSON body. No body at all counts as `{}`; a body of another type is refused, which also stops cross-site forms.
+/// A JSON body. An empty one counts as `{}`, whatever type it is said to have; any other of another type is refused, which
+/// also stops what a form of another site can say.
 pub(super) struct JsonBody<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
@@ -120,10 +122,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
         let is_json = is_json(request.headers());
         let bytes = read_body(request, state).await?;
         let body: &[u8] = match is_json {
-            Some(false) => return Err(Problem::from(&error::UNSUPPORTED_MEDIA_TYPE)),
-            None if !bytes.is_empty() => return Err(Problem::from(&error::UNSUPPORTED_MEDIA_TYPE)),
             _ if bytes.is_empty() => b"{}",
-            _ => &bytes,
+            Some(true) => &bytes,
+            Some(false) | None => return Err(Problem::from(&error::UNSUPPORTED_MEDIA_TYPE)),
         };
         let malformed = |fault: &dyn std::fmt::Display| {
             Problem::from(&error::MALFORMED_JSON).detail(format!("{fault}. {}", error::MALFORMED_JSON.advice))
@@ -139,12 +140,19 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
 /// Returns the body, whatever is in it.
 ///
 /// # Errors
-/// 408 if it does not arrive in time; 413 if it is too large.
+/// 408 if it does not arrive in time; 413 if it is too large; 400 if it is not framed as the head says (RFC 9112 §6 and §7),
+/// or breaks off.
 pub(super) async fn read_body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
     tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state))
         .await
         .map_err(|_elapsed| Problem::from(&error::REQUEST_TIMEOUT))?
-        .map_err(|_rejection| Problem::from(&error::TOO_LARGE))
+        .map_err(|rejection| match rejection {
+            BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
+                Problem::from(&error::TOO_LARGE)
+            }
+            _ => Problem::from(&error::MALFORMED_REQUEST)
+                .detail("The body breaks off, or is not in the chunks or of the length that the head says."),
+        })
 }
 
 /// Returns whether the body is said to be JSON; `None` if nothing is said.

@@ -1,18 +1,22 @@
 //! What every request passes through: it is given an id and a client address, its origin is checked, its answer gets the
 //! headers that every answer has, and is counted.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, Request, State};
-use axum::http::Method;
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
 use tracing::Instrument as _;
+use utoipa::openapi::OpenApi;
 
 use super::error::{self, Problem, Refused};
 use super::extract::{ClientAddress, Peer};
+use super::pages::Reader;
 use super::{Gateway, SharedGateway, fields, session, sse};
 use crate::ticket::TicketId;
 
@@ -24,6 +28,8 @@ const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-
 pub(super) const EMBEDDABLE: (HeaderName, &str) = (CROSS_ORIGIN_RESOURCE_POLICY, "cross-origin");
 /// The longest request id that is taken over from a proxy, in characters.
 const MAX_REQUEST_ID_CHARS: usize = 64;
+/// Routes on which `HEAD` is refused: to read them with `GET` is what hands the JWT over, and `HEAD` would lose it.
+const READINGS: [&str; 2] = ["/v1/tickets/{id}", "/v1/tickets/{id}/events"];
 
 /// Gives the request its id and client address, and the answer its headers; logs and counts it.
 pub(super) async fn introduce(
@@ -41,6 +47,7 @@ pub(super) async fn introduce(
     };
     let request_id = request_id(request.headers(), is_proxied);
     request.extensions_mut().insert(address);
+    let reader = Reader::of(&request);
     // The path alone: a query string may hold what is nobody's business.
     let span = tracing::info_span!(
         "request",
@@ -53,7 +60,7 @@ pub(super) async fn introduce(
         let response = AssertUnwindSafe(next.run(request)).catch_unwind().await;
         let response = response.unwrap_or_else(|panic| error::from_panic(&*panic));
         tracing::debug!(status = response.status().as_u16(), "answered");
-        finish(&gateway, response, &request_id)
+        finish(&gateway, response, &request_id, &reader)
     }
     .instrument(span)
     .await
@@ -71,16 +78,19 @@ fn request_id(headers: &HeaderMap, is_proxied: bool) -> String {
     }
 }
 
-fn finish(gateway: &Gateway, mut response: Response, request_id: &str) -> Response {
+fn finish(gateway: &Gateway, mut response: Response, request_id: &str, reader: &Reader) -> Response {
     if let Some(refused) = response.extensions_mut().remove::<Refused>() {
         gateway.metrics.refused(refused.reason);
         if gateway.journal.takes("refused", Some(refused.reason)) {
             refused.log();
         }
-        let mut answer = refused.answer(Some(request_id));
+        let mut answer = refused.answer(Some(request_id), Some(reader));
         // Keeps what layers in between have added, such as Allow and CORS headers.
+        let own: Vec<HeaderName> = answer.headers().keys().cloned().collect();
         for (name, value) in response.headers() {
-            if !answer.headers().contains_key(name) && name != header::CONTENT_LENGTH {
+            // What the answer hangs on adds up; but that it hangs on `Accept` it says itself.
+            let is_addition = if name == header::VARY { value != "accept" } else { !own.contains(name) };
+            if is_addition && name != header::CONTENT_LENGTH {
                 answer.headers_mut().append(name, value.clone());
             }
         }
@@ -116,18 +126,61 @@ fn finish(gateway: &Gateway, mut response: Response, request_id: &str) -> Respon
     response
 }
 
+/// The methods of routes, by the route's path.
+pub(super) type Methods = BTreeMap<String, String>;
+
+/// Returns the methods of every route in the API's description.
+pub(super) fn methods(description: &OpenApi) -> Methods {
+    let all = description.paths.paths.iter().map(|(path, item)| {
+        let of_get = if READINGS.contains(&path.as_str()) { "GET" } else { "GET,HEAD" };
+        let operations = [
+            (item.get.is_some(), of_get),
+            (item.post.is_some(), "POST"),
+            (item.put.is_some(), "PUT"),
+            (item.patch.is_some(), "PATCH"),
+            (item.delete.is_some(), "DELETE"),
+        ];
+        let there: Vec<&str> = operations.into_iter().filter(|(is_there, _)| *is_there).map(|(_, name)| name).collect();
+        (path.clone(), there.join(","))
+    });
+    all.collect()
+}
+
+/// Says which methods a route has where one is refused (RFC 9110 §15.5.6), and where `OPTIONS` asks for them (§9.3.7).
+///
+/// Of the routes that are not in `described`, the router names them.
+pub(super) async fn allow(State(described): State<Arc<Methods>>, request: Request, next: Next) -> Response {
+    let is_asked = *request.method() == Method::OPTIONS;
+    let path = matched(&request);
+    let mut response = next.run(request).await;
+    let is_refused = response.status() == StatusCode::METHOD_NOT_ALLOWED;
+    let Some(path) = path.filter(|_| is_asked || is_refused) else { return response };
+    let named = response.headers().get(header::ALLOW).and_then(|allow| fields::text(allow));
+    let Some(methods) = described.get(path.as_str()).map(String::as_str).or(named) else { return response };
+    let allow = methods.split(',').chain(["OPTIONS"]).map(str::trim).collect::<Vec<_>>().join(", ");
+    if is_asked && is_refused {
+        response = StatusCode::NO_CONTENT.into_response();
+    }
+    if let Ok(allow) = HeaderValue::from_str(&allow) {
+        response.headers_mut().insert(header::ALLOW, allow);
+    }
+    response
+}
+
+/// Returns the route that a request is for, as it stands in the router; none where there is no such route.
+fn matched(request: &Request) -> Option<MatchedPath> {
+    request.extensions().get().cloned()
+}
+
 /// Refuses state-changing requests that a page of another origin makes a browser send, and `HEAD` where `GET` hands
 /// something over.
 ///
 /// Browsers tell where a request comes from in `Origin` and `Sec-Fetch-Site`; what sends neither is no browser, or one so
 /// old that it sends `Origin` wherever a page can make it send JSON.
 pub(super) async fn same_origin(State(gateway): State<SharedGateway>, request: Request, next: Next) -> Response {
-    use axum::response::IntoResponse as _;
-
     let method = request.method();
-    if method == Method::HEAD && request.uri().path().starts_with("/v1/tickets/") {
-        let allowed = [(header::ALLOW, "GET, POST, DELETE")];
-        return (allowed, Problem::from(&error::METHOD_NOT_ALLOWED)).into_response();
+    if method == Method::HEAD && matched(&request).is_some_and(|path| READINGS.contains(&path.as_str())) {
+        return Problem::from(&error::METHOD_NOT_ALLOWED).into_response();
     }
     let is_safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     let checks_itself = session::SITES_PATHS.contains(&request.uri().path());

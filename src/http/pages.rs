@@ -4,6 +4,7 @@
 
 mod files;
 mod look;
+mod problem;
 #[cfg(test)]
 mod tests;
 mod texts;
@@ -11,8 +12,8 @@ mod texts;
 use std::sync::LazyLock;
 
 use axum::extract::State as FromState;
-use axum::http::Uri;
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use axum::http::{Method, Uri};
 use axum::response::{IntoResponse, Redirect, Response};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, Value};
@@ -29,6 +30,7 @@ use crate::config::is_local;
 use crate::ticket::Flow;
 use files::Assets;
 pub(super) use look::{logo, theme};
+pub(super) use problem::Reader;
 use texts::{Language, Languages};
 
 /// For what holds nothing secret and is used by pages of other origins.
@@ -159,6 +161,21 @@ pub(super) async fn share(FromState(gateway): State, uri: Uri, headers: HeaderMa
 /// The page for whoever scans what is shared. Opening it changes nothing, as with [`confirm`].
 pub(super) async fn receive(FromState(gateway): State, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
     page(&gateway, Page::Receive, None, &uri, &headers)
+}
+
+/// Leads from a page's address with slashes behind it to the page; there is nothing else that no route is for.
+///
+/// The address is made of the path's own segments, none of them empty: it cannot lead to another host.
+pub(super) async fn without_slash(method: Method, uri: Uri) -> Result<Response, Problem> {
+    let path = uri.path();
+    let page = path.trim_end_matches('/');
+    let segments: Vec<&str> = page.split('/').skip(1).collect();
+    let is_page = matches!(segments[..], [] | ["share"] | ["s" | "share", _]) && !segments.contains(&"");
+    if !is_page || page.len() == path.len() || !matches!(method, Method::GET | Method::HEAD) {
+        return Err(Problem::from(&error::NOT_FOUND));
+    }
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    Ok(Redirect::permanent(&format!("/{}{query}", segments.join("/"))).into_response())
 }
 
 /// One of the pages' files.

@@ -36,11 +36,13 @@ const FORM: &[u8] = b"application/x-www-form-urlencoded";
 
 /// Whose session it is to be, and what to tell of it.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct VerifyQuery {
     /// The client whose session counts; the default one if left out.
     client_id: Option<String>,
     /// Claims to answer with, with commas between: `name,email` become `X-Auth-Name` and `X-Auth-Email`.
+    #[param(pattern = "^,*([A-Za-z0-9_-]{1,32}(,+[A-Za-z0-9_-]{1,32}){0,7},*)?$")]
     claims: Option<String>,
 }
 
@@ -80,6 +82,7 @@ pub(super) async fn verify(
 
 /// Where a sign-in begins.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct BeginQuery {
     /// The client to sign in to; the default one if left out.
@@ -135,6 +138,7 @@ pub(super) async fn begin(
 
 /// Which client a session is of.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct SessionQuery {
     /// The client; the default one if left out.
@@ -279,7 +283,7 @@ fn redeem_form(
     tag = "sessions",
     params(SessionQuery),
     request_body(content(
-        (Object = "application/json"),
+        (super::decide::Nothing = "application/json"),
         (SignOutForm = "application/x-www-form-urlencoded"),
     )),
     responses(

@@ -57,6 +57,7 @@ pub enum BindingKind {
 
 /// What to add to the answer.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct CreateQuery {
     /// Adds the QR code as a data URI: `svg` or `png`.
@@ -257,6 +258,7 @@ pub(super) fn check_origin(headers: &HeaderMap, gateway: &Gateway, client: &Clie
 
 /// How to read.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct ReadQuery {
     /// Seconds to wait for something newer than `revision`, up to 60; without it the answer comes at once.
@@ -308,6 +310,7 @@ pub(super) async fn read(
 
 /// Why a presenter closes.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct CloseQuery {
     /// `closed` (the default), or `superseded` when a fresh ticket takes its place.

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::{FromRequest as _, Request};
+use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 
+use super::Gateway;
 use super::error::{self, Problem};
-use super::extract::{State, ValidQuery};
-use super::{BODY_TIMEOUT, Gateway};
+use super::extract::{State, ValidQuery, read_body};
 use crate::connectors::wechat::Wechat;
 use crate::connectors::wechat::callback::{Answer, CallbackQuery, Refused};
 
@@ -31,10 +30,7 @@ pub(super) async fn receive(
     ValidQuery(query): ValidQuery<CallbackQuery>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let body = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, &gateway))
-        .await
-        .map_err(|_elapsed| Problem::from(&error::REQUEST_TIMEOUT))?
-        .map_err(|_rejection| Problem::from(&error::TOO_LARGE))?;
+    let body = read_body(request, &gateway).await?;
     let (kind, answer) = match wechat(&gateway)?.receive(&query, &body).await? {
         Answer::Success => ("text/plain; charset=utf-8", "success".to_owned()),
         Answer::Reply(xml) => ("application/xml; charset=utf-8", xml),

@@ -4,6 +4,8 @@
 //! use for. So the body of an event stream is lent to hyper: [`Payload`] passes its frames on until it has nothing more to
 //! send for now; [`Tap`], the connection as hyper sees it, notices when all of them have reached the system. From then on
 //! the connection can be taken apart without a byte being lost: [`Handoff::take`].
+//!
+//! The tap also keeps back what hyper would say to a head that it cannot read, so that the router says it.
 
 use std::io::{self, Write as _};
 use std::pin::Pin;
@@ -106,6 +108,14 @@ struct State {
     lent: Option<Lent>,
     /// Whether hyper may have written something that it has not yet flushed.
     is_dirty: bool,
+    /// Whether a request is with the service, or its answer with hyper.
+    is_answering: bool,
+    /// Whether what hyper writes is such an answer: true until the last one is flushed.
+    is_ours: bool,
+    /// Whether a request's body has not been read to its end.
+    has_unread_body: bool,
+    /// What hyper wanted to refuse a head with, by itself.
+    refusal: Option<StatusCode>,
 }
 
 /// An event stream that hyper is sending.
@@ -117,12 +127,36 @@ struct Lent {
 }
 
 impl Handoff {
+    /// Notes that a request is about to be answered. Returns its body, and what the answer has to go with.
+    pub(super) fn begin(&self, body: Incoming) -> (Arriving, Answering) {
+        let mut state = self.lock();
+        state.is_answering = true;
+        state.is_ours = true;
+        state.has_unread_body = false;
+        (Arriving { body, is_read: false, handoff: self.clone() }, Answering(self.clone()))
+    }
+
     /// Returns `response` as hyper is to have it: lent, if it is an event stream.
-    pub(super) fn lend(&self, asked: Asked, response: Response<Body>) -> Response<Payload> {
-        let Some(framing) = asked.framing(&response) else { return response.map(Payload::Plain) };
+    pub(super) fn lend(&self, asked: Asked, response: Response<Body>, answering: Answering) -> Response<Payload> {
         let (head, body) = response.into_parts();
-        self.lock().lent = Some(Lent { body, framing, is_idle: false });
-        Response::from_parts(head, Payload::Lent(self.clone()))
+        let source = match asked.framing(&Response::from_parts(head.clone(), ())) {
+            None => Source::Plain(body),
+            Some(framing) => {
+                self.lock().lent = Some(Lent { body, framing, is_idle: false });
+                Source::Lent(self.clone())
+            }
+        };
+        Response::from_parts(head, Payload { source, _answering: answering })
+    }
+
+    /// Returns the status that hyper wanted to refuse a request's head with. Nothing of its answer was sent.
+    pub(super) fn refusal(&self) -> Option<StatusCode> {
+        self.lock().refusal
+    }
+
+    /// Returns whether the peer may still be sending the body of a request that has been answered.
+    pub(super) fn has_unread_body(&self) -> bool {
+        self.lock().has_unread_body
     }
 
     /// Takes the stream back if there is one which has nothing to send and of which everything has been written.
@@ -133,13 +167,79 @@ impl Handoff {
         Some((lent.body, lent.framing))
     }
 
+    /// Notes that hyper writes `bytes`, and returns whether they are to be kept back.
+    ///
+    /// hyper refuses a head that it cannot read by itself, with an empty body. As no request was handed on, that is what it
+    /// writes while no answer is on its way. Only where an earlier answer on the connection has not been taken yet are the
+    /// two not told apart, and hyper's own goes out.
+    fn withholds(&self, bytes: &[u8]) -> bool {
+        let mut state = self.lock();
+        state.is_dirty = true;
+        if !state.is_ours && state.refusal.is_none() {
+            let status = bytes.strip_prefix(b"HTTP/1.1 ").or(bytes.strip_prefix(b"HTTP/1.0 "));
+            state.refusal = status.and_then(|status| StatusCode::from_bytes(status.get(..3)?).ok());
+        }
+        state.refusal.is_some()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// Lives as long as the answer to a request is not wholly in hyper's hands.
+pub(super) struct Answering(Handoff);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.lock().is_answering = false;
+    }
+}
+
+/// A request's body. It notes whether it was read to its end.
+pub(super) struct Arriving {
+    body: Incoming,
+    is_read: bool,
+    handoff: Handoff,
+}
+
+impl http_body::Body for Arriving {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        self.is_read |= frame.is_none();
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        if !self.is_read && !self.body.is_end_stream() {
+            self.handoff.lock().has_unread_body = true;
+        }
+    }
+}
+
 /// A response body as hyper has it.
-pub(super) enum Payload {
+pub(super) struct Payload {
+    source: Source,
+    _answering: Answering,
+}
+
+enum Source {
     /// Of anything but an event stream.
     Plain(Body),
     /// Of an event stream, which may be taken from it.
@@ -151,9 +251,9 @@ impl http_body::Body for Payload {
     type Error = axum::Error;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        match self.get_mut() {
-            Self::Plain(body) => Pin::new(body).poll_frame(context),
-            Self::Lent(handoff) => {
+        match &mut self.get_mut().source {
+            Source::Plain(body) => Pin::new(body).poll_frame(context),
+            Source::Lent(handoff) => {
                 let mut state = handoff.lock();
                 let Some(lent) = &mut state.lent else { return Poll::Ready(None) };
                 let frame = Pin::new(&mut lent.body).poll_frame(context);
@@ -167,16 +267,16 @@ impl http_body::Body for Payload {
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Plain(body) => body.is_end_stream(),
-            Self::Lent(_) => false,
+        match &self.source {
+            Source::Plain(body) => body.is_end_stream(),
+            Source::Lent(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Plain(body) => body.size_hint(),
-            Self::Lent(_) => SizeHint::default(),
+        match &self.source {
+            Source::Plain(body) => body.size_hint(),
+            Source::Lent(_) => SizeHint::default(),
         }
     }
 }
@@ -217,7 +317,9 @@ impl AsyncRead for Tap {
 
 impl AsyncWrite for Tap {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.handoff.lock().is_dirty = true;
+        if self.handoff.withholds(bytes) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
@@ -226,7 +328,9 @@ impl AsyncWrite for Tap {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.handoff.lock().is_dirty = true;
+        if self.handoff.withholds(slices.first().map_or(&[], |slice| slice)) {
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
         Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
 
@@ -237,11 +341,17 @@ impl AsyncWrite for Tap {
     /// hyper flushes when it has written all that it had.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
-        self.handoff.lock().is_dirty = false;
+        let mut state = self.handoff.lock();
+        state.is_dirty = false;
+        state.is_ours &= state.is_answering;
+        drop(state);
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.handoff.refusal().is_some() {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -20,7 +20,7 @@ use include_dir::{Dir, File, include_dir};
 use sha2::{Digest as _, Sha256};
 
 use super::{FOR_ANY_ORIGIN, parameter};
-use crate::http::fields;
+use crate::http::weights::weighted;
 
 static STATIC: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/static");
 /// The folder of the tables of texts.
@@ -109,6 +109,11 @@ pub(super) fn without_comments(script: &str) -> String {
     kept
 }
 
+/// Returns the text of a file, by its path under `static/`.
+pub(super) fn text(path: &str) -> Option<&'static str> {
+    STATIC.get_file(path)?.contents_utf8()
+}
+
 /// Returns the templates by their path under `static/`.
 pub(super) fn templates() -> impl Iterator<Item = (&'static str, &'static str)> {
     files(&STATIC).into_iter().filter(|(path, _)| path.ends_with(TEMPLATE)).filter_map(as_text)
@@ -141,12 +146,8 @@ fn pressed(body: &[u8]) -> Vec<u8> {
 
 /// Returns whether who asks can read gzip (RFC 9110 §12.5.3).
 fn takes_gzip(headers: &HeaderMap) -> bool {
-    fields::texts(headers, header::ACCEPT_ENCODING).any(|coding| {
-        let mut parts = coding.split(';').map(str::trim);
-        let is_gzip = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
-        let is_refused = parts.filter_map(|part| part.strip_prefix("q=")).any(|q| q.parse() == Ok(0.0));
-        is_gzip && !is_refused
-    })
+    weighted(headers, header::ACCEPT_ENCODING)
+        .any(|(coding, weight)| coding.eq_ignore_ascii_case("gzip") && weight > 0.0)
 }
 
 fn content_type(path: &str) -> &'static str {

@@ -152,7 +152,7 @@ fn the_script_for_other_sites_uses_the_texts_of_a_code_alone() {
 fn every_text_that_exists_is_used() {
     let (_, english) = files::texts().find(|(tag, _)| *tag == "en").unwrap();
     let everything: String = names(".html").iter().chain(&names(".js")).map(|name| source(name)).collect();
-    for (section, texts) in sections(english) {
+    for (section, texts) in sections(english).into_iter().filter(|(section, _)| section != "problem") {
         let of_page = ALL.into_iter().find(|page| page.name() == section).map(|page| {
             let templates = names(".html").into_iter().filter(|name| name.starts_with("parts/"));
             let own = templates.chain([format!("{section}.html")]).chain(scripts_of(page));
@@ -163,6 +163,26 @@ fn every_text_that_exists_is_used() {
         for (name, _) in texts {
             let is_used = used.contains(name.as_str()) || sources.contains(&format!("'{name}'"));
             assert!(is_used || LOOKED_UP.contains(&name.as_str()), "{section}.{name} is not used");
+        }
+    }
+}
+
+#[test]
+fn every_problem_has_words_in_every_language() {
+    let codes: BTreeSet<&str> = error::ALL.iter().map(|kind| kind.code).collect();
+    let statuses: BTreeSet<String> = error::ALL.iter().map(|kind| kind.status.as_str().to_owned()).collect();
+    let template = source("problem.html");
+    let used = names_after(&template, "text.");
+    for (tag, json) in files::texts() {
+        let language = PAGES.languages.choose(Some(tag), &HeaderMap::new());
+        for kind in error::ALL {
+            let (title, detail) = language.problem(kind.code, kind.status.as_u16());
+            assert!(!title.is_empty() && !detail.is_empty(), "{tag}: {}", kind.code);
+            assert_ne!(title, language.problem("", 0).0, "{tag}: {}", kind.code);
+        }
+        for name in sections(json)["problem"].keys().map(String::as_str) {
+            let is_used = codes.contains(name) || statuses.contains(name) || used.contains(name) || name == "other";
+            assert!(is_used, "{tag}: problem.{name} is not used");
         }
     }
 }
@@ -246,16 +266,29 @@ fn the_language_is_the_one_asked_for_or_the_one_liked_best() {
         ("zh;q=NaN, en;q=inf", "en"),
         ("zh;q=, zh;level=1, ;;;, -, zh-;q=x", "en"),
         ("zhx", "en"),
+        ("zh_CN", "zh"),
+        ("zh-Hans-CN", "zh"),
+        ("ZH_hans_cn.UTF-8@x", "zh"),
+        ("fr_FR, zh_TW;q=0.1, *;q=0.5", "zh"),
+        ("*, zh;q=0.5", "zh"),
+        ("en;q=0.2, *, zh_CN;q=0.3", "zh"),
     ] {
         assert_eq!(chosen(None, accepted), tag, "{accepted:?}");
     }
     assert_eq!(chosen(Some("zh"), "en"), "zh");
     assert_eq!(chosen(Some("zh-CN"), "en"), "zh");
+    assert_eq!(chosen(Some("zh_CN"), "en"), "zh");
+    assert_eq!(chosen(Some("ZH"), "en"), "zh");
+    assert_eq!(chosen(Some("*"), "zh"), "zh");
+    assert_eq!(chosen(Some("_"), "zh"), "zh");
     assert_eq!(chosen(Some("xx"), "zh"), "zh");
     assert_eq!(chosen(Some(""), "zh"), "zh");
     assert_eq!(chosen(Some("\"><script>"), "fr"), "en");
     let none = HeaderMap::from_iter([(ACCEPT_LANGUAGE, HeaderValue::from_bytes(b"zh\xff").unwrap())]);
     assert_eq!(PAGES.languages.choose(None, &none).tag, "en");
+    // One entry that is no text costs itself.
+    let one = HeaderMap::from_iter([(ACCEPT_LANGUAGE, HeaderValue::from_bytes(b"\xff, zh").unwrap())]);
+    assert_eq!(PAGES.languages.choose(None, &one).tag, "zh");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, json};
 
 use super::{Fault, Page};
-use crate::http::fields;
+use crate::http::weights::weighted;
 
 /// The language of those who ask for none that is there.
 const DEFAULT: &str = "en";
@@ -29,6 +29,7 @@ struct Table {
     confirm: Section,
     share: Section,
     receive: Section,
+    problem: Section,
 }
 
 /// All languages, the default first.
@@ -48,6 +49,7 @@ pub(super) struct Language {
     confirm: PageTexts,
     share: PageTexts,
     receive: PageTexts,
+    problem: Section,
 }
 
 /// The texts of a page.
@@ -83,9 +85,10 @@ impl Languages {
         self.0.iter().filter(|language| language.tag != this.tag)
     }
 
-    /// The lookup of RFC 4647 §3.4: `zh-Hant-TW`, then `zh-Hant`, then `zh`.
+    /// The lookup of RFC 4647 §3.4: `zh-Hant-TW`, then `zh-Hant`, then `zh`. Systems also write `zh_TW.UTF-8`.
     fn look_up(&self, range: &str) -> Option<&Language> {
-        let mut tag = range;
+        let range = range.split(['.', '@']).next().unwrap_or_default().replace('_', "-");
+        let mut tag = range.as_str();
         loop {
             if let Some(found) = self.0.iter().find(|language| language.tag.eq_ignore_ascii_case(tag)) {
                 return Some(found);
@@ -112,8 +115,23 @@ impl Language {
             confirm: texts(table.confirm),
             share: texts(table.share),
             receive: texts(table.receive),
+            problem: table.problem,
             code: json!({ "lang": tag, "texts": table.code }).to_string(),
         })
+    }
+
+    /// Returns what a problem is called, and what to do about it: by its code if there are words of its own for it, else by
+    /// its status.
+    pub(super) fn problem(&self, code: &str, status: u16) -> (&str, &str) {
+        let status = status.to_string();
+        let found = [code, &status, "other"].into_iter().find_map(|name| self.problem.get(name));
+        let word = |index: usize| found.and_then(|pair| pair.get(index)?.as_str()).unwrap_or_default();
+        (word(0), word(1))
+    }
+
+    /// Returns the texts of the pages that problems are told on.
+    pub(super) fn problem_texts(&self) -> Value {
+        Value::from(Serde(self.problem.clone()))
     }
 
     /// Returns the texts of a page.
@@ -127,22 +145,11 @@ impl Language {
     }
 }
 
-/// Returns the ranges of `Accept-Language`, the ones that are liked best first (RFC 9110 §12.5.4). What is malformed is left
-/// out.
+/// Returns the ranges of `Accept-Language`, the ones that are liked best first (RFC 9110 §12.5.4), without those that are
+/// not wanted.
 fn accepted(headers: &HeaderMap) -> Vec<&str> {
-    let mut ranges: Vec<(f32, &str)> = fields::texts(headers, header::ACCEPT_LANGUAGE).filter_map(weighed).collect();
+    let mut ranges: Vec<_> = weighted(headers, header::ACCEPT_LANGUAGE).filter(|(_, weight)| *weight > 0.0).collect();
     // Equals stay in their order.
-    ranges.sort_by(|one, two| two.0.total_cmp(&one.0));
-    ranges.into_iter().map(|(_, range)| range).collect()
-}
-
-fn weighed(part: &str) -> Option<(f32, &str)> {
-    let (range, weight) = match part.split_once(';') {
-        Some((range, parameter)) => {
-            let (name, weight) = parameter.split_once('=')?;
-            (range, name.trim().eq_ignore_ascii_case("q").then(|| weight.trim().parse().ok())??)
-        }
-        None => (part, 1.0),
-    };
-    (weight > 0.0 && weight <= 1.0).then_some((weight, range.trim()))
+    ranges.sort_by(|one, two| two.1.total_cmp(&one.1));
+    ranges.into_iter().map(|(range, _)| range).collect()
 }

@@ -1,0 +1,180 @@
+//! What HTTP itself demands of a request's head before any route sees it (RFC 9112 §3.2), and the answers to heads that the
+//! server could not read.
+
+use std::net::Ipv6Addr;
+
+use axum::extract::Request;
+use axum::http::header::{self, HeaderMap, HeaderValue};
+use axum::http::{Method, StatusCode, Uri, Version};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+
+use super::error::{self, Problem};
+
+/// Every method that some route has. A request for no route in particular is told these.
+const ALL_METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
+
+/// Marks a request that stands for one whose head the server could not read; why not, as the status to answer with.
+///
+/// Such a request has the headers that say who asks and which kind of answer they prefer, as far as they could be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnreadHead(pub StatusCode);
+
+/// Refuses a head that could not be read, that does not name one host, or that asks for nothing a route could have.
+pub(super) async fn check(mut request: Request, next: Next) -> Response {
+    if let Some(UnreadHead(status)) = request.extensions().get() {
+        return unread(*status).into_response();
+    }
+    if let Err(problem) = name_host(&mut request) {
+        return problem.into_response();
+    }
+    match (request.method(), request.uri().path()) {
+        // The server as a whole (RFC 9110 §9.3.7).
+        (&Method::OPTIONS, "*") => (StatusCode::NO_CONTENT, [(header::ALLOW, ALL_METHODS)]).into_response(),
+        (_, path) if path.starts_with('/') => next.run(request).await,
+        (&Method::CONNECT, _) => {
+            ([(header::ALLOW, ALL_METHODS)], Problem::from(&error::METHOD_NOT_ALLOWED)).into_response()
+        }
+        _ => malformed("The request target must be a path that begins with a slash.").into_response(),
+    }
+}
+
+fn unread(status: StatusCode) -> Problem {
+    match status {
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Problem::from(&error::HEAD_TOO_LARGE),
+        StatusCode::URI_TOO_LONG => Problem::from(&error::URI_TOO_LONG),
+        _ => malformed("The request's head is not HTTP/1.1; see RFC 9112."),
+    }
+}
+
+fn malformed(detail: &'static str) -> Problem {
+    Problem::from(&error::MALFORMED_REQUEST).detail(detail)
+}
+
+/// Makes `Host` the one host that the request is for.
+///
+/// # Errors
+/// 400 if it names none, several, or one that is no host (RFC 9112 §3.2).
+fn name_host(request: &mut Request) -> Result<(), Problem> {
+    let given = one_host(request.headers())?;
+    if given.is_none() && request.version() > Version::HTTP_10 {
+        return Err(malformed("The Host header is missing; send the host of the URL."));
+    }
+    // In absolute form the target names the host, and what `Host` says is ignored (RFC 9112 §3.2.2).
+    if let Some(target) = target_host(request.uri())? {
+        request.headers_mut().insert(header::HOST, target);
+    }
+    Ok(())
+}
+
+fn one_host(headers: &HeaderMap) -> Result<Option<&HeaderValue>, Problem> {
+    let mut all = headers.get_all(header::HOST).iter();
+    let (first, second) = (all.next(), all.next());
+    if second.is_some() {
+        return Err(malformed("There are several Host headers; send one."));
+    }
+    match first {
+        Some(host) if !is_host(host.as_bytes()) => {
+            Err(malformed("The Host header is no host with an optional port; send the host of the URL."))
+        }
+        host => Ok(host),
+    }
+}
+
+fn target_host(uri: &Uri) -> Result<Option<HeaderValue>, Problem> {
+    let Some(authority) = uri.authority() else { return Ok(None) };
+    let refused = || malformed("The request target is not an http address of this gateway; send its path alone.");
+    let is_http = uri.scheme_str().is_none_or(|scheme| matches!(scheme, "http" | "https"));
+    // A user's name in it is none of ours to understand (RFC 9110 §4.2.4), and no host has the `@` behind it.
+    if !is_http || !is_host(authority.as_str().as_bytes()) {
+        return Err(refused());
+    }
+    HeaderValue::from_str(authority.as_str()).map(Some).map_err(|_| refused())
+}
+
+/// Returns whether `value` is `uri-host [ ":" port ]` (RFC 9110 §7.2) with a host that is not empty.
+fn is_host(value: &[u8]) -> bool {
+    let Ok(value) = std::str::from_utf8(value) else { return false };
+    let (is_host, port) = match value.strip_prefix('[') {
+        Some(literal) => match literal.split_once(']') {
+            Some((address, port)) => (address.parse::<Ipv6Addr>().is_ok(), port),
+            None => return false,
+        },
+        None => {
+            let (name, port) = value.split_at(value.find(':').unwrap_or(value.len()));
+            (is_name(name.as_bytes()), port)
+        }
+    };
+    let is_port = match port.strip_prefix(':') {
+        Some(digits) => {
+            digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits.is_empty() || digits.parse::<u16>().is_ok())
+        }
+        None => port.is_empty(),
+    };
+    is_host && is_port
+}
+
+/// Returns whether `name` is a `reg-name` (RFC 3986 §3.2.2) of at least one character.
+fn is_name(name: &[u8]) -> bool {
+    let mut rest = name;
+    while let Some((first, behind)) = rest.split_first() {
+        rest = match first {
+            b'%' => match behind {
+                [high, low, behind @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => behind,
+                _ => return false,
+            },
+            byte if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte) => behind,
+            _ => return false,
+        };
+    }
+    !name.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_what_the_grammar_says() {
+        for host in
+            ["x", "example.com", "EXAMPLE.com.", "127.0.0.1:8080", "[::1]", "[2001:db8::1]:443", "a:", "a_b", "a%20b"]
+        {
+            assert!(is_host(host.as_bytes()), "{host}");
+        }
+        for host in [
+            "",
+            ":",
+            ":80",
+            "a b",
+            "a,b c",
+            "a/b",
+            "a@b",
+            "user:pass@b",
+            "a:b",
+            "a:80:80",
+            "a:65536",
+            "a:+1",
+            "::1",
+            "[::1",
+            "[::1]x",
+            "[a]",
+            "[]",
+            "[v1.x]",
+            "[fe80::1%25eth0]",
+            "a%",
+            "a%2",
+            "a%zz",
+            "a?b",
+            "a#b",
+            "a\\b",
+            "ä",
+            "http://a",
+            "a\tb",
+            "\"a\"",
+            "<a>",
+        ] {
+            assert!(!is_host(host.as_bytes()), "{host}");
+        }
+        assert!(!is_host(b"a\xff"));
+    }
+}

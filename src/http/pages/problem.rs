@@ -1,0 +1,148 @@
+//! Problems as pages: what people are told, in words and in their language, where a program would be told JSON.
+//!
+//! Such a page loads nothing. It may be about a request that is too large, which its files' would be too, and it may stand
+//! on a site's own host, where the pages' files are not.
+
+use std::sync::LazyLock;
+
+use axum::extract::Request;
+use axum::http::header::{self, HeaderMap};
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use minijinja::context;
+use sha2::{Digest as _, Sha256};
+
+use super::{PAGES, files, of_language, parameter};
+use crate::http::error::ProblemBody;
+use crate::http::weights::weighted;
+
+/// Its style sheet, which stands in the page itself.
+const STYLE: &str = "parts/problem.css";
+/// The least and the longest time after which a page that is told to come back does so, in seconds.
+const REFRESH_SECS: std::ops::RangeInclusive<u64> = 5..=60;
+
+/// What a page may do: nothing but have its own style.
+static POLICY: LazyLock<String> = LazyLock::new(|| {
+    let hash = STANDARD.encode(Sha256::digest(style()));
+    format!(
+        "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+});
+
+fn style() -> &'static str {
+    files::text(STYLE).unwrap_or_default()
+}
+
+/// What decides how a problem is told: what was asked for, and which kind of answer and language are preferred.
+pub(in crate::http) struct Reader {
+    method: Method,
+    uri: Uri,
+    preferences: HeaderMap,
+}
+
+impl Reader {
+    /// Notes it of a request, before that is handed on.
+    pub(in crate::http) fn of(request: &Request) -> Self {
+        let mut preferences = HeaderMap::new();
+        for name in [header::ACCEPT, header::ACCEPT_LANGUAGE] {
+            for value in request.headers().get_all(&name) {
+                preferences.append(&name, value.clone());
+            }
+        }
+        Self { method: request.method().clone(), uri: request.uri().clone(), preferences }
+    }
+
+    /// Returns whether a page is preferred to JSON: it is named, and nothing else is liked better (RFC 9110 §12.5.1).
+    ///
+    /// Browsers name it when they open an address. Scripts, `EventSource` and programs say `*/*` or what they want.
+    pub(in crate::http) fn prefers_page(&self) -> bool {
+        let (mut page, mut json, mut any) = (0.0_f32, 0.0_f32, 0.0_f32);
+        for (range, weight) in weighted(&self.preferences, header::ACCEPT) {
+            let kind = range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+            let of = match kind.as_str() {
+                "text/html" | "application/xhtml+xml" => &mut page,
+                "*/*" => &mut any,
+                json_like if json_like.ends_with("json") => &mut json,
+                _ => continue,
+            };
+            *of = of.max(weight);
+        }
+        page > json && page >= any
+    }
+
+    /// Returns a problem as a page. `way_on` is where the person goes on to, if that is known.
+    ///
+    /// # Errors
+    /// The template's.
+    pub(in crate::http) fn page(&self, body: &ProblemBody, way_on: Option<&str>) -> Result<Response, minijinja::Error> {
+        let language = PAGES.languages.choose(parameter(&self.uri, "lang").as_deref(), &self.preferences);
+        let (title, detail) = language.problem(&body.code, body.status);
+        let is_reading = matches!(self.method, Method::GET | Method::HEAD);
+        let is_for_later = matches!(body.status, 408 | 429 | 431 | 500..);
+        // An empty address is that of the page itself, which is asked for again.
+        let again = way_on.or((is_reading && is_for_later).then_some(""));
+        let is_late = body.status == StatusCode::SERVICE_UNAVAILABLE.as_u16();
+        let refresh_secs = body.retry_after.filter(|_| is_late && is_reading && way_on.is_none());
+        let html = PAGES.templates.get_template("problem.html")?.render(context! {
+            lang => &language.tag,
+            text => language.problem_texts(),
+            title,
+            detail,
+            again,
+            sign => if is_late || body.status == 429 { "late" } else { "fault" },
+            refresh_secs => refresh_secs.map(|secs| secs.clamp(*REFRESH_SECS.start(), *REFRESH_SECS.end())),
+            style => minijinja::value::Value::from_safe_string(style().to_owned()),
+            code => &body.code,
+            request_id => &body.request_id,
+        })?;
+        let kind = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
+        let policy = [(header::CONTENT_SECURITY_POLICY, POLICY.as_str())];
+        Ok((kind, policy, of_language(language), html).into_response())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn prefers_page(accept: &str) -> bool {
+        let value = HeaderValue::from_str(accept).unwrap();
+        let preferences = HeaderMap::from_iter([(header::ACCEPT, value)]);
+        Reader { method: Method::GET, uri: Uri::default(), preferences }.prefers_page()
+    }
+
+    #[test]
+    fn a_page_is_for_those_who_prefer_one() {
+        for accept in [
+            "text/html",
+            "TEXT/HTML;charset=utf-8",
+            "application/xhtml+xml",
+            "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7",
+            "application/json;q=0.9, text/html",
+            "text/html, */*",
+            "text/html;q=0.5, image/png",
+        ] {
+            assert!(prefers_page(accept), "{accept}");
+        }
+        for accept in [
+            "",
+            "*/*",
+            "application/json",
+            "application/problem+json, text/html",
+            "application/json, text/html;q=0.9",
+            "text/event-stream",
+            "text/html;q=0",
+            "text/html;q=0.5, */*",
+            "text/htmlx",
+            "text/*",
+            "image/avif,image/webp,*/*",
+            "text/css,*/*;q=0.1",
+        ] {
+            assert!(!prefers_page(accept), "{accept}");
+        }
+    }
+}
