@@ -95,15 +95,12 @@ fn target_host(uri: &Uri) -> Result<Option<HeaderValue>, Problem> {
 /// Returns whether `value` is `uri-host [ ":" port ]` (RFC 9110 §7.2) with a host that is not empty.
 fn is_host(value: &[u8]) -> bool {
     let Ok(value) = std::str::from_utf8(value) else { return false };
-    let (is_host, port) = match value.strip_prefix('[') {
-        Some(literal) => match literal.split_once(']') {
-            Some((address, port)) => (address.parse::<Ipv6Addr>().is_ok(), port),
-            None => return false,
-        },
-        None => {
-            let (name, port) = value.split_at(value.find(':').unwrap_or(value.len()));
-            (is_name(name.as_bytes()), port)
-        }
+    let (is_host, port) = if let Some(literal) = value.strip_prefix('[') {
+        let Some((address, port)) = literal.split_once(']') else { return false };
+        (address.parse::<Ipv6Addr>().is_ok(), port)
+    } else {
+        let (name, port) = value.split_at(value.find(':').unwrap_or(value.len()));
+        (is_name(name.as_bytes()), port)
     };
     let is_port = match port.strip_prefix(':') {
         Some(digits) => {

@@ -108,14 +108,23 @@ struct State {
     lent: Option<Lent>,
     /// Whether hyper may have written something that it has not yet flushed.
     is_dirty: bool,
-    /// Whether a request is with the service, or its answer with hyper.
-    is_answering: bool,
-    /// Whether what hyper writes is such an answer: true until the last one is flushed.
-    is_ours: bool,
+    answer: Answer,
     /// Whether a request's body has not been read to its end.
     has_unread_body: bool,
     /// What hyper wanted to refuse a head with, by itself.
     refusal: Option<StatusCode>,
+}
+
+/// Where the answer to the last request is.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Answer {
+    /// Written, or nothing was asked yet. What hyper writes now it says by itself.
+    #[default]
+    Out,
+    /// In the making, or its body is.
+    Coming,
+    /// Wholly in hyper's hands.
+    Handed,
 }
 
 /// An event stream that hyper is sending.
@@ -130,8 +139,7 @@ impl Handoff {
     /// Notes that a request is about to be answered. Returns its body, and what the answer has to go with.
     pub(super) fn begin(&self, body: Incoming) -> (Arriving, Answering) {
         let mut state = self.lock();
-        state.is_answering = true;
-        state.is_ours = true;
+        state.answer = Answer::Coming;
         state.has_unread_body = false;
         (Arriving { body, is_read: false, handoff: self.clone() }, Answering(self.clone()))
     }
@@ -175,7 +183,7 @@ impl Handoff {
     fn withholds(&self, bytes: &[u8]) -> bool {
         let mut state = self.lock();
         state.is_dirty = true;
-        if !state.is_ours && state.refusal.is_none() {
+        if state.answer == Answer::Out && state.refusal.is_none() {
             let status = bytes.strip_prefix(b"HTTP/1.1 ").or(bytes.strip_prefix(b"HTTP/1.0 "));
             state.refusal = status.and_then(|status| StatusCode::from_bytes(status.get(..3)?).ok());
         }
@@ -192,7 +200,7 @@ pub(super) struct Answering(Handoff);
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.0.lock().is_answering = false;
+        self.0.lock().answer = Answer::Handed;
     }
 }
 
@@ -343,7 +351,9 @@ impl AsyncWrite for Tap {
         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
         let mut state = self.handoff.lock();
         state.is_dirty = false;
-        state.is_ours &= state.is_answering;
+        if state.answer == Answer::Handed {
+            state.answer = Answer::Out;
+        }
         drop(state);
         Poll::Ready(Ok(()))
     }

@@ -40,14 +40,17 @@ async fn assert_as_described(examples: u32) {
         "[[clients]]\nid = \"web\"\nclaims = [\"name\"]\nflows = [\"login\", \"share\"]\nreturn_to = [\"https://app.example.com/\"]\n",
     );
     let gateway = Gateway::builder().own_identity().arg("--config", config.to_str().unwrap()).start().await;
+    for name in ["schemathesis.toml", "hooks.py"] {
+        std::fs::copy(Path::new(ROOT).join("tests/openapi").join(name), directory.path().join(name)).unwrap();
+    }
     let mut tester = Command::new(program("schemathesis"));
     tester
-        .args(["--config-file", &format!("{ROOT}/tests/openapi/schemathesis.toml")])
+        .args(["--config-file", "schemathesis.toml"])
         .args(["run", &gateway.url("/v1/openapi.json"), "--continue-on-failure", "--no-color"])
         .args(["--max-examples", &examples.to_string()])
         .env("GATEWAY", &gateway.base)
         .env("PYTHONDONTWRITEBYTECODE", "1")
-        // Where it keeps what it learns. Nothing of one run is to change another.
+        // It keeps what it learns where it runs. Nothing of one run is to change another.
         .current_dir(directory.path());
     assert_content(tester).await;
 }

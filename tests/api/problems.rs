@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
-use super::requests::{Answer, exchange};
+use super::requests::exchange;
+use crate::support::wire::Answer;
 use crate::support::{Gateway, Redis};
 
 /// What browsers say when they open an address.

@@ -1,57 +1,19 @@
 //! Requests by the book (RFC 9110, RFC 9112): heads, hosts, methods, bodies and what they are answered, to the byte.
 
-use std::collections::BTreeMap;
-
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::Gateway;
 use crate::support::gateway::{Browser, Phone, file};
-use crate::support::wire::Wire;
+use crate::support::wire::{Answer, Wire, large_cookies};
 
 /// Asks for JSON, as programs do, and for a page, as browsers do.
 const PROGRAM: &str = "Accept: */*\r\n";
 const PERSON: &str = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n";
 
-/// An answer as it came.
-pub(super) struct Answer {
-    pub status: u16,
-    pub headers: BTreeMap<String, String>,
-    pub body: String,
-}
-
-impl Answer {
-    /// Returns its code, and asserts that it is a whole problem.
-    pub fn code(&self) -> String {
-        assert_eq!(self.headers["content-type"], "application/problem+json", "{}", self.body);
-        let problem: Value = serde_json::from_str(&self.body).unwrap();
-        assert_eq!(problem["status"], self.status);
-        problem["code"].as_str().unwrap().to_owned()
-    }
-}
-
 /// Sends `request` to `base` and returns the last answer on that connection, which has to be closed in good order.
 pub(super) async fn exchange(base: &str, request: &[u8]) -> Answer {
-    let mut wire = Wire::tcp(base).await;
-    // A server that has heard enough may close before all of it is sent.
-    let _ = wire.try_send(request).await;
-    let all = wire.rest().await;
-    let all = String::from_utf8(all).unwrap();
-    let start = all.rfind("HTTP/1.").unwrap_or_else(|| panic!("no answer to {:?}", String::from_utf8_lossy(request)));
-    let (head, body) = all[start..].split_once("\r\n\r\n").unwrap();
-    let mut lines = head.lines();
-    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-    let headers = lines.map(|line| {
-        let (name, value) = line.split_once(": ").unwrap();
-        (name.to_ascii_lowercase(), value.to_owned())
-    });
-    Answer { status, headers: headers.collect(), body: body.to_owned() }
-}
-
-/// Four cookies of 3.9 KB, as a browser sends them that has been to large applications on the same host.
-fn large_cookies() -> String {
-    let cookies: Vec<_> = (0..4).map(|n| format!("app{n}={}", "x".repeat(3_900))).collect();
-    format!("Cookie: {}\r\n", cookies.join("; "))
+    Wire::tcp(base).await.exchange(request).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! HTTP/1 spoken by hand: for tests that want every byte as it was sent, or thousands of connections.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -7,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
@@ -30,6 +32,30 @@ pub struct Wire {
 pub struct Chunk {
     pub size: String,
     pub data: Vec<u8>,
+}
+
+/// An answer as it came.
+pub struct Answer {
+    pub status: u16,
+    /// By their names in lower case; the last of several.
+    pub headers: BTreeMap<String, String>,
+    pub body: String,
+}
+
+impl Answer {
+    /// Returns its code, and asserts that it is a whole problem.
+    pub fn code(&self) -> String {
+        assert_eq!(self.headers["content-type"], "application/problem+json", "{}", self.body);
+        let problem: Value = serde_json::from_str(&self.body).unwrap();
+        assert_eq!(problem["status"], self.status);
+        problem["code"].as_str().unwrap().to_owned()
+    }
+}
+
+/// Four cookies of 3.9 KB, as a browser sends them that has been to large applications on the same host.
+pub fn large_cookies() -> String {
+    let cookies: Vec<_> = (0..4).map(|n| format!("app{n}={}", "x".repeat(3_900))).collect();
+    format!("Cookie: {}\r\n", cookies.join("; "))
 }
 
 impl Wire {
@@ -101,6 +127,23 @@ impl Wire {
     pub async fn rest(&mut self) -> Vec<u8> {
         while self.receive().await.expect("it was not closed in good order") > 0 {}
         std::mem::take(&mut self.unread)
+    }
+
+    /// Sends `request` and returns the last answer to come, after which the other side has to close in good order.
+    pub async fn exchange(mut self, request: &[u8]) -> Answer {
+        // A server that has heard enough may close before all of it is sent.
+        let _ = self.try_send(request).await;
+        let all = String::from_utf8(self.rest().await).unwrap();
+        let start =
+            all.rfind("HTTP/1.").unwrap_or_else(|| panic!("no answer to {:?}", String::from_utf8_lossy(request)));
+        let (head, body) = all[start..].split_once("\r\n\r\n").unwrap();
+        let mut lines = head.lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let headers = lines.map(|line| {
+            let (name, value) = line.split_once(": ").unwrap();
+            (name.to_ascii_lowercase(), value.to_owned())
+        });
+        Answer { status, headers: headers.collect(), body: body.to_owned() }
     }
 
     /// Takes the head of a response, its empty line included.
