@@ -201,10 +201,11 @@ impl Gateway {
 /// Returns the router of the public listeners.
 pub fn public_router(gateway: &SharedGateway) -> Router {
     let (router, description) = api_router().split_for_parts();
-    let methods = Arc::new(guard::methods(&description));
+    let mut methods = guard::methods(&description);
+    methods.insert(api::PATH.to_owned(), "GET,HEAD".to_owned());
     let openapi = api::complete(&description);
     let mut router = router
-        .route("/v1/openapi.json", get(move || std::future::ready(api::document(&openapi))))
+        .route(api::PATH, get(move || std::future::ready(api::document(&openapi))))
         // Before the layer, which must see preflights: no route is for OPTIONS.
         .method_not_allowed_fallback(guard::method_not_allowed)
         .layer(cors(gateway))
@@ -227,7 +228,7 @@ pub fn public_router(gateway: &SharedGateway) -> Router {
         .method_not_allowed_fallback(guard::method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn_with_state(Arc::clone(gateway), guard::same_origin))
-        .layer(middleware::from_fn_with_state(methods, guard::allow))
+        .layer(middleware::from_fn_with_state(Arc::new(methods), guard::allow))
         .layer(middleware::from_fn(head::check))
         .layer(middleware::from_fn_with_state(Arc::clone(gateway), guard::introduce))
         .with_state(Arc::clone(gateway))

@@ -88,7 +88,7 @@ async fn a_head_that_is_no_http_is_refused_as_a_problem() {
             "GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
             "GET / HTTP/9.9\r\nHost: x\r\n\r\n",
             "GET /a b HTTP/1.1\r\nHost: x\r\n\r\n",
-            "GET nonsense HTTP/1.1\r\nHost: x\r\n\r\n",
+            "GET nonsense HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
             "GET * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
             "\u{16}\u{3}\u{1}\r\n\r\n",
             "nonsense\r\n\r\n",
@@ -152,9 +152,8 @@ async fn a_request_names_one_host() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_route_names_its_methods_truly() {
-    let (_directory, config) = file("[[clients]]\nid = \"web\"\ntheme = { accent = \"#123456\" }\n");
-    let gateway =
-        Gateway::builder().own_identity().arg("--demo", "true").arg("--config", config.to_str().unwrap()).start().await;
+    let (_directory, config) = file("[[clients]]\nid = \"web\"\ncolor = \"#123456\"\n");
+    let gateway = Gateway::builder().own_identity().arg("--config", config.to_str().unwrap()).start().await;
     let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     let document: Value = http.get(gateway.url("/v1/openapi.json")).send().await.unwrap().json().await.unwrap();
     let described = document["paths"].as_object().unwrap().iter().map(|(path, item)| {
@@ -277,7 +276,8 @@ async fn a_body_that_is_framed_wrong_is_malformed_and_not_too_large() {
     let gateway = Gateway::start().await;
     let paths = ["/v1/tickets", "/v1/tickets/AAAAAAAAAAAAAAAAAAAAAA/scan", "/v1/redeem", "/v1/sign-out"];
     for path in paths {
-        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n");
+        let head =
+            format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n");
         for rest in [
             "Transfer-Encoding: chunked\r\n\r\nx\r\n{}\r\n0\r\n\r\n",
             "Transfer-Encoding: chunked\r\n\r\n-2\r\n{}\r\n0\r\n\r\n",
@@ -307,8 +307,9 @@ async fn an_answer_to_a_body_that_nobody_reads_still_arrives() {
     // More than the system takes in at once: the answer is sent while most of it is on its way.
     let body = "x".repeat(900_000);
     for (line, code) in [("POST /v1/tickets", "too_large"), ("POST /v1/nothing", "not_found")] {
-        let head =
-            format!("{line} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 900000\r\n\r\n");
+        let head = format!(
+            "{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 900000\r\n\r\n"
+        );
         assert_eq!(exchange(&gateway.base, format!("{head}{body}").as_bytes()).await.code(), code);
     }
 }

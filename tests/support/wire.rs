@@ -52,9 +52,9 @@ impl Answer {
     }
 }
 
-/// Four cookies of 3.9 KB, as a browser sends them that has been to large applications on the same host.
+/// Four cookies as large as browsers keep them, of large applications on the same host. They fill a head by themselves.
 pub fn large_cookies() -> String {
-    let cookies: Vec<_> = (0..4).map(|n| format!("app{n}={}", "x".repeat(3_900))).collect();
+    let cookies: Vec<_> = (0..4).map(|n| format!("app{n}={}", "x".repeat(4_090))).collect();
     format!("Cookie: {}\r\n", cookies.join("; "))
 }
 
