@@ -39,7 +39,8 @@ async fn assert_as_described(examples: u32) {
     let (directory, config) = file(
         "[[clients]]\nid = \"web\"\nclaims = [\"name\"]\nflows = [\"login\", \"share\"]\nreturn_to = [\"https://app.example.com/\"]\n",
     );
-    let gateway = Gateway::builder().own_identity().arg("--config", config.to_str().unwrap()).start().await;
+    let gateway =
+        Gateway::builder().own_identity().arg("--demo", "true").arg("--config", config.to_str().unwrap()).start().await;
     for name in ["schemathesis.toml", "hooks.py"] {
         std::fs::copy(Path::new(ROOT).join("tests/openapi").join(name), directory.path().join(name)).unwrap();
     }

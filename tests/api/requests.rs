@@ -24,7 +24,7 @@ async fn a_head_that_is_too_large_is_refused_in_words() {
     for base in [&gateway.base, &gateway.admin] {
         for fields in &large {
             for line in ["GET / HTTP/1.1", "GET /v1/tickets/x HTTP/1.1", "POST /v1/tickets HTTP/1.1"] {
-                let request = format!("{line}\r\nHost: x\r\n{PROGRAM}{fields}\r\n");
+                let request = format!("{line}\r\nHost: localhost\r\n{PROGRAM}{fields}\r\n");
                 let answer = exchange(base, request.as_bytes()).await;
                 assert_eq!((answer.status, answer.code().as_str()), (431, "head_too_large"), "{line}");
                 assert_eq!(answer.headers["connection"], "close");
@@ -32,15 +32,15 @@ async fn a_head_that_is_too_large_is_refused_in_words() {
                 assert_eq!(answer.headers["cache-control"], "no-store");
             }
         }
-        let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(20_000));
+        let long = format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "x".repeat(20_000));
         assert_eq!(exchange(base, long.as_bytes()).await.code(), "uri_too_long");
         // To HEAD without a body, as ever.
-        let head = exchange(base, format!("HEAD / HTTP/1.1\r\nHost: x\r\n{}\r\n", large[0]).as_bytes()).await;
+        let head = exchange(base, format!("HEAD / HTTP/1.1\r\nHost: localhost\r\n{}\r\n", large[0]).as_bytes()).await;
         assert_eq!((head.status, head.body.as_str()), (431, ""));
     }
     // It is an answer like every other: with an id, counted, and logged as from where it came.
     let request = format!(
-        "GET /s/x HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.9\r\nX-Request-ID: abc\r\n{}\r\n",
+        "GET /s/x HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 203.0.113.9\r\nX-Request-ID: abc\r\n{}\r\n",
         large[0]
     );
     let answer = exchange(&gateway.base, request.as_bytes()).await;
@@ -48,11 +48,14 @@ async fn a_head_that_is_too_large_is_refused_in_words() {
     assert_eq!(serde_json::from_str::<Value>(&answer.body).unwrap()["request_id"], "abc");
     assert!(gateway.metric("scangate_refused_total{reason=\"head_too_large\"}").await >= 10.0);
     // What fits stays welcome, on a connection that stays open.
-    let fits = format!("GET / HTTP/1.1\r\nHost: x\r\nCookie: a={}\r\n", "x".repeat(12_000));
+    let fits = format!("GET / HTTP/1.1\r\nHost: localhost\r\nCookie: a={}\r\n", "x".repeat(12_000));
     let two = format!("{fits}\r\n{fits}Connection: close\r\n\r\n");
     assert_eq!(exchange(&gateway.base, two.as_bytes()).await.status, 200);
     // Whether an answer came before on the connection makes no difference.
-    let after = format!("GET /v1/nothing HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n{}\r\n", large[1]);
+    let after = format!(
+        "GET /v1/nothing HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\nHost: localhost\r\n{}\r\n",
+        large[1]
+    );
     assert_eq!(exchange(&gateway.base, after.as_bytes()).await.code(), "head_too_large");
 }
 
@@ -61,7 +64,8 @@ async fn a_person_whose_cookies_are_too_large_is_told_so_on_a_page() {
     let gateway = Gateway::start().await;
     let ask = async |language: &str| {
         let cookies = large_cookies();
-        let request = format!("GET / HTTP/1.1\r\nHost: x\r\n{PERSON}Accept-Language: {language}\r\n{cookies}\r\n");
+        let request =
+            format!("GET / HTTP/1.1\r\nHost: localhost\r\n{PERSON}Accept-Language: {language}\r\n{cookies}\r\n");
         exchange(&gateway.base, request.as_bytes()).await
     };
     for (language, words) in [("en-GB", "delete the cookies"), ("zh_CN", "Cookie")] {
@@ -80,16 +84,16 @@ async fn a_head_that_is_no_http_is_refused_as_a_problem() {
     let gateway = Gateway::start().await;
     for base in [&gateway.base, &gateway.admin] {
         for head in [
-            "GET / HTTP/1.1\r\nHost: x\r\na b: c\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: localhost\r\na b: c\r\n\r\n",
             "GET / HTTP/1.1\r\nHost : x\r\n\r\n",
-            "GET / HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n",
-            "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-            "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-            "GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
-            "GET / HTTP/9.9\r\nHost: x\r\n\r\n",
-            "GET /a b HTTP/1.1\r\nHost: x\r\n\r\n",
-            "GET nonsense HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-            "GET * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: localhost\r\n folded\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n",
+            "GET / HTTP/9.9\r\nHost: localhost\r\n\r\n",
+            "GET /a b HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            "GET nonsense HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+            "GET * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
             "\u{16}\u{3}\u{1}\r\n\r\n",
             "nonsense\r\n\r\n",
         ] {
@@ -106,8 +110,8 @@ async fn a_request_names_one_host() {
     let refused = [
         "GET {p} HTTP/1.1\r\n",
         "GET {p} HTTP/1.1\r\nHost:\r\n",
-        "GET {p} HTTP/1.1\r\nHost: x\r\nHost: x\r\n",
-        "GET {p} HTTP/1.1\r\nHost: x\r\nhost: y\r\n",
+        "GET {p} HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n",
+        "GET {p} HTTP/1.1\r\nHost: localhost\r\nhost: y\r\n",
         "GET {p} HTTP/1.1\r\nHost: x y\r\n",
         "GET {p} HTTP/1.1\r\nHost: ada@x\r\n",
         "GET {p} HTTP/1.1\r\nHost: x:y\r\n",
@@ -119,22 +123,22 @@ async fn a_request_names_one_host() {
         "GET {p} HTTP/1.1\r\nHost: [x]\r\n",
         "GET {p} HTTP/1.1\r\nHost: zür\r\n",
         "GET {p} HTTP/1.1\r\nHost: x%\r\n",
-        "GET {p} HTTP/1.0\r\nHost: x\r\nHost: y\r\n",
+        "GET {p} HTTP/1.0\r\nHost: localhost\r\nHost: localhost\r\n",
         "GET {p} HTTP/1.0\r\nHost: x y\r\n",
         "GET http://x{p} HTTP/1.1\r\n",
-        "GET http://x{p} HTTP/1.1\r\nHost: x\r\nHost: x\r\n",
-        "GET http://ada@x{p} HTTP/1.1\r\nHost: x\r\n",
-        "GET ftp://x{p} HTTP/1.1\r\nHost: x\r\n",
+        "GET http://x{p} HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n",
+        "GET http://ada@x{p} HTTP/1.1\r\nHost: localhost\r\n",
+        "GET ftp://x{p} HTTP/1.1\r\nHost: localhost\r\n",
         "POST {p} HTTP/1.1\r\nContent-Length: 0\r\n",
         "OPTIONS * HTTP/1.1\r\n",
     ];
     let served = [
-        "GET {p} HTTP/1.1\r\nHost: x\r\n",
+        "GET {p} HTTP/1.1\r\nHost: localhost\r\n",
         "GET {p} HTTP/1.1\r\nhOST:   localhost:8080  \r\n",
         "GET {p} HTTP/1.1\r\nHost: [::1]:8080\r\n",
         "GET {p} HTTP/1.1\r\nHost: localhost:\r\n",
         "GET {p} HTTP/1.0\r\n",
-        "GET {p} HTTP/1.0\r\nHost: x\r\n",
+        "GET {p} HTTP/1.0\r\nHost: localhost\r\n",
         "GET http://localhost:8080{p} HTTP/1.1\r\nHost: other\r\n",
     ];
     for (base, path) in [(&gateway.base, "/v1/openapi.json"), (&gateway.admin, "/healthz")] {
@@ -153,7 +157,8 @@ async fn a_request_names_one_host() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_route_names_its_methods_truly() {
     let (_directory, config) = file("[[clients]]\nid = \"web\"\ncolor = \"#123456\"\n");
-    let gateway = Gateway::builder().own_identity().arg("--config", config.to_str().unwrap()).start().await;
+    let gateway =
+        Gateway::builder().own_identity().arg("--demo", "true").arg("--config", config.to_str().unwrap()).start().await;
     let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     let document: Value = http.get(gateway.url("/v1/openapi.json")).send().await.unwrap().json().await.unwrap();
     let described = document["paths"].as_object().unwrap().iter().map(|(path, item)| {
@@ -203,7 +208,7 @@ async fn every_route_names_its_methods_truly() {
         }
     }
     for head in ["OPTIONS * HTTP/1.1", "CONNECT x:80 HTTP/1.1"] {
-        let request = format!("{head}\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let request = format!("{head}\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         let answer = exchange(&gateway.base, request.as_bytes()).await;
         assert_eq!(answer.status, if head.starts_with('O') { 204 } else { 405 });
         assert_eq!(answer.headers["allow"], "GET, HEAD, POST, DELETE, OPTIONS");
@@ -266,8 +271,7 @@ async fn an_empty_body_is_an_empty_object_of_whatever_type() {
         assert_eq!(answer.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE, "{body:?}");
     }
     // An empty one may come in chunks.
-    let chunked =
-        "POST /v1/tickets HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    let chunked = "POST /v1/tickets HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
     assert_eq!(exchange(&gateway.base, chunked.as_bytes()).await.status, 201);
 }
 
@@ -276,8 +280,9 @@ async fn a_body_that_is_framed_wrong_is_malformed_and_not_too_large() {
     let gateway = Gateway::start().await;
     let paths = ["/v1/tickets", "/v1/tickets/AAAAAAAAAAAAAAAAAAAAAA/scan", "/v1/redeem", "/v1/sign-out"];
     for path in paths {
-        let head =
-            format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n");
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        );
         for rest in [
             "Transfer-Encoding: chunked\r\n\r\nx\r\n{}\r\n0\r\n\r\n",
             "Transfer-Encoding: chunked\r\n\r\n-2\r\n{}\r\n0\r\n\r\n",
@@ -308,7 +313,7 @@ async fn an_answer_to_a_body_that_nobody_reads_still_arrives() {
     let body = "x".repeat(900_000);
     for (line, code) in [("POST /v1/tickets", "too_large"), ("POST /v1/nothing", "not_found")] {
         let head = format!(
-            "{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 900000\r\n\r\n"
+            "{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 900000\r\n\r\n"
         );
         assert_eq!(exchange(&gateway.base, format!("{head}{body}").as_bytes()).await.code(), code);
     }

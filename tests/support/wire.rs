@@ -134,8 +134,8 @@ impl Wire {
         // A server that has heard enough may close before all of it is sent.
         let _ = self.try_send(request).await;
         let all = String::from_utf8(self.rest().await).unwrap();
-        let start =
-            all.rfind("HTTP/1.").unwrap_or_else(|| panic!("no answer to {:?}", String::from_utf8_lossy(request)));
+        let beginning = regex::Regex::new(r"HTTP/1\.[01] \d{3} ").unwrap().find_iter(&all).last();
+        let start = beginning.unwrap_or_else(|| panic!("no answer to {:?}", String::from_utf8_lossy(request))).start();
         let (head, body) = all[start..].split_once("\r\n\r\n").unwrap();
         let mut lines = head.lines();
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
