@@ -47,7 +47,7 @@ async fn people_are_told_problems_on_a_page_in_their_language() {
         ("POST /v1/tickets", "Content-Type: text/plain\r\nContent-Length: 1\r\n\r\nx", 415, "unsupported_media_type"),
         ("POST /v1/tickets", "Content-Type: application/json\r\nContent-Length: 1\r\n\r\nx", 400, "malformed_json"),
         ("POST /v1/tickets", "Sec-Fetch-Site: cross-site\r\nContent-Length: 0\r\n\r\n", 403, "origin_not_allowed"),
-        ("POST /v1/tickets", &large, 413, "too_large"),
+        ("POST /v1/tickets", large.as_str(), 413, "too_large"),
         ("GET /", "Host: second\r\n\r\n", 400, "malformed_request"),
     ];
     for (line, rest, status, code) in requests {

@@ -72,6 +72,12 @@ async fn nothing_that_the_edge_refuses_is_nginxs_own_page() {
             "too much",
         ),
         (
+            format!("GET /v1/tickets/x/events HTTP/1.1\r\nHost: a\r\n{{}}Content-Length: 100000\r\n\r\n{body}"),
+            413,
+            "too_large",
+            "too much",
+        ),
+        (
             format!("POST /s/x HTTP/1.1\r\nHost: a\r\n{{}}Content-Length: 100000\r\n\r\n{body}"),
             413,
             "too_large",

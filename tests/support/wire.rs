@@ -133,7 +133,16 @@ impl Wire {
     pub async fn exchange(mut self, request: &[u8]) -> Answer {
         // A server that has heard enough may close before all of it is sent.
         let _ = self.try_send(request).await;
-        let all = String::from_utf8(self.rest().await).unwrap();
+        loop {
+            match self.receive().await {
+                Ok(0) => break,
+                Ok(_) => {}
+                // With TLS, the end of the connection alone.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+                Err(error) => panic!("it was not closed in good order: {error}"),
+            }
+        }
+        let all = String::from_utf8(std::mem::take(&mut self.unread)).unwrap();
         let beginning = regex::Regex::new(r"HTTP/1\.[01] \d{3} ").unwrap().find_iter(&all).last();
         let start = beginning.unwrap_or_else(|| panic!("no answer to {:?}", String::from_utf8_lossy(request))).start();
         let (head, body) = all[start..].split_once("\r\n\r\n").unwrap();
