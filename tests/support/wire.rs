@@ -37,7 +37,7 @@ pub struct Chunk {
 /// An answer as it came.
 pub struct Answer {
     pub status: u16,
-    /// By their names in lower case; the last of several.
+    /// By their names in lower case; several of a name with commas between.
     pub headers: BTreeMap<String, String>,
     pub body: String,
 }
@@ -148,11 +148,13 @@ impl Wire {
         let (head, body) = all[start..].split_once("\r\n\r\n").unwrap();
         let mut lines = head.lines();
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-        let headers = lines.map(|line| {
-            let (name, value) = line.split_once(": ").unwrap();
-            (name.to_ascii_lowercase(), value.to_owned())
-        });
-        Answer { status, headers: headers.collect(), body: body.to_owned() }
+        let mut headers: BTreeMap<String, String> = BTreeMap::new();
+        for (name, value) in lines.map(|line| line.split_once(": ").unwrap_or((line.trim_end_matches(':'), ""))) {
+            let all = headers.entry(name.to_ascii_lowercase()).or_default();
+            all.push_str(if all.is_empty() { "" } else { ", " });
+            all.push_str(value);
+        }
+        Answer { status, headers, body: body.to_owned() }
     }
 
     /// Takes the head of a response, its empty line included.
