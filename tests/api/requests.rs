@@ -341,6 +341,8 @@ async fn the_last_event_may_be_named_in_the_query() {
     for query in ["?lastEventId=", "?lastEventId=x", "?x=4", "?lastEventIdx=4", "?lastEventId=-1"] {
         assert_eq!(events(query, None).await, 200, "{query}");
     }
+    // So may be that it has expired, whatever has become of it.
+    assert_eq!(events("?lastEventId=expired", None).await, 204);
     // The header counts where both are there.
     assert_eq!(events("?lastEventId=4", Some("1")).await, 200);
     assert_eq!(events("?lastEventId=1", Some("4")).await, 204);
