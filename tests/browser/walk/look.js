@@ -7,7 +7,7 @@ function isSeen(element) {
     if (getComputedStyle(at).opacity < 0.5) { return false; }
   }
   return element.getClientRects().length > 0 && getComputedStyle(element).visibility !== 'hidden'
-    && !element.closest('.unseen, head, script, style');
+    && !element.closest('.unseen, head, script, style, details:not([open]) > :not(summary)');
 }
 
 function name(box) { return '"' + box.words.slice(0, 40) + '"'; }
