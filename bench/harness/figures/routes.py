@@ -173,7 +173,7 @@ def requests(identity: PublishedIdentity, jwt: str) -> list[Request]:
                 bearer(identity.forged("RS256")) | JSON, "{}"),
         Request("a session that is none", "/v1/verify", 401, headers={"cookie": "scangate-session=x"}),
         Request("… a forged JWT", "/v1/verify", 401, headers=bearer(jwt)),
-        Request("a session that begins", "/v1/sign-in", 302, headers={"sec-fetch-mode": "navigate"}),
+        Request("a session that begins", "/v1/sign-in", 302, headers={"sec-fetch-mode": "navigate", "sec-fetch-dest": "document", "accept": "text/html"}),
         Request("… redeemed with a forged JWT", "/v1/redeem", 401, "POST", bearer(jwt) | JSON, "{}"),
         Request("… ended", "/v1/sign-out", 204, "POST", JSON, "{}"),
         Request("a preflight", "/v1/tickets", 200, "OPTIONS",
