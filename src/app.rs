@@ -143,16 +143,18 @@ fn identity(
 ) -> anyhow::Result<(Verifier, Option<DemoIdentity>)> {
     Ok(match settings {
         IdentitySettings::Demo => {
-            let (demo, verifier) = DemoIdentity::new(&signer.derive("demo"));
+            let (demo, verifier) = DemoIdentity::new(&signer.derive("demo"), Arc::clone(metrics));
             (verifier, Some(demo))
         }
         IdentitySettings::Secret { secret, issuer, audience } => {
-            (Verifier::with_secret(secret, issuer.clone(), audience.clone()), None)
+            let (issuer, audience) = (issuer.clone(), audience.clone());
+            (Verifier::with_secret(secret, issuer, audience, Arc::clone(metrics)), None)
         }
-        IdentitySettings::Jwks { url, issuer, audience } => {
-            let keys = RemoteKeys::new(url.clone(), Arc::clone(metrics)).context("the identity provider's client")?;
+        IdentitySettings::Jwks { url, issuer, audience, max_age } => {
+            let keys = RemoteKeys::new(url.clone(), *max_age, Arc::clone(metrics));
+            let keys = keys.context("the identity provider's client")?;
             crate::task::spawn("identity", keys.clone().refresh());
-            (Verifier::with_jwks(keys, issuer.clone(), audience.clone()), None)
+            (Verifier::with_jwks(keys, issuer.clone(), audience.clone(), Arc::clone(metrics)), None)
         }
     })
 }

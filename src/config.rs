@@ -197,6 +197,7 @@ impl Config {
         checks.range("--decision-ttl", flags.decision_ttl, secs(5)..=secs(600));
         checks.range("--redeem-ttl", flags.redeem_ttl, secs(5)..=secs(300));
         checks.range("--token-ttl", flags.token_ttl, secs(60)..=secs(30 * 24 * 3600));
+        checks.range("--identity-keys-max-age", flags.identity_keys_max_age, secs(2)..=secs(30 * 24 * 3600));
         checks.range("--heartbeat", flags.heartbeat, secs(1)..=secs(300));
         checks.range("--drain", flags.drain, secs(0)..=secs(600));
         checks.range("--shutdown-timeout", flags.shutdown_timeout, secs(1)..=secs(900));

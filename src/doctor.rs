@@ -1,5 +1,6 @@
 //! `scangate doctor`: looks at everything that a gateway depends on and says, a line each, what to do.
 
+mod identity;
 mod redis;
 
 use std::fmt;
@@ -8,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::flags::Flags;
-use crate::config::{Config, IdentitySettings, StoreSettings};
+use crate::config::{Config, StoreSettings};
 use crate::connectors::wechat::api::Api;
 use crate::connectors::wechat::settings::WechatSettings;
 use crate::metrics::Metrics;
 use crate::signer::Signer;
-use crate::verifier::jwks::{RemoteKeys, cause};
+use crate::verifier::jwks::cause;
 
 /// The bound of a look at the network.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -93,7 +94,7 @@ pub async fn examine(flags: &Flags) -> Vec<Finding> {
         StoreSettings::Redis(settings) => redis::examine(&mut report, settings).await,
     }
     keys(&mut report, &config);
-    identity(&mut report, &config.identity).await;
+    identity::examine(&mut report, &config.identity).await;
     if let Some(settings) = &config.connectors.wechat {
         wechat(&mut report, settings).await;
     }
@@ -106,27 +107,6 @@ fn keys(report: &mut Report, config: &Config) {
         Ok(signer) if config.keys_dir.is_some() => report.good("keys", signer.describe()),
         Ok(_) => {}
         Err(error) => report.bad("keys", error.to_string()),
-    }
-}
-
-async fn identity(report: &mut Report, identity: &IdentitySettings) {
-    match identity {
-        // The settings' own warning has said what there is to say.
-        IdentitySettings::Demo => {}
-        IdentitySettings::Secret { issuer, .. } => report.good("identity", format!("{issuer}, by shared secret")),
-        IdentitySettings::Jwks { url, issuer, .. } => {
-            let keys = match RemoteKeys::new(url.clone(), Arc::new(Metrics::new())) {
-                Ok(keys) => keys.probe().await.map_err(|error| error.to_string()),
-                Err(error) => Err(error.to_string()),
-            };
-            match keys {
-                Ok(count) => report.good("identity", format!("{issuer}: {count} key(s) at {url}")),
-                Err(error) => report.bad(
-                    "identity",
-                    format!("{url}: {error}. Check --identity-jwks-url and that it can be reached from here"),
-                ),
-            }
-        }
     }
 }
 

@@ -108,6 +108,10 @@ pub struct Metrics {
     connections_lost: Family<Reason, Counter>,
     /// Times the identity provider's keys were fetched without success.
     pub identity_errors: Counter,
+    identity_refused: Family<Reason, Counter>,
+    identity_keys: Gauge,
+    identity_keys_left_out: Gauge,
+    identity_keys_fetched: Gauge,
 }
 
 impl Default for Metrics {
@@ -139,6 +143,10 @@ impl Metrics {
             connections_detached: Gauge::default(),
             connections_lost: Family::default(),
             identity_errors: Counter::default(),
+            identity_refused: Family::default(),
+            identity_keys: Gauge::default(),
+            identity_keys_left_out: Gauge::default(),
+            identity_keys_fetched: Gauge::default(),
             registry: Registry::default(),
         };
         registry.register("streams_open", "Streams and long polls that wait right now", metrics.streams_open.clone());
@@ -195,6 +203,27 @@ impl Metrics {
             "Times the identity provider's keys could not be fetched",
             metrics.identity_errors.clone(),
         );
+        registry.register(
+            "identity_refused",
+            "Tokens of the identity provider that were refused, by reason",
+            metrics.identity_refused.clone(),
+        );
+        registry.register(
+            "identity_keys",
+            "Keys of the identity provider that can verify signatures, as of the last fetch that succeeded",
+            metrics.identity_keys.clone(),
+        );
+        registry.register(
+            "identity_keys_left_out",
+            "Keys of the identity provider that cannot, as of the last fetch that succeeded",
+            metrics.identity_keys_left_out.clone(),
+        );
+        registry.register_with_unit(
+            "identity_keys_fetched_timestamp",
+            "When the identity provider's keys were last fetched with success, since 1970; 0 if never",
+            Unit::Seconds,
+            metrics.identity_keys_fetched.clone(),
+        );
         let metrics = Self { registry, ..metrics };
         metrics.start_at_zero();
         metrics
@@ -223,6 +252,25 @@ impl Metrics {
         for reason in reasons {
             drop(self.refused.get_or_create(&Reason { reason }));
         }
+    }
+
+    /// Makes the series of refused tokens that can be.
+    pub fn expect_identity_refusals(&self, reasons: impl Iterator<Item = &'static str>) {
+        for reason in reasons {
+            drop(self.identity_refused.get_or_create(&Reason { reason }));
+        }
+    }
+
+    /// Counts a token of the identity provider that was refused.
+    pub fn identity_refused(&self, reason: &'static str) {
+        self.identity_refused.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// Notes what a fetch of the identity provider's keys has brought, and when, in seconds since 1970.
+    pub fn identity_keys(&self, usable: usize, left_out: usize, at: u64) {
+        self.identity_keys.set(i64::try_from(usable).unwrap_or(i64::MAX));
+        self.identity_keys_left_out.set(i64::try_from(left_out).unwrap_or(i64::MAX));
+        self.identity_keys_fetched.set(i64::try_from(at).unwrap_or(i64::MAX));
     }
 
     /// Counts an answered request.

@@ -17,18 +17,34 @@ use arc_swap::ArcSwap;
 use jsonwebtoken::{EncodingKey, Header};
 use serde::Serialize;
 
-use crate::ticket::{Claims, Grant, Receipt, Subject};
+use crate::ticket::{Authentication, Claims, Flow, Grant, Receipt, Subject};
 use keys::{KeyAlgorithm, KeyError, KeySet};
 
 /// How often the key directory is looked at.
 pub const RESCAN_EVERY: Duration = Duration::from_secs(5);
 
-/// The authentication methods that every JWT names: two devices took part (RFC 8176 §2, `mca`).
-const AMR: [&str; 1] = ["mca"];
+/// The authentication methods of a JWT of the flow `login`, where the identity provider names none: two devices took part
+/// (RFC 8176 §2, `mca`).
+const LOGIN_AMR: &str = "mca";
 
 /// Claims that the gateway sets itself; no client may have them released from the approver's token.
-pub const RESERVED_CLAIMS: [&str; 12] =
-    ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "auth_time", "amr", "azp", "nonce", "cnf"];
+pub const RESERVED_CLAIMS: [&str; 15] = [
+    "iss",
+    "sub",
+    "aud",
+    "exp",
+    "nbf",
+    "iat",
+    "jti",
+    "auth_time",
+    "acr",
+    "amr",
+    "azp",
+    "nonce",
+    "cnf",
+    "flow",
+    "confirmed_at",
+];
 
 /// Signs and publishes. Clones share the keys.
 #[derive(Clone)]
@@ -52,8 +68,14 @@ struct IssuedClaims<'a> {
     nbf: u64,
     exp: u64,
     jti: &'a str,
-    auth_time: u64,
-    amr: [&'static str; 1],
+    flow: Flow,
+    confirmed_at: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_time: Option<&'a serde_json::Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acr: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    amr: Option<Vec<&'a str>>,
     #[serde(flatten)]
     released: &'a Claims,
 }
@@ -88,7 +110,7 @@ impl Signer {
     ///
     /// # Errors
     /// [`SignError`] if the cryptography fails.
-    pub fn sign(&self, audience: &str, grant: &Grant, receipt: &Receipt) -> Result<String, SignError> {
+    pub fn sign(&self, flow: Flow, audience: &str, grant: &Grant, receipt: &Receipt) -> Result<String, SignError> {
         let keys = self.keys.load();
         let key = keys.signing();
         let mut header = Header::new(key.algorithm.jws());
@@ -107,8 +129,11 @@ impl Signer {
             nbf: receipt.issued_at.unix_seconds(),
             exp: receipt.expires_at.unix_seconds(),
             jti: &receipt.jti,
-            auth_time: grant.confirmed_at.unix_seconds(),
-            amr: AMR,
+            flow,
+            confirmed_at: grant.confirmed_at.unix_seconds(),
+            auth_time: grant.authentication.auth_time.as_ref(),
+            acr: grant.authentication.acr.as_deref(),
+            amr: methods(flow, &grant.authentication),
             released: &released,
         };
         let secret: &EncodingKey = &key.secret;
@@ -168,6 +193,15 @@ impl Signer {
     }
 }
 
+/// Returns the methods that a JWT names: the provider's as they are. A share signs nobody in, so that it names none of its own.
+fn methods(flow: Flow, authentication: &Authentication) -> Option<Vec<&str>> {
+    match (&authentication.amr, flow) {
+        (Some(methods), _) => Some(methods.iter().map(String::as_str).collect()),
+        (None, Flow::Login) => Some(vec![LOGIN_AMR]),
+        (None, Flow::Share) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -181,8 +215,12 @@ mod tests {
 
     fn claimed(claims: &Value) -> (Grant, Receipt) {
         let now = Timestamp(1_700_000_000_000);
-        let grant =
-            Grant { subject: Subject("ada".into()), claims: claims.as_object().unwrap().clone(), confirmed_at: now };
+        let grant = Grant {
+            subject: Subject("ada".into()),
+            claims: claims.as_object().unwrap().clone(),
+            authentication: Authentication::default(),
+            confirmed_at: now,
+        };
         let receipt = Receipt {
             jti: "one".into(),
             issued_at: now + Duration::from_secs(1),
@@ -209,24 +247,47 @@ mod tests {
             keys::create(directory.path(), algorithm).unwrap();
             let signer = Signer::open("https://gate.example", Some(directory.path().into())).unwrap();
             let (grant, receipt) = claimed(&json!({"name": "Ada"}));
-            let claims = verify(&signer, &signer.sign("web", &grant, &receipt).unwrap());
+            let claims = verify(&signer, &signer.sign(Flow::Login, "web", &grant, &receipt).unwrap());
             let expected = json!({
                 "iss": "https://gate.example", "sub": "ada", "aud": "web", "jti": "one",
                 "iat": 1_700_000_001, "nbf": 1_700_000_001, "exp": 1_700_003_601,
-                "auth_time": 1_700_000_000, "amr": ["mca"], "name": "Ada",
+                "flow": "login", "confirmed_at": 1_700_000_000, "amr": ["mca"], "name": "Ada",
             });
             assert_eq!(claims, expected, "{algorithm}");
         }
     }
 
     #[test]
+    fn how_somebody_signed_in_is_said_as_the_provider_says_it() {
+        let signer = Signer::open("https://gate.example", None).unwrap();
+        let (mut grant, receipt) = claimed(&json!({"name": "Ada"}));
+        grant.authentication = Authentication {
+            auth_time: Some(1_600_000_000.into()),
+            acr: Some("urn:example:loa:3".into()),
+            amr: Some(vec!["pwd".into(), "otp".into()]),
+        };
+        for (flow, name) in [(Flow::Login, "login"), (Flow::Share, "share")] {
+            let claims = verify(&signer, &signer.sign(flow, "web", &grant, &receipt).unwrap());
+            assert_eq!(claims["auth_time"], 1_600_000_000);
+            assert_eq!(claims["acr"], "urn:example:loa:3");
+            assert_eq!(claims["amr"], json!(["pwd", "otp"]));
+            assert_eq!((&claims["flow"], &claims["confirmed_at"]), (&json!(name), &json!(1_700_000_000)));
+        }
+        grant.authentication = Authentication::default();
+        let share = verify(&signer, &signer.sign(Flow::Share, "web", &grant, &receipt).unwrap());
+        assert!(["auth_time", "acr", "amr"].iter().all(|name| share.get(*name).is_none()), "{share}");
+    }
+
+    #[test]
     fn a_released_claim_never_replaces_one_of_the_gateways_own() {
         let signer = Signer::open("https://gate.example", None).unwrap();
-        let (grant, receipt) = claimed(&json!({"sub": "mallory", "aud": "admin", "iss": "x", "email": "a@b"}));
-        let token = signer.sign("web", &grant, &receipt).unwrap();
+        let (grant, receipt) =
+            claimed(&json!({"sub": "mallory", "aud": "admin", "iss": "x", "flow": "share", "email": "a@b"}));
+        let token = signer.sign(Flow::Login, "web", &grant, &receipt).unwrap();
         let claims = verify(&signer, &token);
         assert_eq!(claims["sub"], "ada");
         assert_eq!(claims["aud"], "web");
+        assert_eq!(claims["flow"], "login");
         assert_eq!(claims["email"], "a@b");
     }
 
@@ -240,8 +301,8 @@ mod tests {
         keys::create(directory.path(), KeyAlgorithm::Eddsa).unwrap();
         let after = Signer::open("i", Some(directory.path().into())).unwrap();
         let (grant, receipt) = claimed(&json!({}));
-        verify(&after, &before.sign("web", &grant, &receipt).unwrap());
-        let token = after.sign("web", &grant, &receipt).unwrap();
+        verify(&after, &before.sign(Flow::Login, "web", &grant, &receipt).unwrap());
+        let token = after.sign(Flow::Login, "web", &grant, &receipt).unwrap();
         assert_eq!(jsonwebtoken::decode_header(&token).unwrap().alg, jsonwebtoken::Algorithm::EdDSA);
     }
 }

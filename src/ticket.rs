@@ -6,6 +6,7 @@
 //!
 //! Invariant: every [`Step::Changed`] has a revision one above the ticket it came from, and a deadline after `now`.
 
+mod authentication;
 mod id;
 mod matching;
 mod stamp;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use authentication::{Authentication, MAX_DATE};
 pub use id::{BindingHash, BindingSecret, Malformed, ScannerId, TicketId};
 pub use matching::{MatchNumber, Matching, NoMatchNumber};
 pub use stamp::Stamp;
@@ -138,7 +140,10 @@ pub struct Grant {
     pub subject: Subject,
     /// The released claims, exactly as they go into the JWT.
     pub claims: Claims,
-    /// When the approver confirmed (`auth_time`).
+    /// How and when the person signed in to their identity provider.
+    #[serde(default, skip_serializing_if = "Authentication::is_empty")]
+    pub authentication: Authentication,
+    /// When the approver confirmed.
     pub confirmed_at: Timestamp,
 }
 
@@ -225,7 +230,8 @@ impl Ticket {
             }
             _ => {}
         }
-        let grant = Grant { subject: by.subject.clone(), claims, confirmed_at: now };
+        let authentication = Authentication::of(decision.claims, now);
+        let grant = Grant { subject: by.subject.clone(), claims, authentication, confirmed_at: now };
         Ok(self.next(State::Confirmed { scanner: scanner.clone(), grant }, now + redeem))
     }
 

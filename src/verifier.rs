@@ -1,26 +1,36 @@
 //! Bearer token → person: checks the tokens that phones bring from their own identity provider.
 //!
-//! Each key is pinned to one algorithm, and `iss`, `aud`, `exp` and `sub` must be there and fit. Keys come from the
-//! provider's JWK Set (`jwks`), or there is one shared secret. The JWTs that the gateway issues are `signer`'s concern.
+//! A signature counts only with a key that fits the token's algorithm, and `iss`, `aud`, `exp` and `sub` must be there and
+//! fit. Keys come from the provider's JWK Set (`jwks`), or there is one shared secret. What is refused is counted and logged
+//! here, once, whoever asked. The JWTs that the gateway issues are `signer`'s concern.
 
+mod claims;
 pub mod demo;
+mod fault;
+mod jwk;
 pub mod jwks;
+mod jws;
+mod name;
+mod refusals;
 
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use std::sync::Arc;
 
+use jsonwebtoken::{Algorithm, DecodingKey};
+
+use crate::metrics::Metrics;
 use crate::ticket::{Claims, Person, Subject};
+pub use fault::{Fault, NoKeys};
+pub use jwk::{Skipped, Unusable};
 use jwks::RemoteKeys;
+use jws::Jws;
+use refusals::Refusals;
 
 /// The longest token that is looked at, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 /// The longest `sub`, in characters (OpenID Connect Core §2).
 const MAX_SUBJECT_CHARS: usize = 255;
-/// The longest name that is passed on, in characters; the rest is cut.
-const MAX_NAME_CHARS: usize = 128;
 /// The longest address of a picture that is passed on, in bytes; a longer one is dropped.
 const MAX_PICTURE_BYTES: usize = 2048;
-/// By how much the provider's clock may differ from ours.
-const LEEWAY_SECS: u64 = 30;
 /// The shortest shared secret, in bytes (RFC 7518 §3.2).
 pub const MIN_SECRET_BYTES: usize = 32;
 
@@ -34,14 +44,30 @@ pub struct Identity {
 }
 
 /// Why a token does not prove who brought it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
-    /// The token is not good. The text says why, without any of it.
-    #[error("{0}")]
-    Invalid(&'static str),
-    /// The provider's keys are not known yet, and it does not answer.
-    #[error("the identity provider's keys could not be fetched yet")]
-    NoKeys,
+    /// The token is not good.
+    #[error(transparent)]
+    Invalid(Fault),
+    /// There are no keys to check it with.
+    #[error(transparent)]
+    NoKeys(NoKeys),
+}
+
+impl VerifyError {
+    /// Every reason, as the metric and the log call it.
+    pub fn reasons() -> impl Iterator<Item = &'static str> {
+        Fault::ALL.into_iter().map(Fault::as_str).chain(NoKeys::ALL.into_iter().map(NoKeys::as_str))
+    }
+
+    /// Returns what the metric and the log call it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Invalid(fault) => fault.as_str(),
+            Self::NoKeys(why) => why.as_str(),
+        }
+    }
 }
 
 /// Checks tokens of one identity provider.
@@ -49,6 +75,7 @@ pub struct Verifier {
     keys: Keys,
     issuer: String,
     audience: String,
+    refusals: Refusals,
 }
 
 enum Keys {
@@ -59,42 +86,38 @@ enum Keys {
 impl Verifier {
     /// Checks HS256 tokens with a secret that the provider and the gateway share.
     #[must_use]
-    pub fn with_secret(secret: &[u8], issuer: String, audience: String) -> Self {
-        Self { keys: Keys::Secret(DecodingKey::from_secret(secret)), issuer, audience }
+    pub fn with_secret(secret: &[u8], issuer: String, audience: String, metrics: Arc<Metrics>) -> Self {
+        let keys = Keys::Secret(DecodingKey::from_secret(secret));
+        Self { keys, issuer, audience, refusals: Refusals::new(metrics) }
     }
 
     /// Checks tokens with the keys that the provider publishes.
     #[must_use]
-    pub fn with_jwks(keys: RemoteKeys, issuer: String, audience: String) -> Self {
-        Self { keys: Keys::Remote(keys), issuer, audience }
+    pub fn with_jwks(keys: RemoteKeys, issuer: String, audience: String, metrics: Arc<Metrics>) -> Self {
+        Self { keys: Keys::Remote(keys), issuer, audience, refusals: Refusals::new(metrics) }
     }
 
     /// Returns who the token is of.
     ///
     /// # Errors
-    /// [`VerifyError::Invalid`] for a token that is malformed, badly signed, expired, not yet valid, of another issuer or
-    /// for another audience; [`VerifyError::NoKeys`] while the provider has never answered.
+    /// [`VerifyError::Invalid`] for a token that is malformed, of another kind, badly signed, expired, not yet valid, of
+    /// another issuer or for another audience; [`VerifyError::NoKeys`] while the provider has never answered, or not for too
+    /// long.
     pub async fn verify(&self, token: &str) -> Result<Identity, VerifyError> {
-        if token.len() > MAX_TOKEN_BYTES {
-            return Err(VerifyError::Invalid("the token is too long"));
+        match self.check(token).await {
+            Ok(identity) => Ok(identity),
+            Err(error) => Err(self.refuse(error)),
         }
-        let header =
-            jsonwebtoken::decode_header(token).map_err(|_error| VerifyError::Invalid("the token is not a JWT"))?;
-        if header.crit.is_some() {
-            // RFC 7515 §4.1.11: what is critical and not understood makes the token invalid.
-            return Err(VerifyError::Invalid("the token has critical header parameters that are not understood"));
-        }
-        let claims = match &self.keys {
-            Keys::Secret(key) => self.decode(token, Algorithm::HS256, key)?,
-            Keys::Remote(keys) => {
-                let key = keys.find(header.kid.as_deref()).await?;
-                self.decode(token, key.algorithm, &key.public)?
-            }
-        };
-        identity(claims)
     }
 
-    /// Returns whether keys to check with are at hand.
+    /// Counts and logs that a token is refused, and returns why.
+    #[must_use]
+    pub fn refuse(&self, error: VerifyError) -> VerifyError {
+        self.refusals.note(error, &self.issuer, &self.audience);
+        error
+    }
+
+    /// Returns whether keys to check with were ever at hand.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         match &self.keys {
@@ -103,69 +126,51 @@ impl Verifier {
         }
     }
 
-    fn decode(&self, token: &str, algorithm: Algorithm, key: &DecodingKey) -> Result<Claims, VerifyError> {
-        use jsonwebtoken::errors::ErrorKind;
-
-        let mut validation = Validation::new(algorithm);
-        validation.set_issuer(&[&self.issuer]);
-        validation.set_audience(&[&self.audience]);
-        // Without this, a token that lacks a claim passes the check of that claim.
-        validation.set_required_spec_claims(&["iss", "aud", "exp", "sub"]);
-        validation.validate_nbf = true;
-        validation.leeway = LEEWAY_SECS;
-        let decoded = jsonwebtoken::decode::<Claims>(token, key, &validation).map_err(|error| {
-            VerifyError::Invalid(match error.kind() {
-                ErrorKind::ExpiredSignature => "the token has expired",
-                ErrorKind::ImmatureSignature => "the token is not valid yet",
-                ErrorKind::InvalidIssuer => "the token is of another issuer",
-                ErrorKind::InvalidAudience => "the token is for another audience",
-                ErrorKind::MissingRequiredClaim(_) => "the token lacks one of iss, aud, exp, sub",
-                ErrorKind::InvalidAlgorithm => "the token is signed with another algorithm than its key is for",
-                _ => "the token's signature or form is wrong",
-            })
-        })?;
-        Ok(decoded.claims)
+    async fn check(&self, token: &str) -> Result<Identity, VerifyError> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(VerifyError::Invalid(Fault::TooLong));
+        }
+        let jws = Jws::read(token).map_err(VerifyError::Invalid)?;
+        match &self.keys {
+            Keys::Secret(_) if jws.algorithm != Algorithm::HS256 => {
+                return Err(VerifyError::Invalid(Fault::OtherAlgorithm));
+            }
+            Keys::Secret(key) if !jws.is_signed_by(key) => return Err(VerifyError::Invalid(Fault::Signature)),
+            Keys::Secret(_) => {}
+            Keys::Remote(keys) => keys.check(&jws).await?,
+        }
+        let claims = jws.claims().map_err(VerifyError::Invalid)?;
+        claims::check(&claims, &self.issuer, &self.audience).map_err(VerifyError::Invalid)?;
+        identity(claims).map_err(VerifyError::Invalid)
     }
 }
 
-fn identity(claims: Claims) -> Result<Identity, VerifyError> {
-    let text = |name: &str| claims.get(name).and_then(serde_json::Value::as_str).map(str::trim);
+fn identity(claims: Claims) -> Result<Identity, Fault> {
+    let text = |name: &str| claims.get(name).and_then(serde_json::Value::as_str);
     // Taken as it is: two texts that differ in a blank are two people.
-    let subject = claims.get("sub").and_then(serde_json::Value::as_str).unwrap_or_default();
+    let subject = text("sub").unwrap_or_default();
     if !(1..=MAX_SUBJECT_CHARS).contains(&subject.chars().count()) || subject.chars().any(char::is_control) {
-        return Err(VerifyError::Invalid(
-            "the token's sub must have 1 to 255 characters, none of them a control character",
-        ));
+        return Err(Fault::Subject);
     }
     let person = Person {
         subject: Subject(subject.to_owned()),
         name: [text("name"), text("preferred_username")]
             .into_iter()
             .flatten()
-            .map(readable)
+            .map(name::readable)
             .find(|name| !name.is_empty()),
         picture: text("picture")
+            .map(str::trim)
             .filter(|url| url.starts_with("https://") && url.len() <= MAX_PICTURE_BYTES)
             .map(str::to_owned),
     };
     Ok(Identity { person, claims })
 }
 
-/// Returns a name as a screen can show it: people decide by it, so nothing in it may be unseen, or turn around what follows.
-/// Joiners stay, which some scripts need inside of words (Unicode TR 9 §2 and TR 36 §2.5).
-fn readable(name: &str) -> String {
-    let is_unseen = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
-            || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
-    };
-    let shown: String = name.chars().filter(|c| !is_unseen(*c)).take(MAX_NAME_CHARS).collect();
-    let has_something = shown.chars().any(|c| !c.is_whitespace() && !matches!(c, '\u{200c}' | '\u{200d}'));
-    if has_something { shown } else { String::new() }
-}
-
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use jsonwebtoken::{EncodingKey, Header};
     use proptest::prelude::*;
     use serde_json::{Value, json};
@@ -174,15 +179,8 @@ mod tests {
 
     const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 
-    #[test]
-    fn a_name_is_what_is_seen_of_it() {
-        assert_eq!(readable("Ada\u{202e}ecalevoL\u{200b}"), "AdaecalevoL");
-        assert_eq!(readable(" \u{200b}\u{200d}\u{2066}"), "", "what shows nothing is no name");
-        assert_eq!(readable("نامه\u{200c}ای 小明 👩\u{200d}🚀"), "نامه\u{200c}ای 小明 👩\u{200d}🚀");
-    }
-
     fn verifier() -> Verifier {
-        Verifier::with_secret(SECRET, "https://id.example".into(), "scangate".into())
+        Verifier::with_secret(SECRET, "https://id.example".into(), "scangate".into(), Arc::default())
     }
 
     fn good() -> Value {
@@ -215,20 +213,125 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_with_a_wrong_claim_is_refused() {
+    async fn a_token_with_a_wrong_claim_is_refused_with_its_reason() {
         let wrong = [
-            ("iss", json!("https://evil.example")),
-            ("aud", json!("someone-else")),
-            ("exp", json!(1_000_000_000)),
-            ("nbf", json!(3_999_999_999_u64)),
-            ("sub", json!("")),
-            ("sub", json!("\tada")),
-            ("sub", json!(7)),
-            ("sub", json!("a".repeat(256))),
+            ("iss", json!("https://evil.example"), Fault::OtherIssuer),
+            ("iss", json!("https://id.example/"), Fault::IssuerSlash),
+            ("iss", json!(["https://id.example"]), Fault::MalformedClaim),
+            ("iss", json!(null), Fault::MalformedClaim),
+            ("aud", json!("someone-else"), Fault::OtherAudience),
+            ("aud", json!(["someone-else"]), Fault::OtherAudience),
+            ("aud", json!([]), Fault::OtherAudience),
+            ("aud", json!(["scangate", 7]), Fault::MalformedClaim),
+            ("aud", json!({"scangate": true}), Fault::MalformedClaim),
+            ("exp", json!(1_000_000_000), Fault::Expired),
+            ("exp", json!(-1), Fault::MalformedClaim),
+            ("exp", json!("4000000000"), Fault::MalformedClaim),
+            ("exp", json!(4_000_000_000_000_u64), Fault::MalformedClaim),
+            ("exp", json!(1e300), Fault::MalformedClaim),
+            ("nbf", json!(3_999_999_999_u64), Fault::NotYetValid),
+            ("nbf", json!("now"), Fault::MalformedClaim),
+            ("iat", json!(3_999_999_999_u64), Fault::IssuedInFuture),
+            ("iat", json!(true), Fault::MalformedClaim),
+            ("cnf", json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}), Fault::SenderConstrained),
+            ("cnf", json!(null), Fault::SenderConstrained),
+            ("events", json!({"http://schemas.openid.net/event/backchannel-logout": {}}), Fault::Event),
+            ("sub", json!(""), Fault::Subject),
+            ("sub", json!("\tada"), Fault::Subject),
+            ("sub", json!(7), Fault::Subject),
+            ("sub", json!("a".repeat(256)), Fault::Subject),
         ];
-        for (claim, value) in wrong {
+        for (claim, value, fault) in wrong {
             let result = verdict(|claims| claims[claim] = value.clone()).await;
-            assert!(matches!(result, Err(VerifyError::Invalid(_))), "{claim} = {value} passed");
+            assert_eq!(result, Err(VerifyError::Invalid(fault)), "{claim} = {value}");
+        }
+        let right = [("aud", json!(["x", "scangate"])), ("exp", json!(4_000_000_000.5)), ("iat", json!(1.5))];
+        for (claim, value) in right {
+            let result = verdict(|claims| claims[claim] = value.clone()).await;
+            assert!(result.is_ok(), "{claim} = {value}: {result:?}");
+        }
+    }
+
+    /// A token of any header and claims, signed as HS256.
+    fn signed(header: &str, claims: &str) -> String {
+        let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        let key = EncodingKey::from_secret(SECRET);
+        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
+        format!("{message}.{signature}")
+    }
+
+    #[tokio::test]
+    async fn a_token_of_another_kind_is_refused_with_its_reason() {
+        let claims = good().to_string();
+        for typ in ["JWT", "jwt", "at+jwt", "AT+JWT", "application/jwt", "application/AT+jwt"] {
+            let token = signed(&json!({"alg": "HS256", "typ": typ}).to_string(), &claims);
+            assert!(verifier().verify(&token).await.is_ok(), "{typ}");
+        }
+        assert!(verifier().verify(&signed(r#"{"alg":"HS256"}"#, &claims)).await.is_ok());
+        let refused = [
+            (json!({"alg": "HS256", "typ": "logout+jwt"}), Fault::OtherType),
+            (json!({"alg": "HS256", "typ": "dpop+jwt"}), Fault::OtherType),
+            (json!({"alg": "HS256", "typ": "secevent+jwt"}), Fault::OtherType),
+            (json!({"alg": "HS256", "typ": "application/logout+jwt"}), Fault::OtherType),
+            (json!({"alg": "HS256", "typ": "text/jwt"}), Fault::OtherType),
+            (json!({"alg": "HS256", "typ": " jwt"}), Fault::OtherType),
+            (json!({"alg": "HS256", "typ": ""}), Fault::OtherType),
+            (json!({"alg": "HS256", "typ": ["JWT"]}), Fault::OtherType),
+            (json!({"alg": "HS256", "typ": null}), Fault::OtherType),
+            (json!({"alg": "HS256", "crit": []}), Fault::Critical),
+            (json!({"alg": "HS256", "crit": "exp"}), Fault::Critical),
+            (json!({"alg": "HS256", "b64": false}), Fault::Critical),
+            (json!({"alg": "HS256", "enc": "A128GCM"}), Fault::Encrypted),
+            (json!({"alg": "HS256", "kid": 7}), Fault::NotJwt),
+            (json!({"alg": 256}), Fault::NotJwt),
+            (json!({}), Fault::NotJwt),
+            (json!([]), Fault::NotJwt),
+            (json!({"alg": "None"}), Fault::Unsigned),
+            (json!({"alg": "ES256K"}), Fault::UnknownAlgorithm),
+            (json!({"alg": "Ed448"}), Fault::UnknownAlgorithm),
+            (json!({"alg": "hs256"}), Fault::UnknownAlgorithm),
+            (json!({"alg": "HS512"}), Fault::OtherAlgorithm),
+            (json!({"alg": "Ed25519"}), Fault::OtherAlgorithm),
+        ];
+        for (header, fault) in refused {
+            let token = signed(&header.to_string(), &claims);
+            assert_eq!(verifier().verify(&token).await, Err(VerifyError::Invalid(fault)), "{header}");
+        }
+    }
+
+    #[tokio::test]
+    async fn two_members_of_one_name_are_refused() {
+        let claims = good().to_string();
+        let twice = claims.replacen('{', r#"{"sub":"eve","#, 1);
+        let escaped = claims.replacen('{', r#"{"s\u0075b":"eve","#, 1);
+        for (header, claims) in [
+            (r#"{"alg":"HS256"}"#, &twice),
+            (r#"{"alg":"HS256"}"#, &escaped),
+            (r#"{"alg":"HS256","alg":"HS256"}"#, &claims),
+            (r#"{"alg":"HS256","x":1,"x":2}"#, &claims),
+        ] {
+            let result = verifier().verify(&signed(header, claims)).await;
+            assert_eq!(result, Err(VerifyError::Invalid(Fault::DuplicateMember)), "{header} {claims}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_signed_jwt_is_refused_with_its_reason() {
+        let good = token(Algorithm::HS256, &good());
+        let refused = [
+            (String::new(), Fault::NotJwt),
+            ("a.b".to_owned(), Fault::NotJwt),
+            (format!("{good}.x"), Fault::NotJwt),
+            ("a.b.c.d.e".to_owned(), Fault::Encrypted),
+            (good[..good.len() - 4].to_owned(), Fault::Signature),
+            (format!("{good}="), Fault::Signature),
+            (format!(" {good}"), Fault::NotJwt),
+            ("x".repeat(MAX_TOKEN_BYTES + 1), Fault::TooLong),
+            (signed(r#"{"alg":"HS256"}"#, "[]"), Fault::NotJwt),
+            (signed(r#"{"alg":"HS256"}"#, "not JSON"), Fault::NotJwt),
+        ];
+        for (token, fault) in refused {
+            assert_eq!(verifier().verify(&token).await, Err(VerifyError::Invalid(fault)), "{token:.60}");
         }
     }
 

@@ -14,7 +14,8 @@
   var TICK_MS = 500;
   // How long two taps may be apart to be a double tap: so long, what has just come takes none.
   var GUARD_MS = 500;
-  var TIME_CLAIMS = { exp: 1, iat: 1, nbf: 1, auth_time: 1, updated_at: 1 };
+  var TIME_CLAIMS = { exp: 1, iat: 1, nbf: 1, auth_time: 1, confirmed_at: 1, updated_at: 1 };
+  var ISOLATES = /[\u2066-\u2069]/;
 
   var guards = 0;
 
@@ -38,9 +39,15 @@
     page.setContent(page.byId(id), words);
   };
 
-  // Writing the same words again would make a screen reader say them again.
+  // Writing the same words again would make a screen reader say them again. What is isolated becomes a <bdi>.
   page.setContent = function (element, words) {
-    if (element.textContent !== words) { element.textContent = words; }
+    var parts = String(words).split(ISOLATES);
+    if (element.textContent === parts.join('')) { return; }
+    page.empty(element);
+    parts.forEach(function (part, i) {
+      var at = i % 2 ? element.appendChild(document.createElement('bdi')) : element;
+      if (part) { at.appendChild(document.createTextNode(part)); }
+    });
   };
 
   // Setting what is there already makes a browser style and lay out again.
@@ -48,10 +55,16 @@
     if (element.getAttribute(name) !== value) { element.setAttribute(name, value); }
   };
 
-  /* Puts values in the place of their names in braces. */
+  /* Isolates a name that others chose (Unicode TR 9, 2068 and 2069): whichever way it is written, it turns nothing around it. */
+  page.isolate = function (name) {
+    return '\u2068' + String(name).split(ISOLATES).join('') + '\u2069';
+  };
+
+  /* Puts values in the place of their names in braces, each isolated but for times and numbers. */
   page.phrase = function (words, values) {
     return words.replace(/\{(\w+)\}/g, function (slot, name) {
-      return values[name] === undefined ? slot : values[name];
+      var value = values[name];
+      return value === undefined ? slot : /^[\d:]*$/.test(value) ? value : page.isolate(value);
     });
   };
 
@@ -81,7 +94,7 @@
     var left = document.createElement('dt');
     var right = document.createElement('dd');
     left.textContent = term;
-    right.textContent = value;
+    page.setContent(right, page.isolate(value));
     right.setAttribute(attribute, name);
     row.className = 'fact-' + name;
     row.appendChild(left);

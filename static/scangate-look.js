@@ -13,6 +13,7 @@ var RING = 991;
 var LOW_SECS = 15;
 // How long two clicks may be apart to be a double click: so long, a state that has just come takes none.
 var GUARD_MS = 500;
+var ISOLATES = /[\u2066-\u2069]/;
 var SVG = 'http://www.w3.org/2000/svg';
 var SIGNS = { confirmed: 'M20 33l8.5 8.5L44.5 24', declined: 'M23 23l18 18M41 23L23 41', cancelled: 'M23 23l18 18M41 23L23 41', error: 'M32 18v17M32 45v.1' };
 // What it is made of: a name, what it stands in, a tag, attributes (a comma is a space).
@@ -59,9 +60,19 @@ function style(gateway, path) {
   if (!scangate.doc('querySelector', 'link[rel=stylesheet][href*="' + path + '"]')) { make(scangate.doc('querySelector', 'head'), 'link', { rel: 'stylesheet', href: gateway + path }); }
 }
 
-// Writing the same words again would make a screen reader say them again.
+// Writing the same words again would make a screen reader say them again. What is isolated becomes a <bdi>.
 function write(at, words) {
-  if (at.textContent !== words) { at.textContent = words; }
+  var parts = String(words).split(ISOLATES);
+  if (at.textContent === parts.join('')) { return; }
+  at.textContent = '';
+  parts.forEach(function (part, i) {
+    (i % 2 ? make(at, 'bdi', {}) : at).appendChild(document.createTextNode(part));
+  });
+}
+
+// Whichever way a name is written, it turns nothing around it (Unicode TR 9, 2068 and 2069).
+function isolate(name) {
+  return '\u2068' + String(name).split(ISOLATES).join('') + '\u2069';
 }
 
 // Setting what is there already makes a browser style and lay out again, and it is painted twice a second.
@@ -71,7 +82,10 @@ function mark(at, name, value) {
 }
 
 function phrase(words, values) {
-  return words.replace(/\{(\w+)\}/g, function (slot, name) { return values[name] === undefined ? slot : values[name]; });
+  return words.replace(/\{(\w+)\}/g, function (slot, name) {
+    var value = values[name];
+    return value === undefined ? slot : /^[\d:]*$/.test(value) ? value : isolate(value);
+  });
 }
 
 function clock(secs) {
@@ -162,7 +176,7 @@ scangate.look = function (element, code, options, gateway) {
     if (at.help.style.visibility !== (opens ? '' : 'hidden')) { at.help.style.visibility = opens ? '' : 'hidden'; }
     if (opens) { mark(at.link, 'href', ticket.scan_url); }
     // The picture is left alone on purpose: loading it would tell a third party who signs in where.
-    write(at.who, person);
+    write(at.who, person && isolate(person));
     write(at.avatar, (/[\uD800-\uDBFF][\uDC00-\uDFFF]|\S/.exec(person) || [''])[0].toUpperCase());
     write(at.number, ticket.number || '');
     mark(at.root, 'data-number', ticket.number ? 'yes' : 'no');

@@ -133,6 +133,7 @@ impl Site {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let mut claims = json!({
             "iss": self.login, "aud": "intranet", "sub": "eve", "iat": now, "nbf": now, "exp": now + 600,
+            "flow": "login",
         });
         change(&mut claims);
         let header = Header { kid: Some(self.key_id.clone()), ..Header::new(Algorithm::ES256) };

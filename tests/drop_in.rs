@@ -176,6 +176,11 @@ async fn the_page_to_copy_signs_in_from_another_site() {
     phone.act(&id, "scan").await;
     is(&page, "scanned").await;
     assert_eq!(page.text(".scangate-who").await, "Åsa");
+    assert_eq!(
+        page.text(".scangate-who bdi").await,
+        "Åsa",
+        "whichever way a name is written, it turns nothing around it"
+    );
     page.keep_page("drop-in-scanned").await;
     phone.act(&id, "confirm").await;
     is(&page, "confirmed").await;

@@ -112,7 +112,7 @@ impl Stage {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
         let claims = json!({
             "iss": self.gateway.public_url, "aud": "web", "sub": "ada", "name": "Ada Lovelace", "exp": now + 600,
-            "iat": now, "nbf": now,
+            "iat": now, "nbf": now, "flow": "login",
         });
         (claims, self.keys().await.remove(0))
     }
@@ -312,6 +312,8 @@ async fn a_backend_refuses_all_but_the_gateways_own_jwts(verify: &str, phone: &s
         ("no aud", without("aud")),
         ("no iss", without("iss")),
         ("no sub", without("sub")),
+        ("of a share", key.sign(&with(json!({ "flow": "share" })))),
+        ("no flow", without("flow")),
     ];
     for (what, token) in bad {
         let answer = backend.me_with(&token).await;

@@ -147,8 +147,13 @@ async fn the_number_of_the_page_in_the_chat_signs_in(site: Site) {
     assert_eq!(page.code.expire_seconds, 120);
     assert!(!page.code.scene.contains(&page.id) && !page.code.url.contains(&page.id), "{:?}", page.code);
     let asked = site.tell(&scan(OPENID, &page.code.scene)).await;
-    for part in ["「The Shop」", "IP 127.0.0.1", "两位数字", "“取消”", "Somebody is signing in to The Shop"]
-    {
+    for part in [
+        "「\u{2068}The Shop\u{2069}」",
+        "IP 127.0.0.1",
+        "两位数字",
+        "“取消”",
+        "Somebody is signing in to \u{2068}The Shop\u{2069}",
+    ] {
         assert!(asked.contains(part), "{part} is not in {asked}");
     }
     let number = page.number().await;
@@ -157,7 +162,10 @@ async fn the_number_of_the_page_in_the_chat_signs_in(site: Site) {
     assert_eq!(page.state().await, "scanned", "a scan is no consent");
     let wide: String = number.chars().map(|c| char::from_u32(c as u32 - '0' as u32 + '０' as u32).unwrap()).collect();
     let told = site.tell(&text(OPENID, &format!(" {wide}\u{3000}"))).await;
-    assert!(told.contains("已登录「The Shop」") && told.contains("Signed in to The Shop"), "{told}");
+    assert!(
+        told.contains("已登录「\u{2068}The Shop\u{2069}」") && told.contains("Signed in to \u{2068}The Shop\u{2069}"),
+        "{told}"
+    );
     let claims = page.claims(&site.gateway).await;
     assert_eq!(claims["sub"], format!("wechat:{APP_ID}:{OPENID}"));
     assert_eq!(claims["unionid"], "oUnion-1");
@@ -287,7 +295,7 @@ async fn with_consent_by_scan_the_scan_signs_in() {
         let site = Site::with(&more, None, &[]).await;
         site.api.know_as("oUnion-1");
         let mut page = site.page().await;
-        assert!(site.tell(&scan(OPENID, &page.code.scene)).await.contains("已登录「The Shop」"));
+        assert!(site.tell(&scan(OPENID, &page.code.scene)).await.contains("已登录「\u{2068}The Shop\u{2069}」"));
         let mut frame = page.events.next().await.unwrap();
         if frame.event == "scanned" {
             assert_eq!(frame.data.get("number"), None);

@@ -35,6 +35,8 @@ const server = createServer(async (request, response) => {
   if (!token) return send(response, 401, { detail: 'Sign in first.' }, { 'WWW-Authenticate': 'Bearer' });
   try {
     const { payload } = await jwtVerify(token, keys, rules);
+    // A JWT of the flow share is brought by whoever scanned it, and not by the person whom it names.
+    if (payload.flow !== 'login') throw new errors.JWTClaimValidationFailed('The JWT signs nobody in', payload, 'flow');
     send(response, 200, { sub: payload.sub, name: payload.name });
   } catch (error) {
     if (!(error instanceof errors.JOSEError) || NO_KEYS.includes(error.code)) {

@@ -39,6 +39,9 @@ class Backend(BaseHTTPRequestHandler):
                 raise jwt.InvalidTokenError("The token is signed with an unknown key")
             # The algorithm is the key's own, whatever the token says.
             person = jwt.decode(token, jwt.PyJWK(jwk).key, algorithms=[jwk["alg"]], **RULES)
+            # A JWT of the flow share is brought by whoever scanned it, and not by the person whom it names.
+            if person.get("flow") != "login":
+                raise jwt.InvalidTokenError("The JWT signs nobody in")
             self.answer(200, {"sub": person["sub"], "name": person.get("name")})
         except jwt.InvalidTokenError as error:
             self.answer(401, {"detail": str(error)}, ("WWW-Authenticate", 'Bearer error="invalid_token"'))

@@ -243,6 +243,12 @@ pub struct Flags {
     /// What `aud` of approvers' tokens must say
     #[arg(long, env = "SCANGATE_IDENTITY_AUDIENCE", value_name = "TEXT", help_heading = "Identity of approvers")]
     pub identity_audience: Option<String>,
+    /// How long its keys are believed that cannot be fetched again, 2s to 30d
+    #[arg(
+        long, env = "SCANGATE_IDENTITY_KEYS_MAX_AGE", value_name = "TIME", default_value = "24h",
+        value_parser = humantime::parse_duration, help_heading = "Identity of approvers"
+    )]
+    pub identity_keys_max_age: Duration,
     /// A secret of at least 32 bytes shared with the identity provider (HS256), instead of published keys
     #[arg(
         long,

@@ -1,5 +1,7 @@
 //! Who approvers are: which identity provider, or the demo, and where the demo is safe.
 
+use std::time::Duration;
+
 use url::{Host, Url};
 
 use super::flags::Flags;
@@ -28,6 +30,8 @@ pub enum IdentitySettings {
         issuer: String,
         /// What `aud` must say.
         audience: String,
+        /// For how long keys are believed that could not be renewed.
+        max_age: Duration,
     },
 }
 
@@ -59,7 +63,8 @@ pub(super) fn identity(flags: &Flags, place: &Place<'_>) -> Result<IdentitySetti
                 .filter(|url| matches!(url.scheme(), "https" | "http"))
                 .filter(|url| url.username().is_empty() && url.password().is_none())
                 .ok_or("--identity-jwks-url must be an http(s) URL without a login: published keys need none")?;
-            Ok(IdentitySettings::Jwks { url, issuer, audience })
+            let max_age = flags.identity_keys_max_age;
+            Ok(IdentitySettings::Jwks { url, issuer, audience, max_age })
         }
         (None, Some(secret)) => {
             no_demo(flags)?;

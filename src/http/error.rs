@@ -325,7 +325,10 @@ impl From<VerifyError> for Problem {
     fn from(error: VerifyError) -> Self {
         match error {
             VerifyError::Invalid(why) => Self::from(&INVALID_TOKEN).detail(format!("{why}. {}", INVALID_TOKEN.advice)),
-            VerifyError::NoKeys => Self::from(&IDENTITY_UNAVAILABLE).cause(error),
+            VerifyError::NoKeys(why) => {
+                let problem = Self::from(&IDENTITY_UNAVAILABLE).cause(why);
+                problem.detail(format!("{why}. {}", IDENTITY_UNAVAILABLE.advice))
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use super::fields::{bearer, members};
 use super::guard::is_same_origin_fetch;
 use super::{BODY_TIMEOUT, Gateway, SharedGateway, cookies, fields};
 use crate::ticket::{BindingSecret, Party, TicketId};
-use crate::verifier::Identity;
+use crate::verifier::{Fault, Identity, VerifyError};
 
 /// Who is at the other end of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,7 +216,7 @@ impl Approver {
 async fn identity(token: &str, gateway: &Gateway) -> Result<Identity, Problem> {
     let identity = gateway.verifier.verify(token).await?;
     if gateway.connectors.own(&identity.person.subject) {
-        return Err(Problem::from(&error::INVALID_TOKEN).detail("The token's sub is one that a connector gives."));
+        return Err(gateway.verifier.refuse(VerifyError::Invalid(Fault::ConnectorSubject)).into());
     }
     Ok(identity)
 }

@@ -109,7 +109,8 @@ fn token(gateway: &Gateway, reading: &Reading) -> Result<Option<TokenView>, Prob
     if reading.now >= receipt.redeem_until {
         return Ok(None);
     }
-    let access_token = gateway.signer.sign(&reading.ticket.audience().0, grant, receipt)?;
+    let ticket = &reading.ticket;
+    let access_token = gateway.signer.sign(ticket.request.flow, &ticket.audience().0, grant, receipt)?;
     let expires_in = receipt.expires_at.since(reading.now).as_secs();
     Ok(Some(TokenView { access_token, token_type: "Bearer", expires_in }))
 }

@@ -17,7 +17,7 @@ use axum::http::{Method, Uri};
 use axum::response::{IntoResponse, Redirect, Response};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, Value};
-use minijinja::{Environment, UndefinedBehavior, context};
+use minijinja::{Environment, HtmlEscape, UndefinedBehavior, context};
 use url::{Url, form_urlencoded};
 
 use super::error::{self, Problem};
@@ -109,6 +109,7 @@ impl Pages {
         // A slip of the pen is an error instead of nothing.
         templates.set_undefined_behavior(UndefinedBehavior::SemiStrict);
         templates.add_filter("fill", fill);
+        templates.add_filter("fill_isolated", fill_isolated);
         templates.add_function("asset", move |path: &str| {
             let no_file = || minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, format!("no static/{path}"));
             urls.get(path).cloned().map(Value::from_safe_string).ok_or_else(no_file)
@@ -279,6 +280,12 @@ fn in_language(query: &str, tag: &str) -> String {
     let kept = query.split('&').filter(|pair| !pair.is_empty() && !is_lang(pair));
     let all: Vec<String> = kept.map(str::to_owned).chain([format!("lang={tag}")]).collect();
     format!("?{}", all.join("&"))
+}
+
+/// Does the same as markup, with the value in an element of its own: whichever way a name is written, it turns nothing around it.
+fn fill_isolated(text: &str, name: &str, value: &str) -> Value {
+    let text = HtmlEscape(text).to_string();
+    Value::from_safe_string(fill(&text, name, &format!("<bdi>{}</bdi>", HtmlEscape(value))))
 }
 
 /// Puts a value in the place of its name in braces: `text | fill("name", "Shop")`.

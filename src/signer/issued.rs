@@ -36,7 +36,7 @@ impl Signer {
     ///
     /// # Errors
     /// [`NotIssued`] for one that is malformed, of another issuer or an unknown key, badly signed, for another audience,
-    /// not yet valid or over.
+    /// not yet valid or over, or of the flow `share`, which signs nobody in.
     pub fn verify(&self, token: &str, audience: &str) -> Result<Issued, NotIssued> {
         if token.len() > MAX_JWT_BYTES {
             return Err(NotIssued("the JWT is too long"));
@@ -57,6 +57,10 @@ impl Signer {
         validation.validate_nbf = true;
         validation.leeway = LEEWAY_SECS;
         let claims = jsonwebtoken::decode::<Claims>(token, &key.public, &validation).map_err(explain)?.claims;
+        // Whoever scans a share is not the person whom its JWT names.
+        if claims.get("flow").and_then(serde_json::Value::as_str) != Some("login") {
+            return Err(NotIssued("the JWT is of the flow \"share\" or says none, and signs nobody in"));
+        }
         let subject = claims.get("sub").and_then(serde_json::Value::as_str).filter(|subject| !subject.is_empty());
         let subject = subject.ok_or(NotIssued("the JWT names nobody"))?.to_owned();
         // The leeway is for the beginning: at the end, a session is to be over when everybody was told that it is.
@@ -94,7 +98,7 @@ mod tests {
 
     use super::*;
     use crate::signer::keys::{self, KeyAlgorithm};
-    use crate::ticket::{Grant, Receipt, Subject, Timestamp};
+    use crate::ticket::{Authentication, Flow, Grant, Receipt, Subject, Timestamp};
 
     const ISSUER: &str = "https://gate.example";
 
@@ -110,10 +114,15 @@ mod tests {
     fn issued(signer: &Signer) -> String {
         let at = Timestamp(now() * 1000);
         let claims = json!({ "name": "Ada" }).as_object().unwrap().clone();
-        let grant = Grant { subject: Subject("ada".into()), claims, confirmed_at: at };
+        let grant = Grant {
+            subject: Subject("ada".into()),
+            claims,
+            authentication: Authentication::default(),
+            confirmed_at: at,
+        };
         let expires_at = at + Duration::from_secs(600);
         let receipt = Receipt { jti: "one".into(), issued_at: at, expires_at, redeem_until: at };
-        signer.sign("web", &grant, &receipt).unwrap()
+        signer.sign(Flow::Login, "web", &grant, &receipt).unwrap()
     }
 
     /// A JWT of the gateway's own key that says whatever it is made to.
@@ -122,7 +131,7 @@ mod tests {
         let mut header = Header::new(keys.signing().algorithm.jws());
         header.kid = Some(keys.signing().id.clone());
         let mut claims =
-            json!({ "iss": ISSUER, "aud": "web", "sub": "ada", "nbf": now(), "exp": now() + 600, "iat": now() });
+            json!({ "iss": ISSUER, "aud": "web", "sub": "ada", "nbf": now(), "exp": now() + 600, "flow": "login" });
         change(&mut header, &mut claims);
         jsonwebtoken::encode(&header, &claims, &keys.signing().secret).unwrap()
     }
@@ -165,12 +174,14 @@ mod tests {
             ("sub", json!("")),
             ("sub", json!(7)),
             ("exp", json!("never")),
+            ("flow", json!("share")),
+            ("flow", json!(["login"])),
         ];
         for (claim, value) in wrong {
             let token = saying(&signer, |_, claims| claims[claim] = value.clone());
             assert!(signer.verify(&token, "web").is_err(), "{claim} = {value} passed");
         }
-        for claim in ["iss", "aud", "exp", "nbf", "sub"] {
+        for claim in ["iss", "aud", "exp", "nbf", "sub", "flow"] {
             let token = saying(&signer, |_, claims| drop(claims.as_object_mut().unwrap().remove(claim)));
             assert!(signer.verify(&token, "web").is_err(), "one without {claim} passed");
         }
@@ -188,7 +199,8 @@ mod tests {
         let signer = open();
         let (published, token) = (signer.jwks(), issued(&signer));
         let header = jsonwebtoken::decode_header(&token).unwrap();
-        let claims = json!({ "iss": ISSUER, "aud": "web", "sub": "eve", "nbf": now(), "exp": now() + 600 });
+        let claims =
+            json!({ "iss": ISSUER, "aud": "web", "sub": "eve", "nbf": now(), "exp": now() + 600, "flow": "login" });
         let confused = Header { kid: header.kid.clone(), ..Header::new(Algorithm::HS256) };
         let secret = EncodingKey::from_secret(published.as_bytes());
         assert!(signer.verify(&jsonwebtoken::encode(&confused, &claims, &secret).unwrap(), "web").is_err());

@@ -1,11 +1,14 @@
 //! Made-up people, so that the whole sign-in can be tried with nothing else. Only ever where `config` finds it safe.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::json;
 
 use super::Verifier;
+use crate::metrics::Metrics;
+
 /// How long a made-up person stays signed in.
 pub const TOKEN_TTL: Duration = Duration::from_secs(3600);
 /// The longest name, in characters.
@@ -21,8 +24,8 @@ pub struct DemoIdentity {
 impl DemoIdentity {
     /// Makes the pair. Gateways that share a sign-in have to have the same secret.
     #[must_use]
-    pub fn new(secret: &[u8; 32]) -> (Self, Verifier) {
-        let verifier = Verifier::with_secret(secret, ISSUER.to_owned(), ISSUER.to_owned());
+    pub fn new(secret: &[u8; 32], metrics: Arc<Metrics>) -> (Self, Verifier) {
+        let verifier = Verifier::with_secret(secret, ISSUER.to_owned(), ISSUER.to_owned(), metrics);
         (Self { secret: EncodingKey::from_secret(secret) }, verifier)
     }
 
@@ -50,8 +53,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_made_up_person_is_known_where_the_secret_is_and_nowhere_else() {
-        let (demo, verifier) = DemoIdentity::new(&[1; 32]);
-        let (_, elsewhere) = DemoIdentity::new(&[2; 32]);
+        let (demo, verifier) = DemoIdentity::new(&[1; 32], Arc::default());
+        let (_, elsewhere) = DemoIdentity::new(&[2; 32], Arc::default());
         let token = demo.sign_in("Ada").unwrap();
         assert_eq!(verifier.verify(&token).await.unwrap().person.subject.0, "demo:Ada");
         assert!(elsewhere.verify(&token).await.is_err());

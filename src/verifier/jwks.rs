@@ -1,48 +1,48 @@
-//! The identity provider's public keys: fetched, kept while the provider is down, fetched again for an unknown `kid`.
+//! The identity provider's public keys: fetched, kept for a while when the provider fails, fetched again for one that is not
+//! known. What an entry of the set is good for is `jwk`'s concern.
 
-use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use futures_util::StreamExt as _;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse};
-use jsonwebtoken::{Algorithm, DecodingKey};
+use jsonwebtoken::Algorithm;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use url::Url;
 
-use super::VerifyError;
+use super::jwk::{KeySet, PublicKey, Skipped};
+use super::jws::Jws;
+use super::{Fault, NoKeys, VerifyError};
 use crate::metrics::Metrics;
 
 /// How often the keys are fetched with no particular reason, so that revoked ones go.
 const REFRESH_EVERY: Duration = Duration::from_secs(300);
-/// How long after a fetch an unknown `kid` causes no other: made-up ones must not turn into a load on the provider.
+/// How long after a fetch an unknown key causes no other: made-up ones must not turn into a load on the provider.
 pub const COOL_DOWN: Duration = Duration::from_secs(10);
 /// The bound of one fetch.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// The largest key set that is read, in bytes.
 const MAX_BYTES: usize = 256 * 1024;
-/// The most keys that are kept.
-const MAX_KEYS: usize = 64;
+/// The most keys that one token is tried with: some tens of microseconds each.
+const MAX_TRIED: usize = 8;
+/// Of how many entries that are left out the log tells.
+const MAX_TOLD: usize = 16;
 
-/// A key and the one algorithm that it may be used with.
-pub struct PinnedKey {
-    /// The algorithm.
-    pub algorithm: Algorithm,
-    /// The public half.
-    pub public: DecodingKey,
+/// What was fetched last, and when.
+struct Known {
+    set: KeySet,
+    fetched_at: Instant,
 }
-
-type Keys = HashMap<Option<String>, Arc<PinnedKey>>;
 
 /// The keys behind one URL. Clones share them.
 #[derive(Clone)]
 pub struct RemoteKeys {
     url: Url,
+    max_age: Duration,
     http: reqwest::Client,
-    keys: Arc<ArcSwap<Keys>>,
+    known: Arc<ArcSwapOption<Known>>,
     /// When a fetch last began; held while one runs, so that there is one at a time.
     last_fetch: Arc<Mutex<Option<Instant>>>,
     metrics: Arc<Metrics>,
@@ -54,12 +54,15 @@ pub enum FetchError {
     /// No answer, or not a good one.
     #[error("{}", cause(.0))]
     Http(#[from] reqwest::Error),
-    /// The answer is no JWK Set, or a larger one than is read.
-    #[error("the answer is not a JWK Set (RFC 7517) of at most {MAX_BYTES} bytes")]
+    /// The answer is larger than one that is read.
+    #[error("the answer has more than {MAX_BYTES} bytes")]
+    TooLarge,
+    /// The answer is no JWK Set.
+    #[error("the answer is not a JWK Set (RFC 7517): a JSON object with a list called keys")]
     NotJwks,
     /// None of the keys can verify a signature.
-    #[error("the JWK Set holds no key for RS256/384/512, PS256/384/512, ES256/384 or EdDSA signatures")]
-    NoUsableKey,
+    #[error("the JWK Set holds no key that can verify signatures{}", because(.0))]
+    NoUsableKey(Vec<Skipped>),
 }
 
 /// Returns what lies under a failed request, which by itself says no more than that it failed: a refused connection, a name
@@ -73,67 +76,105 @@ pub fn cause(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
+fn because(skipped: &[Skipped]) -> String {
+    let told: Vec<String> = skipped.iter().take(MAX_TOLD).map(ToString::to_string).collect();
+    if told.is_empty() { ": it is empty".to_owned() } else { format!(": {}", told.join("; ")) }
+}
+
+/// Makes the client that the provider is asked with, for `url` and what belongs to it.
+///
+/// # Errors
+/// The HTTP client's, if TLS cannot be set up.
+pub fn client(url: &Url) -> Result<reqwest::Client, reqwest::Error> {
+    reqwest::Client::builder()
+        .timeout(FETCH_TIMEOUT)
+        .connect_timeout(FETCH_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::limited(3))
+        // A redirect must not lead from a protected answer to one that anybody on the way can write.
+        .https_only(url.scheme() == "https")
+        .user_agent(concat!("scangate/", env!("CARGO_PKG_VERSION")))
+        .build()
+}
+
+/// Fetches `url`, of which no more than [`MAX_BYTES`] are read.
+///
+/// # Errors
+/// [`FetchError::Http`], [`FetchError::TooLarge`].
+pub async fn fetch(http: &reqwest::Client, url: &Url) -> Result<Vec<u8>, FetchError> {
+    let response = http.get(url.clone()).send().await?.error_for_status()?;
+    let mut body = Vec::new();
+    let mut chunks = response.bytes_stream();
+    while let Some(chunk) = chunks.next().await {
+        body.extend_from_slice(&chunk?);
+        if body.len() > MAX_BYTES {
+            return Err(FetchError::TooLarge);
+        }
+    }
+    Ok(body)
+}
+
 impl RemoteKeys {
-    /// Prepares for `url`; nothing is fetched yet.
+    /// Prepares for `url`; nothing is fetched yet. Keys that could not be renewed for `max_age` verify nothing: one that was
+    /// withdrawn meanwhile must not be believed for ever.
     ///
     /// # Errors
     /// The HTTP client's, if TLS cannot be set up.
-    pub fn new(url: Url, metrics: Arc<Metrics>) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
-            .timeout(FETCH_TIMEOUT)
-            .connect_timeout(FETCH_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::limited(3))
-            // A redirect must not lead from a protected answer to one that anybody on the way can write.
-            .https_only(url.scheme() == "https")
-            .user_agent(concat!("scangate/", env!("CARGO_PKG_VERSION")))
-            .build()?;
-        Ok(Self { url, http, keys: Arc::default(), last_fetch: Arc::default(), metrics })
+    pub fn new(url: Url, max_age: Duration, metrics: Arc<Metrics>) -> Result<Self, reqwest::Error> {
+        let http = client(&url)?;
+        Ok(Self { url, max_age, http, known: Arc::default(), last_fetch: Arc::default(), metrics })
     }
 
     /// Returns whether any key was ever fetched.
     #[must_use]
     pub fn are_known(&self) -> bool {
-        !self.keys.load().is_empty()
+        self.known.load().is_some()
     }
 
-    /// Returns the key called `kid`, or the only one for a token that names none.
+    /// Checks the signature of a token with every key that it may be signed with: those of its `kid`, or all if it names none,
+    /// that are for its algorithm.
     ///
     /// # Errors
-    /// [`VerifyError::Invalid`] for an unknown one, [`VerifyError::NoKeys`] while there are none at all.
-    pub async fn find(&self, kid: Option<&str>) -> Result<Arc<PinnedKey>, VerifyError> {
-        if let Some(key) = self.known(kid) {
-            return Ok(key);
+    /// [`VerifyError::Invalid`] if none fits or none has signed it; [`VerifyError::NoKeys`] while there are none that are
+    /// believed.
+    pub(super) async fn check(&self, jws: &Jws<'_>) -> Result<(), VerifyError> {
+        if let Some(verdict) = self.try_known(jws) {
+            return verdict.map_err(VerifyError::Invalid);
         }
         // In a task of its own: a caller who hangs up must not end the fetch and leave its cool-down behind.
         let fetch = Self::fetch_now(self.clone(), Some(COOL_DOWN));
         // It fails only if the task panicked, which was logged; the keys are looked at either way.
         let _ = crate::task::spawn("identity-fetch", fetch).await;
-        if let Some(key) = self.known(kid) {
-            return Ok(key);
+        if let Some(verdict) = self.try_known(jws) {
+            return verdict.map_err(VerifyError::Invalid);
         }
-        if self.are_known() {
-            Err(VerifyError::Invalid("the token is signed with a key that the identity provider does not publish"))
-        } else {
-            Err(VerifyError::NoKeys)
-        }
+        let Some(known) = self.believed() else {
+            let never = !self.are_known();
+            return Err(VerifyError::NoKeys(if never { NoKeys::NeverFetched } else { NoKeys::TooOld }));
+        };
+        let is_there = known.set.keys.iter().any(|key| is_called(key, jws.kid.as_deref()));
+        Err(VerifyError::Invalid(if is_there { Fault::OtherAlgorithm } else { Fault::UnknownKey }))
     }
 
     /// Keeps the keys fresh for ever.
     pub async fn refresh(self) {
         loop {
             self.clone().fetch_now(None).await;
-            let pause = if self.are_known() { REFRESH_EVERY } else { COOL_DOWN };
+            let pause = if self.believed().is_some() { REFRESH_EVERY.min(self.max_age / 2) } else { COOL_DOWN };
             tokio::time::sleep(pause).await;
         }
     }
 
-    fn known(&self, kid: Option<&str>) -> Option<Arc<PinnedKey>> {
-        let keys = self.keys.load();
-        match kid {
-            Some(kid) => keys.get(&Some(kid.to_owned())).cloned(),
-            None if keys.len() == 1 => keys.values().next().cloned(),
-            None => None,
-        }
+    /// Returns the keys, unless they could not be renewed for too long.
+    fn believed(&self) -> Option<Arc<Known>> {
+        self.known.load_full().filter(|known| known.fetched_at.elapsed() < self.max_age)
+    }
+
+    /// Checks with the keys at hand; `None` if none of them fits.
+    fn try_known(&self, jws: &Jws<'_>) -> Option<Result<(), Fault>> {
+        let known = self.believed()?;
+        let mut candidates = candidates(&known.set.keys, jws.kid.as_deref(), jws.algorithm).peekable();
+        candidates.peek()?;
+        Some(if candidates.any(|key| jws.is_signed_by(&key.key)) { Ok(()) } else { Err(Fault::Signature) })
     }
 
     /// Fetches, unless that was done within `cool_down`.
@@ -144,118 +185,75 @@ impl RemoteKeys {
             return;
         }
         *last_fetch = Some(Instant::now());
+        let previous = self.known.load_full();
         match self.fetch().await {
-            Ok(keys) => self.keys.store(Arc::new(keys)),
+            Ok(set) => {
+                self.tell_what_is_left_out(&set, previous.as_deref());
+                self.metrics.identity_keys(set.keys.len(), set.skipped.len(), unix_seconds());
+                self.known.store(Some(Arc::new(Known { set, fetched_at: Instant::now() })));
+            }
             Err(error) => {
                 self.metrics.identity_errors.inc();
-                tracing::warn!(error = %error, url = %self.url, "the identity provider's keys could not be fetched; known ones are kept");
+                let url = &self.url;
+                match previous.map(|known| known.fetched_at.elapsed()) {
+                    None => {
+                        tracing::warn!(%error, %url, "the identity provider's keys could not be fetched; phones are refused")
+                    }
+                    Some(age) if age < self.max_age => tracing::warn!(
+                        %error, %url, age_secs = age.as_secs(), max_age_secs = self.max_age.as_secs(),
+                        "the identity provider's keys could not be fetched; known ones are kept until they are too old"
+                    ),
+                    Some(age) => tracing::error!(
+                        %error, %url, age_secs = age.as_secs(), max_age_secs = self.max_age.as_secs(),
+                        "the identity provider's keys could not be fetched for too long and are no longer believed; phones are refused"
+                    ),
+                }
             }
         }
     }
 
-    /// Fetches the keys once, for the doctor; returns how many there are.
+    /// Logs each entry that is left out once, for as long as it stays the same.
+    fn tell_what_is_left_out(&self, set: &KeySet, previous: Option<&Known>) {
+        let is_new = |skipped: &&Skipped| !previous.is_some_and(|known| known.set.skipped.contains(skipped));
+        for skipped in set.skipped.iter().filter(is_new).take(MAX_TOLD) {
+            let url = &self.url;
+            if skipped.reason.is_fault() {
+                tracing::warn!(%url, "a key of the identity provider is left out: {skipped}");
+            } else {
+                tracing::info!(%url, "a key of the identity provider is left out: {skipped}");
+            }
+        }
+    }
+
+    /// Fetches the keys once, for the doctor; returns how many there are, and what is left out.
     ///
     /// # Errors
     /// [`FetchError`].
-    pub async fn probe(&self) -> Result<usize, FetchError> {
-        Ok(self.fetch().await?.len())
+    pub async fn probe(&self) -> Result<(usize, Vec<Skipped>), FetchError> {
+        let set = self.fetch().await?;
+        Ok((set.keys.len(), set.skipped))
     }
 
-    async fn fetch(&self) -> Result<Keys, FetchError> {
-        let response = self.http.get(self.url.clone()).send().await?.error_for_status()?;
-        let mut body = Vec::new();
-        let mut chunks = response.bytes_stream();
-        while let Some(chunk) = chunks.next().await {
-            body.extend_from_slice(&chunk?);
-            if body.len() > MAX_BYTES {
-                return Err(FetchError::NotJwks);
-            }
-        }
-        parse(&body)
+    async fn fetch(&self) -> Result<KeySet, FetchError> {
+        let body = fetch(&self.http, &self.url).await?;
+        let set = KeySet::read(&body).ok_or(FetchError::NotJwks)?;
+        if set.keys.is_empty() { Err(FetchError::NoUsableKey(set.skipped)) } else { Ok(set) }
     }
 }
 
-fn parse(body: &[u8]) -> Result<Keys, FetchError> {
-    let set: JwkSet = serde_json::from_slice(body).map_err(|_error| FetchError::NotJwks)?;
-    let keys: Keys = set
-        .keys
-        .iter()
-        .filter_map(|jwk| Some((jwk.common.key_id.clone(), Arc::new(pin(jwk)?))))
-        .take(MAX_KEYS)
-        .collect();
-    if keys.is_empty() { Err(FetchError::NoUsableKey) } else { Ok(keys) }
+fn candidates<'a>(
+    keys: &'a [PublicKey],
+    kid: Option<&'a str>,
+    algorithm: Algorithm,
+) -> impl Iterator<Item = &'a PublicKey> {
+    keys.iter().filter(move |key| is_called(key, kid) && key.verifies(algorithm)).take(MAX_TRIED)
 }
 
-/// Returns the key with the algorithm that it names, or the usual one of its kind; `None` for what signs nothing.
-fn pin(jwk: &Jwk) -> Option<PinnedKey> {
-    if matches!(&jwk.common.public_key_use, Some(other) if *other != PublicKeyUse::Signature) {
-        return None;
-    }
-    let named = match jwk.common.key_algorithm {
-        Some(algorithm) => Some(algorithm.to_string().parse::<Algorithm>().ok()?),
-        None => None,
-    };
-    let fitting: &[Algorithm] = match &jwk.algorithm {
-        AlgorithmParameters::RSA(_) => &[
-            Algorithm::RS256,
-            Algorithm::RS384,
-            Algorithm::RS512,
-            Algorithm::PS256,
-            Algorithm::PS384,
-            Algorithm::PS512,
-        ],
-        AlgorithmParameters::EllipticCurve(key) => match key.curve {
-            EllipticCurve::P256 => &[Algorithm::ES256],
-            EllipticCurve::P384 => &[Algorithm::ES384],
-            _ => return None,
-        },
-        AlgorithmParameters::OctetKeyPair(_) => &[Algorithm::EdDSA],
-        // A symmetric key in a public place is no secret.
-        _ => return None,
-    };
-    let algorithm = named.unwrap_or(fitting[0]);
-    if !fitting.contains(&algorithm) {
-        return None;
-    }
-    Some(PinnedKey { algorithm, public: DecodingKey::from_jwk(jwk).ok()? })
+/// Returns whether a token that names `kid`, or none, may be signed with that key.
+fn is_called(key: &PublicKey, kid: Option<&str>) -> bool {
+    kid.is_none_or(|kid| key.kid.as_deref() == Some(kid))
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use serde_json::json;
-
-    use super::*;
-
-    const X: &str = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
-    const Y: &str = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0";
-
-    fn algorithms(jwk: &serde_json::Value) -> Option<Algorithm> {
-        let body = serde_json::to_vec(&json!({ "keys": [jwk] })).unwrap();
-        parse(&body).ok()?.values().next().map(|key| key.algorithm)
-    }
-
-    #[test]
-    fn a_key_is_pinned_to_its_own_algorithm() {
-        assert_eq!(algorithms(&json!({"kty": "EC", "crv": "P-256", "x": X, "y": Y})), Some(Algorithm::ES256));
-        assert_eq!(
-            algorithms(&json!({"kty": "RSA", "n": "AQAB", "e": "AQAB", "alg": "PS256"})),
-            Some(Algorithm::PS256)
-        );
-        assert_eq!(algorithms(&json!({"kty": "RSA", "n": "AQAB", "e": "AQAB"})), Some(Algorithm::RS256));
-    }
-
-    #[test]
-    fn what_must_not_verify_is_left_out() {
-        assert_eq!(algorithms(&json!({"kty": "oct", "k": "c2VjcmV0", "alg": "HS256"})), None);
-        assert_eq!(algorithms(&json!({"kty": "RSA", "n": "AQAB", "e": "AQAB", "alg": "HS256"})), None);
-        assert_eq!(algorithms(&json!({"kty": "RSA", "n": "AQAB", "e": "AQAB", "use": "enc"})), None);
-    }
-
-    proptest! {
-        #[test]
-        fn any_answer_is_a_key_set_or_refused(text in ".{0,200}") {
-            let _ = parse(text.as_bytes());
-        }
-    }
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

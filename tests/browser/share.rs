@@ -48,7 +48,7 @@ async fn claims(scanner: &Chromium) -> Value {
 }
 
 /// The claims that every JWT has.
-const ALWAYS: [&str; 9] = ["amr", "aud", "auth_time", "exp", "iat", "iss", "jti", "nbf", "sub"];
+const ALWAYS: [&str; 9] = ["aud", "confirmed_at", "exp", "flow", "iat", "iss", "jti", "nbf", "sub"];
 
 fn always_and(further: &[&str]) -> Value {
     let mut names = [&ALWAYS[..], further].concat();
@@ -108,6 +108,30 @@ async fn a_browser_that_nobody_is_signed_in_to_is_granted_a_sign_in() {
     assert_eq!(stage.verified(jwt).await["sub"], "demo:Ada Lovelace");
     let kept = scanner.run("return [document.cookie, localStorage.length, sessionStorage.length]").await;
     assert_eq!(kept, json!(["", 0, 0]), "the JWT stays in memory, the binding out of reach");
+    presenter.end().await;
+    scanner.end().await;
+}
+
+/// Names are what others chose: each stands in an element of its own, whichever way it is written (Unicode TR 9).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_turns_nothing_around_it() {
+    let name = "שרה (42) كريم";
+    let stage = Stage::set().await;
+    let presenter = stage.driver.open(Device::Desk).await;
+    share_with(&stage, &presenter, "/share", &format!("\u{202e}{name}\u{2068}")).await;
+    assert_eq!(presenter.text("#offer [data-fact=as] bdi").await, name);
+    assert_eq!(presenter.text("#heading bdi").await, "Web");
+    let scanner = continue_as_nobody(&stage, &presenter).await;
+    assert_eq!(scanner.text("#waiting-heading").await, format!("Waiting for {name}"));
+    for place in ["#waiting-heading bdi", "#waiting-lead bdi"] {
+        assert_eq!(scanner.text(place).await, name, "{place}");
+    }
+    presenter.until("scanned").await;
+    presenter.click("#confirm").await;
+    scanner.until("granted").await;
+    assert_eq!(scanner.text("#outcome-title bdi").await, name);
+    assert_eq!(scanner.text("#outcome-detail bdi:last-of-type").await, "Web");
+    assert_eq!(scanner.text("[data-claim=name] bdi").await, name);
     presenter.end().await;
     scanner.end().await;
 }

@@ -424,3 +424,73 @@ async fn every_picture_of_the_code_says_the_same() {
     let picture = Picture::of(&png.bytes().await.unwrap());
     assert_eq!(picture.code().as_deref(), ticket["scan_url"].as_str());
 }
+
+/// A JWT of a share says so, and signs nobody in; how its presenter signed in is the provider's word.
+#[tokio::test(flavor = "multi_thread")]
+async fn how_somebody_signed_in_is_passed_on_as_the_provider_says_it() {
+    use crate::support::gateway::token_with;
+
+    let gateway = Gateway::start().await;
+    let said = json!({"auth_time": 1_600_000_000, "acr": "urn:example:loa:3", "amr": ["pwd", "otp"]});
+    let provider_says = |subject: &str| {
+        let said = said.clone();
+        token_with(subject, move |claims| claims.as_object_mut().unwrap().extend(said.as_object().unwrap().clone()))
+    };
+    let before = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    for is_told in [true, false] {
+        let ada = if is_told { Phone::with_token(provider_says("ada"), &gateway) } else { Phone::of("ada", &gateway) };
+        let desk = Browser::new(&gateway);
+        let id = desk.create().await;
+        ada.act(&id, "scan").await;
+        ada.act(&id, "confirm").await;
+        let shown = json(desk.read(&id).await).await.1;
+        let login = verified_claims(&gateway, shown["token"]["access_token"].as_str().unwrap(), "web").await;
+
+        let id = id_of(&ada.share(&gateway, json!({})).await);
+        let scanner = Browser::new(&gateway);
+        scanner.scan(&id, json!({})).await;
+        let seen = json(ada.read(&id).await).await.1["scanned_by"]["id"].clone();
+        ada.act_with(&id, "confirm", json!({"scanner": seen})).await;
+        let shown = json(scanner.read(&id).await).await.1;
+        let share = verified_claims(&gateway, shown["token"]["access_token"].as_str().unwrap(), "web").await;
+
+        for (claims, flow) in [(&login, "login"), (&share, "share")] {
+            assert_eq!(claims["flow"], flow);
+            assert!(claims["confirmed_at"].as_u64().unwrap() >= before, "{claims}");
+            for name in ["auth_time", "acr"] {
+                assert_eq!(claims.get(name), is_told.then(|| &said[name]), "{name} in {claims}");
+            }
+        }
+        let mca = json!(["mca"]);
+        assert_eq!(login.get("amr"), Some(if is_told { &said["amr"] } else { &mca }));
+        assert_eq!(share.get("amr"), is_told.then(|| &said["amr"]));
+    }
+}
+
+/// Somebody else has granted it: nothing of the gateway's takes it for a sign-in of who brings it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_jwt_signs_nobody_in() {
+    let gateway = Gateway::start().await;
+    let (ada, scanner, desk) = (Phone::of("ada", &gateway), Browser::new(&gateway), Browser::new(&gateway));
+    let id = id_of(&ada.share(&gateway, json!({})).await);
+    scanner.scan(&id, json!({})).await;
+    let seen = json(ada.read(&id).await).await.1["scanned_by"]["id"].clone();
+    ada.act_with(&id, "confirm", json!({"scanner": seen})).await;
+    let shared = json(scanner.read(&id).await).await.1["token"]["access_token"].clone();
+    let id = desk.create().await;
+    ada.approve(&id).await;
+    let own = json(desk.read(&id).await).await.1["token"]["access_token"].clone();
+    for (jwt, expected) in [(own, StatusCode::NO_CONTENT), (shared, StatusCode::UNAUTHORIZED)] {
+        for (method, path) in [(Method::GET, "/v1/verify?client_id=web"), (Method::POST, "/v1/redeem?client_id=web")] {
+            let request = reqwest::Client::new().request(method, gateway.url(path));
+            let answer = request.bearer_auth(jwt.as_str().unwrap()).send().await.unwrap();
+            assert_eq!(answer.status(), expected, "{path}");
+            if expected == StatusCode::UNAUTHORIZED {
+                assert!(!answer.headers().contains_key("set-cookie"));
+                let problem: Value = answer.json().await.unwrap();
+                assert_eq!(problem["code"], "invalid_session");
+                assert!(problem["detail"].as_str().unwrap().contains("share"), "{problem}");
+            }
+        }
+    }
+}

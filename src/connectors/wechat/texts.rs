@@ -71,8 +71,11 @@ fn device(requester: &Requester) -> String {
     text
 }
 
+/// Returns a name cut and isolated (Unicode TR 9 §2.4): whichever way it is written, it turns nothing around it.
 fn short(name: &str) -> String {
-    name.chars().take(MAX_NAME_CHARS).collect()
+    let is_isolate = |c: &char| matches!(c, '\u{2066}'..='\u{2069}');
+    let name: String = name.chars().filter(|c| !is_isolate(c)).take(MAX_NAME_CHARS).collect();
+    format!("\u{2068}{name}\u{2069}")
 }
 
 #[cfg(test)]

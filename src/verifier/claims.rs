@@ -1,0 +1,64 @@
+//! What the claims of a token must say (RFC 7519 §4.1), once its signature was checked.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
+use super::Fault;
+use crate::ticket::{Claims, MAX_DATE};
+
+/// By how much the provider's clock may differ from ours, in seconds.
+const LEEWAY_SECS: f64 = 30.0;
+
+/// Checks everything but `sub`, which [`super`] makes a person of.
+pub(super) fn check(claims: &Claims, issuer: &str, audience: &str) -> Result<(), Fault> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    check_at(claims, issuer, audience, now)
+}
+
+fn check_at(claims: &Claims, issuer: &str, audience: &str, now: f64) -> Result<(), Fault> {
+    if ["iss", "aud", "exp", "sub"].iter().any(|name| !claims.contains_key(*name)) {
+        return Err(Fault::MissingClaim);
+    }
+    if claims.contains_key("cnf") {
+        return Err(Fault::SenderConstrained);
+    }
+    if claims.contains_key("events") {
+        return Err(Fault::Event);
+    }
+    match claims.get("iss") {
+        Some(Value::String(iss)) if iss == issuer => {}
+        Some(Value::String(iss)) if iss.trim_end_matches('/') == issuer.trim_end_matches('/') => {
+            return Err(Fault::IssuerSlash);
+        }
+        Some(Value::String(_)) => return Err(Fault::OtherIssuer),
+        _ => return Err(Fault::MalformedClaim),
+    }
+    match claims.get("aud") {
+        Some(Value::String(aud)) if aud == audience => {}
+        Some(Value::String(_)) => return Err(Fault::OtherAudience),
+        Some(Value::Array(list)) if !list.iter().all(Value::is_string) => return Err(Fault::MalformedClaim),
+        Some(Value::Array(list)) if list.iter().any(|aud| aud == audience) => {}
+        Some(Value::Array(_)) => return Err(Fault::OtherAudience),
+        _ => return Err(Fault::MalformedClaim),
+    }
+    let (exp, nbf, iat) = (date(claims, "exp")?, date(claims, "nbf")?, date(claims, "iat")?);
+    if exp.is_none_or(|exp| exp + LEEWAY_SECS <= now) {
+        return Err(Fault::Expired);
+    }
+    if nbf.is_some_and(|nbf| nbf > now + LEEWAY_SECS) {
+        return Err(Fault::NotYetValid);
+    }
+    if iat.is_some_and(|iat| iat > now + LEEWAY_SECS) {
+        return Err(Fault::IssuedInFuture);
+    }
+    Ok(())
+}
+
+/// Returns a time in seconds (RFC 7519 §2, `NumericDate`), which may have a fraction; `None` if it is not there. One that is
+/// no number, or none that there is a date for, such as one in milliseconds, is a fault: it would never come.
+fn date(claims: &Claims, name: &str) -> Result<Option<f64>, Fault> {
+    let Some(value) = claims.get(name) else { return Ok(None) };
+    let seconds = value.as_f64().filter(|seconds| (0.0..=MAX_DATE).contains(seconds));
+    seconds.map(Some).ok_or(Fault::MalformedClaim)
+}

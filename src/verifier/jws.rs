@@ -1,0 +1,125 @@
+//! A signed token as it comes: three parts of base64url, of which the first is a JSON object (RFC 7515 §3.1, RFC 7519 §7.2).
+//!
+//! What is in the header is read by this module's own hand: the library refuses a whole token for a name that it does not
+//! know, and takes the first or last of two members of one name. Nothing here is believed before a signature is checked.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, DecodingKey};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::{Map, Value};
+
+use super::Fault;
+
+/// The kinds of token that name who brings them, without `application/`: JWTs that do not say what they are, and access
+/// tokens (RFC 9068 §2.1). Others are for something else: logging somebody out, proving a key, describing an event.
+const BEARER_TYPES: [&str; 2] = ["jwt", "at+jwt"];
+
+/// A token whose header was read, and whose signature was not checked.
+pub(super) struct Jws<'a> {
+    /// What it says to be signed with.
+    pub(super) algorithm: Algorithm,
+    /// Which key it says to be signed with.
+    pub(super) kid: Option<String>,
+    message: &'a str,
+    payload: &'a str,
+    signature: &'a str,
+}
+
+impl<'a> Jws<'a> {
+    /// Reads the header of `token`.
+    pub(super) fn read(token: &'a str) -> Result<Self, Fault> {
+        let parts: Vec<&str> = token.splitn(6, '.').collect();
+        let [header, payload, signature] = parts[..] else {
+            // RFC 7516 §3.1: an encrypted one has five parts.
+            return Err(if parts.len() == 5 { Fault::Encrypted } else { Fault::NotJwt });
+        };
+        let message = &token[..header.len() + 1 + payload.len()];
+        let header = object(header)?;
+        if header.contains_key("enc") {
+            return Err(Fault::Encrypted);
+        }
+        // RFC 7515 §4.1.11: what is critical and not understood makes the token invalid; `b64` (RFC 7797) has to be critical.
+        if header.contains_key("crit") || header.contains_key("b64") {
+            return Err(Fault::Critical);
+        }
+        let algorithm = match header.get("alg") {
+            Some(Value::String(name)) if name.eq_ignore_ascii_case("none") => return Err(Fault::Unsigned),
+            Some(Value::String(name)) => algorithm(name).ok_or(Fault::UnknownAlgorithm)?,
+            _ => return Err(Fault::NotJwt),
+        };
+        match header.get("typ") {
+            None => {}
+            Some(Value::String(typ)) if is_bearer_type(typ) => {}
+            Some(_) => return Err(Fault::OtherType),
+        }
+        let kid = match header.get("kid") {
+            None => None,
+            Some(Value::String(kid)) => Some(kid.clone()),
+            Some(_) => return Err(Fault::NotJwt),
+        };
+        Ok(Self { algorithm, kid, message, payload, signature })
+    }
+
+    /// Returns whether `key` has signed it, with the algorithm that it says. A key of another family has not.
+    pub(super) fn is_signed_by(&self, key: &DecodingKey) -> bool {
+        jsonwebtoken::crypto::verify(self.signature, self.message.as_bytes(), key, self.algorithm).unwrap_or(false)
+    }
+
+    /// Returns what it says; believed only if the signature was checked.
+    pub(super) fn claims(&self) -> Result<Map<String, Value>, Fault> {
+        object(self.payload)
+    }
+}
+
+/// Returns the algorithm of a name that a token or a key has (RFC 7518 §3.1, RFC 8037 §3.1, RFC 9864 §2.2).
+pub(super) fn algorithm(name: &str) -> Option<Algorithm> {
+    // What `EdDSA` leaves open, RFC 9864 says: which curve. There is one that is understood.
+    if name == "Ed25519" { Some(Algorithm::EdDSA) } else { name.parse().ok() }
+}
+
+/// RFC 7515 §4.1.9: a media type, in which `application/` may be left out. Media types have no case.
+fn is_bearer_type(typ: &str) -> bool {
+    let typ = typ.to_ascii_lowercase();
+    let typ = typ.strip_prefix("application/").unwrap_or(&typ);
+    BEARER_TYPES.contains(&typ)
+}
+
+/// Reads a part that is a JSON object in base64url. RFC 7515 §4 and RFC 7519 §4: a name that is there twice may be refused,
+/// and is, since two readers of such a token may read two different things.
+fn object(part: &str) -> Result<Map<String, Value>, Fault> {
+    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_error| Fault::NotJwt)?;
+    let UniqueMembers { members, has_duplicate } = serde_json::from_slice(&bytes).map_err(|_error| Fault::NotJwt)?;
+    if has_duplicate { Err(Fault::DuplicateMember) } else { Ok(members) }
+}
+
+struct UniqueMembers {
+    members: Map<String, Value>,
+    has_duplicate: bool,
+}
+
+impl<'de> Deserialize<'de> for UniqueMembers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = UniqueMembers;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<UniqueMembers, A::Error> {
+                let (mut members, mut has_duplicate) = (Map::new(), false);
+                while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                    has_duplicate |= members.insert(name, value).is_some();
+                }
+                Ok(UniqueMembers { members, has_duplicate })
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
+}

@@ -1,0 +1,155 @@
+//! Names as a screen can show them: people decide by them, so nothing in one may be unseen, stand for a blank, or turn around
+//! what follows (Unicode TR 9 §2, TR 36 §2.5).
+
+use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory, GeneralCategoryGroup};
+use icu_properties::{CodePointMapData, CodePointSetData};
+
+/// The longest name that is passed on, in characters; the rest is cut.
+const MAX_CHARS: usize = 128;
+/// How many marks may be stacked on one letter. Written languages need five or six; hundreds cover what is around them.
+const MAX_MARKS: usize = 8;
+/// Characters with a glyph that shows nothing and that have no property which says so: the blank of Braille, a note without a
+/// head, and the blanks of three scripts.
+const BLANK_GLYPHS: [char; 5] = ['\u{2800}', '\u{1d159}', '\u{13441}', '\u{13442}', '\u{16fe4}'];
+
+/// Returns `name` without what is not seen; empty if nothing is left that is. Joiners and the selectors of a variant stay
+/// behind a character that is seen, one at a time: some scripts and pictures need them.
+pub(super) fn readable(name: &str) -> String {
+    let mut shown = String::new();
+    // What may follow the last character that is seen: a selector and a joiner, a joiner, neither.
+    let (mut marks, mut after) = (0, After::Joiner);
+    for (count, c) in name.chars().filter(|c| !is_unseen(*c)).enumerate() {
+        if count == MAX_CHARS {
+            break;
+        }
+        if c.is_whitespace() || BLANK_GLYPHS.contains(&c) {
+            // One blank is as good as many, which would push what follows out of sight.
+            if !shown.is_empty() && !shown.ends_with(' ') {
+                shown.push(' ');
+            }
+            (marks, after) = (0, After::Joiner);
+        } else if is_selector(c) {
+            if after == After::Seen {
+                shown.push(c);
+                after = After::Selector;
+            }
+        } else if is_joiner(c) {
+            if after != After::Joiner {
+                shown.push(c);
+                after = After::Joiner;
+            }
+        } else {
+            marks = if is_mark(c) { marks + 1 } else { 0 };
+            if marks <= MAX_MARKS {
+                shown.push(c);
+            }
+            after = After::Seen;
+        }
+    }
+    let shown = shown.trim_end_matches(|c: char| c.is_whitespace() || is_joiner(c));
+    if shown.chars().any(is_seen_alone) { shown.to_owned() } else { String::new() }
+}
+
+#[derive(PartialEq)]
+enum After {
+    Seen,
+    Selector,
+    Joiner,
+}
+
+fn is_joiner(c: char) -> bool {
+    matches!(c, '\u{200c}' | '\u{200d}')
+}
+
+/// Standardised variation selectors, those of ideographs, and those of Mongolian.
+fn is_selector(c: char) -> bool {
+    matches!(c, '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}' | '\u{180b}'..='\u{180d}' | '\u{180f}')
+}
+
+/// What no screen shows: what Unicode says may be ignored (fillers, tags, invisible operators, …), controls and formats. The
+/// signs that enclose numbers in Arabic and Syriac are formats that are seen; they draw over what follows, and go as well.
+fn is_unseen(c: char) -> bool {
+    if is_joiner(c) || is_selector(c) || c.is_whitespace() {
+        return false;
+    }
+    let category = CodePointMapData::<GeneralCategory>::new().get(c);
+    CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
+        || matches!(category, GeneralCategory::Control | GeneralCategory::Format)
+}
+
+fn is_mark(c: char) -> bool {
+    GeneralCategoryGroup::Mark.contains(CodePointMapData::<GeneralCategory>::new().get(c))
+}
+
+/// Returns whether there is something to see if this is all that there is.
+fn is_seen_alone(c: char) -> bool {
+    !c.is_whitespace() && !is_joiner(c) && !is_selector(c) && !is_mark(c) && !BLANK_GLYPHS.contains(&c)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_name_is_what_is_seen_of_it() {
+        assert_eq!(readable("Ada\u{202e}ecalevoL\u{200b}"), "AdaecalevoL");
+        assert_eq!(readable("نامه\u{200c}ای 小明 👩\u{200d}🚀"), "نامه\u{200c}ای 小明 👩\u{200d}🚀");
+        assert_eq!(readable("葛\u{e0100}城 ❤\u{fe0f}"), "葛\u{e0100}城 ❤\u{fe0f}", "a variant is part of a name");
+        assert_eq!(readable("👁\u{fe0f}\u{200d}🗨\u{fe0f} 👍🏽"), "👁\u{fe0f}\u{200d}🗨\u{fe0f} 👍🏽");
+        assert_eq!(readable("ᠠ\u{180b}ᠨ"), "ᠠ\u{180b}ᠨ");
+        assert_eq!(readable("Zoë Müller-O’Neil Ⅲ"), "Zoë Müller-O’Neil Ⅲ");
+        assert_eq!(readable("สมชาย หุ่น"), "สมชาย หุ่น");
+    }
+
+    #[test]
+    fn what_shows_nothing_is_no_name() {
+        let nothing = [
+            "",
+            " ",
+            " \u{200b}\u{200d}\u{2066}",
+            "\u{3164}",
+            "\u{2800}\u{2800}",
+            "\u{115f}\u{1160}",
+            "\u{ffa0}",
+            "\u{e0041}\u{e0064}\u{e0061}",
+            "\u{fe0f}",
+            "\u{e0100}\u{e01ef}",
+            "\u{34f}",
+            "\u{17b4}\u{17b5}",
+            "\u{180e}\u{180b}",
+            "\u{2061}\u{2064}\u{206f}",
+            "\u{1d159}\u{1d173}",
+            "\u{feff}\u{ad}",
+            "\u{fff9}\u{fffb}",
+            "\u{a0}\u{2003}\u{3000}\u{1680}",
+            "\u{301}",
+            "\u{13441}\u{13442}\u{16fe4}",
+            "\u{1bca0}",
+            "\u{2065}\u{e0000}\u{e0fff}",
+            "\u{7}\u{85}",
+        ];
+        for name in nothing {
+            assert_eq!(readable(name), "", "{name:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_unseen_is_left_in_a_name() {
+        assert_eq!(readable("A\u{3164}d\u{e0041}a\u{2800}\u{2800}\u{a0}L"), "Ada L");
+        assert_eq!(readable("\u{fe0f}\u{200d}Ada\u{fe0f}\u{fe0f}\u{fe0f}\u{200d}\u{200d}"), "Ada\u{fe0f}");
+        assert_eq!(readable("  Ada\u{202e}\nLovelace \u{2800}"), "Ada Lovelace");
+        assert_eq!(readable(&format!("A{}b", "\u{336}".repeat(100))), format!("A{}b", "\u{336}".repeat(MAX_MARKS)));
+        assert_eq!(readable(&"x".repeat(500)).len(), MAX_CHARS);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_left_of_any_name_stays_as_it_is(name in "\\PC{0,60}|.{0,60}") {
+            let once = readable(&name);
+            prop_assert_eq!(readable(&once), once.clone());
+            prop_assert!(once.is_empty() || once.chars().any(is_seen_alone));
+        }
+    }
+}
