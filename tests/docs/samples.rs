@@ -50,11 +50,16 @@ impl Shop {
 
     /// Signs claims with the gateway's own key.
     async fn jwt(&self, exp: u64, nbf: u64) -> String {
+        self.jwt_of(exp, nbf, "login").await
+    }
+
+    async fn jwt_of(&self, exp: u64, nbf: u64, flow: &str) -> String {
         let jwks = reqwest::get(self.gateway.url("/.well-known/jwks.json")).await.unwrap();
         let kid = jwks.json::<Value>().await.unwrap()["keys"][0]["kid"].as_str().unwrap().to_owned();
         let pem = self.keys.path().read_dir().unwrap().next().unwrap().unwrap().path();
         let claims = json!({
             "iss": self.gateway.public_url, "aud": "shop", "sub": "ada", "name": "Ada", "nbf": nbf, "exp": exp,
+            "flow": flow,
         });
         let header = Header { kid: Some(kid), ..Header::new(Algorithm::ES256) };
         let key = EncodingKey::from_ec_pem(&std::fs::read(pem).unwrap()).unwrap();
@@ -100,8 +105,9 @@ async fn the_app_of_the_page_allows_for_clocks_and_refuses_in_words() {
     let shop = Shop::open().await;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     assert_eq!(shop.post(Some(&shop.jwt(now + 600, now + 15).await)).await.0, StatusCode::SEE_OTHER, "a slow clock");
-    for refused in [&shop.jwt(now - 60, now - 600).await, &shop.jwt(now + 600, now + 300).await, "garbage", "a.b.c", ""]
-    {
+    let (over, ahead) = (shop.jwt(now - 60, now - 600).await, shop.jwt(now + 600, now + 300).await);
+    let shared = shop.jwt_of(now + 600, now, "share").await;
+    for refused in [&over, &ahead, &shared, "garbage", "a.b.c", ""] {
         let (status, text) = shop.post(Some(refused)).await;
         assert_eq!(
             (status, text.as_str()),

@@ -300,7 +300,7 @@ fn another_language_is_another_file() {
     let pages = Pages::new(tables).unwrap();
     assert_eq!(pages.languages.choose(None, &headers("pt-br, en;q=0.5")).tag, "pt-BR");
     let html = render(&pages, Page::SignIn, "pt-BR", Some(client("Web")), "");
-    assert!(html.contains("<html lang=\"pt-BR\">") && html.contains(">Entrar em Web</h1>"), "{html}");
+    assert!(html.contains("<html lang=\"pt-BR\">") && html.contains(">Entrar em <bdi>Web</bdi></h1>"), "{html}");
     for page in ALL {
         let html = render(&pages, page, "zh", None, "");
         for (tag, name) in [("en", "English"), ("pt-BR", "Português")] {
