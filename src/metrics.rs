@@ -4,6 +4,7 @@
 //! number of series is fixed by the code.
 
 mod connectors;
+mod identity;
 mod redis;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::streams::End;
 pub use connectors::ConnectorMetrics;
+pub use identity::IdentityMetrics;
 pub use redis::RedisMetrics;
 
 /// The one label of most counters.
@@ -106,12 +108,8 @@ pub struct Metrics {
     /// Those of them that carry nothing but an idle event stream.
     pub connections_detached: Gauge,
     connections_lost: Family<Reason, Counter>,
-    /// Times the identity provider's keys were fetched without success.
-    pub identity_errors: Counter,
-    identity_refused: Family<Reason, Counter>,
-    identity_keys: Gauge,
-    identity_keys_left_out: Gauge,
-    identity_keys_fetched: Gauge,
+    /// The identity provider's.
+    pub identity: IdentityMetrics,
 }
 
 impl Default for Metrics {
@@ -142,11 +140,7 @@ impl Metrics {
             connections_open: Gauge::default(),
             connections_detached: Gauge::default(),
             connections_lost: Family::default(),
-            identity_errors: Counter::default(),
-            identity_refused: Family::default(),
-            identity_keys: Gauge::default(),
-            identity_keys_left_out: Gauge::default(),
-            identity_keys_fetched: Gauge::default(),
+            identity: IdentityMetrics::default(),
             registry: Registry::default(),
         };
         registry.register("streams_open", "Streams and long polls that wait right now", metrics.streams_open.clone());
@@ -198,32 +192,7 @@ impl Metrics {
             "Event streams' connections that ended before their stream, by reason: closed or reset (by the client), vanished (it acknowledged nothing), slow (it read nothing), flooding (it sent too much), failed (a fault of the gateway)",
             metrics.connections_lost.clone(),
         );
-        registry.register(
-            "identity_errors",
-            "Times the identity provider's keys could not be fetched",
-            metrics.identity_errors.clone(),
-        );
-        registry.register(
-            "identity_refused",
-            "Tokens of the identity provider that were refused, by reason",
-            metrics.identity_refused.clone(),
-        );
-        registry.register(
-            "identity_keys",
-            "Keys of the identity provider that can verify signatures, as of the last fetch that succeeded",
-            metrics.identity_keys.clone(),
-        );
-        registry.register(
-            "identity_keys_left_out",
-            "Keys of the identity provider that cannot, as of the last fetch that succeeded",
-            metrics.identity_keys_left_out.clone(),
-        );
-        registry.register_with_unit(
-            "identity_keys_fetched_timestamp",
-            "When the identity provider's keys were last fetched with success, since 1970; 0 if never",
-            Unit::Seconds,
-            metrics.identity_keys_fetched.clone(),
-        );
+        metrics.identity.register(&mut registry);
         let metrics = Self { registry, ..metrics };
         metrics.start_at_zero();
         metrics
@@ -252,25 +221,6 @@ impl Metrics {
         for reason in reasons {
             drop(self.refused.get_or_create(&Reason { reason }));
         }
-    }
-
-    /// Makes the series of refused tokens that can be.
-    pub fn expect_identity_refusals(&self, reasons: impl Iterator<Item = &'static str>) {
-        for reason in reasons {
-            drop(self.identity_refused.get_or_create(&Reason { reason }));
-        }
-    }
-
-    /// Counts a token of the identity provider that was refused.
-    pub fn identity_refused(&self, reason: &'static str) {
-        self.identity_refused.get_or_create(&Reason { reason }).inc();
-    }
-
-    /// Notes what a fetch of the identity provider's keys has brought, and when, in seconds since 1970.
-    pub fn identity_keys(&self, usable: usize, left_out: usize, at: u64) {
-        self.identity_keys.set(i64::try_from(usable).unwrap_or(i64::MAX));
-        self.identity_keys_left_out.set(i64::try_from(left_out).unwrap_or(i64::MAX));
-        self.identity_keys_fetched.set(i64::try_from(at).unwrap_or(i64::MAX));
     }
 
     /// Counts an answered request.

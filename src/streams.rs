@@ -192,6 +192,7 @@ impl Streams {
     }
 
     /// Returns how often a silent stream says that it is there, in seconds, rounded up.
+    #[must_use]
     pub fn heartbeat_secs(&self) -> u64 {
         let heartbeat = self.shared.limits.heartbeat;
         heartbeat.as_secs() + u64::from(heartbeat.subsec_nanos() > 0)

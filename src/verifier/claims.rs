@@ -35,11 +35,10 @@ fn check_at(claims: &Claims, issuer: &str, audience: &str, now: f64) -> Result<(
         _ => return Err(Fault::MalformedClaim),
     }
     match claims.get("aud") {
-        Some(Value::String(aud)) if aud == audience => {}
-        Some(Value::String(_)) => return Err(Fault::OtherAudience),
         Some(Value::Array(list)) if !list.iter().all(Value::is_string) => return Err(Fault::MalformedClaim),
+        Some(Value::String(aud)) if aud == audience => {}
         Some(Value::Array(list)) if list.iter().any(|aud| aud == audience) => {}
-        Some(Value::Array(_)) => return Err(Fault::OtherAudience),
+        Some(Value::String(_) | Value::Array(_)) => return Err(Fault::OtherAudience),
         _ => return Err(Fault::MalformedClaim),
     }
     let (exp, nbf, iat) = (date(claims, "exp")?, date(claims, "nbf")?, date(claims, "iat")?);

@@ -211,11 +211,11 @@ fn read(members: &Map<String, Value>) -> Result<PublicKey, Unusable> {
     }
     match members.get("key_ops") {
         None => {}
-        Some(Value::Array(operations)) if operations.iter().all(Value::is_string) => {
-            if !operations.iter().any(|operation| operation == "verify") {
-                return Err(Unusable::Operations);
-            }
+        Some(Value::Array(operations)) if !operations.iter().all(Value::is_string) => {
+            return Err(Unusable::Malformed("key_ops"));
         }
+        Some(Value::Array(operations)) if operations.iter().any(|operation| operation == "verify") => {}
+        Some(Value::Array(_)) => return Err(Unusable::Operations),
         Some(_) => return Err(Unusable::Malformed("key_ops")),
     }
     for name in ["x5u", "x5t", "x5t#S256"] {
@@ -333,11 +333,11 @@ mod tests {
     }
 
     /// A key with other members, or without those that are null.
-    fn with(mut key: Value, changes: Value) -> Value {
-        for (name, value) in changes.as_object().unwrap() {
+    fn with(mut key: Value, mut changes: Value) -> Value {
+        for (name, value) in std::mem::take(changes.as_object_mut().unwrap()) {
             match value {
-                Value::Null => drop(key.as_object_mut().unwrap().remove(name)),
-                value => key[name] = value.clone(),
+                Value::Null => drop(key.as_object_mut().unwrap().remove(&name)),
+                value => key[name] = value,
             }
         }
         key

@@ -189,15 +189,15 @@ impl RemoteKeys {
         match self.fetch().await {
             Ok(set) => {
                 self.tell_what_is_left_out(&set, previous.as_deref());
-                self.metrics.identity_keys(set.keys.len(), set.skipped.len(), unix_seconds());
+                self.metrics.identity.set_keys(set.keys.len(), set.skipped.len(), unix_seconds());
                 self.known.store(Some(Arc::new(Known { set, fetched_at: Instant::now() })));
             }
             Err(error) => {
-                self.metrics.identity_errors.inc();
+                self.metrics.identity.errors.inc();
                 let url = &self.url;
                 match previous.map(|known| known.fetched_at.elapsed()) {
                     None => {
-                        tracing::warn!(%error, %url, "the identity provider's keys could not be fetched; phones are refused")
+                        tracing::warn!(%error, %url, "the identity provider's keys could not be fetched; phones are refused");
                     }
                     Some(age) if age < self.max_age => tracing::warn!(
                         %error, %url, age_secs = age.as_secs(), max_age_secs = self.max_age.as_secs(),

@@ -22,13 +22,13 @@ pub(super) struct Refusals {
 
 impl Refusals {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
-        metrics.expect_identity_refusals(VerifyError::reasons());
+        metrics.identity.expect_refusals(VerifyError::reasons());
         Self { metrics, told: Mutex::default() }
     }
 
     pub(super) fn note(&self, error: VerifyError, issuer: &str, audience: &str) {
         let reason = error.as_str();
-        self.metrics.identity_refused(reason);
+        self.metrics.identity.refused(reason);
         if let Some(untold) = self.is_to_be_told(reason, Instant::now()) {
             tracing::warn!(
                 reason,

@@ -27,6 +27,8 @@ static STATIC: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/static");
 const TEXTS: &str = "texts/";
 /// What pages are made of.
 const TEMPLATE: &str = ".html";
+/// What scripts end with.
+const SCRIPT: &str = ".js";
 
 /// The files that are served, by their path under `static/`.
 pub(super) struct Assets(BTreeMap<&'static str, Arc<Asset>>);
@@ -45,7 +47,7 @@ impl Assets {
         let files =
             files(&STATIC).into_iter().filter(|(path, _)| !path.ends_with(TEMPLATE) && !path.starts_with(TEXTS));
         let shipped = |path: &str, file: &'static File<'static>| match file.contents_utf8() {
-            Some(script) if path.ends_with(".js") => Cow::Owned(without_comments(script).into_bytes()),
+            Some(script) if path.ends_with(SCRIPT) => Cow::Owned(without_comments(script).into_bytes()),
             _ => Cow::Borrowed(file.contents()),
         };
         Self(files.map(|(path, file)| (path, Arc::new(Asset::new(path, shipped(path, file))))).collect())
