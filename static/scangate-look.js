@@ -66,7 +66,7 @@ function write(at, words) {
   if (at.textContent === parts.join('')) { return; }
   at.textContent = '';
   parts.forEach(function (part, i) {
-    (i % 2 ? make(at, 'bdi', {}) : at).appendChild(document.createTextNode(part));
+    (i % 2 ? make(at, 'bdi', {}) : at).appendChild(scangate.doc('createTextNode', part));
   });
 }
 

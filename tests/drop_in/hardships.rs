@@ -17,7 +17,7 @@ use crate::support::within;
 const NOTICED: Duration = Duration::from_secs(90);
 
 /// Everything of `document` and `window` that the scripts use, or have used, by its name.
-const NAMES: &str = "currentScript querySelector querySelectorAll getElementById createElement createElementNS head body \
+const NAMES: &str = "currentScript querySelector querySelectorAll getElementById createElement createElementNS createTextNode head body \
     documentElement activeElement hidden visibilityState title cookie addEventListener removeEventListener location \
     defaultView forms scangate EventSource ReadableStream TextDecoder AbortController fetch XMLHttpRequest navigator \
     setTimeout setInterval clearInterval history origin api look start Document HTMLScriptElement";
