@@ -20,7 +20,8 @@ pub(super) fn weighted(headers: &HeaderMap, name: HeaderName) -> impl Iterator<I
             None => (entry, 1.0),
         };
         let range = range.trim();
-        (!range.is_empty() && (0.0..=1.0).contains(&weight)).then_some((range, weight))
+        let is_named = !range.is_empty() && !range.starts_with(';');
+        (is_named && (0.0..=1.0).contains(&weight)).then_some((range, weight))
     })
 }
 
