@@ -1,7 +1,8 @@
 //! The settings: the only reader of flags, environment and the TOML file.
 //!
-//! [`flags`] lists what may be said, `file` reads the TOML; this file turns it into a [`Config`] of parsed, checked values, and reports every fault
-//! at once. What is not safe is a fault here, before anything listens.
+//! [`flags`] lists what may be said, `given` reads the command line and the environment, `file` the TOML; this file turns it
+//! into a [`Config`] of parsed, checked values, and reports every fault at once. What is not safe is a fault here, before
+//! anything listens.
 
 mod exposure;
 mod file;

@@ -7,7 +7,7 @@ use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::gateway::{Browser, Phone, SECRET, file, token};
-use crate::support::{Gateway, Redis, eventually};
+use crate::support::{Gateway, Redis, SOON, eventually};
 
 /// What a caller can tell an answer by, but for what is different every time.
 async fn looks(response: Response) -> (StatusCode, HashMap<String, String>, Value) {
@@ -857,7 +857,7 @@ mod rule_8_networks {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn connections_are_bounded_per_caller_where_no_edge_stands_before() {
-        use tokio::io::AsyncReadExt as _;
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         use tokio::net::{TcpSocket, TcpStream};
 
         async fn connect(gateway: &Gateway, from: [u8; 4]) -> TcpStream {
@@ -866,9 +866,12 @@ mod rule_8_networks {
             socket.connect(gateway.base.strip_prefix("http://").unwrap().parse().unwrap()).await.unwrap()
         }
 
-        /// Returns whether the other side has closed it.
+        /// Returns whether the other side closes it, instead of answering.
         async fn is_closed(stream: &mut TcpStream) -> bool {
-            tokio::time::timeout(Duration::from_millis(300), stream.read(&mut [0])).await.is_ok()
+            // It may be closed by now.
+            let _ = stream.write_all(b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n").await;
+            let read = tokio::time::timeout(SOON, stream.read(&mut [0])).await.expect("neither closed nor answered");
+            !read.is_ok_and(|count| count > 0)
         }
 
         let strict = |proxies: &str| {

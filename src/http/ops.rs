@@ -25,17 +25,13 @@ pub(super) async fn own_names(
     request: Request,
     next: Next,
 ) -> Response {
-    // Where the target names a host, that one counts (RFC 9112 §3.2.2); both have to be known.
-    let target = request.uri().authority().map(|authority| is_known(authority.as_str(), &names));
-    let hosts = request.headers().get_all(header::HOST).iter();
-    let hosts = hosts.map(|host| fields::text(host).is_some_and(|host| is_known(host, &names)));
-    let known: Vec<bool> = target.into_iter().chain(hosts).collect();
-    // HTTP/1.0 needs no Host, and no browser speaks it: load balancers' checks do.
-    let may_be_silent = request.version() == Version::HTTP_10;
-    if known.contains(&false) || (known.is_empty() && !may_be_silent) {
-        return Problem::from(&error::UNKNOWN_HOST).into_response();
-    }
-    next.run(request).await
+    // `head::check` has seen to it that there is one, and that it is the target's where the target names one. HTTP/1.0 needs
+    // none, and no browser speaks it: load balancers' checks do.
+    let is_ours = match request.headers().get(header::HOST) {
+        Some(host) => fields::text(host).is_some_and(|host| is_known(host, &names)),
+        None => request.version() == Version::HTTP_10,
+    };
+    if is_ours { next.run(request).await } else { Problem::from(&error::UNKNOWN_HOST).into_response() }
 }
 
 /// Returns whether `HOST` or `HOST:PORT` is one of our own. The text is compared as it is: what a parser finds in a malformed

@@ -43,7 +43,7 @@ pub async fn continue_as_nobody(stage: &Stage, presenter: &Chromium) -> Chromium
 
 /// Returns the names of the claims that `scanner` shows, in order.
 async fn claims(scanner: &Chromium) -> Value {
-    let script = "return [].map.call(document.querySelectorAll('#claims dd'), dd => dd.dataset.claim).sort()";
+    let script = "return [].map.call(document.querySelectorAll('#raw-claims dd'), dd => dd.dataset.claim).sort()";
     scanner.run(script).await
 }
 
@@ -70,7 +70,7 @@ async fn a_browser_that_nobody_is_signed_in_to_is_granted_a_sign_in() {
     presenter.click("#sign-in").await;
     assert_eq!(presenter.text("#name-fault").await, "Please type a name.");
     share_with(&stage, &presenter, "/share", "Ada Lovelace").await;
-    assert_eq!(presenter.text("#heading").await, "Share your sign-in to Web");
+    assert_eq!(presenter.text("#heading").await, "Share your sign‑in to Web");
     assert_eq!(presenter.text("#offer [data-fact=release]").await, "account, name");
     assert_eq!(presenter.body("data-transport").await.as_deref(), Some("sse"), "the stream is read with the token");
 
@@ -145,7 +145,7 @@ async fn people_with_tokens_of_their_own_share_fewer_claims_than_they_offer() {
     presenter.run(&format!("sessionStorage.setItem('scangate.bearer', '{}')", token("ada"))).await;
     presenter.click("#retry").await;
     presenter.until("waiting").await;
-    assert_eq!(presenter.text("#offer [data-fact=release]").await, "account, name, e-mail");
+    assert_eq!(presenter.text("#offer [data-fact=release]").await, "account, name, e‑mail");
 
     let scanner = open_on_phone(&stage, &presenter).await;
     let scanned = scanner.url().await;
@@ -177,7 +177,7 @@ async fn people_with_tokens_of_their_own_share_fewer_claims_than_they_offer() {
     presenter.click("#confirm").await;
     presenter.until("granted").await;
     assert_eq!(presenter.text("#outcome-detail").await, "Bob is signed in to Web as you.");
-    assert_eq!(presenter.text("#granted [data-fact=release]").await, "account, e-mail");
+    assert_eq!(presenter.text("#granted [data-fact=release]").await, "account, e‑mail");
     scanner.until("granted").await;
     assert_eq!(claims(&scanner).await, always_and(&["email"]));
     assert_eq!(scanner.text("[data-claim=sub]").await, "ada");
@@ -303,7 +303,7 @@ async fn in_the_demo_a_scanner_can_make_up_a_name() {
     presenter.until("scanned").await;
     assert_eq!(presenter.text("#scanned-heading").await, "Share with {name}?");
     let title = presenter.run("return document.title").await;
-    assert_eq!(title, "Share with {name}? · Share your sign-in to Web", "a name is no slot");
+    assert_eq!(title, "Share with {name}? · Share your sign‑in to Web", "a name is no slot");
     presenter.click("#confirm").await;
     scanner.until("granted").await;
     scanner.end().await;
