@@ -228,7 +228,7 @@ async fn code(answer: Response) -> (u16, String) {
     let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
     let code = match serde_json::from_str::<Value>(&text) {
         Ok(body) => body["code"].as_str().unwrap().to_owned(),
-        Err(_page) => text.split("<small>").nth(1).unwrap().split('<').next().unwrap().to_owned(),
+        Err(_page) => text.split("<code>").nth(1).unwrap().split('<').next().unwrap().to_owned(),
     };
     (status, code)
 }

@@ -4,7 +4,7 @@
 //! refuses the whole line then, so the lint forbids it: one unusable member costs itself and no other.
 
 use axum::http::HeaderValue;
-use axum::http::header::{self, AUTHORIZATION, AsHeaderName, HeaderMap};
+use axum::http::header::{AUTHORIZATION, AsHeaderName, HeaderMap};
 
 use super::error::{self, Problem};
 
@@ -38,15 +38,12 @@ pub(super) fn media_type(value: &[u8]) -> &[u8] {
     trim(value.split(|byte| *byte == b';').next().unwrap_or_default())
 }
 
-/// Returns whether `Accept` names HTML, as browsers do for a page that a person opens. `*/*` alone does not: programs send it.
-pub(super) fn accepts_html(headers: &HeaderMap) -> bool {
-    members(headers, header::ACCEPT).any(|range| {
-        let weights = range.split(|byte| *byte == b';').skip(1).map(trim);
-        let is_refused = weights
-            .filter_map(|weight| weight.strip_prefix(b"q=").or_else(|| weight.strip_prefix(b"Q=")))
-            .any(|weight| str::from_utf8(weight).is_ok_and(|weight| weight.parse() == Ok(0.0)));
-        media_type(range).eq_ignore_ascii_case(b"text/html") && !is_refused
-    })
+/// Returns whether a program sent this, and no person who opens a page: it brings a token, or says that it is a script, or loads
+/// into a page (Fetch Metadata). A page in a frame counts as such: none of ours can be framed.
+pub(super) fn is_of_a_program(headers: &HeaderMap) -> bool {
+    !matches!(bearer(headers), Ok(None))
+        || headers.contains_key("x-requested-with")
+        || headers.get("sec-fetch-dest").is_some_and(|destination| destination != "document")
 }
 
 /// Returns what follows `Authorization: Bearer` (RFC 6750 §2.1); `None` if there is no such field.
@@ -97,12 +94,14 @@ mod tests {
     }
 
     #[test]
-    fn html_is_accepted_where_a_member_names_it() {
-        let accepts = |lines: &[&[u8]]| accepts_html(&headers("accept", lines));
-        let chromium = b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
-        assert!(accepts(&[chromium]) && accepts(&[b"application/json", b"\xff, Text/HTML;level=1"]));
-        for none in [&b"*/*"[..], b"application/json", b"text/html;q=0", b"text/html; q=0.0", b"text/htmlx", b"x\xff"] {
-            assert!(!accepts(&[none]), "{none:?}");
+    fn a_token_a_script_or_a_destination_is_of_a_program() {
+        let program =
+            [("authorization", "Bearer x"), ("x-requested-with", "XMLHttpRequest"), ("sec-fetch-dest", "empty")];
+        for (name, value) in program.into_iter().chain([("sec-fetch-dest", "iframe")]) {
+            assert!(is_of_a_program(&headers(name, &[value.as_bytes()])), "{name}: {value}");
+        }
+        for (name, value) in [("sec-fetch-dest", "document"), ("authorization", "Basic YTpi"), ("accept", "*/*")] {
+            assert!(!is_of_a_program(&headers(name, &[value.as_bytes()])), "{name}: {value}");
         }
     }
 

@@ -22,6 +22,7 @@ use super::cookies::SetCookie;
 use super::error::{self, Problem, ProblemBody};
 use super::extract::{JsonBody, State, ValidQuery, read_body};
 use super::guard::{SEC_FETCH_SITE, is_same_origin_fetch};
+use super::weights::prefers_html;
 use super::{Gateway, cookies, fields};
 use crate::clients::Client;
 use crate::signer::issued::Issued;
@@ -381,13 +382,6 @@ fn is_own_page(gateway: &Gateway, client: &Client, headers: &HeaderMap) -> bool 
 
 /// Returns whether a person opens this as a page, for whom signing in makes sense.
 fn opens_a_page(headers: &HeaderMap) -> bool {
-    // Programs send a token; Basic authentication in front of a site is there with pages as well.
-    if !matches!(fields::bearer(headers), Ok(None)) {
-        return false;
-    }
-    // A page in a frame could not show the sign-in page: it refuses to be framed.
-    if let Some(destination) = headers.get("sec-fetch-dest") {
-        return destination == "document";
-    }
-    fields::accepts_html(headers) && !headers.contains_key("x-requested-with")
+    // What names its destination is a browser, which may not name HTML.
+    !fields::is_of_a_program(headers) && (headers.contains_key("sec-fetch-dest") || prefers_html(headers))
 }

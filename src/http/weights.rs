@@ -3,7 +3,7 @@
 //! Each entry is read on bytes and alone: one that is malformed is left out, and costs none of the others.
 
 use axum::http::HeaderName;
-use axum::http::header::HeaderMap;
+use axum::http::header::{ACCEPT, HeaderMap};
 
 use super::fields;
 
@@ -25,10 +25,27 @@ pub(super) fn weighted(headers: &HeaderMap, name: HeaderName) -> impl Iterator<I
     })
 }
 
+/// Returns whether a page is preferred to JSON: it is named, and nothing else is liked better (RFC 9110 §12.5.1).
+///
+/// Browsers name it when they open an address. Scripts, `EventSource` and programs say `*/*` or what they want.
+pub(super) fn prefers_html(headers: &HeaderMap) -> bool {
+    let (mut page, mut json, mut any) = (0.0_f32, 0.0_f32, 0.0_f32);
+    for (range, weight) in weighted(headers, ACCEPT) {
+        let kind = range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let of = match kind.as_str() {
+            "text/html" | "application/xhtml+xml" => &mut page,
+            "*/*" => &mut any,
+            json_like if json_like.ends_with("json") => &mut json,
+            _ => continue,
+        };
+        *of = of.max(weight);
+    }
+    page > json && page >= any
+}
+
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;
-    use axum::http::header::ACCEPT;
 
     use super::*;
 
@@ -42,5 +59,47 @@ mod tests {
         let expected = vec![("a/b".to_owned(), 1.0), ("c/d;v=b3".to_owned(), 0.5), ("e".to_owned(), 0.0)];
         assert_eq!(read(b"a/b, c/d;v=b3;q=0.5 ,e;Q=0"), expected);
         assert_eq!(read(b"a/b,x\xff\xfe,y;q=2,z;q=,;;,,w;q=NaN, c/d;v=b3 ; q=0.5,e;q=0"), expected);
+    }
+
+    #[test]
+    fn a_page_is_for_those_who_prefer_one() {
+        for accept in [
+            "text/html",
+            "TEXT/HTML;charset=utf-8",
+            "application/xhtml+xml",
+            "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7",
+            "application/json;q=0.9, text/html",
+            "text/html, */*",
+            "text/html;q=0.5, image/png",
+        ] {
+            assert!(prefers(accept), "{accept}");
+        }
+        for accept in [
+            "",
+            "*/*",
+            "application/json",
+            "application/problem+json, text/html",
+            "application/json, text/html;q=0.9",
+            "text/event-stream",
+            "text/html;q=0",
+            "text/html;q=0.5, */*",
+            "text/htmlx",
+            "text/*",
+            "image/avif,image/webp,*/*",
+            "text/css,*/*;q=0.1",
+        ] {
+            assert!(!prefers(accept), "{accept}");
+        }
+    }
+
+    fn prefers(accept: &str) -> bool {
+        prefers_html(&HeaderMap::from_iter([(ACCEPT, HeaderValue::from_str(accept).unwrap())]))
+    }
+
+    #[test]
+    fn a_page_may_be_preferred_in_any_line_beside_what_is_no_text() {
+        let lines = [&b"application/json;q=0.9"[..], b"\xff, Text/HTML;level=1"]
+            .map(|line| HeaderValue::from_bytes(line).unwrap());
+        assert!(prefers_html(&lines.into_iter().map(|line| (ACCEPT, line)).collect()));
     }
 }

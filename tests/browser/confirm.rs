@@ -47,7 +47,7 @@ async fn a_decline_is_shown_and_a_new_code_is_one_press_away() {
     phone.click("#decline").await;
     phone.until("declined").await;
     screen.until("declined").await;
-    assert_eq!(screen.text(".scangate-title").await, "Sign-in declined");
+    assert_eq!(screen.text(".scangate-title").await, "Sign\u{2011}in declined");
 
     screen.click(".scangate-refresh").await;
     screen.until("waiting").await;

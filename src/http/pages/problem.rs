@@ -16,7 +16,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::{PAGES, files, of_language, parameter};
 use crate::http::error::ProblemBody;
-use crate::http::weights::weighted;
+use crate::http::fields::is_of_a_program;
+use crate::http::weights::prefers_html;
 
 /// Its style sheet, which stands in the page itself.
 const STYLE: &str = "parts/problem.css";
@@ -40,6 +41,7 @@ pub(in crate::http) struct Reader {
     method: Method,
     uri: Uri,
     preferences: HeaderMap,
+    is_program: bool,
 }
 
 impl Reader {
@@ -51,25 +53,17 @@ impl Reader {
                 preferences.append(&name, value.clone());
             }
         }
-        Self { method: request.method().clone(), uri: request.uri().clone(), preferences }
+        Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            preferences,
+            is_program: is_of_a_program(request.headers()),
+        }
     }
 
-    /// Returns whether a page is preferred to JSON: it is named, and nothing else is liked better (RFC 9110 §12.5.1).
-    ///
-    /// Browsers name it when they open an address. Scripts, `EventSource` and programs say `*/*` or what they want.
+    /// Returns whether this is a person who opens an address, to whom a page says more than JSON.
     pub(in crate::http) fn prefers_page(&self) -> bool {
-        let (mut page, mut json, mut any) = (0.0_f32, 0.0_f32, 0.0_f32);
-        for (range, weight) in weighted(&self.preferences, header::ACCEPT) {
-            let kind = range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-            let of = match kind.as_str() {
-                "text/html" | "application/xhtml+xml" => &mut page,
-                "*/*" => &mut any,
-                json_like if json_like.ends_with("json") => &mut json,
-                _ => continue,
-            };
-            *of = of.max(weight);
-        }
-        page > json && page >= any
+        !self.is_program && prefers_html(&self.preferences)
     }
 
     /// Returns a problem as a page. `way_on` is where the person goes on to, if that is known.
@@ -100,49 +94,5 @@ impl Reader {
         let kind = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
         let policy = [(header::CONTENT_SECURITY_POLICY, POLICY.as_str())];
         Ok((kind, policy, of_language(language), html).into_response())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::http::HeaderValue;
-
-    use super::*;
-
-    fn prefers_page(accept: &str) -> bool {
-        let value = HeaderValue::from_str(accept).unwrap();
-        let preferences = HeaderMap::from_iter([(header::ACCEPT, value)]);
-        Reader { method: Method::GET, uri: Uri::default(), preferences }.prefers_page()
-    }
-
-    #[test]
-    fn a_page_is_for_those_who_prefer_one() {
-        for accept in [
-            "text/html",
-            "TEXT/HTML;charset=utf-8",
-            "application/xhtml+xml",
-            "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7",
-            "application/json;q=0.9, text/html",
-            "text/html, */*",
-            "text/html;q=0.5, image/png",
-        ] {
-            assert!(prefers_page(accept), "{accept}");
-        }
-        for accept in [
-            "",
-            "*/*",
-            "application/json",
-            "application/problem+json, text/html",
-            "application/json, text/html;q=0.9",
-            "text/event-stream",
-            "text/html;q=0",
-            "text/html;q=0.5, */*",
-            "text/htmlx",
-            "text/*",
-            "image/avif,image/webp,*/*",
-            "text/css,*/*;q=0.1",
-        ] {
-            assert!(!prefers_page(accept), "{accept}");
-        }
     }
 }
