@@ -36,12 +36,14 @@ use texts::{Language, Languages};
 /// For what holds nothing secret and is used by pages of other origins.
 const FOR_ANY_ORIGIN: [(HeaderName, &str); 2] = [(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"), EMBEDDABLE];
 
-const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
 /// Denies what browsers offer to pages and these do not use: a script that got in could not use it either.
-const NO_PERMISSIONS: &str = "accelerometer=(), autoplay=(), camera=(), display-capture=(), encrypted-media=(), \
-     fullscreen=(), geolocation=(), gyroscope=(), hid=(), idle-detection=(), local-fonts=(), magnetometer=(), microphone=(), \
-     midi=(), payment=(), picture-in-picture=(), publickey-credentials-create=(), publickey-credentials-get=(), \
-     screen-wake-lock=(), serial=(), storage-access=(), usb=(), xr-spatial-tracking=()";
+const NO_PERMISSIONS: [(HeaderName, &str); 1] = [(
+    HeaderName::from_static("permissions-policy"),
+    "accelerometer=(), autoplay=(), camera=(), display-capture=(), encrypted-media=(), fullscreen=(), geolocation=(), \
+     gyroscope=(), hid=(), idle-detection=(), local-fonts=(), magnetometer=(), microphone=(), midi=(), payment=(), \
+     picture-in-picture=(), publickey-credentials-create=(), publickey-credentials-get=(), screen-wake-lock=(), serial=(), \
+     storage-access=(), usb=(), xr-spatial-tracking=()",
+)];
 
 static PAGES: LazyLock<Pages> = LazyLock::new(|| {
     #[expect(clippy::expect_used, reason = "all that it is made of is part of the binary, and the tests read it")]
@@ -222,11 +224,8 @@ fn page(
     let query = uri.query().unwrap_or_default();
     let html = PAGES.render(page, &Request { language, client, share_href, identity, query })?;
     let kind = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
-    let policy = [
-        (header::CONTENT_SECURITY_POLICY, content_security_policy(posts_to.as_deref())),
-        (PERMISSIONS_POLICY, NO_PERMISSIONS.to_owned()),
-    ];
-    Ok((kind, policy, of_language(language), html).into_response())
+    let policy = [(header::CONTENT_SECURITY_POLICY, content_security_policy(posts_to.as_deref()))];
+    Ok((kind, policy, NO_PERMISSIONS, of_language(language), html).into_response())
 }
 
 /// What tells caches and readers which language it is, and what that hung on.

@@ -19,6 +19,7 @@ use url::form_urlencoded;
 use utoipa::{IntoParams, ToSchema};
 
 use super::cookies::SetCookie;
+use super::decide::Nothing;
 use super::error::{self, Problem, ProblemBody};
 use super::extract::{JsonBody, State, ValidQuery, read_body};
 use super::guard::{SEC_FETCH_SITE, is_same_origin_fetch};
@@ -284,7 +285,7 @@ fn redeem_form(
     tag = "sessions",
     params(SessionQuery),
     request_body(content(
-        (super::decide::Nothing = "application/json"),
+        (Nothing = "application/json"),
         (SignOutForm = "application/x-www-form-urlencoded"),
     )),
     responses(
@@ -324,11 +325,6 @@ struct SignOutForm {
     /// Where to go on to: a path of the same site, or else its root.
     return_to: Option<String>,
 }
-
-/// A JSON object with no fields.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Nothing {}
 
 /// A body from a page's form, which wants a page in return, or from a script.
 pub(super) enum Posted<T> {

@@ -27,6 +27,7 @@ fn assert_page(answer: &Answer, status: u16, code: &str, language: &str) {
         "{}",
         answer.body
     );
+    assert!(answer.headers["permissions-policy"].contains("camera=()"), "{code}");
     for part in ["src=", "<link", "<script", "url("] {
         assert!(!answer.body.contains(part), "{code}: {}", answer.body);
     }

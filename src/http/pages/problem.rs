@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use minijinja::context;
 use sha2::{Digest as _, Sha256};
 
-use super::{PAGES, files, of_language, parameter};
+use super::{NO_PERMISSIONS, PAGES, files, of_language, parameter};
 use crate::http::error::ProblemBody;
 use crate::http::fields::is_of_a_program;
 use crate::http::weights::prefers_html;
@@ -93,6 +93,6 @@ impl Reader {
         })?;
         let kind = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
         let policy = [(header::CONTENT_SECURITY_POLICY, POLICY.as_str())];
-        Ok((kind, policy, of_language(language), html).into_response())
+        Ok((kind, policy, NO_PERMISSIONS, of_language(language), html).into_response())
     }
 }
