@@ -61,6 +61,8 @@ use limits::Limits;
 
 /// The largest request body, in bytes.
 pub const MAX_BODY_BYTES: usize = 16 * 1024;
+/// Where the demo signs people in.
+const DEMO_PATH: &str = "/demo/sign-in";
 /// How long a request's body may take to arrive.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest that a long poll may wait, in seconds.
@@ -202,7 +204,8 @@ impl Gateway {
 pub fn public_router(gateway: &SharedGateway) -> Router {
     let (router, description) = api_router().split_for_parts();
     let mut methods = guard::methods(&description);
-    methods.insert(api::PATH.to_owned(), "GET,HEAD".to_owned());
+    methods.insert(DEMO_PATH.to_owned(), "POST".to_owned());
+    methods.insert(wechat::PATH.to_owned(), "GET,HEAD,POST".to_owned());
     let openapi = api::complete(&description);
     let mut router = router
         .route(api::PATH, get(move || std::future::ready(api::document(&openapi))))
@@ -218,7 +221,7 @@ pub fn public_router(gateway: &SharedGateway) -> Router {
         .route("/v1/clients/{id}/logo.png", get(pages::logo))
         .route("/v1/clients/{id}/theme.css", get(pages::theme));
     if gateway.demo.is_some() {
-        router = router.route("/demo/sign-in", axum::routing::post(demo::sign_in));
+        router = router.route(DEMO_PATH, axum::routing::post(demo::sign_in));
     }
     if gateway.connectors.wechat.is_some() {
         router = router.route(wechat::PATH, get(wechat::check).post(wechat::receive));

@@ -126,6 +126,9 @@ fn finish(gateway: &Gateway, mut response: Response, request_id: &str, reader: &
     response
 }
 
+/// The methods of every route that is not in the API's description, unless [`Methods`] has it.
+const PAGE_METHODS: &str = "GET,HEAD";
+
 /// The methods of routes, by the route's path.
 pub(super) type Methods = BTreeMap<String, String>;
 
@@ -148,15 +151,15 @@ pub(super) fn methods(description: &OpenApi) -> Methods {
 
 /// Says which methods a route has where one is refused (RFC 9110 §15.5.6), and where `OPTIONS` asks for them (§9.3.7).
 ///
-/// Of the routes that are not in `described`, the router names them.
+/// The routes that are not in `described` are pages, and read alone. The router would name a route's methods too, but only
+/// when every layer has passed.
 pub(super) async fn allow(State(described): State<Arc<Methods>>, request: Request, next: Next) -> Response {
     let is_asked = *request.method() == Method::OPTIONS;
     let path = matched(&request);
     let mut response = next.run(request).await;
     let is_refused = response.status() == StatusCode::METHOD_NOT_ALLOWED;
     let Some(path) = path.filter(|_| is_asked || is_refused) else { return response };
-    let named = response.headers().get(header::ALLOW).and_then(|allow| fields::text(allow));
-    let Some(methods) = described.get(path.as_str()).map(String::as_str).or(named) else { return response };
+    let methods = described.get(path.as_str()).map_or(PAGE_METHODS, String::as_str);
     let allow = methods.split(',').chain(["OPTIONS"]).map(str::trim).collect::<Vec<_>>().join(", ");
     if is_asked && is_refused {
         response = StatusCode::NO_CONTENT.into_response();

@@ -65,6 +65,17 @@ async fn people_are_told_problems_on_a_page_in_their_language() {
             assert!(answer.headers["vary"].to_ascii_lowercase().contains("accept"), "{line}");
         }
     }
+    // What a script asks for is for the script, whatever it accepts.
+    for field in ["Sec-Fetch-Dest: empty", "Sec-Fetch-Dest: iframe", "X-Requested-With: x", "Authorization: Bearer x"] {
+        let head =
+            format!("GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept: {BROWSER}\r\n{field}\r\n\r\n");
+        assert_eq!(exchange(&gateway.base, head.as_bytes()).await.code(), "not_found", "{field}");
+    }
+    for field in ["Sec-Fetch-Dest: document", "Authorization: Basic eDp5"] {
+        let head =
+            format!("GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept: {BROWSER}\r\n{field}\r\n\r\n");
+        assert_page(&exchange(&gateway.base, head.as_bytes()).await, 404, "not_found", "en");
+    }
     // The language may be asked for, as of every page.
     let asked =
         format!("GET /nothing?lang=zh_CN HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept: {BROWSER}\r\n\r\n");
