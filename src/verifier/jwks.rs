@@ -1,5 +1,5 @@
-//! The identity provider's public keys: fetched, kept for a while when the provider fails, fetched again for one that is not
-//! known. What an entry of the set is good for is `jwk`'s concern.
+//! The identity provider's public keys: fetched, kept for a while when the provider fails, fetched again for a signature that
+//! none of them has made. What an entry of the set is good for is `jwk`'s concern.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 
 /// How often the keys are fetched with no particular reason, so that revoked ones go.
 const REFRESH_EVERY: Duration = Duration::from_secs(300);
-/// How long after a fetch an unknown key causes no other: made-up ones must not turn into a load on the provider.
+/// How long after a fetch a signature of an unknown key causes no other: made-up ones must not turn into a load on the provider.
 pub const COOL_DOWN: Duration = Duration::from_secs(10);
 /// The bound of one fetch.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -137,8 +137,9 @@ impl RemoteKeys {
     /// [`VerifyError::Invalid`] if none fits or none has signed it; [`VerifyError::NoKeys`] while there are none that are
     /// believed.
     pub(super) async fn check(&self, jws: &Jws<'_>) -> Result<(), VerifyError> {
-        if let Some(verdict) = self.try_known(jws) {
-            return verdict.map_err(VerifyError::Invalid);
+        // A key that does not fit may be an old one: some providers put a new key under the id of the last, or name none.
+        if let Some(Ok(())) = self.try_known(jws) {
+            return Ok(());
         }
         // In a task of its own: a caller who hangs up must not end the fetch and leave its cool-down behind.
         let fetch = Self::fetch_now(self.clone(), Some(COOL_DOWN));

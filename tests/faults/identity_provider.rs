@@ -30,7 +30,7 @@ impl Key {
 
     fn token(&self, subject: &str) -> String {
         let mut header = Header::new(Algorithm::ES256);
-        header.kid = Some(self.jwk["kid"].as_str().unwrap().to_owned());
+        header.kid = self.jwk["kid"].as_str().map(str::to_owned);
         let claims = json!({"iss": "https://idp", "aud": "gate", "sub": subject, "exp": 4_000_000_000_u64});
         jsonwebtoken::encode(&header, &claims, &EncodingKey::from_ec_pem(self.pem.as_bytes()).unwrap()).unwrap()
     }
@@ -127,6 +127,45 @@ async fn a_new_key_is_fetched_when_it_is_met_but_made_up_ones_cause_no_load() {
     assert!(*provider.fetches.lock().unwrap() <= 2, "made-up keys cause fetches");
     provider.publish(&[&old, &new]);
     eventually("the new key", || async { (scan_status(&gateway, new.token("ada")).await == 200).then_some(()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_takes_the_place_of_another_is_fetched_when_it_is_met() {
+    // Under the id of the old one, and without any.
+    for kid in [json!("the-key"), Value::Null] {
+        let (mut old, mut new) = (Key::new(), Key::new());
+        for key in [&mut old, &mut new] {
+            key.jwk["kid"] = kid.clone();
+            key.jwk.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        }
+        let provider = Provider::start(&[&old]).await;
+        let gateway = provider.gateway().await;
+        eventually("the first fetch", || async { (*provider.fetches.lock().unwrap() == 1).then_some(()) }).await;
+        assert_eq!(scan_status(&gateway, old.token("ada")).await, 200, "{kid}");
+        provider.publish(&[&new]);
+        // Longer than the cool-down after the first fetch.
+        within(SOON * 3, "the new key", || async {
+            (scan_status(&gateway, new.token("ada")).await == 200).then_some(())
+        })
+        .await;
+        assert_eq!(scan_status(&gateway, old.token("ada")).await, 401, "{kid}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signatures_of_nobody_under_the_name_of_a_key_cause_no_load() {
+    let (key, mut other) = (Key::new(), Key::new());
+    other.jwk["kid"] = key.jwk["kid"].clone();
+    let provider = Provider::start(&[&key]).await;
+    let started = std::time::Instant::now();
+    let gateway = provider.gateway().await;
+    eventually("the first fetch", || async { (*provider.fetches.lock().unwrap() == 1).then_some(()) }).await;
+    for _ in 0..30 {
+        assert_eq!(scan_status(&gateway, other.token("mallory")).await, 401);
+        assert_eq!(scan_status(&gateway, key.token("ada")).await, 200);
+    }
+    let periods = started.elapsed().as_secs() / scangate::verifier::jwks::COOL_DOWN.as_secs();
+    assert!(*provider.fetches.lock().unwrap() as u64 <= 2 + periods, "bad signatures cause fetches");
 }
 
 #[tokio::test(flavor = "multi_thread")]
