@@ -81,6 +81,27 @@ fn a_variable_that_is_no_setting_keeps_it_from_starting_and_the_nearest_one_is_n
     assert_eq!(scangate_with(&wrong, &["--help"]).0, 0);
 }
 
+#[test]
+fn whatever_speaks_of_an_identity_provider_keeps_the_demo_from_starting() {
+    for (variable, value) in [
+        ("SCANGATE_IDENTITY_ISSUER", "https://id.example"),
+        ("SCANGATE_IDENTITY_AUDIENCE", "scangate"),
+        // Its default, too: whoever names it has a provider in mind.
+        ("SCANGATE_IDENTITY_KEYS_MAX_AGE", "1h"),
+        ("SCANGATE_IDENTITY_KEYS_MAX_AGE", "24h"),
+    ] {
+        let flag = variable.strip_prefix("SCANGATE_").unwrap().to_lowercase().replace('_', "-");
+        let as_flag = [format!("--{flag}"), value.to_owned()];
+        let as_flag: Vec<&str> = as_flag.iter().map(String::as_str).collect();
+        let ports = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+        for (variables, arguments) in [(&[(variable, value)][..], &[][..]), (&[], &as_flag)] {
+            let (code, _, error) = scangate_with(variables, &[&ports[..], arguments].concat());
+            assert_eq!(code, 2, "{variable} {arguments:?}: {error}");
+            assert!(error.contains(&format!("--{flag} is set, but nothing that tokens are checked with")), "{error}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn it_starts_beside_a_kubernetes_service_of_its_name() {
     let links = [

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
+use clap::{Arg, ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
 
 use super::flags::{Cli, Command as Cmd};
 
@@ -22,6 +22,8 @@ pub struct Given {
     pub(super) faults: Vec<String>,
     /// Flags that may hold a secret and stand on the command line, such as `redis-url`.
     pub(super) open_secrets: Vec<String>,
+    /// Flags of an identity provider that were given in either way, also if to what is the default.
+    pub(super) identity: Vec<String>,
 }
 
 /// Why the command line could not be read.
@@ -48,10 +50,10 @@ impl Cli {
         let command = Self::command();
         let faults = faults(&variables_of(&command), variables);
         let read = command.clone().try_get_matches_from(arguments).and_then(|matches| {
-            let open_secrets = open_secrets(&command, &matches);
-            Ok((Self::from_arg_matches(&matches)?, open_secrets))
+            let (open_secrets, identity) = (open_secrets(&command, &matches), of_identity(&command, &matches));
+            Ok((Self::from_arg_matches(&matches)?, open_secrets, identity))
         });
-        let (mut cli, open_secrets) = match read {
+        let (mut cli, open_secrets, identity) = match read {
             Ok(read) => read,
             Err(error) => return Err(Unread { faults, error }),
         };
@@ -59,7 +61,7 @@ impl Cli {
             Some(Cmd::Serve(flags) | Cmd::Doctor { flags, .. }) => flags,
             _ => &mut cli.flags,
         };
-        flags.given = Given { faults, open_secrets };
+        flags.given = Given { faults, open_secrets, identity };
         Ok(cli)
     }
 }
@@ -72,18 +74,30 @@ fn variables_of(command: &Command) -> BTreeSet<String> {
 
 /// Returns the flags on the command line whose values `--help` does not show, because they may hold a secret.
 fn open_secrets(command: &Command, matches: &ArgMatches) -> Vec<String> {
-    let secret = command.get_arguments().filter(|arg| arg.is_hide_env_values_set());
-    let is_open = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
-    let mut open: Vec<String> = secret
-        .filter(|arg| is_open(arg.get_id().as_str()))
-        .filter_map(|arg| Some(arg.get_long()?.to_owned()))
-        .collect();
+    let is_open = |arg: &Arg, source: ValueSource| arg.is_hide_env_values_set() && source == ValueSource::CommandLine;
+    select(command, matches, &is_open)
+}
+
+/// Returns the flags that speak of an identity provider and were given.
+fn of_identity(command: &Command, matches: &ArgMatches) -> Vec<String> {
+    let is_given = |arg: &Arg, source: ValueSource| {
+        arg.get_long().is_some_and(|flag| flag.starts_with("identity-")) && source != ValueSource::DefaultValue
+    };
+    select(command, matches, &is_given)
+}
+
+/// Returns the flags that are wanted, of the command and of its subcommand.
+fn select(command: &Command, matches: &ArgMatches, is_wanted: &dyn Fn(&Arg, ValueSource) -> bool) -> Vec<String> {
+    let is_there =
+        |arg: &&Arg| matches.value_source(arg.get_id().as_str()).is_some_and(|source| is_wanted(arg, source));
+    let own = command.get_arguments().filter(is_there).filter_map(|arg| Some(arg.get_long()?.to_owned()));
+    let mut selected: Vec<String> = own.collect();
     if let Some((name, matches)) = matches.subcommand()
         && let Some(command) = command.find_subcommand(name)
     {
-        open.extend(open_secrets(command, matches));
+        selected.extend(select(command, matches, is_wanted));
     }
-    open
+    selected
 }
 
 /// Returns what is wrong with the variables that begin with the prefix. Their values are never repeated.

@@ -88,9 +88,11 @@ pub(super) fn identity(flags: &Flags, place: &Place<'_>) -> Result<IdentitySetti
 }
 
 /// Returns a flag that speaks of an identity provider, where none is named.
-fn half_set(flags: &Flags) -> Option<&'static str> {
-    let issuer = flags.identity_issuer.as_ref().map(|_| "--identity-issuer");
-    issuer.or(flags.identity_audience.as_ref().map(|_| "--identity-audience"))
+fn half_set(flags: &Flags) -> Option<String> {
+    let issuer = flags.identity_issuer.as_ref().map(|_| "identity-issuer");
+    let named = issuer.or(flags.identity_audience.as_ref().map(|_| "identity-audience"));
+    // Whether a flag with a default was given, its value does not tell.
+    named.or(flags.given.identity.first().map(String::as_str)).map(|flag| format!("--{flag}"))
 }
 
 fn no_demo(flags: &Flags) -> Result<(), String> {
