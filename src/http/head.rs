@@ -1,4 +1,4 @@
-//! What HTTP itself demands of a request's head before any route sees it (RFC 9112 §3.2), and the answers to heads that the
+//! What HTTP itself demands of a request's head before any route sees it (RFC 9112 §3.2 and §6.1), and the answers to heads that the
 //! server could not read.
 
 use std::net::Ipv6Addr;
@@ -10,6 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::error::{self, Problem};
+use super::fields;
 
 /// Every method that some route has. A request for no route in particular is told these.
 const ALL_METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
@@ -20,13 +21,20 @@ const ALL_METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnreadHead(pub StatusCode);
 
-/// Refuses a head that could not be read, that does not name one host, or that asks for nothing a route could have.
+/// Refuses a head that could not be read, that does not name one host, whose body is in a coding that nobody undoes, or that
+/// asks for nothing a route could have.
 pub(super) async fn check(mut request: Request, next: Next) -> Response {
     if let Some(UnreadHead(status)) = request.extensions().get() {
         return unread(*status).into_response();
     }
     if let Err(problem) = name_host(&mut request) {
         return problem.into_response();
+    }
+    if !is_plainly_framed(request.headers()) {
+        // Where another party has read the framing otherwise, what follows may be no request of this peer's.
+        let problem =
+            malformed("chunked is the only transfer coding here; send the body in chunks or with its length.");
+        return ([(header::CONNECTION, "close")], problem).into_response();
     }
     match (request.method(), request.uri().path()) {
         // The server as a whole (RFC 9110 §9.3.7).
@@ -37,6 +45,14 @@ pub(super) async fn check(mut request: Request, next: Next) -> Response {
         }
         _ => malformed("The request target must be a path that begins with a slash.").into_response(),
     }
+}
+
+/// Returns whether a body is in no transfer coding, or in chunks alone and once (RFC 9112 §6.1). The server looks at the last
+/// coding only, and would hand on what the others have made of the body.
+fn is_plainly_framed(headers: &HeaderMap) -> bool {
+    let mut codings = fields::members(headers, header::TRANSFER_ENCODING).filter(|coding| !coding.is_empty());
+    let is_chunked = codings.next().is_none_or(|coding| coding.eq_ignore_ascii_case(b"chunked"));
+    is_chunked && codings.next().is_none()
 }
 
 fn unread(status: StatusCode) -> Problem {

@@ -290,6 +290,9 @@ async fn a_body_that_is_framed_wrong_is_malformed_and_not_too_large() {
             "Transfer-Encoding: chunked\r\n\r\n2\r\n{}0\r\n\r\n",
             "Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n{}\r\n0\r\n\r\n",
             "Transfer-Encoding: chunked\r\n\r\n2\n\n{}\r\n0\r\n\r\n",
+            "Transfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+            "Transfer-Encoding: chunked, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+            "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
         ] {
             let answer = exchange(&gateway.base, format!("{head}{rest}").as_bytes()).await;
             assert_eq!((answer.status, answer.code().as_str()), (400, "malformed_request"), "{path} {rest:?}");
