@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::support::gateway::{Browser, Phone, keys};
+use crate::support::wire::Wire;
 use crate::support::{Gateway, Redis, SOON, eventually, until};
 
 /// JSON as RFC 8259 §4 would have it: no object has a name twice. `Value` alone would keep the last and say nothing.
@@ -202,6 +203,21 @@ async fn an_expiry_is_logged() {
     while events.next().await.is_some_and(|frame| frame.event != "expired") {}
     let expired = async || said(&lines(&gateway), "expired").iter().any(|line| line["ticket"] == *id).then_some(());
     eventually("the line", expired).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_path_breaks_a_line_or_speaks_to_a_terminal() {
+    let mut gateway = Gateway::builder().arg("--log", "info").start().await;
+    // What some take for a line's end, what terminals take for a command, and what turns text around.
+    for unprintable in ["\u{85}", "\u{2028}", "\u{9b}31m", "\u{90}", "\u{202e}", "\u{e0001}", "\u{fffe}"] {
+        let request = format!("GET /nowhere{unprintable}x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        assert_eq!(Wire::tcp(&gateway.base).await.exchange(request.as_bytes()).await.status, 404);
+    }
+    stop(&mut gateway);
+    let lines = lines(&gateway);
+    let paths: Vec<&str> = lines.iter().filter_map(|line| line["span"]["path"].as_str()).collect();
+    assert!(paths.iter().all(|path| path.is_ascii()), "{paths:?}");
+    assert!(paths.contains(&"/nowhere%C2%9B31mx") && paths.contains(&"/nowhere%E2%80%A8x"), "{paths:?}");
 }
 
 /// How many lines of one kind are whole in one interval.

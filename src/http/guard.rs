@@ -11,6 +11,7 @@ use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
+use percent_encoding::{AsciiSet, utf8_percent_encode};
 use tracing::Instrument as _;
 use utoipa::openapi::OpenApi;
 
@@ -48,12 +49,13 @@ pub(super) async fn introduce(
     let request_id = request_id(request.headers(), is_proxied);
     request.extensions_mut().insert(address);
     let reader = Reader::of(&request);
-    // The path alone: a query string may hold what is nobody's business.
+    // The path alone: a query string may hold what is nobody's business. What is not ASCII may hold what breaks a line or
+    // turns a terminal's text around.
     let span = tracing::info_span!(
         "request",
         id = %request_id,
         method = %request.method(),
-        path = %request.uri().path(),
+        path = %utf8_percent_encode(request.uri().path(), &AsciiSet::EMPTY),
         address = %address.0,
     );
     async {
