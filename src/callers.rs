@@ -97,9 +97,16 @@ impl Holdings {
     /// Returns the first tier at which the caller may hold no more, if an address may hold `per_address`.
     #[must_use]
     pub fn full_at(&self, caller: Caller, per_address: usize) -> Option<Tier> {
+        self.full_within(caller, per_address, usize::MAX)
+    }
+
+    /// The same, if no group may hold more than `share`, unless an address alone may.
+    #[must_use]
+    pub fn full_within(&self, caller: Caller, per_address: usize, share: usize) -> Option<Tier> {
         caller.groups().find_map(|(tier, group)| {
             let held = self.tiers[tier as usize].get(&group).map_or(0, |&count| count as usize);
-            (held >= per_address.saturating_mul(tier.factor() as usize)).then_some(tier)
+            let allowed = per_address.saturating_mul(tier.factor() as usize).min(share.max(per_address));
+            (held >= allowed).then_some(tier)
         })
     }
 
@@ -200,6 +207,8 @@ mod tests {
         }
         assert_eq!(holdings.full_at(host(33), 2), Some(Tier::Network));
         assert_eq!(holdings.full_at(host(200), 2), None, "another network");
+        assert_eq!(holdings.full_within(host(33), 20, 32), Some(Tier::Network), "its share of all");
+        assert_eq!(holdings.full_within(host(33), 20, 33), None);
         holdings.remove(host(0));
         holdings.add(host(1));
         assert_eq!(holdings.full_at(host(1), 2), Some(Tier::Address));

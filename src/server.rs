@@ -59,6 +59,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How many addresses it takes at least to have all connections.
 const MIN_ADDRESSES: usize = 4;
+/// How many networks it takes at least: a single party may hold one whole.
+const MIN_NETWORKS: usize = 2;
 
 /// A bound listener. Dropping it closes it; a Unix socket's file goes with it.
 pub struct Listener {
@@ -247,10 +249,11 @@ impl Shared {
             return Ok(None);
         }
         let caller = Caller::of(address);
-        // However few there may be in all, no address takes more than a part of them.
-        let per_address = self.settings.per_address.min((self.settings.max_connections / MIN_ADDRESSES).max(1));
+        // However few there may be in all, no address takes more than a part of them, and no network around it.
+        let all = self.settings.max_connections;
+        let per_address = self.settings.per_address.min((all / MIN_ADDRESSES).max(1));
         let mut by_caller = self.by_caller();
-        if let Some(tier) = by_caller.full_at(caller, per_address) {
+        if let Some(tier) = by_caller.full_within(caller, per_address, all / MIN_NETWORKS) {
             return Err(tier);
         }
         by_caller.add(caller);

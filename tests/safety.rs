@@ -903,7 +903,22 @@ mod rule_8_networks {
         let mut again = connect(&gateway, [127, 0, 5, 1]).await;
         is_open(2.0).await;
         assert!(!is_closed(&mut again).await);
+        // However few there are in all, one network leaves half of them to the others.
+        open.clear();
+        let gateway =
+            Gateway::builder().arg("--trusted-proxies", "10.0.0.0/8").arg("--max-connections", "16").start().await;
+        for number in 0..8 {
+            open.push(connect(&gateway, [127, 0, 5, 1 + number / 4]).await);
+        }
+        eventually("the connections", || async {
+            (gateway.metric("scangate_connections_open").await == 8.0).then_some(())
+        })
+        .await;
+        assert!(is_closed(&mut connect(&gateway, [127, 0, 5, 1]).await).await);
+        assert!(is_closed(&mut connect(&gateway, [127, 0, 5, 200]).await).await);
+        assert!(!is_closed(&mut connect(&gateway, [127, 0, 6, 1]).await).await);
         // A proxy carries other people's.
+        open.clear();
         let gateway = strict("127.0.0.0/8").await;
         for _ in 0..5 {
             open.push(connect(&gateway, [127, 0, 5, 1]).await);
