@@ -342,7 +342,8 @@ impl Chromium {
         eventually("a readable QR code", async || read_code(&self.screen().await)).await
     }
 
-    /// Returns the events that its streams have received since the last call: their names and data.
+    /// Returns the events that its streams have received since the last call: their names and data. Heartbeats are left out,
+    /// which come at times of their own.
     pub async fn received(&self) -> Vec<(String, Value)> {
         let messages = self.messages().await.into_iter();
         let events = messages.filter(|message| message["method"] == "Network.eventSourceMessageReceived");
@@ -352,6 +353,7 @@ impl Chromium {
                 let data = serde_json::from_str(event["data"].as_str().unwrap()).unwrap();
                 (event["eventName"].as_str().unwrap().to_owned(), data)
             })
+            .filter(|(name, _)| name != "heartbeat")
             .collect()
     }
 
