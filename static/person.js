@@ -35,10 +35,9 @@
     try { return sessionStorage.getItem(storageKey); } catch (e) { return null; }
   }
 
-  // Without the marks that turn text around, which the gateway takes out of names as well.
   function name() {
     var claims = (person.token && page.decodeJwt(person.token)) || {};
-    return String(claims.name || claims.preferred_username || '').replace(/[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, '');
+    return String(claims.name || claims.preferred_username || '');
   }
 
   /* Prepares the form for a made-up person. */

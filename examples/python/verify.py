@@ -1,4 +1,5 @@
-"""A backend with one protected route: it lets in who brings a JWT of the gateway, checked by the keys published there.
+"""A backend with one protected route: it lets in who brings a JWT of the gateway, checked by the keys published there. One
+of the flow share is refused: whoever scanned the code brings it, and not the person whom it names.
 
 Run: python3 examples/python/verify.py
 Then: curl http://127.0.0.1:4000/me -H "Authorization: Bearer $jwt"
@@ -29,17 +30,14 @@ def key(kid):
 class Backend(BaseHTTPRequestHandler):
     def do_GET(self):
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
-        if self.path != "/me":
-            return self.answer(404, {"detail": "Ask for GET /me."})
+        if self.path != "/me": return self.answer(404, {"detail": "Ask for GET /me."})
         if scheme.lower() != "bearer":
             return self.answer(401, {"detail": "Sign in first."}, ("WWW-Authenticate", "Bearer"))
         try:
             jwk = key(jwt.get_unverified_header(token).get("kid"))
-            if jwk is None:
-                raise jwt.InvalidTokenError("The token is signed with an unknown key")
+            if jwk is None: raise jwt.InvalidTokenError("The token is signed with an unknown key")
             # The algorithm is the key's own, whatever the token says.
             person = jwt.decode(token, jwt.PyJWK(jwk).key, algorithms=[jwk["alg"]], **RULES)
-            # A JWT of the flow share is brought by whoever scanned it, and not by the person whom it names.
             if person.get("flow") != "login":
                 raise jwt.InvalidTokenError("The JWT signs nobody in")
             self.answer(200, {"sub": person["sub"], "name": person.get("name")})
