@@ -111,8 +111,10 @@ impl Walk {
         open(&self.stage.driver, self.lang).await
     }
 
-    /// Goes to a page of the gateway and waits until it is in `state`.
+    /// Goes to a page of the gateway and waits until it is in `state`. A code that the tab had before is not gone on with.
     async fn go(&self, page: &Chromium, path: &str, state: &str) {
+        page.run("try { sessionStorage.removeItem('scangate.ticket'); } catch (e) { /* not a page of the gateway */ }")
+            .await;
         page.goto(&self.stage.edge.url(path)).await;
         page.until(state).await;
     }

@@ -134,8 +134,14 @@ fn the_bounds_of_settings_are_where_they_are_said_to_be() {
         };
         // A drain has to leave the time to shut down.
         let other = if variable == "SCANGATE_DRAIN" { ["--shutdown-timeout", "15m"] } else { ["--drain", "0s"] };
-        let is_refused =
-            |value: &str| complaints(&[other[0], other[1], &flag.flag, value]).contains(&format!("{} ", flag.flag));
+        // What is set of an identity provider is a fault without the provider.
+        let url = "https://id.example";
+        let provider = ["--identity-jwks-url", url, "--identity-issuer", url, "--identity-audience", "scangate"];
+        let provider = if variable.starts_with("SCANGATE_IDENTITY_") { &provider[..] } else { &[] };
+        let is_refused = |value: &str| {
+            let args = [provider, &[other[0], other[1], &flag.flag, value]].concat();
+            complaints(&args).contains(&format!("{} ", flag.flag))
+        };
         for value in &ends {
             let value = if value == "0" && variable == "SCANGATE_DRAIN" { "0s" } else { value };
             assert!(!is_refused(value), "{} {value} is refused", flag.flag);

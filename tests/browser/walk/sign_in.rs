@@ -122,7 +122,7 @@ async fn through_expiry(walk: &mut Walk, screen: &Chromium) {
     walk.run_out(&id);
     screen.until("expired").await;
     walk.stop(screen, "away", "away", ".scangate-refresh").await;
-    screen.run("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))").await;
+    screen.run("delete Document.prototype.hidden; document.dispatchEvent(new Event('visibilitychange'))").await;
     another(screen, &id).await;
 }
 
