@@ -80,7 +80,7 @@ pub enum Unusable {
     /// Its modulus is too short or too long.
     #[error("its modulus does not have 2048 to 8192 bits")]
     Size,
-    /// There are [`MAX_KEYS`] before it.
+    /// There are as many as are looked at before it.
     #[error("there are {MAX_KEYS} keys before it, and more are not kept")]
     TooMany,
 }

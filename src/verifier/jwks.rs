@@ -96,7 +96,7 @@ pub fn client(url: &Url) -> Result<reqwest::Client, reqwest::Error> {
         .build()
 }
 
-/// Fetches `url`, of which no more than [`MAX_BYTES`] are read.
+/// Fetches `url`, of which no more than 256 KiB are read.
 ///
 /// # Errors
 /// [`FetchError::Http`], [`FetchError::TooLarge`].
