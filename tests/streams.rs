@@ -14,7 +14,9 @@ const IN_TIME: Duration = Duration::from_secs(60);
 
 /// A gateway for many streams from one address.
 fn roomy() -> crate::support::gateway::Builder {
-    Gateway::builder().arg("--streams-per-address", "100000").arg("--log", "warn,scangate::app=info")
+    // All streams are of one address here, which has its share of the store.
+    let builder = Gateway::builder().arg("--streams-per-address", "100000").arg("--memory-max-tickets", "1000000");
+    builder.arg("--log", "warn,scangate::app=info")
 }
 
 /// Waits until a series has a value.

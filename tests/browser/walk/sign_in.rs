@@ -137,7 +137,7 @@ async fn back_to_a_site(walk: &mut Walk, screen: &Chromium, site: &str) {
     // Its words come with the next tick.
     let says = walk.text("stuck")[1].as_str().unwrap().replace("{name}", "Shop");
     eventually("the words", async || (screen.text(".scangate-detail").await == says).then_some(())).await;
-    walk.stop(screen, "stuck", "stuck", "body").await;
+    walk.stop(screen, "stuck", "stuck", "#heading").await;
 }
 
 async fn through_failures(walk: &mut Walk, screen: &Chromium) {
