@@ -58,7 +58,8 @@
     var name = (now.client || {}).name || text.some_site;
     page.keepCode(options, state, now);
     page.showView(state, now);
-    text.confirmed = now.ticket && now.ticket.return_to ? returning : claimsTold;
+    // By what was asked for: the ticket says it only with the JWT, and the look is drawn before this is told of that.
+    text.confirmed = query.return_to ? returning : claimsTold;
     document.title = state === 'waiting' || state === 'loading' ? heading
       : page.phrase(words[0], { name: name, number: (now.ticket || {}).number }) + ' · ' + heading;
     if (state !== 'confirmed') { showResult(false); }
