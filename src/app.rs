@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use tokio::time::Instant;
 
-use crate::config::{Config, IdentitySettings, ListenAddress, StoreSettings};
+use crate::config::{Config, ListenAddress, StoreSettings};
 use crate::connectors::Connectors;
 use crate::connectors::wechat::Wechat;
 use crate::connectors::wechat::settings::WechatSettings;
@@ -28,6 +28,7 @@ use crate::systemd;
 use crate::verifier::Verifier;
 use crate::verifier::demo::DemoIdentity;
 use crate::verifier::jwks::RemoteKeys;
+use crate::verifier::settings::IdentitySettings;
 
 /// How long a start waits for a Redis that does not answer yet, as when both are started together.
 const STORE_PATIENCE: Duration = Duration::from_secs(15);

@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use url::Url;
 
-use crate::config::is_plain_http;
+use crate::net::{is_plain_http, parse_origin};
 use crate::qr::Logo;
 use crate::signer::RESERVED_CLAIMS;
 use crate::ticket::{ClientId, Flow, MatchPolicy};
@@ -317,8 +317,7 @@ fn match_policy(
 
 /// An origin exactly as a browser would send it (RFC 6454 §6.2): what is written otherwise would never match.
 fn is_origin(text: &str) -> bool {
-    Url::parse(text)
-        .is_ok_and(|url| matches!(url.scheme(), "https" | "http") && url.origin().ascii_serialization() == text)
+    parse_origin(text).is_some_and(|url| url.origin().ascii_serialization() == text)
 }
 
 fn read_logo(path: &Path) -> Result<Logo, String> {

@@ -20,12 +20,14 @@ use url::Url;
 use crate::callers::Tier;
 use crate::clients::{Clients, TICKET_TTLS};
 use crate::connectors::ConnectorSettings;
+use crate::net::{is_local, is_plain_http, parse_origin};
+use crate::secret::direct_or_file;
 use crate::server::{MAX_WRITE_TIMEOUT, ServerSettings};
 use crate::store::redis::{RedisSettings, Topology};
 use crate::streams::StreamLimits;
+use crate::verifier::settings::IdentitySettings;
 use flags::{Flags, LogFormat};
 pub use given::{Given, Unread};
-pub use identity::{IdentitySettings, is_local, is_plain_http};
 
 /// What the shutdown leaves requests at least after the streams were sent away.
 const MIN_FINISH: Duration = Duration::from_secs(1);
@@ -398,16 +400,9 @@ fn parse_listen(text: &str) -> Result<ListenAddress, String> {
 }
 
 fn parse_public_url(text: &str) -> Result<Url, String> {
-    let fault = || format!("--public-url {text:?} must be an origin such as https://login.example.com, without a path");
-    let url = Url::parse(text).map_err(|_error| fault())?;
-    let is_origin = matches!(url.scheme(), "https" | "http")
-        && url.host().is_some()
-        && url.path() == "/"
-        && url.query().is_none()
-        && url.fragment().is_none()
-        && url.username().is_empty()
-        && url.password().is_none();
-    if is_origin { Ok(url) } else { Err(fault()) }
+    parse_origin(text).ok_or_else(|| {
+        format!("--public-url {text:?} must be an origin such as https://login.example.com, without a path")
+    })
 }
 
 fn store(flags: &Flags) -> Result<StoreSettings, String> {
@@ -434,17 +429,9 @@ fn store(flags: &Flags) -> Result<StoreSettings, String> {
     }))
 }
 
-/// Returns a secret from where it was given: said directly, or in a file whose line end does not count.
+/// Returns the secret of `--NAME` or `--NAME-file`.
 fn secret(name: &str, direct: Option<&String>, file: Option<&Path>) -> Result<Option<String>, String> {
-    match (direct, file) {
-        (Some(_), Some(_)) => Err(format!("--{name} and --{name}-file are both set; choose one")),
-        (Some(secret), None) => Ok(Some(secret.clone())),
-        (None, Some(path)) => match std::fs::read_to_string(path) {
-            Ok(text) => Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned())),
-            Err(error) => Err(format!("--{name}-file {}: {error}", path.display())),
-        },
-        (None, None) => Ok(None),
-    }
+    direct_or_file((&format!("--{name}"), &format!("--{name}-file")), direct.map(String::as_str), file)
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use crate::config::{Config, StoreSettings};
 use crate::connectors::wechat::api::Api;
 use crate::connectors::wechat::settings::WechatSettings;
 use crate::metrics::Metrics;
+use crate::net::root_cause;
 use crate::signer::Signer;
-use crate::verifier::jwks::cause;
 
 /// The bound of a look at the network.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -136,7 +136,7 @@ async fn public_url(report: &mut Report, config: &Config) {
         Ok(response) => report.warn("public URL", format!("{url} answers {}; is it the gateway's?", response.status())),
         Err(error) => report.warn("public URL", format!(
             "{url} is not reached from here ({}); is the gateway started, and the proxy before it? Check its certificate and the name's DNS",
-            cause(&error)
+            root_cause(&error)
         )),
     }
 }

@@ -21,6 +21,8 @@
 //! | [`http`] | the API, the pages, and all that a request passes through |
 //! | [`server`] | listeners and connections |
 //! | [`metrics`] | every metric |
+//! | [`net`] | facts about URLs, and answers of other services read up to a bound |
+//! | [`secret`] | secrets in settings |
 //! | [`journal`] | bounds the log lines that anybody can cause |
 //! | [`config`] | flags, environment, file |
 //! | [`doctor`] | `scangate doctor` |
@@ -43,7 +45,9 @@ pub mod doctor;
 pub mod http;
 pub mod journal;
 pub mod metrics;
+pub mod net;
 pub mod qr;
+pub mod secret;
 pub mod server;
 pub mod signer;
 pub mod store;

@@ -12,6 +12,7 @@ pub mod jwks;
 mod jws;
 mod name;
 mod refusals;
+pub mod settings;
 
 use std::sync::Arc;
 

@@ -50,20 +50,20 @@ impl Color {
     }
 }
 
-/// What is no `#rrggbb`.
+/// The text is not `#rrggbb`.
 #[derive(Debug, thiserror::Error)]
 #[error("not a colour; write it like \"#0f6457\"")]
-pub struct NoColor;
+pub struct ParseColorError;
 
 impl FromStr for Color {
-    type Err = NoColor;
+    type Err = ParseColorError;
 
-    fn from_str(text: &str) -> Result<Self, NoColor> {
-        let digits = text.strip_prefix('#').ok_or(NoColor)?;
+    fn from_str(text: &str) -> Result<Self, ParseColorError> {
+        let digits = text.strip_prefix('#').ok_or(ParseColorError)?;
         if digits.len() != 6 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return Err(NoColor);
+            return Err(ParseColorError);
         }
-        let part = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).map_err(|_error| NoColor);
+        let part = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).map_err(|_error| ParseColorError);
         Ok(Self([part(0)?, part(2)?, part(4)?]))
     }
 }

@@ -1,39 +1,12 @@
 //! Who approvers are: which identity provider, or the demo, and where the demo is safe.
 
-use std::time::Duration;
-
-use url::{Host, Url};
+use url::Url;
 
 use super::flags::Flags;
 use super::{ListenAddress, StoreSettings, secret};
+use crate::net::{is_local, is_private};
 use crate::verifier::MIN_SECRET_BYTES;
-
-/// Who says who a phone's owner is.
-#[derive(Clone)]
-pub enum IdentitySettings {
-    /// Made-up people.
-    Demo,
-    /// A provider that shares a secret with the gateway.
-    Secret {
-        /// The secret, at least [`MIN_SECRET_BYTES`] long.
-        secret: Vec<u8>,
-        /// What `iss` must say.
-        issuer: String,
-        /// What `aud` must say.
-        audience: String,
-    },
-    /// A provider that publishes its keys.
-    Jwks {
-        /// Where.
-        url: Url,
-        /// What `iss` must say.
-        issuer: String,
-        /// What `aud` must say.
-        audience: String,
-        /// For how long keys are believed that could not be renewed.
-        max_age: Duration,
-    },
-}
+use crate::verifier::settings::IdentitySettings;
 
 /// Where the gateway is, as far as that can be read.
 pub(super) struct Place<'a> {
@@ -174,30 +147,4 @@ fn reachable(flags: &Flags, place: &Place<'_>) -> Vec<String> {
         found.push(format!("--redis-url names {}, where tickets of real people may be", redis.topology.address()));
     }
     found
-}
-
-/// Returns whether the URL's host can only be this machine.
-#[must_use]
-pub fn is_local(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
-}
-
-/// Returns whether what is sent there can be read and changed on its way.
-#[must_use]
-pub fn is_plain_http(url: &Url) -> bool {
-    url.scheme() == "http" && !is_local(url)
-}
-
-/// Returns whether the URL's host is an address that only a home or office network leads to.
-fn is_private(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_private() || address.is_link_local(),
-        Some(Host::Ipv6(address)) => address.is_unique_local() || address.is_unicast_link_local(),
-        Some(Host::Domain(_)) | None => false,
-    }
 }

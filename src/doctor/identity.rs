@@ -6,9 +6,9 @@ use serde::Deserialize;
 use url::Url;
 
 use super::Report;
-use crate::config::IdentitySettings;
 use crate::metrics::Metrics;
 use crate::verifier::jwks::{self, RemoteKeys};
+use crate::verifier::settings::IdentitySettings;
 
 /// What a provider says of itself (OpenID Connect Discovery §3, RFC 8414 §2), as far as it matters here.
 #[derive(Deserialize)]

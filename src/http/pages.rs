@@ -26,7 +26,7 @@ use super::guard::EMBEDDABLE;
 use super::view::ClientView;
 use super::{Gateway, fields};
 use crate::clients::Client;
-use crate::config::is_local;
+use crate::net::is_local;
 use crate::ticket::Flow;
 use files::Assets;
 pub(super) use look::{logo, theme};

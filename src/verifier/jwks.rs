@@ -1,12 +1,10 @@
 //! The identity provider's public keys: fetched, kept for a while when the provider fails, fetched again for a signature that
 //! none of them has made. What an entry of the set is good for is `jwk`'s concern.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
-use futures_util::StreamExt as _;
 use jsonwebtoken::Algorithm;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -16,6 +14,7 @@ use super::jwk::{KeySet, PublicKey, Skipped};
 use super::jws::Jws;
 use super::{Fault, NoKeys, VerifyError};
 use crate::metrics::Metrics;
+use crate::net::{BodyError, read_body, root_cause};
 
 /// How often the keys are fetched with no particular reason, so that revoked ones go.
 const REFRESH_EVERY: Duration = Duration::from_secs(300);
@@ -52,7 +51,7 @@ pub struct RemoteKeys {
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// No answer, or not a good one.
-    #[error("{}", cause(.0))]
+    #[error("{}", root_cause(.0))]
     Http(#[from] reqwest::Error),
     /// The answer is larger than one that is read.
     #[error("the answer has more than {MAX_BYTES} bytes")]
@@ -63,17 +62,6 @@ pub enum FetchError {
     /// None of the keys can verify a signature.
     #[error("the JWK Set holds no key that can verify signatures{}", because(.0))]
     NoUsableKey(Vec<Skipped>),
-}
-
-/// Returns what lies under a failed request, which by itself says no more than that it failed: a refused connection, a name
-/// that is not found, a certificate that is not trusted.
-#[must_use]
-pub fn cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
 }
 
 fn because(skipped: &[Skipped]) -> String {
@@ -102,15 +90,11 @@ pub fn client(url: &Url) -> Result<reqwest::Client, reqwest::Error> {
 /// [`FetchError::Http`], [`FetchError::TooLarge`].
 pub async fn fetch(http: &reqwest::Client, url: &Url) -> Result<Vec<u8>, FetchError> {
     let response = http.get(url.clone()).send().await?.error_for_status()?;
-    let mut body = Vec::new();
-    let mut chunks = response.bytes_stream();
-    while let Some(chunk) = chunks.next().await {
-        body.extend_from_slice(&chunk?);
-        if body.len() > MAX_BYTES {
-            return Err(FetchError::TooLarge);
-        }
+    match read_body(response, MAX_BYTES).await {
+        Ok(body) => Ok(body),
+        Err(BodyError::Http(error)) => Err(FetchError::Http(error)),
+        Err(BodyError::TooLarge) => Err(FetchError::TooLarge),
     }
-    Ok(body)
 }
 
 impl RemoteKeys {

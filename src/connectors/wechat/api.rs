@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use reqwest::{Client, RequestBuilder};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -12,8 +11,9 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::settings::WechatSettings;
-use crate::connectors::Secret;
 use crate::metrics::Metrics;
+use crate::net::{BodyError, read_body};
+use crate::secret::Secret;
 
 /// The bound of one call to one host.
 const CALL_TIMEOUT: Duration = Duration::from_secs(4);
@@ -246,14 +246,11 @@ async fn ask(request: RequestBuilder) -> Result<Value, String> {
     if !response.status().is_success() {
         return Err(format!("it answers {}", response.status().as_u16()));
     }
-    let mut body = Vec::new();
-    let mut chunks = response.bytes_stream();
-    while let Some(chunk) = chunks.next().await {
-        body.extend_from_slice(&chunk.map_err(text)?);
-        if body.len() > MAX_ANSWER_BYTES {
-            return Err("the answer is too large".to_owned());
-        }
-    }
+    let body = match read_body(response, MAX_ANSWER_BYTES).await {
+        Ok(body) => body,
+        Err(BodyError::Http(error)) => return Err(text(error)),
+        Err(BodyError::TooLarge) => return Err("the answer is too large".to_owned()),
+    };
     let answer: Value = serde_json::from_slice(&body).map_err(|_error| "the answer is no JSON".to_owned())?;
     if answer["errcode"] == BUSY { Err("it is too busy".to_owned()) } else { Ok(answer) }
 }

@@ -6,8 +6,8 @@ use serde::Deserialize;
 use url::Url;
 
 use super::crypto::MessageKey;
-use crate::config::is_local;
-use crate::connectors::{Secret, Text};
+use crate::net::{is_plain_http, parse_origin};
+use crate::secret::{Secret, direct_or_file};
 use crate::ticket::MatchPolicy;
 
 /// WeChat's API, and its second host for disasters.
@@ -56,13 +56,13 @@ pub struct WechatSettings {
 #[serde(deny_unknown_fields)]
 pub struct WechatTable {
     app_id: Option<String>,
-    secret: Option<Text>,
+    secret: Option<Secret>,
     secret_file: Option<PathBuf>,
-    token: Option<Text>,
+    token: Option<Secret>,
     token_file: Option<PathBuf>,
-    encoding_aes_key: Option<Text>,
+    encoding_aes_key: Option<Secret>,
     encoding_aes_key_file: Option<PathBuf>,
-    previous_encoding_aes_key: Option<Text>,
+    previous_encoding_aes_key: Option<Secret>,
     previous_encoding_aes_key_file: Option<PathBuf>,
     api_base: Option<OneOrMore>,
     #[serde(default)]
@@ -105,11 +105,16 @@ impl WechatTable {
     pub fn check(self, directory: &Path) -> Result<WechatSettings, Vec<String>> {
         let mut faults = Vec::new();
         let mut secret =
-            |name: &str, text: Option<Text>, file: Option<PathBuf>, is_good: fn(&str) -> bool, rule: &str| {
-                let read = read(name, text, file, directory).and_then(|found| match found {
-                    Some(text) if !is_good(&text) => Err(format!("{name} is not {rule}")),
-                    found => Ok(found),
-                });
+            |name: &str, text: Option<Secret>, file: Option<PathBuf>, is_good: fn(&str) -> bool, rule: &str| {
+                let file = file.map(|path| directory.join(path));
+                let names = (name, &*format!("{name}_file"));
+                let read =
+                    direct_or_file(names, text.as_ref().map(Secret::reveal), file.as_deref()).and_then(|found| {
+                        match found {
+                            Some(text) if !is_good(&text) => Err(format!("{name} is not {rule}")),
+                            found => Ok(found),
+                        }
+                    });
                 read.unwrap_or_else(|fault| {
                     faults.push(fault);
                     // Something is there, so that it is not said to be missing as well.
@@ -180,19 +185,6 @@ impl WechatTable {
     }
 }
 
-/// Returns a secret from where it was given: in the table, or in a file whose line end does not count.
-fn read(name: &str, text: Option<Text>, file: Option<PathBuf>, directory: &Path) -> Result<Option<String>, String> {
-    match (text, file) {
-        (Some(_), Some(_)) => Err(format!("{name} and {name}_file are both set; choose one")),
-        (Some(Text(text)), None) => Ok(Some(text)),
-        (None, Some(path)) => match std::fs::read_to_string(directory.join(&path)) {
-            Ok(text) => Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned())),
-            Err(error) => Err(format!("{name}_file {}: {error}", directory.join(path).display())),
-        },
-        (None, None) => Ok(None),
-    }
-}
-
 fn api_bases(said: Option<OneOrMore>) -> Result<Vec<Url>, String> {
     let texts = match said {
         None => API_BASES.map(str::to_owned).to_vec(),
@@ -203,16 +195,8 @@ fn api_bases(said: Option<OneOrMore>) -> Result<Vec<Url>, String> {
         return Err(format!("api_base names {} hosts; name 1 to {MAX_API_BASES}", texts.len()));
     }
     let parse = |text: &String| {
-        let is_good = |url: &Url| {
-            // The secret goes there.
-            (url.scheme() == "https" || (url.scheme() == "http" && is_local(url)))
-                && url.path() == "/"
-                && url.query().is_none()
-                && url.fragment().is_none()
-                && url.username().is_empty()
-                && url.password().is_none()
-        };
-        Url::parse(text).ok().filter(is_good).ok_or_else(|| {
+        // The secret goes there.
+        parse_origin(text).filter(|url| !is_plain_http(url)).ok_or_else(|| {
             // Whoever writes a password there should not read it in a log.
             let text = if text.contains('@') { "what it says".to_owned() } else { format!("{text:?}") };
             format!("api_base: {text} is not an https origin such as \"https://api.weixin.qq.com\", without a path")

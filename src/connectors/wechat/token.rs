@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::api::{Api, ApiError, IssuedToken};
-use crate::connectors::Secret;
+use crate::secret::Secret;
 use crate::store::{Put, Store, StoreError};
 use crate::ticket::TicketId;
 

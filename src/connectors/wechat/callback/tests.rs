@@ -3,9 +3,9 @@
 use super::*;
 use crate::clients::Clients;
 use crate::config::Lifetimes;
-use crate::connectors::Secret;
 use crate::connectors::wechat::settings::{Consent, WechatSettings};
 use crate::metrics::Metrics;
+use crate::secret::Secret;
 use crate::signer::Signer;
 use crate::store::Changes;
 use crate::store::memory::MemoryStore;
