@@ -19,7 +19,8 @@ use flate2::write::GzEncoder;
 use include_dir::{Dir, File, include_dir};
 use sha2::{Digest as _, Sha256};
 
-use super::{FOR_ANY_ORIGIN, parameter};
+use super::headers::FOR_ANY_ORIGIN;
+use super::query::parameter;
 use crate::http::weights::weighted;
 
 static STATIC: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/static");

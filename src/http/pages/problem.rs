@@ -14,7 +14,10 @@ use base64::engine::general_purpose::STANDARD;
 use minijinja::context;
 use sha2::{Digest as _, Sha256};
 
-use super::{NO_PERMISSIONS, PAGES, files, of_language, parameter};
+use super::files;
+use super::headers::{NO_PERMISSIONS, language_headers};
+use super::query::parameter;
+use super::renderer::RENDERER;
 use crate::http::error::ProblemBody;
 use crate::http::fields::is_of_a_program;
 use crate::http::weights::prefers_html;
@@ -71,7 +74,7 @@ impl Reader {
     /// # Errors
     /// The template's.
     pub(in crate::http) fn page(&self, body: &ProblemBody, way_on: Option<&str>) -> Result<Response, minijinja::Error> {
-        let language = PAGES.languages.choose(parameter(&self.uri, "lang").as_deref(), &self.preferences);
+        let language = RENDERER.languages.choose(parameter(&self.uri, "lang").as_deref(), &self.preferences);
         let (title, detail) = language.problem(&body.code, body.status);
         let is_reading = matches!(self.method, Method::GET | Method::HEAD);
         let is_for_later = matches!(body.status, 408 | 429 | 431 | 500..);
@@ -79,7 +82,7 @@ impl Reader {
         let again = way_on.or((is_reading && is_for_later).then_some(""));
         let is_late = body.status == StatusCode::SERVICE_UNAVAILABLE.as_u16();
         let refresh_secs = body.retry_after.filter(|_| is_late && is_reading && way_on.is_none());
-        let html = PAGES.templates.get_template("problem.html")?.render(context! {
+        let html = RENDERER.templates.get_template("problem.html")?.render(context! {
             lang => &language.tag,
             text => language.problem_texts(),
             title,
@@ -93,6 +96,6 @@ impl Reader {
         })?;
         let kind = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
         let policy = [(header::CONTENT_SECURITY_POLICY, POLICY.as_str())];
-        Ok((kind, policy, NO_PERMISSIONS, of_language(language), html).into_response())
+        Ok((kind, policy, NO_PERMISSIONS, language_headers(language), html).into_response())
     }
 }

@@ -7,7 +7,12 @@ use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT_LANGUAGE, HeaderValue};
 use serde_json::Value as Json;
 
-use super::*;
+use super::files;
+use super::query::with_language;
+use super::renderer::{PageContext, RENDERER, Renderer};
+use super::texts::Page;
+use crate::http::error;
+use crate::http::view::ClientView;
 
 const ALL: [Page; 4] = [Page::SignIn, Page::Confirm, Page::Share, Page::Receive];
 /// The texts that scripts look up by the name of a state or a reason, and of a connector.
@@ -44,7 +49,7 @@ fn source(path: &str) -> String {
 
 /// The names of `static/` and of the folder in it, that end so.
 fn names(end: &str) -> Vec<String> {
-    let all = files::templates().map(|(path, _)| path).chain(PAGES.assets.urls().into_keys());
+    let all = files::templates().map(|(path, _)| path).chain(RENDERER.assets.urls().into_keys());
     all.filter(|path| path.ends_with(end)).map(str::to_owned).collect()
 }
 
@@ -58,7 +63,7 @@ fn names_after<'a>(text: &'a str, start: &str) -> BTreeSet<&'a str> {
 
 /// The scripts that a page loads.
 fn scripts_of(page: Page) -> Vec<String> {
-    let html = render(&PAGES, page, "en", None, "");
+    let html = render(&RENDERER, page, "en", None, "");
     let loaded = html.split("<script src=\"/static/").skip(1).map(|rest| rest.split('?').next().unwrap().to_owned());
     let loaded: Vec<_> = loaded.collect();
     assert!(loaded.len() > 1, "{loaded:?}");
@@ -86,10 +91,10 @@ fn headers(accept_language: &str) -> HeaderMap {
     HeaderMap::from_iter([(ACCEPT_LANGUAGE, HeaderValue::from_str(accept_language).unwrap())])
 }
 
-fn render(pages: &Pages, page: Page, language: &str, client: Option<ClientView>, query: &str) -> String {
+fn render(pages: &Renderer, page: Page, language: &str, client: Option<ClientView>, query: &str) -> String {
     let language = pages.languages.choose(Some(language), &HeaderMap::new());
     pages
-        .render(page, &Request { language, client, share_href: Some("/share".to_owned()), identity: "demo", query })
+        .render(page, &PageContext { language, client, share_href: Some("/share".to_owned()), identity: "demo", query })
         .unwrap()
 }
 
@@ -127,7 +132,7 @@ fn every_language_has_the_same_texts_with_the_same_slots() {
 fn every_text_that_is_used_exists() {
     // What templates use is missed when they are rendered.
     for page in ALL {
-        let texts = data(&render(&PAGES, page, "en", None, ""));
+        let texts = data(&render(&RENDERER, page, "en", None, ""));
         for script in scripts_of(page) {
             for name in names_after(&source(&script), "text.") {
                 assert!(texts.get(name).is_some(), "{script} on {} uses {name}", page.name());
@@ -138,7 +143,7 @@ fn every_text_that_is_used_exists() {
 
 #[test]
 fn the_script_for_other_sites_uses_the_texts_of_a_code_alone() {
-    let code = serde_json::from_str::<Json>(&PAGES.languages.choose(None, &HeaderMap::new()).code).unwrap();
+    let code = serde_json::from_str::<Json>(&RENDERER.languages.choose(None, &HeaderMap::new()).code).unwrap();
     let scripts: Vec<_> = names(".js").into_iter().filter(|name| name.starts_with("scangate")).collect();
     assert!(!scripts.is_empty());
     for script in scripts {
@@ -174,7 +179,7 @@ fn every_problem_has_words_in_every_language() {
     let template = source("problem.html");
     let used = names_after(&template, "text.");
     for (tag, json) in files::texts() {
-        let language = PAGES.languages.choose(Some(tag), &HeaderMap::new());
+        let language = RENDERER.languages.choose(Some(tag), &HeaderMap::new());
         for kind in error::ALL {
             let (title, detail) = language.problem(kind.code, kind.status.as_u16());
             assert!(!title.is_empty() && !detail.is_empty(), "{tag}: {}", kind.code);
@@ -249,7 +254,7 @@ fn scripts_are_shipped_with_all_but_their_comments() {
 
 #[test]
 fn the_language_is_the_one_asked_for_or_the_one_liked_best() {
-    let chosen = |asked: Option<&str>, accepted: &str| PAGES.languages.choose(asked, &headers(accepted)).tag.clone();
+    let chosen = |asked: Option<&str>, accepted: &str| RENDERER.languages.choose(asked, &headers(accepted)).tag.clone();
     for (accepted, tag) in [
         ("", "en"),
         ("zh", "zh"),
@@ -285,10 +290,10 @@ fn the_language_is_the_one_asked_for_or_the_one_liked_best() {
     assert_eq!(chosen(Some(""), "zh"), "zh");
     assert_eq!(chosen(Some("\"><script>"), "fr"), "en");
     let none = HeaderMap::from_iter([(ACCEPT_LANGUAGE, HeaderValue::from_bytes(b"zh\xff").unwrap())]);
-    assert_eq!(PAGES.languages.choose(None, &none).tag, "en");
+    assert_eq!(RENDERER.languages.choose(None, &none).tag, "en");
     // One entry that is no text costs itself.
     let one = HeaderMap::from_iter([(ACCEPT_LANGUAGE, HeaderValue::from_bytes(b"\xff, zh").unwrap())]);
-    assert_eq!(PAGES.languages.choose(None, &one).tag, "zh");
+    assert_eq!(RENDERER.languages.choose(None, &one).tag, "zh");
 }
 
 #[test]
@@ -297,7 +302,7 @@ fn another_language_is_another_file() {
     let portuguese = english.replace("\"English\"", "\"Português\"").replace("Sign in to {name}", "Entrar em {name}");
     let mut tables: Vec<(&str, &str)> = files::texts().collect();
     tables.push(("pt-BR", &portuguese));
-    let pages = Pages::new(tables).unwrap();
+    let pages = Renderer::new(tables).unwrap();
     assert_eq!(pages.languages.choose(None, &headers("pt-br, en;q=0.5")).tag, "pt-BR");
     let html = render(&pages, Page::SignIn, "pt-BR", Some(client("Web")), "");
     assert!(html.contains("<html lang=\"pt-BR\">") && html.contains(">Entrar em <bdi>Web</bdi></h1>"), "{html}");
@@ -313,7 +318,7 @@ fn another_language_is_another_file() {
 
 #[test]
 fn a_table_that_is_not_whole_is_refused_with_its_name() {
-    let faults = |tables: &[(&str, &str)]| Pages::new(tables.iter().copied()).err().unwrap().to_string();
+    let faults = |tables: &[(&str, &str)]| Renderer::new(tables.iter().copied()).err().unwrap().to_string();
     assert_eq!(faults(&[]), "there is no static/texts/en.json");
     let fault = faults(&[("fr", "{\"language\": \"Français\"}")]);
     assert!(fault.starts_with("static/texts/fr.json: missing field"), "{fault}");
@@ -326,7 +331,7 @@ fn markup_in_a_clients_name_or_in_a_table_is_text() {
     let escaped = serde_json::to_string(hostile).unwrap();
     let table = english.replace("\"Sign in again\"", &escaped);
     assert_ne!(table, english);
-    let pages = Pages::new([("en", table.as_str())]).unwrap();
+    let pages = Renderer::new([("en", table.as_str())]).unwrap();
     for page in ALL {
         let html = render(&pages, page, "en", Some(client(hostile)), "a=%22%3E&b=\"><script>alert(1)</script>");
         assert!(!html.contains("<script>") && !html.contains("alert(1)</script>"), "{html}");
@@ -346,7 +351,7 @@ fn a_language_link_keeps_the_query_string_to_the_byte() {
         ("l%61ng=en&&state", "?state&lang=zh"),
         ("lang=\"><script>&language=x", "?language=x&lang=zh"),
     ] {
-        assert_eq!(in_language(query, "zh"), link, "{query}");
+        assert_eq!(with_language(query, "zh"), link, "{query}");
     }
 }
 

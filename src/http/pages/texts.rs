@@ -7,11 +7,39 @@ use minijinja::value::{Serde, Value};
 use serde::Deserialize;
 use serde_json::{Map, json};
 
-use super::{Fault, Page};
 use crate::http::weights::weighted;
 
 /// The language of those who ask for none that is there.
 const DEFAULT: &str = "en";
+
+/// What may be wrong with the tables of texts.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TextsError {
+    #[error("static/texts/{tag}.json: {cause}")]
+    Invalid { tag: String, cause: serde_json::Error },
+    #[error("there is no static/texts/en.json")]
+    NoDefaultLanguage,
+}
+
+/// The pages' names, which are also those of their templates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Page {
+    SignIn,
+    Confirm,
+    Share,
+    Receive,
+}
+
+impl Page {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::SignIn => "sign-in",
+            Self::Confirm => "confirm",
+            Self::Share => "share",
+            Self::Receive => "receive",
+        }
+    }
+}
 
 /// Texts by their names. Each is a string, a title with its detail, or a map.
 type Section = Map<String, serde_json::Value>;
@@ -63,12 +91,12 @@ pub(super) struct PageTexts {
 
 impl Languages {
     /// Reads the tables, given by their languages' tags.
-    pub(super) fn read<'a>(tables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Fault> {
+    pub(super) fn read<'a>(tables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, TextsError> {
         let read = |(tag, json): (&'a str, &'a str)| Language::read(tag, json);
         let mut all = tables.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
         all.sort_by(|one, two| (one.tag != DEFAULT, &one.tag).cmp(&(two.tag != DEFAULT, &two.tag)));
         if all.first().is_none_or(|first| first.tag != DEFAULT) {
-            return Err(Fault::NoDefaultLanguage);
+            return Err(TextsError::NoDefaultLanguage);
         }
         Ok(Self(all))
     }
@@ -99,9 +127,9 @@ impl Languages {
 }
 
 impl Language {
-    fn read(tag: &str, json: &str) -> Result<Self, Fault> {
+    fn read(tag: &str, json: &str) -> Result<Self, TextsError> {
         let table: Table =
-            serde_json::from_str(json).map_err(|error| Fault::Texts { tag: tag.to_owned(), cause: error })?;
+            serde_json::from_str(json).map_err(|error| TextsError::Invalid { tag: tag.to_owned(), cause: error })?;
         let texts = |own: Section| {
             let merged: Section = table.page.clone().into_iter().chain(table.code.clone()).chain(own).collect();
             // What ends a script, or begins a comment, cannot be in it.

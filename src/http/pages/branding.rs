@@ -4,7 +4,7 @@ use axum::extract::State as FromState;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
-use super::FOR_ANY_ORIGIN;
+use super::headers::FOR_ANY_ORIGIN;
 use crate::clients::Client;
 use crate::http::Gateway;
 use crate::http::error::{self, Problem};

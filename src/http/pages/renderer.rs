@@ -1,0 +1,100 @@
+//! The pages' templates, texts and files, all part of the binary, and how a page is made of them.
+
+use std::sync::LazyLock;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Serde, Value};
+use minijinja::{Environment, HtmlEscape, UndefinedBehavior, context};
+
+use super::files::{self, Assets};
+use super::query::with_language;
+use super::texts::{Language, Languages, Page, TextsError};
+use crate::http::view::ClientView;
+
+pub(super) static RENDERER: LazyLock<Renderer> = LazyLock::new(|| {
+    #[expect(clippy::expect_used, reason = "all that it is made of is part of the binary, and the tests read it")]
+    Renderer::new(files::texts()).expect("the pages' own texts and templates")
+});
+
+/// What may be wrong with what the pages are made of.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BuildError {
+    #[error(transparent)]
+    Texts(#[from] TextsError),
+    #[error("{0}")]
+    Template(#[from] minijinja::Error),
+}
+
+/// Everything that pages are made of.
+pub(super) struct Renderer {
+    pub(super) assets: Assets,
+    pub(super) languages: Languages,
+    pub(super) templates: Environment<'static>,
+}
+
+/// What of a page differs from one request to the next.
+pub(super) struct PageContext<'a> {
+    pub(super) language: &'a Language,
+    /// Whose page it is, where that is known.
+    pub(super) client: Option<ClientView>,
+    /// Where its people can share a sign-in, if it has that.
+    pub(super) share_href: Option<String>,
+    /// How people prove who they are.
+    pub(super) identity: &'static str,
+    pub(super) query: &'a str,
+}
+
+impl Renderer {
+    pub(super) fn new<'a>(tables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, BuildError> {
+        let assets = Assets::new();
+        let urls = assets.urls();
+        let mut templates = Environment::new();
+        templates.set_syntax(
+            SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()?,
+        );
+        // A slip of the pen is an error instead of nothing.
+        templates.set_undefined_behavior(UndefinedBehavior::SemiStrict);
+        templates.add_filter("fill", fill);
+        templates.add_filter("fill_isolated", fill_isolated);
+        templates.add_function("asset", move |path: &str| {
+            let no_file = || minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, format!("no static/{path}"));
+            urls.get(path).cloned().map(Value::from_safe_string).ok_or_else(no_file)
+        });
+        for (path, source) in files::templates() {
+            templates.add_template(path, source)?;
+        }
+        Ok(Self { assets, languages: Languages::read(tables)?, templates })
+    }
+
+    pub(super) fn render(&self, page: Page, request: &PageContext<'_>) -> Result<String, minijinja::Error> {
+        let PageContext { language, client, share_href, identity, query } = request;
+        let texts = language.texts(page);
+        let logo = client.as_ref().and_then(|client| client.logo.clone());
+        let others = self.languages.others(language);
+        let languages: Vec<Value> = others
+            .map(|other| context! { code => &other.tag, name => &other.name, href => with_language(query, &other.tag) })
+            .collect();
+        self.templates.get_template(&format!("{}.html", page.name()))?.render(context! {
+            page => page.name(),
+            lang => &language.tag,
+            text => texts.text.clone(),
+            data => texts.data.clone(),
+            client => client.clone().map(|client| Value::from(Serde(client))),
+            logo,
+            share_href,
+            identity => *identity,
+            languages,
+        })
+    }
+}
+
+/// Does the same as markup, with the value in an element of its own: whichever way a name is written, it turns nothing around it.
+fn fill_isolated(text: &str, name: &str, value: &str) -> Value {
+    let text = HtmlEscape(text).to_string();
+    Value::from_safe_string(fill(&text, name, &format!("<bdi>{}</bdi>", HtmlEscape(value))))
+}
+
+/// Puts a value in the place of its name in braces: `text | fill("name", "Shop")`.
+fn fill(text: &str, name: &str, value: &str) -> String {
+    text.replace(&format!("{{{name}}}"), value)
+}
