@@ -6,25 +6,26 @@ FROM docker.io/library/rust:${RUST}-bookworm AS build
 WORKDIR /build
 
 # The dependencies alone, on empty sources: this layer is built again only when Cargo.toml or Cargo.lock change. Every
-# target that Cargo.toml names has to be there, or it is refused.
+# target that Cargo.toml names has to be there, and so has every package of the workspace, or cargo refuses it.
 COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock build.rs ./
-RUN mkdir -p src/bin tests \
- && echo 'fn main() {}' | tee src/main.rs src/bin/loadgen.rs >tests/main.rs \
+COPY bench/loadgen/Cargo.toml bench/loadgen/
+RUN mkdir -p src tests bench/loadgen/src \
+ && echo 'fn main() {}' | tee src/main.rs bench/loadgen/src/main.rs >tests/main.rs \
  && touch src/lib.rs \
- && cargo build --release --locked --bin scangate \
+ && cargo build --profile dist --locked \
  && rm -rf src
 
 # COPY keeps the times of the files, and cargo goes by them: older than the empty sources, they would count as built.
 COPY . .
 RUN touch src/main.rs src/lib.rs \
- && cargo build --release --locked --bin scangate
+ && cargo build --profile dist --locked
 
 # The root of the image: the binary, the libraries that it names, the certificate authorities (for rediss:// and https://)
 # and, for scanners that look for known faults, which Debian packages these files are of. /keys is there because a new
 # volume takes its owner from it.
-RUN install -D --strip --target-directory=/image/usr/local/bin target/release/scangate \
- && ldd target/release/scangate | grep --only-matching '/[^ ]*' \
+RUN install -D --strip --target-directory=/image/usr/local/bin target/dist/scangate \
+ && ldd target/dist/scangate | grep --only-matching '/[^ ]*' \
     | xargs cp --parents --dereference --target-directory=/image \
  && cp --parents --dereference --target-directory=/image \
     /etc/ssl/certs/ca-certificates.crt /etc/nsswitch.conf /etc/os-release \

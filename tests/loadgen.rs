@@ -13,7 +13,7 @@ use crate::support::process::Process;
 use crate::support::{Edge, Gateway, Redis, SOON, eventually};
 
 fn loadgen(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_scangate-loadgen"));
+    let mut command = Command::new(crate::support::loadgen());
     command.args(args);
     command
 }

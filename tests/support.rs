@@ -18,8 +18,10 @@ pub mod wechat;
 pub mod wire;
 
 use std::fs::File;
-use std::sync::Mutex;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 pub use access::Access;
@@ -97,4 +99,26 @@ pub fn free_port() -> u16 {
 /// Installs the cryptographic library, as the binary does at its start.
 pub fn crypto() {
     scangate::app::install_crypto();
+}
+
+/// Returns the load generator's binary, which the first call builds.
+///
+/// Cargo tells an integration test where the binaries of its own package are, and the load generator is another one. The
+/// build names the same packages and kinds of targets as `cargo test --workspace`, so that features are resolved as there
+/// and no dependency is compiled twice. After that command it has nothing left to do.
+pub fn loadgen() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let directory = Path::new(env!("CARGO_BIN_EXE_scangate")).parent().unwrap();
+        let profile = match directory.file_name().unwrap().to_str().unwrap() {
+            "debug" => "dev",
+            profile => profile,
+        };
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--locked", "--workspace", "--bin", "scangate-loadgen", "--test", "tests"]);
+        cargo.args(["--profile", profile, "--target-dir"]).arg(directory.parent().unwrap());
+        let status = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap();
+        assert!(status.success(), "the load generator could not be built");
+        directory.join("scangate-loadgen")
+    })
 }

@@ -48,15 +48,18 @@ impl Shell {
     pub fn start() -> Self {
         let place = tempfile::tempdir().unwrap();
         let home = place.path().join("scangate");
-        std::fs::create_dir_all(home.join("target/release")).unwrap();
+        for profile in ["release", "dist"] {
+            std::fs::create_dir_all(home.join("target").join(profile)).unwrap();
+        }
         std::fs::create_dir_all(place.path().join("bin")).unwrap();
         std::fs::create_dir_all(place.path().join("said")).unwrap();
         let copied = Command::new("cp").arg("-r").args(CLONE).arg(&home).current_dir(ROOT).status().unwrap();
         assert!(copied.success(), "the clone could not be made");
-        for (name, program) in
-            [("scangate", env!("CARGO_BIN_EXE_scangate")), ("scangate-loadgen", env!("CARGO_BIN_EXE_scangate-loadgen"))]
-        {
-            symlink(program, home.join("target/release").join(name)).unwrap();
+        let gateway = Path::new(env!("CARGO_BIN_EXE_scangate"));
+        for (name, program) in [("scangate", gateway), ("scangate-loadgen", crate::support::loadgen())] {
+            for profile in ["release", "dist"] {
+                symlink(program, home.join("target").join(profile).join(name)).unwrap();
+            }
             symlink(program, place.path().join("bin").join(name)).unwrap();
         }
         // What Cargo would build is what is being tested, and is there already. Another python3 may come first on the

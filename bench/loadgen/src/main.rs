@@ -14,47 +14,26 @@
 //! | `worker`, `messages`, `crew` | the worker process, what is said to it, the parent's side of it |
 //! | `conduct`, `progress`, `report` | the phases of a run, what is shown meanwhile, the result |
 
-#[path = "loadgen/api.rs"]
 mod api;
-#[path = "loadgen/board.rs"]
 mod board;
-#[path = "loadgen/conduct.rs"]
 mod conduct;
-#[path = "loadgen/connect.rs"]
 mod connect;
-#[path = "loadgen/crew.rs"]
 mod crew;
-#[path = "loadgen/logins.rs"]
 mod logins;
-#[path = "loadgen/messages.rs"]
 mod messages;
-#[path = "loadgen/options.rs"]
 mod options;
-#[path = "loadgen/others.rs"]
 mod others;
-#[path = "loadgen/pace.rs"]
 mod pace;
-#[path = "loadgen/person.rs"]
 mod person;
-#[path = "loadgen/plain.rs"]
 mod plain;
-#[path = "loadgen/poll.rs"]
 mod poll;
-#[path = "loadgen/primaries.rs"]
 mod primaries;
-#[path = "loadgen/progress.rs"]
 mod progress;
-#[path = "loadgen/report.rs"]
 mod report;
-#[path = "loadgen/sse.rs"]
 mod sse;
-#[path = "loadgen/stream.rs"]
 mod stream;
-#[path = "loadgen/tally.rs"]
 mod tally;
-#[path = "loadgen/target.rs"]
 mod target;
-#[path = "loadgen/worker.rs"]
 mod worker;
 
 use std::process::ExitCode;
@@ -86,10 +65,6 @@ fn main() -> ExitCode {
 }
 
 /// Spawns a task. A panic in one ends nothing else; it shows as a stream too few.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the ban points to the gateway's own task module, which is not used here"
-)]
 fn spawn<F: Future<Output = ()> + Send + 'static>(future: F) {
     drop(tokio::spawn(future));
 }
