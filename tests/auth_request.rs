@@ -465,7 +465,7 @@ async fn nobody_is_signed_in_to_the_account_of_a_stranger() {
     let answer = visitor.hand_over(&jwt, "x./a?b=<i>&\"c").await;
     assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8");
     let page = answer.text().await.unwrap();
-    assert!(page.contains("<h1>This sign\u{2011}in did not begin in this browser</h1>"), "{page}");
+    assert!(page.contains("<h1>This sign\u{2011}in didn’t start in this browser</h1>"), "{page}");
     assert!(page.contains("href=\"&#x2f;a?b=&lt;i&gt;&amp;&quot;c\">"), "{page}");
     for origin in ["https://evil.example", &format!("{}.evil.example", site.base), "http://localhost:1"] {
         let answer = visitor.hand_over_from(origin, &jwt, &own).await;
@@ -587,7 +587,7 @@ async fn an_old_link_to_the_sign_in_page_ends_with_a_way_on() {
     screen.until("waiting").await;
     Phone::of("ada", &site.gateway).approve(screen.scan().await.rsplit('/').next().unwrap()).await;
     at(&screen, &format!("{}/scangate/redeem", site.base)).await;
-    assert_eq!(screen.text("h1").await, "This sign\u{2011}in did not begin in this browser");
+    assert_eq!(screen.text("h1").await, "This sign\u{2011}in didn’t start in this browser");
     screen.keep_screen("auth-request-old-link").await;
     screen.click("a").await;
     screen.until("waiting").await;
@@ -721,7 +721,7 @@ async fn a_sibling_host_replaces_no_session_and_plants_neither_a_sign_in_nor_a_b
     );
     screen.run(&post).await;
     at(&screen, &format!("{}/scangate/redeem", site.base)).await;
-    assert_eq!(screen.text("h1").await, "This sign\u{2011}in did not begin in this browser");
+    assert_eq!(screen.text("h1").await, "This sign\u{2011}in didn’t start in this browser");
     screen.goto(&format!("{}/reports", site.base)).await;
     screen.until("waiting").await;
 

@@ -307,9 +307,9 @@ async fn a_site_that_is_not_on_the_list_gets_no_code() {
     is(&page, "error").await;
     assert!(!page.sees(".scangate-qr").await);
     // People are told the truth, and the site's developer what to do.
-    let is_told = async || (page.text(".scangate-title").await == "This page cannot sign you in").then_some(());
+    let is_told = async || (page.text(".scangate-title").await == "This page can’t sign you in").then_some(());
     within(Duration::from_secs(10), "the truth", is_told).await;
-    assert!(page.text(".scangate-detail").await.contains("not set up"));
+    assert!(page.text(".scangate-detail").await.contains("isn’t set up"));
     let faults = page.faults().await;
     let said = faults.iter().filter(|fault| fault["source"] == "console-api").map(|fault| fault["message"].to_string());
     let said = said.collect::<Vec<_>>().join(" ");

@@ -18,7 +18,7 @@ async fn opening_the_confirm_page_changes_nothing() {
     phone.run(&format!("sessionStorage.setItem('scangate.demo', '{token}')")).await;
     phone.reload().await;
     phone.until("ready").await;
-    assert_eq!(phone.text("#ready-heading").await, "You are signed in as Ada");
+    assert_eq!(phone.text("#ready-heading").await, "You’re signed in as Ada");
     assert_eq!(state_and_revision(&screen).await, json!(["pending", 1]));
     assert_eq!(screen.body("data-state").await.as_deref(), Some("waiting"));
 

@@ -232,7 +232,7 @@ async fn a_browser_that_brings_nothing_back_is_told_so_and_makes_no_further_code
         .await;
     screen.goto(&stage.edge.url("/")).await;
     screen.until("error").await;
-    assert_eq!(screen.text(".scangate-title").await, "This browser does not keep our cookie");
+    assert_eq!(screen.text(".scangate-title").await, "Cookies seem to be blocked");
     assert!(screen.sees(".scangate-refresh").await);
     screen.keep_page("unkept").await;
     // Longer than six codes took.
@@ -301,7 +301,7 @@ async fn a_way_back_that_is_blocked_is_said_at_once() {
         screen.goto(&stage.edge.url(&format!("/?{query}"))).await;
         screen.until("waiting").await;
         ada(&stage).await.approve(id(&screen.scan().await)).await;
-        let words = if index == 1 { "Shop has not opened." } else { "did not let the page go on to Shop" };
+        let words = if index == 1 { "Shop hasn’t opened yet." } else { "blocked the way back to Shop" };
         let is_said = async || screen.text(".scangate-detail").await.contains(words).then_some(());
         within(Duration::from_secs(40), words, is_said).await;
         assert!(screen.sees("#again").await, "what can be done");

@@ -39,7 +39,7 @@ async fn the_right_choice_confirms() {
     let (stage, _directory) = stage().await;
     let (screen, phone, number) = scanned(&stage, "web", "Ada Lovelace").await;
     assert!(!phone.sees("#confirm").await, "to choose is to confirm");
-    assert_eq!(phone.text("#choose-hint").await, "Choosing it confirms.");
+    assert_eq!(phone.text("#choose-hint").await, "Choosing a number confirms the sign‑in.");
     let group = "var group = document.getElementById('choose');
         return [group.tagName, group.querySelectorAll('button').length, !!group.querySelector('legend').textContent]";
     assert_eq!(phone.run(group).await, serde_json::json!(["FIELDSET", 3, true]));
@@ -58,9 +58,9 @@ async fn a_wrong_choice_stops_the_sign_in() {
     let (screen, phone, number) = scanned(&stage, "web", "Ada").await;
     choose_wrong(&phone, &number).await;
     phone.until("mismatch").await;
-    assert_eq!(phone.text("#outcome-title").await, "That did not match");
+    assert_eq!(phone.text("#outcome-title").await, "The numbers don’t match");
     screen.until("cancelled").await;
-    assert_eq!(screen.text(".scangate-title").await, "That did not match");
+    assert_eq!(screen.text(".scangate-title").await, "The numbers don’t match");
     screen.click(".scangate-refresh").await;
     screen.until("waiting").await;
     screen.end().await;
@@ -75,7 +75,7 @@ async fn what_is_typed_must_be_a_number_and_the_right_one() {
         phone.run("document.getElementById('number').value = ''").await;
         phone.write("#number", rubbish).await;
         phone.click("#confirm").await;
-        assert_eq!(phone.text("#number-fault").await, "Please type the two digits that the other screen shows.");
+        assert_eq!(phone.text("#number-fault").await, "Please enter the two‑digit number from the other screen.");
         assert_eq!(phone.attribute("#number", "aria-invalid").await.as_deref(), Some("true"));
     }
     assert_eq!(screen.body("data-state").await.as_deref(), Some("scanned"), "nothing is used up");
@@ -104,7 +104,7 @@ async fn a_presenter_chooses_the_number_of_the_scanner() {
     let scanner = continue_as_nobody(&stage, &presenter).await;
     presenter.until("scanned").await;
     let number = scanner.text("#number").await;
-    assert_eq!(scanner.text("#waiting-lead").await, "Ada is asked which number you see. It is this one:");
+    assert_eq!(scanner.text("#waiting-lead").await, "Ada will be asked which number you see. It’s this one:");
     presenter.click(&format!("[data-choice='{number}']")).await;
     presenter.until("granted").await;
     scanner.until("granted").await;

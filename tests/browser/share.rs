@@ -68,7 +68,7 @@ async fn a_browser_that_nobody_is_signed_in_to_is_granted_a_sign_in() {
     presenter.goto(&stage.edge.url("/share")).await;
     presenter.until("sign-in").await;
     presenter.click("#sign-in").await;
-    assert_eq!(presenter.text("#name-fault").await, "Please type a name.");
+    assert_eq!(presenter.text("#name-fault").await, "Please enter a name.");
     share_with(&stage, &presenter, "/share", "Ada Lovelace").await;
     assert_eq!(presenter.text("#heading").await, "Share your sign‑in to Web");
     assert_eq!(presenter.text("#offer [data-fact=release]").await, "account, name");
@@ -87,7 +87,7 @@ async fn a_browser_that_nobody_is_signed_in_to_is_granted_a_sign_in() {
     assert!(!scanner.sees("#number").await);
 
     presenter.until("scanned").await;
-    assert_eq!(presenter.text("#scanned-heading").await, "Share with someone who is not signed in?");
+    assert_eq!(presenter.text("#scanned-heading").await, "Share with someone who isn’t signed in?");
     for (fact, value) in [("site", "Web"), ("browser", "Chrome"), ("os", "Linux"), ("ip", "127.0.0.1")] {
         assert_eq!(presenter.text(&format!("#request [data-fact={fact}]")).await, value, "{fact}");
     }
@@ -145,7 +145,7 @@ async fn people_with_tokens_of_their_own_share_fewer_claims_than_they_offer() {
     presenter.run(&format!("sessionStorage.setItem('scangate.bearer', '{}')", token("ada"))).await;
     presenter.click("#retry").await;
     presenter.until("waiting").await;
-    assert_eq!(presenter.text("#offer [data-fact=release]").await, "account, name, e‑mail");
+    assert_eq!(presenter.text("#offer [data-fact=release]").await, "account, name, email");
 
     let scanner = open_on_phone(&stage, &presenter).await;
     let scanned = scanner.url().await;
@@ -176,8 +176,8 @@ async fn people_with_tokens_of_their_own_share_fewer_claims_than_they_offer() {
 
     presenter.click("#confirm").await;
     presenter.until("granted").await;
-    assert_eq!(presenter.text("#outcome-detail").await, "Bob is signed in to Web as you.");
-    assert_eq!(presenter.text("#granted [data-fact=release]").await, "account, e‑mail");
+    assert_eq!(presenter.text("#outcome-detail").await, "Bob is now signed in to Web as you.");
+    assert_eq!(presenter.text("#granted [data-fact=release]").await, "account, email");
     scanner.until("granted").await;
     assert_eq!(claims(&scanner).await, always_and(&["email"]));
     assert_eq!(scanner.text("[data-claim=sub]").await, "ada");
@@ -216,9 +216,9 @@ async fn either_side_can_end_it() {
     presenter.until("scanned").await;
     scanner.click("#cancel").await;
     scanner.until("closed").await;
-    assert_eq!(scanner.text("#outcome-title").await, "You stopped asking");
+    assert_eq!(scanner.text("#outcome-title").await, "Request cancelled");
     presenter.until("closed").await;
-    assert_eq!(presenter.text("#outcome-title").await, "They left");
+    assert_eq!(presenter.text("#outcome-title").await, "Request cancelled");
     scanner.end().await;
 
     // The presenter stops before anybody has scanned.
@@ -341,7 +341,7 @@ async fn a_scan_whose_answer_is_lost_is_not_called_somebody_elses() {
     presenter.until("scanned").await;
     scanner.click("#retry").await;
     scanner.until("taken").await;
-    assert_eq!(scanner.text("#outcome-title").await, "This did not go through");
+    assert_eq!(scanner.text("#outcome-title").await, "That didn’t go through");
     presenter.end().await;
     scanner.end_after_refusals().await;
 }
@@ -484,7 +484,7 @@ async fn too_many_codes_are_waited_for() {
     let presenter = share_as(&stage, "/share", "Ada").await;
     presenter.click(".scangate-renew").await;
     presenter.until("error").await;
-    assert_eq!(presenter.text(".scangate-title").await, "Please wait a little");
+    assert_eq!(presenter.text(".scangate-title").await, "Please wait a moment");
     presenter.end_after_refusals().await;
 }
 

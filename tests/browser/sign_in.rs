@@ -32,7 +32,7 @@ async fn a_screen_is_signed_in_by_the_phone_that_scans_it() {
         "return [].filter.call(document.querySelectorAll('#request dd'), one => one.textContent === 'Web').length";
     assert_eq!(phone.run(twice).await, json!(0), "the heading has the site's name already");
     let time = phone.text("[data-fact=time]").await;
-    assert!(time.contains("just now") || time.contains("s ago"), "{time}");
+    assert!(time.contains("just now") || time.contains("sec ago"), "{time}");
 
     screen.until("scanned").await;
     assert_eq!(screen.text(".scangate-who").await, "Ada Lovelace");
@@ -44,7 +44,7 @@ async fn a_screen_is_signed_in_by_the_phone_that_scans_it() {
     assert_eq!(screen.text("[data-claim=name]").await, "Ada Lovelace");
     assert_eq!(screen.text("[data-claim=sub]").await, "demo:Ada Lovelace");
     // In words; what a developer wants to see is folded away.
-    assert_eq!(screen.text(".scangate-detail").await, "This is what Web is told about you.");
+    assert_eq!(screen.text(".scangate-detail").await, "Web receives this information about you.");
     let terms = "return [].map.call(document.querySelectorAll('#claims dt'), term => term.textContent)";
     assert_eq!(screen.run(terms).await, json!(["name", "account", "Valid until"]));
     assert!(!screen.sees("#raw-claims").await);

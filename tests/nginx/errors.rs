@@ -143,7 +143,7 @@ async fn cookies_that_are_too_large_are_told_through_the_edge() {
     let page = ask("text/html").await;
     assert_eq!((page.status().as_u16(), page.version()), (431, reqwest::Version::HTTP_2));
     assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
-    assert!(page.text().await.unwrap().contains("delete the cookies of this site"));
+    assert!(page.text().await.unwrap().contains("Delete this site’s cookies"));
     let problem: serde_json::Value = ask("*/*").await.json().await.unwrap();
     assert_eq!(problem["code"], "head_too_large");
 }
