@@ -12,7 +12,10 @@ use crate::config::{Config, ListenAddress, StoreSettings};
 use crate::connectors::Connectors;
 use crate::connectors::wechat::Wechat;
 use crate::connectors::wechat::settings::WechatSettings;
-use crate::http::{self, Gateway, GatewayParts, GatewaySettings};
+use crate::http::drawing::Drawing;
+use crate::http::limits::Limits;
+use crate::http::router::{admin_router, public_router};
+use crate::http::state::Gateway;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::qr;
@@ -48,9 +51,9 @@ pub fn install_crypto() {
 /// What keeps it from starting: keys, the store, or an address to listen on.
 pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyhow::Result<()> {
     fit_to_open_files(&mut config)?;
-    let parts = assemble(&config).await?;
+    let gateway = Arc::new(assemble(&config).await?);
     let patience = config.server.shutdown;
-    let server = Server::new(config.server.settings, config.trusted_proxies.clone(), Arc::clone(&parts.metrics))
+    let server = Server::new(config.server.settings, config.trusted_proxies.clone(), Arc::clone(&gateway.metrics))
         .context("the server")?;
     // Operators' requests neither wait for, nor are counted with, everybody else's.
     // One bound for all of them is enough.
@@ -58,17 +61,8 @@ pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyh
     let admin_settings = ServerSettings { max_connections: ADMIN_CONNECTIONS, detach: false, ..config.server.settings };
     let admin =
         Server::new(admin_settings, everybody.into(), Arc::new(Metrics::new())).context("the operators' server")?;
-    let (streams, journal) = (parts.streams.clone(), Arc::clone(&parts.journal));
-    let description = describe(&config, &parts);
-    let gateway = Arc::new(Gateway::new(
-        parts,
-        GatewaySettings {
-            public_url: config.public_url.clone(),
-            trusted_proxies: config.trusted_proxies.clone(),
-            lifetimes: config.lifetimes,
-            callers: config.callers,
-        },
-    ));
+    let (streams, journal) = (gateway.streams.clone(), Arc::clone(&gateway.journal));
+    let description = describe(&config, &gateway.signer);
     crate::task::spawn("streams", streams.clone().run());
     crate::task::spawn("limits", Arc::clone(&gateway).tidy_limits());
     let kept = Arc::clone(&journal);
@@ -78,12 +72,12 @@ pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyh
     announce("admin", &admin_listener.address);
     crate::task::spawn(
         "admin",
-        admin.clone().serve(admin_listener, http::admin_router(&gateway, config.admin_hosts.clone())),
+        admin.clone().serve(admin_listener, admin_router(&gateway, config.admin_hosts.clone())),
     );
     for address in &config.listen {
         let listener = bind(address).await?;
         announce("public", &listener.address);
-        crate::task::spawn("accept", server.clone().serve(listener, http::public_router(&gateway)));
+        crate::task::spawn("accept", server.clone().serve(listener, public_router(&gateway)));
     }
     introduce(&config, &description);
     systemd::ready(&format!("serving {}", config.public_url));
@@ -113,7 +107,7 @@ const DEMO_KEY_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How many connections operators may have open.
 const ADMIN_CONNECTIONS: usize = 64;
 
-async fn assemble(config: &Config) -> anyhow::Result<GatewayParts> {
+async fn assemble(config: &Config) -> anyhow::Result<Gateway> {
     let metrics = Arc::new(Metrics::new());
     let streams = Streams::new(config.streams, Arc::clone(&metrics));
     let store = open_store(&config.store, &streams, &metrics).await?;
@@ -125,8 +119,22 @@ async fn assemble(config: &Config) -> anyhow::Result<GatewayParts> {
     let (verifier, demo) = identity(&config.identity, &signer, &metrics)?;
     let journal = Arc::default();
     let connectors = connectors(config, &store, &signer, &metrics, &journal)?;
-    let clients = config.clients.clone();
-    Ok(GatewayParts { store, streams, signer, verifier, demo, clients, connectors, metrics, journal })
+    Ok(Gateway {
+        store,
+        streams,
+        signer,
+        verifier,
+        demo,
+        clients: config.clients.clone(),
+        connectors,
+        public_url: config.public_url.clone(),
+        trusted_proxies: config.trusted_proxies.clone(),
+        lifetimes: config.lifetimes,
+        limits: Limits::new(config.callers, &metrics),
+        drawing: Drawing::new(),
+        metrics,
+        journal,
+    })
 }
 
 /// Takes the demo's key from the store, or puts one there: gateways on one Redis sign for the same made-up people, and nobody
@@ -230,7 +238,7 @@ struct Description {
     keys: String,
 }
 
-fn describe(config: &Config, parts: &GatewayParts) -> Description {
+fn describe(config: &Config, signer: &Signer) -> Description {
     let store = match &config.store {
         StoreSettings::Memory { max_tickets } => format!("memory, up to {max_tickets} tickets"),
         StoreSettings::Redis(settings) => format!("Redis at {}", settings.topology.address()),
@@ -240,7 +248,7 @@ fn describe(config: &Config, parts: &GatewayParts) -> Description {
         IdentitySettings::Secret { issuer, .. } => format!("{issuer}, by shared secret"),
         IdentitySettings::Jwks { issuer, url, .. } => format!("{issuer}, keys from {url}"),
     };
-    Description { store, identity, keys: parts.signer.describe() }
+    Description { store, identity, keys: signer.describe() }
 }
 
 /// Tells what runs: to a person at a terminal in words, to everything else in log lines.

@@ -20,9 +20,11 @@ use url::Url;
 use crate::callers::Tier;
 use crate::clients::{Clients, TICKET_TTLS};
 use crate::connectors::ConnectorSettings;
+use crate::http::limits::RateLimits;
 use crate::net::{is_local, is_plain_http, parse_origin};
 use crate::secret::direct_or_file;
 use crate::server::{MAX_WRITE_TIMEOUT, ServerSettings};
+use crate::sign_in::Lifetimes;
 use crate::store::redis::{RedisSettings, Topology};
 use crate::streams::StreamLimits;
 use crate::verifier::settings::IdentitySettings;
@@ -81,41 +83,6 @@ impl StoreSettings {
     }
 }
 
-/// What one client address may do: attempts per minute, and tickets at the same time. The networks that it is in have as many
-/// more as `callers` says.
-#[derive(Debug, Clone, Copy)]
-pub struct CallerLimits {
-    /// New tickets.
-    pub create: u32,
-    /// Those of them whose code is another service's.
-    pub connector: u32,
-    /// Scans with a good token.
-    pub scan: u32,
-    /// Confirms and declines with a good token.
-    pub confirm: u32,
-    /// Scans without one, or of a ticket that is not there.
-    pub invalid_scan: u32,
-    /// Confirms and declines of that kind.
-    pub invalid_confirm: u32,
-    /// QR codes that are drawn.
-    pub draw: u32,
-    /// Tickets that wait to be scanned at the same time.
-    pub tickets: usize,
-}
-
-/// The times that tickets and tokens live.
-#[derive(Debug, Clone, Copy)]
-pub struct Lifetimes {
-    /// A pending ticket's.
-    pub ticket: Duration,
-    /// What is left at least after a scan.
-    pub decision: Duration,
-    /// How long a confirmed JWT may be fetched.
-    pub redeem: Duration,
-    /// The JWT's own.
-    pub token: Duration,
-}
-
 /// Bounds of the server.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerLimits {
@@ -145,7 +112,7 @@ pub struct Config {
     /// Bounds of streams.
     pub streams: StreamLimits,
     /// What each caller may do.
-    pub callers: CallerLimits,
+    pub callers: RateLimits,
     /// Bounds of the server.
     pub server: ServerLimits,
     /// Where the signing keys are.
@@ -245,7 +212,7 @@ impl Config {
                 heartbeat: flags.heartbeat,
                 drain_spread: flags.drain,
             },
-            callers: CallerLimits {
+            callers: RateLimits {
                 create: flags.rate_create,
                 connector: flags.rate_connector,
                 scan: flags.rate_scan,

@@ -49,6 +49,7 @@ pub mod net;
 pub mod qr;
 pub mod secret;
 pub mod server;
+pub mod sign_in;
 pub mod signer;
 pub mod store;
 pub mod streams;

@@ -37,7 +37,9 @@ use tower::ServiceExt as _;
 
 use crate::callers::{Caller, Holdings, Tier};
 use crate::config::ListenAddress;
-use crate::http::{CONNECTIONS, Peer, UnreadHead};
+use crate::http::address::Peer;
+use crate::http::bounds::CONNECTIONS;
+use crate::http::head::UnreadHead;
 use crate::metrics::Metrics;
 use handoff::{Asked, Framing, Handoff, Stream, Tap};
 use lot::{Lots, Parked};

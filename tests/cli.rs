@@ -387,13 +387,13 @@ fn the_docs_name_every_setting_and_every_problem_and_no_others() {
     assert_eq!(documented, words(&scangate(&["--help"]).1, is_setting));
 
     let api = include_str!("../docs/http-api.md");
-    for kind in scangate::http::error::ALL {
+    for kind in scangate::http::problem::ALL {
         let row = format!("| {} | `{}` |", kind.status.as_u16(), kind.code);
         let other = format!("| `{}` | {} |", kind.code, kind.status.as_u16());
         assert!(api.contains(&row) || api.contains(&other), "{} has no row in docs/http-api.md", kind.code);
     }
     let operations = include_str!("../docs/operations.md");
-    for bound in scangate::http::error::bounds() {
+    for bound in scangate::http::bounds::all() {
         assert!(operations.contains(&format!("`{bound}`")), "{bound} is not in docs/operations.md");
     }
 }

@@ -30,12 +30,12 @@ use tokio::sync::Semaphore;
 
 use crate::callers::Caller;
 use crate::clients::Clients;
-use crate::config::Lifetimes;
 use crate::connectors::ConnectorError;
 use crate::connectors::quota::DailyQuota;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::secret::Secret;
+use crate::sign_in::Lifetimes;
 use crate::signer::Signer;
 use crate::store::{Put, Store};
 use crate::ticket::TicketId;

@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use axum::http::HeaderName;
 use axum::http::header::{self, HeaderMap, HeaderValue};
+use serde::Deserialize;
+use utoipa::ToSchema;
 
-use super::Gateway;
-use super::error::{self, Problem};
 use super::fields;
-use crate::ticket::BindingSecret;
+use super::problem::{self, Problem};
+use super::state::Gateway;
+use crate::ticket::{BindingSecret, Party};
 
 /// The longest cookie that browsers keep: its name, `=` and its value, in bytes (RFC 6265 §6.1).
 const MAX_COOKIE_BYTES: usize = 4096;
@@ -59,7 +61,7 @@ impl Cookie {
     }
 
     fn set(self, gateway: &Gateway, value: &str, lifetime: Option<Duration>) -> SetCookie {
-        let is_https = is_https(gateway);
+        let is_https = gateway.is_https();
         let (name, same_site) = (self.name(is_https), self.same_site(is_https));
         let max_age = lifetime.map(|lifetime| format!("; Max-Age={}", lifetime.as_secs())).unwrap_or_default();
         let secure = if is_https { "; Secure" } else { "" };
@@ -69,7 +71,7 @@ impl Cookie {
     }
 
     fn read<'a>(self, headers: &'a HeaderMap, gateway: &Gateway) -> Option<&'a str> {
-        find(headers, self.name(is_https(gateway)))
+        find(headers, self.name(gateway.is_https()))
     }
 }
 
@@ -91,11 +93,11 @@ pub(super) fn session<'a>(headers: &'a HeaderMap, gateway: &Gateway) -> Option<&
 /// Makes a verified JWT a browser's session, for as long as it is good.
 ///
 /// # Errors
-/// [`error::INVALID_REQUEST`] if no browser would keep it.
+/// [`problem::INVALID_REQUEST`] if no browser would keep it.
 pub(super) fn set_session(gateway: &Gateway, jwt: &str, lifetime: Duration) -> Result<SetCookie, Problem> {
-    let bytes = Cookie::Session.name(is_https(gateway)).len() + 1 + jwt.len();
+    let bytes = Cookie::Session.name(gateway.is_https()).len() + 1 + jwt.len();
     if bytes > MAX_COOKIE_BYTES {
-        return Err(Problem::from(&error::INVALID_REQUEST).detail(format!(
+        return Err(Problem::from(&problem::INVALID_REQUEST).detail(format!(
             "The cookie would have {bytes} bytes, and browsers keep no more than {MAX_COOKIE_BYTES}. Take claims off the \
              client's list."
         )));
@@ -118,8 +120,44 @@ pub(super) fn set_begun(gateway: &Gateway, secret: &BindingSecret) -> SetCookie 
     Cookie::Begun.set(gateway, &secret.reveal(), Some(BEGUN_LIFETIME))
 }
 
-fn is_https(gateway: &Gateway) -> bool {
-    gateway.public_url.scheme() == "https"
+/// How a browser or native client proves itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BindingKind {
+    /// By a cookie, which browsers keep and scripts cannot read.
+    #[default]
+    Cookie,
+    /// By a secret in the answer, sent as `Authorization: Bearer`; for native clients and other origins.
+    Bearer,
+}
+
+/// A secret that its browser or native client is yet to be given.
+pub(super) struct Fresh {
+    secret: BindingSecret,
+    kind: BindingKind,
+}
+
+impl Fresh {
+    pub(super) fn new(kind: BindingKind) -> Self {
+        Self { secret: BindingSecret::random(), kind }
+    }
+
+    pub(super) fn party(&self) -> Party {
+        Party::Browser(self.secret.hash())
+    }
+
+    /// Returns the secret if the answer's body is to hand it over.
+    pub(super) fn for_the_body(&self) -> Option<String> {
+        (self.kind == BindingKind::Bearer).then(|| self.secret.reveal())
+    }
+}
+
+/// Returns the cookie that an answer sets: a fresh binding, if it is one for a cookie.
+pub(super) fn set_cookie(gateway: &Gateway, fresh: Option<&Fresh>) -> Option<SetCookie> {
+    match fresh {
+        Some(Fresh { secret, kind: BindingKind::Cookie }) => Some(set_binding(gateway, secret)),
+        _ => None,
+    }
 }
 
 /// Returns the value of the one cookie with this very name, over all lines of the field.
@@ -273,7 +311,7 @@ mod tests {
         }
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
         // The second only describes the API: "cookie" is the name of a way to prove oneself there.
-        let exempt = ["http/cookies.rs", "http/api.rs"].map(|path| root.join(path));
+        let exempt = ["http/cookies.rs", "http/api/openapi.rs"].map(|path| root.join(path));
         let all = sources(&root);
         assert!(exempt.iter().all(|path| all.contains(path)) && all.len() > 60);
         for path in all.iter().filter(|path| !exempt.contains(path)) {

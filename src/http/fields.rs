@@ -6,7 +6,7 @@
 use axum::http::HeaderValue;
 use axum::http::header::{AUTHORIZATION, AsHeaderName, HeaderMap};
 
-use super::error::{self, Problem};
+use super::problem::{self, Problem};
 
 /// Returns the members of a comma-separated field, over all its lines (RFC 9110 §5.6.1).
 pub(super) fn members(headers: &HeaderMap, name: impl AsHeaderName) -> impl Iterator<Item = &[u8]> {
@@ -52,11 +52,11 @@ pub(super) fn is_of_a_program(headers: &HeaderMap) -> bool {
 /// left alone, also beside a field of ours.
 ///
 /// # Errors
-/// [`error::INVALID_TOKEN`] if nothing follows, if it is no text, or if there are two such fields.
+/// [`problem::INVALID_TOKEN`] if nothing follows, if it is no text, or if there are two such fields.
 pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let mut tokens = headers.get_all(AUTHORIZATION).into_iter().filter_map(|value| bearer_token(value.as_bytes()));
     let Some(token) = tokens.next() else { return Ok(None) };
-    let refuse = |detail: &'static str| Err(Problem::from(&error::INVALID_TOKEN).detail(detail));
+    let refuse = |detail: &'static str| Err(Problem::from(&problem::INVALID_TOKEN).detail(detail));
     if tokens.next().is_some() {
         return refuse("Authorization: Bearer is there twice; send one token.");
     }

@@ -6,8 +6,8 @@
 
 use std::time::Instant;
 
-use super::Gateway;
-use super::error::{self, Problem};
+use super::problem::{self, Problem};
+use super::state::Gateway;
 use super::view::{StateName, TicketView, TokenView};
 use crate::store::{self, Reading, TransitionError};
 use crate::streams::End;
@@ -56,10 +56,10 @@ pub(super) async fn show(gateway: &Gateway, reading: Reading, party: &Party, tol
         }
         // It has gone on, or was read at a primary that is none any more.
         let fresh = gateway.store.get(&ticket.id).await?.filter(|fresh| fresh.ticket.is_party(party));
-        reading = fresh.ok_or_else(|| Problem::from(&error::TICKET_NOT_FOUND))?;
+        reading = fresh.ok_or_else(|| Problem::from(&problem::TICKET_NOT_FOUND))?;
         readings += 1;
         if readings > MAX_READINGS {
-            return Err(Problem::from(&error::UNAVAILABLE));
+            return Err(Problem::from(&problem::UNAVAILABLE));
         }
     };
     let mut view = TicketView::new(gateway, &reading, party);
@@ -88,7 +88,7 @@ async fn claim(gateway: &Gateway, reading: Reading, party: &Party) -> Result<Rea
     let step = |ticket: &Ticket, now| ticket.claim(party, &jti, gateway.lifetimes.token, now);
     let claimed = match store::transition_from(&gateway.store, reading, step).await {
         // The confirmation that was read is lost with its primary. The party is to come back, not to give up.
-        Err(TransitionError::Refused(_)) => return Err(Problem::from(&error::UNAVAILABLE)),
+        Err(TransitionError::Refused(_)) => return Err(Problem::from(&problem::UNAVAILABLE)),
         claimed => claimed?,
     };
     if claimed.changed {

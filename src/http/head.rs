@@ -9,8 +9,8 @@ use axum::http::{Method, StatusCode, Uri, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-use super::error::{self, Problem};
 use super::fields;
+use super::problem::{self, Problem};
 
 /// Every method that some route has. A request for no route in particular is told these.
 const ALL_METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
@@ -41,7 +41,7 @@ pub(super) async fn check(mut request: Request, next: Next) -> Response {
         (&Method::OPTIONS, "*") => (StatusCode::NO_CONTENT, [(header::ALLOW, ALL_METHODS)]).into_response(),
         (_, path) if path.starts_with('/') => next.run(request).await,
         (&Method::CONNECT, _) => {
-            ([(header::ALLOW, ALL_METHODS)], Problem::from(&error::METHOD_NOT_ALLOWED)).into_response()
+            ([(header::ALLOW, ALL_METHODS)], Problem::from(&problem::METHOD_NOT_ALLOWED)).into_response()
         }
         _ => malformed("The request target must be a path that begins with a slash.").into_response(),
     }
@@ -57,14 +57,14 @@ fn is_plainly_framed(headers: &HeaderMap) -> bool {
 
 fn unread(status: StatusCode) -> Problem {
     match status {
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Problem::from(&error::HEAD_TOO_LARGE),
-        StatusCode::URI_TOO_LONG => Problem::from(&error::URI_TOO_LONG),
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Problem::from(&problem::HEAD_TOO_LARGE),
+        StatusCode::URI_TOO_LONG => Problem::from(&problem::URI_TOO_LONG),
         _ => malformed("The request's head is not HTTP/1.1; see RFC 9112."),
     }
 }
 
 fn malformed(detail: &'static str) -> Problem {
-    Problem::from(&error::MALFORMED_REQUEST).detail(detail)
+    Problem::from(&problem::MALFORMED_REQUEST).detail(detail)
 }
 
 /// Makes `Host` the one host that the request is for.

@@ -9,57 +9,37 @@ pub(super) mod tickets;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::error::{self, Problem};
-use crate::callers::allowance::{Allowances, UsedUp};
-use crate::callers::{Caller, Tier};
-use crate::config::CallerLimits;
+use super::bounds::{self, Names};
+use super::problem::Problem;
+use crate::callers::Caller;
+use crate::callers::allowance::Allowances;
 use crate::metrics::Metrics;
 use tickets::Waiting;
 
-/// The names of a bound in the metrics, by [`Tier`].
-pub type Names = [&'static str; Tier::ALL.len()];
-
-macro_rules! names {
-    ($name:literal) => {
-        [$name, concat!($name, "_site"), concat!($name, "_network")]
-    };
+/// What one client address may do: attempts per minute, and tickets at the same time. The networks that it is in have as many
+/// more as `callers` says.
+#[derive(Debug, Clone, Copy)]
+pub struct RateLimits {
+    /// New tickets.
+    pub create: u32,
+    /// Those of them whose code is another service's.
+    pub connector: u32,
+    /// Scans with a good token.
+    pub scan: u32,
+    /// Confirms and declines with a good token.
+    pub confirm: u32,
+    /// Scans without one, or of a ticket that is not there.
+    pub invalid_scan: u32,
+    /// Confirms and declines of that kind.
+    pub invalid_confirm: u32,
+    /// QR codes that are drawn.
+    pub draw: u32,
+    /// Tickets that wait to be scanned at the same time.
+    pub tickets: usize,
 }
 
-const CREATE: Names = names!("rate_create");
-const CONNECTOR: Names = names!("rate_connector");
-const DRAW: Names = names!("rate_draw");
-const SCAN: Names = names!("rate_scan");
-const GUEST_SCAN: Names = names!("rate_guest_scan");
-const CONFIRM: Names = names!("rate_confirm");
-const INVALID_SCAN: Names = names!("rate_invalid_scan");
-const INVALID_CONFIRM: Names = names!("rate_invalid_confirm");
-/// A caller's share of the tickets that wait.
-pub(super) const TICKETS: Names = names!("tickets_per_address");
-/// A caller's share of the streams.
-pub(super) const STREAMS: Names = names!("streams_per_address");
-/// A caller's share of what another service gives in a day.
-pub(super) const CONNECTOR_DAY: Names = names!("connector_day");
-
-/// A caller's share of the connections.
-pub const CONNECTIONS: Names = names!("connections_per_address");
-
-/// Every bound that is counted at each tier.
-pub const TIERED: [Names; 12] = [
-    CREATE,
-    CONNECTOR,
-    DRAW,
-    SCAN,
-    GUEST_SCAN,
-    CONFIRM,
-    INVALID_SCAN,
-    INVALID_CONFIRM,
-    TICKETS,
-    STREAMS,
-    CONNECTIONS,
-    CONNECTOR_DAY,
-];
-
-pub(super) struct Limits {
+/// The limits of all callers.
+pub struct Limits {
     pub(super) create: Limit,
     pub(super) connector: Limit,
     pub(super) draw: Limit,
@@ -81,21 +61,23 @@ pub(super) struct Limit {
 }
 
 impl Limits {
-    pub(super) fn new(limits: CallerLimits, metrics: &Arc<Metrics>) -> Self {
+    /// Makes full allowances.
+    #[must_use]
+    pub fn new(limits: RateLimits, metrics: &Arc<Metrics>) -> Self {
         let limit = |names, per_minute| Limit {
             names,
             allowances: Allowances::per_minute(per_minute),
             metrics: Arc::clone(metrics),
         };
         Self {
-            create: limit(CREATE, limits.create),
-            connector: limit(CONNECTOR, limits.connector),
-            draw: limit(DRAW, limits.draw),
-            scan: limit(SCAN, limits.scan),
-            guest_scan: limit(GUEST_SCAN, limits.scan),
-            confirm: limit(CONFIRM, limits.confirm),
-            invalid_scan: limit(INVALID_SCAN, limits.invalid_scan),
-            invalid_confirm: limit(INVALID_CONFIRM, limits.invalid_confirm),
+            create: limit(bounds::CREATE, limits.create),
+            connector: limit(bounds::CONNECTOR, limits.connector),
+            draw: limit(bounds::DRAW, limits.draw),
+            scan: limit(bounds::SCAN, limits.scan),
+            guest_scan: limit(bounds::GUEST_SCAN, limits.scan),
+            confirm: limit(bounds::CONFIRM, limits.confirm),
+            invalid_scan: limit(bounds::INVALID_SCAN, limits.invalid_scan),
+            invalid_confirm: limit(bounds::INVALID_CONFIRM, limits.invalid_confirm),
             tickets: Waiting::new(limits.tickets, Arc::clone(metrics)),
         }
     }
@@ -114,37 +96,22 @@ impl Limit {
     /// Uses up one attempt of `address`.
     ///
     /// # Errors
-    /// [`error::RATE_LIMITED`] with the time to wait if none is left, of it or of a network that it is in.
+    /// [`super::problem::RATE_LIMITED`] with the time to wait if none is left, of it or of a network that it is in.
     pub(super) fn check(&self, address: IpAddr) -> Result<(), Problem> {
         let on_full_table = || self.metrics.refused("rate_table_full");
-        self.allowances.take(Caller::of(address), on_full_table).map_err(|used_up| refusal(used_up, self.names))
+        self.allowances
+            .take(Caller::of(address), on_full_table)
+            .map_err(|used_up| Problem::rate_limited(used_up, self.names))
     }
 
     /// Counts what looks like guessing: no good token, not the caller's ticket, no ticket at all.
     ///
     /// # Errors
-    /// The result's own, or [`error::RATE_LIMITED`] instead of it.
-    pub(super) fn judge<T>(&self, address: IpAddr, result: Result<T, Problem>) -> Result<T, Problem> {
+    /// The result's own, or [`super::problem::RATE_LIMITED`] instead of it.
+    pub(super) fn charge_failures<T>(&self, address: IpAddr, result: Result<T, Problem>) -> Result<T, Problem> {
         result.map_err(|problem| match problem.kind().status.as_u16() {
             401 | 403 | 404 => self.check(address).err().unwrap_or(problem),
             _ => problem,
         })
-    }
-}
-
-/// Returns what a caller is told whose allowance is used up.
-pub(super) fn refusal(UsedUp { tier, wait }: UsedUp, names: Names) -> Problem {
-    of_tier(Problem::from(&error::RATE_LIMITED), tier, names).retry_after(wait)
-}
-
-/// Says whose bound it was that was reached.
-pub(super) fn of_tier(problem: Problem, tier: Tier, names: Names) -> Problem {
-    let problem = problem.counted_as(names[tier as usize]);
-    let advice = problem.kind().advice;
-    match tier {
-        Tier::Address => problem,
-        Tier::Site | Tier::Network => {
-            problem.detail(format!("Other addresses of your network are counted together with yours. {advice}"))
-        }
     }
 }

@@ -5,52 +5,69 @@
 mod branding;
 mod files;
 mod headers;
-mod problem;
+mod problem_page;
 mod query;
 mod renderer;
 #[cfg(test)]
 mod tests;
 mod texts;
 
-use axum::extract::State as FromState;
+use axum::extract::State;
 use axum::http::header::{self, HeaderMap};
 use axum::http::{Method, Uri};
 use axum::response::{IntoResponse, Redirect, Response};
 use url::{Url, form_urlencoded};
 
-use super::error::{self, Problem};
-use super::extract::{Name, State};
+use super::extract::Name;
+use super::fields;
+use super::problem::{self, Problem};
+use super::state::{Gateway, SharedGateway};
 use super::view::ClientView;
-use super::{Gateway, fields};
 use crate::clients::Client;
 use crate::net::is_local;
 use crate::ticket::Flow;
 pub(super) use branding::{logo, theme};
 use headers::{FOR_ANY_ORIGIN, NO_PERMISSIONS, language_headers};
-pub(super) use problem::Reader;
+pub(super) use problem_page::Reader;
 use query::parameter;
 use renderer::{PageContext, RENDERER};
 use texts::Page;
 
 /// The sign-in page, for the client that `?client_id=` names.
-pub(super) async fn sign_in(FromState(gateway): State, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+pub(super) async fn sign_in(
+    State(gateway): State<SharedGateway>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     page_of_client(&gateway, Page::SignIn, &uri, &headers)
 }
 
 /// The page that a phone's browser opens on scanning. Opening it changes nothing.
 ///
 /// A code that was read wrong gets the page too: it says what to do in words, where a problem would be JSON.
-pub(super) async fn confirm(FromState(gateway): State, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+pub(super) async fn confirm(
+    State(gateway): State<SharedGateway>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     page(&gateway, Page::Confirm, None, &uri, &headers)
 }
 
 /// The page of a signed-in person who shares, for the client that `?client_id=` names.
-pub(super) async fn share(FromState(gateway): State, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+pub(super) async fn share(
+    State(gateway): State<SharedGateway>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     page_of_client(&gateway, Page::Share, &uri, &headers)
 }
 
 /// The page for whoever scans what is shared. Opening it changes nothing, as with [`confirm`].
-pub(super) async fn receive(FromState(gateway): State, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+pub(super) async fn receive(
+    State(gateway): State<SharedGateway>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     page(&gateway, Page::Receive, None, &uri, &headers)
 }
 
@@ -63,7 +80,7 @@ pub(super) async fn without_slash(method: Method, uri: Uri) -> Result<Response, 
     let segments: Vec<&str> = page.split('/').skip(1).collect();
     let is_page = matches!(segments[..], [] | ["share"] | ["s" | "share", _]) && !segments.contains(&"");
     if !is_page || page.len() == path.len() || !matches!(method, Method::GET | Method::HEAD) {
-        return Err(Problem::from(&error::NOT_FOUND));
+        return Err(Problem::from(&problem::NOT_FOUND));
     }
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     Ok(Redirect::permanent(&format!("/{}{query}", segments.join("/"))).into_response())
@@ -71,7 +88,7 @@ pub(super) async fn without_slash(method: Method, uri: Uri) -> Result<Response, 
 
 /// One of the pages' files.
 pub(super) async fn asset(Name(path): Name, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
-    let asset = RENDERER.assets.find(&path).ok_or_else(|| Problem::from(&error::NOT_FOUND))?;
+    let asset = RENDERER.assets.find(&path).ok_or_else(|| Problem::from(&problem::NOT_FOUND))?;
     Ok(asset.answer(&uri, &headers))
 }
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Gateway;
+use super::state::Gateway;
 use crate::clients::{Client, Connector};
 use crate::store::Reading;
 use crate::ticket::{

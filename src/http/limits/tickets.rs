@@ -10,9 +10,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{TICKETS, of_tier};
 use crate::callers::{Caller, Holdings};
-use crate::http::error::{self, Problem};
+use crate::http::bounds;
+use crate::http::problem::{self, Problem};
 use crate::metrics::Metrics;
 
 /// How many tickets are counted. An entry takes about 40 bytes. Past it further ones are not, until some are over.
@@ -54,13 +54,15 @@ impl Waiting {
     /// Counts a ticket that `address` is about to make.
     ///
     /// # Errors
-    /// [`error::TOO_MANY_TICKETS`] if it has as many as it may, or a network that it is in.
+    /// [`problem::TOO_MANY_TICKETS`] if it has as many as it may, or a network that it is in.
     pub(in crate::http) fn place(&self, address: IpAddr) -> Result<Place<'_>, Problem> {
         let caller = Caller::of(address);
         let mut counted = self.lock();
         counted.forget_ended(Instant::now());
         if let Some(tier) = counted.holdings.full_at(caller, self.per_address) {
-            return Err(of_tier(Problem::from(&error::TOO_MANY_TICKETS), tier, TICKETS).retry_after(RETRY_AFTER));
+            return Err(Problem::from(&problem::TOO_MANY_TICKETS)
+                .of_tier(tier, bounds::TICKETS)
+                .retry_after(RETRY_AFTER));
         }
         if counted.ends.len() >= MAX_COUNTED {
             self.metrics.refused("tickets_table_full");

@@ -1,28 +1,28 @@
 //! A client's look: its logo and its colours.
 
-use axum::extract::State as FromState;
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 use super::headers::FOR_ANY_ORIGIN;
 use crate::clients::Client;
-use crate::http::Gateway;
-use crate::http::error::{self, Problem};
-use crate::http::extract::{Name, State};
-use crate::http::guard::EMBEDDABLE;
+use crate::http::extract::Name;
+use crate::http::origin::EMBEDDABLE;
+use crate::http::problem::{self, Problem};
+use crate::http::state::{Gateway, SharedGateway};
 
 /// A change takes a restart, and may then take this long to be seen.
 const CACHE: &str = "public, max-age=300";
 
 /// A client's logo.
-pub(in crate::http) async fn logo(FromState(gateway): State, Name(id): Name) -> Result<Response, Problem> {
+pub(in crate::http) async fn logo(State(gateway): State<SharedGateway>, Name(id): Name) -> Result<Response, Problem> {
     let logo = find(&gateway, &id, |client| client.logo.as_ref())?;
     let headers = [(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, CACHE), EMBEDDABLE];
     Ok((headers, logo.png.clone()).into_response())
 }
 
 /// A client's colours, as the style sheets take them.
-pub(in crate::http) async fn theme(FromState(gateway): State, Name(id): Name) -> Result<Response, Problem> {
+pub(in crate::http) async fn theme(State(gateway): State<SharedGateway>, Name(id): Name) -> Result<Response, Problem> {
     let theme = find(&gateway, &id, |client| client.theme.as_ref())?;
     let (light, dark) = (theme.accent, theme.accent_dark);
     let css = format!(":root{{--scangate-accent:{light};--scangate-accent-dark:{dark}}}\n");
@@ -32,5 +32,5 @@ pub(in crate::http) async fn theme(FromState(gateway): State, Name(id): Name) ->
 
 fn find<'a, T>(gateway: &'a Gateway, id: &str, part: impl Fn(&'a Client) -> Option<&'a T>) -> Result<&'a T, Problem> {
     let client = gateway.clients.find(Some(id));
-    client.and_then(|client| part(client)).ok_or_else(|| Problem::from(&error::NOT_FOUND))
+    client.and_then(|client| part(client)).ok_or_else(|| Problem::from(&problem::NOT_FOUND))
 }

@@ -3,7 +3,7 @@
 use axum::http::header::{self, HeaderName, HeaderValue};
 
 use super::texts::Language;
-use crate::http::guard::EMBEDDABLE;
+use crate::http::origin::EMBEDDABLE;
 
 /// For what holds nothing secret and is used by pages of other origins.
 pub(super) const FOR_ANY_ORIGIN: [(HeaderName, &str); 2] = [(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"), EMBEDDABLE];

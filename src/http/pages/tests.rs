@@ -174,13 +174,13 @@ fn every_text_that_exists_is_used() {
 
 #[test]
 fn every_problem_has_words_in_every_language() {
-    let codes: BTreeSet<&str> = error::ALL.iter().map(|kind| kind.code).collect();
-    let statuses: BTreeSet<String> = error::ALL.iter().map(|kind| kind.status.as_str().to_owned()).collect();
+    let codes: BTreeSet<&str> = problem::ALL.iter().map(|kind| kind.code).collect();
+    let statuses: BTreeSet<String> = problem::ALL.iter().map(|kind| kind.status.as_str().to_owned()).collect();
     let template = source("problem.html");
     let used = names_after(&template, "text.");
     for (tag, json) in files::texts() {
         let language = RENDERER.languages.choose(Some(tag), &HeaderMap::new());
-        for kind in error::ALL {
+        for kind in problem::ALL {
             let (title, detail) = language.problem(kind.code, kind.status.as_u16());
             assert!(!title.is_empty() && !detail.is_empty(), "{tag}: {}", kind.code);
             assert_ne!(title, language.problem("", 0).0, "{tag}: {}", kind.code);

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::clients::Clients;
-use crate::config::Lifetimes;
 use crate::connectors::wechat::settings::{Consent, WechatSettings};
 use crate::metrics::Metrics;
 use crate::secret::Secret;
+use crate::sign_in::Lifetimes;
 use crate::signer::Signer;
 use crate::store::Changes;
 use crate::store::memory::MemoryStore;

@@ -1,27 +1,28 @@
 //! Scanning and deciding: scan, confirm, cancel. Who a person is comes from their verified token alone.
 
 use axum::Json;
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::error::{self, Problem};
-use super::extract::{Approver, Caller, ClientAddress, JsonBody, State, TicketPath};
-use super::tickets::{BindingKind, Fresh, cancel_as_party, check_origin, set_cookie};
-use super::view::{ScanView, TicketView};
-use super::{Gateway, fields, requester};
+use super::tickets::cancel_as_party;
+use crate::http::address::BrowserAddress;
+use crate::http::auth::{Approver, Credentials};
+use crate::http::cookies::{BindingKind, Fresh, set_cookie};
+use crate::http::extract::{JsonBody, Nothing, TicketPath};
+use crate::http::origin::check_origin;
+use crate::http::problem::{self, Problem};
+use crate::http::state::{Gateway, SharedGateway};
+use crate::http::view::{ScanView, TicketView};
+use crate::http::{device, fields};
 use crate::store::{self, Transition};
 use crate::ticket::{
     Audience, CancelReason, Decision, Flow, MatchNumber, MatchPolicy, Matching, NoMatchNumber, Party, Scanner,
     ScannerId, State as TicketState, Ticket,
 };
 use crate::verifier::Identity;
-
-/// An empty object.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Nothing {}
 
 /// How a ticket is scanned; an empty object in the flow `login`.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -46,47 +47,47 @@ pub struct Scan {
     security(("identity" = []), ("cookie" = []), ("ticket_secret" = []), ()),
     responses(
         (status = 200, body = ScanView, description = "Who asks or offers; the same again for the same scanner", headers(("set-cookie" = Option<String>, description = "The binding"))),
-        (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`malformed_json`, `invalid_request`, `unknown_client` or `flow_not_allowed`"),
-        (status = 401, body = error::ProblemBody, content_type = "application/problem+json", description = "`not_signed_in` or `invalid_token`: without a good token, also for a ticket that is unknown or expired"),
-        (status = 403, body = error::ProblemBody, content_type = "application/problem+json", description = "`own_ticket`, `connector_only` or `origin_not_allowed`"),
-        (status = 404, body = error::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: unknown or expired"),
-        (status = 408, body = error::ProblemBody, content_type = "application/problem+json", description = "`request_timeout`"),
-        (status = 409, body = error::ProblemBody, content_type = "application/problem+json", description = "`already_scanned` by somebody else, `already_confirmed`, `already_cancelled`"),
-        (status = 413, body = error::ProblemBody, content_type = "application/problem+json", description = "`too_large`"),
-        (status = 415, body = error::ProblemBody, content_type = "application/problem+json", description = "`unsupported_media_type`"),
-        (status = 429, body = error::ProblemBody, content_type = "application/problem+json", description = "`rate_limited`"),
-        (status = 503, body = error::ProblemBody, content_type = "application/problem+json", description = "`unavailable` or `identity_unavailable`"),
+        (status = 400, body = problem::ProblemBody, content_type = "application/problem+json", description = "`malformed_json`, `invalid_request`, `unknown_client` or `flow_not_allowed`"),
+        (status = 401, body = problem::ProblemBody, content_type = "application/problem+json", description = "`not_signed_in` or `invalid_token`: without a good token, also for a ticket that is unknown or expired"),
+        (status = 403, body = problem::ProblemBody, content_type = "application/problem+json", description = "`own_ticket`, `connector_only` or `origin_not_allowed`"),
+        (status = 404, body = problem::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: unknown or expired"),
+        (status = 408, body = problem::ProblemBody, content_type = "application/problem+json", description = "`request_timeout`"),
+        (status = 409, body = problem::ProblemBody, content_type = "application/problem+json", description = "`already_scanned` by somebody else, `already_confirmed`, `already_cancelled`"),
+        (status = 413, body = problem::ProblemBody, content_type = "application/problem+json", description = "`too_large`"),
+        (status = 415, body = problem::ProblemBody, content_type = "application/problem+json", description = "`unsupported_media_type`"),
+        (status = 429, body = problem::ProblemBody, content_type = "application/problem+json", description = "`rate_limited`"),
+        (status = 503, body = problem::ProblemBody, content_type = "application/problem+json", description = "`unavailable` or `identity_unavailable`"),
     )
 )]
-pub(super) async fn scan(
-    axum::extract::State(gateway): State,
+pub(in crate::http) async fn scan(
+    State(gateway): State<SharedGateway>,
     TicketPath(id): TicketPath,
-    ClientAddress(address): ClientAddress,
+    BrowserAddress(address): BrowserAddress,
     headers: HeaderMap,
     JsonBody(body): JsonBody<Scan>,
 ) -> Result<Response, Problem> {
     let limits = &gateway.limits;
     let scanned = async {
-        let caller = Caller::from_headers(&headers, &gateway).await?;
-        let is_person = matches!(caller, Some(Caller::Person(_)));
+        let caller = Credentials::from_headers(&headers, &gateway).await?;
+        let is_person = matches!(caller, Some(Credentials::Person(_)));
         let limit = if is_person { &limits.scan } else { &limits.guest_scan };
         limit.check(address)?;
         let reading = gateway.store.get(&id).await?;
         let flow = reading.as_ref().map(|reading| reading.ticket.request.flow);
         let (party, fresh) = scanning_party(caller, flow, &body, &headers)?;
-        let reading = reading.ok_or_else(|| Problem::from(&error::TICKET_NOT_FOUND))?;
+        let reading = reading.ok_or_else(|| Problem::from(&problem::TICKET_NOT_FOUND))?;
         if reading.ticket.request.code.is_some() {
-            return Err(Problem::from(&error::CONNECTOR_ONLY));
+            return Err(Problem::from(&problem::CONNECTOR_ONLY));
         }
         let scanner = match reading.ticket.request.flow {
             Flow::Login if body.client_id.is_some() || body.binding.is_some() => {
-                return Err(Problem::from(&error::INVALID_REQUEST)
+                return Err(Problem::from(&problem::INVALID_REQUEST)
                     .detail("client_id and binding are for tickets of the flow \"share\"; leave them out."));
             }
             Flow::Login => Scanner::of(party),
             Flow::Share => {
                 let audience = audience(&body, &reading.ticket, &headers, &gateway)?;
-                let from = Some(requester::describe(address, &headers));
+                let from = Some(device::describe(address, &headers));
                 Scanner { party, id: Some(ScannerId::random()), audience, from }
             }
         };
@@ -95,7 +96,8 @@ pub(super) async fn scan(
         let transition = store::transition_from(&gateway.store, reading, step).await?;
         Ok((transition, scanner.party, fresh))
     };
-    let (Transition { reading, changed }, party, fresh) = limits.invalid_scan.judge(address, scanned.await)?;
+    let (Transition { reading, changed }, party, fresh) =
+        limits.invalid_scan.charge_failures(address, scanned.await)?;
     if changed {
         gateway.metrics.ticket("scanned");
         let subject = gateway.name_in_log(&party);
@@ -109,17 +111,17 @@ pub(super) async fn scan(
 /// Returns who scans, and the binding if it has to be given one. To whoever proves to be no person, a ticket of the flow
 /// `login` is the same as one that never was.
 fn scanning_party(
-    caller: Option<Caller>,
+    caller: Option<Credentials>,
     flow: Option<Flow>,
     body: &Scan,
     headers: &HeaderMap,
 ) -> Result<(Party, Option<Fresh>), Problem> {
     let is_sent = fields::bearer(headers)?.is_some();
     match caller {
-        Some(Caller::Person(identity)) => Ok((Party::Person(identity.person), None)),
-        _ if flow != Some(Flow::Share) && is_sent => Err(Problem::from(&error::INVALID_TOKEN)),
-        _ if flow != Some(Flow::Share) => Err(Problem::from(&error::NOT_SIGNED_IN)),
-        Some(Caller::Browser(secret)) if is_sent || body.binding != Some(BindingKind::Bearer) => {
+        Some(Credentials::Person(identity)) => Ok((Party::Person(identity.person), None)),
+        _ if flow != Some(Flow::Share) && is_sent => Err(Problem::from(&problem::INVALID_TOKEN)),
+        _ if flow != Some(Flow::Share) => Err(Problem::from(&problem::NOT_SIGNED_IN)),
+        Some(Credentials::Browser(secret)) if is_sent || body.binding != Some(BindingKind::Bearer) => {
             Ok((Party::Browser(secret.hash()), None))
         }
         _ => {
@@ -132,10 +134,10 @@ fn scanning_party(
 /// Returns the client that the scanner names, if that is another than the ticket's; pages may name only what lists them.
 fn audience(body: &Scan, ticket: &Ticket, headers: &HeaderMap, gateway: &Gateway) -> Result<Option<Audience>, Problem> {
     let id = body.client_id.as_deref().unwrap_or(&ticket.request.client_id.0);
-    let client = gateway.clients.find(Some(id)).ok_or_else(|| Problem::from(&error::UNKNOWN_CLIENT))?;
+    let client = gateway.clients.find(Some(id)).ok_or_else(|| Problem::from(&problem::UNKNOWN_CLIENT))?;
     check_origin(headers, gateway, client)?;
     if !client.takes(Flow::Share) {
-        return Err(Problem::from(&error::FLOW_NOT_ALLOWED));
+        return Err(Problem::from(&problem::FLOW_NOT_ALLOWED));
     }
     if client.id == ticket.request.client_id {
         return Ok(None);
@@ -170,27 +172,27 @@ pub struct Confirm {
     security(("identity" = [])),
     responses(
         (status = 200, body = TicketView, description = "It is confirmed; the same again for the same person"),
-        (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`malformed_json` or `invalid_request`"),
-        (status = 401, body = error::ProblemBody, content_type = "application/problem+json", description = "`not_signed_in` or `invalid_token`"),
-        (status = 403, body = error::ProblemBody, content_type = "application/problem+json", description = "`not_permitted` for anybody but the approver; `origin_not_allowed`"),
-        (status = 404, body = error::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: unknown or expired"),
-        (status = 408, body = error::ProblemBody, content_type = "application/problem+json", description = "`request_timeout`"),
-        (status = 409, body = error::ProblemBody, content_type = "application/problem+json", description = "`not_scanned`, `already_cancelled`, `mismatch` or `scanner_changed`"),
-        (status = 413, body = error::ProblemBody, content_type = "application/problem+json", description = "`too_large`"),
-        (status = 415, body = error::ProblemBody, content_type = "application/problem+json", description = "`unsupported_media_type`"),
-        (status = 429, body = error::ProblemBody, content_type = "application/problem+json", description = "`rate_limited`"),
-        (status = 503, body = error::ProblemBody, content_type = "application/problem+json", description = "`unavailable` or `identity_unavailable`"),
+        (status = 400, body = problem::ProblemBody, content_type = "application/problem+json", description = "`malformed_json` or `invalid_request`"),
+        (status = 401, body = problem::ProblemBody, content_type = "application/problem+json", description = "`not_signed_in` or `invalid_token`"),
+        (status = 403, body = problem::ProblemBody, content_type = "application/problem+json", description = "`not_permitted` for anybody but the approver; `origin_not_allowed`"),
+        (status = 404, body = problem::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: unknown or expired"),
+        (status = 408, body = problem::ProblemBody, content_type = "application/problem+json", description = "`request_timeout`"),
+        (status = 409, body = problem::ProblemBody, content_type = "application/problem+json", description = "`not_scanned`, `already_cancelled`, `mismatch` or `scanner_changed`"),
+        (status = 413, body = problem::ProblemBody, content_type = "application/problem+json", description = "`too_large`"),
+        (status = 415, body = problem::ProblemBody, content_type = "application/problem+json", description = "`unsupported_media_type`"),
+        (status = 429, body = problem::ProblemBody, content_type = "application/problem+json", description = "`rate_limited`"),
+        (status = 503, body = problem::ProblemBody, content_type = "application/problem+json", description = "`unavailable` or `identity_unavailable`"),
     )
 )]
-pub(super) async fn confirm(
-    axum::extract::State(gateway): State,
+pub(in crate::http) async fn confirm(
+    State(gateway): State<SharedGateway>,
     TicketPath(id): TicketPath,
-    ClientAddress(address): ClientAddress,
+    BrowserAddress(address): BrowserAddress,
     headers: HeaderMap,
     JsonBody(body): JsonBody<Confirm>,
 ) -> Result<Json<TicketView>, Problem> {
     let number = body.r#match.as_deref().map(str::parse::<MatchNumber>).transpose().map_err(|NoMatchNumber| {
-        Problem::from(&error::INVALID_REQUEST)
+        Problem::from(&problem::INVALID_REQUEST)
             .detail("match is the number on the other screen: two digits, \"10\" to \"99\".")
     })?;
     let limits = &gateway.limits;
@@ -203,14 +205,14 @@ pub(super) async fn confirm(
         let step = |ticket: &Ticket, now| ticket.confirm(&person, decision, now, redeem);
         Ok((store::transition(&gateway.store, &id, step).await?, Party::Person(person)))
     };
-    let (Transition { reading, changed }, party) = limits.invalid_confirm.judge(address, confirmed.await)?;
+    let (Transition { reading, changed }, party) = limits.invalid_confirm.charge_failures(address, confirmed.await)?;
     let client = &reading.ticket.request.client_id;
     if matches!(reading.ticket.state, TicketState::Cancelled { .. }) {
         // What has cancelled it is this very attempt: anything else would have been a refusal.
         gateway.metrics.ticket("cancelled");
         let (subject, reason) = (gateway.name_in_log(&party), CancelReason::Mismatch.as_str());
         tracing::info!(ticket = %id, %client, subject, reason, "cancelled");
-        return Err(Problem::from(&error::MISMATCH));
+        return Err(Problem::from(&problem::MISMATCH));
     }
     if changed {
         gateway.metrics.ticket("confirmed");
@@ -231,29 +233,29 @@ pub(super) async fn confirm(
     security(("identity" = []), ("cookie" = []), ("ticket_secret" = [])),
     responses(
         (status = 200, body = TicketView, description = "It is cancelled; the same again for either party"),
-        (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`malformed_json`"),
-        (status = 401, body = error::ProblemBody, content_type = "application/problem+json", description = "`invalid_token`"),
-        (status = 403, body = error::ProblemBody, content_type = "application/problem+json", description = "`origin_not_allowed`"),
-        (status = 404, body = error::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: unknown, expired, or not the caller's"),
-        (status = 408, body = error::ProblemBody, content_type = "application/problem+json", description = "`request_timeout`"),
-        (status = 409, body = error::ProblemBody, content_type = "application/problem+json", description = "`already_confirmed`"),
-        (status = 413, body = error::ProblemBody, content_type = "application/problem+json", description = "`too_large`"),
-        (status = 415, body = error::ProblemBody, content_type = "application/problem+json", description = "`unsupported_media_type`"),
-        (status = 429, body = error::ProblemBody, content_type = "application/problem+json", description = "`rate_limited`"),
-        (status = 503, body = error::ProblemBody, content_type = "application/problem+json", description = "`unavailable` or `identity_unavailable`"),
+        (status = 400, body = problem::ProblemBody, content_type = "application/problem+json", description = "`malformed_json`"),
+        (status = 401, body = problem::ProblemBody, content_type = "application/problem+json", description = "`invalid_token`"),
+        (status = 403, body = problem::ProblemBody, content_type = "application/problem+json", description = "`origin_not_allowed`"),
+        (status = 404, body = problem::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: unknown, expired, or not the caller's"),
+        (status = 408, body = problem::ProblemBody, content_type = "application/problem+json", description = "`request_timeout`"),
+        (status = 409, body = problem::ProblemBody, content_type = "application/problem+json", description = "`already_confirmed`"),
+        (status = 413, body = problem::ProblemBody, content_type = "application/problem+json", description = "`too_large`"),
+        (status = 415, body = problem::ProblemBody, content_type = "application/problem+json", description = "`unsupported_media_type`"),
+        (status = 429, body = problem::ProblemBody, content_type = "application/problem+json", description = "`rate_limited`"),
+        (status = 503, body = problem::ProblemBody, content_type = "application/problem+json", description = "`unavailable` or `identity_unavailable`"),
     )
 )]
-pub(super) async fn cancel(
-    axum::extract::State(gateway): State,
+pub(in crate::http) async fn cancel(
+    State(gateway): State<SharedGateway>,
     TicketPath(id): TicketPath,
-    ClientAddress(address): ClientAddress,
+    BrowserAddress(address): BrowserAddress,
     headers: HeaderMap,
     JsonBody(Nothing {}): JsonBody<Nothing>,
 ) -> Result<Json<TicketView>, Problem> {
     let limits = &gateway.limits;
     let cancelled = async {
-        let caller = Caller::from_headers(&headers, &gateway).await?;
-        let party = caller.ok_or_else(|| Problem::from(&error::TICKET_NOT_FOUND))?.party();
+        let caller = Credentials::from_headers(&headers, &gateway).await?;
+        let party = caller.ok_or_else(|| Problem::from(&problem::TICKET_NOT_FOUND))?.party();
         limits.confirm.check(address)?;
         let reason = |ticket: &Ticket| {
             let decides = ticket.scanner().is_some() && ticket.is_approver(&party);
@@ -261,6 +263,6 @@ pub(super) async fn cancel(
         };
         Ok((cancel_as_party(&gateway, &id, &party, reason).await?, party))
     };
-    let (reading, party) = limits.invalid_confirm.judge(address, cancelled.await)?;
+    let (reading, party) = limits.invalid_confirm.charge_failures(address, cancelled.await)?;
     Ok(Json(TicketView::new(&gateway, &reading, &party)))
 }

@@ -1,10 +1,9 @@
 //! Draws tickets' QR codes, and says what stands in them. Where they are drawn is `codes/drawing`'s business.
 
-pub(super) mod drawing;
-
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
@@ -12,15 +11,16 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::Gateway;
-use super::error::{self, Problem};
-use super::extract::{ClientAddress, State, TicketPath, ValidQuery};
-use super::guard::EMBEDDABLE;
-use super::view::{QrView, login_url, scan_url};
 use crate::clients::Client;
+use crate::http::address::BrowserAddress;
+use crate::http::drawing::Place;
+use crate::http::extract::{TicketPath, ValidQuery};
+use crate::http::origin::EMBEDDABLE;
+use crate::http::problem::{self, Problem};
+use crate::http::state::{Gateway, SharedGateway};
+use crate::http::view::{QrView, login_url, scan_url};
 use crate::qr::{self, QrError};
 use crate::ticket::TicketId;
-use drawing::Place;
 
 /// The side of the code in the ready-made look, in CSS pixels: `.scangate-qr` of `static/scangate.css`.
 const LOOK_SIZE: u32 = 248;
@@ -57,16 +57,16 @@ pub struct QrQuery {
     params(("id" = String, Path, description = "The ticket"), QrQuery),
     responses(
         (status = 200, content_type = "image/svg+xml", body = String, description = "The code"),
-        (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`invalid_request` or `unknown_client`"),
-        (status = 404, body = error::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: this is no ticket's id"),
-        (status = 429, body = error::ProblemBody, content_type = "application/problem+json", description = "`rate_limited`"),
-        (status = 503, body = error::ProblemBody, content_type = "application/problem+json", description = "`unavailable`, also where too many codes are being drawn"),
+        (status = 400, body = problem::ProblemBody, content_type = "application/problem+json", description = "`invalid_request` or `unknown_client`"),
+        (status = 404, body = problem::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: this is no ticket's id"),
+        (status = 429, body = problem::ProblemBody, content_type = "application/problem+json", description = "`rate_limited`"),
+        (status = 503, body = problem::ProblemBody, content_type = "application/problem+json", description = "`unavailable`, also where too many codes are being drawn"),
     )
 )]
-pub(super) async fn svg(
-    axum::extract::State(gateway): State,
+pub(in crate::http) async fn svg(
+    State(gateway): State<SharedGateway>,
     TicketPath(id): TicketPath,
-    ClientAddress(address): ClientAddress,
+    BrowserAddress(address): BrowserAddress,
     ValidQuery(query): ValidQuery<QrQuery>,
 ) -> Result<Response, Problem> {
     let svg = query.draw(&gateway, id, address, qr::svg).await?;
@@ -83,16 +83,16 @@ pub(super) async fn svg(
     params(("id" = String, Path, description = "The ticket"), QrQuery),
     responses(
         (status = 200, content_type = "image/png", body = Vec<u8>, description = "The code"),
-        (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`invalid_request` or `unknown_client`"),
-        (status = 404, body = error::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: this is no ticket's id"),
-        (status = 429, body = error::ProblemBody, content_type = "application/problem+json", description = "`rate_limited`"),
-        (status = 503, body = error::ProblemBody, content_type = "application/problem+json", description = "`unavailable`, also where too many codes are being drawn"),
+        (status = 400, body = problem::ProblemBody, content_type = "application/problem+json", description = "`invalid_request` or `unknown_client`"),
+        (status = 404, body = problem::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: this is no ticket's id"),
+        (status = 429, body = problem::ProblemBody, content_type = "application/problem+json", description = "`rate_limited`"),
+        (status = 503, body = problem::ProblemBody, content_type = "application/problem+json", description = "`unavailable`, also where too many codes are being drawn"),
     )
 )]
-pub(super) async fn png(
-    axum::extract::State(gateway): State,
+pub(in crate::http) async fn png(
+    State(gateway): State<SharedGateway>,
     TicketPath(id): TicketPath,
-    ClientAddress(address): ClientAddress,
+    BrowserAddress(address): BrowserAddress,
     ValidQuery(query): ValidQuery<QrQuery>,
 ) -> Result<Response, Problem> {
     let png = query.draw(&gateway, id, address, qr::png).await?;
@@ -118,10 +118,10 @@ impl QrQuery {
     fn check(&self, gateway: &Gateway) -> Result<(u32, Option<Arc<Client>>), Problem> {
         let size = self.size.unwrap_or(qr::DEFAULT_SIZE);
         if !qr::SIZES.contains(&size) {
-            return Err(Problem::from(&error::INVALID_REQUEST).detail("size must be from 64 to 1024 pixels."));
+            return Err(Problem::from(&problem::INVALID_REQUEST).detail("size must be from 64 to 1024 pixels."));
         }
         let Some(id) = &self.logo else { return Ok((size, None)) };
-        let client = gateway.clients.find(Some(id)).ok_or_else(|| Problem::from(&error::UNKNOWN_CLIENT))?;
+        let client = gateway.clients.find(Some(id)).ok_or_else(|| Problem::from(&problem::UNKNOWN_CLIENT))?;
         Ok((size, Some(Arc::clone(client))))
     }
 }
@@ -133,7 +133,7 @@ async fn code(gateway: &Gateway, id: &TicketId) -> Result<String, Problem> {
 }
 
 /// Draws a code for an answer in JSON.
-pub(super) async fn data_uri(place: Place, url: String, picture: Picture) -> Result<QrView, Problem> {
+pub(in crate::http) async fn data_uri(place: Place, url: String, picture: Picture) -> Result<QrView, Problem> {
     let draw = move || {
         Ok(match picture {
             Picture::Svg => {
@@ -147,11 +147,4 @@ pub(super) async fn data_uri(place: Place, url: String, picture: Picture) -> Res
         })
     };
     place.draw(draw).await
-}
-
-impl From<QrError> for Problem {
-    fn from(error: QrError) -> Self {
-        tracing::error!(%error, "a QR code could not be drawn");
-        Self::from(&error::INTERNAL)
-    }
 }

@@ -4,11 +4,11 @@
 //! nginx's `auth_request` asks, `sign_out` ends it. All are called through the site's own edge, so their cookies are the
 //! site's. Nothing is kept here: a session is a JWT that is still good, and no store is asked.
 
-mod place;
-mod told;
+mod claims;
+mod path;
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, Request, State};
 use axum::http::header::{self, HeaderMap, HeaderName};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -18,20 +18,18 @@ use serde::de::DeserializeOwned;
 use url::form_urlencoded;
 use utoipa::{IntoParams, ToSchema};
 
-use super::cookies::SetCookie;
-use super::decide::Nothing;
-use super::error::{self, Problem, ProblemBody};
-use super::extract::{JsonBody, State, ValidQuery, read_body};
-use super::guard::{SEC_FETCH_SITE, is_same_origin_fetch};
-use super::weights::prefers_html;
-use super::{Gateway, cookies, fields};
 use crate::clients::Client;
+use crate::http::cookies::{self, SetCookie};
+use crate::http::extract::{JsonBody, Nothing, ValidQuery, read_body};
+use crate::http::fields;
+use crate::http::origin::{is_known, is_own_page};
+use crate::http::problem::{self, Problem, ProblemBody};
+use crate::http::state::{Gateway, SharedGateway};
+use crate::http::weights::prefers_html;
 use crate::signer::issued::Issued;
 use crate::ticket::BindingSecret;
-use told::Wanted;
+use claims::Wanted;
 
-/// The paths whose handlers look at `Origin` themselves: they are called on the sites' own hosts, which are not the gateway's.
-pub(super) const SITES_PATHS: [&str; 2] = ["/v1/redeem", "/v1/sign-out"];
 /// Where nginx says what was asked for.
 const ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
 const FORM: &[u8] = b"application/x-www-form-urlencoded";
@@ -65,8 +63,8 @@ pub struct VerifyQuery {
         (status = 401, body = ProblemBody, content_type = "application/problem+json", description = "`no_session` or `invalid_session`"),
     )
 )]
-pub(super) async fn verify(
-    axum::extract::State(gateway): State,
+pub(in crate::http) async fn verify(
+    State(gateway): State<SharedGateway>,
     ValidQuery(query): ValidQuery<VerifyQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -77,7 +75,7 @@ pub(super) async fn verify(
         Some(token) => Some(token),
         None => cookies::session(&headers, &gateway),
     };
-    let token = token.ok_or_else(|| Problem::from(&error::NO_SESSION))?;
+    let token = token.ok_or_else(|| Problem::from(&problem::NO_SESSION))?;
     let session = gateway.signer.verify(token, &client.id.0)?;
     Ok((StatusCode::NO_CONTENT, wanted.headers(&session)).into_response())
 }
@@ -111,26 +109,26 @@ pub struct BeginQuery {
         (status = 401, body = ProblemBody, content_type = "application/problem+json", description = "`no_session`: this is no page that is opened"),
     )
 )]
-pub(super) async fn begin(
-    axum::extract::State(gateway): State,
+pub(in crate::http) async fn begin(
+    State(gateway): State<SharedGateway>,
     ValidQuery(query): ValidQuery<BeginQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let client = find(&gateway, query.client_id.as_deref())?;
     if !opens_a_page(&headers) {
-        return Err(Problem::from(&error::NO_SESSION));
+        return Err(Problem::from(&problem::NO_SESSION));
     }
     let return_to = match &query.return_to {
         Some(wanted) => client.return_to.iter().find(|allowed| *allowed == wanted),
         None => client.return_to.first(),
     };
-    let return_to = return_to.ok_or_else(|| Problem::from(&error::RETURN_TO_NOT_ALLOWED))?;
+    let return_to = return_to.ok_or_else(|| Problem::from(&problem::RETURN_TO_NOT_ALLOWED))?;
     // One for all tabs of a browser: a second one that begins must not undo the first.
     let nonce = cookies::begun(&headers, &gateway).unwrap_or_else(BindingSecret::random);
     let asked_for = headers.get(ORIGINAL_URI).map_or(&b"/"[..], HeaderValue::as_bytes);
     // nginx gives the address as it came. Browsers encode what is not ASCII, other programs do not.
     let asked_for = percent_encode(asked_for, &AsciiSet::EMPTY).to_string();
-    let state = format!("{}.{}", nonce.reveal(), place::local(&asked_for));
+    let state = format!("{}.{}", nonce.reveal(), path::local(&asked_for));
     let query = form_urlencoded::Serializer::new(String::new())
         .extend_pairs([("client_id", client.id.0.as_str()), ("return_to", return_to), ("state", &state)])
         .finish();
@@ -192,8 +190,8 @@ pub struct RedeemJwt {
         (status = 415, body = ProblemBody, content_type = "application/problem+json", description = "`unsupported_media_type`"),
     )
 )]
-pub(super) async fn redeem(
-    axum::extract::State(gateway): State,
+pub(in crate::http) async fn redeem(
+    State(gateway): State<SharedGateway>,
     ValidQuery(query): ValidQuery<SessionQuery>,
     headers: HeaderMap,
     body: Posted<RedeemJwt>,
@@ -208,12 +206,14 @@ pub(super) async fn redeem(
         Posted::Script(body) => {
             let token = match (bearer_jwt(&headers)?, &body.access_token) {
                 (Some(_), Some(_)) => {
-                    return Err(Problem::from(&error::INVALID_REQUEST).detail("The JWT is there twice; send it once."));
+                    return Err(
+                        Problem::from(&problem::INVALID_REQUEST).detail("The JWT is there twice; send it once.")
+                    );
                 }
-                (bearer, posted) => bearer.or(posted.as_deref()).ok_or_else(|| Problem::from(&error::NO_SESSION))?,
+                (bearer, posted) => bearer.or(posted.as_deref()).ok_or_else(|| Problem::from(&problem::NO_SESSION))?,
             };
             if !is_own_page(&gateway, client, &headers) {
-                return Err(Problem::from(&error::ORIGIN_NOT_ALLOWED));
+                return Err(Problem::from(&problem::ORIGIN_NOT_ALLOWED));
             }
             Ok((StatusCode::NO_CONTENT, session(&gateway, client, token)?).into_response())
         }
@@ -244,7 +244,7 @@ impl RedeemForm {
 
     /// Returns where the person wanted to go.
     fn asked_for(&self) -> &str {
-        place::local(self.state.split_once('.').map_or("/", |(_, path)| path))
+        path::local(self.state.split_once('.').map_or("/", |(_, path)| path))
     }
 }
 
@@ -257,7 +257,7 @@ fn redeem_form(
     form: &RedeemForm,
 ) -> Result<Response, Problem> {
     if headers.get(header::ORIGIN).is_some_and(|origin| origin != "null" && !is_known(gateway, client, origin)) {
-        return Err(Problem::from(&error::ORIGIN_NOT_ALLOWED));
+        return Err(Problem::from(&problem::ORIGIN_NOT_ALLOWED));
     }
     let nonce = form.state.split('.').next().unwrap_or_default();
     let is_begun = match (cookies::begun(headers, gateway), nonce.parse::<BindingSecret>()) {
@@ -266,10 +266,10 @@ fn redeem_form(
         _ => false,
     };
     if !is_begun {
-        return Err(Problem::from(&error::SIGN_IN_NOT_BEGUN));
+        return Err(Problem::from(&problem::SIGN_IN_NOT_BEGUN));
     }
     if form.access_token.is_empty() {
-        return Err(Problem::from(&error::NO_SESSION));
+        return Err(Problem::from(&problem::NO_SESSION));
     }
     let cookie = session(gateway, client, &form.access_token)?;
     let location = form.asked_for().to_owned();
@@ -301,20 +301,20 @@ fn redeem_form(
         (status = 415, body = ProblemBody, content_type = "application/problem+json", description = "`unsupported_media_type`"),
     )
 )]
-pub(super) async fn sign_out(
-    axum::extract::State(gateway): State,
+pub(in crate::http) async fn sign_out(
+    State(gateway): State<SharedGateway>,
     ValidQuery(query): ValidQuery<SessionQuery>,
     headers: HeaderMap,
     body: Posted<Nothing>,
 ) -> Result<Response, Problem> {
     let client = find(&gateway, query.client_id.as_deref())?;
     if !is_own_page(&gateway, client, &headers) {
-        return Err(Problem::from(&error::ORIGIN_NOT_ALLOWED));
+        return Err(Problem::from(&problem::ORIGIN_NOT_ALLOWED));
     }
     let cookie = cookies::end_session(&gateway);
     let Posted::Form(bytes) = body else { return Ok((StatusCode::NO_CONTENT, cookie).into_response()) };
     let return_to = form_urlencoded::parse(&bytes).find(|(name, _)| name == "return_to").map(|(_, path)| path);
-    let location = place::local(return_to.as_deref().unwrap_or("/")).to_owned();
+    let location = path::local(return_to.as_deref().unwrap_or("/")).to_owned();
     Ok((StatusCode::SEE_OTHER, cookie, [(header::LOCATION, location)]).into_response())
 }
 
@@ -327,7 +327,7 @@ struct SignOutForm {
 }
 
 /// A body from a page's form, which wants a page in return, or from a script.
-pub(super) enum Posted<T> {
+pub(in crate::http) enum Posted<T> {
     Form(Bytes),
     Script(T),
 }
@@ -345,12 +345,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Posted<T> {
 }
 
 fn find<'a>(gateway: &'a Gateway, id: Option<&str>) -> Result<&'a Client, Problem> {
-    gateway.clients.find(id).map(AsRef::as_ref).ok_or_else(|| Problem::from(&error::UNKNOWN_CLIENT))
+    gateway.clients.find(id).map(AsRef::as_ref).ok_or_else(|| Problem::from(&problem::UNKNOWN_CLIENT))
 }
 
 fn bearer_jwt(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     fields::bearer(headers).map_err(|_problem| {
-        Problem::from(&error::INVALID_SESSION)
+        Problem::from(&problem::INVALID_SESSION)
             .detail("Authorization: Bearer must be there once, with a JWT of this gateway.")
     })
 }
@@ -359,21 +359,6 @@ fn bearer_jwt(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
 fn session(gateway: &Gateway, client: &Client, token: &str) -> Result<SetCookie, Problem> {
     let Issued { expires_in, .. } = gateway.signer.verify(token, &client.id.0)?;
     cookies::set_session(gateway, token, expires_in)
-}
-
-/// Returns whether the origin is the gateway's own or one of the client's.
-fn is_known(gateway: &Gateway, client: &Client, origin: &HeaderValue) -> bool {
-    fields::text(origin).is_some_and(|origin| origin == gateway.origin() || client.has_origin(origin))
-}
-
-/// Returns whether a page of the site itself, or of the gateway, sent this; or what is no page at all.
-fn is_own_page(gateway: &Gateway, client: &Client, headers: &HeaderMap) -> bool {
-    match headers.get(header::ORIGIN) {
-        // So say the forms of pages that send no referrer. Whether they are of this very host, the browser says beside it.
-        Some(origin) if origin == "null" => headers.get(SEC_FETCH_SITE).is_some_and(|site| site == "same-origin"),
-        Some(origin) => is_known(gateway, client, origin),
-        None => is_same_origin_fetch(headers),
-    }
 }
 
 /// Returns whether a person opens this as a page, for whom signing in makes sense.

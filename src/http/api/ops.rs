@@ -8,30 +8,26 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::error::{self, Problem};
-use super::extract::State;
-use super::fields;
+use crate::http::fields;
+use crate::http::problem::{self, Problem};
+use crate::http::state::SharedGateway;
 
 /// Answers only what is asked by an IP address, as `localhost`, or by one of the operators' names. No page can have an
 /// address that leads elsewhere first, and browsers take `localhost` for this machine alone.
-pub(super) async fn own_names(
-    axum::extract::State(names): axum::extract::State<Arc<[String]>>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub(in crate::http) async fn own_names(State(names): State<Arc<[String]>>, request: Request, next: Next) -> Response {
     // `head::check` has seen to it that there is one, and that it is the target's where the target names one. HTTP/1.0 needs
     // none, and no browser speaks it: load balancers' checks do.
     let is_ours = match request.headers().get(header::HOST) {
         Some(host) => fields::text(host).is_some_and(|host| is_known(host, &names)),
         None => request.version() == Version::HTTP_10,
     };
-    if is_ours { next.run(request).await } else { Problem::from(&error::UNKNOWN_HOST).into_response() }
+    if is_ours { next.run(request).await } else { Problem::from(&problem::UNKNOWN_HOST).into_response() }
 }
 
 /// Returns whether `HOST` or `HOST:PORT` is one of our own. The text is compared as it is: what a parser finds in a malformed
@@ -49,12 +45,12 @@ fn is_known(authority: &str, names: &[String]) -> bool {
 }
 
 /// Says that the process is alive. Never depends on anything else: a restart would not bring Redis back.
-pub(super) async fn healthz() -> Response {
+pub(in crate::http) async fn healthz() -> Response {
     Json(json!({ "status": "alive" })).into_response()
 }
 
 /// Says whether requests should be sent here.
-pub(super) async fn readyz(axum::extract::State(gateway): State) -> Response {
+pub(in crate::http) async fn readyz(State(gateway): State<SharedGateway>) -> Response {
     let mut problems = Vec::new();
     if gateway.streams.is_draining() {
         problems.push("the gateway is stopping".to_owned());
@@ -73,7 +69,7 @@ pub(super) async fn readyz(axum::extract::State(gateway): State) -> Response {
 }
 
 /// Returns every metric as OpenMetrics text.
-pub(super) async fn metrics(axum::extract::State(gateway): State) -> Response {
+pub(in crate::http) async fn metrics(State(gateway): State<SharedGateway>) -> Response {
     match gateway.metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
             .into_response(),

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-use crate::http::error::{self, Problem};
+use crate::http::problem::{self, Problem};
 use crate::signer::issued::Issued;
 use crate::ticket::Claims;
 
@@ -37,7 +37,7 @@ impl Wanted {
     /// # Errors
     /// 400 for names that no header can stand for, or two that one header would.
     pub(super) fn read(list: Option<&str>) -> Result<Self, Problem> {
-        let refused = |detail: String| Err(Problem::from(&error::INVALID_REQUEST).detail(detail));
+        let refused = |detail: String| Err(Problem::from(&problem::INVALID_REQUEST).detail(detail));
         let mut wanted: Vec<(String, HeaderName)> = Vec::new();
         for claim in list.unwrap_or_default().split(',').filter(|claim| !claim.is_empty()) {
             let Some(header) = header_of(claim) else {

@@ -1,41 +1,47 @@
 //! Made-up people sign in, where the demo is on. There is no route here otherwise.
 
 use axum::Json;
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
-use super::error::{self, Problem};
-use super::extract::{ClientAddress, JsonBody, State};
+use crate::http::address::BrowserAddress;
+use crate::http::extract::JsonBody;
+use crate::http::problem::{self, Problem};
+use crate::http::state::SharedGateway;
 use crate::verifier::demo::{MAX_NAME_CHARS, TOKEN_TTL};
+
+/// Where the demo signs people in.
+pub(in crate::http) const PATH: &str = "/demo/sign-in";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct SignIn {
+pub(in crate::http) struct SignIn {
     name: String,
 }
 
 #[derive(Serialize)]
-pub(super) struct SignedIn {
+pub(in crate::http) struct SignedIn {
     access_token: String,
     token_type: &'static str,
     expires_in: u64,
 }
 
 /// Returns a token for whoever the caller says to be.
-pub(super) async fn sign_in(
-    axum::extract::State(gateway): State,
-    ClientAddress(address): ClientAddress,
+pub(in crate::http) async fn sign_in(
+    State(gateway): State<SharedGateway>,
+    BrowserAddress(address): BrowserAddress,
     JsonBody(SignIn { name }): JsonBody<SignIn>,
 ) -> Result<Json<SignedIn>, Problem> {
     gateway.limits.scan.check(address)?;
-    let demo = gateway.demo.as_ref().ok_or_else(|| Problem::from(&error::NOT_FOUND))?;
+    let demo = gateway.demo.as_ref().ok_or_else(|| Problem::from(&problem::NOT_FOUND))?;
     let name = name.trim();
     if name.is_empty() || name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control) {
-        return Err(Problem::from(&error::INVALID_REQUEST)
+        return Err(Problem::from(&problem::INVALID_REQUEST)
             .detail(format!("name must have 1 to {MAX_NAME_CHARS} characters, none of them a control character.")));
     }
     let access_token = demo.sign_in(name).map_err(|error| {
         tracing::error!(%error, "a made-up person could not sign in");
-        Problem::from(&error::INTERNAL)
+        Problem::from(&problem::INTERNAL)
     })?;
     Ok(Json(SignedIn { access_token, token_type: "Bearer", expires_in: TOKEN_TTL.as_secs() }))
 }

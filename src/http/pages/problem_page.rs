@@ -18,8 +18,8 @@ use super::files;
 use super::headers::{NO_PERMISSIONS, language_headers};
 use super::query::parameter;
 use super::renderer::RENDERER;
-use crate::http::error::ProblemBody;
 use crate::http::fields::is_of_a_program;
+use crate::http::problem::ProblemBody;
 use crate::http::weights::prefers_html;
 
 /// Its style sheet, which stands in the page itself.
@@ -69,19 +69,23 @@ impl Reader {
         !self.is_program && prefers_html(&self.preferences)
     }
 
-    /// Returns a problem as a page. `way_on` is where the person goes on to, if that is known.
+    /// Returns a problem as a page. `retry_href` is where the person goes on to, if that is known.
     ///
     /// # Errors
     /// The template's.
-    pub(in crate::http) fn page(&self, body: &ProblemBody, way_on: Option<&str>) -> Result<Response, minijinja::Error> {
+    pub(in crate::http) fn page(
+        &self,
+        body: &ProblemBody,
+        retry_href: Option<&str>,
+    ) -> Result<Response, minijinja::Error> {
         let language = RENDERER.languages.choose(parameter(&self.uri, "lang").as_deref(), &self.preferences);
         let (title, detail) = language.problem(&body.code, body.status);
         let is_reading = matches!(self.method, Method::GET | Method::HEAD);
         let is_for_later = matches!(body.status, 408 | 429 | 431 | 500..);
         // An empty address is that of the page itself, which is asked for again.
-        let again = way_on.or((is_reading && is_for_later).then_some(""));
+        let again = retry_href.or((is_reading && is_for_later).then_some(""));
         let is_late = body.status == StatusCode::SERVICE_UNAVAILABLE.as_u16();
-        let refresh_secs = body.retry_after.filter(|_| is_late && is_reading && way_on.is_none());
+        let refresh_secs = body.retry_after.filter(|_| is_late && is_reading && retry_href.is_none());
         let html = RENDERER.templates.get_template("problem.html")?.render(context! {
             lang => &language.tag,
             text => language.problem_texts(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::http::error::{self, Problem};
+use super::problem::{self, Problem};
 use crate::qr::QrError;
 
 /// How many codes are drawn at the same time. Each takes a fraction of a millisecond, or about one with a large logo: two
@@ -19,30 +19,32 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The room for drawing. Clones share it.
 #[derive(Clone)]
-pub(in crate::http) struct Drawing {
+pub struct Drawing {
     at_once: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
 }
 
 /// The right to draw one code.
-pub(in crate::http) struct Place {
+pub struct Place {
     at_once: Arc<Semaphore>,
     place: OwnedSemaphorePermit,
 }
 
 impl Drawing {
-    pub(in crate::http) fn new() -> Self {
+    /// Makes room for all.
+    #[must_use]
+    pub fn new() -> Self {
         Self { at_once: Arc::new(Semaphore::new(AT_ONCE)), waiting: Arc::new(Semaphore::new(MAX_WAITING)) }
     }
 
     /// Takes a place among those that wait.
     ///
     /// # Errors
-    /// [`error::UNAVAILABLE`] at once if too many wait already.
-    pub(in crate::http) fn place(&self) -> Result<Place, Problem> {
+    /// [`problem::UNAVAILABLE`] at once if too many wait already.
+    pub(super) fn place(&self) -> Result<Place, Problem> {
         let place = Arc::clone(&self.waiting).try_acquire_owned();
-        let place =
-            place.map_err(|_full| Problem::from(&error::UNAVAILABLE).retry_after(RETRY_AFTER).counted_as("drawing"))?;
+        let place = place
+            .map_err(|_full| Problem::from(&problem::UNAVAILABLE).retry_after(RETRY_AFTER).counted_as("drawing"))?;
         Ok(Place { at_once: Arc::clone(&self.at_once), place })
     }
 }
@@ -51,22 +53,22 @@ impl Place {
     /// Draws something in its turn.
     ///
     /// # Errors
-    /// [`error::INTERNAL`] if it cannot be drawn.
+    /// [`problem::INTERNAL`] if it cannot be drawn.
     ///
     /// # Cancel safety
     /// Dropped, what is being drawn is finished in vain, and keeps its place until then.
-    pub(in crate::http) async fn draw<T: Send + 'static>(
+    pub(super) async fn draw<T: Send + 'static>(
         self,
         work: impl FnOnce() -> Result<T, QrError> + Send + 'static,
     ) -> Result<T, Problem> {
         let Self { at_once, place } = self;
-        let turn = at_once.acquire_owned().await.map_err(|_closed| Problem::from(&error::INTERNAL))?;
+        let turn = at_once.acquire_owned().await.map_err(|_closed| Problem::from(&problem::INTERNAL))?;
         let drawn = tokio::task::spawn_blocking(move || {
             let drawn = work();
             drop((turn, place));
             drawn
         });
-        Ok(drawn.await.map_err(|_panic| Problem::from(&error::INTERNAL))??)
+        Ok(drawn.await.map_err(|_panic| Problem::from(&problem::INTERNAL))??)
     }
 }
 

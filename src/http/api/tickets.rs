@@ -3,23 +3,28 @@
 use std::time::Duration;
 
 use axum::Json;
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::codes::{self, Picture};
-use super::cookies::{self, SetCookie};
-use super::error::{self, Problem};
-use super::extract::{Approver, ClientAddress, JsonBody, State, TicketPath, ValidQuery, cookie_secret};
-use super::view::{ClientView, CreatedTicket, TicketView, scan_url};
-use super::{Gateway, MAX_WAIT_SECS, events, fields, requester};
 use crate::callers::Caller;
 use crate::clients::Client;
+use crate::http::address::BrowserAddress;
+use crate::http::auth::{Approver, caller_party, cookie_secret};
+use crate::http::cookies::{BindingKind, Fresh, set_cookie};
+use crate::http::device;
+use crate::http::extract::{JsonBody, TicketPath, ValidQuery};
+use crate::http::origin::check_origin;
+use crate::http::problem::{self, Problem};
+use crate::http::state::{Gateway, SharedGateway};
+use crate::http::view::{ClientView, CreatedTicket, TicketView, scan_url};
+use crate::http::wait::{self, MAX_WAIT_SECS};
 use crate::store;
 use crate::ticket::{
-    BindingSecret, CancelReason, Flow, Matching, NewTicket, Party, Refusal, State as TicketState, Ticket, TicketId,
-    TicketRequest,
+    CancelReason, Flow, Matching, NewTicket, Party, Refusal, State as TicketState, Ticket, TicketId, TicketRequest,
 };
 use crate::verifier::Identity;
 
@@ -42,17 +47,6 @@ pub struct CreateTicket {
     binding: BindingKind,
     /// Claims that the presenter offers, of those that the client may have; all of them if left out. Only in `share`.
     release: Option<Vec<String>>,
-}
-
-/// How a browser or native client proves itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum BindingKind {
-    /// By a cookie, which browsers keep and scripts cannot read.
-    #[default]
-    Cookie,
-    /// By a secret in the answer, sent as `Authorization: Bearer`; for native clients and other origins.
-    Bearer,
 }
 
 /// What to add to the answer.
@@ -78,19 +72,19 @@ pub struct CreateQuery {
     security((), ("identity" = [])),
     responses(
         (status = 201, body = CreatedTicket, description = "The ticket", headers(("set-cookie" = Option<String>, description = "The binding"))),
-        (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`malformed_json`, `invalid_request`, `unknown_client`, `flow_not_allowed` or `return_to_not_allowed`"),
-        (status = 401, body = error::ProblemBody, content_type = "application/problem+json", description = "`not_signed_in` or `invalid_token`, in `share`"),
-        (status = 403, body = error::ProblemBody, content_type = "application/problem+json", description = "`origin_not_allowed`"),
-        (status = 408, body = error::ProblemBody, content_type = "application/problem+json", description = "`request_timeout`"),
-        (status = 413, body = error::ProblemBody, content_type = "application/problem+json", description = "`too_large`"),
-        (status = 415, body = error::ProblemBody, content_type = "application/problem+json", description = "`unsupported_media_type`"),
-        (status = 429, body = error::ProblemBody, content_type = "application/problem+json", description = "`rate_limited` or `too_many_tickets`"),
-        (status = 503, body = error::ProblemBody, content_type = "application/problem+json", description = "`unavailable`, `store_full`, `connector_unavailable` or `connector_quota`"),
+        (status = 400, body = problem::ProblemBody, content_type = "application/problem+json", description = "`malformed_json`, `invalid_request`, `unknown_client`, `flow_not_allowed` or `return_to_not_allowed`"),
+        (status = 401, body = problem::ProblemBody, content_type = "application/problem+json", description = "`not_signed_in` or `invalid_token`, in `share`"),
+        (status = 403, body = problem::ProblemBody, content_type = "application/problem+json", description = "`origin_not_allowed`"),
+        (status = 408, body = problem::ProblemBody, content_type = "application/problem+json", description = "`request_timeout`"),
+        (status = 413, body = problem::ProblemBody, content_type = "application/problem+json", description = "`too_large`"),
+        (status = 415, body = problem::ProblemBody, content_type = "application/problem+json", description = "`unsupported_media_type`"),
+        (status = 429, body = problem::ProblemBody, content_type = "application/problem+json", description = "`rate_limited` or `too_many_tickets`"),
+        (status = 503, body = problem::ProblemBody, content_type = "application/problem+json", description = "`unavailable`, `store_full`, `connector_unavailable` or `connector_quota`"),
     )
 )]
-pub(super) async fn create(
-    axum::extract::State(gateway): State,
-    ClientAddress(address): ClientAddress,
+pub(in crate::http) async fn create(
+    State(gateway): State<SharedGateway>,
+    BrowserAddress(address): BrowserAddress,
     ValidQuery(query): ValidQuery<CreateQuery>,
     headers: HeaderMap,
     JsonBody(body): JsonBody<CreateTicket>,
@@ -102,16 +96,16 @@ pub(super) async fn create(
     // Before the ticket is made: it would be of no use without its code.
     let drawing = query.qr.map(|picture| gateway.drawing.place().map(|place| (picture, place))).transpose()?;
     let client =
-        gateway.clients.find(body.client_id.as_deref()).ok_or_else(|| Problem::from(&error::UNKNOWN_CLIENT))?;
+        gateway.clients.find(body.client_id.as_deref()).ok_or_else(|| Problem::from(&problem::UNKNOWN_CLIENT))?;
     check_origin(&headers, &gateway, client)?;
     if !client.takes(body.flow) {
-        return Err(Problem::from(&error::FLOW_NOT_ALLOWED));
+        return Err(Problem::from(&problem::FLOW_NOT_ALLOWED));
     }
     let (presenter, fresh) = match body.flow {
         Flow::Login => browser(&body, client, &headers, &gateway)?,
         Flow::Share => {
             let approver = Approver::from_headers(&headers, &gateway).await;
-            let Approver(identity) = gateway.limits.invalid_confirm.judge(address, approver)?;
+            let Approver(identity) = gateway.limits.invalid_confirm.charge_failures(address, approver)?;
             (sharer(&body, client, identity)?, None)
         }
     };
@@ -130,7 +124,7 @@ pub(super) async fn create(
             flow: body.flow,
             client_id: client.id.clone(),
             presenter: presenter.party,
-            requester: requester::describe(address, &headers),
+            requester: device::describe(address, &headers),
             return_to: body.return_to,
             matching: Matching::random(client.match_policy),
             release: presenter.release,
@@ -166,35 +160,6 @@ struct Presenter {
     release: Vec<String>,
 }
 
-/// A secret that its browser or native client is yet to be given.
-pub(super) struct Fresh {
-    secret: BindingSecret,
-    kind: BindingKind,
-}
-
-impl Fresh {
-    pub(super) fn new(kind: BindingKind) -> Self {
-        Self { secret: BindingSecret::random(), kind }
-    }
-
-    pub(super) fn party(&self) -> Party {
-        Party::Browser(self.secret.hash())
-    }
-
-    /// Returns the secret if the answer's body is to hand it over.
-    pub(super) fn for_the_body(&self) -> Option<String> {
-        (self.kind == BindingKind::Bearer).then(|| self.secret.reveal())
-    }
-}
-
-/// Returns the cookie that an answer sets: a fresh binding, if it is one for a cookie.
-pub(super) fn set_cookie(gateway: &Gateway, fresh: Option<&Fresh>) -> Option<SetCookie> {
-    match fresh {
-        Some(Fresh { secret, kind: BindingKind::Cookie }) => Some(cookies::set_binding(gateway, secret)),
-        _ => None,
-    }
-}
-
 /// Returns the browser or native client as a presenter, and the binding if it has to be given one.
 fn browser(
     body: &CreateTicket,
@@ -203,12 +168,12 @@ fn browser(
     gateway: &Gateway,
 ) -> Result<(Presenter, Option<Fresh>), Problem> {
     if body.release.is_some() {
-        return Err(Problem::from(&error::INVALID_REQUEST).detail(
+        return Err(Problem::from(&problem::INVALID_REQUEST).detail(
             "release is for the flow \"share\"; in \"login\" the approver is asked for what the client may have.",
         ));
     }
     if body.return_to.as_ref().is_some_and(|url| !client.return_to.contains(url)) {
-        return Err(Problem::from(&error::RETURN_TO_NOT_ALLOWED));
+        return Err(Problem::from(&problem::RETURN_TO_NOT_ALLOWED));
     }
     let known = match body.binding {
         BindingKind::Cookie => cookie_secret(headers, gateway),
@@ -226,7 +191,7 @@ fn browser(
 
 /// Returns the signed-in person as a presenter who offers some of their claims.
 fn sharer(body: &CreateTicket, client: &Client, identity: Identity) -> Result<Presenter, Problem> {
-    let refuse = |detail: String| Err(Problem::from(&error::INVALID_REQUEST).detail(detail));
+    let refuse = |detail: String| Err(Problem::from(&problem::INVALID_REQUEST).detail(detail));
     if body.return_to.is_some() || body.binding != BindingKind::Cookie {
         return refuse("return_to and binding are for the flow \"login\"; leave them out of \"share\".".to_owned());
     }
@@ -246,14 +211,6 @@ fn sharer(body: &CreateTicket, client: &Client, identity: Identity) -> Result<Pr
         }
     };
     Ok(Presenter { party: Party::Person(identity.person), release })
-}
-
-/// A page of another origin may make and scan tickets for the clients that list it, and no other.
-pub(super) fn check_origin(headers: &HeaderMap, gateway: &Gateway, client: &Client) -> Result<(), Problem> {
-    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
-    let is_allowed = fields::text(origin)
-        .is_some_and(|origin| origin == gateway.origin() || client.origins.iter().any(|allowed| allowed == origin));
-    if is_allowed { Ok(()) } else { Err(Problem::from(&error::ORIGIN_NOT_ALLOWED)) }
 }
 
 /// How to read.
@@ -281,29 +238,29 @@ pub struct ReadQuery {
     security(("cookie" = []), ("ticket_secret" = []), ("identity" = [])),
     responses(
         (status = 200, body = TicketView, description = "The ticket"),
-        (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`invalid_request`"),
-        (status = 401, body = error::ProblemBody, content_type = "application/problem+json", description = "`invalid_token`"),
-        (status = 404, body = error::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: unknown, expired, or not the caller's"),
-        (status = 429, body = error::ProblemBody, content_type = "application/problem+json", description = "`too_many_streams`, or `rate_limited` after too many bad tokens"),
-        (status = 503, body = error::ProblemBody, content_type = "application/problem+json", description = "`unavailable` or `identity_unavailable`"),
+        (status = 400, body = problem::ProblemBody, content_type = "application/problem+json", description = "`invalid_request`"),
+        (status = 401, body = problem::ProblemBody, content_type = "application/problem+json", description = "`invalid_token`"),
+        (status = 404, body = problem::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: unknown, expired, or not the caller's"),
+        (status = 429, body = problem::ProblemBody, content_type = "application/problem+json", description = "`too_many_streams`, or `rate_limited` after too many bad tokens"),
+        (status = 503, body = problem::ProblemBody, content_type = "application/problem+json", description = "`unavailable` or `identity_unavailable`"),
     )
 )]
-pub(super) async fn read(
-    axum::extract::State(gateway): State,
+pub(in crate::http) async fn read(
+    State(gateway): State<SharedGateway>,
     TicketPath(id): TicketPath,
-    ClientAddress(address): ClientAddress,
+    BrowserAddress(address): BrowserAddress,
     ValidQuery(query): ValidQuery<ReadQuery>,
     headers: HeaderMap,
 ) -> Result<Json<TicketView>, Problem> {
     let wait = query.wait.unwrap_or(0);
     if wait > MAX_WAIT_SECS {
-        return Err(Problem::from(&error::INVALID_REQUEST).detail("wait must be at most 60 seconds."));
+        return Err(Problem::from(&problem::INVALID_REQUEST).detail("wait must be at most 60 seconds."));
     }
-    let party = events::caller_party(&headers, &gateway, address).await?;
+    let party = caller_party(&headers, &gateway, address).await?;
     let shown = if wait == 0 {
-        events::read(&gateway, id, &party).await?
+        wait::read(&gateway, id, &party).await?
     } else {
-        events::long_poll(&gateway, id, party, query.revision, Duration::from_secs(wait), address).await?
+        wait::long_poll(&gateway, id, party, query.revision, Duration::from_secs(wait), address).await?
     };
     Ok(Json(shown.view))
 }
@@ -339,23 +296,23 @@ pub enum CloseReason {
     security(("cookie" = []), ("ticket_secret" = []), ("identity" = [])),
     responses(
         (status = 204, description = "It is cancelled"),
-        (status = 400, body = error::ProblemBody, content_type = "application/problem+json", description = "`invalid_request`"),
-        (status = 401, body = error::ProblemBody, content_type = "application/problem+json", description = "`invalid_token`"),
-        (status = 403, body = error::ProblemBody, content_type = "application/problem+json", description = "`origin_not_allowed`"),
-        (status = 404, body = error::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: unknown, expired, or not the caller's"),
-        (status = 409, body = error::ProblemBody, content_type = "application/problem+json", description = "`already_confirmed`"),
-        (status = 429, body = error::ProblemBody, content_type = "application/problem+json", description = "`rate_limited` after too many bad tokens"),
-        (status = 503, body = error::ProblemBody, content_type = "application/problem+json", description = "`unavailable` or `identity_unavailable`"),
+        (status = 400, body = problem::ProblemBody, content_type = "application/problem+json", description = "`invalid_request`"),
+        (status = 401, body = problem::ProblemBody, content_type = "application/problem+json", description = "`invalid_token`"),
+        (status = 403, body = problem::ProblemBody, content_type = "application/problem+json", description = "`origin_not_allowed`"),
+        (status = 404, body = problem::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: unknown, expired, or not the caller's"),
+        (status = 409, body = problem::ProblemBody, content_type = "application/problem+json", description = "`already_confirmed`"),
+        (status = 429, body = problem::ProblemBody, content_type = "application/problem+json", description = "`rate_limited` after too many bad tokens"),
+        (status = 503, body = problem::ProblemBody, content_type = "application/problem+json", description = "`unavailable` or `identity_unavailable`"),
     )
 )]
-pub(super) async fn close(
-    axum::extract::State(gateway): State,
+pub(in crate::http) async fn close(
+    State(gateway): State<SharedGateway>,
     TicketPath(id): TicketPath,
-    ClientAddress(address): ClientAddress,
+    BrowserAddress(address): BrowserAddress,
     ValidQuery(query): ValidQuery<CloseQuery>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    let party = events::caller_party(&headers, &gateway, address).await?;
+    let party = caller_party(&headers, &gateway, address).await?;
     let reason = match query.reason {
         CloseReason::Closed => CancelReason::Closed,
         CloseReason::Superseded => CancelReason::Superseded,
@@ -367,7 +324,7 @@ pub(super) async fn close(
 
 /// Cancels for a party of the ticket, for the reason that it has as the ticket stands; who has none, or is a stranger, is
 /// told that there is no such ticket.
-pub(super) async fn cancel_as_party(
+pub(in crate::http) async fn cancel_as_party(
     gateway: &Gateway,
     id: &TicketId,
     party: &Party,
@@ -379,7 +336,7 @@ pub(super) async fn cancel_as_party(
     })
     .await
     .map_err(|error| match error {
-        store::TransitionError::Refused(Refusal::NotPermitted) => Problem::from(&error::TICKET_NOT_FOUND),
+        store::TransitionError::Refused(Refusal::NotPermitted) => Problem::from(&problem::TICKET_NOT_FOUND),
         other => other.into(),
     })?;
     if cancelled.changed {

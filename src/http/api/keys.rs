@@ -1,9 +1,10 @@
 //! The public keys that the gateway's JWTs are checked with.
 
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
-use super::extract::State;
+use crate::http::state::SharedGateway;
 
 /// How long the keys may be cached. A verifier that meets an unknown `kid` should fetch them again before that.
 const CACHE: &str = "public, max-age=300";
@@ -15,7 +16,7 @@ const CACHE: &str = "public, max-age=300";
     tag = "keys",
     responses((status = 200, content_type = "application/json", body = Object, description = "A JWK Set"))
 )]
-pub(super) async fn jwks(axum::extract::State(gateway): State) -> Response {
+pub(in crate::http) async fn jwks(State(gateway): State<SharedGateway>) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "application/json"),
         (header::CACHE_CONTROL, CACHE),

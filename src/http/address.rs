@@ -1,0 +1,137 @@
+//! The address of the browser behind the proxies.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use axum::extract::FromRequestParts;
+use axum::http::header::HeaderMap;
+use axum::http::request::Parts;
+use ipnet::IpNet;
+
+use super::fields::members;
+use super::problem::{self, Problem};
+
+/// Who is at the other end of the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// Somebody at this address.
+    Tcp(SocketAddr),
+    /// A process of this machine that may open our Unix socket; a proxy.
+    Unix,
+}
+
+/// The address of the browser or phone itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct BrowserAddress(pub(super) IpAddr);
+
+impl BrowserAddress {
+    /// Finds the client behind the trusted proxies: the last address in `X-Forwarded-For` that none of them has.
+    ///
+    /// Proxies append, so what stands further left is only what the client claims.
+    pub(super) fn find(peer: Peer, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
+        let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
+        let mut address = match peer {
+            Peer::Tcp(socket) => socket.ip().to_canonical(),
+            Peer::Unix => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        };
+        if peer != Peer::Unix && !is_trusted(&address) {
+            return Self(address);
+        }
+        // Each by itself: what a caller wrote further left must not change what the proxies wrote.
+        let hops: Vec<&[u8]> = members(headers, "x-forwarded-for").collect();
+        for hop in hops.into_iter().rev() {
+            let Some(hop) = str::from_utf8(hop).ok().and_then(parse_hop) else { break };
+            address = hop;
+            if !is_trusted(&hop) {
+                break;
+            }
+        }
+        Self(address)
+    }
+}
+
+/// Reads one entry of `X-Forwarded-For`; some proxies add a port or brackets.
+fn parse_hop(text: &str) -> Option<IpAddr> {
+    let address = text.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|socket| socket.ip()));
+    let address = address.or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok());
+    address.map(|address: IpAddr| address.to_canonical())
+}
+
+impl<S: Sync> FromRequestParts<S> for BrowserAddress {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        // The guard puts it there for every request.
+        parts.extensions.get().copied().ok_or_else(|| Problem::from(&problem::INTERNAL))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn find(peer: &str, forwarded: &[&str]) -> String {
+        find_in_bytes(peer, &forwarded.iter().map(|line| line.as_bytes()).collect::<Vec<_>>())
+    }
+
+    fn find_in_bytes(peer: &str, forwarded: &[&[u8]]) -> String {
+        let mut headers = HeaderMap::new();
+        for line in forwarded {
+            headers.append("x-forwarded-for", HeaderValue::from_bytes(line).unwrap());
+        }
+        let trusted = ["127.0.0.0/8".parse().unwrap(), "10.0.0.0/8".parse().unwrap()];
+        let peer = peer.parse().map_or(Peer::Unix, Peer::Tcp);
+        BrowserAddress::find(peer, &headers, &trusted).0.to_string()
+    }
+
+    #[test]
+    fn a_stranger_cannot_claim_an_address() {
+        assert_eq!(find("192.0.2.7:5000", &["198.51.100.1"]), "192.0.2.7");
+    }
+
+    #[test]
+    fn behind_trusted_proxies_the_last_untrusted_hop_counts() {
+        assert_eq!(find("127.0.0.1:5000", &["203.0.113.9"]), "203.0.113.9");
+        assert_eq!(find("127.0.0.1:5000", &["198.51.100.1, 203.0.113.9, 10.0.0.2"]), "203.0.113.9");
+        assert_eq!(find("127.0.0.1:5000", &["198.51.100.1", "203.0.113.9"]), "203.0.113.9");
+        assert_eq!(find("unix", &["203.0.113.9"]), "203.0.113.9");
+    }
+
+    #[test]
+    fn ports_brackets_and_mapped_addresses_are_understood() {
+        assert_eq!(find("127.0.0.1:5000", &["203.0.113.9:1234"]), "203.0.113.9");
+        assert_eq!(find("127.0.0.1:5000", &["[2001:db8::1]:1234"]), "2001:db8::1");
+        assert_eq!(find("127.0.0.1:5000", &["[2001:db8::1]"]), "2001:db8::1");
+        assert_eq!(find("[::ffff:192.0.2.7]:5000", &["198.51.100.1"]), "192.0.2.7");
+    }
+
+    #[test]
+    fn behind_rubbish_the_last_good_hop_counts() {
+        assert_eq!(find("127.0.0.1:5000", &["203.0.113.9, unknown, 10.0.0.2"]), "10.0.0.2");
+        assert_eq!(find("127.0.0.1:5000", &["unknown"]), "127.0.0.1");
+    }
+
+    #[test]
+    fn a_byte_that_a_caller_writes_does_not_change_whose_address_counts() {
+        for claimed in [&b"\xff"[..], b"Z\xfcrich", "198.51.100.1, \u{e9}".as_bytes(), b"\x80,\xff,198.51.100.1"] {
+            // One line, as proxies that append make it, or two.
+            let line = [claimed, b"203.0.113.9, 10.0.0.2"].join(&b", "[..]);
+            assert_eq!(find_in_bytes("127.0.0.1:5000", &[&line]), "203.0.113.9", "{line:?}");
+            assert_eq!(find_in_bytes("127.0.0.1:5000", &[claimed, b"203.0.113.9"]), "203.0.113.9", "{claimed:?}");
+        }
+        // No text between the proxies' own: nothing beyond it can be known.
+        assert_eq!(find_in_bytes("127.0.0.1:5000", &[b"203.0.113.9, \xff, 10.0.0.2"]), "10.0.0.2");
+        assert_eq!(find_in_bytes("127.0.0.1:5000", &["203.0.113.9, \u{a0}10.0.0.2".as_bytes()]), "127.0.0.1");
+    }
+
+    proptest! {
+        #[test]
+        fn any_forwarded_header_gives_an_address(value in prop::collection::vec(b' '..=255, 0..60)) {
+            if HeaderValue::from_bytes(&value).is_ok() {
+                find_in_bytes("127.0.0.1:5000", &[&value]);
+            }
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Where WeChat's servers call: the check of the address, and what happens in the account. There is no route otherwise.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Response};
+
+use crate::connectors::wechat::Wechat;
+use crate::connectors::wechat::callback::{Answer, CallbackQuery};
+use crate::http::extract::{ValidQuery, read_body};
+use crate::http::problem::{self, Problem};
+use crate::http::state::{Gateway, SharedGateway};
+
+/// The path that is entered in WeChat's console.
+pub(in crate::http) const PATH: &str = "/connectors/wechat";
+
+/// Says back what WeChat sends, to prove that the token is known here.
+pub(in crate::http) async fn check(
+    State(gateway): State<SharedGateway>,
+    ValidQuery(query): ValidQuery<CallbackQuery>,
+) -> Result<Response, Problem> {
+    let echo = wechat(&gateway)?.check(&query).await?;
+    Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], echo).into_response())
+}
+
+/// Takes what WeChat tells.
+pub(in crate::http) async fn receive(
+    State(gateway): State<SharedGateway>,
+    ValidQuery(query): ValidQuery<CallbackQuery>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let body = read_body(request, &gateway).await?;
+    let (kind, answer) = match wechat(&gateway)?.receive(&query, &body).await? {
+        Answer::Success => ("text/plain; charset=utf-8", "success".to_owned()),
+        Answer::Reply(xml) => ("application/xml; charset=utf-8", xml),
+    };
+    Ok(([(CONTENT_TYPE, kind)], answer).into_response())
+}
+
+fn wechat(gateway: &Gateway) -> Result<&Arc<Wechat>, Problem> {
+    gateway.connectors.wechat.as_ref().ok_or_else(|| Problem::from(&problem::NOT_FOUND))
+}

@@ -1,0 +1,61 @@
+//! The names by which the metrics count refusals at each bound.
+
+use crate::callers::Tier;
+
+/// The names of one bound, by [`Tier`].
+pub type Names = [&'static str; Tier::ALL.len()];
+
+macro_rules! per_tier {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        $(
+            $(#[$doc])*
+            pub const $name: Names = [$text, concat!($text, "_site"), concat!($text, "_network")];
+        )*
+        /// Every bound that is counted per caller, at each tier.
+        const PER_TIER: &[Names] = &[$($name),*];
+    };
+}
+
+per_tier! {
+    /// New tickets.
+    CREATE = "rate_create";
+    /// New tickets whose code a connector makes.
+    CONNECTOR = "rate_connector";
+    /// QR codes drawn.
+    DRAW = "rate_draw";
+    /// Scans by verified people.
+    SCAN = "rate_scan";
+    /// Scans by browsers that nobody has signed in to.
+    GUEST_SCAN = "rate_guest_scan";
+    /// Confirms and declines.
+    CONFIRM = "rate_confirm";
+    /// Scans that fail for want of a valid token or ticket.
+    INVALID_SCAN = "rate_invalid_scan";
+    /// Confirms and declines that fail for want of a valid token or ticket.
+    INVALID_CONFIRM = "rate_invalid_confirm";
+    /// Tickets waiting to be scanned.
+    TICKETS = "tickets_per_address";
+    /// Open streams.
+    STREAMS = "streams_per_address";
+    /// Open connections.
+    CONNECTIONS = "connections_per_address";
+    /// A connector's daily quota.
+    CONNECTOR_DAY = "connector_day";
+}
+
+/// The bounds that all callers share.
+const SHARED: [&str; 8] = [
+    "rate_table_full",
+    "tickets_table_full",
+    "streams_per_ticket",
+    "streams_per_process",
+    "streams_opening",
+    "draining",
+    "callbacks",
+    "drawing",
+];
+
+/// Returns every name.
+pub fn all() -> impl Iterator<Item = &'static str> {
+    SHARED.into_iter().chain(PER_TIER.iter().flatten().copied())
+}

@@ -1,0 +1,131 @@
+//! What every request passes through: it is given an id and a client address, its origin is checked, its answer gets the
+//! headers that every answer has, and is counted.
+
+use std::panic::AssertUnwindSafe;
+
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::Response;
+use futures_util::FutureExt as _;
+use percent_encoding::{AsciiSet, utf8_percent_encode};
+use tracing::Instrument as _;
+
+use super::address::{BrowserAddress, Peer};
+use super::pages::Reader;
+use super::problem::{self, ProblemBody, Refused};
+use super::state::{Gateway, SharedGateway};
+use super::{fields, sse};
+use crate::ticket::TicketId;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
+/// The longest request id that is taken over from a proxy, in characters.
+const MAX_REQUEST_ID_CHARS: usize = 64;
+
+/// Gives the request its id and client address, and the answer its headers; logs and counts it.
+pub(super) async fn request_context(
+    State(gateway): State<SharedGateway>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let address = BrowserAddress::find(peer, request.headers(), &gateway.trusted_proxies);
+    let is_proxied = match peer {
+        Peer::Unix => true,
+        Peer::Tcp(socket) => {
+            gateway.trusted_proxies.iter().any(|network| network.contains(&socket.ip().to_canonical()))
+        }
+    };
+    let request_id = request_id(request.headers(), is_proxied);
+    request.extensions_mut().insert(address);
+    let reader = Reader::of(&request);
+    // The path alone: a query string may hold what is nobody's business. What is not ASCII may hold what breaks a line or
+    // turns a terminal's text around.
+    let span = tracing::info_span!(
+        "request",
+        id = %request_id,
+        method = %request.method(),
+        path = %utf8_percent_encode(request.uri().path(), &AsciiSet::EMPTY),
+        address = %address.0,
+    );
+    async {
+        let response = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+        let response = response.unwrap_or_else(|panic| problem::from_panic(&*panic));
+        tracing::debug!(status = response.status().as_u16(), "answered");
+        finish(&gateway, response, &request_id, &reader)
+    }
+    .instrument(span)
+    .await
+}
+
+fn request_id(headers: &HeaderMap, is_proxied: bool) -> String {
+    let is_plain = |text: &&str| {
+        (1..=MAX_REQUEST_ID_CHARS).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+    };
+    let given = headers.get(REQUEST_ID).and_then(fields::text).filter(is_plain);
+    match given {
+        Some(given) if is_proxied => given.to_owned(),
+        // As unguessable and as unique as a ticket's.
+        _ => TicketId::random().to_string(),
+    }
+}
+
+/// Returns the problem as a page, where its reader prefers one or its way on is known.
+fn page(reader: &Reader, body: &ProblemBody, retry_href: Option<&str>) -> Option<Response> {
+    if retry_href.is_none() && !reader.prefers_page() {
+        return None;
+    }
+    let page = reader.page(body, retry_href);
+    page.inspect_err(|error| tracing::error!(%error, "a problem could not be told on a page")).ok()
+}
+
+fn finish(gateway: &Gateway, mut response: Response, request_id: &str, reader: &Reader) -> Response {
+    if let Some(refused) = response.extensions_mut().remove::<Refused>() {
+        gateway.metrics.refused(refused.reason);
+        if gateway.journal.takes("refused", Some(refused.reason)) {
+            refused.log();
+        }
+        let mut answer = refused.answer(Some(request_id), |body, retry_href| page(reader, body, retry_href));
+        // Keeps what layers in between have added, such as Allow and CORS headers.
+        let own: Vec<HeaderName> = answer.headers().keys().cloned().collect();
+        for (name, value) in response.headers() {
+            // What the answer hangs on adds up; but that it hangs on `Accept` it says itself.
+            let is_addition = if name == header::VARY { value != "accept" } else { !own.contains(name) };
+            if is_addition && name != header::CONTENT_LENGTH {
+                answer.headers_mut().append(name, value.clone());
+            }
+        }
+        response = answer;
+    }
+    gateway.metrics.request(response.status().as_u16());
+    let headers = response.headers_mut();
+    if !headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
+        // The layer says it to everybody; without leave to read the answer it means nothing.
+        headers.remove(header::ACCESS_CONTROL_EXPOSE_HEADERS);
+    }
+    if gateway.streams.is_draining() {
+        // So that what comes next comes to another replica.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    if let Ok(value) = HeaderValue::from_str(request_id) {
+        headers.insert(REQUEST_ID, value);
+    }
+    // What tells a browser how to treat a document says nothing about a stream of events, and the edge keeps the head of
+    // each stream for as long as it lasts.
+    let is_document = headers.get(header::CONTENT_TYPE).is_none_or(|kind| kind != sse::CONTENT_TYPE);
+    let for_all = [(header::X_CONTENT_TYPE_OPTIONS, "nosniff"), (header::CACHE_CONTROL, "no-store")];
+    let for_documents = [
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (CROSS_ORIGIN_RESOURCE_POLICY, "same-origin"),
+    ];
+    let defaults = for_all.into_iter().chain(for_documents.into_iter().filter(|_| is_document));
+    for (name, value) in defaults {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}

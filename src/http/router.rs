@@ -1,0 +1,88 @@
+//! The route table.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, post};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::api::{codes, decide, demo, events, keys, openapi, ops, session, tickets, wechat};
+use super::state::SharedGateway;
+use super::{bounds, head, methods, middleware, origin, pages, problem};
+
+/// The largest request body, in bytes.
+pub const MAX_BODY_BYTES: usize = 16 * 1024;
+
+/// Returns the router of the public listeners.
+pub fn public_router(gateway: &SharedGateway) -> Router {
+    let reasons = problem::ALL.iter().map(|kind| kind.code).chain(bounds::all());
+    gateway.metrics.expect_refusals(reasons);
+    let (router, description) = api_router().split_for_parts();
+    let mut by_path = methods::of_api(&description);
+    by_path.insert(demo::PATH.to_owned(), "POST".to_owned());
+    by_path.insert(wechat::PATH.to_owned(), "GET,HEAD,POST".to_owned());
+    let openapi = openapi::complete(&description);
+    let mut router = router
+        .route(openapi::PATH, get(move || std::future::ready(openapi::document(&openapi))))
+        // Before the layer, which must see preflights: no route is for OPTIONS.
+        .method_not_allowed_fallback(methods::method_not_allowed)
+        .layer(origin::cors(gateway))
+        .route("/", get(pages::sign_in))
+        .route("/s/{id}", get(pages::confirm))
+        .route("/share", get(pages::share))
+        .route("/share/{id}", get(pages::receive))
+        .route("/static/texts.json", get(pages::texts))
+        .route("/static/{*path}", get(pages::asset))
+        .route("/v1/clients/{id}/logo.png", get(pages::logo))
+        .route("/v1/clients/{id}/theme.css", get(pages::theme));
+    if gateway.demo.is_some() {
+        router = router.route(demo::PATH, post(demo::sign_in));
+    }
+    if gateway.connectors.wechat.is_some() {
+        router = router.route(wechat::PATH, get(wechat::check).post(wechat::receive));
+    }
+    router
+        .fallback(pages::without_slash)
+        .method_not_allowed_fallback(methods::method_not_allowed)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(from_fn_with_state(Arc::clone(gateway), origin::same_origin))
+        .layer(from_fn_with_state(Arc::new(by_path), methods::allow))
+        .layer(from_fn(head::check))
+        .layer(from_fn_with_state(Arc::clone(gateway), middleware::request_context))
+        .with_state(Arc::clone(gateway))
+}
+
+/// Returns the router of the admin listener, which may be asked by these names besides IP addresses and `localhost`.
+pub fn admin_router(gateway: &SharedGateway, hosts: Vec<String>) -> Router {
+    Router::new()
+        .route("/healthz", get(ops::healthz))
+        .route("/readyz", get(ops::readyz))
+        .route("/metrics", get(ops::metrics))
+        .fallback(methods::not_found)
+        .method_not_allowed_fallback(methods::method_not_allowed)
+        .layer(from_fn_with_state(Arc::default(), methods::allow))
+        .layer(from_fn_with_state(hosts.into(), ops::own_names))
+        .layer(from_fn(head::check))
+        .with_state(Arc::clone(gateway))
+}
+
+/// The API: every route of it, and nothing else, stands in the OpenAPI document.
+fn api_router() -> OpenApiRouter<SharedGateway> {
+    OpenApiRouter::with_openapi(openapi::description())
+        .routes(routes!(tickets::create))
+        .routes(routes!(tickets::read, tickets::close))
+        .routes(routes!(events::events))
+        .routes(routes!(codes::svg))
+        .routes(routes!(codes::png))
+        .routes(routes!(decide::scan))
+        .routes(routes!(decide::confirm))
+        .routes(routes!(decide::cancel))
+        .routes(routes!(keys::jwks))
+        .routes(routes!(session::verify))
+        .routes(routes!(session::begin))
+        .routes(routes!(session::redeem))
+        .routes(routes!(session::sign_out))
+}
