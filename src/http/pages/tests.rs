@@ -11,7 +11,7 @@ use super::files;
 use super::query::with_language;
 use super::renderer::{PageContext, RENDERER, Renderer};
 use super::texts::Page;
-use crate::http::error;
+use crate::http::problem;
 use crate::http::view::ClientView;
 
 const ALL: [Page; 4] = [Page::SignIn, Page::Confirm, Page::Share, Page::Receive];
