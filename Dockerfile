@@ -10,15 +10,16 @@ WORKDIR /build
 COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY bench/loadgen/Cargo.toml bench/loadgen/
-RUN mkdir -p src tests bench/loadgen/src \
+COPY crates/parked-streams/Cargo.toml crates/parked-streams/
+RUN mkdir -p src tests bench/loadgen/src crates/parked-streams/src \
  && echo 'fn main() {}' | tee src/main.rs bench/loadgen/src/main.rs >tests/main.rs \
- && touch src/lib.rs \
+ && touch src/lib.rs crates/parked-streams/src/lib.rs \
  && cargo build --profile dist --locked \
- && rm -rf src
+ && rm -rf src crates
 
 # COPY keeps the times of the files, and cargo goes by them: older than the empty sources, they would count as built.
 COPY . .
-RUN touch src/main.rs src/lib.rs \
+RUN touch src/main.rs src/lib.rs crates/parked-streams/src/lib.rs \
  && cargo build --profile dist --locked
 
 # The root of the image: the binary, the libraries that it names, the certificate authorities (for rediss:// and https://)

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use parked_streams::{ListenAddress, Listener};
 use tokio::time::Instant;
 
-use crate::config::{Config, ListenAddress, StoreSettings};
+use crate::config::{Config, StoreSettings};
+use crate::connections::{self, ConnectionSettings};
 use crate::connectors::Connectors;
 use crate::connectors::wechat::Wechat;
 use crate::connectors::wechat::settings::WechatSettings;
@@ -19,7 +21,6 @@ use crate::http::state::Gateway;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::qr;
-use crate::server::{Listener, Server, ServerSettings};
 use crate::signer::Signer;
 use crate::signer::keys::{self, KeyAlgorithm};
 use crate::store::measured::Measured;
@@ -53,16 +54,19 @@ pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyh
     fit_to_open_files(&mut config)?;
     let gateway = Arc::new(assemble(&config).await?);
     let patience = config.server.shutdown;
-    let server = Server::new(config.server.settings, config.trusted_proxies.clone(), Arc::clone(&gateway.metrics))
+    let (streams, journal) = (gateway.streams.clone(), Arc::clone(&gateway.journal));
+    let description = describe(&config, &gateway.signer);
+    let proxies = config.trusted_proxies.clone();
+    let server = connections::server(public_router(&gateway), config.server.connections, proxies, &gateway.metrics)
         .context("the server")?;
     // Operators' requests neither wait for, nor are counted with, everybody else's.
     // One bound for all of them is enough.
     let everybody = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
-    let admin_settings = ServerSettings { max_connections: ADMIN_CONNECTIONS, detach: false, ..config.server.settings };
-    let admin =
-        Server::new(admin_settings, everybody.into(), Arc::new(Metrics::new())).context("the operators' server")?;
-    let (streams, journal) = (gateway.streams.clone(), Arc::clone(&gateway.journal));
-    let description = describe(&config, &gateway.signer);
+    let admin_settings =
+        ConnectionSettings { max_connections: ADMIN_CONNECTIONS, park: false, ..config.server.connections };
+    let admin = admin_router(&gateway, config.admin_hosts.clone());
+    let admin = connections::server(admin, admin_settings, everybody.into(), &Arc::new(Metrics::new()))
+        .context("the operators' server")?;
     crate::task::spawn("streams", streams.clone().run());
     crate::task::spawn("limits", Arc::clone(&gateway).tidy_limits());
     let kept = Arc::clone(&journal);
@@ -70,14 +74,11 @@ pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyh
 
     let admin_listener = bind(&ListenAddress::Tcp(config.admin_listen)).await?;
     announce("admin", &admin_listener.address);
-    crate::task::spawn(
-        "admin",
-        admin.clone().serve(admin_listener, admin_router(&gateway, config.admin_hosts.clone())),
-    );
+    crate::task::spawn("admin", admin.clone().serve(admin_listener));
     for address in &config.listen {
         let listener = bind(address).await?;
         announce("public", &listener.address);
-        crate::task::spawn("accept", server.clone().serve(listener, public_router(&gateway)));
+        crate::task::spawn("accept", server.clone().serve(listener));
     }
     introduce(&config, &description);
     systemd::ready(&format!("serving {}", config.public_url));
@@ -313,7 +314,7 @@ fn fit_to_open_files(config: &mut Config) -> anyhow::Result<()> {
     // More connections than the soft limit's usual 1,024 are the point of this program.
     let limit = rlimit::increase_nofile_limit(u64::MAX).context("the open-files limit")?;
     let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(RESERVED_FILES).max(1);
-    let connections = &mut config.server.settings.max_connections;
+    let connections = &mut config.server.connections.max_connections;
     if *connections > room {
         config.warnings.push(format!(
             "{limit} files may be open, so no more than {room} connections are taken; raise the limit (ulimit -n, LimitNOFILE=) \

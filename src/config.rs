@@ -15,15 +15,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use parked_streams::{ListenAddress, MAX_WRITE_TIMEOUT};
 use url::Url;
 
 use crate::callers::Tier;
 use crate::clients::{Clients, TICKET_TTLS};
+use crate::connections::ConnectionSettings;
 use crate::connectors::ConnectorSettings;
 use crate::http::limits::RateLimits;
 use crate::net::{is_local, is_plain_http, parse_origin};
 use crate::secret::direct_or_file;
-use crate::server::{MAX_WRITE_TIMEOUT, ServerSettings};
 use crate::sign_in::Lifetimes;
 use crate::store::redis::{RedisSettings, Topology};
 use crate::streams::StreamLimits;
@@ -33,24 +34,6 @@ pub use given::{Given, Unread};
 
 /// What the shutdown leaves requests at least after the streams were sent away.
 const MIN_FINISH: Duration = Duration::from_secs(1);
-
-/// Where to listen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ListenAddress {
-    /// A TCP address.
-    Tcp(SocketAddr),
-    /// A Unix socket; every peer on it counts as a trusted proxy.
-    Unix(PathBuf),
-}
-
-impl std::fmt::Display for ListenAddress {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Tcp(address) => write!(f, "{address}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
 
 /// Which engine keeps the tickets.
 #[derive(Debug, Clone)]
@@ -87,7 +70,7 @@ impl StoreSettings {
 #[derive(Debug, Clone, Copy)]
 pub struct ServerLimits {
     /// Of the public listeners.
-    pub settings: ServerSettings,
+    pub connections: ConnectionSettings,
     /// From SIGTERM to the end of the process, at most.
     pub shutdown: Duration,
 }
@@ -223,10 +206,10 @@ impl Config {
                 tickets,
             },
             server: ServerLimits {
-                settings: ServerSettings {
+                connections: ConnectionSettings {
                     max_connections: flags.max_connections,
                     per_address: flags.connections_per_address,
-                    detach: flags.detach,
+                    park: flags.detach,
                     // So that one who vanished is noticed within two heartbeats: one is sent, one is waited.
                     write_timeout: flags.heartbeat.min(MAX_WRITE_TIMEOUT),
                 },

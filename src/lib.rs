@@ -19,7 +19,7 @@
 //! | [`clients`] | the registered clients |
 //! | [`qr`] | QR codes |
 //! | [`http`] | the API, the pages, and all that a request passes through |
-//! | [`server`] | listeners and connections |
+//! | [`connections`] | the metrics of connections, and the bound on those of each caller |
 //! | [`metrics`] | every metric |
 //! | [`net`] | facts about URLs, and answers of other services read up to a bound |
 //! | [`secret`] | secrets in settings |
@@ -40,6 +40,7 @@ pub mod app;
 pub mod callers;
 pub mod clients;
 pub mod config;
+pub mod connections;
 pub mod connectors;
 pub mod doctor;
 pub mod http;
@@ -48,7 +49,6 @@ pub mod metrics;
 pub mod net;
 pub mod qr;
 pub mod secret;
-pub mod server;
 pub mod sign_in;
 pub mod signer;
 pub mod store;

@@ -16,6 +16,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use parked_streams::LossReason;
+
 use crate::streams::End;
 pub use connectors::ConnectorMetrics;
 pub use identity::IdentityMetrics;
@@ -49,38 +51,6 @@ pub struct Kind {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Answer {
     status: u16,
-}
-
-/// Why a detached event stream's connection ended before its stream did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lost {
-    /// The client closed it.
-    Closed,
-    /// The client, or something between, reset it.
-    Reset,
-    /// The client's system did not acknowledge what was sent for too long.
-    Vanished,
-    /// The client did not read for too long.
-    Slow,
-    /// The client sent more than it may before the stream had ended.
-    Flooding,
-    /// The stream itself broke off.
-    Failed,
-}
-
-impl Lost {
-    const ALL: [Self; 6] = [Self::Closed, Self::Reset, Self::Vanished, Self::Slow, Self::Flooding, Self::Failed];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Reset => "reset",
-            Self::Vanished => "vanished",
-            Self::Slow => "slow",
-            Self::Flooding => "flooding",
-            Self::Failed => "failed",
-        }
-    }
 }
 
 /// All of them, registered once.
@@ -208,7 +178,7 @@ impl Metrics {
             drop(self.store.get_or_create(&Operation { operation }));
             drop(self.store_errors.get_or_create(&Operation { operation }));
         }
-        for lost in Lost::ALL {
+        for lost in LossReason::ALL {
             drop(self.connections_lost.get_or_create(&Reason { reason: lost.as_str() }));
         }
         for end in End::ALL {
@@ -244,7 +214,7 @@ impl Metrics {
     }
 
     /// Counts an event stream's connection that ended before its stream.
-    pub fn connection_lost(&self, lost: Lost) {
+    pub fn connection_lost(&self, lost: LossReason) {
         self.connections_lost.get_or_create(&Reason { reason: lost.as_str() }).inc();
     }
 

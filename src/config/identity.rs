@@ -1,9 +1,10 @@
 //! Who approvers are: which identity provider, or the demo, and where the demo is safe.
 
+use parked_streams::ListenAddress;
 use url::Url;
 
 use super::flags::Flags;
-use super::{ListenAddress, StoreSettings, secret};
+use super::{StoreSettings, secret};
 use crate::net::{is_local, is_private};
 use crate::verifier::MIN_SECRET_BYTES;
 use crate::verifier::settings::IdentitySettings;

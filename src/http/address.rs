@@ -6,18 +6,10 @@ use axum::extract::FromRequestParts;
 use axum::http::header::HeaderMap;
 use axum::http::request::Parts;
 use ipnet::IpNet;
+use parked_streams::Peer;
 
 use super::fields::members;
 use super::problem::{self, Problem};
-
-/// Who is at the other end of the connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Peer {
-    /// Somebody at this address.
-    Tcp(SocketAddr),
-    /// A process of this machine that may open our Unix socket; a proxy.
-    Unix,
-}
 
 /// The address of the browser or phone itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

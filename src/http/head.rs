@@ -8,6 +8,7 @@ use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::http::{Method, StatusCode, Uri, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use parked_streams::UnreadableHead;
 
 use super::fields;
 use super::problem::{self, Problem};
@@ -15,16 +16,10 @@ use super::problem::{self, Problem};
 /// Every method that some route has. A request for no route in particular is told these.
 const ALL_METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 
-/// Marks a request that stands for one whose head the server could not read; why not, as the status to answer with.
-///
-/// Such a request has the headers that say who asks and which kind of answer they prefer, as far as they could be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UnreadHead(pub StatusCode);
-
 /// Refuses a head that could not be read, that does not name one host, whose body is in a coding that nobody undoes, or that
 /// asks for nothing a route could have.
 pub(super) async fn check(mut request: Request, next: Next) -> Response {
-    if let Some(UnreadHead(status)) = request.extensions().get() {
+    if let Some(UnreadableHead(status)) = request.extensions().get() {
         return unread(*status).into_response();
     }
     if let Err(problem) = name_host(&mut request) {

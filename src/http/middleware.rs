@@ -3,15 +3,17 @@
 
 use std::panic::AssertUnwindSafe;
 
-use axum::extract::{ConnectInfo, Request, State};
+use axum::Extension;
+use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
 use futures_util::FutureExt as _;
+use parked_streams::Peer;
 use percent_encoding::{AsciiSet, utf8_percent_encode};
 use tracing::Instrument as _;
 
-use super::address::{BrowserAddress, Peer};
+use super::address::BrowserAddress;
 use super::pages::Reader;
 use super::problem::{self, ProblemBody, Refused};
 use super::state::{Gateway, SharedGateway};
@@ -28,7 +30,7 @@ const MAX_REQUEST_ID_CHARS: usize = 64;
 /// Gives the request its id and client address, and the answer its headers; logs and counts it.
 pub(super) async fn request_context(
     State(gateway): State<SharedGateway>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
+    Extension(peer): Extension<Peer>,
     mut request: Request,
     next: Next,
 ) -> Response {

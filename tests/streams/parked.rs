@@ -12,10 +12,9 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
+use parked_streams::{ListenAddress, Listener, Server, Settings};
 use proptest::prelude::*;
-use scangate::config::ListenAddress;
 use scangate::metrics::Metrics;
-use scangate::server::{Listener, Server, ServerSettings};
 use tokio::sync::broadcast;
 
 use crate::support::wire::contains;
@@ -37,13 +36,13 @@ impl Site {
         let router = router(&metrics);
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("server.sock");
-        let settings = ServerSettings { max_connections: 1_000, per_address: 1_000, detach, write_timeout };
-        let server = Server::new(settings, vec!["127.0.0.0/8".parse().unwrap()], Arc::clone(&metrics)).unwrap();
+        let settings = Settings { max_connections: 1_000, park: detach, write_timeout, ..Settings::default() };
+        let server = Server::builder(router).settings(settings).observer(Arc::clone(&metrics) as _).start().unwrap();
         let mut address = None;
         for wanted in [ListenAddress::Tcp(([127, 0, 0, 1], 0).into()), ListenAddress::Unix(socket.clone())] {
             let listener = Listener::bind(&wanted).await.unwrap();
             address.get_or_insert_with(|| listener.address.to_string());
-            tokio::spawn(server.clone().serve(listener, router.clone()));
+            tokio::spawn(server.clone().serve(listener));
         }
         Self { metrics, address: address.unwrap(), socket, _directory: directory }
     }

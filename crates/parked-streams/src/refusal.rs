@@ -5,9 +5,15 @@
 
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+/// Marks a request that stands for one whose head could not be read; why not, as the status to answer with.
+///
+/// Such a request has the headers that say who asks and which kind of answer they prefer, as far as they could be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnreadableHead(pub StatusCode);
 
 /// The headers that are kept of a head that could not be read: who asks, and which kind of answer they prefer.
 const KEPT: [HeaderName; 4] = [
@@ -38,7 +44,8 @@ pub(super) fn stand_in(status: StatusCode, unread: &[u8]) -> (StatusCode, Bytes)
     let target = first.split(|byte| *byte == b' ').nth(1).and_then(|target| Uri::try_from(target).ok());
     let path = target.as_ref().map(Uri::path).filter(|path| path.starts_with('/') && path.len() <= MAX_KEPT_BYTES);
     let mut head =
-        format!("{method} {} HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n", path.unwrap_or("/")).into_bytes();
+        format!("{method} {} HTTP/1.1\r\nhost: unreadable.invalid\r\nconnection: close\r\n", path.unwrap_or("/"))
+            .into_bytes();
     let mut room = MAX_KEPT_BYTES;
     for line in lines.take_while(|line| !line.is_empty()) {
         let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
@@ -84,7 +91,7 @@ mod tests {
     fn what_stands_for_an_unread_head_is_a_small_one() {
         let unread =
             "HEAD /s/x?secret HTTP/1.1\r\nHost: a\r\nACCEPT: text/html\r\nCookie: x\r\nAccept-Language: zh\r\nX-Forwa";
-        let head = "HEAD /s/x HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\nACCEPT: text/html\r\nAccept-Language: zh\r\n\r\n";
+        let head = "HEAD /s/x HTTP/1.1\r\nhost: unreadable.invalid\r\nconnection: close\r\nACCEPT: text/html\r\nAccept-Language: zh\r\n\r\n";
         assert_eq!(stood_in(431, unread), (431, head.to_owned()));
         let (status, head) = stood_in(400, "\u{0}\r\n");
         assert_eq!((status, head.lines().next().unwrap()), (400, "GET / HTTP/1.1"));

@@ -4,45 +4,36 @@
 //! speaks HTTP; an answer that is an event stream is taken out of its hands as soon as what it has to say at first has been
 //! sent (`handoff`), and waits in a `lot`, where it costs a few hundred bytes instead of some 20,000.
 
-mod handoff;
-mod lot;
-mod refusal;
-
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::ConnectInfo;
-use axum::http::Request;
+use bytes::Bytes;
 use futures_util::FutureExt as _;
+use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use ipnet::IpNet;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
 
-use crate::callers::{Caller, Holdings, Tier};
-use crate::config::ListenAddress;
-use crate::http::address::Peer;
-use crate::http::bounds::CONNECTIONS;
-use crate::http::head::UnreadHead;
-use crate::metrics::Metrics;
-use handoff::{Asked, Framing, Handoff, Stream, Tap};
-use lot::{Lots, Parked};
+use crate::address::{ListenAddress, Peer};
+use crate::admission::{Admission, Everybody};
+use crate::handoff::{Asked, Framing, Handoff, Stream, Tap};
+use crate::lot::{Lots, Parked};
+use crate::observer::{Nothing, Observer};
+use crate::refusal::{self, UnreadableHead};
+use crate::service::HttpService;
 
 /// How long the head of a request may take, which is also how long a kept-alive connection may be idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -51,18 +42,13 @@ pub const MAX_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How many connections may wait to be accepted; the system may have a lower bound of its own (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
 /// The largest request head, in bytes.
-const MAX_HEAD_BYTES: usize = 16 * 1024;
+pub(crate) const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// The most header fields of a request.
 const MAX_HEADERS: usize = 64;
 /// How long a connection without a request is kept when the server closes: one may be on its way.
 const CLOSING_GRACE: Duration = Duration::from_millis(100);
 /// How long to wait when the system has no connection to give, such as when no file may be opened any more.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// How many addresses it takes at least to have all connections.
-const MIN_ADDRESSES: usize = 4;
-/// How many networks it takes at least: a single party may hold one whole.
-const MIN_NETWORKS: usize = 2;
 
 /// A bound listener. Dropping it closes it; a Unix socket's file goes with it.
 pub struct Listener {
@@ -130,65 +116,115 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
 
 /// How a server is set up.
 #[derive(Debug, Clone, Copy)]
-pub struct ServerSettings {
+pub struct Settings {
     /// Connections that may be open.
     pub max_connections: usize,
-    /// Those of one address, if that is none of a trusted proxy; wider networks have as many more as [`Tier::factor`] says.
-    pub per_address: usize,
     /// Whether event streams are taken out of hyper's hands.
-    pub detach: bool,
+    pub park: bool,
     /// How long bytes may wait for a peer that does not take them.
     pub write_timeout: Duration,
+    /// Whether the service answers heads that cannot be read: it gets a request that stands for the one that could not be
+    /// read, marked by [`UnreadableHead`]. If not, such a head is answered with a bare status.
+    pub pass_unreadable_heads: bool,
 }
 
-/// What all listeners of a process share. Clones share it.
-#[derive(Clone)]
-pub struct Server {
-    shared: Arc<Shared>,
+impl Default for Settings {
+    /// 1,024 connections, parked streams, [`MAX_WRITE_TIMEOUT`], no unreadable heads.
+    fn default() -> Self {
+        Self { max_connections: 1024, park: true, write_timeout: MAX_WRITE_TIMEOUT, pass_unreadable_heads: false }
+    }
 }
 
-struct Shared {
-    settings: ServerSettings,
-    slots: Semaphore,
-    /// Peers that carry other people's requests, and may have any number of connections.
-    trusted_proxies: Vec<IpNet>,
-    /// The connections of all other peers.
-    by_caller: Mutex<Holdings>,
-    /// Ends accepting, and connections as soon as they have answered.
-    closing: CancellationToken,
-    open: AtomicUsize,
-    /// Told when the last connection ends.
-    all_closed: Notify,
-    /// None where nothing is detached.
-    lots: Option<Lots>,
-    metrics: Arc<Metrics>,
+/// What all listeners of a service share. Clones share it.
+pub struct Server<S: HttpService> {
+    shared: Arc<Shared<S>>,
 }
 
-impl Server {
-    /// Prepares for connections; starts what holds detached streams on the current runtime.
+impl<S: HttpService> Clone for Server<S> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+/// Sets up a [`Server`].
+#[must_use]
+pub struct ServerBuilder<S> {
+    service: S,
+    settings: Settings,
+    observer: Arc<dyn Observer>,
+    admission: Arc<dyn Admission>,
+}
+
+impl<S: HttpService> ServerBuilder<S> {
+    /// Sets the bounds.
+    pub fn settings(self, settings: Settings) -> Self {
+        Self { settings, ..self }
+    }
+
+    /// Sets what is told of connections.
+    pub fn observer(self, observer: Arc<dyn Observer>) -> Self {
+        Self { observer, ..self }
+    }
+
+    /// Sets what bounds the connections of each peer.
+    pub fn admission(self, admission: Arc<dyn Admission>) -> Self {
+        Self { admission, ..self }
+    }
+
+    /// Prepares for connections; starts what holds parked streams on the current runtime.
     ///
     /// # Errors
     /// The system's, if it has no file to give.
-    pub fn new(settings: ServerSettings, trusted_proxies: Vec<IpNet>, metrics: Arc<Metrics>) -> io::Result<Self> {
-        let lots = settings.detach.then(|| Lots::open(settings.write_timeout)).transpose()?;
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn start(self) -> io::Result<Server<S>> {
+        let Self { service, settings, observer, admission } = self;
+        let lots = settings.park.then(|| Lots::open(settings.write_timeout)).transpose()?;
         let shared = Shared {
+            service,
             settings,
-            trusted_proxies,
-            by_caller: Mutex::default(),
             slots: Semaphore::new(settings.max_connections.min(Semaphore::MAX_PERMITS)),
             closing: CancellationToken::new(),
             open: AtomicUsize::new(0),
             all_closed: Notify::new(),
             lots,
-            metrics,
+            observer,
+            admission,
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Server { shared: Arc::new(shared) })
+    }
+}
+
+struct Shared<S: HttpService> {
+    service: S,
+    settings: Settings,
+    slots: Semaphore,
+    /// Ends accepting, and connections as soon as they have answered.
+    closing: CancellationToken,
+    open: AtomicUsize,
+    /// Told when the last connection ends.
+    all_closed: Notify,
+    /// None where nothing is parked.
+    lots: Option<Lots<S>>,
+    observer: Arc<dyn Observer>,
+    admission: Arc<dyn Admission>,
+}
+
+impl<S: HttpService> Server<S> {
+    /// Begins to set up a server of `service`.
+    pub fn builder(service: S) -> ServerBuilder<S> {
+        ServerBuilder {
+            service,
+            settings: Settings::default(),
+            observer: Arc::new(Nothing),
+            admission: Arc::new(Everybody),
+        }
     }
 
     /// Accepts connections until [`Server::close`].
-    pub async fn serve(self, listener: Listener, router: Router) {
+    pub async fn serve(self, listener: Listener) {
         let shared = self.shared;
-        let site = Arc::new(Site { shared: Arc::clone(&shared), router });
         loop {
             // Waiting for a slot before accepting leaves further connections in the system's queue.
             let permit = tokio::select! {
@@ -207,14 +243,14 @@ impl Server {
                 },
             };
             match accepted {
-                Ok((stream, peer)) => match shared.admit(peer) {
-                    Ok(caller) => {
+                Ok((stream, peer)) => {
+                    let address = peer.address();
+                    if address.is_none_or(|address| shared.admission.admit(address)) {
                         permit.forget();
-                        Slot::taken(&site, caller).serve(stream, peer, Bytes::new(), None);
+                        Slot::taken(&shared, address).serve(stream, peer, Bytes::new(), None);
                     }
                     // Without a word: it would take a task for each, and time to have it read.
-                    Err(tier) => shared.metrics.refused(CONNECTIONS[tier as usize]),
-                },
+                }
                 Err(error) => {
                     tracing::error!(%error, "no connection could be accepted; raise the open-files limit if it is reached");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -239,55 +275,20 @@ impl Server {
     }
 }
 
-impl Shared {
-    /// Counts a connection of a peer; returns who it is counted for, if anybody.
-    ///
-    /// # Errors
-    /// The tier at which there are as many as there may be.
-    fn admit(&self, peer: Peer) -> Result<Option<Caller>, Tier> {
-        let Peer::Tcp(socket) = peer else { return Ok(None) };
-        let address = socket.ip().to_canonical();
-        if self.trusted_proxies.iter().any(|network| network.contains(&address)) {
-            return Ok(None);
-        }
-        let caller = Caller::of(address);
-        // However few there may be in all, no address takes more than a part of them, and no network around it.
-        let all = self.settings.max_connections;
-        let per_address = self.settings.per_address.min((all / MIN_ADDRESSES).max(1));
-        let mut by_caller = self.by_caller();
-        if let Some(tier) = by_caller.full_within(caller, per_address, all / MIN_NETWORKS) {
-            return Err(tier);
-        }
-        by_caller.add(caller);
-        Ok(Some(caller))
-    }
-
-    fn by_caller(&self) -> MutexGuard<'_, Holdings> {
-        // Nothing is left half-done where a panic could happen under this lock.
-        self.by_caller.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What the connections of one listener share.
-struct Site {
-    shared: Arc<Shared>,
-    router: Router,
-}
-
 /// The right of one connection to be open. Dropping it lets another one in.
-struct Slot {
-    site: Arc<Site>,
-    /// Who it is counted for, if anybody.
-    caller: Option<Caller>,
+pub(crate) struct Slot<S: HttpService> {
+    shared: Arc<Shared<S>>,
+    /// Who it was admitted as, if anybody.
+    admitted: Option<IpAddr>,
 }
 
-impl Drop for Slot {
+impl<S: HttpService> Drop for Slot<S> {
     fn drop(&mut self) {
-        let shared = &self.site.shared;
-        if let Some(caller) = self.caller {
-            shared.by_caller().remove(caller);
+        let shared = &self.shared;
+        if let Some(address) = self.admitted {
+            shared.admission.release(address);
         }
-        shared.metrics.connections_open.dec();
+        shared.observer.connection_closed();
         shared.slots.add_permits(1);
         if shared.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             shared.all_closed.notify_waiters();
@@ -295,29 +296,29 @@ impl Drop for Slot {
     }
 }
 
-impl Slot {
-    fn taken(site: &Arc<Site>, caller: Option<Caller>) -> Self {
-        site.shared.open.fetch_add(1, Ordering::AcqRel);
-        site.shared.metrics.connections_open.inc();
-        Self { site: Arc::clone(site), caller }
+impl<S: HttpService> Slot<S> {
+    fn taken(shared: &Arc<Shared<S>>, admitted: Option<IpAddr>) -> Self {
+        shared.open.fetch_add(1, Ordering::AcqRel);
+        shared.observer.connection_opened();
+        Self { shared: Arc::clone(shared), admitted }
     }
 
-    fn metrics(&self) -> &Metrics {
-        &self.site.shared.metrics
+    pub(crate) fn observer(&self) -> &dyn Observer {
+        &*self.shared.observer
     }
 
-    fn is_closing(&self) -> bool {
-        self.site.shared.closing.is_cancelled()
+    pub(crate) fn is_closing(&self) -> bool {
+        self.shared.closing.is_cancelled()
     }
 
     /// Speaks HTTP on `stream`, of which `ahead` has been read already: the head that stands for an `unread` one, or the
     /// beginning of the next request.
-    fn serve(self, stream: Stream, peer: Peer, ahead: Bytes, unread: Option<UnreadHead>) {
+    fn serve(self, stream: Stream, peer: Peer, ahead: Bytes, unread: Option<UnreadableHead>) {
         crate::task::spawn("connection", self.drive(stream, peer, ahead, unread));
     }
 
     /// Speaks HTTP again on the connection of an event stream that has ended.
-    fn resume(self, socket: Socket, ahead: Bytes) {
+    pub(crate) fn resume(self, socket: Socket, ahead: Bytes) {
         match attach(socket) {
             Ok((stream, peer)) => self.serve(stream, peer, ahead, None),
             Err(error) => tracing::trace!(%error, "a connection ended with its event stream"),
@@ -325,23 +326,23 @@ impl Slot {
     }
 
     /// Serves requests until the connection ends, or until one is answered with an event stream that can be parked.
-    async fn drive(self, stream: Stream, peer: Peer, ahead: Bytes, unread: Option<UnreadHead>) {
-        let site = Arc::clone(&self.site);
-        let shared = &site.shared;
-        let handoff = Handoff::default();
+    async fn drive(self, stream: Stream, peer: Peer, ahead: Bytes, unread: Option<UnreadableHead>) {
+        let shared = Arc::clone(&self.shared);
+        let handoff = Handoff::new(shared.settings.pass_unreadable_heads);
         let service = hyper::service::service_fn(|request: Request<Incoming>| {
             let asked = shared.lots.is_some().then(|| Asked::new(&request));
             let (head, body) = request.into_parts();
             let (body, answering) = handoff.begin(body);
-            let mut request = Request::from_parts(head, Body::new(body));
-            request.extensions_mut().insert(ConnectInfo(peer));
+            let mut request = Request::from_parts(head, body);
+            request.extensions_mut().insert(peer);
             if let Some(unread) = unread {
                 request.extensions_mut().insert(unread);
             }
-            let (router, handoff) = (site.router.clone(), handoff.clone());
+            let (mut service, handoff) = (shared.service.clone(), handoff.clone());
             async move {
-                let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
-                Ok::<_, Infallible>(handoff.lend(asked.unwrap_or_default(), response, answering))
+                poll_fn(|context| service.poll_ready(context)).await?;
+                let response = service.call(request).await?;
+                Ok::<_, S::ServiceError>(handoff.lend(asked.unwrap_or_default(), response, answering))
             }
         });
         let mut connection = http1::Builder::new()
@@ -383,7 +384,7 @@ impl Slot {
                 match handoff.refusal() {
                     Some(status) if unread.is_none() => {
                         let (status, head) = refusal::stand_in(status, &parts.read_buf);
-                        self.serve(stream, peer, head, Some(UnreadHead(status)));
+                        self.serve(stream, peer, head, Some(UnreadableHead(status)));
                     }
                     _ if unread.is_some() || handoff.has_unread_body() => {
                         tokio::select! {
@@ -398,9 +399,9 @@ impl Slot {
     }
 
     /// Takes `stream` out of tokio's hands and leaves it in a lot.
-    fn park(self, stream: Stream, ahead: Bytes, body: Body, framing: Framing) {
-        let site = Arc::clone(&self.site);
-        let Some(lots) = &site.shared.lots else { return };
+    fn park(self, stream: Stream, ahead: Bytes, body: S::ResponseBody, framing: Framing) {
+        let shared = Arc::clone(&self.shared);
+        let Some(lots) = &shared.lots else { return };
         match detach(stream) {
             Ok(socket) => lots.park(Parked { socket, body, framing, ahead, slot: self }),
             Err(error) => tracing::error!(%error, "a stream could not be parked and is closed"),

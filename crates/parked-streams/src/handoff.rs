@@ -9,13 +9,15 @@
 
 use std::io::{self, Write as _};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
-use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use http_body::{Body as _, Frame, SizeHint};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_util::either::Either;
@@ -75,17 +77,14 @@ impl Asked {
         }))
     }
 
-    /// Returns how `response` will be framed if it is an event stream.
-    fn framing<B>(self, response: &Response<B>) -> Option<Framing> {
-        let is_stream = response.status() == StatusCode::OK
-            && !response.headers().contains_key(header::CONTENT_LENGTH)
-            && response
-                .headers()
-                .get(header::CONTENT_TYPE)
-                .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+    /// Returns how a response will be framed if it is an event stream.
+    fn framing(self, status: StatusCode, headers: &HeaderMap) -> Option<Framing> {
+        let is_stream = status == StatusCode::OK
+            && !headers.contains_key(header::CONTENT_LENGTH)
+            && headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
         match self.0 {
             Some(Framing::Chunked { keep_alive }) if is_stream => {
-                Some(Framing::Chunked { keep_alive: keep_alive && !says_close(response.headers()) })
+                Some(Framing::Chunked { keep_alive: keep_alive && !says_close(headers) })
             }
             framing => framing.filter(|_| is_stream),
         }
@@ -100,17 +99,25 @@ fn says_close(headers: &HeaderMap) -> bool {
 }
 
 /// What the driver of a connection, its [`Tap`] and its [`Payload`] tell each other.
-#[derive(Clone, Default)]
-pub(super) struct Handoff(Arc<Mutex<State>>);
+pub(super) struct Handoff<B> {
+    state: Arc<Mutex<State<B>>>,
+    /// Whether a request's body has not been read to its end.
+    has_unread_body: Arc<AtomicBool>,
+}
 
-#[derive(Default)]
-struct State {
-    lent: Option<Lent>,
+impl<B> Clone for Handoff<B> {
+    fn clone(&self) -> Self {
+        Self { state: Arc::clone(&self.state), has_unread_body: Arc::clone(&self.has_unread_body) }
+    }
+}
+
+struct State<B> {
+    /// Whether heads that hyper cannot read are the service's to answer.
+    keeps_refusals: bool,
+    lent: Option<Lent<B>>,
     /// Whether hyper may have written something that it has not yet flushed.
     is_dirty: bool,
     answer: Answer,
-    /// Whether a request's body has not been read to its end.
-    has_unread_body: bool,
     /// What hyper wanted to refuse a head with, by itself.
     refusal: Option<StatusCode>,
 }
@@ -128,29 +135,34 @@ enum Answer {
 }
 
 /// An event stream that hyper is sending.
-struct Lent {
-    body: Body,
+struct Lent<B> {
+    body: B,
     framing: Framing,
     /// Whether it had nothing to send when it was last asked.
     is_idle: bool,
 }
 
-impl Handoff {
+impl<B> Handoff<B> {
+    pub(super) fn new(keeps_refusals: bool) -> Self {
+        let state = State { keeps_refusals, lent: None, is_dirty: false, answer: Answer::Out, refusal: None };
+        Self { state: Arc::new(Mutex::new(state)), has_unread_body: Arc::default() }
+    }
+
     /// Notes that a request is about to be answered. Returns its body, and what the answer has to go with.
-    pub(super) fn begin(&self, body: Incoming) -> (Arriving, Answering) {
-        let mut state = self.lock();
-        state.answer = Answer::Coming;
-        state.has_unread_body = false;
-        (Arriving { body, is_read: false, handoff: self.clone() }, Answering(self.clone()))
+    pub(super) fn begin(&self, body: Incoming) -> (RequestBody, Answering<B>) {
+        self.state.lock().answer = Answer::Coming;
+        self.has_unread_body.store(false, Ordering::Release);
+        let has_unread_body = Arc::clone(&self.has_unread_body);
+        (RequestBody { body, is_read: false, has_unread_body }, Answering(self.clone()))
     }
 
     /// Returns `response` as hyper is to have it: lent, if it is an event stream.
-    pub(super) fn lend(&self, asked: Asked, response: Response<Body>, answering: Answering) -> Response<Payload> {
+    pub(super) fn lend(&self, asked: Asked, response: Response<B>, answering: Answering<B>) -> Response<Payload<B>> {
         let (head, body) = response.into_parts();
-        let source = match asked.framing(&Response::from_parts(head.clone(), ())) {
+        let source = match asked.framing(head.status, &head.headers) {
             None => Source::Plain(body),
             Some(framing) => {
-                self.lock().lent = Some(Lent { body, framing, is_idle: false });
+                self.state.lock().lent = Some(Lent { body, framing, is_idle: false });
                 Source::Lent(self.clone())
             }
         };
@@ -159,17 +171,17 @@ impl Handoff {
 
     /// Returns the status that hyper wanted to refuse a request's head with. Nothing of its answer was sent.
     pub(super) fn refusal(&self) -> Option<StatusCode> {
-        self.lock().refusal
+        self.state.lock().refusal
     }
 
     /// Returns whether the peer may still be sending the body of a request that has been answered.
     pub(super) fn has_unread_body(&self) -> bool {
-        self.lock().has_unread_body
+        self.has_unread_body.load(Ordering::Acquire)
     }
 
     /// Takes the stream back if there is one which has nothing to send and of which everything has been written.
-    pub(super) fn take(&self) -> Option<(Body, Framing)> {
-        let mut state = self.lock();
+    pub(super) fn take(&self) -> Option<(B, Framing)> {
+        let mut state = self.state.lock();
         let is_dirty = state.is_dirty;
         let lent = state.lent.take_if(|lent| lent.is_idle && !is_dirty)?;
         Some((lent.body, lent.framing))
@@ -181,37 +193,34 @@ impl Handoff {
     /// writes while no answer is on its way. Only where an earlier answer on the connection has not been taken yet are the
     /// two not told apart, and hyper's own goes out.
     fn withholds(&self, bytes: &[u8]) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.is_dirty = true;
-        if state.answer == Answer::Out && state.refusal.is_none() {
+        if state.keeps_refusals && state.answer == Answer::Out && state.refusal.is_none() {
             let status = bytes.strip_prefix(b"HTTP/1.1 ").or(bytes.strip_prefix(b"HTTP/1.0 "));
             state.refusal = status.and_then(|status| StatusCode::from_bytes(status.get(..3)?).ok());
         }
         state.refusal.is_some()
     }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Lives as long as the answer to a request is not wholly in hyper's hands.
-pub(super) struct Answering(Handoff);
+pub(super) struct Answering<B>(Handoff<B>);
 
-impl Drop for Answering {
+impl<B> Drop for Answering<B> {
     fn drop(&mut self) {
-        self.0.lock().answer = Answer::Handed;
+        self.0.state.lock().answer = Answer::Handed;
     }
 }
 
 /// A request's body. It notes whether it was read to its end.
-pub(super) struct Arriving {
+#[derive(Debug)]
+pub struct RequestBody {
     body: Incoming,
     is_read: bool,
-    handoff: Handoff,
+    has_unread_body: Arc<AtomicBool>,
 }
 
-impl http_body::Body for Arriving {
+impl Body for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -233,36 +242,36 @@ impl http_body::Body for Arriving {
     }
 }
 
-impl Drop for Arriving {
+impl Drop for RequestBody {
     fn drop(&mut self) {
         if !self.is_read && !self.body.is_end_stream() {
-            self.handoff.lock().has_unread_body = true;
+            self.has_unread_body.store(true, Ordering::Release);
         }
     }
 }
 
 /// A response body as hyper has it.
-pub(super) struct Payload {
-    source: Source,
-    _answering: Answering,
+pub(super) struct Payload<B> {
+    source: Source<B>,
+    _answering: Answering<B>,
 }
 
-enum Source {
+enum Source<B> {
     /// Of anything but an event stream.
-    Plain(Body),
+    Plain(B),
     /// Of an event stream, which may be taken from it.
-    Lent(Handoff),
+    Lent(Handoff<B>),
 }
 
-impl http_body::Body for Payload {
+impl<B: Body<Data = Bytes> + Unpin> Body for Payload<B> {
     type Data = Bytes;
-    type Error = axum::Error;
+    type Error = B::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match &mut self.get_mut().source {
             Source::Plain(body) => Pin::new(body).poll_frame(context),
             Source::Lent(handoff) => {
-                let mut state = handoff.lock();
+                let mut state = handoff.state.lock();
                 let Some(lent) = &mut state.lent else { return Poll::Ready(None) };
                 let frame = Pin::new(&mut lent.body).poll_frame(context);
                 lent.is_idle = frame.is_pending();
@@ -290,15 +299,15 @@ impl http_body::Body for Payload {
 }
 
 /// A connection as hyper has it.
-pub(super) struct Tap {
+pub(super) struct Tap<B> {
     stream: Stream,
     /// Bytes that came before, and are read first.
     ahead: Bytes,
-    handoff: Handoff,
+    handoff: Handoff<B>,
 }
 
-impl Tap {
-    pub(super) fn new(stream: Stream, ahead: Bytes, handoff: Handoff) -> Self {
+impl<B> Tap<B> {
+    pub(super) fn new(stream: Stream, ahead: Bytes, handoff: Handoff<B>) -> Self {
         Self { stream, ahead, handoff }
     }
 
@@ -308,7 +317,7 @@ impl Tap {
     }
 }
 
-impl AsyncRead for Tap {
+impl<B> AsyncRead for Tap<B> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -323,7 +332,7 @@ impl AsyncRead for Tap {
     }
 }
 
-impl AsyncWrite for Tap {
+impl<B> AsyncWrite for Tap<B> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.handoff.withholds(bytes) {
             return Poll::Ready(Ok(bytes.len()));
@@ -349,7 +358,7 @@ impl AsyncWrite for Tap {
     /// hyper flushes when it has written all that it had.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
-        let mut state = self.handoff.lock();
+        let mut state = self.handoff.state.lock();
         state.is_dirty = false;
         if state.answer == Answer::Handed {
             state.answer = Answer::Out;

@@ -13,24 +13,26 @@ use std::net::Shutdown;
 use std::os::fd::AsRawFd as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use http_body::{Body as _, Frame};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Token};
+use parking_lot::Mutex;
 use slab::Slab;
 use socket2::Socket;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, Sleep};
 
-use super::handoff::Framing;
-use super::{MAX_HEAD_BYTES, Slot};
-use crate::metrics::Lost;
+use crate::handoff::Framing;
+use crate::observer::LossReason;
+use crate::server::{MAX_HEAD_BYTES, Slot};
+use crate::service::{BoxError, HttpService};
 
 /// How many sockets' events are fetched at once.
 const EVENTS: usize = 256;
@@ -42,86 +44,89 @@ const GATHER_BYTES: usize = 16 * 1024;
 const MAX_AHEAD_BYTES: usize = MAX_HEAD_BYTES;
 
 /// All lots of a server. Streams are dealt out to them in turn.
-pub(super) struct Lots {
-    gates: Vec<Arc<Gate>>,
+pub(crate) struct Lots<S: HttpService> {
+    gates: Vec<Arc<Gate<S>>>,
     next: AtomicUsize,
 }
 
 /// A stream to be parked.
-pub(super) struct Parked {
-    pub(super) socket: Socket,
-    pub(super) body: Body,
-    pub(super) framing: Framing,
+pub(crate) struct Parked<S: HttpService> {
+    pub(crate) socket: Socket,
+    pub(crate) body: S::ResponseBody,
+    pub(crate) framing: Framing,
     /// What the client has sent ahead.
-    pub(super) ahead: Bytes,
-    pub(super) slot: Slot,
+    pub(crate) ahead: Bytes,
+    pub(crate) slot: Slot<S>,
 }
 
-impl Lots {
+impl<S: HttpService> Lots<S> {
     /// Opens one lot for each core. A write may wait for its reader for `write_timeout`.
     ///
     /// # Errors
     /// The system's, if it has no file to give.
-    pub(super) fn open(write_timeout: Duration) -> io::Result<Self> {
+    pub(crate) fn open(write_timeout: Duration) -> io::Result<Self> {
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         let gates = (0..count).map(|_| Lot::open(write_timeout)).collect::<io::Result<_>>()?;
         Ok(Self { gates, next: AtomicUsize::new(0) })
     }
 
-    pub(super) fn park(&self, parked: Parked) {
+    pub(crate) fn park(&self, parked: Parked<S>) {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let gate = &self.gates[turn % self.gates.len()];
-        gate.lock().arrivals.push(parked);
+        gate.waiting.lock().arrivals.push(parked);
         gate.task.wake();
     }
 }
 
 /// What reaches a lot from outside. Bounded by the server's connections.
-#[derive(Default)]
-struct Gate {
-    waiting: Mutex<Waiting>,
+struct Gate<S: HttpService> {
+    waiting: Mutex<Waiting<S>>,
     task: AtomicWaker,
 }
 
-#[derive(Default)]
-struct Waiting {
-    arrivals: Vec<Parked>,
+struct Waiting<S: HttpService> {
+    arrivals: Vec<Parked<S>>,
     /// Keys of streams whose body wants to be polled.
     woken: Vec<u32>,
+    /// Whether the server is gone, so that no stream will come any more.
+    is_closed: bool,
 }
 
-impl Gate {
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+impl<S: HttpService> Drop for Lots<S> {
+    fn drop(&mut self) {
+        for gate in &self.gates {
+            gate.waiting.lock().is_closed = true;
+            gate.task.wake();
+        }
     }
 }
 
 /// The waker of one stream's body. One that outlives its stream may wake the next with the same key, which is harmless.
-struct StreamWaker {
-    gate: Arc<Gate>,
+struct StreamWaker<S: HttpService> {
+    gate: Arc<Gate<S>>,
     key: u32,
     /// Whether it is in [`Waiting::woken`] already.
     is_woken: AtomicBool,
 }
 
-impl Wake for StreamWaker {
+impl<S: HttpService> Wake for StreamWaker<S> {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.is_woken.swap(true, Ordering::AcqRel) {
-            self.gate.lock().woken.push(self.key);
+            self.gate.waiting.lock().woken.push(self.key);
             self.gate.task.wake();
         }
     }
 }
 
 /// One parked stream.
-struct Stream {
-    body: Body,
-    waker: Arc<StreamWaker>,
-    slot: Slot,
+struct Stream<S: HttpService> {
+    body: S::ResponseBody,
+    waker: Arc<StreamWaker<S>>,
+    slot: Slot<S>,
     /// What is there only now and then.
     rest: Option<Box<Rest>>,
     socket: Socket,
@@ -141,11 +146,11 @@ struct Rest {
     ahead: Vec<u8>,
 }
 
-struct Lot {
-    gate: Arc<Gate>,
+struct Lot<S: HttpService> {
+    gate: Arc<Gate<S>>,
     poll: AsyncFd<mio::Poll>,
     events: Events,
-    streams: Slab<Stream>,
+    streams: Slab<Stream<S>>,
     write_timeout: Duration,
     /// What is being sent; kept for its memory alone.
     outgoing: Vec<u8>,
@@ -164,9 +169,10 @@ enum Gathered {
     Failed,
 }
 
-impl Lot {
-    fn open(write_timeout: Duration) -> io::Result<Arc<Gate>> {
-        let gate = Arc::new(Gate::default());
+impl<S: HttpService> Lot<S> {
+    fn open(write_timeout: Duration) -> io::Result<Arc<Gate<S>>> {
+        let waiting = Waiting { arrivals: Vec::new(), woken: Vec::new(), is_closed: false };
+        let gate = Arc::new(Gate { waiting: Mutex::new(waiting), task: AtomicWaker::new() });
         #[expect(
             deprecated,
             reason = "the other one is `unsafe`; that the descriptor stays open as long, `Poll` sees to"
@@ -193,10 +199,16 @@ impl Lot {
         Ok(gate)
     }
 
-    /// Does what there is to do, and never ends.
+    /// Does what there is to do. Ends when the server is gone.
     fn run(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.gate.task.register(context.waker());
-        let Waiting { arrivals, woken } = std::mem::take(&mut *self.gate.lock());
+        let (arrivals, woken) = {
+            let mut waiting = self.gate.waiting.lock();
+            if waiting.is_closed {
+                return Poll::Ready(());
+            }
+            (std::mem::take(&mut waiting.arrivals), std::mem::take(&mut waiting.woken))
+        };
         for parked in arrivals {
             self.admit(parked);
         }
@@ -211,7 +223,7 @@ impl Lot {
         Poll::Pending
     }
 
-    fn admit(&mut self, parked: Parked) {
+    fn admit(&mut self, parked: Parked<S>) {
         let Parked { socket, body, framing, ahead, slot } = parked;
         let entry = self.streams.vacant_entry();
         #[expect(clippy::cast_possible_truncation, reason = "a process cannot open 2^32 sockets")]
@@ -224,7 +236,7 @@ impl Lot {
         }
         let rest = (!ahead.is_empty()).then(|| Box::new(Rest { ahead: ahead.into(), ..Rest::default() }));
         let waker = Arc::new(StreamWaker { gate: Arc::clone(&self.gate), key, is_woken: AtomicBool::new(false) });
-        slot.metrics().connections_detached.inc();
+        slot.observer().stream_parked();
         entry.insert(Stream { body, waker, slot, rest, socket, framing });
         // Its body has to learn of its new waker.
         self.advance(key);
@@ -266,9 +278,9 @@ impl Lot {
                 return;
             }
             self.blocked.pop_front();
-            let is_still = |stream: &Stream| stream.rest.as_ref().is_some_and(|rest| rest.until == Some(until));
+            let is_still = |stream: &Stream<S>| stream.rest.as_ref().is_some_and(|rest| rest.until == Some(until));
             if self.streams.get(key as usize).is_some_and(is_still) {
-                self.lose(key, Lost::Slow);
+                self.lose(key, LossReason::Slow);
             }
         }
     }
@@ -278,7 +290,7 @@ impl Lot {
         let Some(stream) = self.streams.get_mut(key as usize) else { return };
         if stream.is_blocked() {
             match stream.send_rest() {
-                Err(error) => return self.lose(key, Lost::from(&error)),
+                Err(error) => return self.lose(key, LossReason::of(&error)),
                 Ok(()) if stream.is_blocked() => return,
                 Ok(()) => stream.interested_in(self.poll.get_ref(), key, Interest::READABLE),
             }
@@ -291,8 +303,8 @@ impl Lot {
         outgoing.shrink_to(GATHER_BYTES);
         self.outgoing = outgoing;
         match (sent, gathered) {
-            (Err(error), _) => self.lose(key, Lost::from(&error)),
-            (Ok(()), Gathered::Failed) => self.lose(key, Lost::Failed),
+            (Err(error), _) => self.lose(key, LossReason::of(&error)),
+            (Ok(()), Gathered::Failed) => self.lose(key, LossReason::Failed),
             (Ok(()), _) if is_blocked => self.block(key),
             (Ok(()), _) if is_over => self.finish(key),
             (Ok(()), Gathered::All) => {}
@@ -316,9 +328,9 @@ impl Lot {
         self.blocked.push_back((until, key));
     }
 
-    fn lose(&mut self, key: u32, lost: Lost) {
+    fn lose(&mut self, key: u32, lost: LossReason) {
         if let Some(stream) = self.remove(key) {
-            stream.slot.metrics().connection_lost(lost);
+            stream.slot.observer().stream_lost(lost);
         }
     }
 
@@ -337,10 +349,10 @@ impl Lot {
         }
     }
 
-    fn remove(&mut self, key: u32) -> Option<Stream> {
+    fn remove(&mut self, key: u32) -> Option<Stream<S>> {
         let stream = self.streams.try_remove(key as usize)?;
         let _ = self.poll.get_ref().registry().deregister(&mut SourceFd(&stream.socket.as_raw_fd()));
-        stream.slot.metrics().connections_detached.dec();
+        stream.slot.observer().stream_unparked();
         if self.streams.is_empty() {
             // Gives memory back after a peak.
             self.streams = Slab::new();
@@ -354,7 +366,7 @@ fn token(key: u32) -> Token {
     Token(key as usize)
 }
 
-impl Stream {
+impl<S: HttpService> Stream<S> {
     fn is_blocked(&self) -> bool {
         self.rest.as_ref().is_some_and(|rest| !rest.unsent.is_empty())
     }
@@ -369,10 +381,10 @@ impl Stream {
     }
 
     /// Asks the body for more. A body that panics ends its own stream and no other.
-    fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let body = Pin::new(&mut self.body);
-        catch_unwind(AssertUnwindSafe(|| body.poll_frame(context)))
-            .unwrap_or_else(|_| Poll::Ready(Some(Err(axum::Error::new("its body panicked")))))
+        catch_unwind(AssertUnwindSafe(|| body.poll_frame(context).map_err(Into::into)))
+            .unwrap_or_else(|_| Poll::Ready(Some(Err("its body panicked".into()))))
     }
 
     /// Adds what the body has to say for now to `outgoing`, framed; what is said at once goes out at once.
@@ -424,21 +436,21 @@ impl Stream {
     }
 
     /// Reads what the client says: that it is gone, or a request ahead of its time, which is kept.
-    fn receive(&mut self) -> Result<(), Lost> {
+    fn receive(&mut self) -> Result<(), LossReason> {
         let mut buffer = [0; READ_BYTES];
         loop {
             match (&self.socket).read(&mut buffer) {
-                Ok(0) => return Err(Lost::Closed),
+                Ok(0) => return Err(LossReason::Closed),
                 Ok(count) => {
                     let ahead = &mut self.rest.get_or_insert_default().ahead;
                     ahead.extend_from_slice(&buffer[..count]);
                     if ahead.len() > MAX_AHEAD_BYTES {
-                        return Err(Lost::Flooding);
+                        return Err(LossReason::Flooding);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(Lost::from(&error)),
+                Err(error) => return Err(LossReason::of(&error)),
             }
         }
     }
@@ -456,16 +468,4 @@ fn write(mut socket: &Socket, bytes: &[u8]) -> io::Result<usize> {
         }
     }
     Ok(written)
-}
-
-impl From<&io::Error> for Lost {
-    fn from(error: &io::Error) -> Self {
-        use io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut};
-
-        match error.kind() {
-            // What TCP_USER_TIMEOUT ends a connection with, or what was heard about the way to the client until then.
-            TimedOut | HostUnreachable | NetworkUnreachable | NetworkDown => Self::Vanished,
-            _ => Self::Reset,
-        }
-    }
 }

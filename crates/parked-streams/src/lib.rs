@@ -1,0 +1,19 @@
+//! An HTTP/1.1 server that parks idle event streams at a few hundred bytes each.
+
+mod address;
+mod admission;
+mod handoff;
+mod lot;
+mod observer;
+mod refusal;
+mod server;
+mod service;
+mod task;
+
+pub use address::{ListenAddress, Peer};
+pub use admission::Admission;
+pub use handoff::RequestBody;
+pub use observer::{LossReason, Observer};
+pub use refusal::UnreadableHead;
+pub use server::{Listener, MAX_WRITE_TIMEOUT, Server, ServerBuilder, Settings};
+pub use service::{BoxError, HttpService};
