@@ -104,7 +104,7 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`], also if what was read is lost.
-    async fn persist(&self, _ticket: &Ticket) -> Result<bool, StoreError> {
+    async fn confirm_replicated(&self, _ticket: &Ticket) -> Result<bool, StoreError> {
         Ok(true)
     }
 
@@ -212,13 +212,13 @@ pub async fn transition_from(
             Ok(Step::Changed(next)) => next,
             Ok(Step::Same(same)) => {
                 // Whoever made it may have been told that it is not safe yet.
-                store.persist(&same).await?;
+                store.confirm_replicated(&same).await?;
                 return Ok(Transition { reading: Reading { ticket: same, now }, changed: false });
             }
             Err(Refusal::Expired) => return Err(TransitionError::NoTicket),
             Err(refusal) => {
                 // Nobody is refused for what is about to be taken back, or was read at a primary that is none any more.
-                if store.persist(&ticket).await? {
+                if store.confirm_replicated(&ticket).await? {
                     return Err(refusal.into());
                 }
                 reading = store.get(&ticket.id).await?.ok_or(TransitionError::NoTicket)?;

@@ -51,7 +51,7 @@ pub(super) async fn show(gateway: &Gateway, reading: Reading, party: &Party, tol
             reading = claim(gateway, reading, party).await?;
             break is_recipient;
         }
-        if ticket.revision <= told.max(Ticket::FIRST_REVISION) || gateway.store.persist(ticket).await? {
+        if ticket.revision <= told.max(Ticket::FIRST_REVISION) || gateway.store.confirm_replicated(ticket).await? {
             break is_recipient;
         }
         // It has gone on, or was read at a primary that is none any more.

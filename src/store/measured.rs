@@ -47,8 +47,8 @@ impl<S: Store> Store for Measured<S> {
         self.measure("replace", self.store.replace(current, next)).await
     }
 
-    async fn persist(&self, ticket: &Ticket) -> Result<bool, StoreError> {
-        self.measure("persist", self.store.persist(ticket)).await
+    async fn confirm_replicated(&self, ticket: &Ticket) -> Result<bool, StoreError> {
+        self.measure("persist", self.store.confirm_replicated(ticket)).await
     }
 
     async fn watch(&self, id: &TicketId) -> Result<(), StoreError> {

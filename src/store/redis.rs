@@ -2,21 +2,21 @@
 //!
 //! A ticket's key is `<prefix>{<id>}`; the braces keep it in one Cluster slot with its notification channel. Fields and
 //! expiry are written together, on Redis's own clock, so gateways with wrong clocks agree. This file speaks commands;
-//! `fleet` sends them to the primary that keeps the ticket, `keyspace` turns a primary's notifications into changes.
+//! `router` sends them to the primary that keeps the ticket, `subscriber` turns a primary's notifications into changes.
 
 mod command;
+mod connections;
 pub mod diagnosis;
-mod flags;
-mod fleet;
-mod interest;
+mod discovery;
 mod keys;
-mod keyspace;
-mod lanes;
-mod layout;
 mod node;
-mod remedy;
+mod notify_flags;
+mod redirect;
 mod replication;
-mod scout;
+mod router;
+mod slots;
+mod subscriber;
+mod subscriptions;
 mod topology;
 mod trial;
 mod values;
@@ -34,10 +34,10 @@ use crate::metrics::Metrics;
 use crate::ticket::{NewTicket, Stamp, State, Ticket, TicketId, TicketRequest, Timestamp};
 
 use command::{Command, Failure};
-pub use flags::{FlagsError, reports_changes};
-use fleet::Fleet;
 use keys::Keys;
 use node::Node;
+pub use notify_flags::{FlagsError, reports_changes};
+use router::Router;
 pub use topology::{Topology, TopologyError};
 use values::ValueScripts;
 
@@ -90,7 +90,7 @@ struct Reports {
 
 /// The engine. Dropping it ends its subscribers.
 pub struct RedisStore {
-    fleet: Fleet,
+    fleet: Router,
     keys: Keys,
     scripts: Scripts,
     /// Whether changes wait for replicas.
@@ -101,7 +101,7 @@ struct Scripts {
     create: Script,
     get: Script,
     replace: Script,
-    persist: Script,
+    confirm_replicated: Script,
     values: ValueScripts,
 }
 
@@ -117,14 +117,14 @@ impl RedisStore {
     ) -> Result<Self, OpenError> {
         let reports = Reports { changes, metrics, look_again: Arc::new(Notify::new()) };
         let fleet =
-            Fleet::start(settings.clone(), reports).await.map_err(|error| OpenError::from(trial::failed(&error)))?;
+            Router::start(settings.clone(), reports).await.map_err(|error| OpenError::from(trial::failed(&error)))?;
         let is_alone = !settings.topology.has_replicas();
         let prepare = async |node: Arc<Node>| {
             if is_alone && node.endpoint.is_in_a_cluster().await {
                 return Err(TopologyError::Node.into());
             }
             trial::may_work(&node.endpoint, settings.wait_replicas > 0).await?;
-            flags::ensure(&node.endpoint).await?;
+            notify_flags::ensure(&node.endpoint).await?;
             Ok(())
         };
         let prepared: Vec<Result<(), OpenError>> = join_all(fleet.primaries().into_iter().map(prepare)).await;
@@ -195,12 +195,13 @@ impl Store for RedisStore {
         })
     }
 
-    async fn persist(&self, ticket: &Ticket) -> Result<bool, StoreError> {
+    async fn confirm_replicated(&self, ticket: &Ticket) -> Result<bool, StoreError> {
         if !self.is_waiting {
             return Ok(true);
         }
-        let persist = self.on(&self.scripts.persist, &ticket.id).arg(ticket.revision).arg(ticket.stamp.to_string());
-        let outcome: i64 = self.fleet.run(&ticket.id, &persist.waiting()).await?;
+        let confirm =
+            self.on(&self.scripts.confirm_replicated, &ticket.id).arg(ticket.revision).arg(ticket.stamp.to_string());
+        let outcome: i64 = self.fleet.run(&ticket.id, &confirm.waiting()).await?;
         match outcome {
             1 => Ok(true),
             2 => Ok(false),
@@ -308,7 +309,7 @@ return 1",
             ),
             // Writes what is there already: what replicas have of this connection, they have of everything before it. But
             // only if that is what was read, or came after it: it may have been read at another node.
-            persist: script(
+            confirm_replicated: script(
                 "
 local stored = redis.call('HMGET', KEYS[1], 'revision', 'stamp', 'deadline')
 local revision, expected = tonumber(stored[1] or 0), tonumber(ARGV[1])

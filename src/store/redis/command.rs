@@ -74,13 +74,13 @@ impl<'a> Command<'a> {
 pub(super) struct Done {
     pub(super) value: Value,
     /// Set if it is not certain that the node may still promise anything.
-    pub(super) doubt: Option<Doubt>,
+    pub(super) doubt: Option<UnconfirmedPrimary>,
 }
 
 /// As many replicas as are there have it, but those may be fewer than there were, or are fewer than were asked for. The others
 /// may have been lost; or another primary may have been made, which has it not.
 #[derive(Debug, Clone)]
-pub(super) struct Doubt {
+pub(super) struct UnconfirmedPrimary {
     /// When the node was asked: what it said is not older.
     pub(super) asked: Instant,
     /// How many are there.

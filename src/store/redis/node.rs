@@ -9,11 +9,11 @@ use futures_util::future::join_all;
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{AsyncConnectionConfig, RedisError};
 
-use super::command::{Command, Done, Doubt, Failure};
+use super::command::{Command, Done, Failure, UnconfirmedPrimary};
+use super::connections::{Connections, from_pool};
 use super::keys::Keys;
-use super::keyspace::Subscriber;
-use super::lanes::{Lanes, from_pool};
 use super::replication::Replication;
+use super::subscriber::Subscriber;
 use super::topology::{Address, Topology};
 use super::{RedisSettings, Reports};
 use crate::ticket::TicketId;
@@ -100,9 +100,9 @@ impl Endpoint {
 pub(super) struct Node {
     pub(super) endpoint: Arc<Endpoint>,
     /// What most commands go over.
-    lanes: Lanes,
+    lanes: Connections,
     /// What commands go over that wait for replicas; the same if none are waited for.
-    waiting_lanes: Option<Lanes>,
+    waiting_lanes: Option<Connections>,
     pub(super) subscriber: Subscriber,
     was_silent: AtomicBool,
 }
@@ -119,10 +119,10 @@ impl Node {
         let waiting_lanes = (*wait_replicas > 0).then(|| {
             // Less than a connection's own patience, or the connection would be given up.
             let replication = Replication::new(*wait_replicas, *timeout / 4, reports.clone());
-            Lanes::waiting(endpoint.pool.clone(), *lanes, replication)
+            Connections::waiting(endpoint.pool.clone(), *lanes, replication)
         });
         Ok(Self {
-            lanes: Lanes::new(endpoint.pool.clone(), *lanes),
+            lanes: Connections::new(endpoint.pool.clone(), *lanes),
             waiting_lanes,
             subscriber: Subscriber::start(Arc::clone(&endpoint), reports.clone()),
             was_silent: AtomicBool::new(false),
@@ -148,7 +148,7 @@ impl Node {
     /// Sends a command.
     ///
     /// # Errors
-    /// As [`Lanes::send`].
+    /// As [`Connections::send`].
     pub(super) async fn send(&self, command: &Command<'_>, is_asking: bool) -> Result<Done, Failure> {
         match &self.waiting_lanes {
             Some(lanes) if command.is_waiting() => lanes.send(command, is_asking).await,
@@ -157,7 +157,7 @@ impl Node {
     }
 
     /// Takes note that it was the primary when `doubt` arose.
-    pub(super) fn settle(&self, doubt: &Doubt) {
+    pub(super) fn settle(&self, doubt: &UnconfirmedPrimary) {
         if let Some(lanes) = &self.waiting_lanes {
             lanes.settle(doubt);
         }

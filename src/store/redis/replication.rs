@@ -6,7 +6,7 @@
 //! Redis's own `min-replicas-to-write`.
 //!
 //! A replica also leaves when it is made the primary, which the old one is told last. So whenever fewer are there than
-//! a moment ago, or than asked for, or nobody has looked for a while, that is a [`Doubt`], and only `fleet` can say whether
+//! a moment ago, or than asked for, or nobody has looked for a while, that is a [`UnconfirmedPrimary`], and only `router` can say whether
 //! the node is still the primary.
 
 use std::collections::HashMap;
@@ -18,7 +18,7 @@ use redis::{FromRedisValue as _, RedisError, Value};
 use tokio::time::Instant;
 
 use super::Reports;
-use super::command::{Doubt, Failure};
+use super::command::{Failure, UnconfirmedPrimary};
 
 /// For so long it counts how many replicas were seen. Less than a failover takes, from when the new primary leaves until the
 /// other replicas do.
@@ -61,7 +61,10 @@ impl Replication {
     ///
     /// # Errors
     /// [`Failure`].
-    pub(super) async fn wait(&self, connection: &mut MultiplexedConnection) -> Result<Option<Doubt>, Failure> {
+    pub(super) async fn wait(
+        &self,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<Option<UnconfirmedPrimary>, Failure> {
         let mut target = self.count.min(self.seen().recently().unwrap_or(self.count));
         loop {
             // In one go: replicas that leave in between leave no doubt unseen.
@@ -86,7 +89,7 @@ impl Replication {
             let before = seen.recently();
             let is_missing = reached < self.count || before.is_some_and(|before| there < before);
             if is_missing || before.is_none() {
-                return Ok(Some(Doubt { asked, there, reached, is_missing }));
+                return Ok(Some(UnconfirmedPrimary { asked, there, reached, is_missing }));
             }
             seen.there = Some((asked, there));
             return Ok(None);
@@ -94,7 +97,7 @@ impl Replication {
     }
 
     /// Takes note that this was the primary when `doubt` arose.
-    pub(super) fn settle(&self, doubt: &Doubt) {
+    pub(super) fn settle(&self, doubt: &UnconfirmedPrimary) {
         self.seen().there = Some((doubt.asked, doubt.there));
         if doubt.reached < self.count {
             self.reports.metrics.redis.unreplicated("acknowledged");

@@ -1,6 +1,6 @@
 //! What a Redis URL says: one server, a primary watched by Sentinel, or a Cluster; and how to connect to any node of it.
 //!
-//! Who is primary at the moment is `scout`'s to find out; who keeps which ticket stands in `layout`. Nothing but these two
+//! Who is primary at the moment is `discovery`'s to find out; who keeps which ticket stands in `slots`. Nothing but these two
 //! asks which kind of installation it is.
 
 use std::fmt;

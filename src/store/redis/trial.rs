@@ -13,9 +13,9 @@ use redis::{AsyncCommands as _, ErrorKind, RedisError, Script, Value};
 use tokio::time::Instant;
 
 use super::LUA_NOW;
-use super::flags::{FlagsError, NEEDED};
-use super::layout::Layout;
 use super::node::Endpoint;
+use super::notify_flags::{FlagsError, NEEDED};
+use super::slots::SlotMap;
 use super::topology::{in_time, timed_out};
 use crate::ticket::TicketId;
 
@@ -176,7 +176,7 @@ async fn own_id(connection: &mut MultiplexedConnection, endpoint: &Endpoint) -> 
         _ => return Ok(Some(id)),
     }
     let slots = redis::cmd("CLUSTER").arg("SLOTS").query_async(connection).await?;
-    let layout = Layout::from_slots(&slots, 0, &endpoint.address)?;
+    let layout = SlotMap::from_slots(&slots, 0, &endpoint.address)?;
     if !layout.primaries().contains(&&endpoint.address) {
         return Ok(None);
     }

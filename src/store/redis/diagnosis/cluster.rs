@@ -5,7 +5,7 @@ use redis::Value;
 use redis::aio::MultiplexedConnection;
 
 use super::super::RedisSettings;
-use super::super::layout::Layout;
+use super::super::slots::SlotMap;
 use super::super::topology::Address;
 use super::{Asked, Diagnosis, Installation, Unanswered, ask, lines, node};
 
@@ -17,7 +17,7 @@ pub struct ClusterView {
     /// Whether it says of every slot that the same node keeps it as the newest answer does.
     pub agrees: bool,
     epoch: u64,
-    layout: Layout,
+    layout: SlotMap,
     /// Every replica that it knows of.
     replicas: Vec<Address>,
 }
@@ -57,7 +57,7 @@ fn newest(nodes: &[Asked<ClusterView>]) -> Option<&ClusterView> {
 
 /// Returns the slots that nobody keeps: those are, too, of which others have not heard yet that their node gave them up. Of
 /// a node that does not answer it is believed that it keeps what it is said to.
-fn unkept(layout: &Layout, nodes: &[Asked<ClusterView>]) -> Vec<(u16, u16)> {
+fn unkept(layout: &SlotMap, nodes: &[Asked<ClusterView>]) -> Vec<(u16, u16)> {
     let own = |primary: &Address| {
         let asked = nodes.iter().find(|asked| asked.address == primary.to_string());
         asked.and_then(|asked| asked.answer.as_ref().ok()).map(|view| &view.layout)
@@ -79,7 +79,7 @@ async fn view(mut connection: MultiplexedConnection, address: &Address) -> Resul
     let info = redis::cmd("CLUSTER").arg("INFO").query_async::<String>(&mut connection).await.unwrap_or_default();
     let info = lines(&info);
     let epoch = info.get("cluster_current_epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
-    let layout = Layout::from_slots(&slots, epoch, address).map_err(|error| Unanswered::Refused(error.to_string()))?;
+    let layout = SlotMap::from_slots(&slots, epoch, address).map_err(|error| Unanswered::Refused(error.to_string()))?;
     // Those that have failed are not among the slots, nor those that have never been sent anything.
     let nodes = redis::cmd("CLUSTER").arg("NODES").query_async::<String>(&mut connection).await.unwrap_or_default();
     let mut replicas = layout.replicas.clone();

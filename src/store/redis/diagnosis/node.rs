@@ -9,7 +9,7 @@ use redis::{RedisError, Value};
 
 use super::super::node::Endpoint;
 use super::super::topology::{Address, Kind};
-use super::super::{FlagsError, RedisSettings, flags, trial};
+use super::super::{FlagsError, RedisSettings, notify_flags, trial};
 use super::{Asked, Unanswered, in_time, lines};
 
 /// How often a node is asked for an answer that costs it nothing, to measure how far away it is.
@@ -117,7 +117,7 @@ async fn ask(settings: &RedisSettings, address: &Address, is_primary: bool) -> R
     if is_primary && !facts.is_replica() {
         let reports = async {
             trial::may_work(&endpoint, false).await?;
-            flags::ensure(&endpoint).await
+            notify_flags::ensure(&endpoint).await
         };
         facts.flags = Some(reports.await);
     }
@@ -136,7 +136,7 @@ async fn facts(endpoint: &Endpoint, kind: &Kind) -> Result<Facts, Unanswered> {
             write((*connection).clone(), endpoint, kind),
             role((*connection).clone()),
             limits((*connection).clone()),
-            async { flags::read(&mut (*connection).clone()).await.ok().flatten() },
+            async { notify_flags::read(&mut (*connection).clone()).await.ok().flatten() },
         ))
     };
     let (info, clock_difference, write, (role, wait), limits, flags_before) =

@@ -1,4 +1,4 @@
-//! Finds out who is primary: asks Sentinels, or the nodes of a Cluster. What is done about it is `fleet`'s part.
+//! Finds out who is primary: asks Sentinels, or the nodes of a Cluster. What is done about it is `router`'s part.
 //!
 //! Any of them may be frozen, cut off, or not have heard yet. So none is relied on: every Sentinel is asked and the newest
 //! answer counts; of a Cluster's nodes one after the other is asked, and one that knows itself cut off does not count.
@@ -10,7 +10,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{RedisError, Value};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::layout::{Layout, Trust};
+use super::slots::{Confidence, SlotMap};
 use super::topology::{Address, Kind, Topology, timed_out};
 
 /// When most Sentinels have answered, the others are given so much longer, if nothing is doubted. One that is further away
@@ -21,7 +21,7 @@ const GRACE: Duration = Duration::from_millis(50);
 const HEARD_OF: Duration = Duration::from_millis(1500);
 
 /// Asks. Keeps its connections from one time to the next.
-pub(super) struct Scout {
+pub(super) struct Discovery {
     topology: Topology,
     /// The bound of connecting to a node, and that of one question to it.
     timeout: Duration,
@@ -44,7 +44,7 @@ struct Told {
     answer: Result<(MultiplexedConnection, Answer), RedisError>,
 }
 
-impl Scout {
+impl Discovery {
     pub(super) fn new(topology: Topology, timeout: Duration) -> Self {
         Self {
             topology,
@@ -64,12 +64,12 @@ impl Scout {
     /// The last error, if none of them gives an answer.
     pub(super) async fn look(
         &mut self,
-        known: Option<&Layout>,
+        known: Option<&SlotMap>,
         hint: Option<Address>,
         doubted: &[Address],
-    ) -> Result<Layout, RedisError> {
+    ) -> Result<SlotMap, RedisError> {
         match self.topology.kind().clone() {
-            Kind::Standalone => Ok(Layout::single(self.topology.seeds()[0].clone(), 0)),
+            Kind::Standalone => Ok(SlotMap::single(self.topology.seeds()[0].clone(), 0)),
             Kind::Sentinel { name, .. } => {
                 // Only the one that changes the primary knows of it at first.
                 let grace = if doubted.is_empty() { GRACE } else { self.timeout };
@@ -79,7 +79,7 @@ impl Scout {
         }
     }
 
-    async fn ask_sentinels(&mut self, name: &str, grace: Duration) -> Result<Layout, RedisError> {
+    async fn ask_sentinels(&mut self, name: &str, grace: Duration) -> Result<SlotMap, RedisError> {
         self.turn += 1;
         let seeds = self.topology.seeds().to_vec();
         while let Ok(told) = self.answers.1.try_recv() {
@@ -168,10 +168,10 @@ impl Scout {
 
     async fn ask_cluster(
         &mut self,
-        known: Option<&Layout>,
+        known: Option<&SlotMap>,
         hint: Option<Address>,
         doubted: &[Address],
-    ) -> Result<Layout, RedisError> {
+    ) -> Result<SlotMap, RedisError> {
         self.turn += 1;
         let mut candidates: Vec<Address> = hint.into_iter().collect();
         if let Some(known) = known {
@@ -213,7 +213,7 @@ impl Scout {
     }
 
     /// Returns what a node of a Cluster says, and whether it is in touch with most of the others.
-    async fn ask_node(&mut self, address: &Address) -> Result<(Layout, bool), RedisError> {
+    async fn ask_node(&mut self, address: &Address) -> Result<(SlotMap, bool), RedisError> {
         let mut connection = match self.connections.get(address) {
             Some(connection) => connection.clone(),
             None => self.topology.informant(address, self.timeout).await?,
@@ -234,24 +234,24 @@ impl Scout {
         let info = info.unwrap_or_default();
         let value = |name: &str| info.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(':'));
         let epoch = value("cluster_current_epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
-        Ok((Layout::from_slots(&slots, epoch, address)?, value("cluster_state") != Some("fail")))
+        Ok((SlotMap::from_slots(&slots, epoch, address)?, value("cluster_state") != Some("fail")))
     }
 }
 
 /// Returns the newest of what Sentinels say; where they disagree on that, what most of them say. It is settled if most of all
 /// `count` say so, and none of them is about to change it.
-fn newest(told: Vec<Layout>, count: usize) -> Option<Layout> {
-    let agrees = |one: &Layout, other: &Layout| one.epoch == other.epoch && one.agrees_with(other);
-    let votes = |layout: &Layout| told.iter().filter(|other| agrees(layout, other)).count();
+fn newest(told: Vec<SlotMap>, count: usize) -> Option<SlotMap> {
+    let agrees = |one: &SlotMap, other: &SlotMap| one.epoch == other.epoch && one.agrees_with(other);
+    let votes = |layout: &SlotMap| told.iter().filter(|other| agrees(layout, other)).count();
     let best = (0..told.len()).max_by_key(|&index| (told[index].epoch, votes(&told[index])))?;
     let epoch = told[best].epoch;
-    let says = |trust: Trust| told.iter().any(|other| other.epoch == epoch && other.trust == trust);
-    let trust = if says(Trust::Changing) {
-        Trust::Changing
-    } else if votes(&told[best]) * 2 > count && !says(Trust::Thin) {
-        Trust::Settled
+    let says = |trust: Confidence| told.iter().any(|other| other.epoch == epoch && other.trust == trust);
+    let trust = if says(Confidence::Changing) {
+        Confidence::Changing
+    } else if votes(&told[best]) * 2 > count && !says(Confidence::Thin) {
+        Confidence::Settled
     } else {
-        Trust::Thin
+        Confidence::Thin
     };
     let mut newest = told.into_iter().nth(best)?;
     newest.trust = trust;
@@ -265,7 +265,7 @@ type Answer = (Fields, (String, u16));
 
 /// Reads a Sentinel's answers: what it knows of the primary that it watches, and who is primary. While it changes the
 /// primary these are two, from when the new one is one until the others follow it.
-fn primary((watched, (host, port)): Answer) -> Layout {
+fn primary((watched, (host, port)): Answer) -> SlotMap {
     let value = |name: &str| watched.get(name).map_or("", String::as_str);
     let is_watched = value("ip") == host && value("port").parse() == Ok(port);
     let has_flag = |name: &str| value("flags").split(',').any(|flag| flag == name);
@@ -273,9 +273,9 @@ fn primary((watched, (host, port)): Answer) -> Layout {
     // It pings every second. What it has not heard of for longer it may be about to replace.
     let heard = value("last-ok-ping-reply").parse().map(Duration::from_millis);
     let is_lost = has_flag("s_down") || has_flag("o_down") || heard.is_ok_and(|age| age > HEARD_OF);
-    let mut layout = Layout::single(Address::new(&host, port), value("config-epoch").parse().unwrap_or(0));
+    let mut layout = SlotMap::single(Address::new(&host, port), value("config-epoch").parse().unwrap_or(0));
     if is_changing || is_lost && is_watched {
-        layout.trust = Trust::Changing;
+        layout.trust = Confidence::Changing;
     }
     layout
 }
@@ -284,12 +284,12 @@ fn primary((watched, (host, port)): Answer) -> Layout {
 mod tests {
     use super::*;
 
-    use Trust::{Changing, Settled, Thin};
+    use Confidence::{Changing, Settled, Thin};
 
     /// Returns whom three Sentinels are believed of whom some say this, and how far.
-    fn believed(told: &[(&'static str, u64, Trust)]) -> (&'static str, Trust) {
-        let say = |&(host, epoch, trust): &(&'static str, u64, Trust)| {
-            let mut layout = Layout::single(Address::new(host, 1), epoch);
+    fn believed(told: &[(&'static str, u64, Confidence)]) -> (&'static str, Confidence) {
+        let say = |&(host, epoch, trust): &(&'static str, u64, Confidence)| {
+            let mut layout = SlotMap::single(Address::new(host, 1), epoch);
             layout.trust = trust;
             layout
         };

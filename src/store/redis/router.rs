@@ -1,7 +1,7 @@
 //! The primaries that keep tickets, and which of them keeps which: sends commands where the key is, has the ticket's
 //! channel subscribed where the key is, and follows when it moves.
 //!
-//! That it has moved is noticed in three ways: a look every second (`scout`), a node that refuses or redirects a command,
+//! That it has moved is noticed in three ways: a look every second (`discovery`), a node that refuses or redirects a command,
 //! a subscriber that lost its node. Whatever was watched elsewhere until then is subscribed at its new place and reported
 //! as missed once that is acknowledged, so that what happened on the way is read.
 //!
@@ -16,11 +16,11 @@ use redis::{FromRedisValue, RedisError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::command::{Command, Done, Doubt, Failure};
-use super::layout::{Layout, Trust};
+use super::command::{Command, Done, Failure, UnconfirmedPrimary};
+use super::discovery::Discovery;
 use super::node::Node;
-use super::remedy::Remedy;
-use super::scout::Scout;
+use super::redirect::Redirect;
+use super::slots::{Confidence, SlotMap};
 use super::topology::Address;
 use super::{RedisSettings, Reports, StoreError, from_redis, unavailable};
 use crate::metrics::RedisMetrics;
@@ -37,7 +37,7 @@ const EPOCH_PATIENCE: Duration = Duration::from_secs(10);
 const MAX_NODES: usize = 5;
 
 /// Dropping it ends its looks, and its nodes' subscribers.
-pub(super) struct Fleet {
+pub(super) struct Router {
     shared: Arc<Shared>,
     looking: tokio::task::JoinHandle<()>,
 }
@@ -66,11 +66,11 @@ struct Looked {
     /// Counts them.
     over: u64,
     /// How far the news of the last one can be relied on.
-    trust: Trust,
+    trust: Confidence,
 }
 
 struct State {
-    layout: Layout,
+    layout: SlotMap,
     /// When the layout was last confirmed by news that is not older.
     confirmed_at: Instant,
     /// The primaries, and nodes that a command was redirected to.
@@ -79,13 +79,13 @@ struct State {
     strays: HashSet<TicketId>,
 }
 
-impl Fleet {
+impl Router {
     /// Finds the primaries and begins to connect to them.
     ///
     /// # Errors
     /// That nobody tells where they are.
     pub(super) async fn start(settings: RedisSettings, reports: Reports) -> Result<Self, RedisError> {
-        let mut scout = Scout::new(settings.topology.clone(), settings.timeout / 2);
+        let mut scout = Discovery::new(settings.topology.clone(), settings.timeout / 2);
         let layout = scout.look(None, None, &[]).await?;
         let state = State { layout, confirmed_at: Instant::now(), nodes: HashMap::new(), strays: HashSet::new() };
         let shared = Arc::new(Shared {
@@ -93,7 +93,7 @@ impl Fleet {
             reports,
             state: Mutex::new(state),
             asked: Mutex::default(),
-            looks_over: watch::Sender::new(Looked { over: 0, trust: Trust::Thin }),
+            looks_over: watch::Sender::new(Looked { over: 0, trust: Confidence::Thin }),
         });
         shared.arrange(&mut shared.state());
         let looking = crate::task::spawn("redis-layout", look(Arc::clone(&shared), scout));
@@ -143,7 +143,7 @@ impl Fleet {
     }
 }
 
-impl Drop for Fleet {
+impl Drop for Router {
     fn drop(&mut self) {
         self.looking.abort();
     }
@@ -186,20 +186,20 @@ impl Shared {
                 Err(failure @ Failure::TooFewReplicas { .. }) => return Err(unavailable(failure)),
             };
             is_asking = false;
-            match Remedy::of(&error) {
-                Remedy::None => return Err(from_redis(&error)),
-                Remedy::Moved(address) => {
+            match Redirect::of(&error) {
+                Redirect::None => return Err(from_redis(&error)),
+                Redirect::Moved(address) => {
                     self.reports.metrics.redis.redirected("moved");
                     self.look_again(Some(address.clone()));
                     node = self.node(&mut self.state(), &address).map_err(|error| from_redis(&error))?;
                 }
-                Remedy::Ask(address) => {
+                Redirect::Ask(address) => {
                     self.reports.metrics.redis.redirected("ask");
                     node = self.follow(id, &address).map_err(|error| from_redis(&error))?;
                     is_asking = true;
                 }
-                Remedy::Look if !self.settings.topology.has_replicas() => return Err(from_redis(&error)),
-                Remedy::Look => {
+                Redirect::Look if !self.settings.topology.has_replicas() => return Err(from_redis(&error)),
+                Redirect::Look => {
                     node.note_silence();
                     self.looked(None).await;
                     let owner = self.owner(&mut self.state(), id)?;
@@ -259,7 +259,7 @@ impl Shared {
 
     /// Returns after a look that began after the call, and how far its news can be relied on; `doubted` is then not believed
     /// if others can be asked.
-    async fn looked(&self, doubted: Option<&Address>) -> Trust {
+    async fn looked(&self, doubted: Option<&Address>) -> Confidence {
         let next = {
             let mut asked = self.asked();
             if let Some(doubted) = doubted
@@ -271,23 +271,23 @@ impl Shared {
         };
         self.reports.look_again.notify_one();
         let mut looks_over = self.looks_over.subscribe();
-        looks_over.wait_for(|looked| looked.over >= next).await.map_or(Trust::Thin, |looked| looked.trust)
+        looks_over.wait_for(|looked| looked.over >= next).await.map_or(Confidence::Thin, |looked| looked.trust)
     }
 
     /// Returns whether, by news from after the call, `node` keeps the ticket, and nobody is about to take its place. Where no
     /// replica is missing, no news is good news.
-    async fn is_still_owner(&self, node: &Node, id: &TicketId, doubt: &Doubt) -> bool {
+    async fn is_still_owner(&self, node: &Node, id: &TicketId, doubt: &UnconfirmedPrimary) -> bool {
         let address = &node.endpoint.address;
         let is_trusted = match self.looked(Some(address)).await {
-            Trust::Settled => true,
-            Trust::Thin => !doubt.is_missing,
-            Trust::Changing => false,
+            Confidence::Settled => true,
+            Confidence::Thin => !doubt.is_missing,
+            Confidence::Changing => false,
         };
         is_trusted && self.state().layout.owner(id) == Some(address)
     }
 
     /// Takes note of what the scout has found; returns how far that can be relied on.
-    fn note(&self, found: Layout) -> Trust {
+    fn note(&self, found: SlotMap) -> Confidence {
         let mut state = self.state();
         state.call_back();
         state.tidy(&self.reports.metrics.redis);
@@ -298,7 +298,7 @@ impl Shared {
                 told = found.epoch,
                 "older news of who is primary is not believed"
             );
-            return Trust::Thin;
+            return Confidence::Thin;
         }
         let trust = found.trust;
         state.confirmed_at = Instant::now();
@@ -361,7 +361,7 @@ impl State {
 }
 
 /// Looks again and again, for ever.
-async fn look(shared: Arc<Shared>, mut scout: Scout) {
+async fn look(shared: Arc<Shared>, mut scout: Discovery) {
     let mut is_told = true;
     loop {
         tokio::select! {
@@ -383,7 +383,7 @@ async fn look(shared: Arc<Shared>, mut scout: Scout) {
                 if std::mem::replace(&mut is_told, false) {
                     tracing::warn!(%error, "nobody tells who is primary; asking again and again");
                 }
-                Trust::Thin
+                Confidence::Thin
             }
         };
         shared.looks_over.send_replace(Looked { over: number, trust });

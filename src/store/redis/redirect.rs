@@ -5,7 +5,7 @@ use redis::{ErrorKind, RedisError, ServerErrorKind};
 use super::topology::Address;
 
 /// What may help after a failure.
-pub(super) enum Remedy {
+pub(super) enum Redirect {
     /// The key is kept there.
     Moved(Address),
     /// The key is being moved there and has arrived already.
@@ -16,7 +16,7 @@ pub(super) enum Remedy {
     None,
 }
 
-impl Remedy {
+impl Redirect {
     pub(super) fn of(error: &RedisError) -> Self {
         let redirected = || Address::parse(error.redirect_node()?.0);
         match error.kind() {

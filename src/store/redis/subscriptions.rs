@@ -1,4 +1,4 @@
-//! Which tickets are watched, and what Redis knows of it. A data structure alone; `keyspace` brings Redis into line with it.
+//! Which tickets are watched, and what Redis knows of it. A data structure alone; `subscriber` brings Redis into line with it.
 //!
 //! There is an entry for each idle stream's ticket, so an entry is small, and what is needed only for a moment is kept apart.
 //!
@@ -15,9 +15,9 @@ use crate::ticket::TicketId;
 const SMALL: usize = 1024;
 
 #[derive(Default)]
-pub(super) struct Interest {
+pub(super) struct Subscriptions {
     /// Tickets that are wanted, or of which Redis is still to be told that they are not.
-    tickets: HashMap<TicketId, Standing>,
+    tickets: HashMap<TicketId, Entry>,
     /// Those who wait for an acknowledgement.
     waiting: HashMap<TicketId, Vec<oneshot::Sender<()>>>,
     to_subscribe: HashSet<TicketId>,
@@ -29,10 +29,10 @@ pub(super) struct Interest {
 }
 
 #[derive(Clone, Copy, Default)]
-struct Standing {
+struct Entry {
     is_wanted: bool,
     subscription: Subscription,
-    /// Whether it is one of [`Interest::lost`].
+    /// Whether it is one of [`Subscriptions::lost`].
     is_lost: bool,
 }
 
@@ -50,7 +50,7 @@ enum Subscription {
     Outdated,
 }
 
-impl Interest {
+impl Subscriptions {
     /// Wants a ticket. Returns what tells of the acknowledgement, or `None` if Redis is subscribed already.
     pub(super) fn watch(&mut self, id: &TicketId) -> Option<oneshot::Receiver<()>> {
         let standing = self.tickets.entry(*id).or_default();
@@ -81,7 +81,7 @@ impl Interest {
     }
 
     /// Notes that nothing is subscribed, as on a new connection or on none; all that is wanted is to be subscribed again.
-    pub(super) fn begin_anew(&mut self, is_connected: bool) {
+    pub(super) fn reset(&mut self, is_connected: bool) {
         self.is_connected = is_connected;
         self.lost = 0;
         self.tickets.retain(|_, standing| {
@@ -276,7 +276,7 @@ mod tests {
     /// A node and what is wanted of it. It does and answers commands in the order in which they were sent.
     #[derive(Default)]
     struct Node {
-        interest: Interest,
+        interest: Subscriptions,
         on_their_way: VecDeque<Sent>,
         subscribed: BTreeSet<TicketId>,
     }
@@ -330,7 +330,7 @@ mod tests {
             let ids: Vec<TicketId> = (0..8).map(|_| TicketId::random()).collect();
             let mut nodes = [Node::default(), Node::default()];
             for node in &mut nodes {
-                node.interest.begin_anew(true);
+                node.interest.reset(true);
             }
             let mut home = [0_usize; 8];
             let mut wanted: BTreeSet<usize> = BTreeSet::new();
@@ -373,7 +373,7 @@ mod tests {
                         }
                         nodes[node].subscribed.clear();
                         nodes[node].on_their_way.clear();
-                        nodes[node].interest.begin_anew(true);
+                        nodes[node].interest.reset(true);
                     }
                     Op::Move(index) => {
                         let (from, to) = (home[index], 1 - home[index]);

@@ -5,7 +5,7 @@
 //! as missed when it is; until then it is reported so again and again, so that nobody relies on a connection that does not
 //! come; a ping that is not answered in time is a dead connection.
 //!
-//! What is wanted is a set, not a queue ([`Interest`]): [`Subscriber::watch`] and [`Subscriber::unwatch`] change the set, the
+//! What is wanted is a set, not a queue ([`Subscriptions`]): [`Subscriber::watch`] and [`Subscriber::unwatch`] change the set, the
 //! task brings Redis into line with it in batches. It is bounded by the bound on open streams.
 
 use std::pin::pin;
@@ -22,10 +22,10 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::interest::{Interest, Moving};
 use super::node::Endpoint;
+use super::subscriptions::{Moving, Subscriptions};
 use super::topology::in_time;
-use super::{FlagsError, Reports, StoreError, flags};
+use super::{FlagsError, Reports, StoreError, notify_flags};
 use crate::ticket::TicketId;
 
 /// How many channels one SUBSCRIBE or UNSUBSCRIBE names at most.
@@ -55,7 +55,7 @@ pub(super) struct Subscriber {
 struct Shared {
     endpoint: Arc<Endpoint>,
     reports: Reports,
-    interest: Mutex<Interest>,
+    interest: Mutex<Subscriptions>,
     /// Told when there is something to subscribe to.
     interest_grew: Notify,
     /// Told when there is something to unsubscribe from.
@@ -152,7 +152,7 @@ async fn run(shared: Arc<Shared>) {
     loop {
         let mut lived = false;
         let Err(error) = session(&shared, &mut lived).await;
-        shared.interest().begin_anew(false);
+        shared.interest().reset(false);
         *shared.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let node = &shared.endpoint.address;
         if lived {
@@ -187,7 +187,7 @@ async fn look_after(shared: Arc<Shared>) {
             shared.reports.changes.missed(lost);
         }
         let was_silent = is_silent;
-        match flags::repair(&shared.endpoint, was_silent || look % PROBE_EVERY == 0).await {
+        match notify_flags::repair(&shared.endpoint, was_silent || look % PROBE_EVERY == 0).await {
             Ok(was_repaired) => {
                 is_silent = false;
                 if was_repaired || was_silent {
@@ -208,7 +208,7 @@ async fn look_after(shared: Arc<Shared>) {
 
 /// One connection from its opening to its end, which is always an error.
 async fn session(shared: &Arc<Shared>, lived: &mut bool) -> Result<std::convert::Infallible, RedisError> {
-    match flags::ensure(&shared.endpoint).await {
+    match notify_flags::ensure(&shared.endpoint).await {
         // Then every stream is read again every few seconds, which is better than none.
         Ok(()) | Err(FlagsError::Missing(_)) => {}
         Err(error) => return Err(std::io::Error::other(error.to_string()).into()),
@@ -222,7 +222,7 @@ async fn session(shared: &Arc<Shared>, lived: &mut bool) -> Result<std::convert:
     session.prove_itself().await?;
     // From here on watches may be acknowledged, so whatever comes after this session's end is a gap.
     *lived = true;
-    shared.interest().begin_anew(true);
+    shared.interest().reset(true);
     shared.interest_grew.notify_one();
     session.keep(&ended).await
 }
@@ -387,7 +387,7 @@ impl Shared {
         self.report_missed(watched);
     }
 
-    fn interest(&self) -> MutexGuard<'_, Interest> {
+    fn interest(&self) -> MutexGuard<'_, Subscriptions> {
         self.interest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

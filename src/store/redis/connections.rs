@@ -14,8 +14,8 @@ use redis::{ErrorKind, RedisError};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::command::{Command, Done, Doubt, Failure};
-use super::remedy::is_no_primary;
+use super::command::{Command, Done, Failure, UnconfirmedPrimary};
+use super::redirect::is_no_primary;
 use super::replication::Replication;
 use super::topology::timed_out;
 
@@ -26,22 +26,22 @@ const ATTEMPTS: usize = 2;
 /// otherwise wait behind all the others who try it.
 const REFUSAL: Duration = Duration::from_millis(100);
 
-pub(super) struct Lanes {
+pub(super) struct Connections {
     pool: Pool,
-    all: Vec<Lane>,
+    all: Vec<Slot>,
     replication: Option<Replication>,
     next: AtomicUsize,
 }
 
 /// One shared connection. The lock is held only to look, or while a new one is made, for which everybody waits.
 #[derive(Default)]
-struct Lane {
+struct Slot {
     held: Mutex<Held>,
 }
 
 #[derive(Default)]
 struct Held {
-    connection: Option<(Connection, Heard, Arc<Waits>)>,
+    connection: Option<(Connection, LastReply, Arc<Waits>)>,
     /// Counts the connections that were given up, so that each is given up once.
     generation: usize,
     /// When a connection could not be made the last time, and why.
@@ -50,9 +50,9 @@ struct Held {
 
 /// When a connection has answered the last time.
 #[derive(Clone)]
-struct Heard(Arc<std::sync::Mutex<Instant>>);
+struct LastReply(Arc<std::sync::Mutex<Instant>>);
 
-impl Heard {
+impl LastReply {
     fn now() -> Self {
         Self(Arc::new(std::sync::Mutex::new(Instant::now())))
     }
@@ -79,7 +79,7 @@ struct Waits {
     last: Mutex<Option<(u64, Waited)>>,
 }
 
-type Waited = Result<Option<Doubt>, Failure>;
+type Waited = Result<Option<UnconfirmedPrimary>, Failure>;
 
 impl Waits {
     /// Returns what came of a wait that began after the call: of another caller's, or of `wait`.
@@ -102,10 +102,10 @@ impl Waits {
     }
 }
 
-impl Lanes {
+impl Connections {
     /// Prepares `count` lanes; connections are made when they are needed.
     pub(super) fn new(pool: Pool, count: usize) -> Self {
-        let all = (0..count).map(|_| Lane::default()).collect();
+        let all = (0..count).map(|_| Slot::default()).collect();
         Self { pool, all, replication: None, next: AtomicUsize::new(0) }
     }
 
@@ -151,16 +151,19 @@ impl Lanes {
     }
 
     /// Takes note that the node was the primary when `doubt` arose.
-    pub(super) fn settle(&self, doubt: &Doubt) {
+    pub(super) fn settle(&self, doubt: &UnconfirmedPrimary) {
         if let Some(replication) = &self.replication {
             replication.settle(doubt);
         }
     }
 }
 
-impl Lane {
+impl Slot {
     /// Returns the connection, when it was heard of, who waits over it, and which one it is.
-    async fn connection(&self, pool: &Pool) -> Result<(MultiplexedConnection, Heard, Arc<Waits>, usize), RedisError> {
+    async fn connection(
+        &self,
+        pool: &Pool,
+    ) -> Result<(MultiplexedConnection, LastReply, Arc<Waits>, usize), RedisError> {
         let mut held = self.held.lock().await;
         if let Some((connection, heard, waits)) = &held.connection {
             return Ok(((**connection).clone(), heard.clone(), Arc::clone(waits), held.generation));
@@ -172,7 +175,7 @@ impl Lane {
         }
         match pool.get().await.map_err(from_pool) {
             Ok(connection) => {
-                let (shared, heard, waits) = ((*connection).clone(), Heard::now(), Arc::<Waits>::default());
+                let (shared, heard, waits) = ((*connection).clone(), LastReply::now(), Arc::<Waits>::default());
                 held.refused = None;
                 held.connection = Some((connection, heard.clone(), Arc::clone(&waits)));
                 Ok((shared, heard, waits, held.generation))
@@ -223,7 +226,7 @@ mod tests {
         let wait = async || {
             let number = begun.fetch_add(1, Ordering::SeqCst) + 1;
             may_end.acquire().await.unwrap().forget();
-            Ok(Some(Doubt { asked: Instant::now(), there: number, reached: 0, is_missing: false }))
+            Ok(Some(UnconfirmedPrimary { asked: Instant::now(), there: number, reached: 0, is_missing: false }))
         };
         let join = async || waits.join(wait()).await.unwrap().unwrap().there;
         let crowd = async {

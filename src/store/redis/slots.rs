@@ -1,4 +1,4 @@
-//! Which primary keeps which tickets, as last heard. A data structure alone; `scout` asks, `fleet` acts on it.
+//! Which primary keeps which tickets, as last heard. A data structure alone; `discovery` asks, `router` acts on it.
 //!
 //! One server, or a primary that Sentinel watches, keeps all of them; in a Cluster each primary keeps some of the 16,384
 //! slots. Every layout has an epoch, by which older news is told from newer.
@@ -19,18 +19,18 @@ fn slot(tag: &str) -> u16 {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Layout {
+pub(super) struct SlotMap {
     /// Rises with every change: Sentinel's configuration epoch, the Cluster's current epoch.
     pub(super) epoch: u64,
     ranges: Vec<Range>,
-    pub(super) trust: Trust,
+    pub(super) trust: Confidence,
     /// Replicas, which can be asked where primaries are.
     pub(super) replicas: Vec<Address>,
 }
 
 /// How far a layout can be relied on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trust {
+pub(super) enum Confidence {
     /// Somebody changes it, or has not heard of a primary of late and may be about to.
     Changing,
     /// Those who told it are few, or not in touch with the others, or nobody told anything.
@@ -46,11 +46,11 @@ struct Range {
     owner: Address,
 }
 
-impl Layout {
+impl SlotMap {
     /// All tickets are kept by one primary.
     pub(super) fn single(owner: Address, epoch: u64) -> Self {
         let ranges = vec![Range { first: 0, last: LAST_SLOT, owner }];
-        Self { epoch, ranges, trust: Trust::Settled, replicas: Vec::new() }
+        Self { epoch, ranges, trust: Confidence::Settled, replicas: Vec::new() }
     }
 
     /// Reads the answer to `CLUSTER SLOTS` that `asked` gave.
@@ -61,7 +61,7 @@ impl Layout {
         let unreadable =
             || RedisError::from((ErrorKind::UnexpectedReturnType, "CLUSTER SLOTS was answered with something else"));
         let Value::Array(rows) = answer else { return Err(unreadable()) };
-        let mut layout = Self { epoch, ranges: Vec::new(), trust: Trust::Settled, replicas: Vec::new() };
+        let mut layout = Self { epoch, ranges: Vec::new(), trust: Confidence::Settled, replicas: Vec::new() };
         for row in rows {
             let Value::Array(row) = row else { return Err(unreadable()) };
             let [first, last, owner, replicas @ ..] = row.as_slice() else { return Err(unreadable()) };
@@ -92,7 +92,7 @@ impl Layout {
 
     /// The same, as somebody tells it who may not know better than others.
     pub(super) fn doubted(self) -> Self {
-        Self { epoch: 0, trust: Trust::Thin, ..self }
+        Self { epoch: 0, trust: Confidence::Thin, ..self }
     }
 
     /// Gives slots that nobody keeps at the moment back to whoever kept them in `previous`: they are waited for there.
@@ -187,8 +187,8 @@ mod tests {
         Value::Array(row)
     }
 
-    fn read(rows: Vec<Value>) -> Result<Layout, RedisError> {
-        Layout::from_slots(&Value::Array(rows), 7, &Address::new("asked", 1))
+    fn read(rows: Vec<Value>) -> Result<SlotMap, RedisError> {
+        SlotMap::from_slots(&Value::Array(rows), 7, &Address::new("asked", 1))
     }
 
     /// The example of the Redis Cluster specification.
@@ -217,7 +217,7 @@ mod tests {
             layout.runs_unkept(|slot, owner| owner.is_some() && slot < 16_000),
             [(0, 9), (30, 30), (16_000, 16_383)]
         );
-        assert_eq!(Layout::single(Address::new("a", 1), 0).runs_unkept(|_, owner| owner.is_some()), []);
+        assert_eq!(SlotMap::single(Address::new("a", 1), 0).runs_unkept(|_, owner| owner.is_some()), []);
     }
 
     #[test]
@@ -257,7 +257,7 @@ mod tests {
                 let expected = starts.iter().rev().find(|&&first| first <= slot).copied().unwrap();
                 prop_assert_eq!(layout.owner_of(slot), Some(&Address::new("n", expected)));
             }
-            prop_assert!(layout.clone().completed_from(&Layout::single(Address::new("x", 1), 0)).agrees_with(&layout));
+            prop_assert!(layout.clone().completed_from(&SlotMap::single(Address::new("x", 1), 0)).agrees_with(&layout));
         }
     }
 }
