@@ -373,7 +373,7 @@ fn store(flags: &Flags) -> Result<StoreSettings, String> {
     Ok(StoreSettings::Redis(RedisSettings {
         topology,
         prefix: flags.redis_prefix.clone(),
-        lanes: flags.redis_pool_size,
+        connections: flags.redis_pool_size,
         wait_replicas,
         timeout: flags.redis_timeout,
     }))

@@ -127,7 +127,7 @@ async fn open_redis(url: &str, prefix: &str) -> (Arc<dyn Store>, Arc<Recorder>) 
         wait_replicas: usize::from(topology.has_replicas()),
         topology,
         prefix: prefix.into(),
-        lanes: 4,
+        connections: 4,
         timeout: Duration::from_secs(2),
     };
     let open = || RedisStore::open(&settings, Arc::clone(&reports) as _, Arc::new(Metrics::new()));
@@ -732,7 +732,7 @@ mod flags {
         let settings = RedisSettings {
             topology: Topology::parse(url).unwrap(),
             prefix: "test:".into(),
-            lanes: 2,
+            connections: 2,
             wait_replicas,
             timeout: Duration::from_secs(2),
         };

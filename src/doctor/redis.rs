@@ -6,7 +6,7 @@ mod nodes;
 
 use super::{Report, Verdict};
 use crate::store::redis::RedisSettings;
-use crate::store::redis::diagnosis::{self, Asked, ClusterView, Diagnosis, Installation, SentinelView, Unanswered};
+use crate::store::redis::diagnosis::{self, ClusterView, Diagnosis, Installation, Probe, SentinelView, Unanswered};
 
 /// How many Sentinels, or primaries of a Cluster, there have to be so that a majority is left when one is lost.
 const MIN_VOTERS: usize = 3;
@@ -26,9 +26,9 @@ pub(super) async fn examine(report: &mut Report, settings: &RedisSettings) {
     nodes::examine(report, settings, &found);
 }
 
-fn sentinel(report: &mut Report, found: &Diagnosis, name: &str, sentinels: &[Asked<SentinelView>]) {
+fn sentinel(report: &mut Report, found: &Diagnosis, name: &str, sentinels: &[Probe<SentinelView>]) {
     let views: Vec<_> = answers(sentinels).collect();
-    for Asked { address, answer } in sentinels {
+    for Probe { address, answer } in sentinels {
         let Err(why) = answer else { continue };
         let text = match why {
             Unanswered::Silent(why) => {
@@ -93,12 +93,12 @@ fn sentinel(report: &mut Report, found: &Diagnosis, name: &str, sentinels: &[Ask
 }
 
 /// Says which nodes of the Cluster do not tell of it; those that keep tickets are looked at one by one anyway.
-fn cluster_nodes(report: &mut Report, found: &Diagnosis, nodes: &[Asked<ClusterView>]) {
+fn cluster_nodes(report: &mut Report, found: &Diagnosis, nodes: &[Probe<ClusterView>]) {
     let is_examined = |address: &str| {
         found.primaries.iter().chain(&found.replicas).any(|node| node.address == address && node.answer.is_err())
     };
     let verdict = if nodes.iter().any(|node| node.answer.is_ok()) { Verdict::Warning } else { Verdict::Bad };
-    for Asked { address, answer } in nodes {
+    for Probe { address, answer } in nodes {
         let Err(why) = answer else { continue };
         let text = match why {
             Unanswered::Silent(_) | Unanswered::Login(_) if is_examined(address) => continue,
@@ -128,7 +128,7 @@ fn cluster(
     report: &mut Report,
     found: &Diagnosis,
     seeds: &[String],
-    nodes: &[Asked<ClusterView>],
+    nodes: &[Probe<ClusterView>],
     unkept: &[(u16, u16)],
 ) {
     let views: Vec<_> = answers(nodes).collect();
@@ -178,6 +178,6 @@ fn cluster(
     }
 }
 
-fn answers<T>(asked: &[Asked<T>]) -> impl Iterator<Item = (&str, &T)> {
+fn answers<T>(asked: &[Probe<T>]) -> impl Iterator<Item = (&str, &T)> {
     asked.iter().filter_map(|asked| Some((&*asked.address, asked.answer.as_ref().ok()?)))
 }

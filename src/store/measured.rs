@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use super::{Put, Reading, Replaced, Store, StoreError};
+use super::contract::{Put, Reading, Replaced, Store, StoreError};
 use crate::metrics::Metrics;
 use crate::ticket::{NewTicket, Ticket, TicketId};
 

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
-use super::{Changes, Put, Reading, Replaced, Store, StoreError};
+use super::contract::{Changes, Put, Reading, Replaced, Store, StoreError};
 use crate::ticket::{NewTicket, Ticket, TicketId, Timestamp};
 use values::Values;
 

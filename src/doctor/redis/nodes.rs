@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::super::{Report, Verdict};
-use crate::store::redis::diagnosis::{Asked, Diagnosis, Facts, Installation, ReplicaLink, RoundTrip, Unanswered};
+use crate::store::redis::diagnosis::{Diagnosis, Facts, Installation, Probe, ReplicaLink, RoundTrip, Unanswered};
 use crate::store::redis::{RedisSettings, reports_changes};
 
 /// The oldest Redis that the engine is known to work with.
@@ -83,11 +83,11 @@ impl<'a> Nodes<'a> {
         report: &mut Report,
         role: &'static str,
         found: &Diagnosis,
-        asked: &'a [Asked<Facts>],
+        asked: &'a [Probe<Facts>],
         settings: &RedisSettings,
     ) -> Self {
         let mut all = Vec::new();
-        for Asked { address, answer } in asked {
+        for Probe { address, answer } in asked {
             let (verdict, text) = match answer {
                 Err(why) if role == REPLICA => lost_replica(address, why),
                 Err(why) => lost_primary(address, why, found, settings),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use super::super::{MAX_VALUE_BYTES, Put, StoreError};
+use crate::store::contract::{MAX_VALUE_BYTES, Put, StoreError};
 use crate::ticket::{TicketId, Timestamp};
 
 /// How many values are kept at most: a sign-in by a connector needs about five, for ten minutes.

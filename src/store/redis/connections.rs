@@ -8,16 +8,16 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use deadpool_redis::{Connection, Pool, PoolError};
+use deadpool_redis::{Connection, Pool};
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, RedisError};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::command::{Command, Done, Failure, UnconfirmedPrimary};
+use super::endpoint::from_pool;
 use super::redirect::is_no_primary;
 use super::replication::Replication;
-use super::topology::timed_out;
 
 /// How often a command is sent at most: a second time, over a fresh connection, if the first one's had broken or was silent,
 /// as are those that a firewall has forgotten. Redis that is silent itself lets no fresh one come to be.
@@ -202,15 +202,6 @@ impl Slot {
 /// Returns whether another connection would fare better: this one is broken or silent, or leads to the wrong server.
 fn is_useless(error: &RedisError) -> bool {
     is_no_primary(error) || error.is_unrecoverable_error() || error.is_timeout() || error.kind() == ErrorKind::Io
-}
-
-/// Returns what kept the pool from giving a connection.
-pub(super) fn from_pool(error: PoolError) -> RedisError {
-    match error {
-        PoolError::Backend(error) => error,
-        PoolError::Timeout(_) => timed_out(),
-        other => std::io::Error::other(other.to_string()).into(),
-    }
 }
 
 #[cfg(test)]

@@ -7,18 +7,21 @@
 
 mod cluster;
 mod node;
+mod probe;
 mod sentinel;
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 
-use redis::RedisError;
+use futures_util::future::{join, join3};
 
 pub use cluster::ClusterView;
 pub use node::{Facts, Info, Limits, ReplicaLink, RoundTrip};
+pub use probe::{Probe, Unanswered};
 pub use sentinel::SentinelView;
 
-use super::RedisSettings;
-use super::topology::{Address, Kind};
+use super::address::Address;
+use super::redis_url::Kind;
+use super::settings::RedisSettings;
 
 /// What was learnt.
 #[derive(Debug)]
@@ -26,9 +29,9 @@ pub struct Diagnosis {
     /// What kind of installation the URL names, and what is said of it.
     pub installation: Installation,
     /// What each primary says of itself; none if nobody tells where they are.
-    pub primaries: Vec<Asked<Facts>>,
+    pub primaries: Vec<Probe<Facts>>,
     /// What each replica that could take over says of itself.
-    pub replicas: Vec<Asked<Facts>>,
+    pub replicas: Vec<Probe<Facts>>,
 }
 
 /// What those say that know where primaries are.
@@ -41,65 +44,17 @@ pub enum Installation {
         /// The primary's name.
         name: String,
         /// What each Sentinel of the URL says.
-        sentinels: Vec<Asked<SentinelView>>,
+        sentinels: Vec<Probe<SentinelView>>,
     },
     /// Primaries that share the slots.
     Cluster {
         /// The addresses that the URL names.
         seeds: Vec<String>,
         /// What those, and the nodes that they name, say.
-        nodes: Vec<Asked<ClusterView>>,
+        nodes: Vec<Probe<ClusterView>>,
         /// The first and last of each run of slots that nobody keeps.
         unkept_slots: Vec<(u16, u16)>,
     },
-}
-
-/// Somebody who was asked.
-#[derive(Debug)]
-pub struct Asked<T> {
-    /// Where.
-    pub address: String,
-    /// The answer.
-    pub answer: Result<T, Unanswered>,
-}
-
-/// Why somebody told nothing. No message holds a password.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unanswered {
-    /// There is no connection, or no answer in time.
-    #[error("{0}")]
-    Silent(String),
-    /// The login is missing or wrong.
-    #[error("{0}")]
-    Login(String),
-    /// The user may not ask this.
-    #[error("{0}")]
-    Forbidden(String),
-    /// It is another kind of server than the URL says.
-    #[error("{0}")]
-    OtherKind(String),
-    /// The Sentinel watches no primary of that name, but these.
-    #[error("it watches {0:?}")]
-    UnknownName(Vec<String>),
-    /// Anything else that it answered.
-    #[error("{0}")]
-    Refused(String),
-}
-
-impl From<RedisError> for Unanswered {
-    fn from(error: RedisError) -> Self {
-        let text = error.to_string();
-        match error.code() {
-            Some("NOAUTH" | "WRONGPASS") => Self::Login(text),
-            _ if error.kind() == redis::ErrorKind::AuthenticationFailed => Self::Login(text),
-            Some("NOPERM") => Self::Forbidden(text),
-            Some(_) if text.contains("unknown command") || text.contains("cluster support disabled") => {
-                Self::OtherKind(text)
-            }
-            Some(_) => Self::Refused(text),
-            None => Self::Silent(text),
-        }
-    }
 }
 
 /// Asks the installation about itself.
@@ -110,34 +65,51 @@ pub async fn diagnose(settings: &RedisSettings) -> Diagnosis {
             primaries: node::ask_all(settings, settings.topology.seeds(), true).await,
             replicas: Vec::new(),
         },
-        Kind::Sentinel { name, .. } => sentinel::diagnose(settings, name).await,
-        Kind::Cluster => cluster::diagnose(settings).await,
+        Kind::Sentinel { name, .. } => diagnose_sentinel(settings, name).await,
+        Kind::Cluster => diagnose_cluster(settings).await,
     }
 }
 
-/// Asks somebody who knows where primaries are, for as long as one may take.
-async fn ask<T>(
-    settings: &RedisSettings,
-    address: &Address,
-    questions: impl AsyncFnOnce(redis::aio::MultiplexedConnection) -> Result<T, Unanswered>,
-) -> Asked<T> {
-    // Connecting takes as long as several questions, so it has a time of its own.
-    let asked = async {
-        let connection = settings.topology.informant(address, settings.timeout).await?;
-        in_time(settings.timeout, questions(connection)).await
+async fn diagnose_cluster(settings: &RedisSettings) -> Diagnosis {
+    let seeds = settings.topology.seeds();
+    let mut nodes = cluster::ask_all(settings, seeds).await;
+    let Some((layout, replicas)) = cluster::newest(&nodes).map(|view| (view.layout.clone(), view.replicas.clone()))
+    else {
+        let seeds = seeds.iter().map(Address::to_string).collect();
+        let installation = Installation::Cluster { seeds, nodes, unkept_slots: Vec::new() };
+        return Diagnosis { installation, primaries: Vec::new(), replicas: Vec::new() };
     };
-    Asked { address: address.to_string(), answer: asked.await }
+    let primaries: Vec<_> = layout.primaries().into_iter().cloned().collect();
+    let others = primaries.iter().chain(&replicas).filter(|node| !seeds.contains(node)).cloned();
+    let others: Vec<_> = others.collect();
+    let (others, primaries, replicas) = join3(
+        cluster::ask_all(settings, &others),
+        node::ask_all(settings, &primaries, true),
+        node::ask_all(settings, &replicas, false),
+    )
+    .await;
+    nodes.extend(others);
+    let layout = cluster::newest(&nodes).map_or(layout, |view| view.layout.clone());
+    for view in nodes.iter_mut().filter_map(|asked| asked.answer.as_mut().ok()) {
+        view.agrees = view.layout.agrees_with(&layout);
+    }
+    let seeds = seeds.iter().map(Address::to_string).collect();
+    let installation = Installation::Cluster { seeds, unkept_slots: cluster::unkept(&layout, &nodes), nodes };
+    Diagnosis { installation, primaries, replicas }
 }
 
-async fn in_time<T>(
-    timeout: std::time::Duration,
-    answer: impl Future<Output = Result<T, Unanswered>>,
-) -> Result<T, Unanswered> {
-    let late = |_elapsed| Err(Unanswered::Silent(format!("no answer within {timeout:?}")));
-    tokio::time::timeout(timeout, answer).await.unwrap_or_else(late)
-}
-
-/// Reads lines of `name:value`, as `INFO` and `CLUSTER INFO` have them.
-fn lines(text: &str) -> HashMap<&str, &str> {
-    text.lines().filter_map(|line| line.trim().split_once(':')).collect()
+async fn diagnose_sentinel(settings: &RedisSettings, name: &str) -> Diagnosis {
+    let seeds = settings.topology.seeds();
+    let sentinels = sentinel::ask_all(settings, seeds, name).await;
+    let views: Vec<_> = sentinels.iter().filter_map(|asked| asked.answer.as_ref().ok()).collect();
+    // Of equals the first, as the gateway takes it.
+    let primary = views.iter().rev().max_by_key(|view| view.epoch).map(|view| view.address.clone());
+    let named = views.iter().flat_map(|view| view.replicas.iter().cloned());
+    let replicas: BTreeSet<_> = named.filter(|replica| Some(replica) != primary.as_ref()).collect();
+    let (primaries, replicas) = join(
+        node::ask_all(settings, primary.as_slice(), true),
+        node::ask_all(settings, &replicas.into_iter().collect::<Vec<_>>(), false),
+    )
+    .await;
+    Diagnosis { installation: Installation::Sentinel { name: name.to_owned(), sentinels }, primaries, replicas }
 }

@@ -10,8 +10,11 @@ use redis::aio::MultiplexedConnection;
 use redis::{RedisError, Value};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::address::Address;
+use super::redis_url::Kind;
 use super::slots::{Confidence, SlotMap};
-use super::topology::{Address, Kind, Topology, timed_out};
+use super::timeout::timed_out;
+use super::topology::Topology;
 
 /// When most Sentinels have answered, the others are given so much longer, if nothing is doubted. One that is further away
 /// answers later, and is not asked in vain: its answer is there for the next time.

@@ -7,32 +7,12 @@
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands as _, RedisError};
 
-use super::node::Endpoint;
-use super::trial::{self, failed};
+use super::endpoint::Endpoint;
+use super::error::{FlagsError, failed};
+use super::trial;
 
 /// What the engine needs: `K`eyspace channels for `g`eneric, `h`ash, e`x`pired and `e`victed events.
 pub(super) const NEEDED: &str = "Kghxe";
-
-/// Why it is not certain that Redis reports what happens to keys.
-#[derive(Debug, thiserror::Error)]
-pub enum FlagsError {
-    /// The flags are missing and may not be set.
-    #[error(
-        "Redis does not report what happens to keys and does not let this user change that. Set \
-         `notify-keyspace-events {0}` in redis.conf or in the provider's parameter settings \
-         (or as an administrator: `redis-cli CONFIG SET notify-keyspace-events {0}`)"
-    )]
-    Missing(String),
-    /// Redis does not let this user in, or not do what the gateway has to.
-    #[error(
-        "Redis refuses this user: {0}. Check the login in --redis-url and the user's rights (docs/configuration.md lists \
-         the commands and channels that it needs)"
-    )]
-    Refused(String),
-    /// Redis cannot be asked.
-    #[error("{0}")]
-    Unreachable(String),
-}
 
 /// Makes sure that the flags are set. Safe to repeat, and repeated after every reconnect: a restarted Redis forgets what
 /// was set at run time.
@@ -43,7 +23,7 @@ pub(super) async fn ensure(endpoint: &Endpoint) -> Result<(), FlagsError> {
     let mut connection = connect(endpoint).await?;
     match read(&mut connection).await.map_err(|error| failed(&error))? {
         Some(current) => set_missing(&mut connection, endpoint, &current).await.map(drop),
-        None => trial::reports_changes(&mut connection, endpoint).await,
+        None => try_out(&mut connection, endpoint).await,
     }
 }
 
@@ -56,13 +36,22 @@ pub(super) async fn repair(endpoint: &Endpoint, may_try_out: bool) -> Result<boo
     let mut connection = connect(endpoint).await?;
     match read(&mut connection).await.map_err(|error| failed(&error))? {
         Some(current) => set_missing(&mut connection, endpoint, &current).await,
-        None if may_try_out => trial::reports_changes(&mut connection, endpoint).await.map(|()| false),
+        None if may_try_out => try_out(&mut connection, endpoint).await.map(|()| false),
         None => Ok(false),
     }
 }
 
 async fn connect(endpoint: &Endpoint) -> Result<deadpool_redis::Connection, FlagsError> {
     endpoint.connect().await.map_err(|error| failed(&error))
+}
+
+/// Tries out whether changes are reported.
+async fn try_out(connection: &mut MultiplexedConnection, endpoint: &Endpoint) -> Result<(), FlagsError> {
+    if trial::reports_changes(connection, endpoint).await? {
+        Ok(())
+    } else {
+        Err(FlagsError::Missing(NEEDED.to_owned()))
+    }
 }
 
 /// Returns whether anything was missing.
@@ -80,7 +69,7 @@ async fn set_missing(
             let is_set =
                 read(connection).await.map_err(|error| failed(&error))?.is_some_and(|now| reports_changes(&now));
             if !is_set {
-                trial::reports_changes(connection, endpoint).await?;
+                try_out(connection, endpoint).await?;
             }
             tracing::info!(before = current, after = merged, "set notify-keyspace-events in Redis");
             // Whoever is not connected just now reads everything anyway, once they are.

@@ -2,7 +2,7 @@
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-use super::topology::Address;
+use super::address::Address;
 
 /// What may help after a failure.
 pub(super) enum Redirect {

@@ -17,8 +17,9 @@ use redis::aio::MultiplexedConnection;
 use redis::{FromRedisValue as _, RedisError, Value};
 use tokio::time::Instant;
 
-use super::Reports;
 use super::command::{Failure, UnconfirmedPrimary};
+use super::settings::Reports;
+use super::timeout::millis;
 
 /// For so long it counts how many replicas were seen. Less than a failover takes, from when the new primary leaves until the
 /// other replicas do.
@@ -53,7 +54,7 @@ type Replica = (String, String);
 impl Replication {
     /// Prepares to wait for `count` replicas, no longer than `timeout`.
     pub(super) fn new(count: usize, timeout: Duration, reports: Reports) -> Self {
-        Self { count, millis: super::millis(timeout), seen: Mutex::default(), reports }
+        Self { count, millis: millis(timeout), seen: Mutex::default(), reports }
     }
 
     /// Returns once enough replicas have what was written over `connection`. Others may write over it as well: what they

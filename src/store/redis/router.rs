@@ -16,14 +16,16 @@ use redis::{FromRedisValue, RedisError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::address::Address;
 use super::command::{Command, Done, Failure, UnconfirmedPrimary};
 use super::discovery::Discovery;
+use super::error::{from_redis, unavailable};
 use super::node::Node;
 use super::redirect::Redirect;
+use super::settings::{RedisSettings, Reports};
 use super::slots::{Confidence, SlotMap};
-use super::topology::Address;
-use super::{RedisSettings, Reports, StoreError, from_redis, unavailable};
 use crate::metrics::RedisMetrics;
+use crate::store::contract::StoreError;
 use crate::ticket::TicketId;
 
 /// How often it is looked who is primary, if nothing gives a reason to look earlier.

@@ -7,7 +7,7 @@
 
 use redis::{ErrorKind, RedisError, Value};
 
-use super::topology::Address;
+use super::address::Address;
 use crate::ticket::TicketId;
 
 /// The last slot of a Cluster.

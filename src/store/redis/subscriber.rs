@@ -22,10 +22,13 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::node::Endpoint;
+use super::endpoint::Endpoint;
+use super::error::FlagsError;
+use super::notify_flags;
+use super::settings::Reports;
 use super::subscriptions::{Moving, Subscriptions};
-use super::topology::in_time;
-use super::{FlagsError, Reports, StoreError, notify_flags};
+use super::timeout::in_time;
+use crate::store::contract::StoreError;
 use crate::ticket::TicketId;
 
 /// How many channels one SUBSCRIBE or UNSUBSCRIBE names at most.

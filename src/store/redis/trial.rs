@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use redis::aio::{MultiplexedConnection, PubSubStream};
-use redis::{AsyncCommands as _, ErrorKind, RedisError, Script, Value};
+use redis::{AsyncCommands as _, RedisError, Script, Value};
 use tokio::time::Instant;
 
-use super::LUA_NOW;
-use super::node::Endpoint;
-use super::notify_flags::{FlagsError, NEEDED};
+use super::endpoint::Endpoint;
+use super::error::{FlagsError, failed, is_refusal};
+use super::scripts::LUA_NOW;
 use super::slots::SlotMap;
-use super::topology::{in_time, timed_out};
+use super::timeout::{in_time, millis, timed_out};
 use crate::ticket::TicketId;
 
 /// How long the key lives at first. Longer than a script may be held up between two of its commands …
@@ -85,19 +85,19 @@ fn only_refusals(answer: Result<Value, RedisError>) -> Result<(), RedisError> {
     }
 }
 
-/// Tries out whether writing and expiry of a key are reported.
+/// Tries out whether writing and expiry of a key are reported; returns whether they are.
 ///
 /// # Errors
 /// [`FlagsError`].
 pub(super) async fn reports_changes(
     connection: &mut MultiplexedConnection,
     endpoint: &Endpoint,
-) -> Result<(), FlagsError> {
+) -> Result<bool, FlagsError> {
     let mut life = LIFE;
     for _ in 0..MAX_KEYS {
         match try_out(connection, endpoint, life).await.map_err(|error| failed(&error))? {
-            Outcome::Reported | Outcome::KeepsNoKey => return Ok(()),
-            Outcome::Silent => return Err(FlagsError::Missing(NEEDED.to_owned())),
+            Outcome::Reported | Outcome::KeepsNoKey => return Ok(true),
+            Outcome::Silent => return Ok(false),
             Outcome::Deleted => life *= 2,
         }
     }
@@ -130,7 +130,7 @@ redis.call('HSET', KEYS[1], 'probe', 1)
 redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', now + ARGV[1]))
 return 1"
     ));
-    write.key(&key).arg(super::millis(life)).invoke_async::<()>(connection).await?;
+    write.key(&key).arg(millis(life)).invoke_async::<()>(connection).await?;
     let written = Instant::now();
     // Asking for it makes Redis notice that its time is over. It was written before the answer came, and is asked for later
     // than this question is sent, so once is enough, unless Redis keeps what has expired for a while.
@@ -182,24 +182,4 @@ async fn own_id(connection: &mut MultiplexedConnection, endpoint: &Endpoint) -> 
     }
     let ids = std::iter::repeat_with(TicketId::random).take(MAX_DRAWS);
     Ok(ids.into_iter().find(|id| layout.owner(id) == Some(&endpoint.address)))
-}
-
-/// Returns whether Redis says that this user may not do something, or is not let in.
-fn is_refusal(error: &RedisError) -> bool {
-    let says = |word: &str| error.detail().is_some_and(|text| text.contains(word));
-    matches!(error.code(), Some("NOPERM" | "NOAUTH" | "WRONGPASS"))
-        || error.kind() == ErrorKind::AuthenticationFailed
-        // What a script is refused has no code of its own: in Redis 7, in Redis 6, and for a command that was renamed.
-        || says("ACL failure in script")
-        || says("-NOPERM")
-        || says("can't run this command")
-        || says("can't access")
-        || says("Unknown Redis command")
-        // What a provider has taken away.
-        || says("unknown command")
-}
-
-/// Returns what an error says of the start.
-pub(super) fn failed(error: &RedisError) -> FlagsError {
-    if is_refusal(error) { FlagsError::Refused(error.to_string()) } else { FlagsError::Unreachable(error.to_string()) }
 }

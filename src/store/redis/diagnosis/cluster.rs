@@ -1,13 +1,13 @@
 //! What the nodes of a Cluster say of it.
 
-use futures_util::future::{join_all, join3};
+use futures_util::future::join_all;
 use redis::Value;
 use redis::aio::MultiplexedConnection;
 
-use super::super::RedisSettings;
-use super::super::slots::SlotMap;
-use super::super::topology::Address;
-use super::{Asked, Diagnosis, Installation, Unanswered, ask, lines, node};
+use super::probe::{Probe, Unanswered, ask, lines};
+use crate::store::redis::address::Address;
+use crate::store::redis::settings::RedisSettings;
+use crate::store::redis::slots::SlotMap;
 
 /// What one node says.
 #[derive(Debug)]
@@ -17,47 +17,20 @@ pub struct ClusterView {
     /// Whether it says of every slot that the same node keeps it as the newest answer does.
     pub agrees: bool,
     epoch: u64,
-    layout: SlotMap,
+    pub(super) layout: SlotMap,
     /// Every replica that it knows of.
-    replicas: Vec<Address>,
-}
-
-pub(super) async fn diagnose(settings: &RedisSettings) -> Diagnosis {
-    let seeds = settings.topology.seeds();
-    let mut nodes = ask_all(settings, seeds).await;
-    let Some((layout, replicas)) = newest(&nodes).map(|view| (view.layout.clone(), view.replicas.clone())) else {
-        let seeds = seeds.iter().map(Address::to_string).collect();
-        let installation = Installation::Cluster { seeds, nodes, unkept_slots: Vec::new() };
-        return Diagnosis { installation, primaries: Vec::new(), replicas: Vec::new() };
-    };
-    let primaries: Vec<_> = layout.primaries().into_iter().cloned().collect();
-    let others = primaries.iter().chain(&replicas).filter(|node| !seeds.contains(node)).cloned();
-    let others: Vec<_> = others.collect();
-    let (others, primaries, replicas) = join3(
-        ask_all(settings, &others),
-        node::ask_all(settings, &primaries, true),
-        node::ask_all(settings, &replicas, false),
-    )
-    .await;
-    nodes.extend(others);
-    let layout = newest(&nodes).map_or(layout, |view| view.layout.clone());
-    for view in nodes.iter_mut().filter_map(|asked| asked.answer.as_mut().ok()) {
-        view.agrees = view.layout.agrees_with(&layout);
-    }
-    let seeds = seeds.iter().map(Address::to_string).collect();
-    let installation = Installation::Cluster { seeds, unkept_slots: unkept(&layout, &nodes), nodes };
-    Diagnosis { installation, primaries, replicas }
+    pub(super) replicas: Vec<Address>,
 }
 
 /// Returns the view that counts: that of a node which is in touch with the others, and of several the newest.
-fn newest(nodes: &[Asked<ClusterView>]) -> Option<&ClusterView> {
+pub(super) fn newest(nodes: &[Probe<ClusterView>]) -> Option<&ClusterView> {
     let views = nodes.iter().filter_map(|asked| asked.answer.as_ref().ok());
     views.rev().max_by_key(|view| (view.is_well != Some(false), view.epoch))
 }
 
 /// Returns the slots that nobody keeps: those are, too, of which others have not heard yet that their node gave them up. Of
 /// a node that does not answer it is believed that it keeps what it is said to.
-fn unkept(layout: &SlotMap, nodes: &[Asked<ClusterView>]) -> Vec<(u16, u16)> {
+pub(super) fn unkept(layout: &SlotMap, nodes: &[Probe<ClusterView>]) -> Vec<(u16, u16)> {
     let own = |primary: &Address| {
         let asked = nodes.iter().find(|asked| asked.address == primary.to_string());
         asked.and_then(|asked| asked.answer.as_ref().ok()).map(|view| &view.layout)
@@ -69,7 +42,7 @@ fn unkept(layout: &SlotMap, nodes: &[Asked<ClusterView>]) -> Vec<(u16, u16)> {
     })
 }
 
-async fn ask_all(settings: &RedisSettings, addresses: &[Address]) -> Vec<Asked<ClusterView>> {
+pub(super) async fn ask_all(settings: &RedisSettings, addresses: &[Address]) -> Vec<Probe<ClusterView>> {
     join_all(addresses.iter().map(|address| ask(settings, address, async |connection| view(connection, address).await)))
         .await
 }

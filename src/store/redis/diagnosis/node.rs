@@ -7,10 +7,13 @@ use futures_util::future::join_all;
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, Value};
 
-use super::super::node::Endpoint;
-use super::super::topology::{Address, Kind};
-use super::super::{FlagsError, RedisSettings, notify_flags, trial};
-use super::{Asked, Unanswered, in_time, lines};
+use super::probe::{Probe, Unanswered, in_time, lines};
+use crate::store::redis::address::Address;
+use crate::store::redis::endpoint::Endpoint;
+use crate::store::redis::error::FlagsError;
+use crate::store::redis::redis_url::Kind;
+use crate::store::redis::settings::RedisSettings;
+use crate::store::redis::{notify_flags, trial};
 
 /// How often a node is asked for an answer that costs it nothing, to measure how far away it is.
 const PINGS: usize = 9;
@@ -103,10 +106,10 @@ pub struct Limits {
     pub min_replicas_to_write: Option<usize>,
 }
 
-pub(super) async fn ask_all(settings: &RedisSettings, nodes: &[Address], is_primary: bool) -> Vec<Asked<Facts>> {
+pub(super) async fn ask_all(settings: &RedisSettings, nodes: &[Address], is_primary: bool) -> Vec<Probe<Facts>> {
     let asked = nodes.iter().map(async |address| {
         let answer = ask(settings, address, is_primary).await;
-        Asked { address: address.to_string(), answer }
+        Probe { address: address.to_string(), answer }
     });
     join_all(asked).await
 }

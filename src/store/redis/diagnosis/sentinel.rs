@@ -1,14 +1,14 @@
 //! What Sentinels say.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
-use futures_util::future::{join, join_all};
+use futures_util::future::join_all;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisError};
 
-use super::super::RedisSettings;
-use super::super::topology::Address;
-use super::{Diagnosis, Installation, Unanswered, ask, node};
+use super::probe::{Probe, Unanswered, ask};
+use crate::store::redis::address::Address;
+use crate::store::redis::settings::RedisSettings;
 
 /// What one Sentinel says of the primary.
 #[derive(Debug)]
@@ -25,8 +25,8 @@ pub struct SentinelView {
     pub quorum: Option<usize>,
     /// Whether enough of them are there for a failover; what it says if not.
     pub can_fail_over: Result<(), Unanswered>,
-    address: Address,
-    replicas: Vec<Address>,
+    pub(super) address: Address,
+    pub(super) replicas: Vec<Address>,
 }
 
 impl SentinelView {
@@ -43,22 +43,9 @@ impl SentinelView {
 
 type Fields = HashMap<String, String>;
 
-pub(super) async fn diagnose(settings: &RedisSettings, name: &str) -> Diagnosis {
-    let seeds = settings.topology.seeds();
-    let sentinels =
-        join_all(seeds.iter().map(|seed| ask(settings, seed, async |connection| view(connection, name).await)));
-    let sentinels = sentinels.await;
-    let views: Vec<_> = sentinels.iter().filter_map(|asked| asked.answer.as_ref().ok()).collect();
-    // Of equals the first, as the gateway takes it.
-    let primary = views.iter().rev().max_by_key(|view| view.epoch).map(|view| view.address.clone());
-    let named = views.iter().flat_map(|view| view.replicas.iter().cloned());
-    let replicas: BTreeSet<_> = named.filter(|replica| Some(replica) != primary.as_ref()).collect();
-    let (primaries, replicas) = join(
-        node::ask_all(settings, primary.as_slice(), true),
-        node::ask_all(settings, &replicas.into_iter().collect::<Vec<_>>(), false),
-    )
-    .await;
-    Diagnosis { installation: Installation::Sentinel { name: name.to_owned(), sentinels }, primaries, replicas }
+pub(super) async fn ask_all(settings: &RedisSettings, sentinels: &[Address], name: &str) -> Vec<Probe<SentinelView>> {
+    let asked = sentinels.iter().map(|one| ask(settings, one, async |connection| view(connection, name).await));
+    join_all(asked).await
 }
 
 async fn view(mut connection: MultiplexedConnection, name: &str) -> Result<SentinelView, Unanswered> {

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::store::redis::address::Address;
 
 #[test]
 fn a_password_shows_neither_in_debug_nor_in_errors() {
