@@ -127,6 +127,7 @@ async fn follow(http: &reqwest::Client, listen: &[String; 2], id: &str, seen: &M
                 while let Some(Ok(event)) = events.next().await {
                     match event.event.as_str() {
                         "pending" | "scanned" => {}
+                        "heartbeat" => continue,
                         "confirmed" => {
                             let data: Value = serde_json::from_str(&event.data).unwrap();
                             tokens.push(data["token"]["access_token"].as_str().unwrap().to_owned());
