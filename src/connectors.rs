@@ -3,6 +3,7 @@
 //! A connector makes the code of a ticket and is told of the scan by its service; it moves the ticket itself, through the
 //! store. Who has scanned is a subject of its own, in a namespace that no identity provider's token is believed to be of.
 
+mod error;
 pub mod quota;
 pub mod wechat;
 
@@ -14,9 +15,8 @@ use serde::Deserialize;
 
 use crate::callers::Caller;
 use crate::clients::Connector;
-use crate::store::StoreError;
 use crate::ticket::{MatchPolicy, Subject, TicketId};
-use quota::QuotaError;
+pub use error::ConnectorError;
 use wechat::Wechat;
 use wechat::settings::{WechatSettings, WechatTable};
 
@@ -98,18 +98,4 @@ impl Connectors {
     pub fn own(&self, subject: &Subject) -> bool {
         self.wechat.is_some() && subject.0.starts_with(wechat::SUBJECT_PREFIX)
     }
-}
-
-/// Why there is no code.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectorError {
-    /// Its service does not answer, or refuses. Worth another try in a moment.
-    #[error("the connector cannot make a code: {0}")]
-    Unavailable(String),
-    /// What the service gives in a day is used up, or the caller's share of it.
-    #[error(transparent)]
-    Quota(#[from] QuotaError),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }

@@ -2,8 +2,8 @@
 
 mod identity;
 mod redis;
+mod report;
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,63 +15,11 @@ use crate::connectors::wechat::settings::WechatSettings;
 use crate::metrics::Metrics;
 use crate::net::root_cause;
 use crate::signer::Signer;
+use report::Report;
+pub use report::{Finding, Verdict};
 
 /// The bound of a look at the network.
 const TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How good a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
-    /// As it should be.
-    Good,
-    /// It works, but wants a thought.
-    Warning,
-    /// The gateway would not work.
-    Bad,
-}
-
-/// One line of the report.
-#[derive(Debug, Clone)]
-pub struct Finding {
-    /// How good it is.
-    pub verdict: Verdict,
-    /// What was looked at.
-    pub subject: &'static str,
-    /// What was found, and what to do.
-    pub text: String,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mark = match self.verdict {
-            Verdict::Good => "ok  ",
-            Verdict::Warning => "WARN",
-            Verdict::Bad => "FAIL",
-        };
-        write!(f, "{mark}  {:<10} {}", self.subject, self.text)
-    }
-}
-
-#[derive(Default)]
-struct Report(Vec<Finding>);
-
-impl Report {
-    fn add(&mut self, verdict: Verdict, subject: &'static str, text: impl Into<String>) {
-        self.0.push(Finding { verdict, subject, text: text.into() });
-    }
-
-    fn good(&mut self, subject: &'static str, text: impl Into<String>) {
-        self.add(Verdict::Good, subject, text);
-    }
-
-    fn warn(&mut self, subject: &'static str, text: impl Into<String>) {
-        self.add(Verdict::Warning, subject, text);
-    }
-
-    fn bad(&mut self, subject: &'static str, text: impl Into<String>) {
-        self.add(Verdict::Bad, subject, text);
-    }
-}
 
 /// Looks at everything and returns what was found.
 pub async fn examine(flags: &Flags) -> Vec<Finding> {

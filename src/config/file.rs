@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::clients::{self, ClientTable, Clients};
+use crate::clients::Clients;
+use crate::clients::tables::{self, ClientTable};
 use crate::connectors::{ConnectorSettings, ConnectorTables};
 
 #[derive(Deserialize)]
@@ -40,7 +41,7 @@ pub(super) fn read(path: Option<&Path>, is_https: bool) -> Result<Read, Vec<Stri
     let file: File = toml::from_str(&text).map_err(|error| vec![fault(&describe(&text, &error))])?;
     let directory = path.parent().unwrap_or(Path::new("."));
     let policy_of = |connector| file.connectors.match_policy(connector);
-    let clients = clients::from_tables(file.clients, directory, is_https, policy_of);
+    let clients = tables::from_tables(file.clients, directory, is_https, policy_of);
     let secret_files = file.connectors.secret_files(path, directory);
     match (clients, file.connectors.check(directory)) {
         (Ok(clients), Ok(connectors)) => Ok(Read { clients, connectors, secret_files }),

@@ -30,7 +30,7 @@ use tokio::sync::Semaphore;
 
 use crate::callers::Caller;
 use crate::clients::Clients;
-use crate::connectors::ConnectorError;
+use crate::connectors::error::ConnectorError;
 use crate::connectors::quota::DailyQuota;
 use crate::journal::Journal;
 use crate::metrics::Metrics;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use url::Url;
 
-use super::Report;
+use super::report::Report;
 use crate::metrics::Metrics;
 use crate::verifier::jwks::{self, RemoteKeys};
 use crate::verifier::settings::IdentitySettings;

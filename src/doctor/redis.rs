@@ -1,10 +1,11 @@
 //! What the doctor says of Redis: here of the installation as a whole, in `nodes` of each node that keeps tickets.
 //!
-//! What is [`Verdict::Bad`](super::Verdict::Bad) keeps people from signing in now; what would after the next fault, warns.
+//! What is [`Verdict::Bad`] keeps people from signing in now; what would after the next fault, warns.
 
+mod checks;
 mod nodes;
 
-use super::{Report, Verdict};
+use super::report::{Report, Verdict};
 use crate::store::redis::RedisSettings;
 use crate::store::redis::diagnosis::{self, ClusterView, Diagnosis, Installation, Probe, SentinelView, Unanswered};
 

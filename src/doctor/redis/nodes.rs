@@ -4,17 +4,18 @@
 
 use std::time::Duration;
 
-use super::super::{Report, Verdict};
-use crate::store::redis::diagnosis::{Diagnosis, Facts, Installation, Probe, ReplicaLink, RoundTrip, Unanswered};
-use crate::store::redis::{RedisSettings, reports_changes};
+use super::super::report::Report;
+use super::checks::{
+    Line, PRIMARY, REPLICA, changes, enough_replicas, eviction, link, lost_primary, lost_replica, memory, misfit,
+    notifications, notifications_after_failover, persistence, replicas_in_step, split_brain, subscribers, version,
+    waits,
+};
+use crate::store::redis::RedisSettings;
+use crate::store::redis::diagnosis::{Diagnosis, Facts, Installation, Probe, RoundTrip};
 
-/// The oldest Redis that the engine is known to work with.
-const MIN_REDIS: (u32, u32) = (6, 2);
 /// By how much a node's clock may differ from ours before it is said. Tickets run on the primary's clock alone, but tokens
 /// that phones bring are checked by ours.
 const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(5);
-/// A replica acknowledges every second, if it is well.
-const MAX_LAG_SECS: u64 = 5;
 /// Above this round trip the page is told of a confirmation so late that people see it: a quarter of a second.
 const MAX_ROUND_TRIP: Duration = Duration::from_millis(50);
 /// How many round trips there are between a tap on Confirm and the page's event: the phone's request reads and writes the
@@ -25,19 +26,6 @@ const CONFIRM_TO_EVENT_WAITING: u32 = 6;
 /// How many round trips one command may take at most without anything being wrong: four to connect, three for the command of
 /// which Redis does not know the script, two that wait for replicas, and the rest to ask who is primary.
 const MIN_TIMEOUT: u32 = 16;
-const MIB: u64 = 1024 * 1024;
-/// How far a replica may be behind.
-const MAX_BEHIND_BYTES: u64 = MIB;
-/// The least that Redis should be allowed to hold for a subscriber.
-const MIN_PUBSUB_BYTES: u64 = 8 * MIB;
-/// What two notifications take, as a change makes them, with some room for what Redis adds.
-const CHANGE_BYTES: u64 = 200;
-
-const PRIMARY: &str = "primary";
-const REPLICA: &str = "replica";
-
-/// What is to be said of a node.
-type Line = (Verdict, String);
 
 pub(super) fn examine(report: &mut Report, settings: &RedisSettings, found: &Diagnosis) {
     let has_failover = settings.topology.has_replicas();
@@ -183,250 +171,4 @@ impl<'a> Nodes<'a> {
 /// Writes a time in milliseconds.
 fn in_millis(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1000.0)
-}
-
-fn lost_primary(address: &str, why: &Unanswered, found: &Diagnosis, settings: &RedisSettings) -> Line {
-    let advice = match (&found.installation, why) {
-        (Installation::Standalone, Unanswered::OtherKind(_)) => {
-            return bad(format!(
-                "{address} is a Sentinel: use redis-sentinel://{address}/NAME, with the primary's name"
-            ));
-        }
-        (_, Unanswered::Login(_)) => "Correct user and password in --redis-url",
-        (_, Unanswered::Forbidden(_)) => "docs/configuration.md lists the rights that the user needs",
-        (Installation::Standalone, _) => "Check --redis-url, the network and the login",
-        (Installation::Sentinel { .. }, _) => {
-            "This is the address that Sentinels give; if it is one for them alone, set replica-announce-ip on every node"
-        }
-        (Installation::Cluster { .. }, _) => {
-            "This is the address that the Cluster gives; if it is one for its nodes alone, set cluster-announce-ip on every node"
-        }
-    };
-    match found.installation {
-        Installation::Standalone => bad(format!("{} cannot be used: {why}. {advice}", settings.topology.address())),
-        _ => bad(format!("primary {address} cannot be used: {why}. {advice}")),
-    }
-}
-
-fn lost_replica(address: &str, why: &Unanswered) -> Line {
-    let advice = match why {
-        Unanswered::Login(_) => "Give it the primary's users and passwords",
-        _ => "Start it, or have it forgotten (`SENTINEL RESET`, `CLUSTER FORGET`)",
-    };
-    warn(format!(
-        "replica {address} cannot be used: {why}. Should it become the primary, sign-ins would stop. {advice}"
-    ))
-}
-
-/// Says so if it is not what the URL, or who was asked, takes it for.
-fn misfit(address: &str, facts: &Facts, role: &str, installation: &Installation) -> Option<Line> {
-    let mode = facts.info.as_ref().and_then(|info| info.mode.as_deref());
-    let moves = facts.write.as_ref().is_err_and(|refusal| refusal.code == "MOVED");
-    let primary = facts.info.as_ref().and_then(|info| info.replica_of.as_deref());
-    let of = primary.map(|primary| format!(" of {primary}")).unwrap_or_default();
-    Some(match installation {
-        Installation::Standalone if mode == Some("cluster") || moves => bad(format!(
-            "{address} is a node of a Cluster: what it does not keep itself it sends away (MOVED), and reports no changes of it. Use redis-cluster://{address}"
-        )),
-        Installation::Standalone if facts.is_replica() => bad(format!(
-            "{address} is a replica{of} and refuses changes (READONLY): name its primary in --redis-url, or its Sentinels (redis-sentinel://)"
-        )),
-        _ if role == PRIMARY && facts.is_replica() => bad(format!(
-            "{address} is taken for a primary, but is a replica{of}: a failover may be under way; run this again in a moment"
-        )),
-        _ if role == REPLICA && facts.info.is_some() && !facts.is_replica() => warn(format!(
-            "{address} is taken for a replica, but is a primary: it was one before a failover and is not demoted yet; run this again in a moment"
-        )),
-        _ => return None,
-    })
-}
-
-fn version(facts: &Facts) -> Line {
-    let Some(text) = facts.info.as_ref().and_then(|info| info.version.as_ref()) else {
-        return warn("does not tell its version (INFO is not allowed); 6.2 or newer is needed");
-    };
-    let mut numbers = text.split('.').map(|part| part.parse().unwrap_or(0));
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if version >= MIN_REDIS {
-        good(format!("version {text}"))
-    } else {
-        bad(format!("version {text} is too old; 6.2 or newer is needed"))
-    }
-}
-
-fn changes(facts: &Facts) -> Option<Line> {
-    let Err(refusal) = &facts.write else {
-        let is_failing = facts.info.as_ref().is_some_and(|info| info.is_disk_failing);
-        return is_failing.then(|| warn("could not write to its disk: see its log, and whether `dir` has room"));
-    };
-    let advice = match refusal.code.as_str() {
-        "NOREPLICAS" => "Connect more replicas, or lower its min-replicas-to-write",
-        "MISCONF" => "See its log, and whether `dir` has room",
-        "NOPERM" => "docs/configuration.md lists the rights that the user needs",
-        _ => "See its log",
-    };
-    Some(bad(format!("takes no changes: {}. {advice}", refusal.text)))
-}
-
-fn notifications(facts: &Facts) -> Option<Line> {
-    Some(match (facts.flags.as_ref()?, &facts.flags_before) {
-        (Err(error), _) => bad(error.to_string()),
-        (Ok(()), Some(flags)) if reports_changes(flags) => good(format!("notify-keyspace-events {flags}")),
-        (Ok(()), Some(flags)) => warn(format!(
-            "notify-keyspace-events was {flags:?} and is set now; put `notify-keyspace-events Kghxe` into redis.conf, so that it survives a restart"
-        )),
-        (Ok(()), None) => good("reports what happens to keys (CONFIG is not allowed; it was tried out)"),
-    })
-}
-
-fn notifications_after_failover(facts: &Facts) -> Line {
-    match &facts.flags_before {
-        Some(flags) if reports_changes(flags) => good(format!("notify-keyspace-events {flags}")),
-        Some(flags) => warn(format!(
-            "notify-keyspace-events is {flags:?}: should it become the primary, changes go unreported until the gateway has set it. Put `notify-keyspace-events Kghxe` into its redis.conf"
-        )),
-        None => good(
-            "does not tell its notify-keyspace-events (CONFIG is not allowed); it has to be the same as the primary's",
-        ),
-    }
-}
-
-fn eviction(facts: &Facts) -> Line {
-    let info = facts.info.as_ref();
-    match (info.and_then(|info| info.eviction_policy.as_deref()), info.and_then(|info| info.maxmemory_bytes)) {
-        (_, Some(0)) => good("no maxmemory, so nothing is evicted"),
-        (Some("noeviction"), _) => good("maxmemory-policy noeviction"),
-        (Some(policy), _) => warn(format!(
-            "maxmemory-policy {policy} may drop tickets that people are signing in with; set maxmemory-policy noeviction"
-        )),
-        (None, _) => warn("does not tell its maxmemory-policy; make sure that it is noeviction"),
-    }
-}
-
-fn memory(facts: &Facts) -> Option<Line> {
-    let info = facts.info.as_ref()?;
-    let max = info.maxmemory_bytes.filter(|&max| max > 0)?;
-    let percent = info.used_bytes.saturating_mul(100) / max;
-    let text = format!("{percent} % of maxmemory ({} MiB) are in use", max / MIB);
-    Some(match percent {
-        100.. => bad(format!(
-            "{text}: new codes are refused (503 store_full). Raise maxmemory, or see what else is kept there"
-        )),
-        90.. => warn(format!("{text}; with all of it new codes are refused (503 store_full). Raise maxmemory")),
-        _ => good(text),
-    })
-}
-
-fn persistence(facts: &Facts, has_failover: bool, wait_replicas: usize) -> Option<Line> {
-    let has_aof = facts.info.as_ref()?.has_aof?;
-    Some(match (has_aof, has_failover) {
-        (true, _) => good("appendonly yes: a restart of Redis keeps tickets"),
-        (false, false) => good(
-            "appendonly no: a restart of Redis forgets sign-ins that are under way, and waiting pages make new codes; set appendonly yes if that matters",
-        ),
-        (false, true) if wait_replicas == 0 => warn(
-            "appendonly no, and --redis-wait-replicas 0: a decision that was acknowledged may be forgotten in a failover. Set --redis-wait-replicas 1",
-        ),
-        (false, true) => warn(
-            "appendonly no: restarted before a failover has begun, it comes back empty, and its replicas with it. Set appendonly yes, or see that it is not restarted by itself",
-        ),
-    })
-}
-
-fn waits(facts: &Facts, wanted: usize) -> Option<Line> {
-    let why = facts.waits.as_ref().err().filter(|_| wanted > 0)?;
-    Some(bad(format!(
-        "does not let the gateway wait for replicas ({why}): scans and confirmations fail. Allow `+wait +role`, or set --redis-wait-replicas 0"
-    )))
-}
-
-fn enough_replicas(facts: &Facts, has_failover: bool, wanted: usize) -> Option<Line> {
-    let connected = facts.replicas_connected?;
-    let is_silent = |replica: &&ReplicaLink| replica.is_online && replica.lag_secs >= MAX_LAG_SECS;
-    let silent = facts.info.iter().flat_map(|info| &info.replicas).filter(is_silent).count();
-    Some(match connected {
-        0 if wanted == 0 && !has_failover => return None,
-        0 if wanted == 0 => warn("has no replica that could take over when it is lost"),
-        _ if wanted == 0 => good(format!("{connected} replica(s) connected, of which none must have a decision")),
-        _ if connected.saturating_sub(silent) < wanted.min(connected) => bad(format!(
-            "{silent} of {connected} connected replica(s) are silent, so that decisions wait for them in vain and are refused (503). Mend them, or end them: those that are not connected are not waited for"
-        )),
-        _ if connected < wanted => warn(format!(
-            "{connected} replica(s) connected, fewer than --redis-wait-replicas {wanted}: should the primary be lost now, so may be decisions that it has acknowledged. Connect more, or lower --redis-wait-replicas"
-        )),
-        _ if connected == wanted => good(format!(
-            "{connected} replica(s) connected, each of which must have a decision before it counts; with one lost there are fewer copies, until it is back"
-        )),
-        _ => good(format!("{connected} replicas connected, of which {wanted} must have a decision before it counts")),
-    })
-}
-
-fn replicas_in_step(facts: &Facts) -> Option<Line> {
-    let troubles: Vec<_> = facts.info.as_ref()?.replicas.iter().filter_map(out_of_step).collect();
-    (!troubles.is_empty()).then(|| {
-        warn(format!(
-            "of its replicas {}: look at their load and network; what they lack is lost in a failover",
-            troubles.join(", ")
-        ))
-    })
-}
-
-fn out_of_step(replica: &ReplicaLink) -> Option<String> {
-    let ReplicaLink { address, is_online, lag_secs, behind_bytes } = replica;
-    if !is_online {
-        Some(format!("{address} is not in step yet"))
-    } else if *lag_secs >= MAX_LAG_SECS {
-        Some(format!("{address} has acknowledged nothing for {lag_secs} s"))
-    } else if *behind_bytes >= MAX_BEHIND_BYTES {
-        Some(format!("{address} is {} MiB behind", behind_bytes / MIB))
-    } else {
-        None
-    }
-}
-
-fn split_brain(facts: &Facts) -> Option<Line> {
-    Some(match facts.limits.as_ref()?.min_replicas_to_write? {
-        0 => warn(
-            "min-replicas-to-write 0: a primary that is cut off from its replicas and Sentinels goes on taking changes, which are lost when it is back. Set min-replicas-to-write 1",
-        ),
-        min => good(format!("min-replicas-to-write {min}: a primary that is cut off takes no changes")),
-    })
-}
-
-fn subscribers(facts: &Facts) -> Option<Line> {
-    let Some(limits) = &facts.limits else {
-        return Some(good(
-            "does not tell client-output-buffer-limit (CONFIG is not allowed); Redis's own, pubsub 32mb 8mb 60, is enough",
-        ));
-    };
-    let bytes = limits.pubsub_buffer_bytes.filter(|&bytes| bytes > 0 && bytes < MIN_PUBSUB_BYTES)?;
-    Some(warn(format!(
-        "client-output-buffer-limit lets {} KiB wait for a subscriber: when more than some {} tickets change at once, Redis closes the gateway's connection and every stream is read again. Set `client-output-buffer-limit pubsub 32mb 8mb 60`",
-        bytes / 1024,
-        bytes / CHANGE_BYTES
-    )))
-}
-
-fn link(facts: &Facts) -> Option<Line> {
-    let info = facts.info.as_ref()?;
-    let primary = info.replica_of.as_deref()?;
-    Some(if info.is_linked {
-        good("in touch with its primary")
-    } else {
-        warn(format!(
-            "is not in touch with its primary {primary}: see its log, the network and, if there is a password, masterauth"
-        ))
-    })
-}
-
-fn good(text: impl Into<String>) -> Line {
-    (Verdict::Good, text.into())
-}
-
-fn warn(text: impl Into<String>) -> Line {
-    (Verdict::Warning, text.into())
-}
-
-fn bad(text: impl Into<String>) -> Line {
-    (Verdict::Bad, text.into())
 }

@@ -1,0 +1,294 @@
+//! The `[[clients]]` tables of the TOML file: what they may say, and all that is wrong with them.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use url::Url;
+
+use super::theme::Theme;
+use super::{Client, Clients, Connector, TICKET_TTLS};
+use crate::net::{is_plain_http, parse_origin};
+use crate::qr::Logo;
+use crate::signer::RESERVED_CLAIMS;
+use crate::ticket::{ClientId, Flow, MatchPolicy};
+
+/// The largest logo file, in bytes.
+const MAX_LOGO_BYTES: usize = 64 * 1024;
+/// The longest client id, in characters.
+const MAX_ID_CHARS: usize = 64;
+/// A `[[clients]]` table as it stands in the file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientTable {
+    id: String,
+    name: Option<String>,
+    #[serde(default)]
+    origins: Vec<String>,
+    #[serde(default)]
+    return_to: Vec<String>,
+    ticket_ttl: Option<String>,
+    logo: Option<String>,
+    color: Option<String>,
+    color_dark: Option<String>,
+    #[serde(default)]
+    claims: Vec<String>,
+    #[serde(rename = "match")]
+    match_policy: Option<MatchPolicy>,
+    #[serde(default = "only_login")]
+    flows: Vec<Flow>,
+    connector: Option<Connector>,
+}
+
+fn only_login() -> Vec<Flow> {
+    vec![Flow::Login]
+}
+
+/// Makes clients of the file's tables; logos are read relative to `directory`. Beside a gateway that `is_https`, pages that
+/// are not are no client's, but for those of the reader's own machine. `policy_of` tells how the screens of a
+/// connector's tickets are compared, if the file has that connector.
+///
+/// # Errors
+/// Every fault there is, each with the client it is of and what to do.
+pub fn from_tables(
+    tables: Vec<ClientTable>,
+    directory: &Path,
+    is_https: bool,
+    policy_of: impl Fn(Connector) -> Option<MatchPolicy>,
+) -> Result<Clients, Vec<String>> {
+    let mut faults = Vec::new();
+    let mut ids = HashSet::new();
+    let mut all = Vec::new();
+    if tables.is_empty() {
+        faults.push("the file has no [[clients]]; add one, or leave the file out to have the client `web`".to_owned());
+    }
+    for table in tables {
+        if !ids.insert(table.id.clone()) {
+            faults.push(format!("client {:?}: the id is there twice; ids must differ", table.id));
+        }
+        match from_table(table, directory, is_https, &policy_of) {
+            Ok(client) => all.push(Arc::new(client)),
+            Err(found) => faults.extend(found),
+        }
+    }
+    if faults.is_empty() { Ok(Clients { all }) } else { Err(faults) }
+}
+
+fn from_table(
+    table: ClientTable,
+    directory: &Path,
+    is_https: bool,
+    policy_of: impl Fn(Connector) -> Option<MatchPolicy>,
+) -> Result<Client, Vec<String>> {
+    let mut faults = Vec::new();
+    let id = table.id;
+    let mut fault = |text: String| faults.push(format!("client {id:?}: {text}"));
+
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if id.is_empty() || id.chars().count() > MAX_ID_CHARS || !id.chars().all(allowed) {
+        fault(format!("an id has 1 to {MAX_ID_CHARS} of the characters a-z A-Z 0-9 - _ ."));
+    }
+    for origin in &table.origins {
+        if !is_origin(origin) {
+            fault(format!(
+                "origins: {origin:?} is not an origin; write it like \"https://app.example.com\", without a path"
+            ));
+        }
+    }
+    for url in &table.return_to {
+        if !Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "https" | "http") && url.fragment().is_none()) {
+            fault(format!("return_to: {url:?} is not an absolute http(s) URL without a fragment"));
+        }
+    }
+    // Whoever can change such a page on its way could take over sign-ins, and would read the JWT that is sent there.
+    let origins = table.origins.iter().map(|origin| ("origins", origin));
+    for (key, url) in origins.chain(table.return_to.iter().map(|url| ("return_to", url))) {
+        if is_https && Url::parse(url).is_ok_and(|url| is_plain_http(&url)) {
+            fault(format!(
+                "{key}: {url:?} is not https, while the gateway is; write https://, or http://localhost to try it out"
+            ));
+        }
+    }
+    if table.name.as_deref().is_some_and(|name| name.trim().is_empty()) {
+        fault("name: it is empty; give it one, or leave it out to have the id shown".to_owned());
+    }
+    for claim in &table.claims {
+        if RESERVED_CLAIMS.contains(&claim.as_str()) {
+            fault(format!("claims: {claim:?} is set by the gateway itself; take it off the list"));
+        }
+    }
+    let match_policy = match_policy(table.connector, table.match_policy, policy_of).unwrap_or_else(|text| {
+        fault(text);
+        MatchPolicy::None
+    });
+    if table.flows.is_empty() {
+        fault("flows: name \"login\", \"share\" or both, or leave it out for \"login\"".to_owned());
+    }
+    let ticket_ttl = match table.ticket_ttl.as_deref().map(humantime::parse_duration) {
+        None => None,
+        Some(Ok(ttl)) if TICKET_TTLS.contains(&ttl) => Some(ttl),
+        Some(_) => {
+            fault("ticket_ttl: write a time from \"5s\" to \"30m\"".to_owned());
+            None
+        }
+    };
+    let logo = match table.logo.map(|path| read_logo(&directory.join(path))) {
+        None => None,
+        Some(Ok(logo)) => Some(logo),
+        Some(Err(text)) => {
+            fault(text);
+            None
+        }
+    };
+    let theme = Theme::read(table.color.as_deref(), table.color_dark.as_deref()).unwrap_or_else(|texts| {
+        texts.into_iter().for_each(&mut fault);
+        None
+    });
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let mut claims = table.claims;
+    if let Some(told) = table.connector.map(Connector::claim)
+        && !claims.iter().any(|claim| claim == told)
+    {
+        claims.push(told.to_owned());
+    }
+    Ok(Client {
+        name: table.name.unwrap_or_else(|| id.clone()),
+        id: ClientId(id),
+        origins: table.origins,
+        return_to: table.return_to,
+        ticket_ttl,
+        logo,
+        theme,
+        claims,
+        match_policy,
+        flows: table.flows,
+        connector: table.connector,
+    })
+}
+
+/// Returns how the screens are compared: as the client says, or as its connector needs it.
+fn match_policy(
+    connector: Option<Connector>,
+    said: Option<MatchPolicy>,
+    policy_of: impl Fn(Connector) -> Option<MatchPolicy>,
+) -> Result<MatchPolicy, String> {
+    let Some(connector) = connector else { return Ok(said.unwrap_or_default()) };
+    let name = connector.as_str();
+    let policy = policy_of(connector).ok_or_else(|| {
+        format!("connector: there is no [connectors.{name}] in the file; add it, or leave connector out")
+    })?;
+    if said.is_some_and(|said| said != policy) {
+        return Err(format!(
+            "match: consent of [connectors.{name}] decides how the screens are compared; leave match out"
+        ));
+    }
+    Ok(policy)
+}
+
+/// An origin exactly as a browser would send it (RFC 6454 §6.2): what is written otherwise would never match.
+fn is_origin(text: &str) -> bool {
+    parse_origin(text).is_some_and(|url| url.origin().ascii_serialization() == text)
+}
+
+fn read_logo(path: &Path) -> Result<Logo, String> {
+    let png = std::fs::read(path).map_err(|error| format!("logo: {} cannot be read: {error}", path.display()))?;
+    if png.len() > MAX_LOGO_BYTES {
+        return Err(format!("logo: {} is larger than {MAX_LOGO_BYTES} bytes", path.display()));
+    }
+    Logo::from_png(png)
+        .map_err(|error| format!("logo: {} must be a PNG of at most 2048 × 2048 pixels; {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    struct File {
+        #[serde(default)]
+        clients: Vec<ClientTable>,
+    }
+
+    fn read(text: &str) -> Result<Clients, Vec<String>> {
+        let file: File = toml::from_str(text).map_err(|error| vec![error.to_string()])?;
+        from_tables(file.clients, Path::new("/nowhere"), false, |_connector| None)
+    }
+
+    #[test]
+    fn a_full_client_is_read_and_the_first_is_the_default() {
+        let clients = read(
+            r#"
+            [[clients]]
+            id = "manager"
+            name = "Management"
+            origins = ["https://manage.example.com"]
+            return_to = ["https://manage.example.com/signed-in"]
+            ticket_ttl = "90s"
+            claims = ["name", "email"]
+            match = "choose"
+            [[clients]]
+            id = "pc"
+            "#,
+        )
+        .unwrap();
+        assert_eq!(clients.find(None).unwrap().match_policy, MatchPolicy::Choose);
+        assert_eq!(clients.find(None).unwrap().name, "Management");
+        assert_eq!(clients.find(Some("pc")).unwrap().name, "pc");
+        assert!(!clients.find(Some("pc")).unwrap().takes(Flow::Share), "that has to be asked for");
+        assert!(clients.find(Some("nobody")).is_none());
+        assert!(clients.allow_origin("https://manage.example.com"));
+        assert!(!clients.allow_origin("https://manage.example.com.evil.example"));
+    }
+
+    #[test]
+    fn all_faults_come_together() {
+        let faults = read(
+            r##"
+            [[clients]]
+            id = "a b"
+            origins = ["https://x.example/path", "*"]
+            return_to = ["/relative"]
+            ticket_ttl = "1s"
+            claims = ["sub"]
+            flows = []
+            logo = "missing.png"
+            color = "#ffcc00"
+            color_dark = "black"
+            "##,
+        )
+        .unwrap_err();
+        assert_eq!(faults.len(), 10, "{faults:#?}");
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        let faults = read("[[clients]]\nid = \"a\"\nreturnto = []").unwrap_err();
+        assert!(faults[0].contains("returnto"), "{faults:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_file_is_read_or_its_faults_are_named(
+            text in ".{0,80}",
+            key in "(id|name|origins|return_to|ticket_ttl|claims|match|flows|logo|color|color_dark)",
+            value in "(\"[ -~]{0,12}\"|\\[\"[ -!#-~]{0,12}\"\\]|[0-9]{1,4}|true)",
+        ) {
+            let _ = read(&text);
+            if let Err(faults) = read(&format!("[[clients]]\nid = \"a\"\n{key} = {value}\n")) {
+                prop_assert!(!faults.is_empty());
+            }
+        }
+
+        #[test]
+        fn any_origin_that_passes_is_as_a_browser_sends_it(text in "(https?://)?[a-zA-Z0-9.:/@?#_*-]{0,30}") {
+            if is_origin(&text) {
+                prop_assert_eq!(Url::parse(&text).unwrap().origin().ascii_serialization(), text);
+            }
+        }
+    }
+}
