@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use parked_streams::{ListenAddress, Listener};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::time::Instant;
 
 use crate::config::{Config, StoreSettings};
@@ -308,11 +309,19 @@ pub async fn stop_signal() -> std::io::Result<Stop> {
     }
 }
 
+/// Raises the soft limit on open files to the hard one, and returns it.
+fn raise_open_files() -> std::io::Result<u64> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit)?;
+    Ok(limit.current.unwrap_or(u64::MAX))
+}
+
 /// Raises the limit on open files, and lowers the bound on connections where it is not enough: at the limit, operators,
 /// Redis and new keys would be refused along with everybody else.
 fn fit_to_open_files(config: &mut Config) -> anyhow::Result<()> {
     // More connections than the soft limit's usual 1,024 are the point of this program.
-    let limit = rlimit::increase_nofile_limit(u64::MAX).context("the open-files limit")?;
+    let limit = raise_open_files().context("the open-files limit")?;
     let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(RESERVED_FILES).max(1);
     let connections = &mut config.server.connections.max_connections;
     if *connections > room {

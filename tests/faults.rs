@@ -51,7 +51,7 @@ async fn is_ready(gateway: &Gateway) -> bool {
 /// Makes tickets and opens their streams, some at the same time.
 async fn crowd(browser: &Browser, count: usize) -> Vec<(String, EventStream)> {
     // The test process holds one end of each connection.
-    rlimit::increase_nofile_limit(u64::MAX).unwrap();
+    crate::support::raise_open_files();
     // One cookie for all of them.
     browser.create().await;
     let all = (0..count).map(|_| wait_with(browser));

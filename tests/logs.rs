@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use aws_lc_rs::digest;
 use reqwest::{Method, StatusCode};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use crate::support::gateway::{Browser, Phone, keys};
 use crate::support::wire::Wire;
@@ -183,8 +183,8 @@ async fn a_sign_in_can_be_followed_and_names_nobody() {
     let cancelled = of(&all, "cancelled", &declined);
     assert_eq!((&cancelled["reason"], &cancelled["subject"]), (&json!("declined"), &json!(ada)));
     // No name, and no hash that a list of names would undo.
-    let hash = Sha256::digest("adalovelace");
-    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = digest::digest(&digest::SHA256, b"adalovelace");
+    let hex: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     use base64::Engine as _;
     let base64 = base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(hash);
     for text in [gateway.log(), other.log()] {

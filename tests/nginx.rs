@@ -6,11 +6,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::digest;
 use base64::Engine as _;
 use futures_util::StreamExt as _;
 use reqwest::{ClientBuilder, Method, StatusCode, Version, header};
 use serde_json::{Value, json};
-use sha2::Digest as _;
 
 use crate::support::events::EventStream;
 use crate::support::gateway::{Browser, Phone, token, verify_with};
@@ -144,7 +144,7 @@ async fn every_answer_has_its_security_headers_once() {
         }
         // Its style is the one thing that its policy allows, by its hash.
         let style = html.split_once("<style>").unwrap().1.split_once("</style>").unwrap().0;
-        let hash = base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(style));
+        let hash = base64::engine::general_purpose::STANDARD.encode(digest::digest(&digest::SHA256, style.as_bytes()));
         let expected = format!(
             "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         );

@@ -24,6 +24,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, getrlimit, setrlimit};
+
 pub use access::Access;
 pub use cluster::Cluster;
 pub use events::EventStream;
@@ -94,6 +96,13 @@ pub fn free_port() -> u16 {
             return port;
         }
     }
+}
+
+/// Raises this process's limit on open files as far as it may.
+pub fn raise_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).unwrap();
 }
 
 /// Installs the cryptographic library, as the binary does at its start.

@@ -24,7 +24,6 @@ const SHARE_AT_ONCE: u32 = 4;
 pub(super) struct DailyQuota {
     all: DefaultDirectRateLimiter,
     callers: Allowances,
-    clock: DefaultClock,
 }
 
 /// A quota that is used up for the moment.
@@ -48,7 +47,6 @@ impl DailyQuota {
                 let share = u32::try_from(share).unwrap_or(u32::MAX);
                 spread(share.max(MIN_SHARE.saturating_mul(factor)).min(daily), SHARE_AT_ONCE)
             }),
-            clock: DefaultClock::default(),
         }
     }
 
@@ -58,7 +56,7 @@ impl DailyQuota {
     /// [`QuotaError`]. Callers that have had their share take nothing of what is for all.
     pub(super) fn take(&self, caller: Caller) -> Result<(), QuotaError> {
         self.callers.take(caller, || ()).map_err(QuotaError::Caller)?;
-        self.all.check().map_err(|not_until| QuotaError::All(not_until.wait_time_from(self.clock.now())))
+        self.all.check().map_err(|not_until| QuotaError::All(not_until.wait_time_from(DefaultClock::default().now())))
     }
 
     /// Forgets the callers whose share has refilled.

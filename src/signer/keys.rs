@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use aws_lc_rs::encoding::AsDer as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 
@@ -212,7 +214,22 @@ pub fn generate(algorithm: KeyAlgorithm) -> Result<String, KeyError> {
             der.as_ref().to_vec()
         }
     };
-    Ok(pem::encode(&pem::Pem::new("PRIVATE KEY", der)))
+    Ok(pem_of(&der))
+}
+
+/// Writes a private key in PKCS #8 as PEM (RFC 7468): base64 in lines of 64 characters.
+fn pem_of(der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let mut pem = String::from("-----BEGIN PRIVATE KEY-----\r\n");
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(64));
+        pem.push_str(line);
+        pem.push_str("\r\n");
+        rest = after;
+    }
+    pem.push_str("-----END PRIVATE KEY-----\r\n");
+    pem
 }
 
 /// Makes a key and stores it in `directory` (made if missing), readable by its owner alone. Returns the file.
@@ -319,7 +336,7 @@ mod tests {
         #[test]
         fn any_file_is_a_key_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = parse(&bytes);
-            let _ = parse(pem::encode(&pem::Pem::new("PRIVATE KEY", bytes)).as_bytes());
+            let _ = parse(pem_of(&bytes).as_bytes());
         }
     }
 }

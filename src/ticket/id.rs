@@ -6,10 +6,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 /// The public name of a ticket: 128 random bits, written as 22 characters of unpadded base64url (RFC 4648 §5).
@@ -39,7 +39,7 @@ impl TicketId {
     #[must_use]
     pub fn of_name(name: &str) -> Self {
         let mut id = [0; 16];
-        id.copy_from_slice(&Sha256::digest(name)[..16]);
+        id.copy_from_slice(&sha256(name.as_bytes())[..16]);
         Self(id)
     }
 }
@@ -133,7 +133,7 @@ impl BindingSecret {
     /// Returns the hash by which tickets remember this secret.
     #[must_use]
     pub fn hash(&self) -> BindingHash {
-        BindingHash(Sha256::digest(self.0).into())
+        BindingHash(sha256(&self.0))
     }
 
     /// Returns the text form, for the cookie or the create answer alone.
@@ -198,6 +198,12 @@ fn decode<const N: usize>(text: &str) -> Result<[u8; N], Malformed> {
         Ok(written) if written == N => Ok(bytes),
         _ => Err(malformed),
     }
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    hash
 }
 
 #[expect(clippy::expect_used, reason = "without the system's randomness nothing that follows would be safe")]

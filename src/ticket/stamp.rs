@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use sha2::{Digest as _, Sha256};
+use aws_lc_rs::digest;
 
 use super::{State, Timestamp};
 
@@ -17,13 +17,13 @@ pub struct Stamp(u64);
 impl Stamp {
     /// Returns the stamp of what comes after the ticket with this one.
     pub(super) fn after(self, state: &State, deadline: Timestamp) -> Self {
-        let mut hash = Sha256::new();
-        hash.update(self.0.to_le_bytes());
-        hash.update(deadline.0.to_le_bytes());
+        let mut hash = digest::Context::new(&digest::SHA256);
+        hash.update(&self.0.to_le_bytes());
+        hash.update(&deadline.0.to_le_bytes());
         // It does not fail: what is written has string keys only.
-        hash.update(serde_json::to_vec(state).unwrap_or_default());
-        let bytes = hash.finalize();
-        Self(bytes.iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+        hash.update(&serde_json::to_vec(state).unwrap_or_default());
+        let hash = hash.finish();
+        Self(hash.as_ref().iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
     }
 }
 

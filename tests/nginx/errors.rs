@@ -2,9 +2,9 @@
 
 use std::net::Ipv4Addr;
 
+use aws_lc_rs::digest;
 use base64::Engine as _;
 use reqwest::header;
-use sha2::{Digest as _, Sha256};
 
 use crate::support::nginx::Place;
 use crate::support::wire::{Answer, Wire, large_cookies};
@@ -23,7 +23,7 @@ fn assert_page(answer: &Answer, status: u16, words: &str) {
     assert!(!answer.body.contains("<center>"), "{words}: nginx's own page");
     assert_eq!(answer.headers["cache-control"], "no-store");
     let style = answer.body.split_once("<style>").unwrap().1.split_once("</style>").unwrap().0;
-    let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(style));
+    let hash = base64::engine::general_purpose::STANDARD.encode(digest::digest(&digest::SHA256, style.as_bytes()));
     let policy = &answer.headers["content-security-policy"];
     assert!(
         policy.contains(&format!("style-src 'sha256-{hash}'")),

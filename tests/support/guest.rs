@@ -30,7 +30,7 @@ impl Guest {
     /// Gets a cookie from `gateway`. Leaves no connection open.
     pub async fn of(gateway: &Gateway) -> Self {
         // The test process holds one end of each connection.
-        rlimit::increase_nofile_limit(u64::MAX).unwrap();
+        super::raise_open_files();
         let http = reqwest::Client::builder().pool_max_idle_per_host(0).timeout(PATIENCE).build().unwrap();
         let mut guest =
             Self { http, base: gateway.base.clone(), origin: gateway.public_url.clone(), cookie: Arc::default() };

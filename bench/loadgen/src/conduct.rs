@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, anyhow, bail};
 use futures_util::FutureExt as _;
-use rustix::process::Pid;
+use rustix::process::{Pid, Resource, getrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{interval, sleep_until, timeout};
 
@@ -167,7 +167,7 @@ async fn those_who_scan(api: &Api, file: Option<&Path>) -> anyhow::Result<Vec<Ap
 }
 
 fn check_files(settings: &Settings) -> anyhow::Result<()> {
-    let (_, hard) = rlimit::Resource::NOFILE.get().context("the limit on open files cannot be read")?;
+    let hard = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     let share = u64::try_from(settings.streams.div_ceil(settings.processes)).unwrap_or(u64::MAX);
     if share + FILES_BESIDES > hard {
         bail!(

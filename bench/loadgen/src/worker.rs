@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, bail};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -54,7 +55,7 @@ async fn work() -> anyhow::Result<()> {
     let mut orders = listen();
     let Some(Order::Begin(plan)) = orders.recv().await else { bail!("no plan came") };
     // The parent has looked whether this is enough.
-    let _ = rlimit::increase_nofile_limit(u64::MAX);
+    let _ = raise_open_files();
     let board = Arc::new(board(&plan)?);
     let too_late = Instant::now() + board.settings.max_time + OVERTIME;
     let people = TaskTracker::new();
@@ -79,6 +80,13 @@ async fn work() -> anyhow::Result<()> {
     let tally = board.count(std::mem::take);
     say(&Report::Result(Box::new(tally)));
     Ok(())
+}
+
+/// Raises the soft limit on open files to the hard one.
+fn raise_open_files() -> std::io::Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    Ok(setrlimit(Resource::Nofile, limit)?)
 }
 
 fn board(plan: &Plan) -> anyhow::Result<Board> {

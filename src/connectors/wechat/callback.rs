@@ -7,10 +7,10 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -228,7 +228,7 @@ impl Wechat {
     fn single_use(&self, query: &CallbackQuery, body: &[u8]) -> SingleUse {
         SingleUse {
             name: format!("wechat:used:{}:{}", self.settings.app_id, query.signature),
-            body: STANDARD.encode(Sha256::digest(body)),
+            body: STANDARD.encode(digest::digest(&digest::SHA256, body)),
         }
     }
 

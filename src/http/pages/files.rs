@@ -9,18 +9,18 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
 use axum::http::header::{self, HeaderMap};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use axum_extra::headers::{ETag, HeaderMapExt as _, IfNoneMatch};
 use base64::Engine as _;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use include_dir::{Dir, File, include_dir};
-use sha2::{Digest as _, Sha256};
 
 use super::headers::FOR_ANY_ORIGIN;
 use super::query::parameter;
+use crate::http::fields::members;
 use crate::http::weights::weighted;
 
 static STATIC: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/static");
@@ -66,7 +66,8 @@ impl Assets {
 
 impl Asset {
     fn new(path: &str, body: Cow<'static, [u8]>) -> Self {
-        let hash = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&Sha256::digest(&body)[..12]);
+        let hash = base64::engine::general_purpose::URL_SAFE_NO_PAD
+            .encode(&digest::digest(&digest::SHA256, &body).as_ref()[..12]);
         let gzip = Some(pressed(&body)).filter(|gzip| gzip.len() < body.len());
         Self { content_type: content_type(path), body, gzip, hash }
     }
@@ -78,9 +79,7 @@ impl Asset {
         let gzip = self.gzip.as_ref().filter(|_| takes_gzip(headers));
         // Another for each of the two, as they are not the same bytes (RFC 9110 §8.8.3.3).
         let etag = format!("\"{}{}\"", self.hash, if gzip.is_some() { "-gzip" } else { "" });
-        let is_known = etag.parse::<ETag>().is_ok_and(|etag| {
-            headers.typed_get::<IfNoneMatch>().is_some_and(|known| !known.precondition_passes(&etag))
-        });
+        let is_known = has_tag(headers, &etag);
         let kept = [(header::CACHE_CONTROL, cache), (header::ETAG, &etag), (header::VARY, "accept-encoding")];
         if is_known {
             return (StatusCode::NOT_MODIFIED, FOR_ANY_ORIGIN, kept).into_response();
@@ -94,6 +93,12 @@ impl Asset {
             None => (FOR_ANY_ORIGIN, kept, content_type, self.body.clone()).into_response(),
         }
     }
+}
+
+/// Returns whether `If-None-Match` names `etag`, compared weakly (RFC 9110 §13.1.2).
+fn has_tag(headers: &HeaderMap, etag: &str) -> bool {
+    members(headers, header::IF_NONE_MATCH)
+        .any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag.as_bytes())
 }
 
 /// Returns a script without indentation, and without comments that have their lines for themselves: all that is only for those

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, RedisError, TlsCertificates};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 use super::address::Address;
 use super::redis_url::{Kind, RedisUrl, TopologyError};
@@ -48,8 +50,8 @@ impl Topology {
         }
         let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem.to_vec()) };
         let unusable = |error: RedisError| TopologyError::Certificates(error.to_string());
-        let is_certificate = |pem: &pem::Pem| pem.tag() == "CERTIFICATE";
-        if !pem::parse_many(pem).is_ok_and(|all| all.iter().any(is_certificate)) {
+        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+        if !found.is_ok_and(|found| !found.is_empty()) {
             return Err(TopologyError::Certificates("there is no certificate in PEM form in it".to_owned()));
         }
         let client = Client::build_with_tls(*self.node, certificates).map_err(unusable)?;
