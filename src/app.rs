@@ -10,7 +10,8 @@ use parked_streams::{ListenAddress, Listener};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::time::Instant;
 
-use crate::config::{Config, StoreSettings};
+use crate::config::Config;
+use crate::config::store::StoreSettings;
 use crate::connections::{self, ConnectionSettings};
 use crate::connectors::Connectors;
 use crate::connectors::wechat::Wechat;
@@ -54,17 +55,16 @@ pub fn install_crypto() {
 pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyhow::Result<()> {
     fit_to_open_files(&mut config)?;
     let gateway = Arc::new(assemble(&config).await?);
-    let patience = config.server.shutdown;
+    let patience = config.shutdown_timeout;
     let (streams, journal) = (gateway.streams.clone(), Arc::clone(&gateway.journal));
     let description = describe(&config, &gateway.signer);
     let proxies = config.trusted_proxies.clone();
-    let server = connections::server(public_router(&gateway), config.server.connections, proxies, &gateway.metrics)
+    let server = connections::server(public_router(&gateway), config.connections, proxies, &gateway.metrics)
         .context("the server")?;
     // Operators' requests neither wait for, nor are counted with, everybody else's.
     // One bound for all of them is enough.
     let everybody = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
-    let admin_settings =
-        ConnectionSettings { max_connections: ADMIN_CONNECTIONS, park: false, ..config.server.connections };
+    let admin_settings = ConnectionSettings { max_connections: ADMIN_CONNECTIONS, park: false, ..config.connections };
     let admin = admin_router(&gateway, config.admin_hosts.clone());
     let admin = connections::server(admin, admin_settings, everybody.into(), &Arc::new(Metrics::new()))
         .context("the operators' server")?;
@@ -132,7 +132,7 @@ async fn assemble(config: &Config) -> anyhow::Result<Gateway> {
         public_url: config.public_url.clone(),
         trusted_proxies: config.trusted_proxies.clone(),
         lifetimes: config.lifetimes,
-        limits: Limits::new(config.callers, &metrics),
+        limits: Limits::new(config.rate_limits, &metrics),
         drawing: Drawing::new(),
         metrics,
         journal,
@@ -323,7 +323,7 @@ fn fit_to_open_files(config: &mut Config) -> anyhow::Result<()> {
     // More connections than the soft limit's usual 1,024 are the point of this program.
     let limit = raise_open_files().context("the open-files limit")?;
     let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(RESERVED_FILES).max(1);
-    let connections = &mut config.server.connections.max_connections;
+    let connections = &mut config.connections.max_connections;
     if *connections > room {
         config.warnings.push(format!(
             "{limit} files may be open, so no more than {room} connections are taken; raise the limit (ulimit -n, LimitNOFILE=) \

@@ -4,76 +4,40 @@
 //! into a [`Config`] of parsed, checked values, and reports every fault at once. What is not safe is a fault here, before
 //! anything listens.
 
+mod addresses;
+mod checks;
+pub mod cli;
+mod environment;
 mod exposure;
 mod file;
 pub mod flags;
-mod given;
 mod identity;
+pub mod store;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use parked_streams::{ListenAddress, MAX_WRITE_TIMEOUT};
 use url::Url;
 
-use crate::callers::Tier;
 use crate::clients::{Clients, TICKET_TTLS};
 use crate::connections::ConnectionSettings;
 use crate::connectors::ConnectorSettings;
 use crate::http::limits::RateLimits;
-use crate::net::{is_local, is_plain_http, parse_origin};
-use crate::secret::direct_or_file;
+use crate::net::{is_local, is_plain_http};
 use crate::sign_in::Lifetimes;
-use crate::store::redis::{RedisSettings, Topology};
 use crate::streams::StreamLimits;
 use crate::verifier::settings::IdentitySettings;
+use addresses::{parse_listen, parse_public_url};
+use checks::Checks;
+pub use checks::Faults;
 use flags::{Flags, LogFormat};
-pub use given::{Given, Unread};
+use store::StoreSettings;
 
 /// What the shutdown leaves requests at least after the streams were sent away.
 const MIN_FINISH: Duration = Duration::from_secs(1);
-
-/// Which engine keeps the tickets.
-#[derive(Debug, Clone)]
-pub enum StoreSettings {
-    /// The in-process engine.
-    Memory {
-        /// Its bound.
-        max_tickets: usize,
-    },
-    /// Redis.
-    Redis(RedisSettings),
-}
-
-/// Of a memory store that is smaller than the default one, one network may fill this part …
-const NETWORK_SHARE: usize = 8;
-/// … but each address may have this many tickets, however small the store is.
-const MIN_TICKETS_PER_ADDRESS: usize = 50;
-
-impl StoreSettings {
-    /// Returns how many tickets one address may have waiting: `wanted`, or less where its network could fill too much of the
-    /// memory store.
-    fn share(&self, wanted: usize) -> usize {
-        match self {
-            Self::Memory { max_tickets } => {
-                let share = max_tickets / NETWORK_SHARE / Tier::Network.factor() as usize;
-                wanted.min(share.max(MIN_TICKETS_PER_ADDRESS))
-            }
-            Self::Redis(_) => wanted,
-        }
-    }
-}
-
-/// Bounds of the server.
-#[derive(Debug, Clone, Copy)]
-pub struct ServerLimits {
-    /// Of the public listeners.
-    pub connections: ConnectionSettings,
-    /// From SIGTERM to the end of the process, at most.
-    pub shutdown: Duration,
-}
 
 /// All settings, checked.
 #[derive(Clone)]
@@ -95,9 +59,11 @@ pub struct Config {
     /// Bounds of streams.
     pub streams: StreamLimits,
     /// What each caller may do.
-    pub callers: RateLimits,
-    /// Bounds of the server.
-    pub server: ServerLimits,
+    pub rate_limits: RateLimits,
+    /// Bounds of the public listeners' connections.
+    pub connections: ConnectionSettings,
+    /// From SIGTERM to the end of the process, at most.
+    pub shutdown_timeout: Duration,
     /// Where the signing keys are.
     pub keys_dir: Option<PathBuf>,
     /// The `iss` of issued JWTs.
@@ -123,21 +89,16 @@ pub struct LogSettings {
     pub format: LogFormat,
 }
 
-/// Everything that is wrong with the settings.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", .0.iter().map(|fault| format!("- {fault}")).collect::<Vec<_>>().join("\n"))]
-pub struct Faults(pub Vec<String>);
-
 impl Config {
     /// Checks what was said and reads the files it names.
     ///
     /// # Errors
     /// [`Faults`], all of them together.
     pub fn from_flags(flags: &Flags) -> Result<Self, Faults> {
-        let mut checks = Checks { faults: flags.given.faults.clone() };
+        let mut checks = Checks { faults: flags.provenance.environment_faults.clone() };
         let public_url = checks.take(parse_public_url(&flags.public_url));
         let listen = checks.take(flags.listen.iter().map(|text| parse_listen(text)).collect::<Result<Vec<_>, _>>());
-        let store = checks.take(store(flags));
+        let store = checks.take(store::store(flags));
         let place =
             identity::Place { public_url: public_url.as_ref(), listen: listen.as_deref(), store: store.as_ref() };
         let identity = checks.take(identity::identity(flags, &place));
@@ -195,7 +156,7 @@ impl Config {
                 heartbeat: flags.heartbeat,
                 drain_spread: flags.drain,
             },
-            callers: RateLimits {
+            rate_limits: RateLimits {
                 create: flags.rate_create,
                 connector: flags.rate_connector,
                 scan: flags.rate_scan,
@@ -205,16 +166,14 @@ impl Config {
                 draw: flags.rate_draw,
                 tickets,
             },
-            server: ServerLimits {
-                connections: ConnectionSettings {
-                    max_connections: flags.max_connections,
-                    per_address: flags.connections_per_address,
-                    park: flags.detach,
-                    // So that one who vanished is noticed within two heartbeats: one is sent, one is waited.
-                    write_timeout: flags.heartbeat.min(MAX_WRITE_TIMEOUT),
-                },
-                shutdown: flags.shutdown_timeout,
+            connections: ConnectionSettings {
+                max_connections: flags.max_connections,
+                per_address: flags.connections_per_address,
+                park: flags.detach,
+                // So that one who vanished is noticed within two heartbeats: one is sent, one is waited.
+                write_timeout: flags.heartbeat.min(MAX_WRITE_TIMEOUT),
             },
+            shutdown_timeout: flags.shutdown_timeout,
             keys_dir: flags.keys_dir.clone(),
             identity,
             clients: file.clients,
@@ -293,95 +252,8 @@ impl Config {
     }
 }
 
-/// Collects faults while going on.
-struct Checks {
-    faults: Vec<String>,
-}
-
-impl Checks {
-    fn take<T>(&mut self, result: Result<T, String>) -> Option<T> {
-        self.take_all(result.map_err(|fault| vec![fault]))
-    }
-
-    fn take_all<T>(&mut self, result: Result<T, Vec<String>>) -> Option<T> {
-        match result {
-            Ok(value) => Some(value),
-            Err(faults) => {
-                self.faults.extend(faults);
-                None
-            }
-        }
-    }
-
-    fn not_empty(&mut self, flag: &str, value: Option<&str>) {
-        if value == Some("") {
-            self.faults.push(format!("{flag} is empty; give it a value, or leave it out"));
-        }
-    }
-
-    fn range(&mut self, flag: &str, value: Duration, range: std::ops::RangeInclusive<Duration>) {
-        if !range.contains(&value) {
-            let text = |duration: &Duration| humantime::format_duration(*duration).to_string();
-            self.faults.push(format!(
-                "{flag} is {}; it must be from {} to {}",
-                text(&value),
-                text(range.start()),
-                text(range.end())
-            ));
-        }
-    }
-}
-
 const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
-}
-
-fn parse_listen(text: &str) -> Result<ListenAddress, String> {
-    if let Some(path) = text.strip_prefix("unix:") {
-        return if path.is_empty() {
-            Err("--listen unix: lacks the path; write unix:/run/scangate/scangate.sock".to_owned())
-        } else {
-            Ok(ListenAddress::Unix(PathBuf::from(path)))
-        };
-    }
-    text.parse().map(ListenAddress::Tcp).map_err(|_error| {
-        format!("--listen {text:?} is neither ADDRESS:PORT (such as 127.0.0.1:8080 or [::]:8080) nor unix:PATH")
-    })
-}
-
-fn parse_public_url(text: &str) -> Result<Url, String> {
-    parse_origin(text).ok_or_else(|| {
-        format!("--public-url {text:?} must be an origin such as https://login.example.com, without a path")
-    })
-}
-
-fn store(flags: &Flags) -> Result<StoreSettings, String> {
-    let Some(url) = secret("redis-url", flags.redis_url.as_ref(), flags.redis_url_file.as_deref())? else {
-        return Ok(StoreSettings::Memory { max_tickets: flags.memory_max_tickets });
-    };
-    let mut topology = Topology::parse(&url).map_err(|error| format!("--redis-url: {error}"))?;
-    if let Some(path) = &flags.redis_ca_file {
-        let fault = |error: &dyn std::fmt::Display| format!("--redis-ca-file {}: {error}", path.display());
-        let pem = std::fs::read(path).map_err(|error| fault(&error))?;
-        topology = topology.trusting(&pem).map_err(|error| fault(&error))?;
-    }
-    // Where another node takes over, it must have what was acknowledged.
-    let wait_replicas = flags.redis_wait_replicas.unwrap_or(usize::from(topology.has_replicas()));
-    if flags.redis_prefix.contains(['{', '}']) {
-        return Err("--redis-prefix must not contain braces: they decide where a Cluster keeps the key".to_owned());
-    }
-    Ok(StoreSettings::Redis(RedisSettings {
-        topology,
-        prefix: flags.redis_prefix.clone(),
-        connections: flags.redis_pool_size,
-        wait_replicas,
-        timeout: flags.redis_timeout,
-    }))
-}
-
-/// Returns the secret of `--NAME` or `--NAME-file`.
-fn secret(name: &str, direct: Option<&String>, file: Option<&Path>) -> Result<Option<String>, String> {
-    direct_or_file((&format!("--{name}"), &format!("--{name}-file")), direct.map(String::as_str), file)
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::Config;
 use crate::config::flags::Flags;
-use crate::config::{Config, StoreSettings};
+use crate::config::store::StoreSettings;
 use crate::connectors::wechat::api::Api;
 use crate::connectors::wechat::settings::WechatSettings;
 use crate::metrics::Metrics;

@@ -8,8 +8,9 @@ use anyhow::Context as _;
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 use scangate::app::{self, Stop};
-use scangate::config::flags::{Cli, Command, Flags, KeysCommand, LogFormat};
-use scangate::config::{Config, LogSettings, Unread};
+use scangate::config::cli::{Cli, Command, KeysCommand, ReadError};
+use scangate::config::flags::{Flags, LogFormat};
+use scangate::config::{Config, LogSettings};
 use scangate::doctor::{self, Verdict};
 use scangate::signer::keys::{self, KeySet};
 use tracing_subscriber::EnvFilter;
@@ -21,7 +22,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     let cli = match Cli::read() {
         Ok(cli) => cli,
-        Err(Unread { faults, error }) => {
+        Err(ReadError { faults, error }) => {
             // Help that was asked for is given whatever the environment holds.
             if error.use_stderr() {
                 for fault in &faults {

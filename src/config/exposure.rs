@@ -13,7 +13,7 @@ const GROUP: u32 = 0o070;
 
 /// Returns a warning for each secret that others can see. `files` are those with secrets that the TOML file has named.
 pub(super) fn warnings(flags: &Flags, files: &[PathBuf]) -> Vec<String> {
-    let open = flags.given.open_secrets.iter().filter(|flag| {
+    let open = flags.provenance.command_line_secrets.iter().filter(|flag| {
         // The other one names a place, and holds a secret only with a password.
         flag.as_str() != "redis-url" || flags.redis_url.as_deref().is_some_and(has_password)
     });

@@ -4,99 +4,20 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use clap_complete::Shell;
+use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
-use super::given::Given;
-use crate::signer::keys::KeyAlgorithm;
+use super::addresses::{parse_host, parse_network};
 
-/// Sign in by QR code: a waiting browser gets a JWT when a signed-in phone scans and confirms.
-///
-/// Without a command, `scangate` serves. Without any flag it serves a demo on http://localhost:8080 that needs nothing
-/// else. Every flag can also be set as the environment variable that stands beside it; a secret also from a file.
-/// Other variables with the same prefix are taken for a mistake, and keep it from starting.
-#[derive(Debug, Parser)]
-#[command(name = "scangate", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
-pub struct Cli {
-    /// What to do; `serve` if not said.
-    #[command(subcommand)]
-    pub command: Option<Command>,
-    /// The flags of `serve`.
-    #[command(flatten)]
-    pub flags: Flags,
-}
-
-/// The longest name of a host (RFC 1035 §2.3.4).
-const MAX_HOST_BYTES: usize = 255;
-
-/// What to do.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Serve the gateway (also the default)
-    Serve(Box<Flags>),
-    /// Check settings, Redis, keys, identity provider and public URL, and say what to do about each
-    Doctor {
-        /// Only ask the running gateway's admin listener whether it is alive (for container health checks)
-        #[arg(long)]
-        live: bool,
-        /// The flags that the gateway runs with.
-        #[command(flatten)]
-        flags: Box<Flags>,
-    },
-    /// Make signing keys
-    Keys {
-        /// What to do with keys.
-        #[command(subcommand)]
-        command: KeysCommand,
-    },
-    /// Print a shell's completions of this command line
-    #[command(after_help = INSTALL_COMPLETIONS)]
-    Completions {
-        /// The shell
-        #[arg(value_enum)]
-        shell: Shell,
-    },
-    /// Print the manual page, or write all of them into a directory
-    #[command(after_help = INSTALL_MANUAL)]
-    Man {
-        /// Where to write them: scangate.1, and one for each command
-        #[arg(long, value_name = "DIR")]
-        dir: Option<PathBuf>,
-    },
-}
-
-const INSTALL_COMPLETIONS: &str = "\
-To have them in every new shell:
-  bash        scangate completions bash >~/.local/share/bash-completion/completions/scangate
-              (takes the package bash-completion)
-  zsh         scangate completions zsh >DIR/_scangate, DIR being one of $fpath
-  fish        scangate completions fish >~/.config/fish/completions/scangate.fish
-  elvish      scangate completions elvish >>~/.config/elvish/rc.elv
-  powershell  scangate completions powershell >>$PROFILE
-
-In this shell alone, if it is bash:
-              source <(scangate completions bash)";
-
-const INSTALL_MANUAL: &str = "\
-To read it:     scangate man | man -l -
-To install it:  scangate man --dir ~/.local/share/man/man1";
-
-/// What to do with keys.
-#[derive(Debug, Subcommand)]
-pub enum KeysCommand {
-    /// Make a signing key as a PEM file; running gateways sign with the newest within seconds
-    New {
-        /// Where the keys are
-        #[arg(long, env = "SCANGATE_KEYS_DIR", value_name = "DIR")]
-        dir: PathBuf,
-        /// What it is for
-        #[arg(long, value_enum, default_value_t)]
-        algorithm: KeyAlgorithm,
-        /// Do nothing if there is a key already
-        #[arg(long)]
-        if_empty: bool,
-    },
+/// What is known of how settings were given, beside their values. Nothing, where flags were not read by [`Cli::read`](super::cli::Cli::read).
+#[derive(Debug, Clone, Default)]
+pub struct Provenance {
+    /// What is wrong with the environment, each with what to do.
+    pub(super) environment_faults: Vec<String>,
+    /// Flags that may hold a secret and stand on the command line, such as `redis-url`.
+    pub(super) command_line_secrets: Vec<String>,
+    /// Flags of an identity provider that were given in either way, also if to what is the default.
+    pub(super) identity_flags: Vec<String>,
 }
 
 /// How log lines look.
@@ -395,7 +316,7 @@ pub struct Flags {
 
     /// How they were given.
     #[arg(skip)]
-    pub given: Given,
+    pub provenance: Provenance,
 }
 
 fn positive() -> clap::builder::RangedU64ValueParser<usize> {
@@ -404,23 +325,4 @@ fn positive() -> clap::builder::RangedU64ValueParser<usize> {
 
 fn at_least_one() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=1_000_000)
-}
-
-/// Reads the name of a host, without a port; names are compared in lower case.
-fn parse_host(text: &str) -> Result<String, String> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    if text.is_empty() || text.len() > MAX_HOST_BYTES || !text.bytes().all(allowed) {
-        return Err(format!(
-            "{text:?} is not the name of a host, such as gateway-1 or gateway.internal; leave out the port"
-        ));
-    }
-    Ok(text.to_ascii_lowercase())
-}
-
-/// Reads a network, or an address as the network of that one address.
-fn parse_network(text: &str) -> Result<IpNet, String> {
-    if let Ok(address) = text.parse::<std::net::IpAddr>() {
-        return Ok(IpNet::from(address));
-    }
-    text.parse().map_err(|_error| format!("{text:?} is neither a network such as 10.0.0.0/8 nor an address"))
 }

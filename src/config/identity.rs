@@ -4,8 +4,9 @@ use parked_streams::ListenAddress;
 use url::Url;
 
 use super::flags::Flags;
-use super::{StoreSettings, secret};
+use super::store::StoreSettings;
 use crate::net::{is_local, is_private};
+use crate::secret::direct_or_file;
 use crate::verifier::MIN_SECRET_BYTES;
 use crate::verifier::settings::IdentitySettings;
 
@@ -20,7 +21,11 @@ const SET_ONE: &str =
     "set --identity-jwks-url (or --identity-secret-file) with --identity-issuer and --identity-audience";
 
 pub(super) fn identity(flags: &Flags, place: &Place<'_>) -> Result<IdentitySettings, String> {
-    let secret = secret("identity-secret", flags.identity_secret.as_ref(), flags.identity_secret_file.as_deref())?;
+    let secret = direct_or_file(
+        ("--identity-secret", "--identity-secret-file"),
+        flags.identity_secret.as_deref(),
+        flags.identity_secret_file.as_deref(),
+    )?;
     let claims = || {
         match (&flags.identity_issuer, &flags.identity_audience) {
         (Some(issuer), Some(audience)) => Ok((issuer.clone(), audience.clone())),
@@ -66,7 +71,7 @@ fn half_set(flags: &Flags) -> Option<String> {
     let issuer = flags.identity_issuer.as_ref().map(|_| "identity-issuer");
     let named = issuer.or(flags.identity_audience.as_ref().map(|_| "identity-audience"));
     // Whether a flag with a default was given, its value does not tell.
-    named.or(flags.given.identity.first().map(String::as_str)).map(|flag| format!("--{flag}"))
+    named.or(flags.provenance.identity_flags.first().map(String::as_str)).map(|flag| format!("--{flag}"))
 }
 
 fn no_demo(flags: &Flags) -> Result<(), String> {

@@ -1,7 +1,7 @@
 use clap::Parser as _;
 use proptest::prelude::*;
 
-use super::flags::Cli;
+use super::cli::Cli;
 use super::*;
 use crate::ticket::MatchPolicy;
 

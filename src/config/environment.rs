@@ -1,4 +1,4 @@
-//! How settings came: the command line and the environment are read here, and nowhere else.
+//! What is wrong with the variables of the environment that begin with the gateway's prefix.
 //!
 //! A variable with the gateway's prefix that is no setting is a fault. Taken for nothing, a misspelt one would leave its
 //! default in force, and some defaults are for trying out.
@@ -7,101 +7,11 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::IpAddr;
 
-use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
-
-use super::flags::{Cli, Command as Cmd};
-
 /// What the name of every setting begins with, and the name of nothing else that belongs to scangate.
 const PREFIX: &str = "SCANGATE_";
 
-/// What is known of how settings were given, beside their values. Nothing, where flags were not read by [`Cli::read`].
-#[derive(Debug, Clone, Default)]
-pub struct Given {
-    /// What is wrong with the environment, each with what to do.
-    pub(super) faults: Vec<String>,
-    /// Flags that may hold a secret and stand on the command line, such as `redis-url`.
-    pub(super) open_secrets: Vec<String>,
-    /// Flags of an identity provider that were given in either way, also if to what is the default.
-    pub(super) identity: Vec<String>,
-}
-
-/// Why the command line could not be read.
-pub struct Unread {
-    /// What is wrong with the environment.
-    pub faults: Vec<String>,
-    /// What clap says: a fault, or the help that was asked for.
-    pub error: clap::Error,
-}
-
-impl Cli {
-    /// Reads the command line and the environment.
-    ///
-    /// # Errors
-    /// [`Unread`] if a value cannot be read, and where help or the version was asked for.
-    pub fn read() -> Result<Self, Unread> {
-        Self::read_from(std::env::args_os(), &std::env::vars_os().collect::<Vec<_>>())
-    }
-
-    fn read_from(
-        arguments: impl Iterator<Item = OsString>,
-        variables: &[(OsString, OsString)],
-    ) -> Result<Self, Unread> {
-        let command = Self::command();
-        let faults = faults(&variables_of(&command), variables);
-        let read = command.clone().try_get_matches_from(arguments).and_then(|matches| {
-            let (open_secrets, identity) = (open_secrets(&command, &matches), of_identity(&command, &matches));
-            Ok((Self::from_arg_matches(&matches)?, open_secrets, identity))
-        });
-        let (mut cli, open_secrets, identity) = match read {
-            Ok(read) => read,
-            Err(error) => return Err(Unread { faults, error }),
-        };
-        let flags = match &mut cli.command {
-            Some(Cmd::Serve(flags) | Cmd::Doctor { flags, .. }) => flags,
-            _ => &mut cli.flags,
-        };
-        flags.given = Given { faults, open_secrets, identity };
-        Ok(cli)
-    }
-}
-
-/// Returns the variables of all settings.
-fn variables_of(command: &Command) -> BTreeSet<String> {
-    let own = command.get_arguments().filter_map(|arg| Some(arg.get_env()?.to_string_lossy().into_owned()));
-    own.chain(command.get_subcommands().flat_map(variables_of)).collect()
-}
-
-/// Returns the flags on the command line whose values `--help` does not show, because they may hold a secret.
-fn open_secrets(command: &Command, matches: &ArgMatches) -> Vec<String> {
-    let is_open = |arg: &Arg, source: ValueSource| arg.is_hide_env_values_set() && source == ValueSource::CommandLine;
-    select(command, matches, &is_open)
-}
-
-/// Returns the flags that speak of an identity provider and were given.
-fn of_identity(command: &Command, matches: &ArgMatches) -> Vec<String> {
-    let is_given = |arg: &Arg, source: ValueSource| {
-        arg.get_long().is_some_and(|flag| flag.starts_with("identity-")) && source != ValueSource::DefaultValue
-    };
-    select(command, matches, &is_given)
-}
-
-/// Returns the flags that are wanted, of the command and of its subcommand.
-fn select(command: &Command, matches: &ArgMatches, is_wanted: &dyn Fn(&Arg, ValueSource) -> bool) -> Vec<String> {
-    let is_there =
-        |arg: &&Arg| matches.value_source(arg.get_id().as_str()).is_some_and(|source| is_wanted(arg, source));
-    let own = command.get_arguments().filter(is_there).filter_map(|arg| Some(arg.get_long()?.to_owned()));
-    let mut selected: Vec<String> = own.collect();
-    if let Some((name, matches)) = matches.subcommand()
-        && let Some(command) = command.find_subcommand(name)
-    {
-        selected.extend(select(command, matches, is_wanted));
-    }
-    selected
-}
-
 /// Returns what is wrong with the variables that begin with the prefix. Their values are never repeated.
-fn faults(known: &BTreeSet<String>, variables: &[(OsString, OsString)]) -> Vec<String> {
+pub(super) fn faults(known: &BTreeSet<String>, variables: &[(OsString, OsString)]) -> Vec<String> {
     let variables: Vec<(String, &OsString)> =
         variables.iter().map(|(name, value)| (name.to_string_lossy().into_owned(), value)).collect();
     let services = services(&variables);
@@ -172,6 +82,9 @@ fn is_link(name: &str, service: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
+    use super::super::cli::{Cli, variables_of};
     use super::*;
 
     fn complaints(variables: &[(&str, &str)]) -> Vec<String> {
@@ -238,21 +151,5 @@ mod tests {
         }
         let named = [("SCANGATE_SERVICE_HOST", "db"), ("SCANGATE_SERVICE_PORT", "1"), ("SCANGATE_PORT", "1")];
         assert_eq!(complaints(&named).len(), 3, "a Service has an address");
-    }
-
-    #[test]
-    fn a_secret_on_the_command_line_is_seen_wherever_the_flag_stands() {
-        let open = |words: &[&str]| {
-            let words = std::iter::once("scangate").chain(words.iter().copied()).map(OsString::from);
-            let Ok(cli) = Cli::read_from(words, &[]) else { panic!("unread") };
-            match cli.command {
-                Some(Cmd::Serve(flags) | Cmd::Doctor { flags, .. }) => flags.given.open_secrets,
-                _ => cli.flags.given.open_secrets,
-            }
-        };
-        assert_eq!(open(&["--identity-secret", "x"]), ["identity-secret"]);
-        assert_eq!(open(&["serve", "--redis-url=redis://:x@h"]), ["redis-url"]);
-        assert_eq!(open(&["doctor", "--identity-secret", "x"]), ["identity-secret"]);
-        assert_eq!(open(&["--identity-secret-file", "x", "--keys-dir", "y"]), [""; 0]);
     }
 }

@@ -1,0 +1,50 @@
+//! Addresses in settings: where to listen, names of hosts, networks, and the public URL.
+
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use parked_streams::ListenAddress;
+use url::Url;
+
+use crate::net::parse_origin;
+
+/// The longest name of a host (RFC 1035 §2.3.4).
+const MAX_HOST_BYTES: usize = 255;
+
+pub(super) fn parse_listen(text: &str) -> Result<ListenAddress, String> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return if path.is_empty() {
+            Err("--listen unix: lacks the path; write unix:/run/scangate/scangate.sock".to_owned())
+        } else {
+            Ok(ListenAddress::Unix(PathBuf::from(path)))
+        };
+    }
+    text.parse().map(ListenAddress::Tcp).map_err(|_error| {
+        format!("--listen {text:?} is neither ADDRESS:PORT (such as 127.0.0.1:8080 or [::]:8080) nor unix:PATH")
+    })
+}
+
+pub(super) fn parse_public_url(text: &str) -> Result<Url, String> {
+    parse_origin(text).ok_or_else(|| {
+        format!("--public-url {text:?} must be an origin such as https://login.example.com, without a path")
+    })
+}
+
+/// Reads the name of a host, without a port; names are compared in lower case.
+pub(super) fn parse_host(text: &str) -> Result<String, String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if text.is_empty() || text.len() > MAX_HOST_BYTES || !text.bytes().all(allowed) {
+        return Err(format!(
+            "{text:?} is not the name of a host, such as gateway-1 or gateway.internal; leave out the port"
+        ));
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
+/// Reads a network, or an address as the network of that one address.
+pub(super) fn parse_network(text: &str) -> Result<IpNet, String> {
+    if let Ok(address) = text.parse::<std::net::IpAddr>() {
+        return Ok(IpNet::from(address));
+    }
+    text.parse().map_err(|_error| format!("{text:?} is neither a network such as 10.0.0.0/8 nor an address"))
+}

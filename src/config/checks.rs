@@ -1,0 +1,47 @@
+//! Checks that go on after a fault, so that all faults are reported together.
+
+use std::time::Duration;
+
+/// Everything that is wrong with the settings.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(|fault| format!("- {fault}")).collect::<Vec<_>>().join("\n"))]
+pub struct Faults(pub Vec<String>);
+
+/// Collects faults while going on.
+pub(super) struct Checks {
+    pub(super) faults: Vec<String>,
+}
+
+impl Checks {
+    pub(super) fn take<T>(&mut self, result: Result<T, String>) -> Option<T> {
+        self.take_all(result.map_err(|fault| vec![fault]))
+    }
+
+    pub(super) fn take_all<T>(&mut self, result: Result<T, Vec<String>>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(faults) => {
+                self.faults.extend(faults);
+                None
+            }
+        }
+    }
+
+    pub(super) fn not_empty(&mut self, flag: &str, value: Option<&str>) {
+        if value == Some("") {
+            self.faults.push(format!("{flag} is empty; give it a value, or leave it out"));
+        }
+    }
+
+    pub(super) fn range(&mut self, flag: &str, value: Duration, range: std::ops::RangeInclusive<Duration>) {
+        if !range.contains(&value) {
+            let text = |duration: &Duration| humantime::format_duration(*duration).to_string();
+            self.faults.push(format!(
+                "{flag} is {}; it must be from {} to {}",
+                text(&value),
+                text(range.start()),
+                text(range.end())
+            ));
+        }
+    }
+}
