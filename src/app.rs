@@ -29,12 +29,12 @@ use crate::store::measured::Measured;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::{RedisSettings, RedisStore};
 use crate::store::{Put, Store};
-use crate::streams::Streams;
 use crate::systemd;
 use crate::verifier::Verifier;
 use crate::verifier::demo::DemoIdentity;
 use crate::verifier::jwks::RemoteKeys;
 use crate::verifier::settings::IdentitySettings;
+use crate::waiters::Waiters;
 
 /// How long a start waits for a Redis that does not answer yet, as when both are started together.
 const STORE_PATIENCE: Duration = Duration::from_secs(15);
@@ -56,7 +56,7 @@ pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyh
     fit_to_open_files(&mut config)?;
     let gateway = Arc::new(assemble(&config).await?);
     let patience = config.shutdown_timeout;
-    let (streams, journal) = (gateway.streams.clone(), Arc::clone(&gateway.journal));
+    let (waiters, journal) = (gateway.waiters.clone(), Arc::clone(&gateway.journal));
     let description = describe(&config, &gateway.signer);
     let proxies = config.trusted_proxies.clone();
     let server = connections::server(public_router(&gateway), config.connections, proxies, &gateway.metrics)
@@ -68,7 +68,7 @@ pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyh
     let admin = admin_router(&gateway, config.admin_hosts.clone());
     let admin = connections::server(admin, admin_settings, everybody.into(), &Arc::new(Metrics::new()))
         .context("the operators' server")?;
-    crate::task::spawn("streams", streams.clone().run());
+    crate::task::spawn("waiters", waiters.clone().run());
     crate::task::spawn("limits", Arc::clone(&gateway).tidy_limits());
     let kept = Arc::clone(&journal);
     crate::task::spawn("journal", async move { kept.keep().await });
@@ -85,12 +85,12 @@ pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyh
     systemd::ready(&format!("serving {}", config.public_url));
 
     let stop = stop.await;
-    tracing::info!(streams = streams.open(), "stopping: streams are sent away, requests finish");
+    tracing::info!(streams = waiters.count(), "stopping: streams are sent away, requests finish");
     systemd::stopping("stopping: streams are sent away, requests finish");
     let ends_at = Instant::now() + patience;
     // All this time browsers that come back are answered: they are sent on to another replica. Load balancers see that this
     // one is not ready, which takes them a while even if nobody waits here. A person at the keyboard does not care to wait.
-    let _ = tokio::time::timeout_at(ends_at, streams.drain(stop == Stop::Keyboard)).await;
+    let _ = tokio::time::timeout_at(ends_at, waiters.drain(stop == Stop::Keyboard)).await;
     if tokio::time::timeout_at(ends_at, server.close()).await.is_err() {
         tracing::warn!("some connections did not end in time and are cut");
     }
@@ -111,8 +111,8 @@ const ADMIN_CONNECTIONS: usize = 64;
 
 async fn assemble(config: &Config) -> anyhow::Result<Gateway> {
     let metrics = Arc::new(Metrics::new());
-    let streams = Streams::new(config.streams, Arc::clone(&metrics));
-    let store = open_store(&config.store, &streams, &metrics).await?;
+    let waiters = Waiters::new(config.streams, Arc::clone(&metrics));
+    let store = open_store(&config.store, &waiters, &metrics).await?;
     let signer = match &config.identity {
         IdentitySettings::Demo => demo_signer(&config.issuer, store.as_ref()).await.context("the demo's key")?,
         _ => Signer::open(&config.issuer, config.keys_dir.clone()).context("the signing keys")?,
@@ -123,7 +123,7 @@ async fn assemble(config: &Config) -> anyhow::Result<Gateway> {
     let connectors = connectors(config, &store, &signer, &metrics, &journal)?;
     Ok(Gateway {
         store,
-        streams,
+        waiters,
         signer,
         verifier,
         demo,
@@ -188,27 +188,27 @@ fn connectors(
 
 async fn open_store(
     settings: &StoreSettings,
-    streams: &Streams,
+    waiters: &Waiters,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<Arc<dyn Store>> {
     match settings {
         StoreSettings::Memory { max_tickets } => {
-            let store = MemoryStore::open(*max_tickets, streams.changes());
+            let store = MemoryStore::open(*max_tickets, waiters.changes());
             Ok(Arc::new(Measured::new(store, Arc::clone(metrics))))
         }
         StoreSettings::Redis(settings) => {
-            let store = open_redis(settings, streams, metrics).await?;
+            let store = open_redis(settings, waiters, metrics).await?;
             Ok(Arc::new(Measured::new(store, Arc::clone(metrics))))
         }
     }
 }
 
-async fn open_redis(settings: &RedisSettings, streams: &Streams, metrics: &Arc<Metrics>) -> anyhow::Result<RedisStore> {
+async fn open_redis(settings: &RedisSettings, waiters: &Waiters, metrics: &Arc<Metrics>) -> anyhow::Result<RedisStore> {
     use crate::store::redis::OpenError;
 
     let patience_ends = Instant::now() + STORE_PATIENCE;
     loop {
-        match RedisStore::open(settings, streams.changes(), Arc::clone(metrics)).await {
+        match RedisStore::open(settings, waiters.changes(), Arc::clone(metrics)).await {
             Ok(store) => return Ok(store),
             Err(OpenError::Unreachable(error)) if Instant::now() < patience_ends => {
                 tracing::warn!(%error, redis = settings.topology.address(), "Redis does not answer yet; trying again");

@@ -28,8 +28,8 @@ use crate::connectors::ConnectorSettings;
 use crate::http::limits::RateLimits;
 use crate::net::{is_local, is_plain_http};
 use crate::sign_in::Lifetimes;
-use crate::streams::StreamLimits;
 use crate::verifier::settings::IdentitySettings;
+use crate::waiters::WaiterLimits;
 use addresses::{parse_listen, parse_public_url};
 use checks::Checks;
 pub use checks::Faults;
@@ -57,7 +57,7 @@ pub struct Config {
     /// How long things live.
     pub lifetimes: Lifetimes,
     /// Bounds of streams.
-    pub streams: StreamLimits,
+    pub streams: WaiterLimits,
     /// What each caller may do.
     pub rate_limits: RateLimits,
     /// Bounds of the public listeners' connections.
@@ -149,7 +149,7 @@ impl Config {
                 redeem: flags.redeem_ttl,
                 token: flags.token_ttl,
             },
-            streams: StreamLimits {
+            streams: WaiterLimits {
                 per_ticket: flags.streams_per_ticket,
                 per_address: flags.streams_per_address,
                 per_process: flags.streams_per_process,

@@ -5,16 +5,17 @@
 //!
 //! # The map
 //!
-//! Arrows point down only: `main → app → http → { connectors, streams, signer, verifier, qr, clients, store } → ticket`.
+//! Arrows point down only: `main → app → http → { connectors, waiters, signer, verifier, qr, clients, store } → ticket`.
 //!
 //! | module | owns |
 //! |---|---|
 //! | [`ticket`] | tickets, their states and transitions; no I/O, no clock |
 //! | [`store`] | the contract of what keeps tickets; the memory and the Redis engine |
-//! | [`streams`] | who waits for which ticket in this process, and what wakes them |
+//! | [`waiters`] | who waits for which ticket in this process, and what wakes them |
 //! | [`signer`] | the JWTs that go out, and their keys |
 //! | [`verifier`] | the tokens that phones bring |
 //! | [`connectors`] | other services' codes in the place of the gateway's own: WeChat |
+//! | [`random`] | draws ids, secrets and match numbers |
 //! | [`callers`] | who counts as one caller |
 //! | [`clients`] | the registered clients |
 //! | [`qr`] | QR codes |
@@ -31,8 +32,8 @@
 //! # The way of a sign-in
 //!
 //! `POST /v1/tickets` makes a pending ticket in the [`store`] and binds it to the browser's cookie. The browser opens
-//! `/events`, takes a seat in [`streams`] and reads the ticket. A phone scans: [`verifier`] finds out whose it is, a
-//! transition of [`ticket`] is stored, the store reports the change, the seat wakes, the stream reads the ticket and sends
+//! `/events`, registers with [`waiters`] and reads the ticket. A phone scans: [`verifier`] finds out whose it is, a
+//! transition of [`ticket`] is stored, the store reports the change, the stream wakes, reads the ticket and sends
 //! `scanned`. The phone confirms: the same way again, but this time the reading claims the ticket, [`signer`] makes its JWT,
 //! and the stream sends it and ends.
 
@@ -48,12 +49,13 @@ pub mod journal;
 pub mod metrics;
 pub mod net;
 pub mod qr;
+pub mod random;
 pub mod secret;
 pub mod sign_in;
 pub mod signer;
 pub mod store;
-pub mod streams;
 mod systemd;
 mod task;
 pub mod ticket;
 pub mod verifier;
+pub mod waiters;

@@ -18,7 +18,6 @@ use prometheus_client::registry::{Registry, Unit};
 
 use parked_streams::LossReason;
 
-use crate::streams::End;
 pub use connectors::ConnectorMetrics;
 pub use identity::IdentityMetrics;
 pub use redis::RedisMetrics;
@@ -51,6 +50,56 @@ pub struct Kind {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Answer {
     status: u16,
+}
+
+/// What a stream or long poll ends with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamEnd {
+    /// The last event was `confirmed`.
+    Confirmed,
+    /// The last event was `cancelled`.
+    Cancelled,
+    /// The last event was `expired`.
+    Expired,
+    /// A long poll was answered.
+    Answered,
+    /// The last event had been seen before: 204.
+    Seen,
+    /// The client went away.
+    Gone,
+    /// The store failed.
+    Store,
+    /// The gateway drains.
+    Drain,
+}
+
+impl StreamEnd {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Confirmed,
+        Self::Cancelled,
+        Self::Expired,
+        Self::Answered,
+        Self::Seen,
+        Self::Gone,
+        Self::Store,
+        Self::Drain,
+    ];
+
+    /// Returns the metric's label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+            Self::Answered => "answered",
+            Self::Seen => "seen",
+            Self::Gone => "gone",
+            Self::Store => "store",
+            Self::Drain => "drain",
+        }
+    }
 }
 
 /// All of them, registered once.
@@ -181,7 +230,7 @@ impl Metrics {
         for lost in LossReason::ALL {
             drop(self.connections_lost.get_or_create(&Reason { reason: lost.as_str() }));
         }
-        for end in End::ALL {
+        for end in StreamEnd::ALL {
             drop(self.streams_closed.get_or_create(&Reason { reason: end.as_str() }));
         }
     }
@@ -209,7 +258,7 @@ impl Metrics {
     }
 
     /// Counts the end of a stream.
-    pub fn stream_closed(&self, end: End) {
+    pub fn stream_closed(&self, end: StreamEnd) {
         self.streams_closed.get_or_create(&Reason { reason: end.as_str() }).inc();
     }
 

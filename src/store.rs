@@ -7,6 +7,7 @@
 //! Invariant: a ticket whose deadline has passed is never returned; a watcher learns of every change, or of a gap.
 
 mod contract;
+mod key;
 pub mod measured;
 pub mod memory;
 pub mod redis;

@@ -4,13 +4,13 @@
 //! store, and return the next revision, or why not. No I/O, no clock and no randomness live here; storing the next
 //! revision atomically is the caller's part (`store::transition`).
 //!
-//! Invariant: every [`Step::Changed`] has a revision one above the ticket it came from, and a deadline after `now`.
+//! Invariant: every [`Outcome::Changed`] has a revision one above the ticket it came from, and a deadline after `now`.
 
 mod authentication;
 mod id;
 mod matching;
+mod outcome;
 mod stamp;
-mod step;
 mod words;
 
 use std::time::Duration;
@@ -18,12 +18,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use authentication::{Authentication, MAX_DATE};
-pub use id::{BindingHash, BindingSecret, Malformed, ScannerId, TicketId};
-pub use matching::{MatchNumber, Matching, NoMatchNumber};
+pub use id::{BindingHash, BindingSecret, ParseIdError, ScannerId, TicketId};
+pub use matching::{MatchNumber, Matching, ParseMatchNumberError};
+pub use outcome::{Decision, Outcome, Refusal};
 pub use stamp::Stamp;
-pub use step::{Decision, Refusal, Step};
 pub use words::{
     Audience, CancelReason, Claims, ClientId, Flow, MatchPolicy, Party, Person, Requester, Scanner, Subject, Timestamp,
+    millis,
 };
 
 /// How long a cancelled or claimed ticket stays readable to its parties.
@@ -53,7 +54,7 @@ pub struct TicketRequest {
 /// A ticket that the store is yet to give its time.
 #[derive(Debug, Clone)]
 pub struct NewTicket {
-    /// Its name, fresh from [`TicketId::random`].
+    /// Its name, fresh from [`crate::random::ticket_id`].
     pub id: TicketId,
     /// What is asked for.
     pub request: TicketRequest,
@@ -170,7 +171,7 @@ impl Ticket {
     /// [`Refusal::AlreadyScanned`] by anybody but the first scanner; [`Refusal::OwnTicket`] by the presenter itself;
     /// [`Refusal::NotPermitted`] where the flow wants a signed-in person and it is none; the refusals of a ticket that is
     /// past scanning.
-    pub fn scan(&self, by: &Scanner, now: Timestamp, decision: Duration) -> Result<Step, Refusal> {
+    pub fn scan(&self, by: &Scanner, now: Timestamp, decision: Duration) -> Result<Outcome, Refusal> {
         self.alive(now)?;
         if self.request.presenter.is(&by.party) {
             return Err(Refusal::OwnTicket);
@@ -180,7 +181,7 @@ impl Ticket {
         }
         match &self.state {
             State::Pending => Ok(self.next(State::Scanned { scanner: by.clone() }, self.deadline.max(now + decision))),
-            State::Scanned { scanner } if scanner.is(&by.party) => Ok(Step::Same(self.clone())),
+            State::Scanned { scanner } if scanner.is(&by.party) => Ok(Outcome::Unchanged(self.clone())),
             State::Confirmed { scanner, .. } | State::Claimed { scanner, .. } if scanner.is(&by.party) => {
                 Err(Refusal::AlreadyConfirmed)
             }
@@ -204,7 +205,7 @@ impl Ticket {
         decision: Decision<'_>,
         now: Timestamp,
         redeem: Duration,
-    ) -> Result<Step, Refusal> {
+    ) -> Result<Outcome, Refusal> {
         self.alive(now)?;
         if self.state == State::Pending {
             return Err(Refusal::NotScanned);
@@ -219,7 +220,7 @@ impl Ticket {
             (_, None) if self.request.flow == Flow::Share => return Err(Refusal::ScannerUnnamed),
             _ => {}
         }
-        let State::Scanned { scanner } = &self.state else { return Ok(Step::Same(self.clone())) };
+        let State::Scanned { scanner } = &self.state else { return Ok(Outcome::Unchanged(self.clone())) };
         let claims = self.granted(decision.claims, decision.release)?;
         match (self.matching(), decision.number) {
             (Some(_), None) => return Err(Refusal::NumberMissing),
@@ -239,7 +240,7 @@ impl Ticket {
     ///
     /// # Errors
     /// [`Refusal::NotPermitted`] by a stranger; [`Refusal::AlreadyConfirmed`] once confirmed.
-    pub fn cancel(&self, by: &Party, reason: CancelReason, now: Timestamp) -> Result<Step, Refusal> {
+    pub fn cancel(&self, by: &Party, reason: CancelReason, now: Timestamp) -> Result<Outcome, Refusal> {
         self.alive(now)?;
         if !self.request.presenter.is(by) && !self.scanner().is_some_and(|scanner| scanner.is(by)) {
             return Err(Refusal::NotPermitted);
@@ -248,7 +249,7 @@ impl Ticket {
             State::Pending | State::Scanned { .. } => {
                 Ok(self.next(State::Cancelled { scanner: self.scanner().cloned(), reason }, now + AFTERLIFE))
             }
-            State::Cancelled { .. } => Ok(Step::Same(self.clone())),
+            State::Cancelled { .. } => Ok(Outcome::Unchanged(self.clone())),
             State::Confirmed { .. } | State::Claimed { .. } => Err(Refusal::AlreadyConfirmed),
         }
     }
@@ -258,7 +259,7 @@ impl Ticket {
     /// # Errors
     /// [`Refusal::NotPermitted`] by anybody but the recipient; [`Refusal::NotConfirmed`] before the approver confirmed;
     /// [`Refusal::AlreadyCancelled`].
-    pub fn claim(&self, by: &Party, jti: &str, token_ttl: Duration, now: Timestamp) -> Result<Step, Refusal> {
+    pub fn claim(&self, by: &Party, jti: &str, token_ttl: Duration, now: Timestamp) -> Result<Outcome, Refusal> {
         self.alive(now)?;
         if !self.is_recipient(by) {
             return Err(Refusal::NotPermitted);
@@ -275,7 +276,7 @@ impl Ticket {
                 let state = State::Claimed { scanner: scanner.clone(), grant: grant.clone(), receipt };
                 Ok(self.next(state, self.deadline.max(now + AFTERLIFE)))
             }
-            State::Claimed { .. } => Ok(Step::Same(self.clone())),
+            State::Claimed { .. } => Ok(Outcome::Unchanged(self.clone())),
             State::Cancelled { .. } => Err(Refusal::AlreadyCancelled),
         }
     }
@@ -366,9 +367,9 @@ impl Ticket {
         if now < self.deadline { Ok(()) } else { Err(Refusal::Expired) }
     }
 
-    fn next(&self, state: State, deadline: Timestamp) -> Step {
+    fn next(&self, state: State, deadline: Timestamp) -> Outcome {
         let stamp = self.stamp.after(&state, deadline);
-        Step::Changed(Self { revision: self.revision + 1, stamp, deadline, state, ..self.clone() })
+        Outcome::Changed(Self { revision: self.revision + 1, stamp, deadline, state, ..self.clone() })
     }
 }
 

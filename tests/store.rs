@@ -7,12 +7,13 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use scangate::metrics::Metrics;
+use scangate::random;
 use scangate::store::memory::MemoryStore;
 use scangate::store::redis::{OpenError, RedisSettings, RedisStore, Topology};
 use scangate::store::{self, Changes, MAX_VALUE_BYTES, Put, Replaced, Store, StoreError, TransitionError};
 use scangate::ticket::{
-    BindingSecret, CancelReason, Claims, ClientId, Decision, Flow, NewTicket, Party, Person, Refusal, Requester,
-    Scanner, State, Step, Subject, Ticket, TicketId, TicketRequest,
+    CancelReason, Claims, ClientId, Decision, Flow, NewTicket, Outcome, Party, Person, Refusal, Requester, Scanner,
+    State, Subject, Ticket, TicketId, TicketRequest,
 };
 
 use crate::support::proxy::Distance;
@@ -260,7 +261,7 @@ on_every_engine! {
 }
 
 fn new_ticket(ttl: Duration) -> (NewTicket, Party) {
-    let presenter = Party::Browser(BindingSecret::random().hash());
+    let presenter = Party::Browser(random::binding_secret().hash());
     let request = TicketRequest {
         flow: Flow::Login,
         client_id: ClientId("web".into()),
@@ -271,7 +272,7 @@ fn new_ticket(ttl: Duration) -> (NewTicket, Party) {
         release: vec!["name".into()],
         code: None,
     };
-    (NewTicket { id: TicketId::random(), request, ttl }, presenter)
+    (NewTicket { id: random::ticket_id(), request, ttl }, presenter)
 }
 
 fn person(name: &str) -> Person {
@@ -303,7 +304,7 @@ async fn a_ticket_is_read_as_it_was_made(engine: Engine) {
 }
 
 async fn an_unknown_ticket_is_none(engine: Engine) {
-    assert_eq!(engine.store.get(&TicketId::random()).await.unwrap(), None);
+    assert_eq!(engine.store.get(&random::ticket_id()).await.unwrap(), None);
 }
 
 async fn a_replacement_needs_the_stored_revision(engine: Engine) {
@@ -416,7 +417,7 @@ async fn watching_again_after_unwatching_works(engine: Engine) {
 }
 
 async fn many_watches_at_once_are_all_acknowledged(engine: Engine) {
-    let ids: Vec<TicketId> = (0..1700).map(|_| TicketId::random()).collect();
+    let ids: Vec<TicketId> = (0..1700).map(|_| random::ticket_id()).collect();
     let watches = ids.iter().map(|id| engine.store.watch(id));
     for result in futures_util::future::join_all(watches).await {
         result.unwrap();
@@ -482,7 +483,7 @@ async fn parallel<S>(
     step: impl Fn(usize) -> S,
 ) -> Vec<Result<store::Transition, TransitionError>>
 where
-    S: Fn(&Ticket, scangate::ticket::Timestamp) -> Result<Step, Refusal> + Send + Sync + 'static,
+    S: Fn(&Ticket, scangate::ticket::Timestamp) -> Result<Outcome, Refusal> + Send + Sync + 'static,
 {
     let mut tasks = tokio::task::JoinSet::new();
     for number in 0..200 {
@@ -513,10 +514,10 @@ fn action() -> impl Strategy<Value = Action> {
 }
 
 impl Action {
-    fn apply(self, ticket: &Ticket, presenter: &Party, now: scangate::ticket::Timestamp) -> Result<Step, Refusal> {
+    fn apply(self, ticket: &Ticket, presenter: &Party, now: scangate::ticket::Timestamp) -> Result<Outcome, Refusal> {
         let someone = |number: u8| person(&format!("person {number}"));
         let browser = |is_right: bool| {
-            if is_right { presenter.clone() } else { Party::Browser(BindingSecret::random().hash()) }
+            if is_right { presenter.clone() } else { Party::Browser(random::binding_secret().hash()) }
         };
         match self {
             Self::Scan(who) => ticket.scan(&Scanner::of(Party::Person(someone(who))), now, LONG),

@@ -34,6 +34,7 @@ use crate::connectors::error::ConnectorError;
 use crate::connectors::quota::DailyQuota;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
+use crate::random::RandomId;
 use crate::secret::Secret;
 use crate::sign_in::Lifetimes;
 use crate::signer::Signer;
@@ -94,7 +95,7 @@ impl Wechat {
     /// [`ConnectorError`], after ten seconds at the latest.
     pub(super) async fn code(&self, id: &TicketId, ttl: Duration, caller: Caller) -> Result<String, ConnectorError> {
         self.quota.take(caller)?;
-        let scene = format!("{SCENE_PREFIX}{}", TicketId::random());
+        let scene = format!("{SCENE_PREFIX}{}", RandomId::new());
         let make = async {
             let code = self.with_token(|token| self.api.create_code(token, &scene, ttl)).await?;
             // A scan may give the ticket more time, in which its scanner may scan again.

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use super::fields;
 use super::problem::{self, Problem};
 use super::state::Gateway;
+use crate::random;
 use crate::ticket::{BindingSecret, Party};
 
 /// The longest cookie that browsers keep: its name, `=` and its value, in bytes (RFC 6265 §6.1).
@@ -139,7 +140,7 @@ pub(super) struct Fresh {
 
 impl Fresh {
     pub(super) fn new(kind: BindingKind) -> Self {
-        Self { secret: BindingSecret::random(), kind }
+        Self { secret: random::binding_secret(), kind }
     }
 
     pub(super) fn party(&self) -> Party {

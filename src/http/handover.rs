@@ -9,9 +9,10 @@ use std::time::Instant;
 use super::problem::{self, Problem};
 use super::state::Gateway;
 use super::view::{StateName, TicketView, TokenView};
+use crate::metrics::StreamEnd;
+use crate::random::RandomId;
 use crate::store::{self, Reading, TransitionError};
-use crate::streams::End;
-use crate::ticket::{Party, State, Ticket, TicketId};
+use crate::ticket::{Party, State, Ticket};
 
 /// How often a ticket is read at most until it stands still. It has no more changes than that.
 const MAX_READINGS: usize = 5;
@@ -27,11 +28,11 @@ pub(super) struct Shown {
 
 impl Shown {
     /// Returns what a stream ends with after this, if it does.
-    pub(super) fn end(&self) -> Option<End> {
+    pub(super) fn end(&self) -> Option<StreamEnd> {
         self.is_final.then_some(match self.event {
-            "cancelled" => End::Cancelled,
-            "expired" => End::Expired,
-            _ => End::Confirmed,
+            "cancelled" => StreamEnd::Cancelled,
+            "expired" => StreamEnd::Expired,
+            _ => StreamEnd::Confirmed,
         })
     }
 }
@@ -83,7 +84,7 @@ pub(super) async fn show(gateway: &Gateway, reading: Reading, party: &Party, tol
 
 async fn claim(gateway: &Gateway, reading: Reading, party: &Party) -> Result<Reading, Problem> {
     // As unguessable and as unique as a ticket's id.
-    let jti = TicketId::random().to_string();
+    let jti = RandomId::new().to_string();
     let started = Instant::now();
     let step = |ticket: &Ticket, now| ticket.claim(party, &jti, gateway.lifetimes.token, now);
     let claimed = match store::transition_from(&gateway.store, reading, step).await {

@@ -18,7 +18,7 @@ use super::pages::Reader;
 use super::problem::{self, ProblemBody, Refused};
 use super::state::{Gateway, SharedGateway};
 use super::{fields, sse};
-use crate::ticket::TicketId;
+use crate::random::RandomId;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -71,7 +71,7 @@ fn request_id(headers: &HeaderMap, is_proxied: bool) -> String {
     match given {
         Some(given) if is_proxied => given.to_owned(),
         // As unguessable and as unique as a ticket's.
-        _ => TicketId::random().to_string(),
+        _ => RandomId::new().to_string(),
     }
 }
 
@@ -108,7 +108,7 @@ fn finish(gateway: &Gateway, mut response: Response, request_id: &str, reader: &
         // The layer says it to everybody; without leave to read the answer it means nothing.
         headers.remove(header::ACCESS_CONTROL_EXPOSE_HEADERS);
     }
-    if gateway.streams.is_draining() {
+    if gateway.waiters.is_draining() {
         // So that what comes next comes to another replica.
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

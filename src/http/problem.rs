@@ -22,11 +22,11 @@ use crate::connectors::quota::QuotaError;
 use crate::connectors::wechat::callback::Refused as CallbackRefused;
 use crate::qr::QrError;
 use crate::signer::SignError;
-use crate::signer::issued::NotIssued;
+use crate::signer::issued::ParseIssuedError;
 use crate::store::{StoreError, TransitionError};
-use crate::streams::SeatError;
 use crate::ticket::Refusal;
 use crate::verifier::VerifyError;
+use crate::waiters::RegisterError;
 pub use table::*;
 
 /// How long a caller is asked to wait when nothing better is known.
@@ -204,15 +204,15 @@ impl From<TransitionError> for Problem {
     }
 }
 
-impl From<SeatError> for Problem {
-    fn from(error: SeatError) -> Self {
+impl From<RegisterError> for Problem {
+    fn from(error: RegisterError) -> Self {
         match error {
-            SeatError::TicketFull => Self::from(&TOO_MANY_STREAMS).counted_as("streams_per_ticket"),
-            SeatError::CallerFull(tier) => Self::from(&TOO_MANY_STREAMS).of_tier(tier, bounds::STREAMS),
-            SeatError::ProcessFull => Self::from(&UNAVAILABLE).cause(error).counted_as("streams_per_process"),
-            SeatError::Opening => Self::from(&UNAVAILABLE).cause(error).counted_as("streams_opening"),
-            SeatError::Draining => Self::from(&UNAVAILABLE).cause(error).counted_as("draining"),
-            SeatError::Store(error) => error.into(),
+            RegisterError::TicketFull => Self::from(&TOO_MANY_STREAMS).counted_as("streams_per_ticket"),
+            RegisterError::CallerFull(tier) => Self::from(&TOO_MANY_STREAMS).of_tier(tier, bounds::STREAMS),
+            RegisterError::ProcessFull => Self::from(&UNAVAILABLE).cause(error).counted_as("streams_per_process"),
+            RegisterError::Opening => Self::from(&UNAVAILABLE).cause(error).counted_as("streams_opening"),
+            RegisterError::Draining => Self::from(&UNAVAILABLE).cause(error).counted_as("draining"),
+            RegisterError::Store(error) => error.into(),
         }
     }
 }
@@ -240,8 +240,8 @@ impl From<ConnectorError> for Problem {
     }
 }
 
-impl From<NotIssued> for Problem {
-    fn from(error: NotIssued) -> Self {
+impl From<ParseIssuedError> for Problem {
+    fn from(error: ParseIssuedError) -> Self {
         Self::from(&INVALID_SESSION).detail(format!("{error}. {}", INVALID_SESSION.advice))
     }
 }

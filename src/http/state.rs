@@ -15,10 +15,10 @@ use crate::metrics::Metrics;
 use crate::sign_in::Lifetimes;
 use crate::signer::Signer;
 use crate::store::Store;
-use crate::streams::Streams;
 use crate::ticket::Party;
 use crate::verifier::Verifier;
 use crate::verifier::demo::DemoIdentity;
+use crate::waiters::Waiters;
 
 /// How often callers whose allowances have refilled are forgotten.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
@@ -28,7 +28,7 @@ pub struct Gateway {
     /// Where the tickets are.
     pub store: Arc<dyn Store>,
     /// Who waits here.
-    pub streams: Streams,
+    pub waiters: Waiters,
     /// Issues JWTs.
     pub signer: Signer,
     /// Checks approvers' tokens.

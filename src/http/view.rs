@@ -328,7 +328,7 @@ impl TicketView {
             events: format!("{poll}/events"),
             poll,
             interval: POLL_INTERVAL_SECS,
-            heartbeat: gateway.streams.heartbeat_secs(),
+            heartbeat: gateway.waiters.heartbeat_secs(),
             presented_by: is_share.then(|| PersonView::new(&request.presenter)),
             release: is_share.then(|| released(ticket)),
             scanned_by: scanned_by(gateway, ticket, party),

@@ -11,9 +11,10 @@ use super::handover::{self, Shown};
 use super::problem::{self, Problem};
 use super::sse;
 use super::state::{Gateway, SharedGateway};
+use crate::metrics::StreamEnd;
 use crate::store::Reading;
-use crate::streams::{End, Seat, Wake};
 use crate::ticket::{Party, TicketId};
+use crate::waiters::{Registration, Wake};
 
 /// The longest that a long poll may wait, in seconds.
 pub const MAX_WAIT_SECS: u64 = 60;
@@ -49,7 +50,7 @@ impl News {
 /// There is one for each idle stream, so it holds little, and its futures box what they need only now and then.
 pub(super) struct Waiter {
     gateway: SharedGateway,
-    pub(super) seat: Seat,
+    pub(super) seat: Registration,
     id: TicketId,
     party: Party,
     /// What was told last.
@@ -64,17 +65,17 @@ impl Waiter {
         party: Party,
         address: IpAddr,
     ) -> Result<(Self, Shown), Problem> {
-        let _turn = gateway.streams.turn().await?;
+        let _turn = gateway.waiters.opening_permit().await?;
         // Before the seat: a stranger must neither fill the ticket's seats, nor learn from their number that it exists, nor
         // make the store watch.
         find(gateway, &id, &party).await?;
-        let mut seat = gateway.streams.seat(&gateway.store, id, address).await?;
-        seat.closes_with(End::Store);
+        let mut seat = gateway.waiters.register(&gateway.store, id, address).await?;
+        seat.set_end(StreamEnd::Store);
         let asked = Instant::now();
         let reading = find(gateway, &id, &party).await?;
-        seat.has_left(asked, reading.remaining());
+        seat.set_deadline(asked, reading.remaining());
         let shown = handover::show(gateway, reading, &party, 0).await?;
-        seat.closes_with(End::Gone);
+        seat.set_end(StreamEnd::Gone);
         let revision = shown.view.revision;
         Ok((Self { gateway: Arc::clone(gateway), seat, id, party, revision }, shown))
     }
@@ -88,7 +89,7 @@ impl Waiter {
             match self.seat.next().await {
                 Wake::Heartbeat => return News::Heartbeat,
                 Wake::Drain => return News::Drain,
-                Wake::Look => {
+                Wake::Refresh => {
                     if let Some(news) = Box::pin(self.look()).await {
                         return news;
                     }
@@ -106,11 +107,11 @@ impl Waiter {
             Ok(None) => return Some(News::Expired),
             Err(error) => {
                 tracing::debug!(%error, "the ticket could not be read; it is read again in a moment");
-                seat.retry_soon();
+                seat.refresh_soon();
                 return None;
             }
         };
-        seat.has_left(asked, reading.remaining());
+        seat.set_deadline(asked, reading.remaining());
         if reading.ticket.revision <= *revision {
             return None;
         }
@@ -126,7 +127,7 @@ impl Waiter {
             Err(problem) => {
                 let code = problem.kind().code;
                 tracing::warn!(code, "the ticket could not be shown; it is tried again in a moment");
-                seat.retry_soon();
+                seat.refresh_soon();
                 None
             }
         }
@@ -138,7 +139,7 @@ impl Waiter {
         match news {
             News::Heartbeat => return sse::HEARTBEAT,
             News::Drain => {
-                self.seat.closes_with(End::Drain);
+                self.seat.set_end(StreamEnd::Drain);
                 // The ends themselves are spread already.
                 return sse::reconnect(rand::random_range(RETRY_MILLIS));
             }
@@ -148,7 +149,7 @@ impl Waiter {
             }
             News::Shown(shown) => {
                 if let Some(end) = shown.end() {
-                    self.seat.closes_with(end);
+                    self.seat.set_end(end);
                 }
                 if shown.event == "expired" {
                     self.tell_expiry(&mut buffer);
@@ -172,7 +173,7 @@ impl Waiter {
         if self.gateway.journal.takes("expired", None) {
             tracing::info!(ticket = %self.id, "expired");
         }
-        self.seat.closes_with(End::Expired);
+        self.seat.set_end(StreamEnd::Expired);
     }
 }
 
@@ -197,16 +198,16 @@ pub(super) async fn long_poll(
                 return Err(Problem::from(&problem::TICKET_NOT_FOUND));
             }
             Ok(News::Drain) => {
-                waiter.seat.closes_with(End::Drain);
+                waiter.seat.set_end(StreamEnd::Drain);
                 return read(gateway, id, &waiter.party).await;
             }
             Err(_elapsed) => {
-                waiter.seat.closes_with(End::Answered);
+                waiter.seat.set_end(StreamEnd::Answered);
                 return read(gateway, id, &waiter.party).await;
             }
         }
     }
-    waiter.seat.closes_with(End::Answered);
+    waiter.seat.set_end(StreamEnd::Answered);
     Ok(shown)
 }
 

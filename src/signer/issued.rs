@@ -29,26 +29,26 @@ pub struct Issued {
 /// Why a JWT is not good. The text has none of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct NotIssued(&'static str);
+pub struct ParseIssuedError(&'static str);
 
 impl Signer {
     /// Returns what a JWT says that this gateway issued for `audience`.
     ///
     /// # Errors
-    /// [`NotIssued`] for one that is malformed, of another issuer or an unknown key, badly signed, for another audience,
+    /// [`ParseIssuedError`] for one that is malformed, of another issuer or an unknown key, badly signed, for another audience,
     /// not yet valid or over, or of the flow `share`, which signs nobody in.
-    pub fn verify(&self, token: &str, audience: &str) -> Result<Issued, NotIssued> {
+    pub fn verify(&self, token: &str, audience: &str) -> Result<Issued, ParseIssuedError> {
         if token.len() > MAX_JWT_BYTES {
-            return Err(NotIssued("the JWT is too long"));
+            return Err(ParseIssuedError("the JWT is too long"));
         }
-        let header = jsonwebtoken::decode_header(token).map_err(|_error| NotIssued("this is not a JWT"))?;
+        let header = jsonwebtoken::decode_header(token).map_err(|_error| ParseIssuedError("this is not a JWT"))?;
         if header.crit.is_some() {
             // RFC 7515 §4.1.11: what is critical and not understood makes it invalid. None of ours says so.
-            return Err(NotIssued("the JWT has critical header parameters that are not understood"));
+            return Err(ParseIssuedError("the JWT has critical header parameters that are not understood"));
         }
         let keys = self.keys.load();
         let key = header.kid.as_deref().and_then(|id| keys.find(id));
-        let key = key.ok_or(NotIssued("the JWT is not signed by a key of this gateway"))?;
+        let key = key.ok_or(ParseIssuedError("the JWT is not signed by a key of this gateway"))?;
         let mut validation = Validation::new(key.algorithm.jws());
         validation.set_issuer(&[&self.issuer]);
         validation.set_audience(&[audience]);
@@ -59,12 +59,12 @@ impl Signer {
         let claims = jsonwebtoken::decode::<Claims>(token, &key.public, &validation).map_err(explain)?.claims;
         // Whoever scans a share is not the person whom its JWT names.
         if claims.get("flow").and_then(serde_json::Value::as_str) != Some("login") {
-            return Err(NotIssued("the JWT is of the flow \"share\" or says none, and signs nobody in"));
+            return Err(ParseIssuedError("the JWT is of the flow \"share\" or says none, and signs nobody in"));
         }
         let subject = claims.get("sub").and_then(serde_json::Value::as_str).filter(|subject| !subject.is_empty());
-        let subject = subject.ok_or(NotIssued("the JWT names nobody"))?.to_owned();
+        let subject = subject.ok_or(ParseIssuedError("the JWT names nobody"))?.to_owned();
         // The leeway is for the beginning: at the end, a session is to be over when everybody was told that it is.
-        let expires_in = seconds_left(&claims).ok_or(NotIssued("the JWT has expired"))?;
+        let expires_in = seconds_left(&claims).ok_or(ParseIssuedError("the JWT has expired"))?;
         Ok(Issued { subject, claims, expires_in })
     }
 }
@@ -76,10 +76,10 @@ fn seconds_left(claims: &Claims) -> Option<Duration> {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "this is how map_err hands it over")]
-fn explain(error: jsonwebtoken::errors::Error) -> NotIssued {
+fn explain(error: jsonwebtoken::errors::Error) -> ParseIssuedError {
     use jsonwebtoken::errors::ErrorKind;
 
-    NotIssued(match error.kind() {
+    ParseIssuedError(match error.kind() {
         ErrorKind::ExpiredSignature => "the JWT has expired",
         ErrorKind::ImmatureSignature => "the JWT is not valid yet",
         ErrorKind::InvalidIssuer => "the JWT is of another issuer",
@@ -143,7 +143,7 @@ mod tests {
         let good = signer.verify(&token, "web").unwrap();
         assert_eq!((good.subject.as_str(), &good.claims["name"]), ("ada", &json!("Ada")));
         assert!((598..=600).contains(&good.expires_in.as_secs()), "{good:?}");
-        assert_eq!(signer.verify(&token, "pc"), Err(NotIssued("the JWT is for another client")));
+        assert_eq!(signer.verify(&token, "pc"), Err(ParseIssuedError("the JWT is for another client")));
         assert!(open().verify(&token, "web").is_err(), "another gateway's key");
     }
 

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use super::contract::{Changes, Put, Reading, Replaced, Store, StoreError};
+use crate::store::key::StoreKey;
 use crate::ticket::{NewTicket, Ticket, TicketId, Timestamp};
 use values::Values;
 
@@ -128,15 +129,15 @@ impl Store for MemoryStore {
     }
 
     async fn put_value(&self, name: &str, value: &str, ttl: Duration, put: Put) -> Result<bool, StoreError> {
-        self.values().put(TicketId::of_name(name), value, ttl, put, now())
+        self.values().put(StoreKey::of_name(name), value, ttl, put, now())
     }
 
     async fn value(&self, name: &str) -> Result<Option<String>, StoreError> {
-        Ok(self.values().get(&TicketId::of_name(name), now()).map(str::to_owned))
+        Ok(self.values().get(&StoreKey::of_name(name), now()).map(str::to_owned))
     }
 
     async fn remove_value(&self, name: &str) -> Result<(), StoreError> {
-        self.values().remove(&TicketId::of_name(name));
+        self.values().remove(&StoreKey::of_name(name));
         Ok(())
     }
 

@@ -37,7 +37,8 @@ use tokio::sync::Notify;
 
 use super::contract::{Changes, Put, Reading, Replaced, Store, StoreError};
 use crate::metrics::Metrics;
-use crate::ticket::{NewTicket, State, Ticket, TicketId, TicketRequest, Timestamp};
+use crate::store::key::StoreKey;
+use crate::ticket::{NewTicket, State, Ticket, TicketId, TicketRequest, Timestamp, millis};
 
 use command::{Command, Failure};
 use error::unavailable;
@@ -50,7 +51,6 @@ use router::Router;
 use scripts::{Row, Scripts, decode, decode_stamp, encode};
 pub use settings::RedisSettings;
 use settings::Reports;
-use timeout::millis;
 pub use topology::Topology;
 
 /// The engine. Dropping it ends its subscribers.
@@ -115,13 +115,13 @@ impl Store for RedisStore {
     async fn create(&self, new: NewTicket) -> Result<Reading, StoreError> {
         let create = self.on(&self.scripts.create, &new.id);
         let create = create.arg(millis(new.ttl)).arg(encode(&new.request)?).arg(encode(&State::Pending)?);
-        let now = Timestamp(self.fleet.run(&new.id, &create).await?);
+        let now = Timestamp(self.fleet.run(&StoreKey::Ticket(new.id), &create).await?);
         Ok(Reading { ticket: new.at(now), now })
     }
 
     async fn get(&self, id: &TicketId) -> Result<Option<Reading>, StoreError> {
         let (now, revision, stamp, created_at, deadline, request, state): Row =
-            self.fleet.run(id, &self.on(&self.scripts.get, id)).await?;
+            self.fleet.run(&StoreKey::Ticket(*id), &self.on(&self.scripts.get, id)).await?;
         let (Some(revision), Some(created_at), Some(deadline), Some(request), Some(state)) =
             (revision, created_at, deadline, request, state)
         else {
@@ -144,7 +144,7 @@ impl Store for RedisStore {
         let replace = self.on(&self.scripts.replace, &next.id).arg(current.revision).arg(current.stamp.to_string());
         let replace = replace.arg(next.revision).arg(next.stamp.to_string());
         let replace = replace.arg(next.deadline.0).arg(encode(&next.state)?);
-        let outcome: i64 = self.fleet.run(&next.id, &replace.waiting()).await?;
+        let outcome: i64 = self.fleet.run(&StoreKey::Ticket(next.id), &replace.waiting()).await?;
         Ok(match outcome {
             1 => Replaced::Done,
             0 => Replaced::Conflict,
@@ -158,7 +158,7 @@ impl Store for RedisStore {
         }
         let confirm =
             self.on(&self.scripts.confirm_replicated, &ticket.id).arg(ticket.revision).arg(ticket.stamp.to_string());
-        let outcome: i64 = self.fleet.run(&ticket.id, &confirm.waiting()).await?;
+        let outcome: i64 = self.fleet.run(&StoreKey::Ticket(ticket.id), &confirm.waiting()).await?;
         match outcome {
             1 => Ok(true),
             2 => Ok(false),
@@ -176,19 +176,19 @@ impl Store for RedisStore {
     }
 
     async fn put_value(&self, name: &str, value: &str, ttl: Duration, put: Put) -> Result<bool, StoreError> {
-        let id = TicketId::of_name(name);
-        let command = self.scripts.values.put(&self.keys.value_key(&id), value, ttl, put)?;
-        Ok(self.fleet.run::<i64>(&id, &command.waiting()).await? == 1)
+        let key = StoreKey::of_name(name);
+        let command = self.scripts.values.put(&self.keys.value_key(&key), value, ttl, put)?;
+        Ok(self.fleet.run::<i64>(&key, &command.waiting()).await? == 1)
     }
 
     async fn value(&self, name: &str) -> Result<Option<String>, StoreError> {
-        let id = TicketId::of_name(name);
-        self.fleet.run(&id, &self.scripts.values.get(&self.keys.value_key(&id))).await
+        let key = StoreKey::of_name(name);
+        self.fleet.run(&key, &self.scripts.values.get(&self.keys.value_key(&key))).await
     }
 
     async fn remove_value(&self, name: &str) -> Result<(), StoreError> {
-        let id = TicketId::of_name(name);
-        self.fleet.run::<i64>(&id, &scripts::remove(&self.keys.value_key(&id))).await.map(drop)
+        let key = StoreKey::of_name(name);
+        self.fleet.run::<i64>(&key, &scripts::remove(&self.keys.value_key(&key))).await.map(drop)
     }
 
     async fn check(&self) -> Result<(), StoreError> {

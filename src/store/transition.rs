@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::contract::{Reading, Replaced, Store, StoreError};
-use crate::ticket::{Refusal, Step, Ticket, TicketId, Timestamp};
+use crate::ticket::{Outcome, Refusal, Ticket, TicketId, Timestamp};
 
 /// How often a transition is tried again when others change the same ticket at the same time.
 ///
@@ -44,7 +44,7 @@ pub struct Transition {
 pub async fn transition(
     store: &Arc<dyn Store>,
     id: &TicketId,
-    step: impl Fn(&Ticket, Timestamp) -> Result<Step, Refusal> + Send + Sync,
+    step: impl Fn(&Ticket, Timestamp) -> Result<Outcome, Refusal> + Send + Sync,
 ) -> Result<Transition, TransitionError> {
     let reading = store.get(id).await?.ok_or(TransitionError::NoTicket)?;
     transition_from(store, reading, step).await
@@ -60,13 +60,13 @@ pub async fn transition(
 pub async fn transition_from(
     store: &Arc<dyn Store>,
     mut reading: Reading,
-    step: impl Fn(&Ticket, Timestamp) -> Result<Step, Refusal> + Send + Sync,
+    step: impl Fn(&Ticket, Timestamp) -> Result<Outcome, Refusal> + Send + Sync,
 ) -> Result<Transition, TransitionError> {
     for _ in 0..MAX_TRANSITION_ATTEMPTS {
         let Reading { ticket, now } = reading;
         let next = match step(&ticket, now) {
-            Ok(Step::Changed(next)) => next,
-            Ok(Step::Same(same)) => {
+            Ok(Outcome::Changed(next)) => next,
+            Ok(Outcome::Unchanged(same)) => {
                 // Whoever made it may have been told that it is not safe yet.
                 store.confirm_replicated(&same).await?;
                 return Ok(Transition { reading: Reading { ticket: same, now }, changed: false });

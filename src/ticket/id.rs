@@ -21,7 +21,7 @@ pub struct TicketId([u8; 16]);
 /// A text that is not what a [`TicketId`] or a [`BindingSecret`] looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not {expected} characters of base64url")]
-pub struct Malformed {
+pub struct ParseIdError {
     expected: usize,
 }
 
@@ -29,25 +29,17 @@ impl TicketId {
     /// How many characters the text form has.
     pub const TEXT_LEN: usize = 22;
 
-    /// Makes a fresh id.
+    /// Makes an id of 128 bits, which the caller draws at random.
     #[must_use]
-    pub fn random() -> Self {
-        Self(random_bytes())
-    }
-
-    /// Returns the id that always stands for `name`; of no use for a ticket, which must not be guessed.
-    #[must_use]
-    pub fn of_name(name: &str) -> Self {
-        let mut id = [0; 16];
-        id.copy_from_slice(&sha256(name.as_bytes())[..16]);
-        Self(id)
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
     }
 }
 
 impl FromStr for TicketId {
-    type Err = Malformed;
+    type Err = ParseIdError;
 
-    fn from_str(text: &str) -> Result<Self, Malformed> {
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
         decode(text).map(Self)
     }
 }
@@ -72,10 +64,10 @@ impl fmt::Debug for TicketId {
 pub struct ScannerId([u8; 16]);
 
 impl ScannerId {
-    /// Makes a fresh one.
+    /// Makes an id of 128 bits, which the caller draws at random.
     #[must_use]
-    pub fn random() -> Self {
-        Self(random_bytes())
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
     }
 
     /// Returns whether `text` is this id.
@@ -124,10 +116,10 @@ impl<'de> Deserialize<'de> for ScannerId {
 pub struct BindingSecret([u8; 32]);
 
 impl BindingSecret {
-    /// Makes a fresh secret.
+    /// Makes a secret of 256 bits, which the caller draws at random.
     #[must_use]
-    pub fn random() -> Self {
-        Self(random_bytes())
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
     }
 
     /// Returns the hash by which tickets remember this secret.
@@ -144,9 +136,9 @@ impl BindingSecret {
 }
 
 impl FromStr for BindingSecret {
-    type Err = Malformed;
+    type Err = ParseIdError;
 
-    fn from_str(text: &str) -> Result<Self, Malformed> {
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
         decode(text).map(Self)
     }
 }
@@ -160,8 +152,6 @@ impl fmt::Debug for BindingSecret {
 /// The SHA-256 of a [`BindingSecret`]; compared in constant time.
 #[derive(Clone, Copy)]
 pub struct BindingHash([u8; 32]);
-
-impl BindingHash {}
 
 impl PartialEq for BindingHash {
     fn eq(&self, other: &Self) -> bool {
@@ -191,8 +181,8 @@ impl<'de> Deserialize<'de> for BindingHash {
 }
 
 /// Decodes exactly `N` bytes; anything that is not the one canonical text of them is refused.
-fn decode<const N: usize>(text: &str) -> Result<[u8; N], Malformed> {
-    let malformed = Malformed { expected: (N * 4).div_ceil(3) };
+fn decode<const N: usize>(text: &str) -> Result<[u8; N], ParseIdError> {
+    let malformed = ParseIdError { expected: (N * 4).div_ceil(3) };
     let mut bytes = [0; N];
     match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
         Ok(written) if written == N => Ok(bytes),
@@ -206,29 +196,23 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     hash
 }
 
-#[expect(clippy::expect_used, reason = "without the system's randomness nothing that follows would be safe")]
-fn random_bytes<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).expect("the operating system has no randomness to give");
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::random;
 
     #[test]
     fn an_id_is_22_characters_and_survives_its_text() {
-        let id = TicketId::random();
+        let id = random::ticket_id();
         assert_eq!(id.to_string().len(), TicketId::TEXT_LEN);
         assert_eq!(id.to_string().parse(), Ok(id));
     }
 
     #[test]
     fn a_secret_hides_from_debug() {
-        let secret = BindingSecret::random();
+        let secret = random::binding_secret();
         let shown = format!("{secret:?} {:?}", secret.hash());
         assert!(!shown.contains(&secret.reveal()));
         assert_eq!(shown, "BindingSecret(…) BindingHash(…)");
@@ -236,10 +220,10 @@ mod tests {
 
     #[test]
     fn only_the_same_secret_has_the_same_hash() {
-        let secret = BindingSecret::random();
+        let secret = random::binding_secret();
         let again: BindingSecret = secret.reveal().parse().unwrap();
         assert_eq!(secret.hash(), again.hash());
-        assert_ne!(secret.hash(), BindingSecret::random().hash());
+        assert_ne!(secret.hash(), random::binding_secret().hash());
     }
 
     proptest! {

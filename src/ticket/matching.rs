@@ -4,7 +4,6 @@
 //! right by chance once in three times, with two digits to type once in ninety.
 
 use std::fmt;
-use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -19,21 +18,33 @@ pub struct MatchNumber(u8);
 /// What is no number of two digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a number from 10 to 99")]
-pub struct NoMatchNumber;
+pub struct ParseMatchNumberError;
 
 impl MatchNumber {
-    /// How it is written: always two digits, none of them a zero in front.
-    const RANGE: RangeInclusive<u8> = 10..=99;
+    const MIN: u8 = 10;
+    const MAX: u8 = 99;
+    const COUNT: usize = (Self::MAX - Self::MIN + 1) as usize;
+
+    /// Every number, in order: two digits, the first of them not zero.
+    pub const ALL: [Self; Self::COUNT] = {
+        let mut all = [Self(Self::MIN); Self::COUNT];
+        let mut number = Self::MIN;
+        while number <= Self::MAX {
+            all[(number - Self::MIN) as usize] = Self(number);
+            number += 1;
+        }
+        all
+    };
 }
 
 impl FromStr for MatchNumber {
-    type Err = NoMatchNumber;
+    type Err = ParseMatchNumberError;
 
-    fn from_str(text: &str) -> Result<Self, NoMatchNumber> {
+    fn from_str(text: &str) -> Result<Self, ParseMatchNumberError> {
         // `parse` alone would take a sign, too.
         let is_digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
-        let number = text.parse().ok().filter(|number| is_digits && Self::RANGE.contains(number));
-        number.map(Self).ok_or(NoMatchNumber)
+        let number = text.parse().ok().filter(|number| is_digits && (Self::MIN..=Self::MAX).contains(number));
+        number.map(Self).ok_or(ParseMatchNumberError)
     }
 }
 
@@ -55,22 +66,17 @@ pub struct Matching {
 }
 
 impl Matching {
-    /// Draws the numbers of a new ticket; none where the policy asks for none.
+    /// How many numbers the approver chooses from.
+    pub const CHOICES: usize = 3;
+
+    /// Makes the comparison of a new ticket from the numbers that the caller has drawn: `choices` are different, and the one
+    /// at index `right` is the ticket's. Returns `None` if the policy needs no number.
+    ///
+    /// # Panics
+    /// If `right` is not below [`Matching::CHOICES`].
     #[must_use]
-    pub fn random(policy: MatchPolicy) -> Option<Self> {
-        if policy == MatchPolicy::None {
-            return None;
-        }
-        // A generator that is cryptographic and seeded by the operating system, as that of ids.
-        let mut rng = rand::rng();
-        let drawn = rand::seq::index::sample(&mut rng, MatchNumber::RANGE.len(), 3);
-        let mut numbers = [0, 1, 2].map(|nth| {
-            // There are fewer than 100.
-            MatchNumber(MatchNumber::RANGE.start() + u8::try_from(drawn.index(nth)).unwrap_or_default())
-        });
-        let number = numbers[0];
-        rand::seq::SliceRandom::shuffle(&mut numbers[..], &mut rng);
-        Some(Self { policy, number, choices: numbers })
+    pub fn new(policy: MatchPolicy, choices: [MatchNumber; Self::CHOICES], right: usize) -> Option<Self> {
+        (policy != MatchPolicy::None).then(|| Self { policy, number: choices[right], choices })
     }
 }
 
@@ -80,26 +86,12 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn the_choices_differ_and_the_right_one_is_at_every_place() {
-        let mut places = [false; 3];
-        for _ in 0..1000 {
-            let Matching { number, mut choices, .. } = Matching::random(MatchPolicy::Choose).unwrap();
-            places[choices.iter().position(|choice| *choice == number).unwrap()] = true;
-            choices.sort_unstable();
-            assert!(choices.is_sorted_by(|a, b| a < b), "{choices:?}");
-            assert!(choices.iter().all(|choice| MatchNumber::RANGE.contains(&choice.0)));
-        }
-        assert_eq!(places, [true; 3]);
-        assert_eq!(Matching::random(MatchPolicy::None), None);
-    }
-
     proptest! {
         #[test]
         fn only_two_digits_are_a_number(text in "[0-9 +\u{ff10}-\u{ff19}-]{0,4}|.{0,4}") {
             match text.parse::<MatchNumber>() {
                 Ok(number) => prop_assert_eq!(number.to_string(), text),
-                Err(NoMatchNumber) => {
+                Err(ParseMatchNumberError) => {
                     prop_assert!(!(10..=99).any(|number: u8| number.to_string() == text));
                 }
             }

@@ -1,6 +1,7 @@
 //! The state × action × party table, whole.
 
 use super::*;
+use crate::random;
 
 const T0: Timestamp = Timestamp(1_000_000);
 const TTL: Duration = Duration::from_secs(120);
@@ -28,7 +29,7 @@ struct Cast {
 
 impl Cast {
     fn new(flow: Flow) -> Self {
-        let browser = || Party::Browser(BindingSecret::random().hash());
+        let browser = || Party::Browser(random::binding_secret().hash());
         match flow {
             Flow::Login => Self {
                 flow,
@@ -69,12 +70,12 @@ impl Cast {
             release: vec!["name".into()],
             code: None,
         };
-        NewTicket { id: TicketId::random(), request, ttl: TTL }.at(T0)
+        NewTicket { id: random::ticket_id(), request, ttl: TTL }.at(T0)
     }
 
     fn scanned(&self) -> Ticket {
         self.pending()
-            .scan(&Scanner::called(self.scanner.clone(), ScannerId::random()), T0, DECISION)
+            .scan(&Scanner::called(self.scanner.clone(), random::scanner_id()), T0, DECISION)
             .unwrap()
             .into_ticket()
     }
@@ -101,7 +102,7 @@ impl Cast {
 }
 
 /// Confirms for whoever has scanned.
-fn confirm(ticket: &Ticket, by: &Person, decision: Decision<'_>) -> Result<Step, Refusal> {
+fn confirm(ticket: &Ticket, by: &Person, decision: Decision<'_>) -> Result<Outcome, Refusal> {
     let scanner = ticket.scanner_id().map(|id| id.to_string());
     ticket.confirm(by, Decision { scanner: scanner.as_deref(), ..decision }, T0, REDEEM)
 }
@@ -114,24 +115,24 @@ enum Verdict {
     No(Refusal),
 }
 
-fn verdict(result: Result<Step, Refusal>) -> Verdict {
+fn verdict(result: Result<Outcome, Refusal>) -> Verdict {
     match result {
-        Ok(Step::Changed(ticket)) => Verdict::To(match ticket.state {
+        Ok(Outcome::Changed(ticket)) => Verdict::To(match ticket.state {
             State::Pending => "pending",
             State::Scanned { .. } => "scanned",
             State::Confirmed { .. } => "confirmed",
             State::Claimed { .. } => "claimed",
             State::Cancelled { .. } => "cancelled",
         }),
-        Ok(Step::Same(_)) => Verdict::Same,
+        Ok(Outcome::Unchanged(_)) => Verdict::Same,
         Err(refusal) => Verdict::No(refusal),
     }
 }
 
-fn act(cast: &Cast, ticket: &Ticket, action: &str, who: Who, now: Timestamp) -> Result<Step, Refusal> {
+fn act(cast: &Cast, ticket: &Ticket, action: &str, who: Who, now: Timestamp) -> Result<Outcome, Refusal> {
     let party = cast.party(who);
     match action {
-        "scan" => ticket.scan(&Scanner::called(party.clone(), ScannerId::random()), now, DECISION),
+        "scan" => ticket.scan(&Scanner::called(party.clone(), random::scanner_id()), now, DECISION),
         "confirm" => {
             let (claims, scanner) = (Claims::new(), ticket.scanner_id().map(|id| id.to_string()));
             let decision = Decision { scanner: scanner.as_deref(), ..Decision::all(&claims) };
@@ -238,7 +239,7 @@ fn check<const N: usize>(cast: &Cast, states: &[(&str, Ticket); 5], table: [(&st
     for (action, who, expected) in table {
         for ((state, ticket), expected) in states.iter().zip(expected) {
             let result = act(cast, ticket, action, who, T0);
-            if let Ok(Step::Changed(next)) = &result {
+            if let Ok(Outcome::Changed(next)) = &result {
                 assert_eq!(next.revision, ticket.revision + 1, "{action} by {who:?} on {state}");
                 assert!(next.deadline > T0);
             }
@@ -255,7 +256,7 @@ fn a_late_scan_leaves_the_decision_time() {
     let late = T0 + Duration::from_secs(119);
     let ticket = cast
         .pending()
-        .scan(&Scanner::called(cast.scanner.clone(), ScannerId::random()), late, DECISION)
+        .scan(&Scanner::called(cast.scanner.clone(), random::scanner_id()), late, DECISION)
         .unwrap()
         .into_ticket();
     assert_eq!(ticket.deadline, late + DECISION);
@@ -345,7 +346,7 @@ fn only_claims_that_were_asked_for_are_granted() {
 fn matched(flow: Flow) -> (Cast, Ticket, Matching) {
     let cast = Cast::new(flow);
     let mut pending = cast.pending();
-    pending.request.matching = Matching::random(MatchPolicy::Choose);
+    pending.request.matching = random::matching(MatchPolicy::Choose);
     let matching = pending.request.matching.clone().unwrap();
     (cast, pending, matching)
 }
@@ -355,7 +356,7 @@ fn a_number_is_asked_for_once() {
     for flow in [Flow::Login, Flow::Share] {
         let (cast, pending, matching) = matched(flow);
         let ticket = pending
-            .scan(&Scanner::called(cast.scanner.clone(), ScannerId::random()), T0, DECISION)
+            .scan(&Scanner::called(cast.scanner.clone(), random::scanner_id()), T0, DECISION)
             .unwrap()
             .into_ticket();
         let claims = Claims::new();
@@ -387,7 +388,7 @@ fn a_number_that_nobody_asked_for_is_refused() {
 fn a_share_is_granted_to_the_scanner_that_was_seen_and_to_no_other() {
     let cast = Cast::new(Flow::Share);
     let seen = cast.scanned();
-    let another = Scanner::called(cast.stranger.clone(), ScannerId::random());
+    let another = Scanner::called(cast.stranger.clone(), random::scanner_id());
     let swapped = Ticket { state: State::Scanned { scanner: another }, ..seen.clone() };
     let claims = Claims::new();
     let by = |ticket: &Ticket, scanner: Option<&str>| {
@@ -409,7 +410,7 @@ fn a_scanner_is_called_what_leads_back_to_nobody() {
         "the same scanner of the same ticket is called otherwise each time"
     );
     let id = ticket.scanner_id().unwrap();
-    let rescanned = ticket.scan(&Scanner::called(cast.scanner.clone(), ScannerId::random()), T0, DECISION).unwrap();
+    let rescanned = ticket.scan(&Scanner::called(cast.scanner.clone(), random::scanner_id()), T0, DECISION).unwrap();
     assert_eq!(rescanned.into_ticket().scanner_id(), Some(id), "who scans again keeps the name that was shown");
     assert!(!id.is(""));
     assert!(!id.is(&id.to_string()[1..]));

@@ -33,8 +33,14 @@ impl Add<Duration> for Timestamp {
     type Output = Self;
 
     fn add(self, span: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
+        Self(self.0.saturating_add(millis(span)))
     }
+}
+
+/// Returns the whole milliseconds of `span`, or `u64::MAX` if there are more.
+#[must_use]
+pub fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Which party approves and which one receives the JWT.

@@ -10,8 +10,8 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use scangate::ticket::{
-    BindingSecret, CancelReason, Claims, ClientId, Decision, Flow, NewTicket, Party, Person, Refusal, Requester,
-    Scanner, State, Step, Subject, Ticket, TicketId, TicketRequest, Timestamp,
+    BindingSecret, CancelReason, Claims, ClientId, Decision, Flow, NewTicket, Outcome, Party, Person, Refusal,
+    Requester, Scanner, ScannerId, State, Subject, Ticket, TicketId, TicketRequest, Timestamp,
 };
 
 const TTL: Duration = Duration::from_secs(10);
@@ -72,8 +72,8 @@ impl Who {
 
     /// Each is called the same in every run: what the model visits must not depend on chance.
     fn scanner(self) -> Scanner {
-        let name = serde_json::Value::String(TicketId::of_name(&format!("{self:?}")).to_string());
-        Scanner::called(self.party().clone(), serde_json::from_value(name).unwrap())
+        let id = [self as u8; 16];
+        Scanner::called(self.party().clone(), ScannerId::from_bytes(id))
     }
 
     fn person(self) -> &'static Person {
@@ -87,7 +87,7 @@ impl Who {
 impl Deed {
     /// Applies the real transition. Who grants a share has seen the recipient scan; or does not care, and takes whoever is
     /// there.
-    pub fn step(self, who: Who, ticket: &Ticket, now: u64, names_scanner: bool) -> Result<Step, Refusal> {
+    pub fn step(self, who: Who, ticket: &Ticket, now: u64, names_scanner: bool) -> Result<Outcome, Refusal> {
         let now = timestamp(now);
         match self {
             Self::Scan => ticket.scan(&who.scanner(), now, DECISION),

@@ -5,7 +5,7 @@
 //! lost, and the command still be executed, at once, later, or never.
 
 use scangate::store::Replaced;
-use scangate::ticket::{Refusal, Step};
+use scangate::ticket::{Outcome, Refusal};
 
 use super::cast::{Deed, Row, Who};
 use super::world::{Rules, Setting, Stage, Transition, World, Write};
@@ -26,13 +26,13 @@ impl World {
     pub fn step(&self, setting: Setting, who: Who, deed: Deed, gateway: usize, row: &Row) -> Progress {
         let goes = |stage| Progress::Goes(Transition { deed, gateway, stage });
         match deed.step(who, row, self.now, setting.rules.names_scanner) {
-            Ok(Step::Changed(next)) => {
+            Ok(Outcome::Changed(next)) => {
                 goes(Stage::Replace(Write { current: row.clone(), next: Row::new(next) }, self.now))
             }
-            Ok(Step::Same(_)) if setting.waits() && setting.rules.persists => {
+            Ok(Outcome::Unchanged(_)) if setting.waits() && setting.rules.persists => {
                 goes(Stage::Persist(row.clone(), self.now, self.gateways[gateway].route))
             }
-            Ok(Step::Same(_)) => Progress::Done(row.clone(), self.now),
+            Ok(Outcome::Unchanged(_)) => Progress::Done(row.clone(), self.now),
             Err(Refusal::Expired) => Progress::Gone,
             Err(_) => Progress::Refused,
         }

@@ -18,8 +18,8 @@ use super::Wechat;
 use super::crypto::{self, MessageKey};
 use super::message::{Kind, Message};
 use super::xml::{Fields, cdata};
+use crate::random::RandomId;
 use crate::store::{Put, StoreError};
-use crate::ticket::TicketId;
 
 /// How far WeChat's clock and ours may be apart, and how long a callback may be on its way.
 const WINDOW: Duration = Duration::from_secs(5 * 60);
@@ -247,7 +247,7 @@ impl Wechat {
     async fn work(&self, message: &Message, single_use: Option<SingleUse>) -> Result<Option<String>, Refused> {
         let give_up_at = Instant::now() + WORK_PATIENCE;
         // The same at every try: it is how a first one that seemed to fail is recognised.
-        let mark = format!("?{}", TicketId::random());
+        let mark = format!("?{}", RandomId::new());
         loop {
             match self.work_once(message, single_use.as_ref(), &mark).await {
                 Err(Refused::Store(StoreError::Unavailable(_))) if Instant::now() < give_up_at => {

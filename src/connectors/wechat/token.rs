@@ -12,9 +12,9 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::api::{Api, ApiError, IssuedToken};
+use crate::random::RandomId;
 use crate::secret::Secret;
 use crate::store::{Put, Store, StoreError};
-use crate::ticket::TicketId;
 
 /// How long before its end a token is renewed. WeChat issues no new one before its last five minutes.
 const RENEW_EARLY: Duration = Duration::from_secs(5 * 60);
@@ -144,7 +144,7 @@ impl Tokens {
     }
 
     async fn lock(&self) -> Result<bool, StoreError> {
-        self.store.put_value(&self.lock_name(), &TicketId::random().to_string(), LOCK_TTL, Put::IfAbsent).await
+        self.store.put_value(&self.lock_name(), &RandomId::new().to_string(), LOCK_TTL, Put::IfAbsent).await
     }
 
     fn lock_name(&self) -> String {
@@ -181,7 +181,7 @@ impl Tokens {
         let mut issued = self.api.stable_token(false).await?;
         if matches!(outdated, Outdated::Refused(refused) if refused.reveal() == issued.access_token) {
             let forced = format!("{}:forced", self.name);
-            if !self.store.put_value(&forced, &TicketId::random().to_string(), FORCE_PAUSE, Put::IfAbsent).await? {
+            if !self.store.put_value(&forced, &RandomId::new().to_string(), FORCE_PAUSE, Put::IfAbsent).await? {
                 return Err(TokenError::Refused);
             }
             tracing::warn!("WeChat refuses the access token that it issues; it is renewed by force");

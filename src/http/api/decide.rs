@@ -17,10 +17,11 @@ use crate::http::problem::{self, Problem};
 use crate::http::state::{Gateway, SharedGateway};
 use crate::http::view::{ScanView, TicketView};
 use crate::http::{device, fields};
+use crate::random;
 use crate::store::{self, Transition};
 use crate::ticket::{
-    Audience, CancelReason, Decision, Flow, MatchNumber, MatchPolicy, Matching, NoMatchNumber, Party, Scanner,
-    ScannerId, State as TicketState, Ticket,
+    Audience, CancelReason, Decision, Flow, MatchNumber, MatchPolicy, ParseMatchNumberError, Party, Scanner,
+    State as TicketState, Ticket,
 };
 use crate::verifier::Identity;
 
@@ -88,7 +89,7 @@ pub(in crate::http) async fn scan(
             Flow::Share => {
                 let audience = audience(&body, &reading.ticket, &headers, &gateway)?;
                 let from = Some(device::describe(address, &headers));
-                Scanner { party, id: Some(ScannerId::random()), audience, from }
+                Scanner { party, id: Some(random::scanner_id()), audience, from }
             }
         };
         let decision = gateway.lifetimes.decision;
@@ -143,7 +144,7 @@ fn audience(body: &Scan, ticket: &Ticket, headers: &HeaderMap, gateway: &Gateway
         return Ok(None);
     }
     let asked = ticket.request.matching.as_ref().map_or(MatchPolicy::None, |matching| matching.policy);
-    let matching = if client.match_policy > asked { Matching::random(client.match_policy) } else { None };
+    let matching = if client.match_policy > asked { random::matching(client.match_policy) } else { None };
     Ok(Some(Audience { client_id: client.id.clone(), claims: client.claims.clone(), matching }))
 }
 
@@ -191,10 +192,11 @@ pub(in crate::http) async fn confirm(
     headers: HeaderMap,
     JsonBody(body): JsonBody<Confirm>,
 ) -> Result<Json<TicketView>, Problem> {
-    let number = body.r#match.as_deref().map(str::parse::<MatchNumber>).transpose().map_err(|NoMatchNumber| {
-        Problem::from(&problem::INVALID_REQUEST)
-            .detail("match is the number on the other screen: two digits, \"10\" to \"99\".")
-    })?;
+    let number =
+        body.r#match.as_deref().map(str::parse::<MatchNumber>).transpose().map_err(|ParseMatchNumberError| {
+            Problem::from(&problem::INVALID_REQUEST)
+                .detail("match is the number on the other screen: two digits, \"10\" to \"99\".")
+        })?;
     let limits = &gateway.limits;
     let confirmed = async {
         let Approver(Identity { person, claims }) = Approver::from_headers(&headers, &gateway).await?;

@@ -21,7 +21,7 @@ use crate::http::problem::{self, Problem};
 use crate::http::sse;
 use crate::http::state::SharedGateway;
 use crate::http::wait::{EXPIRED_ID, News, RETRY_MILLIS, Waiter};
-use crate::streams::End;
+use crate::metrics::StreamEnd;
 
 /// The same when the gateway cannot take them.
 const SHED_RETRY_MILLIS: std::ops::Range<u64> = 2_000..10_000;
@@ -88,7 +88,7 @@ pub(in crate::http) async fn events(
     };
     let seen = last_id.and_then(|id| id.parse::<u64>().ok());
     if first.is_final && seen.is_some_and(|seen| seen >= first.view.revision) {
-        waiter.seat.closes_with(End::Seen);
+        waiter.seat.set_end(StreamEnd::Seen);
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     Ok(sse::response(follow(waiter, first)))

@@ -52,7 +52,7 @@ pub(in crate::http) async fn healthz() -> Response {
 /// Says whether requests should be sent here.
 pub(in crate::http) async fn readyz(State(gateway): State<SharedGateway>) -> Response {
     let mut problems = Vec::new();
-    if gateway.streams.is_draining() {
+    if gateway.waiters.is_draining() {
         problems.push("the gateway is stopping".to_owned());
     }
     if let Err(error) = gateway.store.check().await {
@@ -62,7 +62,7 @@ pub(in crate::http) async fn readyz(State(gateway): State<SharedGateway>) -> Res
         problems.push("the identity provider's keys are not known yet".to_owned());
     }
     if problems.is_empty() {
-        Json(json!({ "status": "ready", "streams": gateway.streams.open() })).into_response()
+        Json(json!({ "status": "ready", "streams": gateway.waiters.count() })).into_response()
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "not ready", "problems": problems }))).into_response()
     }

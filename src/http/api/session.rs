@@ -26,6 +26,7 @@ use crate::http::origin::{is_known, is_own_page};
 use crate::http::problem::{self, Problem, ProblemBody};
 use crate::http::state::{Gateway, SharedGateway};
 use crate::http::weights::prefers_html;
+use crate::random;
 use crate::signer::issued::Issued;
 use crate::ticket::BindingSecret;
 use claims::Wanted;
@@ -124,7 +125,7 @@ pub(in crate::http) async fn begin(
     };
     let return_to = return_to.ok_or_else(|| Problem::from(&problem::RETURN_TO_NOT_ALLOWED))?;
     // One for all tabs of a browser: a second one that begins must not undo the first.
-    let nonce = cookies::begun(&headers, &gateway).unwrap_or_else(BindingSecret::random);
+    let nonce = cookies::begun(&headers, &gateway).unwrap_or_else(random::binding_secret);
     let asked_for = headers.get(ORIGINAL_URI).map_or(&b"/"[..], HeaderValue::as_bytes);
     // nginx gives the address as it came. Browsers encode what is not ASCII, other programs do not.
     let asked_for = percent_encode(asked_for, &AsciiSet::EMPTY).to_string();

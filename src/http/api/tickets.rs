@@ -22,9 +22,10 @@ use crate::http::problem::{self, Problem};
 use crate::http::state::{Gateway, SharedGateway};
 use crate::http::view::{ClientView, CreatedTicket, TicketView, scan_url};
 use crate::http::wait::{self, MAX_WAIT_SECS};
+use crate::random;
 use crate::store;
 use crate::ticket::{
-    CancelReason, Flow, Matching, NewTicket, Party, Refusal, State as TicketState, Ticket, TicketId, TicketRequest,
+    CancelReason, Flow, NewTicket, Party, Refusal, State as TicketState, Ticket, TicketId, TicketRequest,
 };
 use crate::verifier::Identity;
 
@@ -110,7 +111,7 @@ pub(in crate::http) async fn create(
         }
     };
     let place = gateway.limits.tickets.place(address)?;
-    let (id, ttl) = (TicketId::random(), client.ticket_ttl.unwrap_or(gateway.lifetimes.ticket));
+    let (id, ttl) = (random::ticket_id(), client.ticket_ttl.unwrap_or(gateway.lifetimes.ticket));
     let code = match client.connector {
         Some(connector) if body.flow == Flow::Login => {
             gateway.limits.connector.check(address)?;
@@ -126,7 +127,7 @@ pub(in crate::http) async fn create(
             presenter: presenter.party,
             requester: device::describe(address, &headers),
             return_to: body.return_to,
-            matching: Matching::random(client.match_policy),
+            matching: random::matching(client.match_policy),
             release: presenter.release,
             code,
         },

@@ -4,21 +4,22 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use crate::store::contract::{MAX_VALUE_BYTES, Put, StoreError};
-use crate::ticket::{TicketId, Timestamp};
+use crate::store::key::StoreKey;
+use crate::ticket::Timestamp;
 
 /// How many values are kept at most: a sign-in by a connector needs about five, for ten minutes.
 const MAX_VALUES: usize = 200_000;
 
 #[derive(Default)]
 pub(super) struct Values {
-    by_name: HashMap<TicketId, (Box<str>, Timestamp)>,
-    by_deadline: BTreeSet<(Timestamp, TicketId)>,
+    by_name: HashMap<StoreKey, (Box<str>, Timestamp)>,
+    by_deadline: BTreeSet<(Timestamp, StoreKey)>,
 }
 
 impl Values {
     pub(super) fn put(
         &mut self,
-        name: TicketId,
+        name: StoreKey,
         value: &str,
         ttl: Duration,
         put: Put,
@@ -42,11 +43,11 @@ impl Values {
         Ok(true)
     }
 
-    pub(super) fn get(&self, name: &TicketId, now: Timestamp) -> Option<&str> {
+    pub(super) fn get(&self, name: &StoreKey, now: Timestamp) -> Option<&str> {
         self.by_name.get(name).filter(|(_, deadline)| now < *deadline).map(|(value, _)| &**value)
     }
 
-    pub(super) fn remove(&mut self, name: &TicketId) {
+    pub(super) fn remove(&mut self, name: &StoreKey) {
         if let Some((_, deadline)) = self.by_name.remove(name) {
             self.by_deadline.remove(&(deadline, *name));
         }
@@ -70,7 +71,7 @@ mod tests {
     fn what_is_too_much_is_refused_and_fits_again_when_something_has_expired() {
         let (mut values, second) = (Values::default(), Duration::from_secs(1));
         let mut put =
-            |number: usize, now| values.put(TicketId::of_name(&number.to_string()), "", second, Put::Always, now);
+            |number: usize, now| values.put(StoreKey::of_name(&number.to_string()), "", second, Put::Always, now);
         for number in 0..MAX_VALUES {
             assert!(put(number, Timestamp(0)).unwrap());
         }
@@ -79,7 +80,7 @@ mod tests {
         assert!(put(MAX_VALUES, Timestamp(1000)).unwrap());
         assert_eq!((values.by_name.len(), values.by_deadline.len()), (2, 2));
         let long = "x".repeat(MAX_VALUE_BYTES + 1);
-        let refused = values.put(TicketId::of_name("long"), &long, second, Put::Always, Timestamp(0));
+        let refused = values.put(StoreKey::of_name("long"), &long, second, Put::Always, Timestamp(0));
         assert!(matches!(refused, Err(StoreError::Full(_))));
     }
 }

@@ -12,7 +12,7 @@ use super::keys::Keys;
 use super::settings::RedisSettings;
 use super::timeout::timed_out;
 use super::topology::Topology;
-use crate::ticket::TicketId;
+use crate::random;
 
 /// Connections that the pool may make beside those of the lanes: for looking after flags.
 pub(super) const SPARE_CONNECTIONS: usize = 2;
@@ -77,7 +77,7 @@ impl Endpoint {
         // All at once: one after the other they would take as many round trips.
         let touched = join_all((0..KEYS_TRIED).map(|_| {
             let mut connection: MultiplexedConnection = (*connection).clone();
-            let key = self.keys.key(&TicketId::random());
+            let key = self.keys.key(&random::ticket_id());
             async move { redis::cmd("PEXPIREAT").arg(key).arg(1).query_async::<i64>(&mut connection).await }
         }));
         touched.await.into_iter().any(|answer| answer.is_err_and(|error| error.is_cluster_error()))

@@ -1,5 +1,8 @@
 //! The names of keys and of the channels that their notifications come on.
 
+use std::fmt::Display;
+
+use crate::store::key::StoreKey;
 use crate::ticket::TicketId;
 
 /// Names what belongs to a ticket: key `<prefix>{<id>}`, channel `__keyspace@<database>__:<key>`.
@@ -15,12 +18,12 @@ impl Keys {
     }
 
     /// Returns the key of a ticket; the braces decide its slot.
-    pub(super) fn key(&self, id: &TicketId) -> String {
+    pub(super) fn key(&self, id: &impl Display) -> String {
         format!("{}{{{id}}}", self.prefix)
     }
 
     /// Returns the key of a value; see `values`.
-    pub(super) fn value_key(&self, id: &TicketId) -> String {
+    pub(super) fn value_key(&self, id: &StoreKey) -> String {
         format!("{}:value", self.key(id))
     }
 
@@ -46,11 +49,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::random;
 
     #[test]
     fn a_channel_leads_back_to_its_ticket() {
         let keys = Keys::new("scangate:", 3);
-        let id = TicketId::random();
+        let id = random::ticket_id();
         assert_eq!(keys.channel(&id), format!("__keyspace@3__:scangate:{{{id}}}"));
         assert_eq!(keys.id(&keys.channel(&id)), Some(id));
         assert_eq!(keys.id(&keys.gap_channel()), None);

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::command::{Failure, UnconfirmedPrimary};
 use super::settings::Reports;
-use super::timeout::millis;
+use crate::ticket::millis;
 
 /// For so long it counts how many replicas were seen. Less than a failover takes, from when the new primary leaves until the
 /// other replicas do.

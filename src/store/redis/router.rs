@@ -9,6 +9,7 @@
 //! which nothing is wanted is forgotten.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use super::settings::{RedisSettings, Reports};
 use super::slots::{Confidence, SlotMap};
 use crate::metrics::RedisMetrics;
 use crate::store::contract::StoreError;
+use crate::store::key::StoreKey;
 use crate::ticket::TicketId;
 
 /// How often it is looked who is primary, if nothing gives a reason to look earlier.
@@ -112,9 +114,9 @@ impl Router {
     ///
     /// # Errors
     /// [`StoreError`] as the error of Redis is to be understood, or that there was no answer in time.
-    pub(super) async fn run<T: FromRedisValue>(&self, id: &TicketId, command: &Command<'_>) -> Result<T, StoreError> {
+    pub(super) async fn run<T: FromRedisValue>(&self, key: &StoreKey, command: &Command<'_>) -> Result<T, StoreError> {
         let timeout = self.shared.settings.timeout;
-        let answer = tokio::time::timeout(timeout, self.shared.run(id, command)).await;
+        let answer = tokio::time::timeout(timeout, self.shared.run(key, command)).await;
         let value = answer.unwrap_or_else(|_elapsed| {
             self.shared.reports.look_again.notify_one();
             Err(unavailable("no answer in time"))
@@ -152,8 +154,8 @@ impl Drop for Router {
 }
 
 impl Shared {
-    async fn run(&self, id: &TicketId, command: &Command<'_>) -> Result<redis::Value, StoreError> {
-        let mut node = self.owner(&mut self.state(), id)?;
+    async fn run(&self, key: &StoreKey, command: &Command<'_>) -> Result<redis::Value, StoreError> {
+        let mut node = self.owner(&mut self.state(), key)?;
         let mut is_asking = false;
         for _ in 0..MAX_NODES {
             let sent = node.send(command, is_asking).await;
@@ -161,7 +163,7 @@ impl Shared {
                 // What it says, readings too, may be of before it was frozen: another may have taken its place since.
                 self.looked(Some(&node.endpoint.address)).await;
                 node.settle_silence();
-                let owner = self.owner(&mut self.state(), id)?;
+                let owner = self.owner(&mut self.state(), key)?;
                 if owner.endpoint.address != node.endpoint.address {
                     node = owner;
                     continue;
@@ -170,12 +172,14 @@ impl Shared {
             let error = match sent {
                 Ok(Done { value, doubt: None }) => return Ok(value),
                 // Who has sent us there has just said that this is a primary.
-                Ok(Done { value, doubt: Some(doubt) }) if is_asking || self.is_still_owner(&node, id, &doubt).await => {
+                Ok(Done { value, doubt: Some(doubt) })
+                    if is_asking || self.is_still_owner(&node, key, &doubt).await =>
+                {
                     node.settle(&doubt);
                     return Ok(value);
                 }
                 Ok(_) => {
-                    let owner = self.owner(&mut self.state(), id)?;
+                    let owner = self.owner(&mut self.state(), key)?;
                     if owner.endpoint.address == node.endpoint.address {
                         self.reports.metrics.redis.unreplicated("refused");
                         return Err(unavailable("replicas have left, and it is not certain who is primary"));
@@ -197,14 +201,14 @@ impl Shared {
                 }
                 Redirect::Ask(address) => {
                     self.reports.metrics.redis.redirected("ask");
-                    node = self.follow(id, &address).map_err(|error| from_redis(&error))?;
+                    node = self.follow(key, &address).map_err(|error| from_redis(&error))?;
                     is_asking = true;
                 }
                 Redirect::Look if !self.settings.topology.has_replicas() => return Err(from_redis(&error)),
                 Redirect::Look => {
                     node.note_silence();
                     self.looked(None).await;
-                    let owner = self.owner(&mut self.state(), id)?;
+                    let owner = self.owner(&mut self.state(), key)?;
                     if owner.endpoint.address == node.endpoint.address {
                         // Nobody knows of another one yet.
                         return Err(from_redis(&error));
@@ -220,7 +224,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn owner(&self, state: &mut State, id: &TicketId) -> Result<Arc<Node>, StoreError> {
+    fn owner(&self, state: &mut State, id: &impl Display) -> Result<Arc<Node>, StoreError> {
         let address = state.layout.owner(id).cloned();
         let address = address.ok_or_else(|| unavailable("no node of the Cluster keeps the ticket's slot"))?;
         self.node(state, &address).map_err(|error| from_redis(&error))
@@ -236,9 +240,10 @@ impl Shared {
     }
 
     /// Has a ticket watched where its key has gone before the rest of its slot.
-    fn follow(&self, id: &TicketId, address: &Address) -> Result<Arc<Node>, RedisError> {
+    fn follow(&self, key: &StoreKey, address: &Address) -> Result<Arc<Node>, RedisError> {
         let mut state = self.state();
         let node = self.node(&mut state, address)?;
+        let StoreKey::Ticket(id) = key else { return Ok(node) };
         let elsewhere: Vec<_> = state.nodes.values().filter(|other| !Arc::ptr_eq(other, &node)).cloned().collect();
         for moving in elsewhere.iter().filter_map(|other| other.subscriber.give_one_away(id)) {
             node.subscriber.take_over(moving);
@@ -278,14 +283,14 @@ impl Shared {
 
     /// Returns whether, by news from after the call, `node` keeps the ticket, and nobody is about to take its place. Where no
     /// replica is missing, no news is good news.
-    async fn is_still_owner(&self, node: &Node, id: &TicketId, doubt: &UnconfirmedPrimary) -> bool {
+    async fn is_still_owner(&self, node: &Node, key: &StoreKey, doubt: &UnconfirmedPrimary) -> bool {
         let address = &node.endpoint.address;
         let is_trusted = match self.looked(Some(address)).await {
             Confidence::Settled => true,
             Confidence::Thin => !doubt.is_missing,
             Confidence::Changing => false,
         };
-        is_trusted && self.state().layout.owner(id) == Some(address)
+        is_trusted && self.state().layout.owner(key) == Some(address)
     }
 
     /// Takes note of what the scout has found; returns how far that can be relied on.

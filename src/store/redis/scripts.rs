@@ -5,9 +5,8 @@ use std::time::Duration;
 use redis::Script;
 
 use super::command::Command;
-use super::timeout::millis;
 use crate::store::contract::{MAX_VALUE_BYTES, Put, StoreError};
-use crate::ticket::Stamp;
+use crate::ticket::{Stamp, millis};
 
 /// The store's time and the fields of a ticket: revision, stamp, times, request and state. All are there or none, but for the
 /// stamp, which the first revision has not.

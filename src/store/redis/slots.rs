@@ -5,10 +5,11 @@
 //!
 //! Invariant: ranges are in order and do not overlap.
 
+use std::fmt::Display;
+
 use redis::{ErrorKind, RedisError, Value};
 
 use super::address::Address;
-use crate::ticket::TicketId;
 
 /// The last slot of a Cluster.
 const LAST_SLOT: u16 = 16_383;
@@ -110,7 +111,7 @@ impl SlotMap {
     }
 
     /// Returns who keeps a ticket, or `None` if nobody ever did.
-    pub(super) fn owner(&self, id: &TicketId) -> Option<&Address> {
+    pub(super) fn owner(&self, id: &impl Display) -> Option<&Address> {
         match self.ranges.as_slice() {
             [all] if (all.first, all.last) == (0, LAST_SLOT) => Some(&all.owner),
             _ => self.owner_of(slot(&id.to_string())),

@@ -248,6 +248,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::random;
 
     #[derive(Debug, Clone)]
     enum Op {
@@ -327,7 +328,7 @@ mod tests {
         fn redis_ends_up_with_what_is_wanted_and_nothing_missed_goes_unreported(
             ops in prop::collection::vec(op(), 1..80),
         ) {
-            let ids: Vec<TicketId> = (0..8).map(|_| TicketId::random()).collect();
+            let ids: Vec<TicketId> = (0..8).map(|_| random::ticket_id()).collect();
             let mut nodes = [Node::default(), Node::default()];
             for node in &mut nodes {
                 node.interest.reset(true);

@@ -19,8 +19,3 @@ pub(super) async fn in_time<T>(
 ) -> Result<T, RedisError> {
     tokio::time::timeout(timeout, answer).await.map_err(|_elapsed| timed_out())?
 }
-
-/// Returns a span in the unit that Redis takes.
-pub(super) fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
-}

@@ -16,8 +16,9 @@ use super::endpoint::Endpoint;
 use super::error::{FlagsError, failed, is_refusal};
 use super::scripts::LUA_NOW;
 use super::slots::SlotMap;
-use super::timeout::{in_time, millis, timed_out};
-use crate::ticket::TicketId;
+use super::timeout::{in_time, timed_out};
+use crate::random;
+use crate::ticket::{TicketId, millis};
 
 /// How long the key lives at first. Longer than a script may be held up between two of its commands …
 const LIFE: Duration = Duration::from_millis(20);
@@ -45,7 +46,7 @@ const REPORTS: [&str; 3] = ["hset", "expire", "expired"];
 pub(super) async fn may_work(endpoint: &Endpoint, is_waiting: bool) -> Result<(), FlagsError> {
     let may = async {
         let (mut sink, _messages) = endpoint.subscriber().await?.split();
-        let channel = endpoint.keys.channel(&TicketId::random());
+        let channel = endpoint.keys.channel(&random::ticket_id());
         // In Redis 7 a new user may not subscribe to anything.
         in_time(endpoint.timeout, sink.subscribe(&channel)).await?;
         in_time(endpoint.timeout, sink.ping::<Value>()).await?;
@@ -167,7 +168,7 @@ async fn hear(messages: &mut PubSubStream, heard: &mut HashSet<String>) -> Resul
 
 /// Returns an id whose key this node keeps, if it keeps any: one after another of a Cluster's nodes keeps none.
 async fn own_id(connection: &mut MultiplexedConnection, endpoint: &Endpoint) -> Result<Option<TicketId>, RedisError> {
-    let id = TicketId::random();
+    let id = random::ticket_id();
     // The key is not there, so nothing is written.
     let touched = redis::cmd("PEXPIREAT").arg(endpoint.keys.key(&id)).arg(1).query_async::<Value>(connection).await;
     match touched {
@@ -180,6 +181,6 @@ async fn own_id(connection: &mut MultiplexedConnection, endpoint: &Endpoint) -> 
     if !layout.primaries().contains(&&endpoint.address) {
         return Ok(None);
     }
-    let ids = std::iter::repeat_with(TicketId::random).take(MAX_DRAWS);
+    let ids = std::iter::repeat_with(random::ticket_id).take(MAX_DRAWS);
     Ok(ids.into_iter().find(|id| layout.owner(id) == Some(&endpoint.address)))
 }

@@ -9,6 +9,7 @@ use crate::sign_in::Lifetimes;
 use crate::signer::Signer;
 use crate::store::Changes;
 use crate::store::memory::MemoryStore;
+use crate::ticket::TicketId;
 
 struct Nobody;
 

@@ -1,6 +1,6 @@
 //! Which tickets have waiting parties in this process, and what wakes them.
 //!
-//! A stream or long poll takes a [`Seat`]; the seat is told to look again when its ticket changes, when the ticket's time
+//! A stream or long poll takes a [`Registration`]; the seat is told to look again when its ticket changes, when the ticket's time
 //! is over, when a heartbeat is due, and when the gateway drains. What there is to see is read from the store: a wake
 //! carries nothing. Bounds per ticket, per caller and per process are kept here.
 //!
@@ -9,8 +9,8 @@
 //!
 //! Invariant: a ticket is watched in the store exactly as long as it has a seat here.
 
-mod seats;
-mod wheel;
+mod table;
+mod timer_wheel;
 
 use std::future::poll_fn;
 use std::net::IpAddr;
@@ -23,10 +23,10 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use crate::callers::{Caller, Tier};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, StreamEnd};
 use crate::store::{Changes, Store, StoreError};
-use crate::ticket::TicketId;
-use seats::{NEVER, NONE, Seats};
+use crate::ticket::{TicketId, millis};
+use table::{NEVER, NONE, Table};
 
 /// How long after its deadline a ticket is looked at. A Redis key is expired only once its deadline lies in the past, so
 /// looking in the same millisecond would find it still there.
@@ -42,20 +42,20 @@ const RESYNC_PAUSE: Duration = Duration::from_millis(25);
 const DRAIN_TICK: Duration = Duration::from_millis(50);
 /// How many seats are taken at the same time: when all of a lost replica's streams come here, Redis is asked for that many
 /// of them at once, and confirmations find their way between.
-const OPENING: usize = 256;
+const MAX_OPENING: usize = 256;
 /// How long a party waits for its turn to take a seat before it is sent away to come back.
-const TURN_PATIENCE: Duration = Duration::from_secs(10);
+const PERMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// When the store failed a waiting party, it looks again after this long, give or take a half.
 const RETRY_READ: Duration = Duration::from_millis(1500);
 
 /// Bounds and times of the waiting parties.
 #[derive(Debug, Clone, Copy)]
-pub struct StreamLimits {
-    /// Seats for one ticket.
+pub struct WaiterLimits {
+    /// Table for one ticket.
     pub per_ticket: usize,
-    /// Seats for one client address (one /64 for IPv6); wider networks have as many more as [`Tier::factor`] says.
+    /// Table for one client address (one /64 for IPv6); wider networks have as many more as [`Tier::factor`] says.
     pub per_address: usize,
-    /// Seats in this process.
+    /// Table in this process.
     pub per_process: usize,
     /// How often a silent stream says that it is there.
     pub heartbeat: Duration,
@@ -65,14 +65,14 @@ pub struct StreamLimits {
 
 /// Why there is no seat.
 #[derive(Debug, thiserror::Error)]
-pub enum SeatError {
-    /// [`StreamLimits::per_ticket`] is reached.
+pub enum RegisterError {
+    /// [`WaiterLimits::per_ticket`] is reached.
     #[error("too many streams wait for this ticket")]
     TicketFull,
-    /// [`StreamLimits::per_address`] is reached, for the address or a network that it is in.
+    /// [`WaiterLimits::per_address`] is reached, for the address or a network that it is in.
     #[error("too many streams from this address or network")]
     CallerFull(Tier),
-    /// [`StreamLimits::per_process`] is reached.
+    /// [`WaiterLimits::per_process`] is reached.
     #[error("the gateway holds as many streams as it may")]
     ProcessFull,
     /// So many are opened that this one's turn did not come in time.
@@ -90,7 +90,7 @@ pub enum SeatError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wake {
     /// Read the ticket: it may have changed, or its time may be over.
-    Look,
+    Refresh,
     /// It is time for a sign of life.
     Heartbeat,
     /// The gateway wants the stream to end.
@@ -99,17 +99,17 @@ pub enum Wake {
 
 /// The registry of this process. Clones share it.
 #[derive(Clone)]
-pub struct Streams {
+pub struct Waiters {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    limits: StreamLimits,
+    limits: WaiterLimits,
     metrics: Arc<Metrics>,
     /// When the wheel's first tick was.
     started: Instant,
-    seats: Mutex<Seats>,
-    turns: Semaphore,
+    seats: Mutex<Table>,
+    opening: Semaphore,
     is_draining: AtomicBool,
     /// Told when something is due earlier than the wheel's task knows.
     due_earlier: Notify,
@@ -117,16 +117,16 @@ struct Shared {
     missed: Notify,
 }
 
-impl Streams {
-    /// Makes an empty registry. Nothing is due, and nobody told what they missed, unless [`Streams::run`] runs.
+impl Waiters {
+    /// Makes an empty registry. Nothing is due, and nobody told what they missed, unless [`Waiters::run`] runs.
     #[must_use]
-    pub fn new(limits: StreamLimits, metrics: Arc<Metrics>) -> Self {
+    pub fn new(limits: WaiterLimits, metrics: Arc<Metrics>) -> Self {
         let shared = Shared {
             limits,
             metrics,
             started: Instant::now(),
-            seats: Mutex::new(Seats::new()),
-            turns: Semaphore::new(OPENING),
+            seats: Mutex::new(Table::new()),
+            opening: Semaphore::new(MAX_OPENING),
             is_draining: AtomicBool::new(false),
             due_earlier: Notify::new(),
             missed: Notify::new(),
@@ -143,24 +143,34 @@ impl Streams {
     /// Waits for the caller's turn to take a seat, which lasts as long as what is returned.
     ///
     /// # Errors
-    /// [`SeatError::Opening`] after ten seconds.
-    pub async fn turn(&self) -> Result<SemaphorePermit<'_>, SeatError> {
-        match tokio::time::timeout(TURN_PATIENCE, self.shared.turns.acquire()).await {
+    /// [`RegisterError::Opening`] after ten seconds.
+    pub async fn opening_permit(&self) -> Result<SemaphorePermit<'_>, RegisterError> {
+        match tokio::time::timeout(PERMIT_TIMEOUT, self.shared.opening.acquire()).await {
             Ok(Ok(turn)) => Ok(turn),
-            Ok(Err(_)) | Err(_) => Err(SeatError::Opening),
+            Ok(Err(_)) | Err(_) => Err(RegisterError::Opening),
         }
     }
 
     /// Takes a seat for `id` and returns once the store will report every change; only then is it safe to read.
     ///
     /// # Errors
-    /// [`SeatError`], one variant for each bound.
-    pub async fn seat(&self, store: &Arc<dyn Store>, id: TicketId, address: IpAddr) -> Result<Seat, SeatError> {
+    /// [`RegisterError`], one variant for each bound.
+    pub async fn register(
+        &self,
+        store: &Arc<dyn Store>,
+        id: TicketId,
+        address: IpAddr,
+    ) -> Result<Registration, RegisterError> {
         let key = self.shared.take(id, Caller::of(address))?;
-        let mut seat =
-            Seat { shared: Arc::clone(&self.shared), store: Arc::clone(store), deadline: NEVER, key, end: End::Gone };
+        let mut seat = Registration {
+            shared: Arc::clone(&self.shared),
+            store: Arc::clone(store),
+            deadline: NEVER,
+            key,
+            end: StreamEnd::Gone,
+        };
         if let Err(error) = store.watch(&id).await {
-            seat.closes_with(End::Store);
+            seat.set_end(StreamEnd::Store);
             return Err(error.into());
         }
         Ok(seat)
@@ -176,7 +186,7 @@ impl Streams {
     pub async fn drain(&self, may_hurry: bool) {
         self.shared.is_draining.store(true, Ordering::Release);
         let spread = self.shared.limits.drain_spread;
-        let keys: Vec<_> = self.shared.lock().places.iter().map(|(key, _)| key).collect();
+        let keys: Vec<_> = self.shared.lock().entries.iter().map(|(key, _)| key).collect();
         let started = Instant::now();
         let mut told = 0;
         loop {
@@ -184,7 +194,7 @@ impl Streams {
             let due = if passed < spread { share(keys.len(), passed, spread) } else { keys.len() };
             self.shared.signal_all(&keys[told..due], Wake::Drain);
             told = due;
-            if passed >= spread || (may_hurry && self.open() == 0) {
+            if passed >= spread || (may_hurry && self.count() == 0) {
                 return;
             }
             tokio::time::sleep(DRAIN_TICK).await;
@@ -198,7 +208,7 @@ impl Streams {
         heartbeat.as_secs() + u64::from(heartbeat.subsec_nanos() > 0)
     }
 
-    /// Returns whether [`Streams::drain`] was called.
+    /// Returns whether [`Waiters::drain`] was called.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.shared.is_draining.load(Ordering::Acquire)
@@ -206,8 +216,8 @@ impl Streams {
 
     /// Returns how many seats are taken.
     #[must_use]
-    pub fn open(&self) -> usize {
-        self.shared.lock().places.len()
+    pub fn count(&self) -> usize {
+        self.shared.lock().entries.len()
     }
 
     async fn run_wheel(&self) {
@@ -248,7 +258,7 @@ impl Streams {
 
 impl Changes for Shared {
     fn changed(&self, id: &TicketId) {
-        self.lock().signal_ticket(id, Wake::Look);
+        self.lock().signal_ticket(id, Wake::Refresh);
     }
 
     fn missed(&self, ids: Vec<TicketId>) {
@@ -262,7 +272,7 @@ impl Changes for Shared {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Seats> {
+    fn lock(&self) -> MutexGuard<'_, Table> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -283,21 +293,21 @@ impl Shared {
         }
     }
 
-    fn take(&self, id: TicketId, caller: Caller) -> Result<u32, SeatError> {
+    fn take(&self, id: TicketId, caller: Caller) -> Result<u32, RegisterError> {
         let now = self.ticks(Instant::now());
         let mut seats = self.lock();
         // Under the lock: whoever drains next sees this seat.
         if self.is_draining.load(Ordering::Acquire) {
-            return Err(SeatError::Draining);
+            return Err(RegisterError::Draining);
         }
-        if seats.places.len() >= self.limits.per_process.min(NONE as usize) {
-            return Err(SeatError::ProcessFull);
+        if seats.entries.len() >= self.limits.per_process.min(NONE as usize) {
+            return Err(RegisterError::ProcessFull);
         }
         if let Some(tier) = seats.by_caller.full_at(caller, self.limits.per_address) {
-            return Err(SeatError::CallerFull(tier));
+            return Err(RegisterError::CallerFull(tier));
         }
         if seats.of_ticket(&id) >= self.limits.per_ticket {
-            return Err(SeatError::TicketFull);
+            return Err(RegisterError::TicketFull);
         }
         // The first one at random: streams that came together do not have all their heartbeats together.
         let heartbeat_at = now + rand::random_range(HEARTBEAT_TICK..=self.heartbeat());
@@ -309,7 +319,7 @@ impl Shared {
         Ok(key)
     }
 
-    fn give_back(&self, seat: &Seat) {
+    fn give_back(&self, seat: &Registration) {
         let mut seats = self.lock();
         let (place, was_last) = seats.remove(seat.key);
         if was_last {
@@ -325,7 +335,7 @@ impl Shared {
 
     fn poll_next(&self, key: u32, context: &Context<'_>) -> Poll<Wake> {
         let mut seats = self.lock();
-        let place = &mut seats.places[key as usize];
+        let place = &mut seats.entries[key as usize];
         if let Some(wake) = place.signals.take() {
             return Poll::Ready(wake);
         }
@@ -338,16 +348,16 @@ impl Shared {
         Poll::Pending
     }
 
-    fn look_at(&self, key: u32, instant: Instant) {
+    fn refresh_at(&self, key: u32, instant: Instant) {
         // Rounded up: too early would be in vain.
         let tick = self.ticks(instant) + 1;
         let mut seats = self.lock();
-        seats.places[key as usize].look_at = tick;
+        seats.entries[key as usize].refresh_at = tick;
         self.schedule(&mut seats, key);
     }
 
     /// Sets the wheel to what is due first for a place.
-    fn schedule(&self, seats: &mut Seats, key: u32) {
+    fn schedule(&self, seats: &mut Table, key: u32) {
         let due = seats.schedule(key);
         if due < seats.wheel_wakes {
             seats.wheel_wakes = due;
@@ -362,94 +372,40 @@ fn share(count: usize, passed: Duration, whole: Duration) -> usize {
     usize::try_from(count * passed / whole).unwrap_or(usize::MAX)
 }
 
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(NEVER)
-}
-
 /// One waiting party's seat. Dropping it gives it back.
-pub struct Seat {
+pub struct Registration {
     shared: Arc<Shared>,
     store: Arc<dyn Store>,
     /// The last known deadline, in ticks.
     deadline: u64,
     key: u32,
-    end: End,
+    end: StreamEnd,
 }
 
-/// What a stream or long poll ends with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// The last event was `confirmed`.
-    Confirmed,
-    /// The last event was `cancelled`.
-    Cancelled,
-    /// The last event was `expired`.
-    Expired,
-    /// A long poll was answered.
-    Answered,
-    /// The last event had been seen before: 204.
-    Seen,
-    /// The client went away.
-    Gone,
-    /// The store failed.
-    Store,
-    /// The gateway drains.
-    Drain,
-}
-
-impl End {
-    /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::Confirmed,
-        Self::Cancelled,
-        Self::Expired,
-        Self::Answered,
-        Self::Seen,
-        Self::Gone,
-        Self::Store,
-        Self::Drain,
-    ];
-
-    /// Returns the metric's label.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Confirmed => "confirmed",
-            Self::Cancelled => "cancelled",
-            Self::Expired => "expired",
-            Self::Answered => "answered",
-            Self::Seen => "seen",
-            Self::Gone => "gone",
-            Self::Store => "store",
-            Self::Drain => "drain",
-        }
-    }
-}
-
-impl Drop for Seat {
+impl Drop for Registration {
     fn drop(&mut self) {
         self.shared.give_back(self);
     }
 }
 
-impl Seat {
+impl Registration {
     /// Says that the ticket was read since `asked` and had `remaining` left: the seat looks again when that is over.
     ///
     /// Counted from before the reading, whose answer may have waited where many streams are opened: a look that is early
     /// for that reason finds the ticket and says anew how much is left, but one that is late could not be made up for.
-    pub fn has_left(&mut self, asked: Instant, remaining: Duration) {
+    pub fn set_deadline(&mut self, asked: Instant, remaining: Duration) {
         let deadline = asked + remaining;
         self.deadline = self.shared.ticks(deadline);
-        self.shared.look_at(self.key, deadline + AFTER_DEADLINE);
+        self.shared.refresh_at(self.key, deadline + AFTER_DEADLINE);
     }
 
     /// Says that the store failed: the seat looks again in a second or two.
-    pub fn retry_soon(&mut self) {
-        self.shared.look_at(self.key, Instant::now() + RETRY_READ.mul_f64(rand::random_range(0.5..1.5)));
+    pub fn refresh_soon(&mut self) {
+        self.shared.refresh_at(self.key, Instant::now() + RETRY_READ.mul_f64(rand::random_range(0.5..1.5)));
     }
 
     /// Says what the seat ends with, for the metric; unsaid, the client has gone.
-    pub fn closes_with(&mut self, end: End) {
+    pub fn set_end(&mut self, end: StreamEnd) {
         self.end = end;
     }
 

@@ -7,11 +7,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::callers::SMALL;
+use crate::random;
 use crate::store::memory::MemoryStore;
 use crate::store::{Put, Reading, Replaced};
 use crate::ticket::{NewTicket, Ticket};
 
-const LIMITS: StreamLimits = StreamLimits {
+const LIMITS: WaiterLimits = WaiterLimits {
     per_ticket: 3,
     per_address: 5,
     per_process: 9,
@@ -19,8 +20,8 @@ const LIMITS: StreamLimits = StreamLimits {
     drain_spread: Duration::from_millis(200),
 };
 
-const ROOMY: StreamLimits =
-    StreamLimits { per_ticket: usize::MAX, per_address: usize::MAX, per_process: usize::MAX, ..LIMITS };
+const ROOMY: WaiterLimits =
+    WaiterLimits { per_ticket: usize::MAX, per_address: usize::MAX, per_process: usize::MAX, ..LIMITS };
 
 /// The memory store, and which tickets it has been asked to watch.
 struct Noting {
@@ -70,7 +71,7 @@ impl Store for Noting {
 }
 
 struct Site {
-    streams: Streams,
+    waiters: Waiters,
     store: Arc<dyn Store>,
     watched: Arc<Mutex<HashSet<TicketId>>>,
     metrics: Arc<Metrics>,
@@ -78,28 +79,28 @@ struct Site {
 
 impl Site {
     /// Must be called within a runtime.
-    fn new(limits: StreamLimits) -> Self {
+    fn new(limits: WaiterLimits) -> Self {
         let metrics = Arc::new(Metrics::new());
-        let streams = Streams::new(limits, Arc::clone(&metrics));
+        let waiters = Waiters::new(limits, Arc::clone(&metrics));
         let watched = Arc::default();
-        let store = Noting { store: MemoryStore::open(1, streams.changes()), watched: Arc::clone(&watched) };
-        Self { streams, store: Arc::new(store), watched, metrics }
+        let store = Noting { store: MemoryStore::open(1, waiters.changes()), watched: Arc::clone(&watched) };
+        Self { waiters, store: Arc::new(store), watched, metrics }
     }
 
-    async fn seat(&self, id: TicketId) -> Seat {
-        self.streams.seat(&self.store, id, address(0)).await.unwrap()
+    async fn seat(&self, id: TicketId) -> Registration {
+        self.waiters.register(&self.store, id, address(0)).await.unwrap()
     }
 
-    async fn seats(&self, count: usize) -> Vec<Seat> {
+    async fn seats(&self, count: usize) -> Vec<Registration> {
         let mut seats = Vec::new();
         for _ in 0..count {
-            seats.push(self.seat(TicketId::random()).await);
+            seats.push(self.seat(random::ticket_id()).await);
         }
         seats
     }
 
-    fn lock(&self) -> MutexGuard<'_, Seats> {
-        self.streams.shared.lock()
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.waiters.shared.lock()
     }
 }
 
@@ -108,7 +109,7 @@ fn address(last: u8) -> IpAddr {
 }
 
 /// Returns what a seat would be told right now.
-fn told(seat: &mut Seat) -> Option<Wake> {
+fn told(seat: &mut Registration) -> Option<Wake> {
     seat.next().now_or_never()
 }
 
@@ -131,7 +132,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 /// A seat as it should be.
 struct Taken {
-    seat: Seat,
+    seat: Registration,
     ticket: usize,
     address: u8,
     has_news: bool,
@@ -143,7 +144,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let _context = runtime.enter();
         let site = Site::new(LIMITS);
-        let ids: Vec<TicketId> = (0..5).map(|_| TicketId::random()).collect();
+        let ids: Vec<TicketId> = (0..5).map(|_| random::ticket_id()).collect();
         let mut taken: Vec<Taken> = Vec::new();
         for op in ops {
             match op {
@@ -151,37 +152,37 @@ proptest! {
                     let of_ticket = taken.iter().filter(|taken| taken.ticket == ticket).count();
                     let of_address = taken.iter().filter(|taken| taken.address == from).count();
                     let is_full = (taken.len() >= LIMITS.per_process, of_address >= LIMITS.per_address, of_ticket >= LIMITS.per_ticket);
-                    let answer = runtime.block_on(site.streams.seat(&site.store, ids[ticket], address(from)));
+                    let answer = runtime.block_on(site.waiters.register(&site.store, ids[ticket], address(from)));
                     match (answer, is_full) {
                         (Ok(seat), (false, false, false)) => taken.push(Taken { seat, ticket, address: from, has_news: false }),
-                        (Err(SeatError::ProcessFull), (true, _, _))
-                        | (Err(SeatError::CallerFull(Tier::Address)), (false, true, _))
-                        | (Err(SeatError::TicketFull), (false, false, true)) => {}
+                        (Err(RegisterError::ProcessFull), (true, _, _))
+                        | (Err(RegisterError::CallerFull(Tier::Address)), (false, true, _))
+                        | (Err(RegisterError::TicketFull), (false, false, true)) => {}
                         (answer, _) => prop_assert!(false, "{:?} where {is_full:?} is full", answer.err()),
                     }
                 }
                 Op::Leave(index) if !taken.is_empty() => drop(taken.remove(index.index(taken.len()))),
                 Op::Change { ticket } => {
-                    site.streams.changes().changed(&ids[ticket]);
+                    site.waiters.changes().changed(&ids[ticket]);
                     taken.iter_mut().filter(|taken| taken.ticket == ticket).for_each(|taken| taken.has_news = true);
                 }
                 Op::Listen(index) if !taken.is_empty() => {
                     let index = index.index(taken.len());
                     let news = std::mem::take(&mut taken[index].has_news);
-                    prop_assert_eq!(told(&mut taken[index].seat), news.then_some(Wake::Look));
+                    prop_assert_eq!(told(&mut taken[index].seat), news.then_some(Wake::Refresh));
                 }
                 Op::Leave(_) | Op::Listen(_) => {}
             }
-            prop_assert_eq!(site.streams.open(), taken.len());
+            prop_assert_eq!(site.waiters.count(), taken.len());
             prop_assert_eq!(usize::try_from(site.metrics.streams_open.get()), Ok(taken.len()));
             let expected: HashSet<_> = taken.iter().map(|taken| ids[taken.ticket]).collect();
             prop_assert_eq!(&*site.watched.lock().unwrap(), &expected);
         }
         for mut left in taken.drain(..) {
-            prop_assert_eq!(told(&mut left.seat), left.has_news.then_some(Wake::Look));
+            prop_assert_eq!(told(&mut left.seat), left.has_news.then_some(Wake::Refresh));
         }
         let seats = site.lock();
-        prop_assert!(seats.by_ticket.is_empty() && seats.by_caller.is_empty() && seats.places.is_empty());
+        prop_assert!(seats.by_ticket.is_empty() && seats.by_caller.is_empty() && seats.entries.is_empty());
         prop_assert_eq!(seats.wheel.next(), None, "something is still due for nobody");
     }
 
@@ -193,16 +194,16 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let _context = runtime.enter();
-        let site = Site::new(StreamLimits { heartbeat: Duration::from_millis(heartbeat), ..ROOMY });
+        let site = Site::new(WaiterLimits { heartbeat: Duration::from_millis(heartbeat), ..ROOMY });
         let mut seats = runtime.block_on(site.seats(lefts.len()));
         let mut looks = Vec::new();
         for (seat, left) in seats.iter_mut().zip(&lefts) {
             if let Some(left) = left {
-                seat.has_left(Instant::now(), Duration::from_millis(*left));
+                seat.set_deadline(Instant::now(), Duration::from_millis(*left));
             }
-            looks.push(left.map(|_| site.lock().places[seat.key as usize].look_at));
+            looks.push(left.map(|_| site.lock().entries[seat.key as usize].refresh_at));
         }
-        let taken_at = site.streams.shared.ticks(Instant::now());
+        let taken_at = site.waiters.shared.ticks(Instant::now());
         let mut beats: Vec<Vec<u64>> = vec![Vec::new(); seats.len()];
         let mut looked: Vec<Option<u64>> = vec![None; seats.len()];
         let ends_at = taken_at + 4 * heartbeat.max(30_000);
@@ -212,7 +213,7 @@ proptest! {
                 while let Some(wake) = told(seat) {
                     match wake {
                         Wake::Heartbeat => beats[index].push(now),
-                        Wake::Look => prop_assert_eq!(looked[index].replace(now), None, "told twice"),
+                        Wake::Refresh => prop_assert_eq!(looked[index].replace(now), None, "told twice"),
                         Wake::Drain => prop_assert!(false, "nobody drains"),
                     }
                 }
@@ -236,38 +237,38 @@ proptest! {
 #[tokio::test]
 async fn what_a_seat_is_told_comes_by_importance_and_once() {
     let site = Site::new(ROOMY);
-    let mut seat = site.seat(TicketId::random()).await;
+    let mut seat = site.seat(random::ticket_id()).await;
     assert_eq!(told(&mut seat), None);
     let key = seat.key as usize;
-    for wake in [Wake::Heartbeat, Wake::Drain, Wake::Look, Wake::Heartbeat, Wake::Look] {
+    for wake in [Wake::Heartbeat, Wake::Drain, Wake::Refresh, Wake::Heartbeat, Wake::Refresh] {
         site.lock().signal(key, wake);
     }
     let all: Vec<_> = std::iter::from_fn(|| told(&mut seat)).collect();
-    assert_eq!(all, [Wake::Look, Wake::Drain, Wake::Heartbeat]);
+    assert_eq!(all, [Wake::Refresh, Wake::Drain, Wake::Heartbeat]);
 }
 
 #[tokio::test]
 async fn a_deadline_is_not_put_off_by_an_answer_that_waited() {
     let site = Site::new(ROOMY);
-    let mut seat = site.seat(TicketId::random()).await;
+    let mut seat = site.seat(random::ticket_id()).await;
     let asked = Instant::now();
     tokio::time::sleep(Duration::from_millis(30)).await;
-    seat.has_left(asked, Duration::from_secs(5));
-    let due = site.streams.shared.ticks(asked + Duration::from_secs(5) + AFTER_DEADLINE) + 1;
-    assert_eq!(site.lock().places[seat.key as usize].look_at, due);
+    seat.set_deadline(asked, Duration::from_secs(5));
+    let due = site.waiters.shared.ticks(asked + Duration::from_secs(5) + AFTER_DEADLINE) + 1;
+    assert_eq!(site.lock().entries[seat.key as usize].refresh_at, due);
     // An answer that waited for longer than was left.
-    seat.has_left(asked, Duration::from_millis(10));
+    seat.set_deadline(asked, Duration::from_millis(10));
     assert!(seat.overdue() >= Some(Duration::from_millis(20)), "{:?}", seat.overdue());
 }
 
 #[tokio::test]
 async fn a_signal_for_a_seat_that_left_reaches_nobody() {
     let site = Site::new(ROOMY);
-    let seat = site.seat(TicketId::random()).await;
+    let seat = site.seat(random::ticket_id()).await;
     let key = seat.key as usize;
     drop(seat);
-    site.lock().signal(key, Wake::Look);
-    let mut next = site.seat(TicketId::random()).await;
+    site.lock().signal(key, Wake::Refresh);
+    let mut next = site.seat(random::ticket_id()).await;
     assert_eq!(next.key as usize, key);
     assert_eq!(told(&mut next), None);
 }
@@ -275,41 +276,41 @@ async fn a_signal_for_a_seat_that_left_reaches_nobody() {
 #[tokio::test]
 async fn every_waiting_task_is_woken() {
     let site = Site::new(ROOMY);
-    let id = TicketId::random();
+    let id = random::ticket_id();
     let mut waiting = tokio::task::JoinSet::new();
     for _ in 0..5 {
         let mut seat = site.seat(id).await;
         waiting.spawn(async move { seat.next().await });
     }
     // Each has been polled, and has said whom to wake.
-    while site.lock().places.iter().any(|(_, place)| place.waker.is_none()) {
+    while site.lock().entries.iter().any(|(_, place)| place.waker.is_none()) {
         tokio::task::yield_now().await;
     }
-    site.streams.changes().changed(&id);
+    site.waiters.changes().changed(&id);
     let told = tokio::time::timeout(Duration::from_secs(10), waiting.join_all()).await.expect("one still waits");
-    assert_eq!(told, [Wake::Look; 5]);
+    assert_eq!(told, [Wake::Refresh; 5]);
 }
 
 #[tokio::test]
 async fn every_seat_that_missed_something_looks_again() {
     let site = Site::new(ROOMY);
-    crate::task::spawn("test", site.streams.clone().run());
+    crate::task::spawn("test", site.waiters.clone().run());
     let seats = site.seats(RESYNC_BATCH * 2 + 1).await;
     let ids: Vec<_> = site.lock().by_ticket.keys().copied().collect();
     // Twice: whoever waits for a turn has but one.
-    site.streams.changes().missed(ids.clone());
-    site.streams.changes().missed(ids);
+    site.waiters.changes().missed(ids.clone());
+    site.waiters.changes().missed(ids);
     for mut seat in seats {
         let wake = tokio::time::timeout(Duration::from_secs(10), seat.next()).await.expect("one was left out");
-        assert_eq!(wake, Wake::Look);
+        assert_eq!(wake, Wake::Refresh);
     }
 }
 
 #[tokio::test]
 async fn a_drain_tells_every_seat_and_lets_none_in() {
     let site = Site::new(ROOMY);
-    let mut seats: Vec<(Seat, usize)> = site.seats(102).await.into_iter().map(|seat| (seat, 0)).collect();
-    let listen = |seats: &mut Vec<(Seat, usize)>| {
+    let mut seats: Vec<(Registration, usize)> = site.seats(102).await.into_iter().map(|seat| (seat, 0)).collect();
+    let listen = |seats: &mut Vec<(Registration, usize)>| {
         for (seat, times) in seats {
             let all: Vec<_> = std::iter::from_fn(|| told(seat)).collect();
             assert!(all.iter().all(|wake| *wake == Wake::Drain), "{all:?}");
@@ -317,15 +318,15 @@ async fn a_drain_tells_every_seat_and_lets_none_in() {
         }
     };
     let started = Instant::now();
-    let drain = site.streams.drain(false);
+    let drain = site.waiters.drain(false);
     tokio::pin!(drain);
     assert!(drain.as_mut().now_or_never().is_none());
     listen(&mut seats);
     let at_first = seats.iter().filter(|(_, times)| *times > 0).count();
     assert!(at_first < seats.len() / 2, "{at_first} at once");
-    assert!(site.streams.is_draining());
-    let refused = site.streams.seat(&site.store, TicketId::random(), address(0)).await;
-    assert!(matches!(refused, Err(SeatError::Draining)));
+    assert!(site.waiters.is_draining());
+    let refused = site.waiters.register(&site.store, random::ticket_id(), address(0)).await;
+    assert!(matches!(refused, Err(RegisterError::Draining)));
     // One that was not told yet leaves.
     let index = seats.iter().position(|(_, times)| *times == 0).unwrap();
     seats.remove(index);
@@ -339,7 +340,7 @@ async fn a_drain_tells_every_seat_and_lets_none_in() {
 #[tokio::test]
 async fn a_drain_without_seats_ends() {
     let site = Site::new(ROOMY);
-    tokio::time::timeout(Duration::from_secs(10), site.streams.drain(true)).await.expect("it hangs");
+    tokio::time::timeout(Duration::from_secs(10), site.waiters.drain(true)).await.expect("it hangs");
 }
 
 #[tokio::test]
@@ -350,50 +351,50 @@ async fn little_is_kept_after_a_peak() {
     let mut seats = Vec::new();
     for index in 0..SEATS {
         let address = IpAddr::from(u32::try_from(index).unwrap().to_be_bytes());
-        seats.push(site.streams.seat(&site.store, TicketId::random(), address).await.unwrap());
+        seats.push(site.waiters.register(&site.store, random::ticket_id(), address).await.unwrap());
     }
-    assert!(site.lock().places.capacity() >= SEATS);
+    assert!(site.lock().entries.capacity() >= SEATS);
     // The first come last.
     while seats.pop().is_some() {}
     let kept = {
         let seats = site.lock();
-        [seats.places.capacity(), seats.by_ticket.capacity(), seats.by_caller.capacity()]
+        [seats.entries.capacity(), seats.by_ticket.capacity(), seats.by_caller.capacity()]
     };
-    assert!(kept.iter().all(|&kept| kept <= SMALL * 2), "{kept:?} places, tickets, addresses");
+    assert!(kept.iter().all(|&kept| kept <= SMALL * 2), "{kept:?} entries, tickets, addresses");
     // It serves on.
-    let id = TicketId::random();
+    let id = random::ticket_id();
     let mut seat = site.seat(id).await;
-    site.streams.changes().changed(&id);
-    assert_eq!(told(&mut seat), Some(Wake::Look));
+    site.waiters.changes().changed(&id);
+    assert_eq!(told(&mut seat), Some(Wake::Refresh));
 }
 
 #[tokio::test]
 async fn a_turn_that_does_not_come_is_given_up() {
     let site = Site::new(ROOMY);
-    let mut turns = Vec::new();
-    for _ in 0..OPENING {
-        turns.push(site.streams.turn().await.unwrap());
+    let mut permits = Vec::new();
+    for _ in 0..MAX_OPENING {
+        permits.push(site.waiters.opening_permit().await.unwrap());
     }
-    let waiting = site.streams.turn();
+    let waiting = site.waiters.opening_permit();
     tokio::pin!(waiting);
     assert!(waiting.as_mut().now_or_never().is_none());
-    turns.pop();
+    permits.pop();
     let turn = waiting.await;
     assert!(turn.is_ok());
-    assert!(matches!(site.streams.turn().await, Err(SeatError::Opening)));
+    assert!(matches!(site.waiters.opening_permit().await, Err(RegisterError::Opening)));
 }
 
 #[tokio::test]
 async fn a_network_has_more_seats_than_an_address_and_not_all() {
-    let site = Site::new(StreamLimits { per_address: 2, ..ROOMY });
+    let site = Site::new(WaiterLimits { per_address: 2, ..ROOMY });
     let from = |third: u8, last: u8| IpAddr::from([192, 0, third, last]);
     let mut seats = Vec::new();
     for number in 0..32 {
-        seats.push(site.streams.seat(&site.store, TicketId::random(), from(2, number / 2)).await.unwrap());
+        seats.push(site.waiters.register(&site.store, random::ticket_id(), from(2, number / 2)).await.unwrap());
     }
-    let more = async |address| site.streams.seat(&site.store, TicketId::random(), address).await;
-    assert!(matches!(more(from(2, 0)).await, Err(SeatError::CallerFull(Tier::Address))));
-    assert!(matches!(more(from(2, 200)).await, Err(SeatError::CallerFull(Tier::Network))));
+    let more = async |address| site.waiters.register(&site.store, random::ticket_id(), address).await;
+    assert!(matches!(more(from(2, 0)).await, Err(RegisterError::CallerFull(Tier::Address))));
+    assert!(matches!(more(from(2, 200)).await, Err(RegisterError::CallerFull(Tier::Network))));
     assert!(more(from(3, 200)).await.is_ok());
     seats.pop();
     assert!(more(from(2, 200)).await.is_ok());

@@ -25,19 +25,19 @@ impl<'a> Decision<'a> {
 
 /// What an allowed action leads to.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Step {
+pub enum Outcome {
     /// The next revision, to be stored.
     Changed(Ticket),
     /// It was done before by the same party: the same answer again, nothing to store.
-    Same(Ticket),
+    Unchanged(Ticket),
 }
 
-impl Step {
+impl Outcome {
     /// Returns the ticket as it is after the step.
     #[must_use]
     pub fn into_ticket(self) -> Ticket {
         match self {
-            Self::Changed(ticket) | Self::Same(ticket) => ticket,
+            Self::Changed(ticket) | Self::Unchanged(ticket) => ticket,
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The places of the waiting parties: by key, by ticket, by caller and by what is due next. A data structure alone; who
+//! The entries of the waiting parties: by key, by ticket, by caller and by what is due next. A data structure alone; who
 //! holds the lock on it, and who calls, is the registry's business.
 //!
-//! Invariant: the places of one ticket are a list that begins in `by_ticket`; a caller has as many places as
+//! Invariant: the entries of one ticket are a list that begins in `by_ticket`; a caller has as many entries as
 //! `by_caller` counts.
 
 use std::collections::{HashMap, VecDeque};
@@ -10,13 +10,13 @@ use std::task::Waker;
 use slab::Slab;
 
 use super::Wake;
-use super::wheel::Wheel;
+use super::timer_wheel::TimerWheel;
 use crate::callers::{Caller, Holdings, SMALL, give_back};
 use crate::ticket::TicketId;
 
-pub(super) struct Seats {
-    pub(super) places: Slab<Place>,
-    pub(super) wheel: Wheel,
+pub(super) struct Table {
+    pub(super) entries: Slab<Entry>,
+    pub(super) wheel: TimerWheel,
     /// When the wheel's task wakes next, in ticks.
     pub(super) wheel_wakes: u64,
     /// The first place of each ticket; the others hang on to it.
@@ -27,11 +27,11 @@ pub(super) struct Seats {
 }
 
 /// What is known of one waiting party. There is one for each idle stream, so every byte counts.
-pub(super) struct Place {
+pub(super) struct Entry {
     /// Who to wake; none before the first wait.
     pub(super) waker: Option<Waker>,
     /// When to look for what no notification tells: the deadline, or a store that failed. In ticks.
-    pub(super) look_at: u64,
+    pub(super) refresh_at: u64,
     /// When the next heartbeat is due, in ticks.
     pub(super) heartbeat_at: u64,
     pub(super) id: TicketId,
@@ -57,7 +57,7 @@ impl Signals {
 
     const fn bit(wake: Wake) -> u8 {
         match wake {
-            Wake::Look => 1,
+            Wake::Refresh => 1,
             Wake::Drain => 2,
             Wake::Heartbeat => 4,
         }
@@ -70,17 +70,17 @@ impl Signals {
     /// Takes the most pressing one.
     pub(super) fn take(&mut self) -> Option<Wake> {
         let wake =
-            [Wake::Look, Wake::Drain, Wake::Heartbeat].into_iter().find(|&wake| self.0 & Self::bit(wake) != 0)?;
+            [Wake::Refresh, Wake::Drain, Wake::Heartbeat].into_iter().find(|&wake| self.0 & Self::bit(wake) != 0)?;
         self.0 &= !Self::bit(wake);
         Some(wake)
     }
 }
 
-impl Seats {
+impl Table {
     pub(super) fn new() -> Self {
         Self {
-            places: Slab::new(),
-            wheel: Wheel::new(),
+            entries: Slab::new(),
+            wheel: TimerWheel::new(),
             wheel_wakes: NEVER,
             by_ticket: HashMap::new(),
             by_caller: Holdings::default(),
@@ -90,26 +90,26 @@ impl Seats {
 
     /// Takes a place. Its timer is still to be set.
     pub(super) fn insert(&mut self, id: TicketId, caller: Caller, heartbeat_at: u64) -> u32 {
-        let place = Place {
+        let place = Entry {
             waker: None,
-            look_at: NEVER,
+            refresh_at: NEVER,
             heartbeat_at,
             id,
             caller,
             next: self.by_ticket.get(&id).copied().unwrap_or(NONE),
             signals: Signals::default(),
         };
-        #[expect(clippy::cast_possible_truncation, reason = "there are fewer than NONE places")]
-        let key = self.places.insert(place) as u32;
+        #[expect(clippy::cast_possible_truncation, reason = "there are fewer than NONE entries")]
+        let key = self.entries.insert(place) as u32;
         self.by_ticket.insert(id, key);
         self.by_caller.add(caller);
         key
     }
 
     /// Gives a place back; returns it, and whether it was its ticket's last.
-    pub(super) fn remove(&mut self, key: u32) -> (Place, bool) {
+    pub(super) fn remove(&mut self, key: u32) -> (Entry, bool) {
         self.wheel.clear(key);
-        let place = self.places.remove(key as usize);
+        let place = self.entries.remove(key as usize);
         self.by_caller.remove(place.caller);
         let was_last = self.unlink(&place, key);
         self.shrink();
@@ -121,7 +121,7 @@ impl Seats {
         let mut key = self.by_ticket.get(id).copied().unwrap_or(NONE);
         while key != NONE {
             self.signal(key as usize, wake);
-            key = self.places[key as usize].next;
+            key = self.entries[key as usize].next;
         }
     }
 
@@ -129,7 +129,7 @@ impl Seats {
     pub(super) fn note_missed(&mut self, id: &TicketId) {
         let mut key = self.by_ticket.get(id).copied().unwrap_or(NONE);
         while key != NONE {
-            let place = &mut self.places[key as usize];
+            let place = &mut self.entries[key as usize];
             if place.signals.0 & Signals::MISSED == 0 {
                 place.signals.0 |= Signals::MISSED;
                 self.missed.push_back(key);
@@ -143,9 +143,9 @@ impl Seats {
         let count = count.min(self.missed.len());
         let due: Vec<u32> = self.missed.drain(..count).collect();
         for &key in &due {
-            if let Some(place) = self.places.get_mut(key as usize) {
+            if let Some(place) = self.entries.get_mut(key as usize) {
                 place.signals.0 &= !Signals::MISSED;
-                self.signal(key as usize, Wake::Look);
+                self.signal(key as usize, Wake::Refresh);
             }
         }
         if self.missed.is_empty() {
@@ -157,12 +157,12 @@ impl Seats {
     /// Counts the seats of a ticket.
     pub(super) fn of_ticket(&self, id: &TicketId) -> usize {
         let first = self.by_ticket.get(id).copied();
-        let next = |&key: &u32| Some(self.places[key as usize].next).filter(|&key| key != NONE);
+        let next = |&key: &u32| Some(self.entries[key as usize].next).filter(|&key| key != NONE);
         std::iter::successors(first, next).count()
     }
 
     /// Takes a place that was removed out of its ticket's; returns whether it was the last.
-    fn unlink(&mut self, place: &Place, key: u32) -> bool {
+    fn unlink(&mut self, place: &Entry, key: u32) -> bool {
         let Some(first) = self.by_ticket.get_mut(&place.id) else { return true };
         if *first == key {
             *first = place.next;
@@ -173,16 +173,16 @@ impl Seats {
             return false;
         }
         let mut other = *first;
-        while self.places[other as usize].next != key {
-            other = self.places[other as usize].next;
+        while self.entries[other as usize].next != key {
+            other = self.entries[other as usize].next;
         }
-        self.places[other as usize].next = place.next;
+        self.entries[other as usize].next = place.next;
         false
     }
 
     /// Tells a seat something, if it is still there.
     pub(super) fn signal(&mut self, key: usize, wake: Wake) {
-        if let Some(place) = self.places.get_mut(key) {
+        if let Some(place) = self.entries.get_mut(key) {
             place.signals.add(wake);
             if let Some(waker) = &place.waker {
                 waker.wake_by_ref();
@@ -192,8 +192,8 @@ impl Seats {
 
     /// Sets the wheel to what is due first for a place; returns when that is.
     pub(super) fn schedule(&mut self, key: u32) -> u64 {
-        let place = &self.places[key as usize];
-        let due = place.look_at.min(place.heartbeat_at);
+        let place = &self.entries[key as usize];
+        let due = place.refresh_at.min(place.heartbeat_at);
         self.wheel.set(key, due);
         due
     }
@@ -203,10 +203,10 @@ impl Seats {
         let mut due = Vec::new();
         self.wheel.advance(now, |key| due.push(key));
         for key in due {
-            let place = &mut self.places[key as usize];
-            let look = place.look_at <= now;
+            let place = &mut self.entries[key as usize];
+            let look = place.refresh_at <= now;
             if look {
-                place.look_at = NEVER;
+                place.refresh_at = NEVER;
             }
             let beat = place.heartbeat_at <= now;
             if beat {
@@ -215,7 +215,7 @@ impl Seats {
                 place.heartbeat_at += (missed + 1) * heartbeat;
             }
             if look {
-                self.signal(key as usize, Wake::Look);
+                self.signal(key as usize, Wake::Refresh);
             }
             if beat {
                 self.signal(key as usize, Wake::Heartbeat);
@@ -227,8 +227,8 @@ impl Seats {
     /// Gives memory back after a peak.
     fn shrink(&mut self) {
         give_back(&mut self.by_ticket);
-        if self.places.is_empty() && self.places.capacity() > SMALL {
-            self.places = Slab::new();
+        if self.entries.is_empty() && self.entries.capacity() > SMALL {
+            self.entries = Slab::new();
             self.wheel.reset();
         }
     }

@@ -17,8 +17,8 @@ const NONE: u32 = u32::MAX;
 /// The due tick of a key that is not set.
 const UNSET: u64 = u64::MAX;
 
-/// Timers by key. Keys are small numbers, such as places in a slab.
-pub(super) struct Wheel {
+/// Timers by key. Keys are small numbers, such as entries in a slab.
+pub(super) struct TimerWheel {
     /// Everything due up to this tick has fired.
     now: u64,
     levels: [Level; LEVELS],
@@ -41,7 +41,7 @@ struct Link {
     next: u32,
 }
 
-impl Wheel {
+impl TimerWheel {
     pub(super) fn new() -> Self {
         Self { now: 0, levels: [Level { taken: 0, first: [NONE; SLOTS] }; LEVELS], links: Vec::new() }
     }
@@ -79,7 +79,7 @@ impl Wheel {
         }
     }
 
-    /// Returns the tick at which to call [`Wheel::advance`] next. It is never later than the first due key, and may be
+    /// Returns the tick at which to call [`TimerWheel::advance`] next. It is never later than the first due key, and may be
     /// earlier: keys far ahead are sorted in steps.
     pub(super) fn next(&self) -> Option<u64> {
         self.next_slot().map(|(_, _, start)| start)
@@ -181,7 +181,7 @@ mod tests {
     proptest! {
         #[test]
         fn each_key_fires_once_and_when_due(start in 0..SPAN * 3, ops in prop::collection::vec(op(), 1..120)) {
-            let mut wheel = Wheel::new();
+            let mut wheel = TimerWheel::new();
             wheel.advance(start, |_| unreachable!("nothing is set"));
             let mut now = start;
             let mut model: BTreeMap<u32, u64> = BTreeMap::new();

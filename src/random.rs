@@ -1,0 +1,93 @@
+//! The operating system's random generator: the one place that draws ids, secrets and match numbers.
+//!
+//! The types stay with their owners, which take the drawn bytes and numbers as arguments; so `ticket` needs no generator.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::ticket::{BindingSecret, MatchNumber, MatchPolicy, Matching, ScannerId, TicketId};
+
+/// 128 random bits that identify one thing and carry no meaning: a JWT's `jti`, a request id, a lock's owner.
+///
+/// The text form is 22 characters of unpadded base64url (RFC 4648 §5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RandomId([u8; 16]);
+
+impl RandomId {
+    /// Draws an id.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "a default value should not be random")]
+    pub fn new() -> Self {
+        Self(bytes())
+    }
+}
+
+impl fmt::Display for RandomId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
+/// Draws the id of a new ticket.
+#[must_use]
+pub fn ticket_id() -> TicketId {
+    TicketId::from_bytes(bytes())
+}
+
+/// Draws the id that a scanner gets at its scan.
+#[must_use]
+pub fn scanner_id() -> ScannerId {
+    ScannerId::from_bytes(bytes())
+}
+
+/// Draws the secret that ties a new ticket to one browser.
+#[must_use]
+pub fn binding_secret() -> BindingSecret {
+    BindingSecret::from_bytes(bytes())
+}
+
+/// Draws the numbers of a new ticket: three different ones in random order, and which of them is the right one. Returns
+/// `None` if the policy needs no number.
+#[must_use]
+pub fn matching(policy: MatchPolicy) -> Option<Matching> {
+    // A cryptographic generator that the operating system seeds.
+    let mut rng = rand::rng();
+    let drawn = rand::seq::index::sample(&mut rng, MatchNumber::ALL.len(), Matching::CHOICES);
+    let choices = std::array::from_fn(|nth| MatchNumber::ALL[drawn.index(nth)]);
+    Matching::new(policy, choices, rand::random_range(0..Matching::CHOICES))
+}
+
+#[expect(clippy::expect_used, reason = "without randomness from the system, no id and no secret is safe")]
+fn bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the operating system's random generator failed");
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_choices_differ_and_the_right_one_is_at_every_place() {
+        let mut places = [false; 3];
+        for _ in 0..1000 {
+            let Matching { number, mut choices, .. } = matching(MatchPolicy::Choose).unwrap();
+            places[choices.iter().position(|choice| *choice == number).unwrap()] = true;
+            choices.sort_unstable();
+            assert!(choices.is_sorted_by(|a, b| a < b), "{choices:?}");
+            assert!(choices.iter().all(|choice| MatchNumber::ALL.contains(choice)));
+        }
+        assert_eq!(places, [true; 3]);
+        assert_eq!(matching(MatchPolicy::None), None);
+    }
+
+    #[test]
+    fn two_drawn_ids_differ() {
+        assert_ne!(RandomId::new(), RandomId::new());
+        assert_ne!(ticket_id(), ticket_id());
+        assert_eq!(RandomId::new().to_string().len(), TicketId::TEXT_LEN);
+    }
+}
