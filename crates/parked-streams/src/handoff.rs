@@ -1,8 +1,8 @@
 //! How an event stream is taken out of hyper's hands.
 //!
 //! hyper keeps a read buffer, a write buffer and its own state for each connection, some 18 KB, which an idle stream has no
-//! use for. So the body of an event stream is lent to hyper: [`Payload`] passes its frames on until it has nothing more to
-//! send for now; [`Tap`], the connection as hyper sees it, notices when all of them have reached the system. From then on
+//! use for. So the body of an event stream is detachable to hyper: [`OutgoingBody`] passes its frames on until it has nothing more to
+//! send for now; [`RewindIo`], the connection as hyper sees it, notices when all of them have reached the system. From then on
 //! the connection can be taken apart without a byte being lost: [`Handoff::take`].
 //!
 //! The tap also keeps back what hyper would say to a head that it cannot read, so that the router says it.
@@ -23,7 +23,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_util::either::Either;
 
 /// A connection of either kind.
-pub(super) type Stream = Either<TcpStream, UnixStream>;
+pub(super) type Transport = Either<TcpStream, UnixStream>;
 
 /// How the body of a response is delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(super) enum Framing {
 
 impl Framing {
     /// Appends `data` to `outgoing`, as hyper would send it.
-    pub(super) fn frame(self, data: &[u8], outgoing: &mut Vec<u8>) {
+    pub(super) fn write_frame(self, data: &[u8], outgoing: &mut Vec<u8>) {
         match self {
             // An empty chunk would be the last.
             _ if data.is_empty() => {}
@@ -54,7 +54,7 @@ impl Framing {
     }
 
     /// Appends what tells that the body has ended.
-    pub(super) fn end(self, outgoing: &mut Vec<u8>) {
+    pub(super) fn write_end(self, outgoing: &mut Vec<u8>) {
         match self {
             Self::Chunked { .. } => outgoing.extend_from_slice(b"0\r\n\r\n"),
             Self::UntilClose => {}
@@ -64,14 +64,14 @@ impl Framing {
 
 /// What tells whether, and how, the answer to a request may be taken over.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Asked(Option<Framing>);
+pub(super) struct RequestFraming(Option<Framing>);
 
-impl Asked {
+impl RequestFraming {
     /// Notes what matters of a request, before it is handed on.
     pub(super) fn new(request: &Request<Incoming>) -> Self {
         let is_plain_get = request.method() == Method::GET && request.body().is_end_stream();
         Self(is_plain_get.then_some(()).and_then(|()| match request.version() {
-            Version::HTTP_11 => Some(Framing::Chunked { keep_alive: !says_close(request.headers()) }),
+            Version::HTTP_11 => Some(Framing::Chunked { keep_alive: !has_close_option(request.headers()) }),
             Version::HTTP_10 => Some(Framing::UntilClose),
             _ => None,
         }))
@@ -84,21 +84,21 @@ impl Asked {
             && headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
         match self.0 {
             Some(Framing::Chunked { keep_alive }) if is_stream => {
-                Some(Framing::Chunked { keep_alive: keep_alive && !says_close(headers) })
+                Some(Framing::Chunked { keep_alive: keep_alive && !has_close_option(headers) })
             }
             framing => framing.filter(|_| is_stream),
         }
     }
 }
 
-fn says_close(headers: &HeaderMap) -> bool {
+fn has_close_option(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(header::CONNECTION).iter().map(HeaderValue::as_bytes);
     lines
         .flat_map(|line| line.split(|byte| *byte == b','))
         .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
 }
 
-/// What the driver of a connection, its [`Tap`] and its [`Payload`] tell each other.
+/// What the driver of a connection, its [`RewindIo`] and its [`OutgoingBody`] tell each other.
 pub(super) struct Handoff<B> {
     state: Arc<Mutex<State<B>>>,
     /// Whether a request's body has not been read to its end.
@@ -112,66 +112,77 @@ impl<B> Clone for Handoff<B> {
 }
 
 struct State<B> {
-    /// Whether heads that hyper cannot read are the service's to answer.
-    keeps_refusals: bool,
-    lent: Option<Lent<B>>,
+    /// Whether heads that hyper cannot read are the service's to response.
+    withholds_unreadable: bool,
+    detachable: Option<DetachableBody<B>>,
     /// Whether hyper may have written something that it has not yet flushed.
-    is_dirty: bool,
-    answer: Answer,
+    has_unflushed: bool,
+    response: ResponseProgress,
     /// What hyper wanted to refuse a head with, by itself.
-    refusal: Option<StatusCode>,
+    withheld_status: Option<StatusCode>,
 }
 
 /// Where the answer to the last request is.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-enum Answer {
-    /// Written, or nothing was asked yet. What hyper writes now it says by itself.
+enum ResponseProgress {
+    /// Written, or nothing was request yet. What hyper writes now it says by itself.
     #[default]
-    Out,
+    Written,
     /// In the making, or its body is.
-    Coming,
+    Pending,
     /// Wholly in hyper's hands.
-    Handed,
+    WithHyper,
 }
 
 /// An event stream that hyper is sending.
-struct Lent<B> {
+struct DetachableBody<B> {
     body: B,
     framing: Framing,
-    /// Whether it had nothing to send when it was last asked.
+    /// Whether it had nothing to send when it was last request.
     is_idle: bool,
 }
 
 impl<B> Handoff<B> {
-    pub(super) fn new(keeps_refusals: bool) -> Self {
-        let state = State { keeps_refusals, lent: None, is_dirty: false, answer: Answer::Out, refusal: None };
+    pub(super) fn new(withholds_unreadable: bool) -> Self {
+        let state = State {
+            withholds_unreadable,
+            detachable: None,
+            has_unflushed: false,
+            response: ResponseProgress::Written,
+            withheld_status: None,
+        };
         Self { state: Arc::new(Mutex::new(state)), has_unread_body: Arc::default() }
     }
 
     /// Notes that a request is about to be answered. Returns its body, and what the answer has to go with.
-    pub(super) fn begin(&self, body: Incoming) -> (RequestBody, Answering<B>) {
-        self.state.lock().answer = Answer::Coming;
+    pub(super) fn begin_request(&self, body: Incoming) -> (RequestBody, ResponseGuard<B>) {
+        self.state.lock().response = ResponseProgress::Pending;
         self.has_unread_body.store(false, Ordering::Release);
         let has_unread_body = Arc::clone(&self.has_unread_body);
-        (RequestBody { body, is_read: false, has_unread_body }, Answering(self.clone()))
+        (RequestBody { body, is_read: false, has_unread_body }, ResponseGuard(self.clone()))
     }
 
-    /// Returns `response` as hyper is to have it: lent, if it is an event stream.
-    pub(super) fn lend(&self, asked: Asked, response: Response<B>, answering: Answering<B>) -> Response<Payload<B>> {
+    /// Returns `response` as hyper is to have it: detachable, if it is an event stream.
+    pub(super) fn wrap_response(
+        &self,
+        request: RequestFraming,
+        response: Response<B>,
+        guard: ResponseGuard<B>,
+    ) -> Response<OutgoingBody<B>> {
         let (head, body) = response.into_parts();
-        let source = match asked.framing(head.status, &head.headers) {
-            None => Source::Plain(body),
+        let source = match request.framing(head.status, &head.headers) {
+            None => Source::Attached(body),
             Some(framing) => {
-                self.state.lock().lent = Some(Lent { body, framing, is_idle: false });
-                Source::Lent(self.clone())
+                self.state.lock().detachable = Some(DetachableBody { body, framing, is_idle: false });
+                Source::Detachable(self.clone())
             }
         };
-        Response::from_parts(head, Payload { source, _answering: answering })
+        Response::from_parts(head, OutgoingBody { source, _answering: guard })
     }
 
     /// Returns the status that hyper wanted to refuse a request's head with. Nothing of its answer was sent.
-    pub(super) fn refusal(&self) -> Option<StatusCode> {
-        self.state.lock().refusal
+    pub(super) fn withheld_status(&self) -> Option<StatusCode> {
+        self.state.lock().withheld_status
     }
 
     /// Returns whether the peer may still be sending the body of a request that has been answered.
@@ -180,11 +191,11 @@ impl<B> Handoff<B> {
     }
 
     /// Takes the stream back if there is one which has nothing to send and of which everything has been written.
-    pub(super) fn take(&self) -> Option<(B, Framing)> {
+    pub(super) fn take_idle_stream(&self) -> Option<(B, Framing)> {
         let mut state = self.state.lock();
-        let is_dirty = state.is_dirty;
-        let lent = state.lent.take_if(|lent| lent.is_idle && !is_dirty)?;
-        Some((lent.body, lent.framing))
+        let has_unflushed = state.has_unflushed;
+        let detachable = state.detachable.take_if(|detachable| detachable.is_idle && !has_unflushed)?;
+        Some((detachable.body, detachable.framing))
     }
 
     /// Notes that hyper writes `bytes`, and returns whether they are to be kept back.
@@ -192,23 +203,24 @@ impl<B> Handoff<B> {
     /// hyper refuses a head that it cannot read by itself, with an empty body. As no request was handed on, that is what it
     /// writes while no answer is on its way. Only where an earlier answer on the connection has not been taken yet are the
     /// two not told apart, and hyper's own goes out.
-    fn withholds(&self, bytes: &[u8]) -> bool {
+    fn withhold(&self, bytes: &[u8]) -> bool {
         let mut state = self.state.lock();
-        state.is_dirty = true;
-        if state.keeps_refusals && state.answer == Answer::Out && state.refusal.is_none() {
+        state.has_unflushed = true;
+        if state.withholds_unreadable && state.response == ResponseProgress::Written && state.withheld_status.is_none()
+        {
             let status = bytes.strip_prefix(b"HTTP/1.1 ").or(bytes.strip_prefix(b"HTTP/1.0 "));
-            state.refusal = status.and_then(|status| StatusCode::from_bytes(status.get(..3)?).ok());
+            state.withheld_status = status.and_then(|status| StatusCode::from_bytes(status.get(..3)?).ok());
         }
-        state.refusal.is_some()
+        state.withheld_status.is_some()
     }
 }
 
 /// Lives as long as the answer to a request is not wholly in hyper's hands.
-pub(super) struct Answering<B>(Handoff<B>);
+pub(super) struct ResponseGuard<B>(Handoff<B>);
 
-impl<B> Drop for Answering<B> {
+impl<B> Drop for ResponseGuard<B> {
     fn drop(&mut self) {
-        self.0.state.lock().answer = Answer::Handed;
+        self.0.state.lock().response = ResponseProgress::WithHyper;
     }
 }
 
@@ -251,32 +263,32 @@ impl Drop for RequestBody {
 }
 
 /// A response body as hyper has it.
-pub(super) struct Payload<B> {
+pub(super) struct OutgoingBody<B> {
     source: Source<B>,
-    _answering: Answering<B>,
+    _answering: ResponseGuard<B>,
 }
 
 enum Source<B> {
     /// Of anything but an event stream.
-    Plain(B),
+    Attached(B),
     /// Of an event stream, which may be taken from it.
-    Lent(Handoff<B>),
+    Detachable(Handoff<B>),
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Payload<B> {
+impl<B: Body<Data = Bytes> + Unpin> Body for OutgoingBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match &mut self.get_mut().source {
-            Source::Plain(body) => Pin::new(body).poll_frame(context),
-            Source::Lent(handoff) => {
+            Source::Attached(body) => Pin::new(body).poll_frame(context),
+            Source::Detachable(handoff) => {
                 let mut state = handoff.state.lock();
-                let Some(lent) = &mut state.lent else { return Poll::Ready(None) };
-                let frame = Pin::new(&mut lent.body).poll_frame(context);
-                lent.is_idle = frame.is_pending();
+                let Some(detachable) = &mut state.detachable else { return Poll::Ready(None) };
+                let frame = Pin::new(&mut detachable.body).poll_frame(context);
+                detachable.is_idle = frame.is_pending();
                 if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
-                    state.lent = None;
+                    state.detachable = None;
                 }
                 frame
             }
@@ -285,56 +297,56 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Payload<B> {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Plain(body) => body.is_end_stream(),
-            Source::Lent(_) => false,
+            Source::Attached(body) => body.is_end_stream(),
+            Source::Detachable(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Plain(body) => body.size_hint(),
-            Source::Lent(_) => SizeHint::default(),
+            Source::Attached(body) => body.size_hint(),
+            Source::Detachable(_) => SizeHint::default(),
         }
     }
 }
 
 /// A connection as hyper has it.
-pub(super) struct Tap<B> {
-    stream: Stream,
+pub(super) struct RewindIo<B> {
+    stream: Transport,
     /// Bytes that came before, and are read first.
-    ahead: Bytes,
+    rewound: Bytes,
     handoff: Handoff<B>,
 }
 
-impl<B> Tap<B> {
-    pub(super) fn new(stream: Stream, ahead: Bytes, handoff: Handoff<B>) -> Self {
-        Self { stream, ahead, handoff }
+impl<B> RewindIo<B> {
+    pub(super) fn new(stream: Transport, rewound: Bytes, handoff: Handoff<B>) -> Self {
+        Self { stream, rewound, handoff }
     }
 
     /// Returns the connection, and what has been received and not read.
-    pub(super) fn into_parts(self) -> (Stream, Bytes) {
-        (self.stream, self.ahead)
+    pub(super) fn into_parts(self) -> (Transport, Bytes) {
+        (self.stream, self.rewound)
     }
 }
 
-impl<B> AsyncRead for Tap<B> {
+impl<B> AsyncRead for RewindIo<B> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.ahead.is_empty() {
+        if self.rewound.is_empty() {
             return Pin::new(&mut self.stream).poll_read(context, buffer);
         }
-        let room = buffer.remaining().min(self.ahead.len());
-        buffer.put_slice(&self.ahead.split_to(room));
+        let room = buffer.remaining().min(self.rewound.len());
+        buffer.put_slice(&self.rewound.split_to(room));
         Poll::Ready(Ok(()))
     }
 }
 
-impl<B> AsyncWrite for Tap<B> {
+impl<B> AsyncWrite for RewindIo<B> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.handoff.withholds(bytes) {
+        if self.handoff.withhold(bytes) {
             return Poll::Ready(Ok(bytes.len()));
         }
         Pin::new(&mut self.stream).poll_write(context, bytes)
@@ -345,7 +357,7 @@ impl<B> AsyncWrite for Tap<B> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.handoff.withholds(slices.first().map_or(&[], |slice| slice)) {
+        if self.handoff.withhold(slices.first().map_or(&[], |slice| slice)) {
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
         Pin::new(&mut self.stream).poll_write_vectored(context, slices)
@@ -359,16 +371,16 @@ impl<B> AsyncWrite for Tap<B> {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
         let mut state = self.handoff.state.lock();
-        state.is_dirty = false;
-        if state.answer == Answer::Handed {
-            state.answer = Answer::Out;
+        state.has_unflushed = false;
+        if state.response == ResponseProgress::WithHyper {
+            state.response = ResponseProgress::Written;
         }
         drop(state);
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.handoff.refusal().is_some() {
+        if self.handoff.withheld_status().is_some() {
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.stream).poll_shutdown(context)

@@ -3,17 +3,17 @@
 mod address;
 mod admission;
 mod handoff;
-mod lot;
 mod observer;
-mod refusal;
 mod server;
 mod service;
 mod task;
+mod unreadable;
+mod worker;
 
 pub use address::{ListenAddress, Peer};
 pub use admission::Admission;
 pub use handoff::RequestBody;
 pub use observer::{LossReason, Observer};
-pub use refusal::UnreadableHead;
 pub use server::{Listener, MAX_WRITE_TIMEOUT, Server, ServerBuilder, Settings};
 pub use service::{BoxError, HttpService};
+pub use unreadable::UnreadableHead;

@@ -1,7 +1,7 @@
 //! Listeners and the accept loop: TCP and Unix sockets, connections bounded in all and per caller, HTTP/1.1 with bounded heads, a graceful end.
 //!
 //! It drives any axum router, adds `ConnectInfo<Peer>` to each request, and knows nothing of what the router does. hyper
-//! speaks HTTP; an answer that is an event stream is taken out of its hands as soon as what it has to say at first has been
+//! speaks HTTP; an answer that is an event stream is open out of its hands as soon as what it has to say at first has been
 //! sent (`handoff`), and waits in a `lot`, where it costs a few hundred bytes instead of some 20,000.
 
 use std::future::poll_fn;
@@ -29,11 +29,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::address::{ListenAddress, Peer};
 use crate::admission::{Admission, Everybody};
-use crate::handoff::{Asked, Framing, Handoff, Stream, Tap};
-use crate::lot::{Lots, Parked};
+use crate::handoff::{Framing, Handoff, RequestFraming, RewindIo, Transport};
 use crate::observer::{Nothing, Observer};
-use crate::refusal::{self, UnreadableHead};
 use crate::service::HttpService;
+use crate::unreadable::{self, UnreadableHead};
+use crate::worker::{NewStream, ParkingPool};
 
 /// How long the head of a request may take, which is also how long a kept-alive connection may be idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -119,7 +119,7 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
 pub struct Settings {
     /// Connections that may be open.
     pub max_connections: usize,
-    /// Whether event streams are taken out of hyper's hands.
+    /// Whether event streams are open out of hyper's hands.
     pub park: bool,
     /// How long bytes may wait for a peer that does not take them.
     pub write_timeout: Duration,
@@ -180,15 +180,15 @@ impl<S: HttpService> ServerBuilder<S> {
     /// Outside of a tokio runtime.
     pub fn start(self) -> io::Result<Server<S>> {
         let Self { service, settings, observer, admission } = self;
-        let lots = settings.park.then(|| Lots::open(settings.write_timeout)).transpose()?;
+        let parking = settings.park.then(|| ParkingPool::open(settings.write_timeout)).transpose()?;
         let shared = Shared {
             service,
             settings,
-            slots: Semaphore::new(settings.max_connections.min(Semaphore::MAX_PERMITS)),
+            permits: Semaphore::new(settings.max_connections.min(Semaphore::MAX_PERMITS)),
             closing: CancellationToken::new(),
             open: AtomicUsize::new(0),
             all_closed: Notify::new(),
-            lots,
+            parking,
             observer,
             admission,
         };
@@ -199,14 +199,14 @@ impl<S: HttpService> ServerBuilder<S> {
 struct Shared<S: HttpService> {
     service: S,
     settings: Settings,
-    slots: Semaphore,
+    permits: Semaphore,
     /// Ends accepting, and connections as soon as they have answered.
     closing: CancellationToken,
     open: AtomicUsize,
     /// Told when the last connection ends.
     all_closed: Notify,
     /// None where nothing is parked.
-    lots: Option<Lots<S>>,
+    parking: Option<ParkingPool<S>>,
     observer: Arc<dyn Observer>,
     admission: Arc<dyn Admission>,
 }
@@ -228,8 +228,8 @@ impl<S: HttpService> Server<S> {
         loop {
             // Waiting for a slot before accepting leaves further connections in the system's queue.
             let permit = tokio::select! {
-                Ok(permit) = shared.slots.acquire() => permit,
-                () = shared.closing.cancelled() => match shared.slots.try_acquire() {
+                Ok(permit) = shared.permits.acquire() => permit,
+                () = shared.closing.cancelled() => match shared.permits.try_acquire() {
                     Ok(permit) => permit,
                     Err(_) => return,
                 },
@@ -247,7 +247,7 @@ impl<S: HttpService> Server<S> {
                     let address = peer.address();
                     if address.is_none_or(|address| shared.admission.admit(address)) {
                         permit.forget();
-                        Slot::taken(&shared, address).serve(stream, peer, Bytes::new(), None);
+                        Connection::open(&shared, address).serve(stream, peer, Bytes::new(), None);
                     }
                     // Without a word: it would take a task for each, and time to have it read.
                 }
@@ -276,28 +276,28 @@ impl<S: HttpService> Server<S> {
 }
 
 /// The right of one connection to be open. Dropping it lets another one in.
-pub(crate) struct Slot<S: HttpService> {
+pub(crate) struct Connection<S: HttpService> {
     shared: Arc<Shared<S>>,
     /// Who it was admitted as, if anybody.
     admitted: Option<IpAddr>,
 }
 
-impl<S: HttpService> Drop for Slot<S> {
+impl<S: HttpService> Drop for Connection<S> {
     fn drop(&mut self) {
         let shared = &self.shared;
         if let Some(address) = self.admitted {
             shared.admission.release(address);
         }
         shared.observer.connection_closed();
-        shared.slots.add_permits(1);
+        shared.permits.add_permits(1);
         if shared.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             shared.all_closed.notify_waiters();
         }
     }
 }
 
-impl<S: HttpService> Slot<S> {
-    fn taken(shared: &Arc<Shared<S>>, admitted: Option<IpAddr>) -> Self {
+impl<S: HttpService> Connection<S> {
+    fn open(shared: &Arc<Shared<S>>, admitted: Option<IpAddr>) -> Self {
         shared.open.fetch_add(1, Ordering::AcqRel);
         shared.observer.connection_opened();
         Self { shared: Arc::clone(shared), admitted }
@@ -313,26 +313,26 @@ impl<S: HttpService> Slot<S> {
 
     /// Speaks HTTP on `stream`, of which `ahead` has been read already: the head that stands for an `unread` one, or the
     /// beginning of the next request.
-    fn serve(self, stream: Stream, peer: Peer, ahead: Bytes, unread: Option<UnreadableHead>) {
-        crate::task::spawn("connection", self.drive(stream, peer, ahead, unread));
+    fn serve(self, stream: Transport, peer: Peer, read_ahead: Bytes, unread: Option<UnreadableHead>) {
+        crate::task::spawn("connection", self.drive(stream, peer, read_ahead, unread));
     }
 
     /// Speaks HTTP again on the connection of an event stream that has ended.
-    pub(crate) fn resume(self, socket: Socket, ahead: Bytes) {
+    pub(crate) fn resume(self, socket: Socket, read_ahead: Bytes) {
         match attach(socket) {
-            Ok((stream, peer)) => self.serve(stream, peer, ahead, None),
+            Ok((stream, peer)) => self.serve(stream, peer, read_ahead, None),
             Err(error) => tracing::trace!(%error, "a connection ended with its event stream"),
         }
     }
 
     /// Serves requests until the connection ends, or until one is answered with an event stream that can be parked.
-    async fn drive(self, stream: Stream, peer: Peer, ahead: Bytes, unread: Option<UnreadableHead>) {
+    async fn drive(self, stream: Transport, peer: Peer, read_ahead: Bytes, unread: Option<UnreadableHead>) {
         let shared = Arc::clone(&self.shared);
         let handoff = Handoff::new(shared.settings.pass_unreadable_heads);
         let service = hyper::service::service_fn(|request: Request<Incoming>| {
-            let asked = shared.lots.is_some().then(|| Asked::new(&request));
+            let framing = shared.parking.is_some().then(|| RequestFraming::new(&request));
             let (head, body) = request.into_parts();
-            let (body, answering) = handoff.begin(body);
+            let (body, guard) = handoff.begin_request(body);
             let mut request = Request::from_parts(head, body);
             request.extensions_mut().insert(peer);
             if let Some(unread) = unread {
@@ -342,7 +342,7 @@ impl<S: HttpService> Slot<S> {
             async move {
                 poll_fn(|context| service.poll_ready(context)).await?;
                 let response = service.call(request).await?;
-                Ok::<_, S::ServiceError>(handoff.lend(asked.unwrap_or_default(), response, answering))
+                Ok::<_, S::ServiceError>(handoff.wrap_response(framing.unwrap_or_default(), response, guard))
             }
         });
         let mut connection = http1::Builder::new()
@@ -350,7 +350,7 @@ impl<S: HttpService> Slot<S> {
             .header_read_timeout(HEAD_TIMEOUT)
             .max_buf_size(MAX_HEAD_BYTES)
             .max_headers(MAX_HEADERS)
-            .serve_connection(TokioIo::new(Tap::new(stream, ahead, handoff.clone())), service);
+            .serve_connection(TokioIo::new(RewindIo::new(stream, read_ahead, handoff.clone())), service);
         let mut closing = pin!(async {
             shared.closing.cancelled().await;
             tokio::time::sleep(CLOSING_GRACE).await;
@@ -363,7 +363,7 @@ impl<S: HttpService> Slot<S> {
             }
             match Pin::new(&mut connection).poll(context) {
                 Poll::Ready(result) => Poll::Ready(Err(result)),
-                Poll::Pending => handoff.take().map_or(Poll::Pending, |stream| Poll::Ready(Ok(stream))),
+                Poll::Pending => handoff.take_idle_stream().map_or(Poll::Pending, |stream| Poll::Ready(Ok(stream))),
             }
         })
         .await;
@@ -371,8 +371,8 @@ impl<S: HttpService> Slot<S> {
             Ok((body, framing)) => {
                 let parts = connection.into_parts();
                 let (stream, unread) = parts.io.into_inner().into_parts();
-                let ahead = [parts.read_buf, unread].concat().into();
-                self.park(stream, ahead, body, framing);
+                let read_ahead = [parts.read_buf, unread].concat().into();
+                self.park(stream, read_ahead, body, framing);
             }
             Err(result) => {
                 // Clients go away and send rubbish all the time; nobody needs to be woken for that.
@@ -381,14 +381,14 @@ impl<S: HttpService> Slot<S> {
                 }
                 let parts = connection.into_parts();
                 let (mut stream, _unread) = parts.io.into_inner().into_parts();
-                match handoff.refusal() {
+                match handoff.withheld_status() {
                     Some(status) if unread.is_none() => {
-                        let (status, head) = refusal::stand_in(status, &parts.read_buf);
+                        let (status, head) = unreadable::stand_in_request(status, &parts.read_buf);
                         self.serve(stream, peer, head, Some(UnreadableHead(status)));
                     }
                     _ if unread.is_some() || handoff.has_unread_body() => {
                         tokio::select! {
-                            () = refusal::linger(&mut stream) => {}
+                            () = unreadable::linger(&mut stream) => {}
                             () = closing => {}
                         }
                     }
@@ -399,24 +399,24 @@ impl<S: HttpService> Slot<S> {
     }
 
     /// Takes `stream` out of tokio's hands and leaves it in a lot.
-    fn park(self, stream: Stream, ahead: Bytes, body: S::ResponseBody, framing: Framing) {
+    fn park(self, stream: Transport, read_ahead: Bytes, body: S::ResponseBody, framing: Framing) {
         let shared = Arc::clone(&self.shared);
-        let Some(lots) = &shared.lots else { return };
+        let Some(parking) = &shared.parking else { return };
         match detach(stream) {
-            Ok(socket) => lots.park(Parked { socket, body, framing, ahead, slot: self }),
+            Ok(socket) => parking.park(NewStream { socket, body, framing, read_ahead, connection: self }),
             Err(error) => tracing::error!(%error, "a stream could not be parked and is closed"),
         }
     }
 }
 
-fn detach(stream: Stream) -> io::Result<Socket> {
+fn detach(stream: Transport) -> io::Result<Socket> {
     Ok(match stream {
         Either::Left(stream) => stream.into_std()?.into(),
         Either::Right(stream) => stream.into_std()?.into(),
     })
 }
 
-fn attach(socket: Socket) -> io::Result<(Stream, Peer)> {
+fn attach(socket: Socket) -> io::Result<(Transport, Peer)> {
     if socket.domain()? == Domain::UNIX {
         return Ok((Either::Right(UnixStream::from_std(socket.into())?), Peer::Unix));
     }
@@ -426,7 +426,7 @@ fn attach(socket: Socket) -> io::Result<(Stream, Peer)> {
 }
 
 impl Listening {
-    async fn accept(&self, write_timeout: Duration) -> io::Result<(Stream, Peer)> {
+    async fn accept(&self, write_timeout: Duration) -> io::Result<(Transport, Peer)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;

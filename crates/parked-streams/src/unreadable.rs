@@ -1,7 +1,7 @@
 //! How a request is refused that was not read whole: one whose head hyper could not take, and one whose body nobody wanted.
 //!
 //! The router answers for the former. It is handed a request that stands for the one that could not be read, so that the
-//! answer has all that every answer has. As hyper writes that answer too, the request is made of bytes: [`stand_in`].
+//! answer has all that every answer has. As hyper writes that answer too, the request is made of bytes: [`stand_in_request`].
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ const LINGER: Duration = Duration::from_secs(5);
 const MAX_LINGER_BYTES: usize = 1024 * 1024;
 
 /// Returns the status to refuse with, and the head of a request that stands for the one which `unread` is the beginning of.
-pub(super) fn stand_in(status: StatusCode, unread: &[u8]) -> (StatusCode, Bytes) {
+pub(super) fn stand_in_request(status: StatusCode, unread: &[u8]) -> (StatusCode, Bytes) {
     let is_one_line = !unread.is_empty() && !unread.contains(&b'\n');
     let status = match status {
         // Not even the first line fits.
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     fn stood_in(status: u16, unread: &str) -> (u16, String) {
-        let (status, head) = stand_in(StatusCode::from_u16(status).unwrap(), unread.as_bytes());
+        let (status, head) = stand_in_request(StatusCode::from_u16(status).unwrap(), unread.as_bytes());
         (status.as_u16(), String::from_utf8(head.to_vec()).unwrap())
     }
 

@@ -1,6 +1,6 @@
 //! Where idle event streams are parked: many of them in one task, each no more than its socket and its body.
 //!
-//! A task and a registered socket per stream would take some 700 bytes before anything is known about it. A lot has one
+//! A task and a registered socket per stream would take some 700 bytes before anything is known about it. A worker has one
 //! task, one `epoll` instance of its own within tokio's, and a slab. A stream's body is polled when its waker was called;
 //! what it yields is framed here and written to the socket. A stream that ends gives its connection back to HTTP.
 //!
@@ -31,81 +31,81 @@ use tokio::time::{Instant, Sleep};
 
 use crate::handoff::Framing;
 use crate::observer::LossReason;
-use crate::server::{MAX_HEAD_BYTES, Slot};
+use crate::server::{Connection, MAX_HEAD_BYTES};
 use crate::service::{BoxError, HttpService};
 
 /// How many sockets' events are fetched at once.
-const EVENTS: usize = 256;
+const EVENTS_PER_POLL: usize = 256;
 /// How many bytes are read at once from a client that should have nothing to say.
 const READ_BYTES: usize = 512;
 /// When a body has said this much, it is sent, and the other streams have their turn.
-const GATHER_BYTES: usize = 16 * 1024;
-/// The most bytes that a client may send ahead while its stream goes on: what a request head may have.
-const MAX_AHEAD_BYTES: usize = MAX_HEAD_BYTES;
+const COLLECT_BYTES: usize = 16 * 1024;
+/// The most bytes that a client may send read_ahead while its stream goes on: what a request head may have.
+const MAX_READ_AHEAD_BYTES: usize = MAX_HEAD_BYTES;
 
-/// All lots of a server. Streams are dealt out to them in turn.
-pub(crate) struct Lots<S: HttpService> {
-    gates: Vec<Arc<Gate<S>>>,
+/// All workers of a server. Streams are dealt out to them in turn.
+pub(crate) struct ParkingPool<S: HttpService> {
+    inboxes: Vec<Arc<Inbox<S>>>,
     next: AtomicUsize,
 }
 
 /// A stream to be parked.
-pub(crate) struct Parked<S: HttpService> {
+pub(crate) struct NewStream<S: HttpService> {
     pub(crate) socket: Socket,
     pub(crate) body: S::ResponseBody,
     pub(crate) framing: Framing,
-    /// What the client has sent ahead.
-    pub(crate) ahead: Bytes,
-    pub(crate) slot: Slot<S>,
+    /// What the client has sent read_ahead.
+    pub(crate) read_ahead: Bytes,
+    pub(crate) connection: Connection<S>,
 }
 
-impl<S: HttpService> Lots<S> {
-    /// Opens one lot for each core. A write may wait for its reader for `write_timeout`.
+impl<S: HttpService> ParkingPool<S> {
+    /// Opens one worker for each core. A write may wait for its reader for `write_timeout`.
     ///
     /// # Errors
     /// The system's, if it has no file to give.
     pub(crate) fn open(write_timeout: Duration) -> io::Result<Self> {
         let count = std::thread::available_parallelism().map_or(1, usize::from);
-        let gates = (0..count).map(|_| Lot::open(write_timeout)).collect::<io::Result<_>>()?;
-        Ok(Self { gates, next: AtomicUsize::new(0) })
+        let inboxes = (0..count).map(|_| ParkingWorker::open(write_timeout)).collect::<io::Result<_>>()?;
+        Ok(Self { inboxes, next: AtomicUsize::new(0) })
     }
 
-    pub(crate) fn park(&self, parked: Parked<S>) {
+    pub(crate) fn park(&self, parked: NewStream<S>) {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        let gate = &self.gates[turn % self.gates.len()];
-        gate.waiting.lock().arrivals.push(parked);
-        gate.task.wake();
+        let inbox = &self.inboxes[turn % self.inboxes.len()];
+        inbox.state.lock().arrivals.push(parked);
+        inbox.task.wake();
     }
 }
 
-/// What reaches a lot from outside. Bounded by the server's connections.
-struct Gate<S: HttpService> {
-    waiting: Mutex<Waiting<S>>,
+/// What reaches a worker from outside. Bounded by the server's connections.
+struct Inbox<S: HttpService> {
+    state: Mutex<InboxState<S>>,
     task: AtomicWaker,
 }
 
-struct Waiting<S: HttpService> {
-    arrivals: Vec<Parked<S>>,
+struct InboxState<S: HttpService> {
+    arrivals: Vec<NewStream<S>>,
     /// Keys of streams whose body wants to be polled.
     woken: Vec<u32>,
     /// Whether the server is gone, so that no stream will come any more.
     is_closed: bool,
 }
 
-impl<S: HttpService> Drop for Lots<S> {
+impl<S: HttpService> Drop for ParkingPool<S> {
     fn drop(&mut self) {
-        for gate in &self.gates {
-            gate.waiting.lock().is_closed = true;
-            gate.task.wake();
+        for inbox in &self.inboxes {
+            inbox.state.lock().is_closed = true;
+            inbox.task.wake();
         }
     }
 }
 
 /// The waker of one stream's body. One that outlives its stream may wake the next with the same key, which is harmless.
 struct StreamWaker<S: HttpService> {
-    gate: Arc<Gate<S>>,
+    inbox: Arc<Inbox<S>>,
     key: u32,
-    /// Whether it is in [`Waiting::woken`] already.
+    /// Whether it is in [`InboxState::woken`] already.
     is_woken: AtomicBool,
 }
 
@@ -116,41 +116,41 @@ impl<S: HttpService> Wake for StreamWaker<S> {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.is_woken.swap(true, Ordering::AcqRel) {
-            self.gate.waiting.lock().woken.push(self.key);
-            self.gate.task.wake();
+            self.inbox.state.lock().woken.push(self.key);
+            self.inbox.task.wake();
         }
     }
 }
 
 /// One parked stream.
-struct Stream<S: HttpService> {
+struct ParkedStream<S: HttpService> {
     body: S::ResponseBody,
     waker: Arc<StreamWaker<S>>,
-    slot: Slot<S>,
+    connection: Connection<S>,
     /// What is there only now and then.
-    rest: Option<Box<Rest>>,
+    backlog: Option<Box<Backlog>>,
     socket: Socket,
     framing: Framing,
 }
 
 /// What a stream has beside its body and socket when it is not simply idle.
 #[derive(Default)]
-struct Rest {
+struct Backlog {
     /// Framed bytes that the socket has not taken yet.
     unsent: Vec<u8>,
     /// Until when it must have; set while there are any.
-    until: Option<Instant>,
+    deadline: Option<Instant>,
     /// Whether the body has ended.
-    is_over: bool,
-    /// What the client has sent ahead.
-    ahead: Vec<u8>,
+    is_ended: bool,
+    /// What the client has sent read_ahead.
+    read_ahead: Vec<u8>,
 }
 
-struct Lot<S: HttpService> {
-    gate: Arc<Gate<S>>,
+struct ParkingWorker<S: HttpService> {
+    inbox: Arc<Inbox<S>>,
     poll: AsyncFd<mio::Poll>,
     events: Events,
-    streams: Slab<Stream<S>>,
+    streams: Slab<ParkedStream<S>>,
     write_timeout: Duration,
     /// What is being sent; kept for its memory alone.
     outgoing: Vec<u8>,
@@ -159,29 +159,29 @@ struct Lot<S: HttpService> {
     timer: Pin<Box<Sleep>>,
 }
 
-/// How much of what a body has to say was gathered.
-enum Gathered {
+/// How much of what a body has to say was collected.
+enum Collected {
     /// All that it has for now, its end included.
-    All,
+    Everything,
     /// As much as is sent at once.
-    Some,
+    Part,
     /// What it had said before it broke off.
     Failed,
 }
 
-impl<S: HttpService> Lot<S> {
-    fn open(write_timeout: Duration) -> io::Result<Arc<Gate<S>>> {
-        let waiting = Waiting { arrivals: Vec::new(), woken: Vec::new(), is_closed: false };
-        let gate = Arc::new(Gate { waiting: Mutex::new(waiting), task: AtomicWaker::new() });
+impl<S: HttpService> ParkingWorker<S> {
+    fn open(write_timeout: Duration) -> io::Result<Arc<Inbox<S>>> {
+        let state = InboxState { arrivals: Vec::new(), woken: Vec::new(), is_closed: false };
+        let inbox = Arc::new(Inbox { state: Mutex::new(state), task: AtomicWaker::new() });
         #[expect(
             deprecated,
             reason = "the other one is `unsafe`; that the descriptor stays open as long, `Poll` sees to"
         )]
         let poll = AsyncFd::with_interest(mio::Poll::new()?, tokio::io::Interest::READABLE)?;
-        let mut lot = Self {
-            gate: Arc::clone(&gate),
+        let mut worker = Self {
+            inbox: Arc::clone(&inbox),
             poll,
-            events: Events::with_capacity(EVENTS),
+            events: Events::with_capacity(EVENTS_PER_POLL),
             streams: Slab::new(),
             write_timeout,
             outgoing: Vec::new(),
@@ -189,25 +189,25 @@ impl<S: HttpService> Lot<S> {
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
         };
         let run = move |context: &mut Context<'_>| {
-            catch_unwind(AssertUnwindSafe(|| lot.run(context))).unwrap_or_else(|_| {
+            catch_unwind(AssertUnwindSafe(|| worker.poll(context))).unwrap_or_else(|_| {
                 tracing::error!("a panic among the event streams; they go on");
                 context.waker().wake_by_ref();
                 Poll::Pending
             })
         };
-        crate::task::spawn("streams-lot", std::future::poll_fn(run));
-        Ok(gate)
+        crate::task::spawn("streams-worker", std::future::poll_fn(run));
+        Ok(inbox)
     }
 
     /// Does what there is to do. Ends when the server is gone.
-    fn run(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.gate.task.register(context.waker());
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.inbox.task.register(context.waker());
         let (arrivals, woken) = {
-            let mut waiting = self.gate.waiting.lock();
-            if waiting.is_closed {
+            let mut state = self.inbox.state.lock();
+            if state.is_closed {
                 return Poll::Ready(());
             }
-            (std::mem::take(&mut waiting.arrivals), std::mem::take(&mut waiting.woken))
+            (std::mem::take(&mut state.arrivals), std::mem::take(&mut state.woken))
         };
         for parked in arrivals {
             self.admit(parked);
@@ -219,12 +219,12 @@ impl<S: HttpService> Lot<S> {
             }
         }
         self.poll_sockets(context);
-        self.poll_blocked(context);
+        self.abort_blocked(context);
         Poll::Pending
     }
 
-    fn admit(&mut self, parked: Parked<S>) {
-        let Parked { socket, body, framing, ahead, slot } = parked;
+    fn admit(&mut self, parked: NewStream<S>) {
+        let NewStream { socket, body, framing, read_ahead, connection } = parked;
         let entry = self.streams.vacant_entry();
         #[expect(clippy::cast_possible_truncation, reason = "a process cannot open 2^32 sockets")]
         let key = entry.key() as u32;
@@ -234,53 +234,56 @@ impl<S: HttpService> Lot<S> {
             tracing::error!(%error, "a stream could not be parked and is closed");
             return;
         }
-        let rest = (!ahead.is_empty()).then(|| Box::new(Rest { ahead: ahead.into(), ..Rest::default() }));
-        let waker = Arc::new(StreamWaker { gate: Arc::clone(&self.gate), key, is_woken: AtomicBool::new(false) });
-        slot.observer().stream_parked();
-        entry.insert(Stream { body, waker, slot, rest, socket, framing });
+        let backlog =
+            (!read_ahead.is_empty()).then(|| Box::new(Backlog { read_ahead: read_ahead.into(), ..Backlog::default() }));
+        let waker = Arc::new(StreamWaker { inbox: Arc::clone(&self.inbox), key, is_woken: AtomicBool::new(false) });
+        connection.observer().stream_parked();
+        entry.insert(ParkedStream { body, waker, connection, backlog, socket, framing });
         // Its body has to learn of its new waker.
         self.advance(key);
     }
 
-    /// Fetches what happened to sockets.
+    /// Fetches what ready to sockets.
     fn poll_sockets(&mut self, context: &mut Context<'_>) {
         while let Poll::Ready(Ok(mut guard)) = self.poll.poll_read_ready_mut(context) {
             if let Err(error) = guard.get_inner_mut().poll(&mut self.events, Some(Duration::ZERO)) {
-                tracing::error!(%error, "the system does not tell what happened to sockets");
+                tracing::error!(%error, "the system does not tell what ready to sockets");
             }
             if self.events.is_empty() {
                 guard.clear_ready();
                 continue;
             }
-            let happened: Vec<_> = self
+            let ready: Vec<_> = self
                 .events
                 .iter()
                 .map(|event| (event.token(), event.is_readable() || event.is_read_closed() || event.is_error()))
                 .collect();
-            for (Token(key), is_readable) in happened {
+            for (Token(key), is_readable) in ready {
                 let Ok(key) = u32::try_from(key) else { continue };
                 let Some(stream) = self.streams.get_mut(key as usize) else { continue };
-                match if is_readable { stream.receive() } else { Ok(()) } {
+                match if is_readable { stream.read_from_client() } else { Ok(()) } {
                     Ok(()) => self.advance(key),
-                    Err(lost) => self.lose(key, lost),
+                    Err(reason) => self.abort(key, reason),
                 }
             }
         }
     }
 
     /// Closes the streams that were blocked for too long.
-    fn poll_blocked(&mut self, context: &mut Context<'_>) {
-        while let Some(&(until, key)) = self.blocked.front() {
-            if self.timer.deadline() != until {
-                self.timer.as_mut().reset(until);
+    fn abort_blocked(&mut self, context: &mut Context<'_>) {
+        while let Some(&(deadline, key)) = self.blocked.front() {
+            if self.timer.deadline() != deadline {
+                self.timer.as_mut().reset(deadline);
             }
             if self.timer.as_mut().poll(context).is_pending() {
                 return;
             }
             self.blocked.pop_front();
-            let is_still = |stream: &Stream<S>| stream.rest.as_ref().is_some_and(|rest| rest.until == Some(until));
+            let is_still = |stream: &ParkedStream<S>| {
+                stream.backlog.as_ref().is_some_and(|backlog| backlog.deadline == Some(deadline))
+            };
             if self.streams.get(key as usize).is_some_and(is_still) {
-                self.lose(key, LossReason::Slow);
+                self.abort(key, LossReason::Slow);
             }
         }
     }
@@ -289,27 +292,27 @@ impl<S: HttpService> Lot<S> {
     fn advance(&mut self, key: u32) {
         let Some(stream) = self.streams.get_mut(key as usize) else { return };
         if stream.is_blocked() {
-            match stream.send_rest() {
-                Err(error) => return self.lose(key, LossReason::of(&error)),
+            match stream.send_backlog() {
+                Err(error) => return self.abort(key, LossReason::of(&error)),
                 Ok(()) if stream.is_blocked() => return,
-                Ok(()) => stream.interested_in(self.poll.get_ref(), key, Interest::READABLE),
+                Ok(()) => stream.set_interest(self.poll.get_ref(), key, Interest::READABLE),
             }
         }
         let mut outgoing = std::mem::take(&mut self.outgoing);
-        let gathered = if stream.is_over() { Gathered::All } else { stream.gather(&mut outgoing) };
+        let collected = if stream.is_ended() { Collected::Everything } else { stream.collect_frames(&mut outgoing) };
         let sent = stream.send(&outgoing);
-        let (is_blocked, is_over) = (stream.is_blocked(), stream.is_over());
+        let (is_blocked, is_ended) = (stream.is_blocked(), stream.is_ended());
         outgoing.clear();
-        outgoing.shrink_to(GATHER_BYTES);
+        outgoing.shrink_to(COLLECT_BYTES);
         self.outgoing = outgoing;
-        match (sent, gathered) {
-            (Err(error), _) => self.lose(key, LossReason::of(&error)),
-            (Ok(()), Gathered::Failed) => self.lose(key, LossReason::Failed),
-            (Ok(()), _) if is_blocked => self.block(key),
-            (Ok(()), _) if is_over => self.finish(key),
-            (Ok(()), Gathered::All) => {}
+        match (sent, collected) {
+            (Err(error), _) => self.abort(key, LossReason::of(&error)),
+            (Ok(()), Collected::Failed) => self.abort(key, LossReason::Failed),
+            (Ok(()), _) if is_blocked => self.wait_writable(key),
+            (Ok(()), _) if is_ended => self.finish(key),
+            (Ok(()), Collected::Everything) => {}
             // The others have their turn first.
-            (Ok(()), Gathered::Some) => self.wake(key),
+            (Ok(()), Collected::Part) => self.wake(key),
         }
     }
 
@@ -320,39 +323,39 @@ impl<S: HttpService> Lot<S> {
     }
 
     /// Waits for the socket of a stream to take what it has not taken.
-    fn block(&mut self, key: u32) {
+    fn wait_writable(&mut self, key: u32) {
         let Some(stream) = self.streams.get_mut(key as usize) else { return };
-        let until = Instant::now() + self.write_timeout;
-        stream.rest.get_or_insert_default().until = Some(until);
-        stream.interested_in(self.poll.get_ref(), key, Interest::READABLE | Interest::WRITABLE);
-        self.blocked.push_back((until, key));
+        let deadline = Instant::now() + self.write_timeout;
+        stream.backlog.get_or_insert_default().deadline = Some(deadline);
+        stream.set_interest(self.poll.get_ref(), key, Interest::READABLE | Interest::WRITABLE);
+        self.blocked.push_back((deadline, key));
     }
 
-    fn lose(&mut self, key: u32, lost: LossReason) {
+    fn abort(&mut self, key: u32, reason: LossReason) {
         if let Some(stream) = self.remove(key) {
-            stream.slot.observer().stream_lost(lost);
+            stream.connection.observer().stream_lost(reason);
         }
     }
 
     /// Gives the connection of a stream that has ended back to HTTP, or closes it.
     fn finish(&mut self, key: u32) {
         let Some(stream) = self.remove(key) else { return };
-        let Stream { body, slot, rest, socket, framing, .. } = stream;
+        let ParkedStream { body, connection, backlog, socket, framing, .. } = stream;
         // What it frees should be free before the client learns more.
         drop(body);
-        if framing == (Framing::Chunked { keep_alive: true }) && !slot.is_closing() {
-            let ahead = rest.map(|rest| Bytes::from(rest.ahead)).unwrap_or_default();
-            slot.resume(socket, ahead);
+        if framing == (Framing::Chunked { keep_alive: true }) && !connection.is_closing() {
+            let read_ahead = backlog.map(|backlog| Bytes::from(backlog.read_ahead)).unwrap_or_default();
+            connection.resume(socket, read_ahead);
         } else {
             // It may be gone already.
             let _ = socket.shutdown(Shutdown::Write);
         }
     }
 
-    fn remove(&mut self, key: u32) -> Option<Stream<S>> {
+    fn remove(&mut self, key: u32) -> Option<ParkedStream<S>> {
         let stream = self.streams.try_remove(key as usize)?;
         let _ = self.poll.get_ref().registry().deregister(&mut SourceFd(&stream.socket.as_raw_fd()));
-        stream.slot.observer().stream_unparked();
+        stream.connection.observer().stream_unparked();
         if self.streams.is_empty() {
             // Gives memory back after a peak.
             self.streams = Slab::new();
@@ -366,16 +369,16 @@ fn token(key: u32) -> Token {
     Token(key as usize)
 }
 
-impl<S: HttpService> Stream<S> {
+impl<S: HttpService> ParkedStream<S> {
     fn is_blocked(&self) -> bool {
-        self.rest.as_ref().is_some_and(|rest| !rest.unsent.is_empty())
+        self.backlog.as_ref().is_some_and(|backlog| !backlog.unsent.is_empty())
     }
 
-    fn is_over(&self) -> bool {
-        self.rest.as_ref().is_some_and(|rest| rest.is_over)
+    fn is_ended(&self) -> bool {
+        self.backlog.as_ref().is_some_and(|backlog| backlog.is_ended)
     }
 
-    fn interested_in(&self, poll: &mio::Poll, key: u32, interest: Interest) {
+    fn set_interest(&self, poll: &mio::Poll, key: u32, interest: Interest) {
         // Fails only for a socket that is not registered, which this one is.
         let _ = poll.registry().reregister(&mut SourceFd(&self.socket.as_raw_fd()), token(key), interest);
     }
@@ -388,63 +391,63 @@ impl<S: HttpService> Stream<S> {
     }
 
     /// Adds what the body has to say for now to `outgoing`, framed; what is said at once goes out at once.
-    fn gather(&mut self, outgoing: &mut Vec<u8>) -> Gathered {
+    fn collect_frames(&mut self, outgoing: &mut Vec<u8>) -> Collected {
         let waker = Waker::from(Arc::clone(&self.waker));
         let mut context = Context::from_waker(&waker);
-        while outgoing.len() < GATHER_BYTES {
+        while outgoing.len() < COLLECT_BYTES {
             match self.poll_body(&mut context) {
-                Poll::Pending => return Gathered::All,
+                Poll::Pending => return Collected::Everything,
                 Poll::Ready(Some(Ok(frame))) => {
                     if let Ok(data) = frame.into_data() {
-                        self.framing.frame(&data, outgoing);
+                        self.framing.write_frame(&data, outgoing);
                     }
                 }
                 Poll::Ready(Some(Err(error))) => {
                     tracing::error!(%error, "an event stream broke off");
-                    return Gathered::Failed;
+                    return Collected::Failed;
                 }
                 Poll::Ready(None) => {
-                    self.framing.end(outgoing);
-                    self.rest.get_or_insert_default().is_over = true;
-                    return Gathered::All;
+                    self.framing.write_end(outgoing);
+                    self.backlog.get_or_insert_default().is_ended = true;
+                    return Collected::Everything;
                 }
             }
         }
-        Gathered::Some
+        Collected::Part
     }
 
     /// Writes `bytes`; what the socket does not take at once is kept.
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         let written = if bytes.is_empty() { 0 } else { write(&self.socket, bytes)? };
         if written < bytes.len() {
-            self.rest.get_or_insert_default().unsent.extend_from_slice(&bytes[written..]);
+            self.backlog.get_or_insert_default().unsent.extend_from_slice(&bytes[written..]);
         }
         Ok(())
     }
 
-    fn send_rest(&mut self) -> io::Result<()> {
-        let Some(rest) = &mut self.rest else { return Ok(()) };
-        let written = write(&self.socket, &rest.unsent)?;
-        rest.unsent.drain(..written);
-        if rest.unsent.is_empty() {
-            rest.until = None;
-            if rest.ahead.is_empty() && !rest.is_over {
-                self.rest = None;
+    fn send_backlog(&mut self) -> io::Result<()> {
+        let Some(backlog) = &mut self.backlog else { return Ok(()) };
+        let written = write(&self.socket, &backlog.unsent)?;
+        backlog.unsent.drain(..written);
+        if backlog.unsent.is_empty() {
+            backlog.deadline = None;
+            if backlog.read_ahead.is_empty() && !backlog.is_ended {
+                self.backlog = None;
             }
         }
         Ok(())
     }
 
-    /// Reads what the client says: that it is gone, or a request ahead of its time, which is kept.
-    fn receive(&mut self) -> Result<(), LossReason> {
+    /// Reads what the client says: that it is gone, or a request read_ahead of its time, which is kept.
+    fn read_from_client(&mut self) -> Result<(), LossReason> {
         let mut buffer = [0; READ_BYTES];
         loop {
             match (&self.socket).read(&mut buffer) {
                 Ok(0) => return Err(LossReason::Closed),
                 Ok(count) => {
-                    let ahead = &mut self.rest.get_or_insert_default().ahead;
-                    ahead.extend_from_slice(&buffer[..count]);
-                    if ahead.len() > MAX_AHEAD_BYTES {
+                    let read_ahead = &mut self.backlog.get_or_insert_default().read_ahead;
+                    read_ahead.extend_from_slice(&buffer[..count]);
+                    if read_ahead.len() > MAX_READ_AHEAD_BYTES {
                         return Err(LossReason::Flooding);
                     }
                 }
