@@ -74,11 +74,11 @@ pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyh
     crate::task::spawn("journal", async move { kept.keep().await });
 
     let admin_listener = bind(&ListenAddress::Tcp(config.admin_listen)).await?;
-    announce("admin", &admin_listener.address);
+    announce("admin", admin_listener.address());
     crate::task::spawn("admin", admin.clone().serve(admin_listener));
     for address in &config.listen {
         let listener = bind(address).await?;
-        announce("public", &listener.address);
+        announce("public", listener.address());
         crate::task::spawn("accept", server.clone().serve(listener));
     }
     introduce(&config, &description);

@@ -47,7 +47,7 @@ pub fn server(
     let by_caller = Mutex::default();
     let limit = CallerLimit { settings, trusted_proxies, by_caller, metrics: Arc::clone(metrics) };
     Server::builder(router)
-        .settings(Settings { max_connections, park, write_timeout, pass_unreadable_heads: true })
+        .settings(Settings { max_connections, park, write_timeout, pass_unreadable_heads: true, ..Settings::default() })
         .observer(Arc::clone(metrics) as Arc<dyn Observer>)
         .admission(Arc::new(limit))
         .start()

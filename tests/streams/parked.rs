@@ -41,7 +41,7 @@ impl Site {
         let mut address = None;
         for wanted in [ListenAddress::Tcp(([127, 0, 0, 1], 0).into()), ListenAddress::Unix(socket.clone())] {
             let listener = Listener::bind(&wanted).await.unwrap();
-            address.get_or_insert_with(|| listener.address.to_string());
+            address.get_or_insert_with(|| listener.address().to_string());
             tokio::spawn(server.clone().serve(listener));
         }
         Self { metrics, address: address.unwrap(), socket, _directory: directory }

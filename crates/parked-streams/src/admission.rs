@@ -1,24 +1,59 @@
-//! Which peers may have a connection.
+//! The bound on the connections of each peer.
 
 use std::net::IpAddr;
 
-/// Bounds the connections of each peer.
+/// Decides which TCP connections are accepted, for example to bound those of one address or network.
 ///
-/// It is asked about TCP connections alone: who may open a Unix socket is the file system's to say.
+/// The server calls it for TCP connections alone. File permissions decide who may open a Unix socket.
+///
+/// Both methods run on the task that accepts connections or on one that serves them, so they must not block.
+///
+/// ```
+/// use std::collections::HashMap;
+/// use std::net::IpAddr;
+/// use std::sync::Mutex;
+///
+/// use parked_streams::Admission;
+///
+/// /// Accepts up to 100 connections from each address.
+/// #[derive(Default)]
+/// struct HundredEach(Mutex<HashMap<IpAddr, usize>>);
+///
+/// impl Admission for HundredEach {
+///     fn admit(&self, peer: IpAddr) -> bool {
+///         let mut open = self.0.lock().unwrap();
+///         let count = open.entry(peer).or_default();
+///         let is_admitted = *count < 100;
+///         *count += usize::from(is_admitted);
+///         is_admitted
+///     }
+///
+///     fn release(&self, peer: IpAddr) {
+///         let mut open = self.0.lock().unwrap();
+///         if let Some(count) = open.get_mut(&peer) {
+///             *count -= 1;
+///             if *count == 0 {
+///                 open.remove(&peer);
+///             }
+///         }
+///     }
+/// }
+/// ```
 pub trait Admission: Send + Sync + 'static {
-    /// Counts a new connection of a peer, before anything is read from it. An IPv4 address mapped into IPv6 comes as IPv4.
+    /// Returns whether to accept a new connection from `peer`. The server has read nothing from it yet.
     ///
-    /// With `false` the connection is closed at once and without an answer, and is not [released](Self::release).
+    /// If it returns `false`, the server closes the connection at once, without a response and without calling
+    /// [`release`](Self::release). An IPv4 address that is mapped into IPv6 is passed as IPv4.
     fn admit(&self, peer: IpAddr) -> bool;
 
-    /// Counts the end of a connection that was admitted.
+    /// Notes that a connection from `peer` has closed. The server calls it once for each connection that was admitted.
     fn release(&self, peer: IpAddr);
 }
 
-/// Admits everybody.
-pub(crate) struct Everybody;
+/// Admits every connection.
+pub(crate) struct AdmitAll;
 
-impl Admission for Everybody {
+impl Admission for AdmitAll {
     fn admit(&self, _peer: IpAddr) -> bool {
         true
     }

@@ -2,18 +2,29 @@
 
 mod address;
 mod admission;
+mod connection;
+mod framing;
 mod handoff;
+mod inbox;
+mod linger;
+mod listener;
 mod observer;
+mod parked_stream;
+mod rewind_io;
 mod server;
 mod service;
+mod settings;
 mod task;
-mod unreadable;
+mod transport;
+mod unreadable_head;
 mod worker;
 
-pub use address::{ListenAddress, Peer};
+pub use address::{ListenAddress, ParseListenAddressError, Peer};
 pub use admission::Admission;
 pub use handoff::RequestBody;
+pub use listener::Listener;
 pub use observer::{LossReason, Observer};
-pub use server::{Listener, MAX_WRITE_TIMEOUT, Server, ServerBuilder, Settings};
+pub use server::{Server, ServerBuilder};
 pub use service::{BoxError, HttpService};
-pub use unreadable::UnreadableHead;
+pub use settings::{MAX_WRITE_TIMEOUT, Settings};
+pub use unreadable_head::UnreadableHead;

@@ -1,54 +1,78 @@
-//! What a server tells about its connections.
+//! Events that a server reports, for metrics.
 
 use std::io;
 
-/// Is told what happens to connections, to count it.
+/// Receives the events of a server's connections, for example to count them.
 ///
-/// Every method is called on the server's own tasks: it must return at once.
+/// Every method does nothing unless it is implemented. The server calls them on the tasks that serve connections, so they
+/// must not block.
+///
+/// ```
+/// use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+///
+/// use parked_streams::Observer;
+///
+/// /// The number of streams that are parked right now.
+/// #[derive(Default)]
+/// struct Parked(AtomicI64);
+///
+/// impl Observer for Parked {
+///     fn stream_parked(&self) {
+///         self.0.fetch_add(1, Relaxed);
+///     }
+///
+///     fn stream_unparked(&self) {
+///         self.0.fetch_sub(1, Relaxed);
+///     }
+/// }
+/// ```
 pub trait Observer: Send + Sync + 'static {
-    /// A connection was accepted.
+    /// The server accepted a connection.
     fn connection_opened(&self) {}
 
-    /// A connection has ended.
+    /// A connection closed. It follows [`connection_opened`](Self::connection_opened), once.
     fn connection_closed(&self) {}
 
-    /// An event stream was parked: from now on its connection costs a few hundred bytes.
+    /// The server parked an event stream.
     fn stream_parked(&self) {}
 
-    /// A parked stream has ended, or its connection has.
+    /// A stream is no longer parked: it ended, or its connection did. It follows [`stream_parked`](Self::stream_parked), once.
     fn stream_unparked(&self) {}
 
     /// The connection of a parked stream ended before the stream did.
-    fn stream_lost(&self, _reason: LossReason) {}
+    fn stream_lost(&self, reason: LossReason) {
+        let _ = reason;
+    }
 }
 
-/// Observes nothing.
-pub(crate) struct Nothing;
+/// Ignores every event.
+pub(crate) struct NoObserver;
 
-impl Observer for Nothing {}
+impl Observer for NoObserver {}
 
-/// Why a detached event stream's connection ended before its stream did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The reason why a parked stream's connection ended before the stream did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LossReason {
-    /// The client closed it.
+    /// The client closed the connection.
     Closed,
-    /// The client, or something between, reset it.
+    /// The client, or a middlebox, reset the connection.
     Reset,
-    /// The client's system did not acknowledge what was sent for too long.
+    /// The client's system did not acknowledge data within [`Settings::write_timeout`](crate::Settings::write_timeout), or
+    /// became unreachable. TCP only.
     Vanished,
-    /// The client did not read for too long.
+    /// The client did not read within [`Settings::write_timeout`](crate::Settings::write_timeout).
     Slow,
-    /// The client sent more than it may before the stream had ended.
+    /// The client sent more than [`Settings::max_head_bytes`](crate::Settings::max_head_bytes) before the stream ended.
     Flooding,
-    /// The stream itself broke off.
+    /// The response body returned an error or panicked.
     Failed,
 }
 
 impl LossReason {
-    /// All of them.
+    /// Every reason, so that metrics can create their series at startup.
     pub const ALL: [Self; 6] = [Self::Closed, Self::Reset, Self::Vanished, Self::Slow, Self::Flooding, Self::Failed];
 
-    /// Returns its name in one word, as a label of metrics.
+    /// Returns the variant's name in lower case, for use as a metric's label.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -60,17 +84,30 @@ impl LossReason {
             Self::Failed => "failed",
         }
     }
-}
 
-impl LossReason {
-    /// Tells why a connection ended whose socket failed with `error`.
+    /// Returns the reason that a socket's error stands for.
     pub(crate) fn of(error: &io::Error) -> Self {
         use io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut};
 
         match error.kind() {
-            // What TCP_USER_TIMEOUT ends a connection with, or what was heard about the way to the client until then.
+            // TCP_USER_TIMEOUT ends a connection with `TimedOut`, or with the ICMP error received last.
             TimedOut | HostUnreachable | NetworkUnreachable | NetworkDown => Self::Vanished,
             _ => Self::Reset,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_timed_out_has_vanished_and_any_other_was_reset() {
+        for kind in [io::ErrorKind::TimedOut, io::ErrorKind::HostUnreachable, io::ErrorKind::NetworkDown] {
+            assert_eq!(LossReason::of(&kind.into()), LossReason::Vanished);
+        }
+        for kind in [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe] {
+            assert_eq!(LossReason::of(&kind.into()), LossReason::Reset);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a server serves.
+//! The services that a server can serve.
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -7,14 +7,19 @@ use tower_service::Service;
 
 use crate::handoff::RequestBody;
 
-/// Any error.
+/// An error of any type.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A service that a server can serve: every [`Service`] from requests to responses, such as `axum::Router`.
+/// A [`Service`] that a [`Server`](crate::Server) can serve, such as an `axum::Router`.
 ///
-/// It has to be `Clone`, `Send` and `Sync`; its response bodies have to be `Send`, `Unpin` and made of [`Bytes`]. A body
-/// that is not `Unpin` is made so by `http_body_util::BodyExt::boxed_unsync`. It is implemented for all that fit, and not to
-/// be implemented by hand.
+/// Every service from `Request<RequestBody>` to `Response<B>` implements it if
+///
+/// - the service is `Clone`, `Send`, `Sync` and `'static`, and its futures are `Send`;
+/// - `B` is a [`Body`] of [`Bytes`] and is `Send`, `Unpin` and `'static`;
+/// - both error types convert to [`BoxError`].
+///
+/// The server calls a clone of the service for each request. A body that is not `Unpin` becomes so by
+/// `http_body_util::BodyExt::boxed_unsync`. Do not implement this trait yourself.
 pub trait HttpService:
     Service<
         Request<RequestBody>,
@@ -26,13 +31,13 @@ pub trait HttpService:
     + Sync
     + 'static
 {
-    /// The body of its responses.
+    /// The body of responses.
     type ResponseBody: Body<Data = Bytes, Error = Self::BodyError> + Send + Unpin + 'static;
-    /// The error of its responses' bodies. It closes the connection.
+    /// The error of response bodies. It closes the connection.
     type BodyError: Into<BoxError>;
-    /// The error of the service itself. It closes the connection without an answer.
+    /// The error of the service itself. It closes the connection without a response.
     type ServiceError: Into<BoxError>;
-    /// What becomes a response.
+    /// The future that resolves to a response.
     type ResponseFuture: Future<Output = Result<Response<Self::ResponseBody>, Self::ServiceError>> + Send;
 }
 
