@@ -23,6 +23,7 @@ use crate::http::state::Gateway;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::qr;
+use crate::sign_in::SignIns;
 use crate::signer::Signer;
 use crate::signer::keys::{self, KeyAlgorithm};
 use crate::store::measured::Measured;
@@ -120,7 +121,9 @@ async fn assemble(config: &Config) -> anyhow::Result<Gateway> {
     crate::task::spawn("keys", signer.clone().follow());
     let (verifier, demo) = identity(&config.identity, &signer, &metrics)?;
     let journal = Arc::default();
-    let connectors = connectors(config, &store, &signer, &metrics, &journal)?;
+    let sign_ins =
+        SignIns::new(Arc::clone(&store), signer.clone(), Arc::clone(&metrics), Arc::clone(&journal), config.lifetimes);
+    let connectors = connectors(config, &store, &sign_ins, &metrics, &journal)?;
     Ok(Gateway {
         store,
         waiters,
@@ -131,7 +134,7 @@ async fn assemble(config: &Config) -> anyhow::Result<Gateway> {
         connectors,
         public_url: config.public_url.clone(),
         trusted_proxies: config.trusted_proxies.clone(),
-        lifetimes: config.lifetimes,
+        sign_ins,
         limits: Limits::new(config.rate_limits, &metrics),
         drawing: Drawing::new(),
         metrics,
@@ -173,14 +176,13 @@ fn identity(
 fn connectors(
     config: &Config,
     store: &Arc<dyn Store>,
-    signer: &Signer,
+    sign_ins: &SignIns,
     metrics: &Arc<Metrics>,
     journal: &Arc<Journal>,
 ) -> anyhow::Result<Connectors> {
     let open = |settings: &WechatSettings| {
         let (store, metrics, journal) = (Arc::clone(store), Arc::clone(metrics), Arc::clone(journal));
-        let (clients, signer) = (config.clients.clone(), signer.clone());
-        Wechat::new(settings.clone(), store, clients, config.lifetimes, signer, metrics, journal)
+        Wechat::new(settings.clone(), store, config.clients.clone(), sign_ins.clone(), metrics, journal)
     };
     let wechat = config.connectors.wechat.as_ref().map(open).transpose().context("WeChat's API client")?;
     Ok(Connectors { wechat: wechat.map(Arc::new) })

@@ -1,16 +1,222 @@
-//! The use cases of a sign-in.
+//! The use cases of a sign-in: create, scan, confirm, cancel, claim and expire a ticket.
+//!
+//! Each use case applies the transition of [`crate::ticket`], stores it, counts it and logs it. Handlers and connectors
+//! call these functions and never store a transition themselves, so none of them can forget the metric or the log line.
+//! A test in this file enforces that.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-/// The times that tickets and tokens live.
+use crate::journal::Journal;
+use crate::metrics::Metrics;
+use crate::signer::Signer;
+use crate::store::{self, Reading, Store, StoreError, Transition, TransitionError};
+use crate::ticket::{
+    CancelReason, Decision, NewTicket, Party, Person, Refusal, Scanner, State, Subject, Ticket, TicketId,
+};
+
+/// The lifetimes of tickets and tokens.
 #[derive(Debug, Clone, Copy)]
 pub struct Lifetimes {
-    /// A pending ticket's.
+    /// How long a ticket stays pending.
     pub ticket: Duration,
-    /// What is left at least after a scan.
+    /// The least time that a scanned ticket has left for the decision.
     pub decision: Duration,
     /// How long a confirmed JWT may be fetched.
     pub redeem: Duration,
-    /// The JWT's own.
+    /// How long the JWT itself is valid.
     pub token: Duration,
+}
+
+/// Runs the use cases. Clones share everything.
+#[derive(Clone)]
+pub struct SignIns {
+    store: Arc<dyn Store>,
+    signer: Signer,
+    metrics: Arc<Metrics>,
+    journal: Arc<Journal>,
+    lifetimes: Lifetimes,
+}
+
+impl SignIns {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn Store>,
+        signer: Signer,
+        metrics: Arc<Metrics>,
+        journal: Arc<Journal>,
+        lifetimes: Lifetimes,
+    ) -> Self {
+        Self { store, signer, metrics, journal, lifetimes }
+    }
+
+    /// Returns the configured lifetimes.
+    #[must_use]
+    pub fn lifetimes(&self) -> Lifetimes {
+        self.lifetimes
+    }
+
+    /// Creates a ticket.
+    ///
+    /// # Errors
+    /// Those of [`Store::create`].
+    pub async fn create(&self, new: NewTicket) -> Result<Reading, StoreError> {
+        let created = self.store.create(new).await?;
+        self.metrics.ticket("created");
+        // Anyone can create tickets, so the journal bounds these lines.
+        if self.journal.takes("created", None) {
+            let Ticket { id, request, .. } = &created.ticket;
+            tracing::info!(ticket = %id, client = %request.client_id, "created");
+        }
+        Ok(created)
+    }
+
+    /// Binds the ticket to its scanner.
+    ///
+    /// # Errors
+    /// As [`store::transition`], with the refusals of [`Ticket::scan`].
+    pub async fn scan(&self, id: &TicketId, scanner: &Scanner) -> Result<Reading, TransitionError> {
+        let reading = self.store.get(id).await?.ok_or(TransitionError::NoTicket)?;
+        self.scan_from(reading, scanner).await
+    }
+
+    /// Does the same, starting from a ticket that the caller has just read.
+    ///
+    /// # Errors
+    /// As [`SignIns::scan`].
+    pub async fn scan_from(&self, reading: Reading, scanner: &Scanner) -> Result<Reading, TransitionError> {
+        let step = |ticket: &Ticket, now| ticket.scan(scanner, now, self.lifetimes.decision);
+        let Transition { reading, changed } = store::transition_from(&self.store, reading, step).await?;
+        if changed {
+            self.metrics.ticket("scanned");
+            let Ticket { id, request, .. } = &reading.ticket;
+            tracing::info!(ticket = %id, client = %request.client_id, subject = self.name_in_log(&scanner.party), "scanned");
+        }
+        Ok(reading)
+    }
+
+    /// Confirms the ticket for its approver.
+    ///
+    /// # Errors
+    /// As [`store::transition`], with the refusals of [`Ticket::confirm`]. A wrong number cancels the ticket and is
+    /// [`Refusal::Mismatch`].
+    pub async fn confirm(
+        &self,
+        id: &TicketId,
+        approver: &Person,
+        decision: Decision<'_>,
+    ) -> Result<Reading, TransitionError> {
+        let step = |ticket: &Ticket, now| ticket.confirm(approver, decision, now, self.lifetimes.redeem);
+        let Transition { reading, changed } = store::transition(&self.store, id, step).await?;
+        let client = &reading.ticket.request.client_id;
+        let subject = self.pseudonym(&approver.subject);
+        if matches!(reading.ticket.state, State::Cancelled { .. }) {
+            // This attempt cancelled it: a ticket that was cancelled before refuses the transition.
+            self.metrics.ticket("cancelled");
+            tracing::info!(ticket = %id, %client, subject, reason = CancelReason::Mismatch.as_str(), "cancelled");
+            return Err(Refusal::Mismatch.into());
+        }
+        if changed {
+            self.metrics.ticket("confirmed");
+            tracing::info!(ticket = %id, %client, subject, "confirmed");
+        }
+        Ok(reading)
+    }
+
+    /// Cancels the ticket for one of its parties. `reason` returns the reason, from the ticket as stored, or `None` if
+    /// the party may not cancel it.
+    ///
+    /// # Errors
+    /// As [`store::transition`], with the refusals of [`Ticket::cancel`].
+    pub async fn cancel(
+        &self,
+        id: &TicketId,
+        party: &Party,
+        reason: impl Fn(&Ticket) -> Option<CancelReason> + Send + Sync,
+    ) -> Result<Reading, TransitionError> {
+        let step = |ticket: &Ticket, now| ticket.cancel(party, reason(ticket).ok_or(Refusal::NotPermitted)?, now);
+        let Transition { reading, changed } = store::transition(&self.store, id, step).await?;
+        if changed && let State::Cancelled { reason, .. } = &reading.ticket.state {
+            self.metrics.ticket("cancelled");
+            let (client, reason) = (&reading.ticket.request.client_id, reason.as_str());
+            let subject = self.name_in_log(party);
+            // Anyone can create tickets and close them, so the journal bounds those lines. A person is verified.
+            if subject.is_some() || self.journal.takes("cancelled", Some(reason)) {
+                tracing::info!(ticket = %id, %client, subject, reason, "cancelled");
+            }
+        }
+        Ok(reading)
+    }
+
+    /// Claims a confirmed ticket for its recipient, under the JWT id `jti`.
+    ///
+    /// # Errors
+    /// As [`store::transition`], with the refusals of [`Ticket::claim`].
+    pub async fn claim(&self, reading: Reading, recipient: &Party, jti: &str) -> Result<Reading, TransitionError> {
+        let started = Instant::now();
+        let step = |ticket: &Ticket, now| ticket.claim(recipient, jti, self.lifetimes.token, now);
+        let Transition { reading, changed } = store::transition_from(&self.store, reading, step).await?;
+        if changed {
+            self.metrics.ticket("claimed");
+            if let State::Claimed { grant, .. } = &reading.ticket.state {
+                let Ticket { id, request, .. } = &reading.ticket;
+                let subject = self.pseudonym(&grant.subject);
+                tracing::info!(ticket = %id, client = %request.client_id, subject, jti, "claimed");
+                // The store's time was read before it stored the claim.
+                self.metrics.confirm_to_event(reading.now.since(grant.confirmed_at) + started.elapsed());
+            }
+        }
+        Ok(reading)
+    }
+
+    /// Records that a waiting party was told of the ticket's expiry, `late` after the deadline if that is known.
+    pub fn expire(&self, id: &TicketId, late: Option<Duration>) {
+        if let Some(late) = late {
+            self.metrics.expiry_lag(late);
+        }
+        self.metrics.ticket("expired");
+        if self.journal.takes("expired", None) {
+            tracing::info!(ticket = %id, "expired");
+        }
+    }
+
+    /// Returns the name of a person in the log; `None` for a browser.
+    fn name_in_log(&self, party: &Party) -> Option<String> {
+        match party {
+            Party::Person(person) => Some(self.pseudonym(&person.subject)),
+            Party::Browser(_) => None,
+        }
+    }
+
+    /// Returns a name that is the same for the same person and does not reveal who it is.
+    fn pseudonym(&self, subject: &Subject) -> String {
+        self.signer.name_in_log(subject)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    fn sources(folder: &Path) -> Vec<PathBuf> {
+        let entries = folder.read_dir().unwrap().map(|entry| entry.unwrap().path());
+        entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
+    }
+
+    #[test]
+    fn no_other_module_stores_or_counts_a_transition() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let names =
+            regex::Regex::new(r"\btransition(_from)?\(|\.ticket\(\x22|store\.create\(|\.replace\(&ticket").unwrap();
+        let uses = |path: &Path| names.is_match(&std::fs::read_to_string(path).unwrap());
+        assert!(uses(&root.join("sign_in.rs")));
+        for path in sources(&root) {
+            let inside = path.strip_prefix(&root).unwrap();
+            let is_owner =
+                inside.starts_with("store") || inside == Path::new("store.rs") || inside == Path::new("sign_in.rs");
+            let is_test = inside.ends_with("tests.rs");
+            assert!(is_owner || is_test || !uses(&path), "{} moves a ticket past `sign_in`", inside.display());
+        }
+    }
 }

@@ -36,8 +36,7 @@ use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::random::RandomId;
 use crate::secret::Secret;
-use crate::sign_in::Lifetimes;
-use crate::signer::Signer;
+use crate::sign_in::SignIns;
 use crate::store::{Put, Store};
 use crate::ticket::TicketId;
 use api::{Api, ApiError};
@@ -60,8 +59,7 @@ pub struct Wechat {
     tokens: Tokens,
     store: Arc<dyn Store>,
     clients: Clients,
-    lifetimes: Lifetimes,
-    signer: Signer,
+    sign_ins: SignIns,
     metrics: Arc<Metrics>,
     journal: Arc<Journal>,
     room: Arc<Semaphore>,
@@ -77,8 +75,7 @@ impl Wechat {
         settings: WechatSettings,
         store: Arc<dyn Store>,
         clients: Clients,
-        lifetimes: Lifetimes,
-        signer: Signer,
+        sign_ins: SignIns,
         metrics: Arc<Metrics>,
         journal: Arc<Journal>,
     ) -> Result<Self, reqwest::Error> {
@@ -86,7 +83,7 @@ impl Wechat {
         let tokens = Tokens::new(&settings.app_id, Arc::clone(&api), Arc::clone(&store));
         let room = Arc::new(Semaphore::new(MAX_CALLBACKS));
         let quota = DailyQuota::of(settings.daily_codes);
-        Ok(Self { settings, api, tokens, store, clients, lifetimes, signer, metrics, journal, room, quota })
+        Ok(Self { settings, api, tokens, store, clients, sign_ins, metrics, journal, room, quota })
     }
 
     /// Makes the code of a ticket of `caller` that lives for `ttl`; returns what it says.
@@ -99,7 +96,7 @@ impl Wechat {
         let make = async {
             let code = self.with_token(|token| self.api.create_code(token, &scene, ttl)).await?;
             // A scan may give the ticket more time, in which its scanner may scan again.
-            let ttl = ttl + self.lifetimes.decision;
+            let ttl = ttl + self.sign_ins.lifetimes().decision;
             self.store.put_value(&self.scene_name(&scene), &id.to_string(), ttl, Put::Always).await?;
             Ok(code)
         };

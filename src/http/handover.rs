@@ -4,14 +4,12 @@
 //! the same binding until the redeem time is over. What the recipient reads is called `confirmed` while it comes with the
 //! JWT, though the ticket is claimed by that very reading; the other party sees `claimed`.
 
-use std::time::Instant;
-
 use super::problem::{self, Problem};
 use super::state::Gateway;
 use super::view::{StateName, TicketView, TokenView};
 use crate::metrics::StreamEnd;
 use crate::random::RandomId;
-use crate::store::{self, Reading, TransitionError};
+use crate::store::{Reading, TransitionError};
 use crate::ticket::{Party, State, Ticket};
 
 /// How often a ticket is read at most until it stands still. It has no more changes than that.
@@ -85,24 +83,11 @@ pub(super) async fn show(gateway: &Gateway, reading: Reading, party: &Party, tol
 async fn claim(gateway: &Gateway, reading: Reading, party: &Party) -> Result<Reading, Problem> {
     // As unguessable and as unique as a ticket's id.
     let jti = RandomId::new().to_string();
-    let started = Instant::now();
-    let step = |ticket: &Ticket, now| ticket.claim(party, &jti, gateway.lifetimes.token, now);
-    let claimed = match store::transition_from(&gateway.store, reading, step).await {
+    gateway.sign_ins.claim(reading, party, &jti).await.map_err(|error| match error {
         // The confirmation that was read is lost with its primary. The party is to come back, not to give up.
-        Err(TransitionError::Refused(_)) => return Err(Problem::from(&problem::UNAVAILABLE)),
-        claimed => claimed?,
-    };
-    if claimed.changed {
-        gateway.metrics.ticket("claimed");
-        if let State::Claimed { grant, .. } = &claimed.reading.ticket.state {
-            let Ticket { id, request, .. } = &claimed.reading.ticket;
-            let subject = gateway.signer.name_in_log(&grant.subject);
-            tracing::info!(ticket = %id, client = %request.client_id, subject, jti, "claimed");
-            // The store's time is of the reading, before the claim was stored.
-            gateway.metrics.confirm_to_event(claimed.reading.now.since(grant.confirmed_at) + started.elapsed());
-        }
-    }
-    Ok(claimed.reading)
+        TransitionError::Refused(_) => Problem::from(&problem::UNAVAILABLE),
+        error => error.into(),
+    })
 }
 
 fn token(gateway: &Gateway, reading: &Reading) -> Result<Option<TokenView>, Problem> {

@@ -12,10 +12,9 @@ use crate::clients::Clients;
 use crate::connectors::Connectors;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
-use crate::sign_in::Lifetimes;
+use crate::sign_in::SignIns;
 use crate::signer::Signer;
 use crate::store::Store;
-use crate::ticket::Party;
 use crate::verifier::Verifier;
 use crate::verifier::demo::DemoIdentity;
 use crate::waiters::Waiters;
@@ -47,8 +46,8 @@ pub struct Gateway {
     pub public_url: Url,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// How long things live.
-    pub lifetimes: Lifetimes,
+    /// Moves tickets.
+    pub sign_ins: SignIns,
     /// What each caller may do.
     pub limits: Limits,
     /// Where QR codes are drawn.
@@ -69,14 +68,6 @@ impl Gateway {
     #[must_use]
     pub fn is_https(&self) -> bool {
         self.public_url.scheme() == "https"
-    }
-
-    /// Returns what a person is called in the log: the same name for the same person, which tells nobody who it is.
-    pub(crate) fn name_in_log(&self, party: &Party) -> Option<String> {
-        match party {
-            Party::Person(person) => Some(self.signer.name_in_log(&person.subject)),
-            Party::Browser(_) => None,
-        }
     }
 
     /// Forgets callers whose allowances have refilled, again and again, for ever.

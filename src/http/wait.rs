@@ -166,13 +166,7 @@ impl Waiter {
     }
 
     fn note_expiry(&mut self) {
-        if let Some(late) = self.seat.overdue() {
-            self.gateway.metrics.expiry_lag(late);
-        }
-        self.gateway.metrics.ticket("expired");
-        if self.gateway.journal.takes("expired", None) {
-            tracing::info!(ticket = %self.id, "expired");
-        }
+        self.gateway.sign_ins.expire(&self.id, self.seat.overdue());
         self.seat.set_end(StreamEnd::Expired);
     }
 }

@@ -10,10 +10,8 @@ use serde_json::Value;
 use super::message::{Kind, Meaning, Message};
 use super::settings::Consent;
 use super::{SCENE_PREFIX, SUBJECT_PREFIX, Wechat, texts};
-use crate::store::{self, Put, Reading, StoreError, Transition, TransitionError};
-use crate::ticket::{
-    CancelReason, Claims, Decision, MatchNumber, Party, Person, Refusal, Scanner, State, Subject, Ticket, TicketId,
-};
+use crate::store::{Put, Reading, StoreError, TransitionError};
+use crate::ticket::{CancelReason, Claims, Decision, MatchNumber, Party, Person, Refusal, Scanner, Subject, TicketId};
 
 /// How long WeChat is asked what else names a person. It is not worth losing the sign-in.
 const UNIONID_PATIENCE: Duration = Duration::from_secs(2);
@@ -42,17 +40,9 @@ impl Wechat {
         }
         let id = self.store.value(&self.scene_name(scene)).await?.and_then(|id| id.parse::<TicketId>().ok());
         let Some(id) = id else { return Ok(("expired", Some(texts::expired()))) };
-        let (scanner, decision) = (Scanner::of(Party::Person(self.person(message))), self.lifetimes.decision);
-        let step = |ticket: &Ticket, now| ticket.scan(&scanner, now, decision);
-        let reading = match store::transition(&self.store, &id, step).await {
-            Ok(Transition { reading, changed }) => {
-                if changed {
-                    self.metrics.ticket("scanned");
-                    let client = &reading.ticket.request.client_id;
-                    tracing::info!(ticket = %id, %client, subject = self.name_in_log(message), "scanned");
-                }
-                reading
-            }
+        let scanner = Scanner::of(Party::Person(self.person(message)));
+        let reading = match self.sign_ins.scan(&id, &scanner).await {
+            Ok(reading) => reading,
             Err(error) => return refused(error),
         };
         match self.settings.consent {
@@ -88,24 +78,11 @@ impl Wechat {
         number: Option<MatchNumber>,
     ) -> Result<Outcome, StoreError> {
         let (person, claims) = (self.person(message), self.claims(message).await);
-        let (decision, redeem) = (Decision { number, ..Decision::all(&claims) }, self.lifetimes.redeem);
-        let step = |ticket: &Ticket, now| ticket.confirm(&person, decision, now, redeem);
-        let outcome = match store::transition(&self.store, id, step).await {
-            Ok(Transition { reading, changed }) => {
-                let Ticket { request, state, .. } = &reading.ticket;
-                if matches!(state, State::Cancelled { .. }) {
-                    self.metrics.ticket("cancelled");
-                    let (client, reason) = (&request.client_id, CancelReason::Mismatch.as_str());
-                    tracing::info!(ticket = %id, %client, subject = self.name_in_log(message), reason, "cancelled");
-                    ("mismatch", Some(texts::mismatch()))
-                } else {
-                    if changed {
-                        self.metrics.ticket("confirmed");
-                        let client = &request.client_id;
-                        tracing::info!(ticket = %id, %client, subject = self.name_in_log(message), "confirmed");
-                    }
-                    ("confirmed", Some(texts::confirmed(&self.client_name(&reading), &request.requester)))
-                }
+        let decision = Decision { number, ..Decision::all(&claims) };
+        let outcome = match self.sign_ins.confirm(id, &person, decision).await {
+            Ok(reading) => {
+                let requester = &reading.ticket.request.requester;
+                ("confirmed", Some(texts::confirmed(&self.client_name(&reading), requester)))
             }
             Err(error) => refused(error)?,
         };
@@ -115,26 +92,12 @@ impl Wechat {
 
     async fn decline(&self, message: &Message, id: &TicketId) -> Result<Outcome, StoreError> {
         let party = Party::Person(self.person(message));
-        let step = |ticket: &Ticket, now| ticket.cancel(&party, CancelReason::Declined, now);
-        let outcome = match store::transition(&self.store, id, step).await {
-            Ok(Transition { reading, changed }) => {
-                if changed {
-                    self.metrics.ticket("cancelled");
-                    let client = &reading.ticket.request.client_id;
-                    let reason = CancelReason::Declined.as_str();
-                    tracing::info!(ticket = %id, %client, subject = self.name_in_log(message), reason, "cancelled");
-                }
-                ("declined", Some(texts::declined()))
-            }
+        let outcome = match self.sign_ins.cancel(id, &party, |_ticket| Some(CancelReason::Declined)).await {
+            Ok(_cancelled) => ("declined", Some(texts::declined())),
             Err(error) => refused(error)?,
         };
         self.end_wait(message, id).await?;
         Ok(outcome)
-    }
-
-    /// Returns what the person is called in the log.
-    fn name_in_log(&self, message: &Message) -> String {
-        self.signer.name_in_log(&self.person(message).subject)
     }
 
     /// Expects no further number, unless for a ticket that was scanned meanwhile.

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::tickets::cancel_as_party;
+use super::tickets::cancel_problem;
 use crate::http::address::BrowserAddress;
 use crate::http::auth::{Approver, Credentials};
 use crate::http::cookies::{BindingKind, Fresh, set_cookie};
@@ -18,10 +18,8 @@ use crate::http::state::{Gateway, SharedGateway};
 use crate::http::view::{ScanView, TicketView};
 use crate::http::{device, fields};
 use crate::random;
-use crate::store::{self, Transition};
 use crate::ticket::{
-    Audience, CancelReason, Decision, Flow, MatchNumber, MatchPolicy, ParseMatchNumberError, Party, Scanner,
-    State as TicketState, Ticket,
+    Audience, CancelReason, Decision, Flow, MatchNumber, MatchPolicy, ParseMatchNumberError, Party, Scanner, Ticket,
 };
 use crate::verifier::Identity;
 
@@ -92,18 +90,10 @@ pub(in crate::http) async fn scan(
                 Scanner { party, id: Some(random::scanner_id()), audience, from }
             }
         };
-        let decision = gateway.lifetimes.decision;
-        let step = |ticket: &Ticket, now| ticket.scan(&scanner, now, decision);
-        let transition = store::transition_from(&gateway.store, reading, step).await?;
-        Ok((transition, scanner.party, fresh))
+        let reading = gateway.sign_ins.scan_from(reading, &scanner).await?;
+        Ok((reading, scanner.party, fresh))
     };
-    let (Transition { reading, changed }, party, fresh) =
-        limits.invalid_scan.charge_failures(address, scanned.await)?;
-    if changed {
-        gateway.metrics.ticket("scanned");
-        let subject = gateway.name_in_log(&party);
-        tracing::info!(ticket = %id, client = %reading.ticket.request.client_id, subject, "scanned");
-    }
+    let (reading, party, fresh) = limits.invalid_scan.charge_failures(address, scanned.await)?;
     let mut view = ScanView::new(&gateway, &reading, &party);
     view.ticket_secret = fresh.as_ref().and_then(Fresh::for_the_body);
     Ok((set_cookie(&gateway, fresh.as_ref()), Json(view)).into_response())
@@ -201,25 +191,11 @@ pub(in crate::http) async fn confirm(
     let confirmed = async {
         let Approver(Identity { person, claims }) = Approver::from_headers(&headers, &gateway).await?;
         limits.confirm.check(address)?;
-        let redeem = gateway.lifetimes.redeem;
         let (release, scanner) = (body.release.as_deref(), body.scanner.as_deref());
         let decision = Decision { claims: &claims, release, number, scanner };
-        let step = |ticket: &Ticket, now| ticket.confirm(&person, decision, now, redeem);
-        Ok((store::transition(&gateway.store, &id, step).await?, Party::Person(person)))
+        Ok((gateway.sign_ins.confirm(&id, &person, decision).await?, Party::Person(person)))
     };
-    let (Transition { reading, changed }, party) = limits.invalid_confirm.charge_failures(address, confirmed.await)?;
-    let client = &reading.ticket.request.client_id;
-    if matches!(reading.ticket.state, TicketState::Cancelled { .. }) {
-        // What has cancelled it is this very attempt: anything else would have been a refusal.
-        gateway.metrics.ticket("cancelled");
-        let (subject, reason) = (gateway.name_in_log(&party), CancelReason::Mismatch.as_str());
-        tracing::info!(ticket = %id, %client, subject, reason, "cancelled");
-        return Err(Problem::from(&problem::MISMATCH));
-    }
-    if changed {
-        gateway.metrics.ticket("confirmed");
-        tracing::info!(ticket = %id, %client, subject = gateway.name_in_log(&party), "confirmed");
-    }
+    let (reading, party) = limits.invalid_confirm.charge_failures(address, confirmed.await)?;
     Ok(Json(TicketView::new(&gateway, &reading, &party)))
 }
 
@@ -263,7 +239,7 @@ pub(in crate::http) async fn cancel(
             let decides = ticket.scanner().is_some() && ticket.is_approver(&party);
             Some(if decides { CancelReason::Declined } else { CancelReason::Closed })
         };
-        Ok((cancel_as_party(&gateway, &id, &party, reason).await?, party))
+        Ok((gateway.sign_ins.cancel(&id, &party, reason).await.map_err(cancel_problem)?, party))
     };
     let (reading, party) = limits.invalid_confirm.charge_failures(address, cancelled.await)?;
     Ok(Json(TicketView::new(&gateway, &reading, &party)))

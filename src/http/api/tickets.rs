@@ -23,10 +23,8 @@ use crate::http::state::{Gateway, SharedGateway};
 use crate::http::view::{ClientView, CreatedTicket, TicketView, scan_url};
 use crate::http::wait::{self, MAX_WAIT_SECS};
 use crate::random;
-use crate::store;
-use crate::ticket::{
-    CancelReason, Flow, NewTicket, Party, Refusal, State as TicketState, Ticket, TicketId, TicketRequest,
-};
+use crate::store::TransitionError;
+use crate::ticket::{CancelReason, Flow, NewTicket, Party, Refusal, TicketRequest};
 use crate::verifier::Identity;
 
 /// How much of a name that is not known is said back, in characters.
@@ -111,7 +109,7 @@ pub(in crate::http) async fn create(
         }
     };
     let place = gateway.limits.tickets.place(address)?;
-    let (id, ttl) = (random::ticket_id(), client.ticket_ttl.unwrap_or(gateway.lifetimes.ticket));
+    let (id, ttl) = (random::ticket_id(), client.ticket_ttl.unwrap_or(gateway.sign_ins.lifetimes().ticket));
     let code = match client.connector {
         Some(connector) if body.flow == Flow::Login => {
             gateway.limits.connector.check(address)?;
@@ -133,14 +131,9 @@ pub(in crate::http) async fn create(
         },
         ttl,
     };
-    let reading = gateway.store.create(new).await?;
+    let reading = gateway.sign_ins.create(new).await?;
     place.keep(ttl);
-    gateway.metrics.ticket("created");
     let ticket = &reading.ticket;
-    if gateway.journal.takes("created", None) {
-        tracing::info!(ticket = %ticket.id, client = %client.id, "created");
-    }
-
     let qr = match drawing {
         Some((picture, place)) => Some(codes::data_uri(place, scan_url(&gateway, ticket), picture).await?),
         None => None,
@@ -319,37 +312,16 @@ pub(in crate::http) async fn close(
         CloseReason::Superseded => CancelReason::Superseded,
     };
     // The approver has `cancel`, and reasons of its own.
-    cancel_as_party(&gateway, &id, &party, |ticket| ticket.request.presenter.is(&party).then_some(reason)).await?;
+    let cancelled =
+        gateway.sign_ins.cancel(&id, &party, |ticket| ticket.request.presenter.is(&party).then_some(reason));
+    cancelled.await.map_err(cancel_problem)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Cancels for a party of the ticket, for the reason that it has as the ticket stands; who has none, or is a stranger, is
-/// told that there is no such ticket.
-pub(in crate::http) async fn cancel_as_party(
-    gateway: &Gateway,
-    id: &TicketId,
-    party: &Party,
-    reason: impl Fn(&Ticket) -> Option<CancelReason> + Send + Sync,
-) -> Result<store::Reading, Problem> {
-    let cancelled = store::transition(&gateway.store, id, |ticket, now| {
-        let reason = reason(ticket).ok_or(Refusal::NotPermitted)?;
-        ticket.cancel(party, reason, now)
-    })
-    .await
-    .map_err(|error| match error {
-        store::TransitionError::Refused(Refusal::NotPermitted) => Problem::from(&problem::TICKET_NOT_FOUND),
+/// Answers a stranger who cancels a ticket as if there were no such ticket.
+pub(super) fn cancel_problem(error: TransitionError) -> Problem {
+    match error {
+        TransitionError::Refused(Refusal::NotPermitted) => Problem::from(&problem::TICKET_NOT_FOUND),
         other => other.into(),
-    })?;
-    if cancelled.changed {
-        gateway.metrics.ticket("cancelled");
-        if let TicketState::Cancelled { reason, .. } = &cancelled.reading.ticket.state {
-            let (client, reason) = (&cancelled.reading.ticket.request.client_id, reason.as_str());
-            let subject = gateway.name_in_log(party);
-            // Whoever makes tickets can close them; a person has proved who they are.
-            if subject.is_some() || gateway.journal.takes("cancelled", Some(reason)) {
-                tracing::info!(ticket = %id, %client, subject, reason, "cancelled");
-            }
-        }
     }
-    Ok(cancelled.reading)
 }

@@ -5,10 +5,10 @@ use crate::clients::Clients;
 use crate::connectors::wechat::settings::{Consent, WechatSettings};
 use crate::metrics::Metrics;
 use crate::secret::Secret;
-use crate::sign_in::Lifetimes;
+use crate::sign_in::{Lifetimes, SignIns};
 use crate::signer::Signer;
-use crate::store::Changes;
 use crate::store::memory::MemoryStore;
+use crate::store::{Changes, Store};
 use crate::ticket::TicketId;
 
 struct Nobody;
@@ -32,10 +32,11 @@ fn wechat(keys: &[&str]) -> Wechat {
     };
     let minute = Duration::from_secs(60);
     let lifetimes = Lifetimes { ticket: minute, decision: minute, redeem: minute, token: minute };
-    let store = Arc::new(MemoryStore::open(1, Arc::new(Nobody)));
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::open(1, Arc::new(Nobody)));
     let signer = Signer::open("https://gate.example", None).unwrap();
     let (metrics, journal) = (Arc::new(Metrics::new()), Arc::default());
-    Wechat::new(settings, store, Clients::only_web(), lifetimes, signer, metrics, journal).unwrap()
+    let sign_ins = SignIns::new(Arc::clone(&store), signer, Arc::clone(&metrics), Arc::clone(&journal), lifetimes);
+    Wechat::new(settings, store, Clients::only_web(), sign_ins, metrics, journal).unwrap()
 }
 
 fn at(secs: u64) -> SystemTime {
