@@ -2,6 +2,7 @@
 //! built, and the unit be run by systemd, is shown by `tests/image` and `tests/unit`, which take root and minutes.
 
 mod containers;
+mod dependencies;
 mod instructions;
 mod shells;
 mod unit;
