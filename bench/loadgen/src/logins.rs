@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{Api, ApiError, Approver};
-use crate::board::{Board, Confirmation};
 use crate::connect::ANSWER_TIME;
-use crate::pace::Pace;
+use crate::context::{Confirmation, Context};
+use crate::pacer::Pacer;
 use crate::spawn;
 use crate::stream::{Request, Stream};
 
@@ -25,27 +25,27 @@ const SETTLE_TIME: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Makes `count` logins, as many at a time as the settings say, at most `rate` per second.
-pub async fn all(board: &Arc<Board>, count: u64, rate: Option<f64>, stop: &CancellationToken) {
+pub async fn all(context: &Arc<Context>, count: u64, rate: Option<f64>, stop: &CancellationToken) {
     let next = Arc::new(AtomicU64::new(0));
-    let pace = Arc::new(tokio::sync::Mutex::new(Pace::new(rate.unwrap_or_default())));
+    let pacer = Arc::new(tokio::sync::Mutex::new(Pacer::new(rate.unwrap_or_default())));
     let at_once = TaskTracker::new();
-    board.count(|tally| tally.login.span.begins(board.now()));
-    for _ in 0..board.settings.concurrency_logins {
-        let (board, next, pace, stop) = (Arc::clone(board), Arc::clone(&next), Arc::clone(&pace), stop.clone());
+    context.count(|measured| measured.login.span.begins(context.now()));
+    for _ in 0..context.settings.concurrency_logins {
+        let (context, next, pacer, stop) = (Arc::clone(context), Arc::clone(&next), Arc::clone(&pacer), stop.clone());
         spawn(at_once.track_future(async move {
             while !stop.is_cancelled() {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 if number >= count {
                     return;
                 }
-                pace.lock().await.next().await;
-                let result = log_in(&board, usize::try_from(number).unwrap_or_default()).await;
-                board.count(|tally| {
-                    tally.login.count += 1;
-                    tally.login.span.ends(board.now());
+                pacer.lock().await.next().await;
+                let result = log_in(&context, usize::try_from(number).unwrap_or_default()).await;
+                context.count(|measured| {
+                    measured.login.count += 1;
+                    measured.login.span.ends(context.now());
                     if let Err(error) = result {
-                        tally.login.failed += 1;
-                        tally.error(&format!("login: {error}"));
+                        measured.login.failed += 1;
+                        measured.error(&format!("login: {error}"));
                     }
                 });
             }
@@ -56,24 +56,24 @@ pub async fn all(board: &Arc<Board>, count: u64, rate: Option<f64>, stop: &Cance
 }
 
 /// One whole login: make a ticket, open its stream, scan, confirm, read the token.
-async fn log_in(board: &Board, number: usize) -> Result<(), String> {
+async fn log_in(context: &Context, number: usize) -> Result<(), String> {
     let began = Instant::now();
     let text = |error: ApiError| error.to_string();
-    let who = &board.approvers[number % board.approvers.len()];
-    let ticket = board.api.create().await.map_err(text)?;
+    let who = &context.approvers[number % context.approvers.len()];
+    let ticket = context.api.create().await.map_err(text)?;
     let wanted = Request {
-        target: &board.api.targets[number % board.api.targets.len()],
+        target: &context.api.targets[number % context.api.targets.len()],
         path: &ticket.events,
         bearer: Some(&ticket.secret),
         last_id: "",
     };
-    let mut stream = Stream::open(&board.api.dialer, wanted).await.map_err(|error| error.to_string())?;
+    let mut stream = Stream::open(&context.api.dialer, wanted).await.map_err(|error| error.to_string())?;
     let first = timeout(ANSWER_TIME, stream.until("pending")).await;
     first.map_err(|_| "pending did not come in time")??;
-    board.api.scan(&ticket.id, who).await.map_err(text)?;
+    context.api.scan(&ticket.id, who).await.map_err(text)?;
     let asked_at = Instant::now();
     let confirm = async {
-        let confirmed = board.api.confirm(&ticket.id, who).await;
+        let confirmed = context.api.confirm(&ticket.id, who).await;
         confirmed.map(|()| asked_at.elapsed())
     };
     let (confirmed, told) = tokio::join!(confirm, timeout(EVENT_TIME, stream.until("confirmed")));
@@ -82,55 +82,56 @@ async fn log_in(board: &Board, number: usize) -> Result<(), String> {
     if !data.contains("\"access_token\"") {
         return Err("confirmed came without a token".to_owned());
     }
-    board.count(|tally| {
-        tally.login.confirm_request.record(answered_after);
-        tally.login.confirm_to_event.record(told_at.saturating_duration_since(asked_at));
-        tally.login.whole.record(told_at.saturating_duration_since(began));
+    context.count(|measured| {
+        measured.login.confirm_request.record(answered_after);
+        measured.login.confirm_to_event.record(told_at.saturating_duration_since(asked_at));
+        measured.login.whole.record(told_at.saturating_duration_since(began));
     });
     Ok(())
 }
 
 /// Confirms tickets that the people of this process wait for, in turn, `rate` per second, until `stop`; then waits until
 /// the streams have been told of all of them, or [`SETTLE_TIME`] is over.
-pub async fn confirmations(board: &Arc<Board>, rate: f64, stop: &CancellationToken) {
+pub async fn confirmations(context: &Arc<Context>, rate: f64, stop: &CancellationToken) {
     let under_way = TaskTracker::new();
     let cursor = AtomicUsize::new(0);
-    let mut pace = Pace::new(rate);
-    board.count(|tally| tally.login.span.begins(board.now()));
-    while stop.run_until_cancelled(pace.next()).await.is_some() && rate > 0.0 {
-        let seats = board.seats.len();
+    let mut pacer = Pacer::new(rate);
+    context.count(|measured| measured.login.span.begins(context.now()));
+    while stop.run_until_cancelled(pacer.next()).await.is_some() && rate > 0.0 {
+        let seats = context.seats.len();
         let mut turns = (0..seats).map(|_| cursor.fetch_add(1, Ordering::Relaxed) % seats);
-        if let Some((id, confirmation)) = turns.find_map(|seat| board.seats[seat].choose()) {
+        if let Some((id, confirmation)) = turns.find_map(|seat| context.seats[seat].choose()) {
             let number = cursor.load(Ordering::Relaxed);
-            spawn(under_way.track_future(confirm(Arc::clone(board), number, id, confirmation)));
+            spawn(under_way.track_future(confirm(Arc::clone(context), number, id, confirmation)));
         }
     }
     under_way.close();
     let ends_at = Instant::now() + SETTLE_TIME;
-    let is_settled = || under_way.is_empty() && board.count(|tally| tally.storm.delivered >= tally.storm.made);
+    let is_settled =
+        || under_way.is_empty() && context.count(|measured| measured.storm.delivered >= measured.storm.made);
     while !is_settled() && Instant::now() < ends_at {
         sleep(LOOK_EVERY).await;
     }
 }
 
-async fn confirm(board: Arc<Board>, number: usize, id: String, confirmation: Arc<Confirmation>) {
-    let who = &board.approvers[number % board.approvers.len()];
-    let result = match persist(&board.api, Step::Scan, &id, who).await {
-        Ok(_) => persist(&board.api, Step::Confirm(&confirmation), &id, who).await,
+async fn confirm(context: Arc<Context>, number: usize, id: String, confirmation: Arc<Confirmation>) {
+    let who = &context.approvers[number % context.approvers.len()];
+    let result = match persist(&context.api, Step::Scan, &id, who).await {
+        Ok(_) => persist(&context.api, Step::Confirm(&confirmation), &id, who).await,
         Err(error) => Err(error),
     };
-    board.count(|tally| {
-        tally.login.count += 1;
-        tally.login.span.ends(board.now());
+    context.count(|measured| {
+        measured.login.count += 1;
+        measured.login.span.ends(context.now());
         if let Ok(answered_after) = result {
-            tally.login.confirm_request.record(answered_after);
+            measured.login.confirm_request.record(answered_after);
         }
         // An answer can be lost on the way although the stream has been told.
         if result.is_ok() || confirmation.is_delivered.load(Ordering::Relaxed) {
-            tally.storm.made += 1;
+            measured.storm.made += 1;
         } else if let Err(error) = result {
-            tally.login.failed += 1;
-            tally.error(&error.to_string());
+            measured.login.failed += 1;
+            measured.error(&error.to_string());
         }
     });
 }

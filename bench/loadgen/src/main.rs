@@ -8,33 +8,33 @@
 //! | `options` | the command line, and the settings of a run |
 //! | `target`, `connect` | where the load goes; connections to there and nowhere else |
 //! | `api`, `sse`, `stream` | requests, the event stream format, one event stream |
-//! | `person`, `poll`, `logins`, `pace` | what people do, and how often |
+//! | `person`, `poll`, `logins`, `pacer` | what people do, and how often |
 //! | `primaries`, `others`, `plain` | the Redis that `expiry` is told of, the keys of others in it, plain keys to compare with |
-//! | `board`, `tally` | what the people of a process share; what is counted and timed |
-//! | `worker`, `messages`, `crew` | the worker process, what is said to it, the parent's side of it |
+//! | `context`, `measured` | what the people of a process share; what is counted and timed |
+//! | `worker`, `messages`, `workers` | the worker process, what is said to it, the parent's side of it |
 //! | `conduct`, `progress`, `report` | the phases of a run, what is shown meanwhile, the result |
 
 mod api;
-mod board;
-mod conduct;
+mod baseline;
 mod connect;
-mod crew;
+mod context;
+mod coordinator;
+mod filler_keys;
 mod logins;
+mod measurements;
 mod messages;
 mod options;
-mod others;
-mod pace;
-mod person;
-mod plain;
-mod poll;
+mod pacer;
+mod poller;
+mod presenter;
 mod primaries;
 mod progress;
 mod report;
 mod sse;
 mod stream;
-mod tally;
 mod target;
 mod worker;
+mod workers;
 
 use std::process::ExitCode;
 
@@ -46,14 +46,14 @@ const UNUSABLE: u8 = 2;
 fn main() -> ExitCode {
     // Fails only if there is one already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    if std::env::args().nth(1).as_deref() == Some(crew::WORKER) {
+    if std::env::args().nth(1).as_deref() == Some(workers::WORKER) {
         return worker::main();
     }
     let options = options::Options::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(conduct::run(&options)),
-        Err(error) => Err(conduct::Fault { code: UNUSABLE, error: error.into() }),
+        Ok(runtime) => runtime.block_on(coordinator::run(&options)),
+        Err(error) => Err(coordinator::Fault { code: UNUSABLE, error: error.into() }),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),

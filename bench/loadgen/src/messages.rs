@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::api::Approver;
+use crate::measurements::Measurements;
 use crate::options::Settings;
-use crate::tally::Tally;
 use crate::target::Target;
 
 /// From the parent.
@@ -55,7 +55,7 @@ pub enum Report {
     /// What the scenario does has come to its own end.
     Finished,
     /// Last.
-    Result(Box<Tally>),
+    Result(Box<Measurements>),
     /// It cannot be done.
     Failed(String),
 }

@@ -6,8 +6,8 @@ use std::time::Instant;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
+use crate::measurements::round;
 use crate::options::Status;
-use crate::tally::round;
 
 /// Where a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

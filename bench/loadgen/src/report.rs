@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context as _;
 use serde_json::{Map, Value, json};
 
+use crate::baseline::{GRACE, Outcome};
+use crate::measurements::{Measurements, STEP, Times, per_second, round};
 use crate::options::{Scenario, Settings};
-use crate::plain::{GRACE, Outcome};
-use crate::tally::{STEP, Tally, Times, per_second, round};
 
 /// How many steps of the timeline are a second.
 const STEPS_PER_SECOND: usize = 10;
@@ -35,7 +35,7 @@ pub struct Run {
     pub ending: Ending,
     /// When the processes were signalled, in the time of the run.
     pub signalled_at: Option<Duration>,
-    pub tally: Tally,
+    pub measured: Measurements,
     /// What came of the plain keys that expiry is compared with.
     pub plain: Option<Outcome>,
 }
@@ -43,7 +43,7 @@ pub struct Run {
 impl Run {
     /// Returns what was promised and not kept, in words.
     pub fn losses(&self) -> Vec<String> {
-        let tally = &self.tally;
+        let measured = &self.measured;
         let scenario = self.settings.scenario;
         let mut losses = Vec::new();
         let mut loss = |count: u64, what: &str| {
@@ -51,14 +51,14 @@ impl Run {
                 losses.push(format!("{count} {what}"));
             }
         };
-        loss(self.wanted().saturating_sub(tally.opened), "of those wanted were never opened");
+        loss(self.wanted().saturating_sub(measured.opened), "of those wanted were never opened");
         match scenario {
-            Scenario::Idle => loss(tally.lost, "streams lost"),
-            Scenario::Login => loss(tally.login.failed, "logins failed"),
-            Scenario::Expiry => loss(tally.expiry.missing, "expired events missing"),
+            Scenario::Idle => loss(measured.lost, "streams lost"),
+            Scenario::Login => loss(measured.login.failed, "logins failed"),
+            Scenario::Expiry => loss(measured.expiry.missing, "expired events missing"),
             Scenario::Storm => {
                 loss(self.confirmations_lost(), "confirmations lost");
-                loss(tally.login.failed, "confirmations failed");
+                loss(measured.login.failed, "confirmations failed");
             }
             Scenario::Poll => {}
         }
@@ -70,12 +70,12 @@ impl Run {
     }
 
     fn confirmations_lost(&self) -> u64 {
-        self.tally.storm.made.saturating_sub(self.tally.storm.delivered)
+        self.measured.storm.made.saturating_sub(self.measured.storm.delivered)
     }
 
     /// Returns the result for machines.
     pub fn to_json(&self) -> Value {
-        let tally = &self.tally;
+        let measured = &self.measured;
         let scenario = self.settings.scenario;
         let mut result = Map::new();
         let mut put = |name: &str, value: Value| drop(result.insert(name.to_owned(), value));
@@ -87,13 +87,13 @@ impl Run {
         put("seconds", json!(round(self.seconds.as_secs_f64())));
         put("interrupted", json!(self.ending != Ending::Complete));
         put("streams", self.streams());
-        let opening = tally.opening.seconds();
+        let opening = measured.opening.seconds();
         put(
             "open",
-            json!({ "seconds": round(opening), "per_second": per_second(tally.opened, opening), "latency_ms": tally.open_times.to_json() }),
+            json!({ "seconds": round(opening), "per_second": per_second(measured.opened, opening), "latency_ms": measured.open_times.to_json() }),
         );
         if scenario != Scenario::Poll {
-            put("heartbeats", json!({ "seen": tally.heartbeats_seen, "missed": tally.heartbeats_missed }));
+            put("heartbeats", json!({ "seen": measured.heartbeats_seen, "missed": measured.heartbeats_missed }));
         }
         match scenario {
             Scenario::Idle => {}
@@ -104,7 +104,7 @@ impl Run {
                 put("storm", self.storm());
             }
             Scenario::Poll => {
-                let poll = &tally.poll;
+                let poll = &measured.poll;
                 let rate = per_second(poll.polls, poll.span.seconds());
                 put(
                     "poll",
@@ -116,15 +116,15 @@ impl Run {
     }
 
     fn streams(&self) -> Value {
-        let tally = &self.tally;
+        let measured = &self.measured;
         json!({
-            "wanted": self.wanted(), "opened": tally.opened, "open_at_end": tally.open, "lost": tally.lost,
-            "refused": tally.refused, "renewed": tally.renewed, "reopened": tally.reopened, "errors": tally.errors,
+            "wanted": self.wanted(), "opened": measured.opened, "open_at_end": measured.open, "lost": measured.lost,
+            "refused": measured.refused, "renewed": measured.renewed, "reopened": measured.reopened, "errors": measured.errors,
         })
     }
 
     fn login(&self) -> Value {
-        let login = &self.tally.login;
+        let login = &self.measured.login;
         let mut value = json!({
             "count": login.count, "failed": login.failed, "per_second": per_second(login.count, login.span.seconds()),
             "confirm_to_event_ms": login.confirm_to_event.to_json(),
@@ -137,7 +137,7 @@ impl Run {
     }
 
     fn expiry(&self) -> Value {
-        let expiry = &self.tally.expiry;
+        let expiry = &self.measured.expiry;
         let mut value = json!({
             "count": expiry.delivered + expiry.missing, "delivered": expiry.delivered, "missing": expiry.missing,
             "lag_ms": expiry.lag.to_json(), "deadline_error_ms": expiry.deadline_error.to_json(),
@@ -154,10 +154,10 @@ impl Run {
     }
 
     fn storm(&self) -> Value {
-        let storm = &self.tally.storm;
+        let storm = &self.measured.storm;
         json!({
             "event_at_s": self.event_at().map(|at| round(at.as_secs_f64())),
-            "lost_streams": self.tally.lost, "back_after_s": self.back_after(),
+            "lost_streams": self.measured.lost, "back_after_s": self.back_after(),
             "peak_opens_per_second": self.peak(),
             "confirmations": { "made": storm.made, "delivered": storm.delivered, "lost": self.confirmations_lost() },
             "reconnect_ms": storm.reconnect.to_json(), "timeline": self.timeline(),
@@ -166,12 +166,12 @@ impl Run {
 
     /// Returns when it happened: by our signal, or else when the first stream was lost.
     fn event_at(&self) -> Option<Duration> {
-        self.signalled_at.or(self.tally.storm.outage.from)
+        self.signalled_at.or(self.measured.storm.outage.from)
     }
 
     /// Returns how many seconds after it all were back; `None` if some never were.
     fn back_after(&self) -> Option<f64> {
-        let storm = &self.tally.storm;
+        let storm = &self.measured.storm;
         let last = storm.outage.to.unwrap_or_default();
         let at = self.event_at().unwrap_or_default();
         (storm.away == 0).then(|| round(last.saturating_sub(at).as_secs_f64()))
@@ -181,7 +181,7 @@ impl Run {
     fn peak(&self) -> u64 {
         let Some(at) = self.event_at() else { return 0 };
         let first = usize::try_from(at.as_millis() / STEP.as_millis()).unwrap_or(usize::MAX);
-        let steps = self.tally.storm.steps.get(first..).unwrap_or_default();
+        let steps = self.measured.storm.steps.get(first..).unwrap_or_default();
         let opened: Vec<u64> = steps.iter().map(|step| step.opened).collect();
         let in_all = opened.iter().sum();
         opened.windows(STEPS_PER_SECOND).map(|second| second.iter().sum()).max().unwrap_or(in_all)
@@ -189,7 +189,7 @@ impl Run {
 
     fn timeline(&self) -> Value {
         let (mut opened, mut closed, mut lost) = (0, 0, 0);
-        let steps = self.tally.storm.steps.iter().zip(1_u32..).map(|(step, number)| {
+        let steps = self.measured.storm.steps.iter().zip(1_u32..).map(|(step, number)| {
             opened += step.opened;
             closed += step.closed;
             lost += step.lost;
@@ -201,7 +201,7 @@ impl Run {
 
     /// Returns the summary for people.
     fn summary(&self) -> String {
-        let tally = &self.tally;
+        let measured = &self.measured;
         let mut text = String::new();
         let mut line = |name: &str, value: String| {
             let _ = writeln!(text, "{name:>17}  {value}");
@@ -215,21 +215,21 @@ impl Run {
         };
         line("time", format!("{:.1} s{ending}", self.seconds.as_secs_f64()));
         let what = if self.settings.scenario == Scenario::Poll { "people" } else { "streams" };
-        line(what, format!("{} of {} opened, {} open at the end", tally.opened, self.wanted(), tally.open));
+        line(what, format!("{} of {} opened, {} open at the end", measured.opened, self.wanted(), measured.open));
         line(
             "",
             format!(
                 "{} lost, {} reopened, {} renewed, {} refused",
-                tally.lost, tally.reopened, tally.renewed, tally.refused
+                measured.lost, measured.reopened, measured.renewed, measured.refused
             ),
         );
-        line("opens per second", format!("{:.0}", per_second(tally.opened, tally.opening.seconds())));
-        line("open", spread(&tally.open_times));
+        line("opens per second", format!("{:.0}", per_second(measured.opened, measured.opening.seconds())));
+        line("open", spread(&measured.open_times));
         if self.settings.scenario != Scenario::Poll {
-            line("heartbeats", format!("{} seen, {} missed", tally.heartbeats_seen, tally.heartbeats_missed));
+            line("heartbeats", format!("{} seen, {} missed", measured.heartbeats_seen, measured.heartbeats_missed));
         }
         self.summarise_scenario(&mut line);
-        for (error, count) in &tally.errors {
+        for (error, count) in &measured.errors {
             line("error", format!("{count} × {error}"));
         }
         for loss in self.losses() {
@@ -239,7 +239,7 @@ impl Run {
     }
 
     fn summarise_scenario(&self, line: &mut impl FnMut(&str, String)) {
-        let Tally { login, expiry, storm, poll, .. } = &self.tally;
+        let Measurements { login, expiry, storm, poll, .. } = &self.measured;
         match self.settings.scenario {
             Scenario::Idle => {}
             Scenario::Login => {
@@ -262,7 +262,11 @@ impl Run {
                     .map_or_else(|| "never all back".to_owned(), |after| format!("all back after {after} s"));
                 line(
                     "storm",
-                    format!("{} streams lost, {back}, {} opens per second at the peak", self.tally.lost, self.peak()),
+                    format!(
+                        "{} streams lost, {back}, {} opens per second at the peak",
+                        self.measured.lost,
+                        self.peak()
+                    ),
                 );
                 line("reconnect", spread(&storm.reconnect));
                 let lost = self.confirmations_lost();

@@ -15,13 +15,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{Api, Ticket};
-use crate::board::Board;
 use crate::connect::Dialer;
+use crate::context::Context;
 use crate::messages::{Order, Plan, Report};
 use crate::options::Scenario;
-use crate::pace::Pace;
-use crate::person::Person;
-use crate::{logins, poll, spawn};
+use crate::pacer::Pacer;
+use crate::presenter::Presenter;
+use crate::{logins, poller, spawn};
 
 /// How often the parent hears how many streams are open.
 const REPORT_EVERY: Duration = Duration::from_millis(250);
@@ -56,29 +56,29 @@ async fn work() -> anyhow::Result<()> {
     let Some(Order::Begin(plan)) = orders.recv().await else { bail!("no plan came") };
     // The parent has looked whether this is enough.
     let _ = raise_open_files();
-    let board = Arc::new(board(&plan)?);
-    let too_late = Instant::now() + board.settings.max_time + OVERTIME;
+    let context = Arc::new(context(&plan)?);
+    let too_late = Instant::now() + context.settings.max_time + OVERTIME;
     let people = TaskTracker::new();
     let settling = CancellationToken::new();
-    spawn(Arc::clone(&board).sweep());
-    spawn(report(Arc::clone(&board)));
+    spawn(Arc::clone(&context).sweep());
+    spawn(report(Arc::clone(&context)));
     let plan = Arc::new(*plan);
-    spawn(open(Arc::clone(&board), Arc::clone(&plan), people.clone()));
+    spawn(open(Arc::clone(&context), Arc::clone(&plan), people.clone()));
     loop {
         let order = tokio::select! {
             order = orders.recv() => order,
             () = sleep_until(too_late.into()) => None,
         };
         match order {
-            Some(Order::Run) => run(&board, &plan, &people, &settling),
+            Some(Order::Run) => run(&context, &plan, &people, &settling),
             Some(Order::Settle) => settling.cancel(),
             Some(Order::Stop) => break,
             Some(Order::Begin(_)) => bail!("a second plan came"),
             None => bail!("nobody gives orders any more"),
         }
     }
-    let tally = board.count(std::mem::take);
-    say(&Report::Result(Box::new(tally)));
+    let measured = context.count(std::mem::take);
+    say(&Report::Result(Box::new(measured)));
     Ok(())
 }
 
@@ -89,56 +89,56 @@ fn raise_open_files() -> std::io::Result<()> {
     Ok(setrlimit(Resource::Nofile, limit)?)
 }
 
-fn board(plan: &Plan) -> anyhow::Result<Board> {
+fn context(plan: &Plan) -> anyhow::Result<Context> {
     let settings = plan.settings.clone();
     let sources = settings.source_addresses.clone();
     let dialer = Arc::new(Dialer::new(sources, settings.http, settings.ca.as_deref(), settings.insecure)?);
     let api = Api::new(dialer, plan.targets.clone().into(), settings.client_id.clone());
     let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().saturating_sub(plan.began);
     let began = Instant::now().checked_sub(since).unwrap_or_else(Instant::now);
-    Ok(Board::new(settings, api, plan.approvers.clone(), began, plan.people))
+    Ok(Context::new(settings, api, plan.approvers.clone(), began, plan.people))
 }
 
 /// Opens all streams at the set rate, then says so.
-async fn open(board: Arc<Board>, plan: Arc<Plan>, people: TaskTracker) {
-    let permits = Arc::new(Semaphore::new(board.settings.concurrency));
-    make_tickets(&board, plan.background, &permits).await;
-    let is_polling = board.settings.scenario == Scenario::Poll;
-    let beforehand = if board.settings.tickets_first && !is_polling { plan.people } else { 0 };
-    let mut tickets = make_tickets(&board, beforehand, &permits).await;
-    let mut pace = Pace::new(plan.rate);
+async fn open(context: Arc<Context>, plan: Arc<Plan>, people: TaskTracker) {
+    let permits = Arc::new(Semaphore::new(context.settings.concurrency));
+    make_tickets(&context, plan.background, &permits).await;
+    let is_polling = context.settings.scenario == Scenario::Poll;
+    let beforehand = if context.settings.tickets_first && !is_polling { plan.people } else { 0 };
+    let mut tickets = make_tickets(&context, beforehand, &permits).await;
+    let mut pacer = Pacer::new(plan.rate);
     for seat in 0..plan.people {
-        pace.next().await;
+        pacer.next().await;
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
         let number = plan.first + seat;
         if is_polling {
-            spawn(people.track_future(poll::live(Arc::clone(&board), number, permit)));
+            spawn(people.track_future(poller::live(Arc::clone(&context), number, permit)));
         } else {
-            let person = Person::new(&board, number, seat, permit);
+            let person = Presenter::new(&context, number, seat, permit);
             spawn(people.track_future(person.live(tickets.pop_front())));
         }
     }
     people.close();
     // All permits are back when nobody is at their first attempt any more.
-    let all = u32::try_from(board.settings.concurrency).unwrap_or(u32::MAX);
+    let all = u32::try_from(context.settings.concurrency).unwrap_or(u32::MAX);
     drop(permits.acquire_many(all).await);
-    tell(&board);
+    tell(&context);
     say(&Report::Opened);
 }
 
 /// Makes tickets as fast as it goes; errors are counted, not tried again.
-async fn make_tickets(board: &Arc<Board>, count: usize, permits: &Arc<Semaphore>) -> VecDeque<Ticket> {
-    let (made, mut tickets) = mpsc::channel(board.settings.concurrency);
-    let makers = Arc::clone(board);
+async fn make_tickets(context: &Arc<Context>, count: usize, permits: &Arc<Semaphore>) -> VecDeque<Ticket> {
+    let (made, mut tickets) = mpsc::channel(context.settings.concurrency);
+    let makers = Arc::clone(context);
     let permits = Arc::clone(permits);
     spawn(async move {
         for _ in 0..count {
             let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
-            let (board, made) = (Arc::clone(&makers), made.clone());
+            let (context, made) = (Arc::clone(&makers), made.clone());
             spawn(async move {
-                match board.api.create().await {
+                match context.api.create().await {
                     Ok(ticket) => drop(made.send(ticket).await),
-                    Err(error) => board.count(|tally| tally.error(&error.to_string())),
+                    Err(error) => context.count(|measured| measured.error(&error.to_string())),
                 }
                 drop(permit);
             });
@@ -152,30 +152,31 @@ async fn make_tickets(board: &Arc<Board>, count: usize, permits: &Arc<Semaphore>
 }
 
 /// Does what the scenario does while streams are open.
-fn run(board: &Arc<Board>, plan: &Arc<Plan>, people: &TaskTracker, settling: &CancellationToken) {
-    let (board, plan, settling) = (Arc::clone(board), Arc::clone(plan), settling.clone());
-    match board.settings.scenario {
+fn run(context: &Arc<Context>, plan: &Arc<Plan>, people: &TaskTracker, settling: &CancellationToken) {
+    let (context, plan, settling) = (Arc::clone(context), Arc::clone(plan), settling.clone());
+    match context.settings.scenario {
         Scenario::Idle | Scenario::Poll => {}
         Scenario::Login if plan.logins == 0 => {}
         Scenario::Login => {
             spawn(async move {
-                logins::all(&board, plan.logins, plan.logins_per_second, &settling).await;
+                logins::all(&context, plan.logins, plan.logins_per_second, &settling).await;
                 say(&Report::Finished);
             });
         }
         Scenario::Storm => {
             spawn(async move {
-                logins::confirmations(&board, plan.logins_per_second.unwrap_or_default(), &settling).await;
+                logins::confirmations(&context, plan.logins_per_second.unwrap_or_default(), &settling).await;
                 say(&Report::Finished);
             });
         }
         Scenario::Expiry => {
             let people = people.clone();
             spawn(async move {
-                let ends_at = board.began + board.count(|tally| tally.expiry.last_deadline) + EXPIRY_GRACE;
+                let ends_at = context.began + context.count(|measured| measured.expiry.last_deadline) + EXPIRY_GRACE;
                 let left = ends_at.saturating_duration_since(Instant::now());
                 if timeout(left, people.wait()).await.is_err() {
-                    board.count(|tally| tally.expiry.missing += u64::try_from(people.len()).unwrap_or(u64::MAX));
+                    context
+                        .count(|measured| measured.expiry.missing += u64::try_from(people.len()).unwrap_or(u64::MAX));
                 }
                 say(&Report::Finished);
             });
@@ -183,17 +184,17 @@ fn run(board: &Arc<Board>, plan: &Arc<Plan>, people: &TaskTracker, settling: &Ca
     }
 }
 
-async fn report(board: Arc<Board>) {
+async fn report(context: Arc<Context>) {
     let mut ticks = interval(REPORT_EVERY);
     loop {
         ticks.tick().await;
-        tell(&board);
+        tell(&context);
     }
 }
 
-fn tell(board: &Board) {
-    say(&Report::Open(board.count(|tally| tally.open)));
-    let deadlines = board.take_deadlines();
+fn tell(context: &Context) {
+    say(&Report::Open(context.count(|measured| measured.open)));
+    let deadlines = context.take_deadlines();
     if !deadlines.is_empty() {
         say(&Report::Deadlines(deadlines));
     }

@@ -16,8 +16,8 @@ const SPREAD: Duration = Duration::from_secs(600);
 /// How many are written, or removed, in one go.
 const BATCH: u64 = 5_000;
 
-/// The keys of others. Nothing is there until [`Others::add`].
-pub struct Others {
+/// The keys of others. Nothing is there until [`FillerKeys::add`].
+pub struct FillerKeys {
     primaries: Arc<Primaries>,
     prefix: String,
     wanted: u64,
@@ -25,7 +25,7 @@ pub struct Others {
     made: u64,
 }
 
-impl Others {
+impl FillerKeys {
     pub fn new(primaries: Arc<Primaries>, prefix: &str, wanted: u64) -> Self {
         Self { primaries, prefix: format!("{prefix}other:"), wanted, made: 0 }
     }

@@ -11,17 +11,17 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{interval, sleep_until, timeout};
 
 use crate::api::{Api, ApiError, Approver};
+use crate::baseline::Baseline;
 use crate::connect::Dialer;
-use crate::crew::Crew;
+use crate::filler_keys::FillerKeys;
 use crate::messages::{Order, Plan};
 use crate::options::{Options, Scenario, Settings, Signal};
-use crate::others::Others;
-use crate::plain::Plain;
 use crate::primaries::{Primaries, RedisUrl};
 use crate::progress::{Phase, Progress};
 use crate::report::{self, Ending, Run};
 use crate::target::Target;
-use crate::{UNUSABLE, others};
+use crate::workers::Workers;
+use crate::{UNUSABLE, filler_keys};
 
 /// The exit code where something was lost.
 const LOST: u8 = 1;
@@ -69,8 +69,8 @@ struct Prepared {
 
 /// What `expiry` writes to the Redis that it was told of.
 struct Beside {
-    others: Others,
-    plain: Plain,
+    others: FillerKeys,
+    plain: Baseline,
 }
 
 impl Beside {
@@ -80,8 +80,8 @@ impl Beside {
         // Other runs may be at the same Redis.
         let prefix = format!("loadgen:{:08x}:", rand::random::<u32>());
         primaries.require_notifications(&prefix).await?;
-        let plain = Plain::start(Arc::clone(&primaries), &prefix).await?;
-        Ok(Self { others: Others::new(primaries, &prefix, other_keys), plain })
+        let plain = Baseline::start(Arc::clone(&primaries), &prefix).await?;
+        Ok(Self { others: FillerKeys::new(primaries, &prefix, other_keys), plain })
     }
 
     /// Removes everything. What cannot be removed expires.
@@ -98,7 +98,7 @@ impl Beside {
         };
         report::complain(&format!(
             "scangate-loadgen: not all keys of others could be removed from Redis ({error}); they expire in {}",
-            humantime::format_duration(others::TIME_TO_LIVE)
+            humantime::format_duration(filler_keys::TIME_TO_LIVE)
         ));
     }
 }
@@ -221,7 +221,7 @@ async fn conduct(options: &Options, mut prepared: Prepared) -> anyhow::Result<Ru
     let beside = prepared.beside.take();
     let first = if beside.is_some() { Phase::Filling } else { Phase::Opening };
     let mut stage = Stage {
-        crew: Crew::new(),
+        workers: Workers::new(),
         beside,
         progress: Progress::new(options.status, first, prepared.settings.streams, began),
         began,
@@ -231,7 +231,7 @@ async fn conduct(options: &Options, mut prepared: Prepared) -> anyhow::Result<Ru
     };
     let mut signalled_at = None;
     let played = stage.play(&prepared, since_1970, &mut signalled_at).await;
-    let open = stage.crew.open();
+    let open = stage.workers.open();
     stage.progress.enter(Phase::Closing, open);
     let plain = stage.beside.as_ref().map(|beside| beside.plain.outcome());
     if let Some(beside) = &mut stage.beside {
@@ -241,18 +241,18 @@ async fn conduct(options: &Options, mut prepared: Prepared) -> anyhow::Result<Ru
         Err(ending) => ending,
         Ok(()) => Ending::Complete,
     };
-    let tally = stage.crew.close().await?;
+    let measured = stage.workers.close().await?;
     let seconds = began.elapsed();
     stage.progress.enter(Phase::Done, 0);
     let signalled_at = signalled_at.map(|at: Instant| at.duration_since(began));
     let Prepared { settings, targets, .. } = prepared;
     let targets = targets.into_iter().map(|target| target.text).collect();
-    Ok(Run { settings, targets, started_at, seconds, ending, signalled_at, tally, plain })
+    Ok(Run { settings, targets, started_at, seconds, ending, signalled_at, measured, plain })
 }
 
 /// What a run needs while it waits.
 struct Stage {
-    crew: Crew,
+    workers: Workers,
     beside: Option<Beside>,
     progress: Progress,
     began: Instant,
@@ -272,9 +272,9 @@ impl Stage {
         let settings = &prepared.settings;
         let steps = async {
             self.fill().await?;
-            self.crew.start(plans(prepared, began)).await?;
+            self.workers.start(plans(prepared, began)).await?;
             self.enter(Phase::Opening);
-            self.wait(None, Crew::all_opened).await?;
+            self.wait(None, Workers::all_opened).await?;
             match settings.scenario {
                 Scenario::Idle | Scenario::Poll => {
                     self.enter(if settings.scenario == Scenario::Idle { Phase::Holding } else { Phase::Running });
@@ -282,8 +282,8 @@ impl Stage {
                 }
                 Scenario::Login | Scenario::Expiry => {
                     self.enter(Phase::Running);
-                    self.crew.order(&Order::Run).await?;
-                    self.wait(None, Crew::all_finished).await?;
+                    self.workers.order(&Order::Run).await?;
+                    self.wait(None, Workers::all_finished).await?;
                     if let Some(Beside { plain, .. }) = &self.beside {
                         let is_over = plain.is_over();
                         self.wait(Some(plain.time_left()), |_| is_over()).await?;
@@ -291,15 +291,15 @@ impl Stage {
                 }
                 Scenario::Storm => {
                     self.enter(Phase::Running);
-                    self.crew.order(&Order::Run).await?;
+                    self.workers.order(&Order::Run).await?;
                     self.wait(Some(settings.after), |_| false).await?;
                     if !settings.pids.is_empty() {
                         *at = Some(Instant::now());
                         send(settings.signal, &settings.pids)?;
                     }
                     self.wait(Some(settings.hold), |_| false).await?;
-                    self.crew.order(&Order::Settle).await?;
-                    self.wait(Some(SETTLE_TIME), Crew::all_finished).await?;
+                    self.workers.order(&Order::Settle).await?;
+                    self.wait(Some(SETTLE_TIME), Workers::all_finished).await?;
                 }
             }
             Ok(())
@@ -331,28 +331,28 @@ impl Stage {
 
     /// Makes a plain key for each ticket that was reported since.
     async fn follow(&mut self) -> anyhow::Result<()> {
-        let deadlines: Vec<_> = self.crew.take_deadlines().into_iter().map(|at| self.began + at).collect();
+        let deadlines: Vec<_> = self.workers.take_deadlines().into_iter().map(|at| self.began + at).collect();
         let Some(Beside { plain, .. }) = &mut self.beside else { return Ok(()) };
         plain.add(&deadlines).await.context("the plain keys could not be written to Redis")
     }
 
     fn enter(&mut self, phase: Phase) {
-        self.progress.enter(phase, self.crew.open());
+        self.progress.enter(phase, self.workers.open());
     }
 
     /// Waits until `is_done`, or for `time` if that is shorter.
-    async fn wait(&mut self, time: Option<Duration>, is_done: impl Fn(&Crew) -> bool) -> Result<(), Halt> {
+    async fn wait(&mut self, time: Option<Duration>, is_done: impl Fn(&Workers) -> bool) -> Result<(), Halt> {
         let ends_at = time.map(|time| Instant::now() + time);
         let deadline = ends_at.unwrap_or(self.ends_at).min(self.ends_at);
         let mut ticks = interval(Duration::from_secs(1));
         ticks.reset();
-        while !is_done(&self.crew) {
+        while !is_done(&self.workers) {
             tokio::select! {
-                heard = self.crew.hear() => {
+                heard = self.workers.hear() => {
                     heard?;
                     self.follow().await?;
                 }
-                _ = ticks.tick() => self.progress.show(self.crew.open()),
+                _ = ticks.tick() => self.progress.show(self.workers.open()),
                 _ = self.interrupt.recv() => return Err(Halt::Ending(Ending::Interrupted)),
                 _ = self.terminate.recv() => return Err(Halt::Ending(Ending::Interrupted)),
                 () = sleep_until(deadline.into()) => {

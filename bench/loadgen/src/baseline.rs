@@ -12,9 +12,9 @@ use anyhow::Context as _;
 use futures_util::StreamExt as _;
 use redis::aio::{PubSubSink, PubSubStream};
 
+use crate::measurements::Times;
 use crate::primaries::{Clock, Primaries};
 use crate::spawn;
-use crate::tally::Times;
 
 /// How long after the last deadline is waited for notifications.
 pub const GRACE: Duration = Duration::from_secs(20);
@@ -25,8 +25,8 @@ const SHORTEST: Duration = Duration::from_millis(100);
 /// How long Redis may take to confirm a SUBSCRIBE.
 const SUBSCRIBE_TIME: Duration = Duration::from_secs(10);
 
-/// Plain keys, and somebody who waits for each.
-pub struct Plain {
+/// Baseline keys, and somebody who waits for each.
+pub struct Baseline {
     primaries: Arc<Primaries>,
     prefix: String,
     /// One for each primary: a Cluster's servers report their own keys only.
@@ -57,7 +57,7 @@ pub struct Outcome {
     pub broken: u64,
 }
 
-impl Plain {
+impl Baseline {
     /// Connects, and waits for nothing yet.
     ///
     /// # Errors
@@ -128,7 +128,7 @@ impl Plain {
         Ok(())
     }
 
-    /// Reads Redis's clocks again: ours may run at another pace.
+    /// Reads Redis's clocks again: ours may run at another pacer.
     async fn read_clocks(&self) -> anyhow::Result<()> {
         let mut clocks = Vec::new();
         for index in 0..self.primaries.count() {

@@ -11,10 +11,10 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::measurements::Measurements;
 use crate::messages::{Order, Plan, Report};
 use crate::options::Scenario;
 use crate::spawn;
-use crate::tally::Tally;
 
 /// The argument that makes this program a worker.
 pub const WORKER: &str = "__worker";
@@ -24,7 +24,7 @@ const REPORTS: usize = 1024;
 const CLOSE_TIME: Duration = Duration::from_secs(30);
 
 /// The worker processes of a run.
-pub struct Crew {
+pub struct Workers {
     members: Vec<Member>,
     sender: mpsc::Sender<(usize, Option<Report>)>,
     reports: mpsc::Receiver<(usize, Option<Report>)>,
@@ -39,10 +39,10 @@ struct Member {
     open: u64,
     has_opened: bool,
     has_finished: bool,
-    result: Option<Tally>,
+    result: Option<Measurements>,
 }
 
-impl Crew {
+impl Workers {
     /// Has no members yet.
     pub fn new() -> Self {
         let (sender, reports) = mpsc::channel(REPORTS);
@@ -100,7 +100,7 @@ impl Crew {
             Some(Report::Deadlines(deadlines)) => self.deadlines.extend(deadlines),
             Some(Report::Opened) => member.has_opened = true,
             Some(Report::Finished) => member.has_finished = true,
-            Some(Report::Result(tally)) => member.result = Some(*tally),
+            Some(Report::Result(measured)) => member.result = Some(*measured),
             Some(Report::Failed(error)) => return Err(anyhow!("worker {index}: {error}")),
             None if member.result.is_some() => {}
             None => return Err(anyhow!("worker {index} has ended early; was it killed for want of memory?")),
@@ -112,7 +112,7 @@ impl Crew {
     ///
     /// # Errors
     /// When one is gone or takes too long.
-    pub async fn close(mut self) -> anyhow::Result<Tally> {
+    pub async fn close(mut self) -> anyhow::Result<Measurements> {
         self.order(&Order::Stop).await?;
         let all = async {
             while self.members.iter().any(|member| member.result.is_none()) {
@@ -121,9 +121,9 @@ impl Crew {
             anyhow::Ok(())
         };
         timeout(CLOSE_TIME, all).await.context("the workers did not end in time")??;
-        let mut sum = Tally::default();
-        for tally in self.members.iter().filter_map(|member| member.result.as_ref()) {
-            sum.add(tally);
+        let mut sum = Measurements::default();
+        for measured in self.members.iter().filter_map(|member| member.result.as_ref()) {
+            sum.add(measured);
         }
         Ok(sum)
     }

@@ -10,51 +10,51 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, sleep_until};
 
 use crate::api::{self, Answer, Ticket};
-use crate::board::Board;
 use crate::connect::{Line, LineError};
+use crate::context::Context;
 
 /// Lives, giving `permit` back after the first poll.
-pub async fn live(board: Arc<Board>, number: usize, permit: OwnedSemaphorePermit) {
-    let mut poller = Poller { board, target: number, line: None, permit: Some(permit) };
+pub async fn live(context: Arc<Context>, number: usize, permit: OwnedSemaphorePermit) {
+    let mut poller = Poller { context, target: number, line: None, permit: Some(permit) };
     let mut due = Instant::now();
     let mut has_opened = false;
-    let board = Arc::clone(&poller.board);
+    let context = Arc::clone(&poller.context);
     loop {
         let Some(ticket) = poller.create().await else { return };
         loop {
             let began = Instant::now();
             if !has_opened {
-                board.count(|tally| tally.opening.begins(board.at(began)));
+                context.count(|measured| measured.opening.begins(context.at(began)));
             }
             let result = poller.poll(&ticket).await;
             poller.permit = None;
             let at = Instant::now();
-            board.count(|tally| {
-                tally.poll.span.begins(board.at(began));
-                tally.poll.span.ends(board.at(at));
-                tally.poll.polls += 1;
-                tally.poll.latency.record(at - began);
+            context.count(|measured| {
+                measured.poll.span.begins(context.at(began));
+                measured.poll.span.ends(context.at(at));
+                measured.poll.polls += 1;
+                measured.poll.latency.record(at - began);
                 match &result {
                     Ok(answer) if answer.status == StatusCode::OK && !has_opened => {
                         has_opened = true;
-                        tally.opened += 1;
-                        tally.open += 1;
-                        tally.open_times.record(at - began);
-                        tally.opening.ends(board.at(at));
+                        measured.opened += 1;
+                        measured.open += 1;
+                        measured.open_times.record(at - began);
+                        measured.opening.ends(context.at(at));
                     }
                     Ok(answer) if answer.status == StatusCode::OK => {}
-                    Ok(answer) if answer.status == StatusCode::NOT_FOUND => tally.renewed += 1,
+                    Ok(answer) if answer.status == StatusCode::NOT_FOUND => measured.renewed += 1,
                     Ok(answer) => {
-                        tally.poll.failed += 1;
-                        tally.error(&format!("poll: {} {}", answer.status, answer.code()));
+                        measured.poll.failed += 1;
+                        measured.error(&format!("poll: {} {}", answer.status, answer.code()));
                     }
                     Err(error) => {
-                        tally.poll.failed += 1;
-                        tally.error(&format!("poll: {error}"));
+                        measured.poll.failed += 1;
+                        measured.error(&format!("poll: {error}"));
                     }
                 }
             });
-            due = (due + board.settings.interval).max(at);
+            due = (due + context.settings.interval).max(at);
             sleep_until(due.into()).await;
             if result.is_ok_and(|answer| answer.status == StatusCode::NOT_FOUND) {
                 break;
@@ -64,7 +64,7 @@ pub async fn live(board: Arc<Board>, number: usize, permit: OwnedSemaphorePermit
 }
 
 struct Poller {
-    board: Arc<Board>,
+    context: Arc<Context>,
     target: usize,
     line: Option<Line>,
     /// Given back after the first attempt.
@@ -74,13 +74,13 @@ struct Poller {
 impl Poller {
     async fn create(&mut self) -> Option<Ticket> {
         loop {
-            let error = match self.board.api.create().await {
+            let error = match self.context.api.create().await {
                 Ok(ticket) => return Some(ticket),
                 Err(error) => error,
             };
-            self.board.count(|tally| {
-                tally.refused += 1;
-                tally.error(&error.to_string());
+            self.context.count(|measured| {
+                measured.refused += 1;
+                measured.error(&error.to_string());
             });
             self.permit = None;
             sleep(error.again_after()?).await;
@@ -89,7 +89,7 @@ impl Poller {
 
     async fn poll(&mut self, ticket: &Ticket) -> Result<Answer, LineError> {
         let path = ticket.events.trim_end_matches("/events");
-        let targets = &self.board.api.targets;
+        let targets = &self.context.api.targets;
         let target = &targets[self.target % targets.len()];
         let request = || {
             let request = api::request(Method::GET, target, path, Some(&ticket.secret));
@@ -103,7 +103,7 @@ impl Poller {
             return Ok(answer);
         }
         let answer = async {
-            let mut line = self.board.api.dialer.dial(target).await?;
+            let mut line = self.context.api.dialer.dial(target).await?;
             let answer = api::exchange(&mut line, request()?).await?;
             self.line = Some(line);
             Ok(answer)

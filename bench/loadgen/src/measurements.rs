@@ -1,4 +1,4 @@
-//! What was counted and timed: one [`Tally`] per process, sent to the parent and added up there.
+//! What was counted and timed: one [`Measurements`] per process, sent to the parent and added up there.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,7 +22,7 @@ const MAX_STEPS: usize = 36_000;
 
 /// Everything that one process counted.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Tally {
+pub struct Measurements {
     /// People who got their first stream (or, in `poll`, their first answer).
     pub opened: u64,
     /// Streams that are open.
@@ -43,15 +43,15 @@ pub struct Tally {
     pub opening: Span,
     pub heartbeats_seen: u64,
     pub heartbeats_missed: u64,
-    pub login: LoginTally,
-    pub expiry: ExpiryTally,
-    pub storm: StormTally,
-    pub poll: PollTally,
+    pub login: LoginMeasurements,
+    pub expiry: ExpiryMeasurements,
+    pub storm: StormMeasurements,
+    pub poll: PollMeasurements,
 }
 
 /// What came of logins; in `storm`, of confirmations alone.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct LoginTally {
+pub struct LoginMeasurements {
     pub count: u64,
     pub failed: u64,
     pub span: Span,
@@ -62,7 +62,7 @@ pub struct LoginTally {
 
 /// What came of tickets that nobody scans.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct ExpiryTally {
+pub struct ExpiryMeasurements {
     pub delivered: u64,
     pub missing: u64,
     /// When the last of the tickets is over, in the time of the run.
@@ -75,7 +75,7 @@ pub struct ExpiryTally {
 
 /// What happened while streams were lost and came back.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct StormTally {
+pub struct StormMeasurements {
     /// Confirmations that the gateway accepted.
     pub made: u64,
     /// Those of which the stream was told.
@@ -99,14 +99,14 @@ pub struct Step {
 
 /// What came of polling.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct PollTally {
+pub struct PollMeasurements {
     pub polls: u64,
     pub failed: u64,
     pub span: Span,
     pub latency: Times,
 }
 
-impl Tally {
+impl Measurements {
     /// Counts an error under its text.
     pub fn error(&mut self, text: &str) {
         let text: String = text.chars().take(MAX_ERROR_CHARS).collect();
@@ -150,7 +150,7 @@ impl Tally {
     }
 }
 
-impl LoginTally {
+impl LoginMeasurements {
     fn add(&mut self, other: &Self) {
         self.count += other.count;
         self.failed += other.failed;
@@ -161,7 +161,7 @@ impl LoginTally {
     }
 }
 
-impl StormTally {
+impl StormMeasurements {
     /// Returns the step of the timeline that `at` is in.
     pub fn step(&mut self, at: Duration) -> &mut Step {
         let index = usize::try_from(at.as_millis() / STEP.as_millis()).unwrap_or(usize::MAX).min(MAX_STEPS);
@@ -324,14 +324,14 @@ mod tests {
 
     #[test]
     fn tallies_survive_the_way_and_add_up() {
-        let mut one = Tally { opened: 2, ..Tally::default() };
+        let mut one = Measurements { opened: 2, ..Measurements::default() };
         one.open_times.record(Duration::from_millis(2));
         one.open_times.record(Duration::from_secs(4));
         one.lost(Duration::from_millis(250));
         one.error("x");
-        let mut two: Tally = serde_json::from_str(&serde_json::to_string(&one).unwrap()).unwrap();
+        let mut two: Measurements = serde_json::from_str(&serde_json::to_string(&one).unwrap()).unwrap();
         two.storm.settled(Duration::from_millis(900));
-        let mut sum = Tally::default();
+        let mut sum = Measurements::default();
         sum.add(&one);
         sum.add(&two);
         assert_eq!((sum.opened, sum.lost, sum.storm.away, sum.errors["x"]), (4, 2, 1, 2));
@@ -343,11 +343,11 @@ mod tests {
 
     #[test]
     fn errors_are_bounded_in_kind() {
-        let mut tally = Tally::default();
+        let mut measured = Measurements::default();
         for number in 0..1000 {
-            tally.error(&format!("error {number}"));
+            measured.error(&format!("error {number}"));
         }
-        assert_eq!(tally.errors.len(), MAX_ERRORS + 1);
-        assert_eq!(tally.errors["others"], 950);
+        assert_eq!(measured.errors.len(), MAX_ERRORS + 1);
+        assert_eq!(measured.errors["others"], 950);
     }
 }

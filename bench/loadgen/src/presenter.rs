@@ -13,8 +13,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 
 use crate::api::{Deadline, Ticket};
-use crate::board::{Board, Seat};
 use crate::connect::{ANSWER_TIME, LineError};
+use crate::context::{Context, Slot};
 use crate::options::Scenario;
 use crate::sse::Heard;
 use crate::stream::{OpenError, Request, Stream, is_final};
@@ -24,8 +24,8 @@ use crate::target::Target;
 const DEFAULT_RETRY: Duration = Duration::from_secs(3);
 
 /// A person while their task runs.
-pub struct Person {
-    board: Arc<Board>,
+pub struct Presenter {
+    context: Arc<Context>,
     /// Over all processes.
     number: usize,
     /// In this process.
@@ -55,33 +55,33 @@ enum End {
     GaveUp,
 }
 
-impl Person {
-    pub fn new(board: &Arc<Board>, number: usize, seat: usize, permit: OwnedSemaphorePermit) -> Self {
-        let target = number % board.api.targets.len();
-        Self { board: Arc::clone(board), number, seat, target, permit: Some(permit), has_opened: false }
+impl Presenter {
+    pub fn new(context: &Arc<Context>, number: usize, seat: usize, permit: OwnedSemaphorePermit) -> Self {
+        let target = number % context.api.targets.len();
+        Self { context: Arc::clone(context), number, seat, target, permit: Some(permit), has_opened: false }
     }
 
     /// Lives, beginning with `ticket` if it has been made already.
     pub async fn live(mut self, mut ticket: Option<Ticket>) {
         loop {
-            if ticket.is_none() && self.board.settings.events_path.is_none() {
+            if ticket.is_none() && self.context.settings.events_path.is_none() {
                 ticket = self.create().await;
                 if ticket.is_none() {
                     return;
                 }
             }
             let end = self.wait(ticket.take()).await;
-            if end == End::GaveUp || self.board.settings.scenario == Scenario::Expiry {
+            if end == End::GaveUp || self.context.settings.scenario == Scenario::Expiry {
                 return;
             }
-            self.board.count(|tally| tally.renewed += 1);
+            self.context.count(|measured| measured.renewed += 1);
         }
     }
 
     /// Makes a ticket, however long that takes; `None` if it is refused for good.
     async fn create(&mut self) -> Option<Ticket> {
         loop {
-            let error = match self.board.api.create().await {
+            let error = match self.context.api.create().await {
                 Ok(ticket) => return Some(ticket),
                 Err(error) => error,
             };
@@ -93,7 +93,7 @@ impl Person {
 
     /// Waits for the end of a ticket, over as many streams as it takes.
     async fn wait(&mut self, ticket: Option<Ticket>) -> End {
-        let path = match (&ticket, &self.board.settings.events_path) {
+        let path = match (&ticket, &self.context.settings.events_path) {
             (None, Some(path)) => path.replace("{n}", &self.number.to_string()),
             (ticket, _) => ticket.as_ref().map_or_else(String::new, |ticket| ticket.events.clone()),
         };
@@ -129,7 +129,7 @@ impl Person {
     async fn open(&mut self, wait: &mut Wait) -> Result<(Stream, Option<String>), OpenError> {
         let began = Instant::now();
         if !self.has_opened {
-            self.board.count(|tally| tally.opening.begins(self.board.at(began)));
+            self.context.count(|measured| measured.opening.begins(self.context.at(began)));
         }
         let request = Request {
             target: self.target(),
@@ -137,7 +137,7 @@ impl Person {
             bearer: wait.ticket.as_ref().map(|ticket| ticket.secret.as_str()),
             last_id: &wait.last_id,
         };
-        let mut stream = Stream::open(&self.board.api.dialer, request).await?;
+        let mut stream = Stream::open(&self.context.api.dialer, request).await?;
         let mut last_event = None;
         // Other servers may have nothing to say at first.
         if wait.ticket.is_some() {
@@ -150,28 +150,28 @@ impl Person {
     }
 
     fn opened(&mut self, wait: &mut Wait, began: Instant, stream: &Stream) {
-        let board = &self.board;
+        let context = &self.context;
         self.seat().opened(wait.ticket.as_ref().map_or("", |ticket| &ticket.id));
-        board.heard(self.seat(), stream.heard_at);
-        let at = board.at(stream.heard_at);
+        context.heard(self.seat(), stream.heard_at);
+        let at = context.at(stream.heard_at);
         let lost_at = wait.lost_at.take();
-        board.count(|tally| {
-            tally.open += 1;
-            tally.open_times.record(stream.heard_at - began);
-            tally.storm.step(at).opened += 1;
+        context.count(|measured| {
+            measured.open += 1;
+            measured.open_times.record(stream.heard_at - began);
+            measured.storm.step(at).opened += 1;
             if !self.has_opened {
-                tally.opened += 1;
-                tally.opening.ends(at);
-                let deadline = wait.ticket.as_ref().map_or(at, |ticket| board.at(ticket.deadline.latest));
-                tally.expiry.last_deadline = tally.expiry.last_deadline.max(deadline);
-                if board.settings.redis.is_some() {
-                    board.deadline(deadline);
+                measured.opened += 1;
+                measured.opening.ends(at);
+                let deadline = wait.ticket.as_ref().map_or(at, |ticket| context.at(ticket.deadline.latest));
+                measured.expiry.last_deadline = measured.expiry.last_deadline.max(deadline);
+                if context.settings.redis.is_some() {
+                    context.deadline(deadline);
                 }
             }
             if let Some(lost_at) = lost_at {
-                tally.reopened += 1;
-                tally.storm.settled(at);
-                tally.storm.reconnect.record(stream.heard_at.saturating_duration_since(lost_at));
+                measured.reopened += 1;
+                measured.storm.settled(at);
+                measured.storm.reconnect.record(stream.heard_at.saturating_duration_since(lost_at));
             }
         });
         self.has_opened = true;
@@ -186,13 +186,13 @@ impl Person {
         let at = Instant::now();
         self.seat().closed();
         let is_over = matches!(end, Ok(Some(_)));
-        self.board.count(|tally| {
-            tally.open -= 1;
-            tally.storm.step(self.board.at(at)).closed += 1;
+        self.context.count(|measured| {
+            measured.open -= 1;
+            measured.storm.step(self.context.at(at)).closed += 1;
             if !is_over {
-                tally.lost(self.board.at(at));
+                measured.lost(self.context.at(at));
                 let error = end.as_ref().err().map_or("ended by the server", String::as_str);
-                tally.error(&format!("stream: {error}"));
+                measured.error(&format!("stream: {error}"));
             }
         });
         if let Ok(Some(event)) = end {
@@ -208,9 +208,9 @@ impl Person {
     async fn read(&self, stream: &mut Stream, wait: &mut Wait) -> Result<Option<String>, String> {
         loop {
             let heard = stream.next().await?;
-            self.board.heard(self.seat(), stream.heard_at);
+            self.context.heard(self.seat(), stream.heard_at);
             match heard {
-                Some(heard) if heard.is_heartbeat() => self.board.count(|tally| tally.heartbeats_seen += 1),
+                Some(heard) if heard.is_heartbeat() => self.context.count(|measured| measured.heartbeats_seen += 1),
                 Some(Heard::Retry(time)) => wait.retry = time,
                 Some(Heard::Event { name, .. }) if wait.ticket.is_some() && is_final(&name) => return Ok(Some(name)),
                 Some(Heard::Event { .. } | Heard::Comment) => {}
@@ -222,44 +222,44 @@ impl Person {
     /// Notes that the ticket is over: by its last event, or because the gateway does not know it any more.
     fn over(&self, wait: &mut Wait, event: Option<(&str, Instant)>) {
         let confirmation = self.seat().leave();
-        self.board.count(|tally| {
+        self.context.count(|measured| {
             if wait.lost_at.take().is_some() {
-                tally.storm.settled(self.board.now());
+                measured.storm.settled(self.context.now());
             }
             if let (Some(confirmation), Some(("confirmed", at))) = (confirmation, event) {
                 confirmation.is_delivered.store(true, Ordering::Relaxed);
-                tally.storm.delivered += 1;
+                measured.storm.delivered += 1;
                 let asked_at = *confirmation.asked_at.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(asked_at) = asked_at {
-                    tally.login.confirm_to_event.record(at.saturating_duration_since(asked_at));
+                    measured.login.confirm_to_event.record(at.saturating_duration_since(asked_at));
                 }
             }
-            if self.board.settings.scenario == Scenario::Expiry {
+            if self.context.settings.scenario == Scenario::Expiry {
                 match (event, &wait.ticket) {
                     (Some(("expired", at)), Some(ticket)) => {
-                        tally.expiry.delivered += 1;
-                        tally.expiry.lag.record(at.saturating_duration_since(ticket.deadline.earliest));
-                        tally.expiry.deadline_error.record(ticket.deadline.error());
+                        measured.expiry.delivered += 1;
+                        measured.expiry.lag.record(at.saturating_duration_since(ticket.deadline.earliest));
+                        measured.expiry.deadline_error.record(ticket.deadline.error());
                     }
-                    _ => tally.expiry.missing += 1,
+                    _ => measured.expiry.missing += 1,
                 }
             }
         });
     }
 
     fn refused(&self, error: &str) {
-        self.board.count(|tally| {
-            tally.refused += 1;
-            tally.error(error);
+        self.context.count(|measured| {
+            measured.refused += 1;
+            measured.error(error);
         });
     }
 
-    fn seat(&self) -> &Seat {
-        &self.board.seats[self.seat]
+    fn seat(&self) -> &Slot {
+        &self.context.seats[self.seat]
     }
 
     fn target(&self) -> &Target {
-        let targets = &self.board.api.targets;
+        let targets = &self.context.api.targets;
         &targets[self.target % targets.len()]
     }
 }

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::api::{Api, Approver};
+use crate::measurements::Measurements;
 use crate::options::Settings;
-use crate::tally::Tally;
 
 /// How often it is looked for streams that are silent.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// Shared by all people of one process.
-pub struct Board {
+pub struct Context {
     pub settings: Settings,
     pub api: Api,
     /// Those who scan; at least one where there are logins.
@@ -20,15 +20,15 @@ pub struct Board {
     /// When the run began, by this process's clock.
     pub began: Instant,
     /// One for each person.
-    pub seats: Vec<Seat>,
+    pub seats: Vec<Slot>,
     /// When tickets expire, in the time of the run, of which the parent has not been told yet.
     deadlines: Mutex<Vec<Duration>>,
-    tally: Mutex<Tally>,
+    measured: Mutex<Measurements>,
 }
 
 /// What the sweeper and the confirmer see of one person.
 #[derive(Default)]
-pub struct Seat {
+pub struct Slot {
     /// When the stream last said something, in milliseconds of the run; 0 while there is none.
     heard_ms: AtomicU32,
     /// A missed heartbeat has been counted.
@@ -51,15 +51,15 @@ pub struct Confirmation {
     pub is_delivered: AtomicBool,
 }
 
-impl Board {
+impl Context {
     pub fn new(settings: Settings, api: Api, approvers: Vec<Approver>, began: Instant, people: usize) -> Self {
-        let seats = std::iter::repeat_with(Seat::default).take(people).collect();
-        Self { settings, api, approvers, began, seats, deadlines: Mutex::default(), tally: Mutex::default() }
+        let seats = std::iter::repeat_with(Slot::default).take(people).collect();
+        Self { settings, api, approvers, began, seats, deadlines: Mutex::default(), measured: Mutex::default() }
     }
 
     /// Counts.
-    pub fn count<T>(&self, change: impl FnOnce(&mut Tally) -> T) -> T {
-        change(&mut self.tally.lock().unwrap_or_else(PoisonError::into_inner))
+    pub fn count<T>(&self, change: impl FnOnce(&mut Measurements) -> T) -> T {
+        change(&mut self.measured.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Returns the time of the run.
@@ -83,7 +83,7 @@ impl Board {
     }
 
     /// Notes that the stream of `seat` says something.
-    pub fn heard(&self, seat: &Seat, at: Instant) {
+    pub fn heard(&self, seat: &Slot, at: Instant) {
         let millis = u32::try_from(self.at(at).as_millis()).unwrap_or(u32::MAX).max(1);
         seat.heard_ms.store(millis, Ordering::Relaxed);
         seat.is_late.store(false, Ordering::Relaxed);
@@ -98,13 +98,13 @@ impl Board {
             let now = u32::try_from(self.now().as_millis()).unwrap_or(u32::MAX);
             let missed = self.seats.iter().filter(|seat| seat.is_newly_late(now, allowed)).count();
             if missed > 0 {
-                self.count(|tally| tally.heartbeats_missed += u64::try_from(missed).unwrap_or(u64::MAX));
+                self.count(|measured| measured.heartbeats_missed += u64::try_from(missed).unwrap_or(u64::MAX));
             }
         }
     }
 }
 
-impl Seat {
+impl Slot {
     /// Notes that the stream of the ticket `id` is open.
     pub fn opened(&self, id: &str) {
         let mut held = self.held();
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_silent_stream_misses_one_heartbeat_until_it_speaks() {
-        let seat = Seat::default();
+        let seat = Slot::default();
         assert!(!seat.is_newly_late(100_000, 1_500));
         seat.heard_ms.store(1_000, Ordering::Relaxed);
         assert!(!seat.is_newly_late(2_500, 1_500));
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_ticket_is_chosen_once_and_keeps_its_confirmation_over_a_reconnect() {
-        let seat = Seat::default();
+        let seat = Slot::default();
         assert!(seat.choose().is_none(), "there is no ticket");
         seat.opened("a");
         assert_eq!(seat.choose().unwrap().0, "a");

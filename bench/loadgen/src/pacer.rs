@@ -8,13 +8,13 @@ use tokio::time::sleep_until;
 const MAX_BEHIND: Duration = Duration::from_secs(1);
 
 /// Lets its owner go on so many times per second.
-pub struct Pace {
+pub struct Pacer {
     due: Instant,
     step: Duration,
 }
 
-impl Pace {
-    /// Makes one of `rate` per second, beginning now; 0 is no pace at all.
+impl Pacer {
+    /// Makes one of `rate` per second, beginning now; 0 is no pacer at all.
     pub fn new(rate: f64) -> Self {
         let step = if rate > 0.0 { Duration::from_secs_f64(1.0 / rate) } else { Duration::ZERO };
         Self { due: Instant::now(), step }
