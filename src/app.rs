@@ -72,7 +72,7 @@ pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyh
     crate::task::spawn("waiters", waiters.clone().run());
     crate::task::spawn("limits", Arc::clone(&gateway).tidy_limits());
     let kept = Arc::clone(&journal);
-    crate::task::spawn("journal", async move { kept.keep().await });
+    crate::task::spawn("journal", async move { kept.run().await });
 
     let admin_listener = bind(&ListenAddress::Tcp(config.admin_listen)).await?;
     announce("admin", admin_listener.address());

@@ -1,7 +1,7 @@
-//! The registered clients: which applications and platforms may have people signed in, and each one's own settings.
+//! The registered clients: the applications that sign people in through the gateway, with their settings.
 //!
-//! They come from the `[[clients]]` tables of the TOML file; without one there is a single client, `web`. What a request
-//! may choose of a client's settings (`return_to`, origins) is compared exactly, here.
+//! `tables` reads them from the `[[clients]]` tables of the TOML file. Without a file, the only client is `web`. Origins and
+//! `return_to` URLs of a request must equal a registered one byte for byte.
 
 mod color;
 pub mod tables;
@@ -18,12 +18,12 @@ use crate::ticket::{ClientId, Flow, MatchPolicy};
 
 pub use theme::Theme;
 
-/// How long a ticket may be set to live.
+/// The bounds of a ticket's lifetime.
 pub const TICKET_TTLS: std::ops::RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(30 * 60);
-/// What the client that is there without a file has released.
+/// The claims of the client `web`.
 const DEFAULT_CLAIMS: [&str; 3] = ["name", "picture", "email"];
 
-/// Another service whose code is shown in the place of the gateway's own.
+/// Another service whose code a client's sign-ins show instead of the gateway's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Connector {
@@ -32,7 +32,7 @@ pub enum Connector {
 }
 
 impl Connector {
-    /// Returns its word in the TOML file.
+    /// Returns its name in the TOML file.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -40,7 +40,7 @@ impl Connector {
         }
     }
 
-    /// Returns the claim that its service tells of a person.
+    /// Returns the claim that its service knows of a person.
     fn claim(self) -> &'static str {
         match self {
             Self::Wechat => "unionid",
@@ -48,42 +48,42 @@ impl Connector {
     }
 }
 
-/// One application or platform.
+/// A registered application.
 #[derive(Debug, Clone)]
 pub struct Client {
     /// Its id: the `aud` of its JWTs.
     pub id: ClientId,
-    /// What people are told it is called.
+    /// Its name on pages and in messages.
     pub name: String,
-    /// Web origins other than the gateway's own that may call the API for it.
+    /// Web origins, besides the gateway's own, whose pages may call the API for it.
     pub origins: Vec<String>,
-    /// Where its recipients may go on to.
+    /// URLs to which its recipients may be redirected.
     pub return_to: Vec<String>,
-    /// How long its tickets stay pending; the gateway's default if not set.
+    /// How long its tickets stay pending; the gateway's setting if `None`.
     pub ticket_ttl: Option<Duration>,
     /// Its logo, for pages and codes.
     pub logo: Option<Logo>,
     /// Its colours, for pages.
     pub theme: Option<Theme>,
-    /// Which claims of the approver's token its JWTs carry.
+    /// The claims of the approver's token that its JWTs carry.
     pub claims: Vec<String>,
-    /// How its screens are compared.
+    /// How people compare the two screens in its sign-ins.
     pub match_policy: MatchPolicy,
-    /// Whose code its sign-ins show, if not the gateway's own.
+    /// The service whose code its sign-ins show; the gateway's own if `None`.
     pub connector: Option<Connector>,
-    /// Which flows its tickets may be of. A JWT of either says that its `sub` is there, so a client that signs in whoever
-    /// brings one is not to get those of `share` unasked.
+    /// The flows that its tickets may use. A backend may sign in anyone who brings a JWT. In `share` that JWT names another
+    /// person, the presenter, so a client gets `share` only if its settings ask for it.
     pub flows: Vec<Flow>,
 }
 
 impl Client {
-    /// Returns whether its tickets may be of this flow.
+    /// Returns whether its tickets may use this flow.
     #[must_use]
-    pub fn takes(&self, flow: Flow) -> bool {
+    pub fn allows(&self, flow: Flow) -> bool {
         self.flows.contains(&flow)
     }
 
-    /// Returns whether pages of `origin` are its own: it is on its list, or people return there.
+    /// Returns whether `origin` belongs to it: its list has the origin, or a `return_to` URL of that origin.
     #[must_use]
     pub fn has_origin(&self, origin: &str) -> bool {
         let is_of = |url: &String| Url::parse(url).is_ok_and(|url| url.origin().ascii_serialization() == origin);
@@ -91,16 +91,16 @@ impl Client {
     }
 }
 
-/// All of them; the first is the default.
+/// All clients; the first is the default.
 #[derive(Debug, Clone)]
 pub struct Clients {
     all: Vec<Arc<Client>>,
 }
 
 impl Clients {
-    /// Returns the one client that is there without a file.
+    /// Returns the client `web` alone, for a gateway without a file.
     #[must_use]
-    pub fn only_web() -> Self {
+    pub fn web_only() -> Self {
         let web = Client {
             id: ClientId("web".to_owned()),
             name: "Web".to_owned(),
@@ -117,7 +117,7 @@ impl Clients {
         Self { all: vec![Arc::new(web)] }
     }
 
-    /// Returns the client called `id`, or the default one.
+    /// Returns the client with this id; without an id, the default client.
     #[must_use]
     pub fn find(&self, id: Option<&str>) -> Option<&Arc<Client>> {
         match id {
@@ -126,12 +126,12 @@ impl Clients {
         }
     }
 
-    /// Returns all of them, the default first.
+    /// Returns all clients, the default first.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Client>> {
         self.all.iter()
     }
 
-    /// Returns whether any client's pages may call from `origin`.
+    /// Returns whether pages of `origin` may call the API for any client.
     #[must_use]
     pub fn allow_origin(&self, origin: &str) -> bool {
         self.all.iter().any(|client| client.origins.iter().any(|allowed| allowed == origin))

@@ -1,8 +1,8 @@
-//! The settings: the only reader of flags, environment and the TOML file.
+//! The settings. Only this module reads the command line, the environment and the TOML file.
 //!
-//! [`flags`] lists what may be said, `given` reads the command line and the environment, `file` the TOML; this file turns it
-//! into a [`Config`] of parsed, checked values, and reports every fault at once. What is not safe is a fault here, before
-//! anything listens.
+//! [`cli`] reads the command line and the environment into [`flags`]; `file` reads the TOML file. [`Config::from_flags`] then
+//! fills the settings types of the other modules with parsed and checked values, and reports all faults together. Unsafe
+//! settings are faults, found before the gateway listens.
 
 mod addresses;
 mod checks;
@@ -36,45 +36,45 @@ pub use checks::Faults;
 use flags::{Flags, LogFormat};
 use store::StoreSettings;
 
-/// What the shutdown leaves requests at least after the streams were sent away.
+/// The least time that a shutdown leaves to requests after the drain.
 const MIN_FINISH: Duration = Duration::from_secs(1);
 
 /// All settings, checked.
 #[derive(Clone)]
 pub struct Config {
-    /// Public listeners.
+    /// The public listeners.
     pub listen: Vec<ListenAddress>,
     /// The operators' listener.
     pub admin_listen: SocketAddr,
-    /// The names by which it may be asked, in lower case, beside IP addresses and `localhost`.
+    /// The host names that requests to it may use, in lower case, besides IP addresses and `localhost`.
     pub admin_hosts: Vec<String>,
     /// The gateway's origin as browsers and phones see it, without a slash at the end.
     pub public_url: Url,
-    /// The tickets' engine.
+    /// The engine that keeps the tickets.
     pub store: StoreSettings,
-    /// Whose `X-Forwarded-For` is believed.
+    /// The networks whose `X-Forwarded-For` the gateway trusts.
     pub trusted_proxies: Vec<IpNet>,
-    /// How long things live.
+    /// How long tickets and tokens live.
     pub lifetimes: Lifetimes,
-    /// Bounds of streams.
+    /// Bounds of event streams and long polls.
     pub streams: WaiterLimits,
-    /// What each caller may do.
+    /// Rate limits of each caller.
     pub rate_limits: RateLimits,
     /// Bounds of the public listeners' connections.
     pub connections: ConnectionSettings,
-    /// From SIGTERM to the end of the process, at most.
+    /// The longest time from SIGTERM to the exit of the process.
     pub shutdown_timeout: Duration,
-    /// Where the signing keys are.
+    /// The directory of the signing keys.
     pub keys_dir: Option<PathBuf>,
     /// The `iss` of issued JWTs.
     pub issuer: String,
-    /// Who approvers are.
+    /// The identity provider that vouches for approvers.
     pub identity: IdentitySettings,
-    /// Who may use the gateway.
+    /// The registered clients.
     pub clients: Clients,
-    /// Whose codes are shown in the place of the gateway's own.
+    /// The connectors to other services.
     pub connectors: ConnectorSettings,
-    /// What is worth heeding but no fault.
+    /// Settings that are risky but not faults, for the log and the doctor.
     pub warnings: Vec<String>,
     /// How to log.
     pub log: LogSettings,
@@ -90,18 +90,18 @@ pub struct LogSettings {
 }
 
 impl Config {
-    /// Checks what was said and reads the files it names.
+    /// Checks the flags and reads the files that they name.
     ///
     /// # Errors
-    /// [`Faults`], all of them together.
+    /// [`Faults`]: all of them together.
     pub fn from_flags(flags: &Flags) -> Result<Self, Faults> {
         let mut checks = Checks { faults: flags.provenance.environment_faults.clone() };
         let public_url = checks.take(parse_public_url(&flags.public_url));
         let listen = checks.take(flags.listen.iter().map(|text| parse_listen(text)).collect::<Result<Vec<_>, _>>());
         let store = checks.take(store::store(flags));
-        let place =
-            identity::Place { public_url: public_url.as_ref(), listen: listen.as_deref(), store: store.as_ref() };
-        let identity = checks.take(identity::identity(flags, &place));
+        let exposure =
+            identity::Exposure { public_url: public_url.as_ref(), listen: listen.as_deref(), store: store.as_ref() };
+        let identity = checks.take(identity::identity(flags, &exposure));
         let is_https = public_url.as_ref().is_some_and(|url| url.scheme() == "https");
         let file = checks.take_all(file::read(flags.config.as_deref(), is_https));
         checks.not_empty("--issuer", flags.issuer.as_deref());
@@ -118,7 +118,7 @@ impl Config {
         checks.range("--redis-timeout", flags.redis_timeout, Duration::from_millis(50)..=secs(30));
         if flags.shutdown_timeout < flags.drain + MIN_FINISH {
             checks.faults.push(format!(
-                "--shutdown-timeout must be at least {} longer than --drain, so that requests can finish when the streams have",
+                "--shutdown-timeout must be at least {} longer than --drain, so that requests can finish after the streams",
                 humantime::format_duration(MIN_FINISH)
             ));
         }
@@ -134,7 +134,7 @@ impl Config {
             return Err(Faults(checks.faults));
         }
         let origin = public_url.origin().ascii_serialization();
-        let tickets = store.share(flags.tickets_per_address);
+        let tickets = store.tickets_per_address(flags.tickets_per_address);
         let mut config = Self {
             listen,
             admin_listen: flags.admin_listen,
@@ -170,7 +170,7 @@ impl Config {
                 max_connections: flags.max_connections,
                 per_address: flags.connections_per_address,
                 park: flags.detach,
-                // So that one who vanished is noticed within two heartbeats: one is sent, one is waited.
+                // A peer that vanished is noticed within two heartbeats: one is sent, and its write times out after another.
                 write_timeout: flags.heartbeat.min(MAX_WRITE_TIMEOUT),
             },
             shutdown_timeout: flags.shutdown_timeout,
@@ -196,35 +196,35 @@ impl Config {
         let mut warnings = Vec::new();
         if self.connectors.wechat.as_ref().is_some_and(|wechat| wechat.keys.is_empty()) {
             warnings.push(
-                "connectors.wechat has no encoding_aes_key: in plain mode WeChat's signatures do not cover what they come \
-                 with; choose the secure mode in WeChat's console, and set the key"
+                "connectors.wechat has no encoding_aes_key: in plain mode WeChat's signatures do not cover the content of \
+                 callbacks; choose the secure mode in WeChat's console, and set the key"
                     .to_owned(),
             );
         }
         if matches!(self.identity, IdentitySettings::Demo) {
             warnings.push(
-                "demo identity: anybody can sign in under any name; set --identity-jwks-url or --identity-secret-file for real people"
+                "demo identity: anyone can sign in under any name; set --identity-jwks-url or --identity-secret-file for real people"
                     .to_owned(),
             );
         }
-        // The made-up people's key is in the store, where all gateways find it.
+        // The demo's key is in Redis, where all gateways find it.
         let is_shared = matches!((&self.identity, &self.store), (IdentitySettings::Demo, StoreSettings::Redis(_)));
         if self.keys_dir.is_none() && !is_shared {
             warnings.push(
-                "no --keys-dir: JWTs are signed with a key that is gone after a restart, and differs between replicas; \
-                 make one with `scangate keys new --dir DIR`"
+                "no --keys-dir: the key that signs JWTs is lost at a restart and differs between replicas; \
+                 create one with `scangate keys new --dir DIR`"
                     .to_owned(),
             );
         }
         if matches!(self.store, StoreSettings::Memory { .. }) && !is_local(&self.public_url) {
             warnings.push(
-                "memory store: tickets are lost on a restart and not shared between replicas; set --redis-url"
+                "memory store: tickets are lost at a restart and not shared between replicas; set --redis-url"
                     .to_owned(),
             );
         }
         if !self.is_https() && !is_local(&self.public_url) {
             warnings.push(format!(
-                "the public URL {} is not https: whoever can read the traffic can take over sign-ins",
+                "the public URL {} is not https: anyone who can read the traffic can take over sign-ins",
                 self.public_url
             ));
         }
@@ -232,20 +232,19 @@ impl Config {
             && is_plain_http(url)
         {
             warnings.push(
-                "--identity-jwks-url is not https: whoever can change its answers can sign in as anybody".to_owned(),
+                "--identity-jwks-url is not https: anyone who can change its answers can sign in as anyone".to_owned(),
             );
         }
         if self.is_https() && Url::parse(&self.issuer).is_ok_and(|issuer| is_plain_http(&issuer)) {
             warnings.push(format!(
-                "--issuer {} is not https: sites that find the keys by it can be given others; use the public URL",
+                "--issuer {} is not https: an attacker can give other keys to sites that find the keys by it; use the public URL",
                 self.issuer
             ));
         }
         for proxy in &self.trusted_proxies {
             if proxy.prefix_len() == 0 {
-                warnings.push(format!(
-                    "--trusted-proxies {proxy}: everybody can claim any address; name your proxies only"
-                ));
+                warnings
+                    .push(format!("--trusted-proxies {proxy}: anyone can claim any address; name your proxies only"));
             }
         }
         warnings

@@ -1,7 +1,8 @@
-//! Connectors: other services' codes in the place of the gateway's own. Which client uses one is its setting.
+//! Connectors: sign-ins whose QR code belongs to another service. Each client's settings choose its connector.
 //!
-//! A connector makes the code of a ticket and is told of the scan by its service; it moves the ticket itself, through the
-//! store. Who has scanned is a subject of its own, in a namespace that no identity provider's token is believed to be of.
+//! A connector creates the code of a ticket at its service. The service reports the scan, and the connector then changes the
+//! ticket through `sign_in`. Its subjects have a prefix of their own; the gateway accepts such a subject from no identity
+//! provider.
 
 mod error;
 pub mod quota;
@@ -20,7 +21,7 @@ pub use error::ConnectorError;
 use wechat::Wechat;
 use wechat::settings::{WechatSettings, WechatTable};
 
-/// The tables `[connectors.…]` as they stand in the file.
+/// The tables `[connectors.…]` of the TOML file, unchecked.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConnectorTables {
@@ -28,23 +29,23 @@ pub struct ConnectorTables {
 }
 
 impl ConnectorTables {
-    /// Checks them; files are looked for in `directory`.
+    /// Checks the tables. Relative paths start at `directory`.
     ///
     /// # Errors
-    /// Every fault there is, with what to do.
+    /// All faults, each with its remedy.
     pub fn check(self, directory: &Path) -> Result<ConnectorSettings, Vec<String>> {
         let wechat = self.wechat.map(|table| table.check(directory)).transpose()?;
         Ok(ConnectorSettings { wechat })
     }
 
-    /// Returns the files that hold secrets: those that the tables name, relative to `directory`, and `path`, where the tables
-    /// stand, if one of theirs stands there.
+    /// Returns the files that hold secrets: those that the tables name, relative to `directory`, and `path`, the TOML file
+    /// itself, if it holds one.
     #[must_use]
     pub fn secret_files(&self, path: &Path, directory: &Path) -> Vec<PathBuf> {
         self.wechat.as_ref().map(|table| table.secret_files(path, directory)).unwrap_or_default()
     }
 
-    /// Returns how the screens of the connector's tickets are compared.
+    /// Returns how people compare the screens in the connector's sign-ins; `None` if the file has no table for it.
     #[must_use]
     pub fn match_policy(&self, connector: Connector) -> Option<MatchPolicy> {
         match connector {
@@ -53,22 +54,22 @@ impl ConnectorTables {
     }
 }
 
-/// The settings of the connectors that there are.
+/// The settings of all connectors.
 #[derive(Debug, Clone, Default)]
 pub struct ConnectorSettings {
-    /// WeChat's.
+    /// WeChat's; `None` if it is not set up.
     pub wechat: Option<WechatSettings>,
 }
 
-/// The connectors that there are.
+/// All connectors.
 #[derive(Default)]
 pub struct Connectors {
-    /// WeChat's.
+    /// WeChat's; `None` if it is not set up.
     pub wechat: Option<Arc<Wechat>>,
 }
 
 impl Connectors {
-    /// Returns what the QR code of a new ticket of `caller` is to say, which lives for `ttl`.
+    /// Creates the code of a new ticket of `caller` that lives for `ttl`; returns the text for its QR code.
     ///
     /// # Errors
     /// [`ConnectorError`].
@@ -81,21 +82,21 @@ impl Connectors {
     ) -> Result<String, ConnectorError> {
         match (connector, &self.wechat) {
             (Connector::Wechat, Some(wechat)) => wechat.code(id, ttl, caller).await,
-            // The settings are checked at start.
+            // Cannot happen: the check of the settings refuses a client whose connector is not set up.
             (Connector::Wechat, None) => Err(ConnectorError::Unavailable("it is not set up".to_owned())),
         }
     }
 
-    /// Forgets what is over.
+    /// Removes state that has expired.
     pub fn tidy(&self) {
         if let Some(wechat) = &self.wechat {
             wechat.tidy();
         }
     }
 
-    /// Returns whether `subject` is one that a connector gives, so that nobody else's word for it counts.
+    /// Returns whether `subject` belongs to a connector. The gateway accepts such a subject from that connector only.
     #[must_use]
-    pub fn own(&self, subject: &Subject) -> bool {
+    pub fn owns(&self, subject: &Subject) -> bool {
         self.wechat.is_some() && subject.0.starts_with(wechat::SUBJECT_PREFIX)
     }
 }

@@ -1,4 +1,4 @@
-//! `scangate doctor`: looks at everything that a gateway depends on and says, a line each, what to do.
+//! `scangate doctor`: checks everything that a gateway depends on, and reports each finding on a line, with its remedy.
 
 mod identity;
 mod redis;
@@ -19,10 +19,10 @@ use crate::signer::Signer;
 use report::Report;
 pub use report::{Finding, Verdict};
 
-/// The bound of a look at the network.
+/// The time limit of a request.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Looks at everything and returns what was found.
+/// Runs all checks.
 pub async fn examine(flags: &Flags) -> Vec<Finding> {
     let mut report = Report::default();
     let config = match Config::from_flags(flags) {
@@ -65,11 +65,11 @@ async fn wechat(report: &mut Report, settings: &WechatSettings) {
         Err(error) => Err(error.to_string()),
     };
     match answer {
-        Ok(()) => report.good("wechat", format!("{}: WeChat's API gives an access token", settings.app_id)),
+        Ok(()) => report.good("wechat", format!("{}: WeChat's API issues an access token", settings.app_id)),
         Err(error) => report.bad("wechat", format!("{}: {error}", settings.app_id)),
     }
     if settings.keys.is_empty() {
-        report.warn("wechat", "plain mode: what WeChat sends is signed without its content; set encoding_aes_key and choose the secure mode in WeChat's console");
+        report.warn("wechat", "plain mode: WeChat's signatures do not cover the content of callbacks; set encoding_aes_key and choose the secure mode in WeChat's console");
     }
 }
 
@@ -82,18 +82,18 @@ async fn public_url(report: &mut Report, config: &Config) {
     };
     match result {
         Ok(response) if response.status().is_success() => report.good("public URL", format!("{url} answers")),
-        Ok(response) => report.warn("public URL", format!("{url} answers {}; is it the gateway's?", response.status())),
+        Ok(response) => report.warn("public URL", format!("{url} answers {}; check that it leads to the gateway", response.status())),
         Err(error) => report.warn("public URL", format!(
-            "{url} is not reached from here ({}); is the gateway started, and the proxy before it? Check its certificate and the name's DNS",
+            "cannot reach {url} from here ({}); start the gateway and the proxy before it, and check the proxy's certificate and DNS name",
             root_cause(&error)
         )),
     }
 }
 
-/// Asks a running gateway's admin listener whether it is alive.
+/// Checks that a running gateway's admin listener answers.
 ///
 /// # Errors
-/// What went wrong, for the container's log.
+/// The HTTP client's error, for the container's log.
 pub async fn probe_live(admin: SocketAddr) -> anyhow::Result<()> {
     let ip = match admin.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),

@@ -1,4 +1,4 @@
-//! Flags in, exit code out.
+//! The program: reads the command line, runs one command, and returns its exit code.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
@@ -23,10 +23,10 @@ fn main() -> ExitCode {
     let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(ReadError { faults, error }) => {
-            // Help that was asked for is given whatever the environment holds.
+            // `--help` and `--version` print their text even if the environment has faults.
             if error.use_stderr() {
                 for fault in &faults {
-                    complain(&format!("- {fault}"));
+                    print_error(&format!("- {fault}"));
                 }
             }
             error.exit()
@@ -36,13 +36,13 @@ fn main() -> ExitCode {
     let result = match cli.command {
         None => serve(&cli.flags),
         Some(Command::Serve(flags)) => serve(&flags),
-        Some(Command::Doctor { live, flags }) => examine(live, &flags),
+        Some(Command::Doctor { live, flags }) => run_doctor(live, &flags),
         Some(Command::Keys { command }) => make_keys(&command),
-        Some(Command::Completions { shell }) => complete(shell),
-        Some(Command::Man { dir }) => describe(dir.as_deref()),
+        Some(Command::Completions { shell }) => print_completions(shell),
+        Some(Command::Man { dir }) => write_manual(dir.as_deref()),
     };
     result.unwrap_or_else(|error| {
-        complain(&format!("scangate: {error:#}"));
+        print_error(&format!("scangate: {error:#}"));
         ExitCode::FAILURE
     })
 }
@@ -51,7 +51,7 @@ fn serve(flags: &Flags) -> anyhow::Result<ExitCode> {
     let config = match Config::from_flags(flags) {
         Ok(config) => config,
         Err(faults) => {
-            complain(&format!("scangate cannot start with these settings:\n{faults}\nSee `scangate --help`."));
+            print_error(&format!("scangate cannot start with these settings:\n{faults}\nSee `scangate --help`."));
             return Ok(ExitCode::from(2));
         }
     };
@@ -59,17 +59,17 @@ fn serve(flags: &Flags) -> anyhow::Result<ExitCode> {
     let runtime = runtime()?;
     let result = runtime.block_on(app::serve(config, async {
         app::stop_signal().await.unwrap_or_else(|error| {
-            tracing::error!(%error, "signals cannot be received");
+            tracing::error!(%error, "cannot receive signals; stopping");
             Stop::Signal
         })
     }));
-    // What still reads a file or looks up a name is not waited for.
+    // Do not wait for threads that still read a file or resolve a name.
     runtime.shutdown_background();
     result?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn examine(live: bool, flags: &Flags) -> anyhow::Result<ExitCode> {
+fn run_doctor(live: bool, flags: &Flags) -> anyhow::Result<ExitCode> {
     let runtime = runtime()?;
     if live {
         runtime.block_on(doctor::probe_live(flags.admin_listen))?;
@@ -77,7 +77,7 @@ fn examine(live: bool, flags: &Flags) -> anyhow::Result<ExitCode> {
     }
     let findings = runtime.block_on(doctor::examine(flags));
     for finding in &findings {
-        say(&finding.to_string());
+        print(&finding.to_string());
     }
     let is_bad = findings.iter().any(|finding| finding.verdict == Verdict::Bad);
     Ok(if is_bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -86,44 +86,44 @@ fn examine(live: bool, flags: &Flags) -> anyhow::Result<ExitCode> {
 fn make_keys(command: &KeysCommand) -> anyhow::Result<ExitCode> {
     let KeysCommand::New { dir, algorithm, if_empty } = command;
     if *if_empty && KeySet::read(dir).is_ok() {
-        say(&format!("{} has a key already", dir.display()));
+        print(&format!("{} already has a key", dir.display()));
         return Ok(ExitCode::SUCCESS);
     }
     let path = keys::create(dir, *algorithm)?;
-    say(&format!("{}", path.display()));
+    print(&format!("{}", path.display()));
     Ok(ExitCode::SUCCESS)
 }
 
-fn complete(shell: Shell) -> anyhow::Result<ExitCode> {
+fn print_completions(shell: Shell) -> anyhow::Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), env!("CARGO_BIN_NAME"), &mut script);
-    write_out(&script)
+    write_stdout(&script)
 }
 
-fn describe(dir: Option<&Path>) -> anyhow::Result<ExitCode> {
+fn write_manual(dir: Option<&Path>) -> anyhow::Result<ExitCode> {
     let Some(dir) = dir else {
         let mut page = Vec::new();
         clap_mangen::Man::new(manual()).render(&mut page)?;
-        return write_out(&page);
+        return write_stdout(&page);
     };
     std::fs::create_dir_all(dir)
         .and_then(|()| clap_mangen::generate_to(manual(), dir))
-        .with_context(|| format!("cannot write the manual into {}", dir.display()))?;
+        .with_context(|| format!("cannot write the manual to {}", dir.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The command line as its manual shows it: some forty flags in each synopsis would hide what else is there.
+/// Returns the command line for the manual. The synopses say `[OPTIONS]`, because some forty flags would hide the commands.
 fn manual() -> clap::Command {
     Cli::command()
-        // Its page would be of no more use than `--help`, and is not written.
+        // A page for `help` would say no more than `--help`.
         .disable_help_subcommand(true)
         .override_usage("scangate [OPTIONS]\nscangate COMMAND")
         .mut_subcommand("serve", |serve| serve.override_usage("scangate serve [OPTIONS]"))
         .mut_subcommand("doctor", |doctor| doctor.override_usage("scangate doctor [--live] [OPTIONS]"))
 }
 
-/// Writes to standard output, where whoever reads may have read enough.
-fn write_out(bytes: &[u8]) -> anyhow::Result<ExitCode> {
+/// Writes to standard output. A reader that closes the pipe early, such as `head`, is no error.
+fn write_stdout(bytes: &[u8]) -> anyhow::Result<ExitCode> {
     match std::io::stdout().write_all(bytes) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("standard output"),
         _ => Ok(ExitCode::SUCCESS),
@@ -153,12 +153,12 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
-#[expect(clippy::print_stdout, reason = "the answer to a command")]
-fn say(line: &str) {
+#[expect(clippy::print_stdout, reason = "the output of a command")]
+fn print(line: &str) {
     println!("{line}");
 }
 
-#[expect(clippy::print_stderr, reason = "logging may not have begun")]
-fn complain(line: &str) {
+#[expect(clippy::print_stderr, reason = "logging may not have started")]
+fn print_error(line: &str) {
     eprintln!("{line}");
 }

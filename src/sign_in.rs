@@ -65,7 +65,7 @@ impl SignIns {
         let created = self.store.create(new).await?;
         self.metrics.ticket("created");
         // Anyone can create tickets, so the journal bounds these lines.
-        if self.journal.takes("created", None) {
+        if self.journal.admits("created", None) {
             let Ticket { id, request, .. } = &created.ticket;
             tracing::info!(ticket = %id, client = %request.client_id, "created");
         }
@@ -142,7 +142,7 @@ impl SignIns {
             let (client, reason) = (&reading.ticket.request.client_id, reason.as_str());
             let subject = self.name_in_log(party);
             // Anyone can create tickets and close them, so the journal bounds those lines. A person is verified.
-            if subject.is_some() || self.journal.takes("cancelled", Some(reason)) {
+            if subject.is_some() || self.journal.admits("cancelled", Some(reason)) {
                 tracing::info!(ticket = %id, %client, subject, reason, "cancelled");
             }
         }
@@ -176,7 +176,7 @@ impl SignIns {
             self.metrics.expiry_lag(late);
         }
         self.metrics.ticket("expired");
-        if self.journal.takes("expired", None) {
+        if self.journal.admits("expired", None) {
             tracing::info!(ticket = %id, "expired");
         }
     }

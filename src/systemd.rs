@@ -1,31 +1,31 @@
-//! What systemd is told of the gateway (sd_notify(3)): that it serves, that it is alive, that it is stopping.
+//! Notifications to systemd (sd_notify(3)): the gateway is ready, alive, stopping.
 //!
-//! Nothing is said where nobody asked for it (`Type=notify`, `WatchdogSec=`).
+//! Nothing is sent unless the unit asks for it (`Type=notify`, `WatchdogSec=`).
 
 use sd_notify::NotifyState;
 
-/// Says that requests are answered, and from now on that the process is alive, as often as it is asked to.
+/// Reports that the gateway serves requests. If the unit has a watchdog, starts a task that feeds it.
 pub fn ready(status: &str) {
-    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
-    if let Some(patience) = sd_notify::watchdog_enabled().filter(|patience| !patience.is_zero()) {
+    notify(&[NotifyState::Ready, NotifyState::Status(status)]);
+    if let Some(timeout) = sd_notify::watchdog_enabled().filter(|timeout| !timeout.is_zero()) {
         crate::task::spawn("watchdog", async move {
-            // Twice within the time, as sd_watchdog_enabled(3) asks for.
-            let mut ticks = tokio::time::interval(patience / 2);
+            // sd_watchdog_enabled(3) recommends half of the timeout.
+            let mut ticks = tokio::time::interval(timeout / 2);
             loop {
                 ticks.tick().await;
-                tell(&[NotifyState::Watchdog]);
+                notify(&[NotifyState::Watchdog]);
             }
         });
     }
 }
 
-/// Says that the process is about to end.
+/// Reports that the gateway is stopping.
 pub fn stopping(status: &str) {
-    tell(&[NotifyState::Stopping, NotifyState::Status(status)]);
+    notify(&[NotifyState::Stopping, NotifyState::Status(status)]);
 }
 
-fn tell(states: &[NotifyState<'_>]) {
+fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "systemd cannot be told how the gateway fares");
+        tracing::warn!(%error, "cannot notify systemd");
     }
 }

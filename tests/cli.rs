@@ -97,7 +97,10 @@ fn whatever_speaks_of_an_identity_provider_keeps_the_demo_from_starting() {
         for (variables, arguments) in [(&[(variable, value)][..], &[][..]), (&[], &as_flag)] {
             let (code, _, error) = scangate_with(variables, &[&ports[..], arguments].concat());
             assert_eq!(code, 2, "{variable} {arguments:?}: {error}");
-            assert!(error.contains(&format!("--{flag} is set, but nothing that tokens are checked with")), "{error}");
+            assert!(
+                error.contains(&format!("--{flag} is set, but no keys and no secret to verify tokens with")),
+                "{error}"
+            );
         }
     }
 }

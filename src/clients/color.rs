@@ -1,9 +1,9 @@
-//! Colours of sRGB, and how well one can be read on another, as WCAG 2.2 reckons it.
+//! Colours of sRGB, and their contrast as WCAG 2.2 defines it.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// In how many steps a colour is lightened to white.
+/// The number of steps from a colour to white.
 const STEPS: u8 = 50;
 
 /// An opaque colour of sRGB.
@@ -14,7 +14,7 @@ impl Color {
     /// White.
     pub const WHITE: Self = Self([255; 3]);
 
-    /// Makes a colour of its shares of red, green and blue.
+    /// Creates a colour from its red, green and blue parts.
     #[must_use]
     pub const fn rgb(red: u8, green: u8, blue: u8) -> Self {
         Self([red, green, blue])
@@ -27,7 +27,7 @@ impl Color {
         (one.max(two) + 0.05) / (one.min(two) + 0.05)
     }
 
-    /// Returns this colour, lightened as little as it takes to be `enough`; white if nothing else is.
+    /// Returns this colour, lightened by the least that is `enough`; white if no other step is.
     #[must_use]
     pub fn lightened_until(self, enough: impl Fn(Self) -> bool) -> Self {
         (0..STEPS).map(|step| self.lightened(step)).find(|color| enough(*color)).unwrap_or(Self::WHITE)
@@ -40,7 +40,7 @@ impl Color {
         }))
     }
 
-    /// WCAG 2.2, "relative luminance".
+    /// Returns the relative luminance (WCAG 2.2).
     fn luminance(self) -> f64 {
         let [red, green, blue] = self.0.map(|part| {
             let part = f64::from(part) / 255.0;

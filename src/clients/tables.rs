@@ -1,4 +1,4 @@
-//! The `[[clients]]` tables of the TOML file: what they may say, and all that is wrong with them.
+//! The `[[clients]]` tables of the TOML file, and their checks.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::ticket::{ClientId, Flow, MatchPolicy};
 const MAX_LOGO_BYTES: usize = 64 * 1024;
 /// The longest client id, in characters.
 const MAX_ID_CHARS: usize = 64;
-/// A `[[clients]]` table as it stands in the file.
+/// A `[[clients]]` table, unchecked.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClientTable {
@@ -45,12 +45,12 @@ fn only_login() -> Vec<Flow> {
     vec![Flow::Login]
 }
 
-/// Makes clients of the file's tables; logos are read relative to `directory`. Beside a gateway that `is_https`, pages that
-/// are not are no client's, but for those of the reader's own machine. `policy_of` tells how the screens of a
-/// connector's tickets are compared, if the file has that connector.
+/// Checks the tables. Paths of logos start at `directory`. If the gateway `is_https`, URLs of clients must be https as well,
+/// except on the reader's own machine. `policy_of` returns how people compare the screens in a connector's sign-ins, or `None`
+/// if the file does not set that connector up.
 ///
 /// # Errors
-/// Every fault there is, each with the client it is of and what to do.
+/// All faults, each with its client and its remedy.
 pub fn from_tables(
     tables: Vec<ClientTable>,
     directory: &Path,
@@ -61,11 +61,12 @@ pub fn from_tables(
     let mut ids = HashSet::new();
     let mut all = Vec::new();
     if tables.is_empty() {
-        faults.push("the file has no [[clients]]; add one, or leave the file out to have the client `web`".to_owned());
+        faults
+            .push("the file has no [[clients]]; add one, or run without the file to have the client `web`".to_owned());
     }
     for table in tables {
         if !ids.insert(table.id.clone()) {
-            faults.push(format!("client {:?}: the id is there twice; ids must differ", table.id));
+            faults.push(format!("client {:?}: two clients have this id; ids must differ", table.id));
         }
         match from_table(table, directory, is_https, &policy_of) {
             Ok(client) => all.push(Arc::new(client)),
@@ -101,21 +102,21 @@ fn from_table(
             fault(format!("return_to: {url:?} is not an absolute http(s) URL without a fragment"));
         }
     }
-    // Whoever can change such a page on its way could take over sign-ins, and would read the JWT that is sent there.
+    // An attacker who can change such a page in transit could take over its sign-ins and read the JWTs that it receives.
     let origins = table.origins.iter().map(|origin| ("origins", origin));
     for (key, url) in origins.chain(table.return_to.iter().map(|url| ("return_to", url))) {
         if is_https && Url::parse(url).is_ok_and(|url| is_plain_http(&url)) {
             fault(format!(
-                "{key}: {url:?} is not https, while the gateway is; write https://, or http://localhost to try it out"
+                "{key}: {url:?} is not https, while the gateway is; use https://, or http://localhost for a trial"
             ));
         }
     }
     if table.name.as_deref().is_some_and(|name| name.trim().is_empty()) {
-        fault("name: it is empty; give it one, or leave it out to have the id shown".to_owned());
+        fault("name: it is empty; set one, or leave it out to show the id".to_owned());
     }
     for claim in &table.claims {
         if RESERVED_CLAIMS.contains(&claim.as_str()) {
-            fault(format!("claims: {claim:?} is set by the gateway itself; take it off the list"));
+            fault(format!("claims: the gateway itself sets {claim:?}; remove it from the list"));
         }
     }
     let match_policy = match_policy(table.connector, table.match_policy, policy_of).unwrap_or_else(|text| {
@@ -123,13 +124,13 @@ fn from_table(
         MatchPolicy::None
     });
     if table.flows.is_empty() {
-        fault("flows: name \"login\", \"share\" or both, or leave it out for \"login\"".to_owned());
+        fault("flows: it is empty; name \"login\", \"share\" or both, or leave it out for \"login\"".to_owned());
     }
     let ticket_ttl = match table.ticket_ttl.as_deref().map(humantime::parse_duration) {
         None => None,
         Some(Ok(ttl)) if TICKET_TTLS.contains(&ttl) => Some(ttl),
         Some(_) => {
-            fault("ticket_ttl: write a time from \"5s\" to \"30m\"".to_owned());
+            fault("ticket_ttl: use a time from \"5s\" to \"30m\"".to_owned());
             None
         }
     };
@@ -149,10 +150,10 @@ fn from_table(
         return Err(faults);
     }
     let mut claims = table.claims;
-    if let Some(told) = table.connector.map(Connector::claim)
-        && !claims.iter().any(|claim| claim == told)
+    if let Some(known) = table.connector.map(Connector::claim)
+        && !claims.iter().any(|claim| claim == known)
     {
-        claims.push(told.to_owned());
+        claims.push(known.to_owned());
     }
     Ok(Client {
         name: table.name.unwrap_or_else(|| id.clone()),
@@ -169,32 +170,31 @@ fn from_table(
     })
 }
 
-/// Returns how the screens are compared: as the client says, or as its connector needs it.
+/// Returns how people compare the screens: as the client's table says, or as its connector requires.
 fn match_policy(
     connector: Option<Connector>,
-    said: Option<MatchPolicy>,
+    given: Option<MatchPolicy>,
     policy_of: impl Fn(Connector) -> Option<MatchPolicy>,
 ) -> Result<MatchPolicy, String> {
-    let Some(connector) = connector else { return Ok(said.unwrap_or_default()) };
+    let Some(connector) = connector else { return Ok(given.unwrap_or_default()) };
     let name = connector.as_str();
-    let policy = policy_of(connector).ok_or_else(|| {
-        format!("connector: there is no [connectors.{name}] in the file; add it, or leave connector out")
-    })?;
-    if said.is_some_and(|said| said != policy) {
+    let policy = policy_of(connector)
+        .ok_or_else(|| format!("connector: the file has no [connectors.{name}]; add it, or leave connector out"))?;
+    if given.is_some_and(|given| given != policy) {
         return Err(format!(
-            "match: consent of [connectors.{name}] decides how the screens are compared; leave match out"
+            "match: consent of [connectors.{name}] decides how people compare the screens; leave match out"
         ));
     }
     Ok(policy)
 }
 
-/// An origin exactly as a browser would send it (RFC 6454 §6.2): what is written otherwise would never match.
+/// Returns whether `text` is an origin exactly as a browser sends it (RFC 6454 §6.2). Any other form would never match.
 fn is_origin(text: &str) -> bool {
     parse_origin(text).is_some_and(|url| url.origin().ascii_serialization() == text)
 }
 
 fn read_logo(path: &Path) -> Result<Logo, String> {
-    let png = std::fs::read(path).map_err(|error| format!("logo: {} cannot be read: {error}", path.display()))?;
+    let png = std::fs::read(path).map_err(|error| format!("logo: cannot read {}: {error}", path.display()))?;
     if png.len() > MAX_LOGO_BYTES {
         return Err(format!("logo: {} is larger than {MAX_LOGO_BYTES} bytes", path.display()));
     }
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(clients.find(None).unwrap().match_policy, MatchPolicy::Choose);
         assert_eq!(clients.find(None).unwrap().name, "Management");
         assert_eq!(clients.find(Some("pc")).unwrap().name, "pc");
-        assert!(!clients.find(Some("pc")).unwrap().takes(Flow::Share), "that has to be asked for");
+        assert!(!clients.find(Some("pc")).unwrap().allows(Flow::Share), "a client must ask for it");
         assert!(clients.find(Some("nobody")).is_none());
         assert!(clients.allow_origin("https://manage.example.com"));
         assert!(!clients.allow_origin("https://manage.example.com.evil.example"));

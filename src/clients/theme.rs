@@ -1,15 +1,15 @@
-//! A client's colours, which are taken only if people can read what is written on them and in them.
+//! A client's colours, accepted only if text on them and in them is readable.
 
 use super::color::Color;
 
 /// The least contrast of text (WCAG 2.2 §1.4.3).
 const LEAST_CONTRAST: f64 = 4.5;
-/// The ground that the dark colour stands on, and the ink that stands on it: `--card` and `--on-accent` of
-/// `static/style.css` in the dark.
+/// The background of text in the dark colour, and the colour of text on it: `--sg-card` and `--sg-on-accent` of
+/// `static/scangate.css` in dark mode.
 const DARK_CARD: Color = Color::rgb(0x18, 0x1f, 0x1d);
 const DARK_INK: Color = Color::rgb(0x05, 0x23, 0x1d);
 
-/// What is set apart by colour on a client's pages, by day and by night.
+/// The accent colours of a client's pages, in light and in dark mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Theme {
     /// Under white text, and as text on white.
@@ -19,10 +19,10 @@ pub struct Theme {
 }
 
 impl Theme {
-    /// Makes a theme of a client's `color` and `color_dark`, or none of neither.
+    /// Creates a theme from a client's `color` and `color_dark`; `None` if both are missing.
     ///
     /// # Errors
-    /// Every fault there is, each with what to do.
+    /// All faults, each with its remedy.
     pub(super) fn read(color: Option<&str>, color_dark: Option<&str>) -> Result<Option<Self>, Vec<String>> {
         let mut faults = Vec::new();
         let mut parse = |name: &str, text: Option<&str>| match text.map(str::parse::<Color>) {
@@ -35,40 +35,40 @@ impl Theme {
         };
         let (accent, accent_dark) = (parse("color", color), parse("color_dark", color_dark));
         if color.is_none() && color_dark.is_some() {
-            faults.push("color_dark: set color as well, for pages by day".to_owned());
+            faults.push("color_dark: set color as well, for light mode".to_owned());
         }
         if let Some(accent) = accent
             && let Some(contrast) = too_low(Color::WHITE, accent)
         {
             faults.push(format!(
-                "color: white on {accent} has a contrast of {contrast}:1, less than {LEAST_CONTRAST}:1; take a darker one"
+                "color: white on {accent} has a contrast of {contrast}:1, less than {LEAST_CONTRAST}:1; use a darker one"
             ));
         }
-        for (what, contrast) in accent_dark.map(too_low_by_night).unwrap_or_default() {
+        for (what, contrast) in accent_dark.map(too_low_in_dark_mode).unwrap_or_default() {
             faults.push(format!(
                 "color_dark: {what} has a contrast of {contrast}:1, less than {LEAST_CONTRAST}:1; \
-                 take a lighter one, or leave it out for one that is made of color"
+                 use a lighter one, or leave it out to derive it from color"
             ));
         }
         if !faults.is_empty() {
             return Err(faults);
         }
-        let by_night = |accent: Color| accent.lightened_until(|color| too_low_by_night(color).is_empty());
-        Ok(accent.map(|accent| Self { accent, accent_dark: accent_dark.unwrap_or_else(|| by_night(accent)) }))
+        let derived = |accent: Color| accent.lightened_until(|color| too_low_in_dark_mode(color).is_empty());
+        Ok(accent.map(|accent| Self { accent, accent_dark: accent_dark.unwrap_or_else(|| derived(accent)) }))
     }
 }
 
-/// Returns what of a dark theme with this accent cannot be read.
-fn too_low_by_night(accent: Color) -> Vec<(String, String)> {
+/// Returns the pairs of colours in dark mode that are not readable with this accent, with their contrast.
+fn too_low_in_dark_mode(accent: Color) -> Vec<(String, String)> {
     let on_card =
         too_low(accent, DARK_CARD).map(|contrast| (format!("{accent} on the dark card, {DARK_CARD},"), contrast));
     let under_ink = too_low(DARK_INK, accent).map(|contrast| (format!("dark text, {DARK_INK}, on {accent}"), contrast));
     on_card.into_iter().chain(under_ink).collect()
 }
 
-/// Returns the contrast, as text that is not rounded up, if it does not suffice.
-fn too_low(text: Color, ground: Color) -> Option<String> {
-    let contrast = text.contrast(ground);
+/// Returns the contrast, rounded down, if it is too low.
+fn too_low(text: Color, background: Color) -> Option<String> {
+    let contrast = text.contrast(background);
     (contrast < LEAST_CONTRAST).then(|| format!("{:.2}", (contrast * 100.0).floor() / 100.0))
 }
 
@@ -90,7 +90,7 @@ mod tests {
         for color in ["#000000", "#0000ff", "#7a0019", "#0f6457", "#767676", "#5b21b6"] {
             let theme = theme(color, None);
             assert_eq!(theme.accent.to_string(), color);
-            assert!(too_low_by_night(theme.accent_dark).is_empty(), "{theme:?}");
+            assert!(too_low_in_dark_mode(theme.accent_dark).is_empty(), "{theme:?}");
         }
         assert_eq!(theme("#0f6457", Some("#62CDB6")).accent_dark.to_string(), "#62cdb6");
     }
@@ -111,7 +111,7 @@ mod tests {
     fn what_is_no_colour_is_refused() {
         assert_eq!(faults(Some("red"), None), ["color: \"red\" is not a colour; write it like \"#0f6457\""]);
         assert_eq!(faults(Some("#fff"), Some("#000;}")).len(), 2);
-        assert_eq!(faults(None, Some("#ffffff")), ["color_dark: set color as well, for pages by day"]);
+        assert_eq!(faults(None, Some("#ffffff")), ["color_dark: set color as well, for light mode"]);
     }
 
     #[test]

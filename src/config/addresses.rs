@@ -8,13 +8,13 @@ use url::Url;
 
 use crate::net::parse_origin;
 
-/// The longest name of a host (RFC 1035 §2.3.4).
+/// The longest host name, in bytes (RFC 1035 §2.3.4).
 const MAX_HOST_BYTES: usize = 255;
 
 pub(super) fn parse_listen(text: &str) -> Result<ListenAddress, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         return if path.is_empty() {
-            Err("--listen unix: lacks the path; write unix:/run/scangate/scangate.sock".to_owned())
+            Err("--listen unix: lacks the path; use unix:/run/scangate/scangate.sock".to_owned())
         } else {
             Ok(ListenAddress::Unix(PathBuf::from(path)))
         };
@@ -30,18 +30,16 @@ pub(super) fn parse_public_url(text: &str) -> Result<Url, String> {
     })
 }
 
-/// Reads the name of a host, without a port; names are compared in lower case.
+/// Parses a host name without a port, and converts it to lower case.
 pub(super) fn parse_host(text: &str) -> Result<String, String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if text.is_empty() || text.len() > MAX_HOST_BYTES || !text.bytes().all(allowed) {
-        return Err(format!(
-            "{text:?} is not the name of a host, such as gateway-1 or gateway.internal; leave out the port"
-        ));
+        return Err(format!("{text:?} is not a host name such as gateway-1 or gateway.internal; leave out the port"));
     }
     Ok(text.to_ascii_lowercase())
 }
 
-/// Reads a network, or an address as the network of that one address.
+/// Parses a network, or an address as the network of that one address.
 pub(super) fn parse_network(text: &str) -> Result<IpNet, String> {
     if let Ok(address) = text.parse::<std::net::IpAddr>() {
         return Ok(IpNet::from(address));

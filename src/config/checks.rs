@@ -7,7 +7,7 @@ use std::time::Duration;
 #[error("{}", .0.iter().map(|fault| format!("- {fault}")).collect::<Vec<_>>().join("\n"))]
 pub struct Faults(pub Vec<String>);
 
-/// Collects faults while going on.
+/// Collects faults and continues.
 pub(super) struct Checks {
     pub(super) faults: Vec<String>,
 }
@@ -29,7 +29,7 @@ impl Checks {
 
     pub(super) fn not_empty(&mut self, flag: &str, value: Option<&str>) {
         if value == Some("") {
-            self.faults.push(format!("{flag} is empty; give it a value, or leave it out"));
+            self.faults.push(format!("{flag} is empty; set a value, or leave it out"));
         }
     }
 

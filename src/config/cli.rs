@@ -1,4 +1,4 @@
-//! The command line: its commands, and how it is read together with the environment.
+//! The command line: its commands, and how the gateway reads it together with the environment.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -15,12 +15,12 @@ use crate::signer::keys::KeyAlgorithm;
 /// Sign in by QR code: a waiting browser gets a JWT when a signed-in phone scans and confirms.
 ///
 /// Without a command, `scangate` serves. Without any flag it serves a demo on http://localhost:8080 that needs nothing
-/// else. Every flag can also be set as the environment variable that stands beside it; a secret also from a file.
-/// Other variables with the same prefix are taken for a mistake, and keep it from starting.
+/// else. Each flag can also be set by the environment variable shown with it, and each secret from a file. An unknown
+/// variable with the same prefix is an error, because it is probably misspelt.
 #[derive(Debug, Parser)]
 #[command(name = "scangate", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
 pub struct Cli {
-    /// What to do; `serve` if not said.
+    /// The command; `serve` by default.
     #[command(subcommand)]
     pub command: Option<Command>,
     /// The flags of `serve`.
@@ -28,80 +28,80 @@ pub struct Cli {
     pub flags: Flags,
 }
 
-/// What to do.
+/// A command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve the gateway (also the default)
+    /// Serve the gateway (the default)
     Serve(Box<Flags>),
-    /// Check settings, Redis, keys, identity provider and public URL, and say what to do about each
+    /// Check settings, Redis, keys, identity provider and public URL, and report what to do
     Doctor {
-        /// Only ask the running gateway's admin listener whether it is alive (for container health checks)
+        /// Only check that the running gateway's admin listener answers (for container health checks)
         #[arg(long)]
         live: bool,
-        /// The flags that the gateway runs with.
+        /// The gateway's flags.
         #[command(flatten)]
         flags: Box<Flags>,
     },
-    /// Make signing keys
+    /// Create signing keys
     Keys {
-        /// What to do with keys.
+        /// The command for keys.
         #[command(subcommand)]
         command: KeysCommand,
     },
-    /// Print a shell's completions of this command line
+    /// Print completions for a shell
     #[command(after_help = INSTALL_COMPLETIONS)]
     Completions {
         /// The shell
         #[arg(value_enum)]
         shell: Shell,
     },
-    /// Print the manual page, or write all of them into a directory
+    /// Print the manual page, or write all manual pages to a directory
     #[command(after_help = INSTALL_MANUAL)]
     Man {
-        /// Where to write them: scangate.1, and one for each command
+        /// The directory for scangate.1 and the page of each command
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
 }
 
 const INSTALL_COMPLETIONS: &str = "\
-To have them in every new shell:
+To install them for every new shell:
   bash        scangate completions bash >~/.local/share/bash-completion/completions/scangate
-              (takes the package bash-completion)
+              (needs the package bash-completion)
   zsh         scangate completions zsh >DIR/_scangate, DIR being one of $fpath
   fish        scangate completions fish >~/.config/fish/completions/scangate.fish
   elvish      scangate completions elvish >>~/.config/elvish/rc.elv
   powershell  scangate completions powershell >>$PROFILE
 
-In this shell alone, if it is bash:
+For the current bash only:
               source <(scangate completions bash)";
 
 const INSTALL_MANUAL: &str = "\
 To read it:     scangate man | man -l -
 To install it:  scangate man --dir ~/.local/share/man/man1";
 
-/// What to do with keys.
+/// A command for keys.
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
-    /// Make a signing key as a PEM file; running gateways sign with the newest within seconds
+    /// Create a signing key as a PEM file; running gateways sign with the newest within seconds
     New {
-        /// Where the keys are
+        /// The directory of the keys
         #[arg(long, env = "SCANGATE_KEYS_DIR", value_name = "DIR")]
         dir: PathBuf,
-        /// What it is for
+        /// The algorithm it signs with
         #[arg(long, value_enum, default_value_t)]
         algorithm: KeyAlgorithm,
-        /// Do nothing if there is a key already
+        /// Do nothing if the directory has a key already
         #[arg(long)]
         if_empty: bool,
     },
 }
 
-/// Why the command line could not be read.
+/// Why no settings could be read from the command line.
 pub struct ReadError {
-    /// What is wrong with the environment.
+    /// The faults of the environment, each with its remedy.
     pub faults: Vec<String>,
-    /// What clap says: a fault, or the help that was asked for.
+    /// clap's error, which may also be a requested help text.
     pub error: clap::Error,
 }
 
@@ -109,7 +109,7 @@ impl Cli {
     /// Reads the command line and the environment.
     ///
     /// # Errors
-    /// [`ReadError`] if a value cannot be read, and where help or the version was asked for.
+    /// [`ReadError`] if a value cannot be parsed, and if the command line asks for help or the version.
     pub fn read() -> Result<Self, ReadError> {
         Self::read_from(std::env::args_os(), &std::env::vars_os().collect::<Vec<_>>())
     }
@@ -121,10 +121,11 @@ impl Cli {
         let command = Self::command();
         let faults = environment::faults(&variables_of(&command), variables);
         let read = command.clone().try_get_matches_from(arguments).and_then(|matches| {
-            let (open_secrets, identity) = (open_secrets(&command, &matches), of_identity(&command, &matches));
-            Ok((Self::from_arg_matches(&matches)?, open_secrets, identity))
+            let secrets = command_line_secrets(&command, &matches);
+            let identity_flags = identity_flags(&command, &matches);
+            Ok((Self::from_arg_matches(&matches)?, secrets, identity_flags))
         });
-        let (mut cli, open_secrets, identity) = match read {
+        let (mut cli, command_line_secrets, identity_flags) = match read {
             Ok(read) => read,
             Err(error) => return Err(ReadError { faults, error }),
         };
@@ -132,37 +133,36 @@ impl Cli {
             Some(Command::Serve(flags) | Command::Doctor { flags, .. }) => flags,
             _ => &mut cli.flags,
         };
-        flags.provenance =
-            Provenance { environment_faults: faults, command_line_secrets: open_secrets, identity_flags: identity };
+        flags.provenance = Provenance { environment_faults: faults, command_line_secrets, identity_flags };
         Ok(cli)
     }
 }
 
-/// Returns the variables of all settings.
+/// Returns the environment variables of all settings.
 pub(super) fn variables_of(command: &clap::Command) -> BTreeSet<String> {
     let own = command.get_arguments().filter_map(|arg| Some(arg.get_env()?.to_string_lossy().into_owned()));
     own.chain(command.get_subcommands().flat_map(variables_of)).collect()
 }
 
-/// Returns the flags on the command line whose values `--help` does not show, because they may hold a secret.
-fn open_secrets(command: &clap::Command, matches: &ArgMatches) -> Vec<String> {
-    let is_open = |arg: &Arg, source: ValueSource| arg.is_hide_env_values_set() && source == ValueSource::CommandLine;
-    select(command, matches, &is_open)
+/// Returns the flags on the command line whose values may hold a secret. `--help` hides the values of the same flags.
+fn command_line_secrets(command: &clap::Command, matches: &ArgMatches) -> Vec<String> {
+    let is_secret = |arg: &Arg, source: ValueSource| arg.is_hide_env_values_set() && source == ValueSource::CommandLine;
+    select(command, matches, &is_secret)
 }
 
-/// Returns the flags that speak of an identity provider and were given.
-fn of_identity(command: &clap::Command, matches: &ArgMatches) -> Vec<String> {
+/// Returns the flags of an identity provider that were set.
+fn identity_flags(command: &clap::Command, matches: &ArgMatches) -> Vec<String> {
     let is_given = |arg: &Arg, source: ValueSource| {
         arg.get_long().is_some_and(|flag| flag.starts_with("identity-")) && source != ValueSource::DefaultValue
     };
     select(command, matches, &is_given)
 }
 
-/// Returns the flags that are wanted, of the command and of its subcommand.
+/// Returns the flags of the command and its subcommand that `is_wanted` selects.
 fn select(command: &clap::Command, matches: &ArgMatches, is_wanted: &dyn Fn(&Arg, ValueSource) -> bool) -> Vec<String> {
-    let is_there =
+    let is_selected =
         |arg: &&Arg| matches.value_source(arg.get_id().as_str()).is_some_and(|source| is_wanted(arg, source));
-    let own = command.get_arguments().filter(is_there).filter_map(|arg| Some(arg.get_long()?.to_owned()));
+    let own = command.get_arguments().filter(is_selected).filter_map(|arg| Some(arg.get_long()?.to_owned()));
     let mut selected: Vec<String> = own.collect();
     if let Some((name, matches)) = matches.subcommand()
         && let Some(command) = command.find_subcommand(name)

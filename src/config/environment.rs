@@ -1,16 +1,16 @@
-//! What is wrong with the variables of the environment that begin with the gateway's prefix.
+//! Checks the environment variables that begin with the gateway's prefix.
 //!
-//! A variable with the gateway's prefix that is no setting is a fault. Taken for nothing, a misspelt one would leave its
-//! default in force, and some defaults are for trying out.
+//! A variable with the prefix that is not a setting is a fault. If the gateway ignored it, a misspelt variable would leave a
+//! default in force, and some defaults are for trials only.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::IpAddr;
 
-/// What the name of every setting begins with, and the name of nothing else that belongs to scangate.
+/// The prefix of every setting's variable. Nothing else of scangate uses it.
 const PREFIX: &str = "SCANGATE_";
 
-/// Returns what is wrong with the variables that begin with the prefix. Their values are never repeated.
+/// Returns the faults of the variables that begin with the prefix. No fault quotes a value.
 pub(super) fn faults(known: &BTreeSet<String>, variables: &[(OsString, OsString)]) -> Vec<String> {
     let variables: Vec<(String, &OsString)> =
         variables.iter().map(|(name, value)| (name.to_string_lossy().into_owned(), value)).collect();
@@ -23,11 +23,11 @@ pub(super) fn faults(known: &BTreeSet<String>, variables: &[(OsString, OsString)
         }
         if known.contains(name) {
             if value.is_empty() {
-                faults.push(format!("{name} is set but empty; give it a value, or take it out of the environment"));
+                faults.push(format!("{name} is set but empty; set a value, or remove it from the environment"));
             }
         } else if let Some(nearest) = nearest(name, known) {
             faults.push(format!(
-                "{name} is not a setting; the nearest is {nearest}. Correct it, or take it out of the environment"
+                "{name} is not a setting; the nearest is {nearest}. Correct it, or remove it from the environment"
             ));
         }
     }
@@ -35,11 +35,11 @@ pub(super) fn faults(known: &BTreeSet<String>, variables: &[(OsString, OsString)
     faults
 }
 
-/// Returns the setting whose name resembles this one most.
+/// Returns the setting with the most similar name.
 fn nearest<'a>(name: &str, known: &'a BTreeSet<String>) -> Option<&'a String> {
     let words = |name: &str| name.to_ascii_uppercase().split_off(PREFIX.len());
     let name = words(name);
-    // The distance finds misspelt letters, the pairs of letters parts of words, and whole words those that stand elsewhere.
+    // The edit distance finds misspelt letters, pairs of letters find parts of words, and whole words find another order.
     let similarity = |other: &str| {
         let other = words(other);
         let common = name.split('_').filter(|word| other.split('_').any(|other| other == *word)).count();
@@ -56,7 +56,8 @@ fn fraction(part: usize, whole: usize) -> f64 {
 }
 
 /// Returns the prefixes of the Kubernetes Services that the environment describes: `SCANGATE` for a Service called
-/// `scangate`, `SCANGATE_ADMIN` for `scangate-admin`. Pods are given such variables unless they say `enableServiceLinks: false`.
+/// `scangate`, `SCANGATE_ADMIN` for `scangate-admin`. Kubernetes sets such variables in pods without
+/// `enableServiceLinks: false`.
 fn services(variables: &[(String, &OsString)]) -> Vec<String> {
     let has = |name: &str| variables.iter().any(|(other, _)| other == name);
     let hosts = variables.iter().filter_map(|(name, value)| {
@@ -67,7 +68,7 @@ fn services(variables: &[(String, &OsString)]) -> Vec<String> {
     hosts.filter(|service| has(&format!("{service}_SERVICE_PORT")) && has(&format!("{service}_PORT"))).collect()
 }
 
-/// Returns whether it is one of the variables of that Service: `…_SERVICE_HOST`, `…_SERVICE_PORT`, `…_SERVICE_PORT_HTTP`,
+/// Returns whether a variable describes that Service: `…_SERVICE_HOST`, `…_SERVICE_PORT`, `…_SERVICE_PORT_HTTP`,
 /// `…_PORT`, `…_PORT_8080_TCP` and `…_PORT_8080_TCP_PROTO`, `_PORT`, `_ADDR`.
 fn is_link(name: &str, service: &str) -> bool {
     let Some(rest) = name.strip_prefix(service).and_then(|rest| rest.strip_prefix('_')) else { return false };

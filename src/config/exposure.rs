@@ -1,20 +1,20 @@
-//! Where secrets can be seen by others: files whose permissions let them in, and the command line, which every user of the
-//! machine can list.
+//! Warns of secrets that other users can read: in files with open permissions, and on the command line, which every user of
+//! the machine can list.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::flags::Flags;
 
-/// What any other user may do with a file.
+/// The permissions of other users.
 const OTHERS: u32 = 0o007;
-/// What its group may do with it.
+/// The permissions of the file's group.
 const GROUP: u32 = 0o070;
 
-/// Returns a warning for each secret that others can see. `files` are those with secrets that the TOML file has named.
+/// Returns a warning for each secret that others can read. `files` are the files with secrets that the TOML file names.
 pub(super) fn warnings(flags: &Flags, files: &[PathBuf]) -> Vec<String> {
     let open = flags.provenance.command_line_secrets.iter().filter(|flag| {
-        // The other one names a place, and holds a secret only with a password.
+        // A Redis URL holds a secret only if it has a password.
         flag.as_str() != "redis-url" || flags.redis_url.as_deref().is_some_and(has_password)
     });
     let on_command_line = open.map(|flag| {
@@ -37,10 +37,10 @@ fn keys(directory: &Path) -> Vec<PathBuf> {
     entries.filter(|path| path.extension().is_some_and(|extension| extension == "pem")).collect()
 }
 
-/// Returns who else can read the file, and what to do about it.
+/// Returns a warning if others can read the file, with the remedy.
 ///
-/// A file of another owner that its group can read is as it should be: a Secret that Kubernetes mounts with `fsGroup`, or
-/// one that root has made for the group of the gateway. Only the group's bits let the gateway in there.
+/// A file of another owner that its group can read is right: a Secret that Kubernetes mounts with `fsGroup`, or a file that
+/// root created for the gateway's group. The gateway can read such a file only by the group's permissions.
 fn readers(path: &Path) -> Option<String> {
     let metadata = std::fs::metadata(path).ok()?;
     let mode = metadata.permissions().mode();
@@ -55,7 +55,7 @@ fn readers(path: &Path) -> Option<String> {
     Some(format!("{path} holds a secret and can be read by {who}; run `chmod {change} {path}`"))
 }
 
-/// Returns whether a Redis URL holds a password: behind the user's name, or as one of the parameters that may.
+/// Returns whether a Redis URL holds a password: after the user's name, or in a parameter.
 fn has_password(url: &str) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));

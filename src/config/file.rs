@@ -1,4 +1,4 @@
-//! The TOML file: what has structure, which is clients and connectors.
+//! The TOML file, which holds the settings with structure: clients and connectors.
 
 use std::path::{Path, PathBuf};
 
@@ -17,24 +17,25 @@ struct File {
     connectors: ConnectorTables,
 }
 
-/// What the file says.
-pub(super) struct Read {
-    /// Who may use the gateway.
+/// The checked content of the file.
+pub(super) struct Content {
+    /// The registered clients.
     pub(super) clients: Clients,
-    /// Whose codes are shown.
+    /// The connectors' settings.
     pub(super) connectors: ConnectorSettings,
-    /// Files that hold secrets: those that it names, and the file itself if one stands in it.
+    /// Files that hold secrets: those that the file names, and the file itself if it holds one.
     pub(super) secret_files: Vec<PathBuf>,
 }
 
-/// Reads and checks the file; without one there is the client `web`. `is_https` tells how browsers reach the gateway.
+/// Reads and checks the file. Without a file, the only client is `web`. `is_https` is whether browsers reach the gateway over
+/// https.
 ///
 /// # Errors
-/// Every fault there is, with the file's name.
-pub(super) fn read(path: Option<&Path>, is_https: bool) -> Result<Read, Vec<String>> {
+/// All faults, each with the file's name.
+pub(super) fn read(path: Option<&Path>, is_https: bool) -> Result<Content, Vec<String>> {
     let Some(path) = path else {
-        let (clients, connectors) = (Clients::only_web(), ConnectorSettings::default());
-        return Ok(Read { clients, connectors, secret_files: Vec::new() });
+        let (clients, connectors) = (Clients::web_only(), ConnectorSettings::default());
+        return Ok(Content { clients, connectors, secret_files: Vec::new() });
     };
     let fault = |fault: &dyn std::fmt::Display| format!("--config {}: {fault}", path.display());
     let text = std::fs::read_to_string(path).map_err(|error| vec![fault(&error)])?;
@@ -44,7 +45,7 @@ pub(super) fn read(path: Option<&Path>, is_https: bool) -> Result<Read, Vec<Stri
     let clients = tables::from_tables(file.clients, directory, is_https, policy_of);
     let secret_files = file.connectors.secret_files(path, directory);
     match (clients, file.connectors.check(directory)) {
-        (Ok(clients), Ok(connectors)) => Ok(Read { clients, connectors, secret_files }),
+        (Ok(clients), Ok(connectors)) => Ok(Content { clients, connectors, secret_files }),
         (clients, connectors) => {
             let faults = [clients.err(), connectors.err()].into_iter().flatten().flatten();
             Err(faults.map(|text| fault(&text)).collect())
@@ -52,7 +53,7 @@ pub(super) fn read(path: Option<&Path>, is_https: bool) -> Result<Read, Vec<Stri
     }
 }
 
-/// Says what is wrong with the file, and where. The error's own form quotes the line, which may hold a secret.
+/// Returns the error's message and line number. The error's `Display` form quotes the line, which may hold a secret.
 fn describe(text: &str, error: &toml::de::Error) -> String {
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
     format!("line {}: {}", before.matches('\n').count() + 1, error.message())

@@ -1,4 +1,5 @@
-//! What can be said on the command line and, as `SCANGATE_…`, in the environment. `--help` is made of this file.
+//! The flags of the command line, which are also the `SCANGATE_…` variables of the environment. `--help` and the manual are
+//! generated from this file. The defaults of all settings are here and nowhere else in the program.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,32 +10,32 @@ use ipnet::IpNet;
 
 use super::addresses::{parse_host, parse_network};
 
-/// What is known of how settings were given, beside their values. Nothing, where flags were not read by [`Cli::read`](super::cli::Cli::read).
+/// How settings were set, besides their values. Empty if the flags were not read by [`Cli::read`](super::cli::Cli::read).
 #[derive(Debug, Clone, Default)]
 pub struct Provenance {
-    /// What is wrong with the environment, each with what to do.
+    /// The faults of the environment, each with its remedy.
     pub(super) environment_faults: Vec<String>,
-    /// Flags that may hold a secret and stand on the command line, such as `redis-url`.
+    /// Flags on the command line that may hold a secret, such as `redis-url`.
     pub(super) command_line_secrets: Vec<String>,
-    /// Flags of an identity provider that were given in either way, also if to what is the default.
+    /// Flags of an identity provider that were set, even to their default.
     pub(super) identity_flags: Vec<String>,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// Text on a terminal, JSON otherwise.
     Auto,
-    /// For people.
+    /// Text, for people.
     Text,
-    /// For machines.
+    /// JSON, for machines.
     Json,
 }
 
 /// The settings of `serve` and `doctor`.
 #[derive(Debug, Clone, Args)]
 pub struct Flags {
-    /// Where to listen: ADDRESS:PORT or unix:PATH; several are separated by commas
+    /// Addresses to listen on: ADDRESS:PORT or unix:PATH, separated by commas
     #[arg(
         long,
         env = "SCANGATE_LISTEN",
@@ -44,7 +45,7 @@ pub struct Flags {
         help_heading = "Listening"
     )]
     pub listen: Vec<String>,
-    /// Where operators' requests are answered: /healthz, /readyz, /metrics. Never make it public
+    /// Address for operators: /healthz, /readyz, /metrics. Never make it public
     #[arg(
         long,
         env = "SCANGATE_ADMIN_LISTEN",
@@ -53,13 +54,13 @@ pub struct Flags {
         help_heading = "Listening"
     )]
     pub admin_listen: SocketAddr,
-    /// Names by which the above may be asked, separated by commas, besides IP addresses and localhost
+    /// Host names that requests to the admin address may use, besides IP addresses and localhost, separated by commas
     #[arg(
         long, env = "SCANGATE_ADMIN_HOSTS", value_name = "NAMES", value_delimiter = ',', value_parser = parse_host,
         help_heading = "Listening"
     )]
     pub admin_hosts: Vec<String>,
-    /// The gateway's origin as browsers and phones see it
+    /// The gateway's origin for browsers and phones
     #[arg(
         long,
         env = "SCANGATE_PUBLIC_URL",
@@ -68,15 +69,15 @@ pub struct Flags {
         help_heading = "Listening"
     )]
     pub public_url: String,
-    /// Networks whose X-Forwarded-For is believed, separated by commas. Peers on a Unix socket always are
+    /// Networks whose X-Forwarded-For is trusted, separated by commas. Peers on a Unix socket are always trusted
     #[arg(
         long, env = "SCANGATE_TRUSTED_PROXIES", value_name = "NETWORKS", value_delimiter = ',',
         default_value = "127.0.0.0/8,::1/128", value_parser = parse_network, help_heading = "Listening"
     )]
     pub trusted_proxies: Vec<IpNet>,
 
-    /// Where tickets are kept: redis://USER:PASSWORD@HOST:PORT/DB, redis-sentinel://HOST,HOST/NAME,
-    /// redis-cluster://HOST,HOST; rediss…:// for TLS; redis+unix:///PATH. In this process's memory if not set
+    /// Redis that keeps the tickets: redis://USER:PASSWORD@HOST:PORT/DB, redis-sentinel://HOST,HOST/NAME,
+    /// redis-cluster://HOST,HOST; rediss…:// for TLS; redis+unix:///PATH. Without it, tickets are kept in memory
     #[arg(long, env = "SCANGATE_REDIS_URL", value_name = "URL", hide_env_values = true, help_heading = "Store")]
     pub redis_url: Option<String>,
     /// A file that holds the Redis URL
@@ -85,14 +86,14 @@ pub struct Flags {
     /// A PEM file with the certificate authorities to trust for rediss, instead of the system's
     #[arg(long, env = "SCANGATE_REDIS_CA_FILE", value_name = "FILE", help_heading = "Store")]
     pub redis_ca_file: Option<PathBuf>,
-    /// How many replicas must have a scan, confirmation, cancellation or claim before it is acknowledged, as far
-    /// as so many are connected. 1 with Sentinel and Cluster if not set, else 0
+    /// How many replicas must have a scan, confirmation, cancellation or claim before it is acknowledged; all
+    /// connected replicas if there are fewer. Default: 1 with Sentinel and Cluster, else 0
     #[arg(
         long, env = "SCANGATE_REDIS_WAIT_REPLICAS", value_name = "N",
         value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(0..=16), help_heading = "Store"
     )]
     pub redis_wait_replicas: Option<usize>,
-    /// What every key in Redis begins with
+    /// Prefix of every key in Redis
     #[arg(
         long,
         env = "SCANGATE_REDIS_PREFIX",
@@ -101,42 +102,42 @@ pub struct Flags {
         help_heading = "Store"
     )]
     pub redis_prefix: String,
-    /// How many connections to each Redis primary commands share
+    /// Connections to each Redis primary, shared by all commands
     #[arg(
         long, env = "SCANGATE_REDIS_POOL_SIZE", value_name = "N", default_value_t = 8,
         value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1024), help_heading = "Store"
     )]
     pub redis_pool_size: usize,
-    /// How long any wait for Redis may take
+    /// Time limit of every wait for Redis
     #[arg(
         long, env = "SCANGATE_REDIS_TIMEOUT", value_name = "TIME", default_value = "2s",
         value_parser = humantime::parse_duration, help_heading = "Store"
     )]
     pub redis_timeout: Duration,
-    /// How many tickets the memory store keeps at most
+    /// The most tickets that the memory store keeps
     #[arg(
         long, env = "SCANGATE_MEMORY_MAX_TICKETS", value_name = "N", default_value_t = 100_000,
         value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=10_000_000), help_heading = "Store"
     )]
     pub memory_max_tickets: usize,
 
-    /// TOML file with the registered clients; without it there is one, `web`
+    /// TOML file with the registered clients; without it, the only client is `web`
     #[arg(long, env = "SCANGATE_CONFIG", value_name = "FILE", help_heading = "Tickets and tokens")]
     pub config: Option<PathBuf>,
-    /// How long a code may be scanned, 5s to 30m; clients may set their own
+    /// How long a code can be scanned, 5s to 30m; each client can set its own
     #[arg(
         long, env = "SCANGATE_TICKET_TTL", value_name = "TIME", default_value = "2m",
         value_parser = humantime::parse_duration, help_heading = "Tickets and tokens"
     )]
     pub ticket_ttl: Duration,
-    /// How long is left at least to decide after a scan, 5s to 10m
+    /// The least time to decide after a scan, 5s to 10m
     #[arg(
         long, env = "SCANGATE_DECISION_TTL", value_name = "TIME", default_value = "60s",
         value_parser = humantime::parse_duration, help_heading = "Tickets and tokens"
     )]
     pub decision_ttl: Duration,
-    /// How long the browser may fetch the JWT after the confirmation, 5s to 5m; a browser notices within two heartbeats that
-    /// its stream has gone silent, and should still be in time
+    /// How long the browser can fetch the JWT after the confirmation, 5s to 5m. Longer than two heartbeats, so that a browser
+    /// that notices a lost stream is still in time
     #[arg(
         long, env = "SCANGATE_REDEEM_TTL", value_name = "TIME", default_value = "2m",
         value_parser = humantime::parse_duration, help_heading = "Tickets and tokens"
@@ -148,23 +149,23 @@ pub struct Flags {
         value_parser = humantime::parse_duration, help_heading = "Tickets and tokens"
     )]
     pub token_ttl: Duration,
-    /// Directory of PEM files: the newest signs, all are published. Without it one key is made at start
+    /// Directory of PEM files: the newest key signs, all are published. Without it, the gateway creates a key at start
     #[arg(long, env = "SCANGATE_KEYS_DIR", value_name = "DIR", help_heading = "Tickets and tokens")]
     pub keys_dir: Option<PathBuf>,
-    /// The `iss` of issued JWTs; the public URL if not set
+    /// The `iss` of issued JWTs. Default: the public URL
     #[arg(long, env = "SCANGATE_ISSUER", value_name = "TEXT", help_heading = "Tickets and tokens")]
     pub issuer: Option<String>,
 
-    /// Where the identity provider publishes its keys (RFC 7517)
+    /// URL of the identity provider's keys (RFC 7517)
     #[arg(long, env = "SCANGATE_IDENTITY_JWKS_URL", value_name = "URL", help_heading = "Identity of approvers")]
     pub identity_jwks_url: Option<String>,
-    /// What `iss` of approvers' tokens must say
+    /// Required `iss` of approvers' tokens
     #[arg(long, env = "SCANGATE_IDENTITY_ISSUER", value_name = "TEXT", help_heading = "Identity of approvers")]
     pub identity_issuer: Option<String>,
-    /// What `aud` of approvers' tokens must say
+    /// Required `aud` of approvers' tokens
     #[arg(long, env = "SCANGATE_IDENTITY_AUDIENCE", value_name = "TEXT", help_heading = "Identity of approvers")]
     pub identity_audience: Option<String>,
-    /// How long its keys are believed that cannot be fetched again, 2s to 30d
+    /// How long the provider's keys are trusted while they cannot be fetched again, 2s to 30d
     #[arg(
         long, env = "SCANGATE_IDENTITY_KEYS_MAX_AGE", value_name = "TIME", default_value = "24h",
         value_parser = humantime::parse_duration, help_heading = "Identity of approvers"
@@ -182,24 +183,24 @@ pub struct Flags {
     /// A file that holds that secret
     #[arg(long, env = "SCANGATE_IDENTITY_SECRET_FILE", value_name = "FILE", help_heading = "Identity of approvers")]
     pub identity_secret_file: Option<PathBuf>,
-    /// Whether made-up people can sign in, to try it out; by itself only where nothing can be reached from elsewhere
-    /// and neither an identity, nor keys, nor an issuer is set
+    /// Whether made-up people can sign in, for a trial. Default: only if no other machine can reach the gateway and
+    /// no identity provider, keys or issuer are set
     #[arg(
         long, env = "SCANGATE_DEMO", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
         help_heading = "Identity of approvers"
     )]
     pub demo: Option<bool>,
 
-    /// How often a silent stream sends a heartbeat, 1s to 5m; keep it below every proxy's read timeout
+    /// Time between the heartbeats of a silent stream, 1s to 5m; keep it below every proxy's read timeout
     #[arg(
         long, env = "SCANGATE_HEARTBEAT", value_name = "TIME", default_value = "25s",
         value_parser = humantime::parse_duration, help_heading = "Limits"
     )]
     pub heartbeat: Duration,
-    /// Streams and long polls that may wait for one ticket
+    /// The most streams and long polls for one ticket
     #[arg(long, env = "SCANGATE_STREAMS_PER_TICKET", value_name = "N", default_value_t = 8, value_parser = positive(), help_heading = "Limits")]
     pub streams_per_ticket: usize,
-    /// Streams and long polls that may wait from one address (or IPv6 /64); from wider networks 4 and 16 times as many
+    /// The most streams and long polls of one address (or IPv6 /64); wider networks may have 4 and 16 times as many
     #[arg(
         long,
         env = "SCANGATE_STREAMS_PER_ADDRESS",
@@ -208,7 +209,7 @@ pub struct Flags {
         help_heading = "Limits"
     )]
     pub streams_per_address: usize,
-    /// Streams and long polls that may wait in this process
+    /// The most streams and long polls of this process
     #[arg(
         long,
         env = "SCANGATE_STREAMS_PER_PROCESS",
@@ -217,8 +218,8 @@ pub struct Flags {
         help_heading = "Limits"
     )]
     pub streams_per_process: usize,
-    /// Tickets of one address (or IPv6 /64) that may wait to be scanned; of its /56 4 times, of its /48 or IPv4 /24 16 times
-    /// as many
+    /// The most tickets of one address (or IPv6 /64) that wait to be scanned; its /56 may have 4 times, its /48 or IPv4 /24
+    /// 16 times as many
     #[arg(
         long,
         env = "SCANGATE_TICKETS_PER_ADDRESS",
@@ -227,7 +228,7 @@ pub struct Flags {
         help_heading = "Limits"
     )]
     pub tickets_per_address: usize,
-    /// Connections that may be open; further ones wait to be accepted
+    /// The most open connections; further ones wait to be accepted
     #[arg(
         long,
         env = "SCANGATE_MAX_CONNECTIONS",
@@ -236,7 +237,7 @@ pub struct Flags {
         help_heading = "Limits"
     )]
     pub max_connections: usize,
-    /// Connections of one address (or IPv6 /64) that may be open, if it is none of a trusted proxy; of wider networks 4 and 16
+    /// The most open connections of one address (or IPv6 /64) that is not a trusted proxy; wider networks may have 4 and 16
     /// times as many. Further ones are closed
     #[arg(
         long,
@@ -246,75 +247,75 @@ pub struct Flags {
         help_heading = "Limits"
     )]
     pub connections_per_address: usize,
-    /// New tickets per minute and address; here and below, wider networks have 4 and 16 times as many
+    /// New tickets per minute and address; here and below, wider networks may have 4 and 16 times as many
     #[arg(
         long, env = "SCANGATE_RATE_CREATE", value_name = "N", default_value_t = 240, value_parser = at_least_one(),
         help_heading = "Limits"
     )]
     pub rate_create: u32,
-    /// New tickets per minute and address whose codes are another service's, which may have a quota
+    /// New tickets per minute and address with a code of another service, which may have a quota
     #[arg(
         long, env = "SCANGATE_RATE_CONNECTOR", value_name = "N", default_value_t = 20, value_parser = at_least_one(),
         help_heading = "Limits"
     )]
     pub rate_connector: u32,
-    /// QR codes drawn per minute and address, those in the answer to a new ticket included
+    /// QR codes drawn per minute and address, including those in the answer to a new ticket
     #[arg(
         long, env = "SCANGATE_RATE_DRAW", value_name = "N", default_value_t = 480, value_parser = at_least_one(),
         help_heading = "Limits"
     )]
     pub rate_draw: u32,
-    /// Scans with a good token per minute and address; and as many without one
+    /// Scans with a valid token per minute and address; and as many without a token
     #[arg(
         long, env = "SCANGATE_RATE_SCAN", value_name = "N", default_value_t = 240, value_parser = at_least_one(),
         help_heading = "Limits"
     )]
     pub rate_scan: u32,
-    /// Confirms and declines with a good token per minute and address
+    /// Confirms and declines with a valid token per minute and address
     #[arg(
         long, env = "SCANGATE_RATE_CONFIRM", value_name = "N", default_value_t = 240, value_parser = at_least_one(),
         help_heading = "Limits"
     )]
     pub rate_confirm: u32,
-    /// Scans without a good token, or of a ticket that is not there, per minute and address
+    /// Scans without a valid token, or of an unknown ticket, per minute and address
     #[arg(
         long, env = "SCANGATE_RATE_INVALID_SCAN", value_name = "N", default_value_t = 20, value_parser = at_least_one(),
         help_heading = "Limits"
     )]
     pub rate_invalid_scan: u32,
-    /// Confirms and declines of that kind per minute and address
+    /// Confirms and declines without a valid token, or of an unknown ticket, per minute and address
     #[arg(
         long, env = "SCANGATE_RATE_INVALID_CONFIRM", value_name = "N", default_value_t = 20,
         value_parser = at_least_one(), help_heading = "Limits"
     )]
     pub rate_invalid_confirm: u32,
 
-    /// Whether an event stream is held apart from HTTP's buffers while it is idle; `false` is for finding faults
+    /// Whether idle event streams are parked without HTTP's buffers; `false` is for debugging
     #[arg(
         long, env = "SCANGATE_DETACH", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set,
         help_heading = "Running"
     )]
     pub detach: bool,
-    /// On SIGTERM, the time over which the ends of open streams are spread
+    /// On SIGTERM, the time over which the gateway closes the open streams
     #[arg(
         long, env = "SCANGATE_DRAIN", value_name = "TIME", default_value = "5s",
         value_parser = humantime::parse_duration, help_heading = "Running"
     )]
     pub drain: Duration,
-    /// On SIGTERM, the time after which the process exits whatever is still open
+    /// On SIGTERM, the time after which the process exits even with open connections
     #[arg(
         long, env = "SCANGATE_SHUTDOWN_TIMEOUT", value_name = "TIME", default_value = "30s",
         value_parser = humantime::parse_duration, help_heading = "Running"
     )]
     pub shutdown_timeout: Duration,
-    /// What is logged: a level, or a filter such as scangate=debug,warn
+    /// Log level, or a filter such as scangate=debug,warn
     #[arg(long, env = "SCANGATE_LOG", value_name = "FILTER", default_value = "info", help_heading = "Running")]
     pub log: String,
-    /// How log lines look
+    /// Format of log lines
     #[arg(long, env = "SCANGATE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Auto, help_heading = "Running")]
     pub log_format: LogFormat,
 
-    /// How they were given.
+    /// How the flags were set.
     #[arg(skip)]
     pub provenance: Provenance,
 }

@@ -1,34 +1,34 @@
-//! Which engine keeps the tickets.
+//! The store's settings: which engine keeps the tickets.
 
 use super::flags::Flags;
 use crate::callers::Tier;
 use crate::secret::direct_or_file;
 use crate::store::redis::{RedisSettings, Topology};
 
-/// Which engine keeps the tickets.
+/// The engine that keeps the tickets.
 #[derive(Debug, Clone)]
 pub enum StoreSettings {
     /// The in-process engine.
     Memory {
-        /// Its bound.
+        /// The most tickets that it keeps.
         max_tickets: usize,
     },
     /// Redis.
     Redis(RedisSettings),
 }
 
-/// Of a memory store that is smaller than the default one, one network may fill this part …
-const NETWORK_SHARE: usize = 8;
+/// One network may fill this part (1/8) of a memory store that is smaller than the default …
+const NETWORK_PART: usize = 8;
 /// … but each address may have this many tickets, however small the store is.
 const MIN_TICKETS_PER_ADDRESS: usize = 50;
 
 impl StoreSettings {
-    /// Returns how many tickets one address may have waiting: `wanted`, or less where its network could fill too much of the
-    /// memory store.
-    pub(super) fn share(&self, wanted: usize) -> usize {
+    /// Returns how many tickets of one address may wait to be scanned: `wanted`, or fewer if its network could otherwise fill
+    /// too much of the memory store.
+    pub(super) fn tickets_per_address(&self, wanted: usize) -> usize {
         match self {
             Self::Memory { max_tickets } => {
-                let share = max_tickets / NETWORK_SHARE / Tier::Network.factor() as usize;
+                let share = max_tickets / NETWORK_PART / Tier::Network.factor() as usize;
                 wanted.min(share.max(MIN_TICKETS_PER_ADDRESS))
             }
             Self::Redis(_) => wanted,
@@ -36,6 +36,10 @@ impl StoreSettings {
     }
 }
 
+/// Reads the store's flags.
+///
+/// # Errors
+/// What is wrong with the first faulty flag.
 pub(super) fn store(flags: &Flags) -> Result<StoreSettings, String> {
     let Some(url) = direct_or_file(
         ("--redis-url", "--redis-url-file"),
@@ -51,10 +55,10 @@ pub(super) fn store(flags: &Flags) -> Result<StoreSettings, String> {
         let pem = std::fs::read(path).map_err(|error| fault(&error))?;
         topology = topology.trusting(&pem).map_err(|error| fault(&error))?;
     }
-    // Where another node takes over, it must have what was acknowledged.
+    // A replica that takes over must have all changes that the primary acknowledged.
     let wait_replicas = flags.redis_wait_replicas.unwrap_or(usize::from(topology.has_replicas()));
     if flags.redis_prefix.contains(['{', '}']) {
-        return Err("--redis-prefix must not contain braces: they decide where a Cluster keeps the key".to_owned());
+        return Err("--redis-prefix must not contain braces: they select the slot of a key in a Cluster".to_owned());
     }
     Ok(StoreSettings::Redis(RedisSettings {
         topology,

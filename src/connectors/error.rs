@@ -1,15 +1,15 @@
-//! Why a connector makes no code.
+//! The error of a connector that could not create a code.
 
 use super::quota::QuotaError;
 use crate::store::StoreError;
 
-/// Why there is no code.
+/// Why a connector could not create a code.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectorError {
-    /// Its service does not answer, or refuses. Worth another try in a moment.
-    #[error("the connector cannot make a code: {0}")]
+    /// The service does not answer, or refuses. A later attempt may succeed.
+    #[error("the connector cannot create a code: {0}")]
     Unavailable(String),
-    /// What the service gives in a day is used up, or the caller's share of it.
+    /// The service's daily quota is used up, or the caller's share of it.
     #[error(transparent)]
     Quota(#[from] QuotaError),
     /// The store failed.

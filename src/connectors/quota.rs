@@ -1,6 +1,6 @@
-//! What another service gives in a day, shared out: evenly over the day, and so that no caller takes much of it.
+//! The daily quota of another service: spread evenly over the day, and limited for each caller.
 //!
-//! It is this process's count: of several gateways on one account each is given its part in the settings.
+//! Each process counts for itself. If several gateways use one account, the settings give each its part of the quota.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use crate::callers::Caller;
 use crate::callers::allowance::{Allowances, UsedUp, at_least_one};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// Which part of the day's is there at once; the rest comes evenly.
-const AT_ONCE: u32 = 24;
-/// Which part of the day's an address may have; wider networks more, as with every limit.
-const ADDRESS_SHARE: u32 = 100;
-/// How many an address may have, however little there is in all.
+/// A burst may take this part (1/24) of the daily quota at once; the rest refills evenly.
+const BURST_PART: u32 = 24;
+/// An address may take this part (1/100) of the daily quota; wider networks may take more, as with every limit.
+const ADDRESS_PART: u32 = 100;
+/// The least that an address may take in a day, however small the quota is.
 const MIN_SHARE: u32 = 20;
-/// Which part of its share is there at once.
-const SHARE_AT_ONCE: u32 = 4;
+/// A caller's burst may take this part (1/4) of its share at once.
+const SHARE_BURST_PART: u32 = 4;
 
 /// The quota of one service.
 pub(super) struct DailyQuota {
@@ -26,48 +26,48 @@ pub(super) struct DailyQuota {
     callers: Allowances,
 }
 
-/// A quota that is used up for the moment.
+/// A quota that is used up at present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum QuotaError {
-    /// The caller has had its share.
+    /// The caller has used up its share.
     #[error("the caller's share of today's codes is used up")]
     Caller(UsedUp),
-    /// All have had theirs; there is more after this long.
-    #[error("today's codes are used up for the moment; raise daily_codes if the account has more")]
+    /// All callers together have used it up; it refills after this time.
+    #[error("no codes are left at present; raise daily_codes if the account's quota is larger")]
     All(Duration),
 }
 
 impl DailyQuota {
-    /// Shares out so many a day.
-    pub(super) fn of(daily: u32) -> Self {
+    /// Creates a quota of `daily` codes a day.
+    pub(super) fn new(daily: u32) -> Self {
         Self {
-            all: DefaultDirectRateLimiter::direct(spread(daily, AT_ONCE)),
+            all: DefaultDirectRateLimiter::direct(spread(daily, BURST_PART)),
             callers: Allowances::new(|factor| {
-                let share = u64::from(daily) * u64::from(factor) / u64::from(ADDRESS_SHARE);
+                let share = u64::from(daily) * u64::from(factor) / u64::from(ADDRESS_PART);
                 let share = u32::try_from(share).unwrap_or(u32::MAX);
-                spread(share.max(MIN_SHARE.saturating_mul(factor)).min(daily), SHARE_AT_ONCE)
+                spread(share.max(MIN_SHARE.saturating_mul(factor)).min(daily), SHARE_BURST_PART)
             }),
         }
     }
 
-    /// Uses up one for a caller.
+    /// Takes one code for a caller.
     ///
     /// # Errors
-    /// [`QuotaError`]. Callers that have had their share take nothing of what is for all.
+    /// [`QuotaError`]. A caller without a share left takes nothing from the common quota.
     pub(super) fn take(&self, caller: Caller) -> Result<(), QuotaError> {
         self.callers.take(caller, || ()).map_err(QuotaError::Caller)?;
         self.all.check().map_err(|not_until| QuotaError::All(not_until.wait_time_from(DefaultClock::default().now())))
     }
 
-    /// Forgets the callers whose share has refilled.
+    /// Removes the callers whose share has refilled.
     pub(super) fn tidy(&self) {
         self.callers.tidy();
     }
 }
 
-/// Returns a quota of so many in any day: a part at once, the rest evenly.
-fn spread(daily: u32, at_once: u32) -> Quota {
-    let burst = (daily / at_once).max(1);
+/// Returns a quota of `daily` a day: 1/`burst_part` of it at once, the rest evenly.
+fn spread(daily: u32, burst_part: u32) -> Quota {
+    let burst = (daily / burst_part).max(1);
     let evenly = DAY / daily.saturating_sub(burst).max(1);
     let quota = Quota::with_period(evenly.max(Duration::from_nanos(1)));
     quota.unwrap_or(Quota::per_hour(at_least_one(1))).allow_burst(at_least_one(burst))
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn ten_addresses_do_not_use_it_up() {
-        let quota = DailyQuota::of(100_000);
+        let quota = DailyQuota::new(100_000);
         for last in 0..10 {
             let mut had = 0;
             while quota.take(address(113, last)).is_ok() {
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn all_together_have_a_part_at_once_and_the_rest_over_the_day() {
-        let quota = DailyQuota::of(2_400);
+        let quota = DailyQuota::new(2_400);
         let mut had = 0;
         let wait = 'all: {
             for network in 0..=255 {
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_small_quota_still_has_something_for_everybody() {
-        let quota = DailyQuota::of(1);
+        let quota = DailyQuota::new(1);
         assert_eq!(quota.take(address(1, 1)), Ok(()));
         assert!(quota.take(address(2, 1)).is_err());
     }

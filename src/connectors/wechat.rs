@@ -1,17 +1,17 @@
-//! Signing in with a WeChat official account: the code is WeChat's own, and WeChat's servers tell of the scan.
+//! Sign-in with a WeChat official account: WeChat creates the code, and its servers report the scan.
 //!
 //! | file | owns |
 //! |---|---|
 //! | `settings` | the table of the TOML file |
-//! | `api` | calls to WeChat |
+//! | `api` | calls to WeChat's API |
 //! | `token` | the access token that all replicas share |
-//! | `callback` | what WeChat sends: whether it is genuine, and that it is done once and answered in time |
-//! | `crypto`, `xml`, `message` | what it is made of |
-//! | `sign_in` | what it leads to |
-//! | `texts` | what is said in the chat |
+//! | `callback` | callbacks of WeChat: verified, processed once, answered in time |
+//! | `crypto`, `xml`, `message` | their signatures and encryption, their XML, their content |
+//! | `sign_in` | the changes of tickets that they cause |
+//! | `texts` | the replies in the chat |
 //!
-//! A code carries a random scene, which leads to its ticket for as long as that may live; the ticket's id is not sent to
-//! WeChat. What replicas have to share is kept as values in the store.
+//! A code carries a random scene. The store maps the scene to its ticket for as long as the ticket may live, so WeChat never
+//! learns the ticket's id. All state that replicas share is in the store.
 
 pub mod api;
 pub mod callback;
@@ -43,13 +43,13 @@ use api::{Api, ApiError};
 use settings::WechatSettings;
 use token::{TokenError, Tokens};
 
-/// What the subjects of this connector begin with.
+/// The prefix of this connector's subjects.
 pub const SUBJECT_PREFIX: &str = "wechat:";
-/// What the scenes of this gateway begin with: the account may have codes of other systems.
+/// The prefix of this gateway's scenes; other systems may create codes for the same account.
 const SCENE_PREFIX: &str = "scangate_";
-/// How long a code may take to be made.
-const CODE_PATIENCE: Duration = Duration::from_secs(10);
-/// How many callbacks are worked on at the same time.
+/// The time limit for creating a code.
+const CODE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many callbacks are processed at the same time.
 const MAX_CALLBACKS: usize = 256;
 
 /// The connector of one official account.
@@ -62,15 +62,15 @@ pub struct Wechat {
     sign_ins: SignIns,
     metrics: Arc<Metrics>,
     journal: Arc<Journal>,
-    room: Arc<Semaphore>,
+    callback_permits: Arc<Semaphore>,
     quota: DailyQuota,
 }
 
 impl Wechat {
-    /// Prepares; nothing is called yet.
+    /// Sets up the connector; makes no call yet.
     ///
     /// # Errors
-    /// The HTTP client's, if TLS cannot be set up.
+    /// The HTTP client's error if it cannot set up TLS.
     pub fn new(
         settings: WechatSettings,
         store: Arc<dyn Store>,
@@ -81,42 +81,42 @@ impl Wechat {
     ) -> Result<Self, reqwest::Error> {
         let api = Arc::new(Api::new(&settings, Arc::clone(&metrics))?);
         let tokens = Tokens::new(&settings.app_id, Arc::clone(&api), Arc::clone(&store));
-        let room = Arc::new(Semaphore::new(MAX_CALLBACKS));
-        let quota = DailyQuota::of(settings.daily_codes);
-        Ok(Self { settings, api, tokens, store, clients, sign_ins, metrics, journal, room, quota })
+        let callback_permits = Arc::new(Semaphore::new(MAX_CALLBACKS));
+        let quota = DailyQuota::new(settings.daily_codes);
+        Ok(Self { settings, api, tokens, store, clients, sign_ins, metrics, journal, callback_permits, quota })
     }
 
-    /// Makes the code of a ticket of `caller` that lives for `ttl`; returns what it says.
+    /// Creates the code of a ticket of `caller` that lives for `ttl`; returns the text for its QR code.
     ///
     /// # Errors
-    /// [`ConnectorError`], after ten seconds at the latest.
+    /// [`ConnectorError`], after [`CODE_TIMEOUT`] at the latest.
     pub(super) async fn code(&self, id: &TicketId, ttl: Duration, caller: Caller) -> Result<String, ConnectorError> {
         self.quota.take(caller)?;
         let scene = format!("{SCENE_PREFIX}{}", RandomId::new());
-        let make = async {
+        let create = async {
             let code = self.with_token(|token| self.api.create_code(token, &scene, ttl)).await?;
-            // A scan may give the ticket more time, in which its scanner may scan again.
+            // A scan may extend the ticket's life, and its scanner may scan again in that time.
             let ttl = ttl + self.sign_ins.lifetimes().decision;
-            self.store.put_value(&self.scene_name(&scene), &id.to_string(), ttl, Put::Always).await?;
+            self.store.put_value(&self.scene_key(&scene), &id.to_string(), ttl, Put::Always).await?;
             Ok(code)
         };
-        tokio::time::timeout(CODE_PATIENCE, make)
+        tokio::time::timeout(CODE_TIMEOUT, create)
             .await
-            .unwrap_or_else(|_elapsed| Err(ConnectorError::Unavailable("it took too long".to_owned())))
+            .unwrap_or_else(|_elapsed| Err(ConnectorError::Unavailable("WeChat took too long".to_owned())))
     }
 
     pub(super) fn tidy(&self) {
         self.quota.tidy();
     }
 
-    /// Calls the API, once more with another token if WeChat does not take the one that is kept.
+    /// Calls the API. If WeChat refuses the stored access token, renews it and calls once more.
     async fn with_token<T, F>(&self, call: impl Fn(Secret) -> F) -> Result<T, TokenError>
     where
         F: Future<Output = Result<T, ApiError>>,
     {
         let token = self.tokens.current().await?;
         match call(token.clone()).await {
-            Err(error) if error.is_of_token() => {
+            Err(error) if error.is_bad_token() => {
                 let token = self.tokens.renewed(&token).await?;
                 Ok(call(token).await?)
             }
@@ -124,8 +124,8 @@ impl Wechat {
         }
     }
 
-    /// The name of the value that leads from a scene to its ticket.
-    fn scene_name(&self, scene: &str) -> String {
+    /// Returns the key of the value that maps a scene to its ticket.
+    fn scene_key(&self, scene: &str) -> String {
         format!("wechat:scene:{}:{scene}", self.settings.app_id)
     }
 }

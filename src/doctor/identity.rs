@@ -1,4 +1,4 @@
-//! The identity provider: its keys, and whether it calls itself what the settings say.
+//! Checks the identity provider: its keys, and whether its discovery document agrees with the settings.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::metrics::Metrics;
 use crate::verifier::jwks::{self, RemoteKeys};
 use crate::verifier::settings::IdentitySettings;
 
-/// What a provider says of itself (OpenID Connect Discovery §3, RFC 8414 §2), as far as it matters here.
+/// The fields of a provider's discovery document (OpenID Connect Discovery §3, RFC 8414 §2) that are compared.
 #[derive(Deserialize)]
 struct Metadata {
     issuer: String,
@@ -19,7 +19,7 @@ struct Metadata {
 
 pub(super) async fn examine(report: &mut Report, identity: &IdentitySettings) {
     match identity {
-        // The settings' own warning has said what there is to say.
+        // The warnings of the settings cover the demo.
         IdentitySettings::Demo => {}
         IdentitySettings::Secret { issuer, .. } => report.good("identity", format!("{issuer}, by shared secret")),
         IdentitySettings::Jwks { url, issuer, max_age, .. } => {
@@ -31,7 +31,7 @@ pub(super) async fn examine(report: &mut Report, identity: &IdentitySettings) {
                 Ok((count, skipped)) => {
                     report.good("identity", format!("{issuer}: {count} key(s) at {url}"));
                     for skipped in skipped {
-                        let text = format!("left out at {url}: {skipped}");
+                        let text = format!("ignored a key at {url}: {skipped}");
                         if skipped.reason.is_fault() {
                             report.warn("identity", text);
                         } else {
@@ -41,39 +41,39 @@ pub(super) async fn examine(report: &mut Report, identity: &IdentitySettings) {
                 }
                 Err(error) => report.bad(
                     "identity",
-                    format!("{url}: {error}. Check --identity-jwks-url and that it can be reached from here"),
+                    format!("{url}: {error}. Check --identity-jwks-url, and that this machine can reach it"),
                 ),
             }
-            issuer_and_keys(report, issuer, url).await;
+            compare_metadata(report, issuer, url).await;
         }
     }
 }
 
-/// Compares the settings with what the provider says of itself: a token whose `iss` differs by one slash is refused.
-async fn issuer_and_keys(report: &mut Report, issuer: &str, keys: &Url) {
+/// Compares the settings with the provider's discovery document. A token whose `iss` differs by one slash is refused.
+async fn compare_metadata(report: &mut Report, issuer: &str, keys: &Url) {
     let Ok(base) =
         Url::parse(issuer).and_then(|url| if url.has_host() { Ok(url) } else { Err(url::ParseError::EmptyHost) })
     else {
         report.warn(
             "identity",
-            format!("--identity-issuer {issuer} is no URL, so that it cannot be compared with what the provider calls itself; compare it with iss in one of its tokens"),
+            format!("--identity-issuer {issuer} is not a URL, so it has no discovery document; compare it with iss in one of the provider's tokens"),
         );
         return;
     };
-    let (address, said) = match discover(&base).await {
+    let (address, metadata) = match discover(&base).await {
         Ok(found) => found,
         Err(error) => {
             report.warn(
                 "identity",
-                format!("--identity-issuer {issuer} cannot be compared with what the provider calls itself ({error}); compare it with iss in one of its tokens"),
+                format!("cannot read the discovery document of --identity-issuer {issuer} ({error}); compare it with iss in one of the provider's tokens"),
             );
             return;
         }
     };
-    if said.issuer == issuer {
+    if metadata.issuer == issuer {
         report.good("identity", format!("{address} has the same issuer"));
     } else {
-        let slash = if said.issuer.trim_end_matches('/') == issuer.trim_end_matches('/') {
+        let slash = if metadata.issuer.trim_end_matches('/') == issuer.trim_end_matches('/') {
             " They differ by a slash at the end."
         } else {
             ""
@@ -81,23 +81,23 @@ async fn issuer_and_keys(report: &mut Report, issuer: &str, keys: &Url) {
         report.bad(
             "identity",
             format!(
-                "--identity-issuer is {issuer}, and the provider calls itself {:?} ({address}): its tokens are refused.{slash} Set --identity-issuer to what it says, exactly",
-                said.issuer
+                "--identity-issuer is {issuer}, but the provider's issuer is {:?} ({address}), so the gateway refuses its tokens.{slash} Set --identity-issuer to exactly that",
+                metadata.issuer
             ),
         );
     }
-    match said.jwks_uri {
+    match metadata.jwks_uri {
         Some(uri) if Url::parse(&uri).is_ok_and(|uri| uri == *keys) => {}
         Some(uri) => report.warn(
             "identity",
-            format!("--identity-jwks-url is {keys}, and the provider names {uri:?} ({address}); set it to that, unless you know why not"),
+            format!("--identity-jwks-url is {keys}, but the provider's jwks_uri is {uri:?} ({address}); set it to that unless you have a reason not to"),
         ),
         None => {}
     }
 }
 
-/// Fetches what the provider says of itself. The first address is that of OpenID Connect Discovery §4, the second that of RFC 8414
-/// §3, which puts the path behind.
+/// Fetches the provider's discovery document: first from the address of OpenID Connect Discovery §4, then from that of RFC 8414
+/// §3, which appends the issuer's path.
 async fn discover(issuer: &Url) -> Result<(Url, Metadata), String> {
     let path = issuer.path().trim_end_matches('/');
     let http = jwks::client(issuer).map_err(|error| error.to_string())?;
@@ -111,7 +111,7 @@ async fn discover(issuer: &Url) -> Result<(Url, Metadata), String> {
         address.set_fragment(None);
         match jwks::fetch(&http, &address).await {
             Ok(body) => match serde_json::from_slice(&body) {
-                Ok(said) => return Ok((address, said)),
+                Ok(metadata) => return Ok((address, metadata)),
                 Err(error) => faults.push(format!("{address}: {error}")),
             },
             Err(error) => faults.push(format!("{address}: {error}")),

@@ -1,6 +1,6 @@
-//! What the doctor says of Redis: here of the installation as a whole, in `nodes` of each node that keeps tickets.
+//! Checks Redis: Sentinels and the Cluster as a whole here, the nodes that keep tickets in `nodes`.
 //!
-//! What is [`Verdict::Bad`] keeps people from signing in now; what would after the next fault, warns.
+//! A finding is [`Verdict::Bad`] if it prevents sign-ins now, and [`Verdict::Warning`] if it would after the next fault.
 
 mod checks;
 mod nodes;
@@ -9,7 +9,7 @@ use super::report::{Report, Verdict};
 use crate::store::redis::RedisSettings;
 use crate::store::redis::diagnosis::{self, ClusterView, Diagnosis, Installation, Probe, SentinelView, Unanswered};
 
-/// How many Sentinels, or primaries of a Cluster, there have to be so that a majority is left when one is lost.
+/// The least number of Sentinels, or of a Cluster's primaries, of which a majority remains when one is lost.
 const MIN_VOTERS: usize = 3;
 
 pub(super) async fn examine(report: &mut Report, settings: &RedisSettings) {
@@ -36,19 +36,19 @@ fn sentinel(report: &mut Report, found: &Diagnosis, name: &str, sentinels: &[Pro
                 format!("{address} does not answer ({why}): start it, or correct --redis-url or the network")
             }
             Unanswered::Login(why) => format!(
-                "{address} does not let us in ({why}): end --redis-url with ?sentinel_password=…, and sentinel_user=… if it has users"
+                "{address} refuses the login ({why}): end --redis-url with ?sentinel_password=…, and sentinel_user=… if it has users"
             ),
-            Unanswered::Forbidden(why) => format!("{address} does not let its user ask ({why}): allow `+sentinel`"),
+            Unanswered::Forbidden(why) => format!("{address} refuses this user's queries ({why}): allow `+sentinel`"),
             Unanswered::OtherKind(_) => format!(
-                "{address} is no Sentinel: name Sentinels in --redis-url (they listen on 26379), or, without them, use redis://{address}"
+                "{address} is not a Sentinel: name Sentinels in --redis-url (they listen on 26379), or, without Sentinels, use redis://{address}"
             ),
             Unanswered::UnknownName(watched) => format!(
-                "{address} knows no primary called {name:?}, {}: correct the name behind the hosts in --redis-url",
+                "{address} knows no primary named {name:?}, {}: correct the name after the hosts in --redis-url",
                 if watched.is_empty() { "and watches none".to_owned() } else { format!("only {}", watched.join(", ")) }
             ),
             Unanswered::Refused(why) => format!("{address} does not say where the primary is: {why}"),
         };
-        // With one that answers, the gateway works.
+        // One Sentinel that answers is enough for the gateway.
         report.add(if views.is_empty() { Verdict::Bad } else { Verdict::Warning }, "sentinel", text);
     }
     let Some(primary) = found.primaries.first().map(|primary| &primary.address) else { return };
@@ -59,14 +59,14 @@ fn sentinel(report: &mut Report, found: &Diagnosis, name: &str, sentinels: &[Pro
             report.warn(
                 "sentinel",
                 format!(
-                    "{address} takes {} for the primary (epoch {}), others take {primary} (epoch {}): see whether it reaches them, or run this again if a failover is under way",
+                    "{address} says that {} is the primary (epoch {}), others say {primary} (epoch {}): check that it reaches them, or run this again if a failover is in progress",
                     view.primary, view.epoch, newest.epoch
                 ),
             );
         } else if view.is_down {
             report.warn(
                 "sentinel",
-                format!("{address} holds the primary {} to be down: see whether they reach each other", view.primary),
+                format!("{address} says that the primary {} is down: check that they reach each other", view.primary),
             );
         }
         if let Some(why) = view.hindrance() {
@@ -78,22 +78,22 @@ fn sentinel(report: &mut Report, found: &Diagnosis, name: &str, sentinels: &[Pro
     }
     let known = views.iter().map(|(_, view)| view.sentinels).max().unwrap_or(0);
     let quorum =
-        newest.quorum.map(|quorum| format!(", {quorum} have to agree that the primary is down")).unwrap_or_default();
+        newest.quorum.map(|quorum| format!(", {quorum} must agree that the primary is down")).unwrap_or_default();
     if known < MIN_VOTERS {
         report.warn("sentinel", format!(
-            "{known} watch {name}: a failover wants most of them, so with one lost there is none. Run {MIN_VOTERS} on machines of their own"
+            "{known} watch {name}: a failover needs a majority, so none can happen when one is lost. Run {MIN_VOTERS} on separate machines"
         ));
     } else {
         report.good("sentinel", format!("{known} watch {name}{quorum}"));
     }
     if sentinels.len() == 1 && known > 1 {
         report.warn("sentinel", format!(
-            "--redis-url names one of {known}: without that one a failover is not noticed. Name all of them: host,host,host"
+            "--redis-url names one of {known}: without that one, the gateway does not notice a failover. Name all of them: host,host,host"
         ));
     }
 }
 
-/// Says which nodes of the Cluster do not tell of it; those that keep tickets are looked at one by one anyway.
+/// Reports the nodes that give no view of the Cluster. Those that keep tickets are checked one by one in any case.
 fn cluster_nodes(report: &mut Report, found: &Diagnosis, nodes: &[Probe<ClusterView>]) {
     let is_examined = |address: &str| {
         found.primaries.iter().chain(&found.replicas).any(|node| node.address == address && node.answer.is_err())
@@ -107,18 +107,20 @@ fn cluster_nodes(report: &mut Report, found: &Diagnosis, nodes: &[Probe<ClusterV
                 format!("{address} does not answer ({why}): start it, or correct --redis-url or the network")
             }
             Unanswered::Login(why) => format!(
-                "{address} does not let us in ({why}): correct user and password in --redis-url, which are for every node"
+                "{address} refuses the login ({why}): correct user and password in --redis-url, which are used for every node"
             ),
             Unanswered::Forbidden(why) => {
-                format!("{address} does not let this user ask ({why}): allow `+cluster|slots +cluster|info`")
+                format!("{address} refuses this user's queries ({why}): allow `+cluster|slots +cluster|info`")
             }
             Unanswered::OtherKind(_) => {
                 format!(
-                    "{address} is no node of a Cluster: use redis://{address}, or name the Cluster's nodes in --redis-url"
+                    "{address} is not a node of a Cluster: use redis://{address}, or name the Cluster's nodes in --redis-url"
                 )
             }
             Unanswered::Refused(_) | Unanswered::UnknownName(_) => {
-                format!("{address} does not say who keeps what: {why}; see `redis-cli --cluster check {address}`")
+                format!(
+                    "{address} does not say which node keeps which slots: {why}; see `redis-cli --cluster check {address}`"
+                )
             }
         };
         report.add(verdict, "cluster", text);
@@ -140,40 +142,46 @@ fn cluster(
     let down = named(|view| view.is_well == Some(false));
     let check = views.first().map(|(address, _)| format!("`redis-cli --cluster check {address}`")).unwrap_or_default();
     if !down.is_empty() {
-        report.bad("cluster", format!(
-            "{} say(s) that the Cluster is down (cluster_state:fail), so that it refuses every command: {check} tells why",
-            down.join(", ")
-        ));
+        report.bad(
+            "cluster",
+            format!(
+                "the Cluster is down according to {} (cluster_state:fail), and refuses every command: {check} says why",
+                down.join(", ")
+            ),
+        );
     }
     if !unkept.is_empty() {
         let runs: Vec<_> = unkept.iter().map(|(first, last)| format!("{first}-{last}")).collect();
         let count: u32 = unkept.iter().map(|(first, last)| u32::from(last - first) + 1).sum();
         report.bad("cluster", format!(
-            "nobody keeps {count} of 16384 slots ({}), so tickets with these cannot be made: {check}, then `redis-cli --cluster fix`",
+            "no node keeps {count} of 16384 slots ({}), so the gateway cannot create tickets in them: {check}, then `redis-cli --cluster fix`",
             runs.join(" ")
         ));
     }
     let apart = named(|view| !view.agrees);
     if !apart.is_empty() {
-        report.warn("cluster", format!(
-            "{} disagree(s) with the others on who keeps which slots: slots are on the move, or it is cut off. {check}",
-            apart.join(", ")
-        ));
+        report.warn(
+            "cluster",
+            format!(
+                "views of the slots differ, according to {}: slots are being moved, or a node is cut off. {check}",
+                apart.join(", ")
+            ),
+        );
     }
     if down.is_empty() && unkept.is_empty() && apart.is_empty() {
         report.good(
             "cluster",
-            format!("{primaries} primaries and {replicas} replicas agree on who keeps all 16384 slots"),
+            format!("{primaries} primaries and {replicas} replicas agree on which node keeps each of the 16384 slots"),
         );
     }
     if primaries < MIN_VOTERS {
         report.warn("cluster", format!(
-            "{primaries} of its nodes keep slots: a failover wants most of the primaries, so with one lost there is none. Spread the slots over {MIN_VOTERS} or more"
+            "{primaries} of its nodes keep slots: a failover needs a majority of the primaries, so none can happen when one is lost. Spread the slots over {MIN_VOTERS} or more"
         ));
     }
     if seeds.len() == 1 && primaries + replicas > 1 {
         report.warn("cluster", format!(
-            "--redis-url names one of {} nodes: a gateway that starts without that one finds none. Name several: host,host,host",
+            "--redis-url names one of {} nodes: a gateway that starts while that one is down finds none. Name several: host,host,host",
             primaries + replicas
         ));
     }

@@ -2,25 +2,25 @@
 
 use std::fmt;
 
-/// How good a finding is.
+/// The verdict of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
-    /// As it should be.
+    /// It is as it should be.
     Good,
-    /// It works, but wants a thought.
+    /// It works now, but may break at the next fault.
     Warning,
-    /// The gateway would not work.
+    /// The gateway does not work.
     Bad,
 }
 
 /// One line of the report.
 #[derive(Debug, Clone)]
 pub struct Finding {
-    /// How good it is.
+    /// The verdict.
     pub verdict: Verdict,
-    /// What was looked at.
+    /// The part that was checked, such as `redis`.
     pub subject: &'static str,
-    /// What was found, and what to do.
+    /// The finding and its remedy.
     pub text: String,
 }
 

@@ -66,7 +66,7 @@ impl Approver {
 /// Returns whose token it is. Subjects that a connector gives are not the identity provider's to name.
 async fn identity(token: &str, gateway: &Gateway) -> Result<Identity, Problem> {
     let identity = gateway.verifier.verify(token).await?;
-    if gateway.connectors.own(&identity.person.subject) {
+    if gateway.connectors.owns(&identity.person.subject) {
         return Err(gateway.verifier.refuse(VerifyError::Invalid(Fault::ConnectorSubject)).into());
     }
     Ok(identity)

@@ -87,7 +87,7 @@ fn page(reader: &Reader, body: &ProblemBody, retry_href: Option<&str>) -> Option
 fn finish(gateway: &Gateway, mut response: Response, request_id: &str, reader: &Reader) -> Response {
     if let Some(refused) = response.extensions_mut().remove::<Refused>() {
         gateway.metrics.refused(refused.reason);
-        if gateway.journal.takes("refused", Some(refused.reason)) {
+        if gateway.journal.admits("refused", Some(refused.reason)) {
             refused.log();
         }
         let mut answer = refused.answer(Some(request_id), |body, retry_href| page(reader, body, retry_href));

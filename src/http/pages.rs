@@ -117,7 +117,7 @@ fn page(
 ) -> Result<Response, Problem> {
     let language = RENDERER.languages.choose(parameter(uri, "lang").as_deref(), headers);
     let identity = if gateway.demo.is_some() { "demo" } else { "bearer" };
-    let share_href = client.filter(|client| client.takes(Flow::Share)).map(|client| {
+    let share_href = client.filter(|client| client.allows(Flow::Share)).map(|client| {
         let query = form_urlencoded::Serializer::new(String::new()).append_pair("client_id", &client.id.0).finish();
         format!("/share?{query}")
     });

@@ -4,29 +4,29 @@ use std::time::Duration;
 
 use url::Url;
 
-/// Who says who a phone's owner is.
+/// The source of approvers' identities.
 #[derive(Clone)]
 pub enum IdentitySettings {
-    /// Made-up people.
+    /// The demo: made-up people.
     Demo,
     /// A provider that shares a secret with the gateway.
     Secret {
         /// The secret, at least [`MIN_SECRET_BYTES`](super::MIN_SECRET_BYTES) long.
         secret: Vec<u8>,
-        /// What `iss` must say.
+        /// The required `iss`.
         issuer: String,
-        /// What `aud` must say.
+        /// The required `aud`.
         audience: String,
     },
     /// A provider that publishes its keys.
     Jwks {
-        /// Where.
+        /// Where its key set is.
         url: Url,
-        /// What `iss` must say.
+        /// The required `iss`.
         issuer: String,
-        /// What `aud` must say.
+        /// The required `aud`.
         audience: String,
-        /// For how long keys are believed that could not be renewed.
+        /// How long the gateway trusts keys that it cannot fetch again.
         max_age: Duration,
     },
 }

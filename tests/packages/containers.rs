@@ -76,7 +76,10 @@ fn the_image_starts_no_demo_unless_it_is_asked_for() {
     let output = run(image.arg("serve").env_clear().envs(variables));
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{error}");
-    assert!(error.contains("the demo does not start by itself here: --listen 0.0.0.0:8080"), "{error}");
+    assert!(
+        error.contains("the demo does not start automatically here: other machines can reach --listen 0.0.0.0:8080"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! What WeChat sends: whether it is genuine, and that it is done once and answered in time.
+//! Callbacks of WeChat: verified, processed once, answered in time.
 //!
-//! WeChat waits five seconds and then sends the same again, three times in all; an answer that comes too late, or none, is
-//! shown to the person as a fault. So the work is a task of its own that goes on when the answer is given, and what a message
-//! was answered is kept for those that repeat it.
+//! WeChat waits five seconds and then repeats the callback, three times in all. If no answer comes in time, WeChat shows the
+//! person an error. So a separate task does the work and continues after the answer is sent, and the store keeps the reply to
+//! each message for its repetitions.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -21,19 +21,19 @@ use super::xml::{Fields, cdata};
 use crate::random::RandomId;
 use crate::store::{Put, StoreError};
 
-/// How far WeChat's clock and ours may be apart, and how long a callback may be on its way.
+/// How far WeChat's clock may differ from ours, transport included.
 const WINDOW: Duration = Duration::from_secs(5 * 60);
-/// How long it is remembered what was answered: as long as a signature is good, from either end of the window.
+/// How long the store keeps a reply: a signature is valid for the window on either side of its time, and a minute is added.
 const SEEN_TTL: Duration = Duration::from_secs(11 * 60);
-/// How long a repetition is taken for one of work that is under way; then, its worker may have died.
+/// How long a repetition counts as one of work in progress; after that, the worker may have crashed.
 const WORKING_TTL: Duration = Duration::from_secs(5);
-/// When WeChat is answered at the latest, of the five seconds that it waits.
+/// The time limit of an answer; WeChat waits five seconds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
-/// How long the work goes on, or waits for the store.
-const WORK_PATIENCE: Duration = Duration::from_secs(30);
-/// How long it waits between two tries.
-const WORK_PAUSE: Duration = Duration::from_millis(500);
-/// The longest of a query's parameters, in bytes.
+/// How long the work is retried while the store is unavailable.
+const RETRY_FOR: Duration = Duration::from_secs(30);
+/// The pause between two attempts.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// The longest parameter of a query that is accepted, in bytes.
 const MAX_PARAMETER_BYTES: usize = 256;
 
 /// The query of a callback.
@@ -51,35 +51,35 @@ pub struct CallbackQuery {
     msg_signature: String,
 }
 
-/// How WeChat is answered.
+/// The answer to a callback.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// That all is well, in WeChat's word.
+    /// An acknowledgement: the word `success`.
     Success,
-    /// With something for the chat, as XML.
+    /// A reply for the chat, as XML.
     Reply(String),
 }
 
-/// Why a callback is not heeded.
+/// Why a callback is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// The signature is missing or wrong.
-    #[error("the signature does not fit: check the token on both sides")]
+    #[error("the signature does not match: check the token on both sides")]
     Forged,
-    /// It is too old, or from the future.
+    /// It is too old, or its time lies in the future.
     #[error("the timestamp is more than 5 minutes from this gateway's time: check its clock")]
     Stale,
-    /// Its signature has come with another body before.
-    #[error("the signature was used for something else before")]
+    /// Its signature came with another body before.
+    #[error("the signature was used for another body before")]
     Replayed,
-    /// It is not encrypted, or not with a key that is set, or for another account.
-    #[error("the message cannot be read: check encoding_aes_key, app_id and the mode on both sides")]
+    /// It is not encrypted, or with another key, or for another account.
+    #[error("cannot decrypt the message: check encoding_aes_key, app_id and the mode on both sides")]
     Unreadable,
-    /// It is not what WeChat sends.
+    /// It does not have the form of WeChat's callbacks.
     #[error("the callback is malformed: {0}")]
     Malformed(String),
-    /// Too much is being worked on.
-    #[error("too many callbacks are being worked on")]
+    /// Too many callbacks are in progress.
+    #[error("too many callbacks are in progress")]
     Overloaded,
     /// The store failed.
     #[error(transparent)]
@@ -87,7 +87,7 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// Returns what the metric calls it.
+    /// Returns its label in the metrics.
     fn as_str(&self) -> &'static str {
         match self {
             Self::Forged => "forged",
@@ -101,23 +101,25 @@ impl Refused {
     }
 }
 
-/// A genuine message, and how its answer has to be wrapped.
+/// A genuine message, and how to encrypt the answer.
 struct Opened {
     message: Message,
-    /// What it was read with; none in plain mode.
+    /// The key that decrypted it; none in plain mode.
     key: Option<MessageKey>,
-    /// What must not come again with another body.
+    /// In plain mode, the signature, which must not come again with another body.
     single_use: Option<SingleUse>,
 }
 
-/// A signature that does not cover the body, with the body that it came with.
+/// A signature that does not cover the body, and the body it came with.
 struct SingleUse {
-    name: String,
+    /// The key of the value in the store.
+    key: String,
+    /// The body's SHA-256, in base64.
     body: String,
 }
 
 impl Wechat {
-    /// Answers the check that WeChat makes when the address is entered in its console.
+    /// Answers the check that WeChat makes when someone enters the gateway's address in its console.
     ///
     /// # Errors
     /// [`Refused`].
@@ -139,12 +141,12 @@ impl Wechat {
         query.in_time(now)
     }
 
-    /// Does what a callback asks for, and answers within four seconds whether that is done or not.
+    /// Processes a callback. Answers within [`ANSWER_WITHIN`], whether the work is finished or not.
     ///
     /// # Errors
-    /// [`Refused`]; then nothing was done.
+    /// [`Refused`]; then nothing was changed.
     pub async fn receive(self: &Arc<Self>, query: &CallbackQuery, body: &[u8]) -> Result<Answer, Refused> {
-        let received = self.work_off(query, body).await;
+        let received = self.process(query, body).await;
         if let Err(refused) = &received {
             self.count_refused(refused);
         }
@@ -153,38 +155,38 @@ impl Wechat {
 
     fn count_refused(&self, refused: &Refused) {
         self.metrics.connectors.called_back("wechat", refused.as_str());
-        if !self.journal.takes("a callback is refused", Some(refused.as_str())) {
+        if !self.journal.admits("refused a callback", Some(refused.as_str())) {
             return;
         }
         if matches!(refused, Refused::Stale) {
-            // All of them are, if it is this gateway's clock that is wrong.
-            tracing::warn!(why = %refused, "a callback is refused");
+            // If this gateway's clock is wrong, it refuses all callbacks.
+            tracing::warn!(why = %refused, "refused a callback");
         } else {
-            tracing::info!(why = %refused, "a callback is refused");
+            tracing::info!(why = %refused, "refused a callback");
         }
     }
 
-    async fn work_off(self: &Arc<Self>, query: &CallbackQuery, body: &[u8]) -> Result<Answer, Refused> {
+    async fn process(self: &Arc<Self>, query: &CallbackQuery, body: &[u8]) -> Result<Answer, Refused> {
         let answer_at = Instant::now() + ANSWER_WITHIN;
         let opened = self.open(query, body, SystemTime::now())?;
-        let room = tokio::time::timeout_at(answer_at, Arc::clone(&self.room).acquire_owned()).await;
-        let Ok(Ok(room)) = room else { return Err(Refused::Overloaded) };
+        let permit = tokio::time::timeout_at(answer_at, Arc::clone(&self.callback_permits).acquire_owned()).await;
+        let Ok(Ok(permit)) = permit else { return Err(Refused::Overloaded) };
         let (done, answer) = oneshot::channel();
         let (this, message) = (Arc::clone(self), opened.message.clone());
         crate::task::spawn("wechat-callback", async move {
             let result = this.work(&message, opened.single_use).await;
-            drop(room);
-            // Whoever still waits for the answer logs the fault.
+            drop(permit);
+            // A receiver that still waits for the answer logs the error.
             if let Err(Err(refused)) = done.send(result) {
                 this.metrics.connectors.called_back("wechat", refused.as_str());
-                tracing::error!(why = %refused, "a callback could not be worked off; the person has to scan again");
+                tracing::error!(why = %refused, "could not process a callback; the person must scan again");
             }
         });
         let reply = match tokio::time::timeout_at(answer_at, answer).await {
-            Ok(result) => result.unwrap_or_else(|_panicked| Err(broken_off()))?,
+            Ok(result) => result.unwrap_or_else(|_panicked| Err(interrupted()))?,
             Err(_elapsed) => {
                 self.metrics.connectors.called_back("wechat", "late");
-                tracing::warn!("a callback is answered before it is worked off");
+                tracing::warn!("answered a callback before it was processed");
                 None
             }
         };
@@ -194,13 +196,13 @@ impl Wechat {
         }
     }
 
-    /// Reads what is genuine.
+    /// Verifies and decrypts a callback.
     fn open(&self, query: &CallbackQuery, body: &[u8], now: SystemTime) -> Result<Opened, Refused> {
         query.bounded()?;
         let CallbackQuery { timestamp, nonce, .. } = query;
         let parse = |text: &[u8]| Fields::parse(text).map_err(|error| Refused::Malformed(error.to_string()));
         let read = |fields: &Fields| {
-            Message::read(fields).ok_or_else(|| Refused::Malformed("it lacks what every message has".to_owned()))
+            Message::read(fields).ok_or_else(|| Refused::Malformed("it lacks a required element".to_owned()))
         };
         if self.settings.keys.is_empty() {
             self.verify(&query.signature, &[timestamp, nonce])?;
@@ -220,21 +222,22 @@ impl Wechat {
         let decrypt = |key: &MessageKey| Some((key.decrypt(encrypted, app_id).ok()?, key.clone()));
         let (text, key) = self.settings.keys.iter().find_map(decrypt).ok_or(Refused::Unreadable)?;
         let message = read(&parse(text.as_bytes())?)?;
-        // The query's time is signed, but may have changed places with the nonce: the parts are sorted before they are hashed.
+        // The query's time is signed, but an attacker may have swapped it with the nonce: WeChat sorts the parts before it
+        // hashes them.
         in_window(message.created, now)?;
         Ok(Opened { message, key: Some(key), single_use: None })
     }
 
     fn single_use(&self, query: &CallbackQuery, body: &[u8]) -> SingleUse {
         SingleUse {
-            name: format!("wechat:used:{}:{}", self.settings.app_id, query.signature),
+            key: format!("wechat:used:{}:{}", self.settings.app_id, query.signature),
             body: STANDARD.encode(digest::digest(&digest::SHA256, body)),
         }
     }
 
-    /// Binds a signature to the body that it came with first.
-    async fn use_up(&self, SingleUse { name, body }: &SingleUse) -> Result<(), Refused> {
-        let is_first = self.store.put_value(name, body, SEEN_TTL, Put::IfAbsent).await?;
+    /// Binds a signature to the first body that it came with.
+    async fn use_up(&self, SingleUse { key, body }: &SingleUse) -> Result<(), Refused> {
+        let is_first = self.store.put_value(key, body, SEEN_TTL, Put::IfAbsent).await?;
         if is_first { Ok(()) } else { Err(Refused::Replayed) }
     }
 
@@ -243,15 +246,15 @@ impl Wechat {
         if is_good { Ok(()) } else { Err(Refused::Forged) }
     }
 
-    /// Does what a message asks for, unless that was done; tries again while the store is away.
+    /// Does the work of a message unless it was done before; retries while the store is unavailable.
     async fn work(&self, message: &Message, single_use: Option<SingleUse>) -> Result<Option<String>, Refused> {
-        let give_up_at = Instant::now() + WORK_PATIENCE;
-        // The same at every try: it is how a first one that seemed to fail is recognised.
+        let give_up_at = Instant::now() + RETRY_FOR;
+        // The same in every attempt, so that one that seemed to fail is recognised.
         let mark = format!("?{}", RandomId::new());
         loop {
             match self.work_once(message, single_use.as_ref(), &mark).await {
                 Err(Refused::Store(StoreError::Unavailable(_))) if Instant::now() < give_up_at => {
-                    tokio::time::sleep(WORK_PAUSE).await;
+                    tokio::time::sleep(RETRY_PAUSE).await;
                 }
                 result => return result,
             }
@@ -264,7 +267,7 @@ impl Wechat {
         single_use: Option<&SingleUse>,
         mark: &str,
     ) -> Result<Option<String>, Refused> {
-        // Before anything else: who sees the signature of a message that is ignored could send another with it.
+        // Before anything else: an attacker who sees the signature of an ignored message could send another body with it.
         if let Some(single_use) = single_use {
             self.use_up(single_use).await?;
         }
@@ -287,7 +290,7 @@ impl Wechat {
         Ok(reply)
     }
 
-    /// Puts `text` into an answer to `message`, encrypted with what that was.
+    /// Wraps `text` into an answer to `message`, encrypted with the message's key.
     fn wrap(&self, message: &Message, key: Option<&MessageKey>, nonce: &str, text: &str) -> Result<Answer, Refused> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let reply = format!(
@@ -311,8 +314,8 @@ impl Wechat {
     }
 }
 
-fn broken_off() -> Refused {
-    Refused::Store(StoreError::Unavailable("the work was broken off".to_owned()))
+fn interrupted() -> Refused {
+    Refused::Store(StoreError::Unavailable("the work was interrupted".to_owned()))
 }
 
 impl CallbackQuery {
@@ -322,7 +325,7 @@ impl CallbackQuery {
         if all.iter().all(fits) { Ok(()) } else { Err(Refused::Malformed("a parameter is too long".to_owned())) }
     }
 
-    /// Checks that it was sent about now.
+    /// Checks that it was sent recently.
     fn in_time(&self, now: SystemTime) -> Result<(), Refused> {
         let is_digits = !self.timestamp.is_empty() && self.timestamp.bytes().all(|byte| byte.is_ascii_digit());
         let sent = self.timestamp.parse::<u64>().ok().filter(|_| is_digits);

@@ -1,8 +1,8 @@
 //! WeChat's signatures and encryption of callbacks.
 //!
-//! A signature is the SHA-1 of what is signed and the token, sorted and joined. Encrypted is AES-256 in CBC, padded to
-//! blocks of 32 bytes: 16 random bytes, the message's length, the message, the app id. WeChat fixes all of this; it is not
-//! what anybody would design today, so what it guards is bound to a time and to one use elsewhere.
+//! A signature is the SHA-1 of the signed parts and the token, sorted and joined. Encryption is AES-256 in CBC mode, padded to
+//! blocks of 32 bytes; the plaintext is 16 random bytes, the message's length, the message and the app id. WeChat defines all
+//! of this. By today's standard it is weak, so `callback` also bounds each callback in time and accepts it once.
 
 use std::fmt::Write as _;
 
@@ -16,7 +16,7 @@ use base64::alphabet::STANDARD as ALPHABET;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use subtle::ConstantTimeEq as _;
 
-/// What paddings fill up: twice the block of AES.
+/// The block that padding fills: twice that of AES.
 const BLOCK: usize = 32;
 const RANDOM: usize = 16;
 const LENGTH: usize = 4;
@@ -35,35 +35,35 @@ pub(super) fn signature(token: &str, parts: &[&str]) -> String {
     })
 }
 
-/// Returns whether `given` is the signature of `parts`. Takes as long for a wrong one.
+/// Returns whether `given` is the signature of `parts`. Compares in constant time.
 pub(super) fn is_signature(given: &str, token: &str, parts: &[&str]) -> bool {
     signature(token, parts).as_bytes().ct_eq(given.as_bytes()).into()
 }
 
-/// An `EncodingAESKey`: the account's half of what encrypts its callbacks.
+/// An `EncodingAESKey`, which encrypts an account's callbacks.
 #[derive(Clone)]
 pub struct MessageKey([u8; BLOCK]);
 
-/// What is no `EncodingAESKey`.
+/// The text is not an `EncodingAESKey`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not the {KEY_CHARS} characters a-z A-Z 0-9 of an EncodingAESKey")]
-pub struct NoMessageKey;
+pub struct ParseMessageKeyError;
 
-/// What cannot be read with a key: it was encrypted with another, for another account, or by nobody who knows one. Which of
-/// these is not told apart: it would help those who try.
+/// The text cannot be decrypted with a key: it was encrypted with another key, for another account, or by an attacker. The
+/// error does not say which, because that would help an attacker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not encrypted for this account with a key that is set")]
 pub(super) struct Unreadable;
 
 impl std::str::FromStr for MessageKey {
-    type Err = NoMessageKey;
+    type Err = ParseMessageKeyError;
 
-    fn from_str(text: &str) -> Result<Self, NoMessageKey> {
-        // The last of 43 characters has two bits more than 32 bytes take, and WeChat draws it like all others.
+    fn from_str(text: &str) -> Result<Self, ParseMessageKeyError> {
+        // 43 characters have two bits more than 32 bytes, and WeChat draws the last character at random like the others.
         let config = GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
         let is_plain = text.len() == KEY_CHARS && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
         let key = is_plain.then(|| GeneralPurpose::new(&ALPHABET, config).decode(format!("{text}=")).ok()).flatten();
-        key.and_then(|key| key.try_into().ok()).map(Self).ok_or(NoMessageKey)
+        key.and_then(|key| key.try_into().ok()).map(Self).ok_or(ParseMessageKeyError)
     }
 }
 
@@ -77,7 +77,7 @@ impl MessageKey {
     /// Encrypts `message` for `app_id`.
     ///
     /// # Errors
-    /// [`Unreadable`] if the cryptographic library fails, or for a message of 4 GiB.
+    /// [`Unreadable`] if the cryptographic library fails, or for a message of 4 GiB or more.
     pub(super) fn encrypt(&self, message: &str, app_id: &str, random: [u8; RANDOM]) -> Result<String, Unreadable> {
         let length = u32::try_from(message.len()).map_err(|_error| Unreadable)?;
         let mut bytes = [&random[..], &length.to_be_bytes(), message.as_bytes(), app_id.as_bytes()].concat();
@@ -88,7 +88,7 @@ impl MessageKey {
         Ok(STANDARD.encode(bytes))
     }
 
-    /// Decrypts what was encrypted for `app_id`.
+    /// Decrypts a text that was encrypted for `app_id`.
     ///
     /// # Errors
     /// [`Unreadable`].
@@ -114,7 +114,7 @@ impl MessageKey {
         UnboundCipherKey::new(&AES_256, &self.0).map_err(|_error| Unreadable)
     }
 
-    /// WeChat's initialization vector: the first half of the key.
+    /// Returns WeChat's initialization vector: the first half of the key.
     fn iv(&self) -> FixedLength<16> {
         let mut iv = [0; 16];
         iv.copy_from_slice(&self.0[..16]);
@@ -122,7 +122,7 @@ impl MessageKey {
     }
 }
 
-/// Returns what is padded with 1 to [`BLOCK`] bytes that each say how many they are.
+/// Removes the padding: 1 to [`BLOCK`] bytes, each of which holds their number.
 fn unpadded(bytes: &[u8]) -> Option<&[u8]> {
     let count = usize::from(*bytes.last()?);
     let (content, padding) = bytes.split_at_checked(bytes.len().checked_sub(count)?)?;
@@ -234,7 +234,7 @@ mod tests {
         let keys: Vec<[u8; 32]> = "ABCDE".chars().map(|last| text(last).parse::<MessageKey>().unwrap().0).collect();
         assert!(keys[..4].iter().all(|key| *key == keys[0]) && keys[4] != keys[0]);
         for text in ["", &"A".repeat(42), &"A".repeat(44), &text('='), &text('+'), &text('/'), &text('é')] {
-            assert_eq!(text.parse::<MessageKey>().map(drop), Err(NoMessageKey), "{text}");
+            assert_eq!(text.parse::<MessageKey>().map(drop), Err(ParseMessageKeyError), "{text}");
         }
         assert_eq!(format!("{:?}", key()), "MessageKey(…)");
     }

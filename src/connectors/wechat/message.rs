@@ -1,45 +1,45 @@
-//! What WeChat tells in a callback, and what people answer in the chat.
+//! The content of a callback, and the replies that people send in the chat.
 
 use super::xml::Fields;
 use crate::ticket::MatchNumber;
 
-/// The longest id of a person or account that is taken, in characters. WeChat's have 28 and fewer.
+/// The longest id of a person or account that is accepted, in characters. WeChat's have 28 or fewer.
 const MAX_ID_CHARS: usize = 64;
 /// The longest scene that WeChat allows, in characters.
 const MAX_SCENE_CHARS: usize = 64;
-/// What stands before the scene if the person did not follow the account until this scan.
+/// The prefix of a scene if this scan made the person follow the account.
 const SUBSCRIBED: &str = "qrscene_";
-/// What people answer who do not want to sign in.
+/// The replies of people who do not want to sign in.
 const NOES: [&str; 8] = ["取消", "拒绝", "否", "不", "不是", "n", "no", "cancel"];
 
-/// One callback, read.
+/// The content of one callback.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Message {
-    /// The person, as this account knows them.
+    /// The person's id for this account.
     pub(super) openid: String,
-    /// The account, as WeChat's messages call it.
+    /// The account's id in WeChat's messages.
     pub(super) account: String,
-    /// What tells this message from all others, however often it is sent.
+    /// Identifies the message; its repetitions have the same key.
     pub(super) key: String,
-    /// When WeChat made it, in seconds since 1970.
+    /// When WeChat created it, in seconds since 1970.
     pub(super) created: u64,
-    /// What it says.
+    /// Its kind, and what that kind carries.
     pub(super) kind: Kind,
 }
 
-/// What a callback says.
+/// The kind of a callback.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Somebody scanned a code with this scene.
+    /// A person scanned a code with this scene.
     Scan(String),
-    /// Somebody wrote this in the chat.
+    /// A person wrote this in the chat.
     Text(String),
-    /// Something that the gateway has no use for.
+    /// Anything else; the gateway ignores it.
     Other,
 }
 
 impl Message {
-    /// Reads a message; `None` if it lacks what every message has.
+    /// Reads a message; `None` if it lacks a required element.
     pub(super) fn read(fields: &Fields) -> Option<Self> {
         let id = |name: &str| fields.get(name).filter(|id| is_id(id)).map(str::to_owned);
         let (openid, account) = (id("FromUserName")?, id("ToUserName")?);
@@ -57,7 +57,7 @@ impl Message {
             (None, "text") => Kind::Text(fields.get("Content")?.to_owned()),
             _ => Kind::Other,
         };
-        // Events have no id of their own (WeChat: by FromUserName and CreateTime); one person may cause several in a second.
+        // Events have no id. WeChat identifies them by FromUserName and CreateTime, but one person may cause several in a second.
         let key = match number("MsgId") {
             Some(id) => format!("{openid}:{id}"),
             None => format!("{openid}:{created}:{event}:{event_key}"),
@@ -71,19 +71,19 @@ fn is_id(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
-/// What somebody means who was asked for the number.
+/// The meaning of a reply to the question for the number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
-    /// That it is this one.
+    /// A number.
     Number(MatchNumber),
-    /// That they do not want to sign in.
+    /// The person does not want to sign in.
     No,
     /// Anything else.
     Unclear,
 }
 
 impl Meaning {
-    /// Reads an answer. Digits may be as wide as Chinese characters, and blanks do not count.
+    /// Reads a reply. Digits may be full-width, and blanks are ignored.
     pub(super) fn of(text: &str) -> Self {
         let text: String = text.chars().filter(|c| !c.is_whitespace()).map(narrow).collect();
         match text.parse() {
@@ -94,7 +94,7 @@ impl Meaning {
     }
 }
 
-/// Returns the ASCII digit or letter that a full-width one stands for (Unicode, Halfwidth and Fullwidth Forms).
+/// Returns the ASCII character of a full-width one (Unicode, Halfwidth and Fullwidth Forms).
 fn narrow(c: char) -> char {
     const WIDTH: u32 = '！' as u32 - '!' as u32;
     if ('！'..='～').contains(&c) { char::from_u32(c as u32 - WIDTH).unwrap_or(c) } else { c }

@@ -1,4 +1,4 @@
-//! The table `[connectors.wechat]` of the TOML file: what WeChat's console shows and asks for.
+//! The table `[connectors.wechat]` of the TOML file: the values that WeChat's console shows and asks for.
 
 use std::path::{Path, PathBuf};
 
@@ -10,48 +10,48 @@ use crate::net::{is_plain_http, parse_origin};
 use crate::secret::{Secret, direct_or_file};
 use crate::ticket::MatchPolicy;
 
-/// WeChat's API, and its second host for disasters.
+/// WeChat's API, and its second host for disaster recovery.
 const API_BASES: [&str; 2] = ["https://api.weixin.qq.com", "https://api2.weixin.qq.com"];
-/// How many codes WeChat makes for an account in a day.
+/// How many codes WeChat creates for an account in a day.
 const DAILY_CODES: u32 = 100_000;
-/// How many hosts are tried at most.
+/// The most hosts that can be named.
 const MAX_API_BASES: usize = 4;
-/// How long WeChat lets a token be, in characters.
+/// The lengths of a token that WeChat allows, in characters.
 const TOKEN_CHARS: std::ops::RangeInclusive<usize> = 3..=32;
-/// The longest app id that is taken, in characters. WeChat's have 18.
+/// The longest app id that is accepted, in characters. WeChat's have 18.
 const MAX_APP_ID_CHARS: usize = 64;
 
-/// What it takes to sign in with WeChat.
+/// How a person consents to a sign-in with WeChat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Consent {
-    /// The number on the page, sent in the chat.
+    /// They send the number that the page shows in the chat.
     #[default]
     Number,
-    /// The scan alone.
+    /// They scan the code; nothing more.
     Scan,
 }
 
-/// The connector's settings, checked. Their `Debug` form hides what is secret.
+/// The connector's settings, checked. Their `Debug` form hides the secrets.
 #[derive(Debug, Clone)]
 pub struct WechatSettings {
     /// The account's AppID.
     pub app_id: String,
     /// Its AppSecret.
     pub secret: Secret,
-    /// What callbacks are signed with.
+    /// The token that WeChat signs callbacks with.
     pub token: Secret,
-    /// What they are encrypted with, the current key first; none in plain mode.
+    /// The keys that callbacks are encrypted with, the current one first; empty in plain mode.
     pub keys: Vec<MessageKey>,
-    /// Where WeChat's API is, in the order in which it is tried.
+    /// The hosts of WeChat's API, in the order in which they are tried.
     pub api_bases: Vec<Url>,
-    /// What it takes to sign in.
+    /// How a person consents to a sign-in.
     pub consent: Consent,
-    /// How many codes this gateway may make in a day.
+    /// How many codes this gateway may create in a day.
     pub daily_codes: u32,
 }
 
-/// The table as it stands in the file.
+/// The table, unchecked.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WechatTable {
@@ -78,7 +78,7 @@ enum OneOrMore {
 }
 
 impl WechatTable {
-    /// Returns how the screens of its tickets are compared.
+    /// Returns how people compare the screens in its sign-ins.
     pub(in crate::connectors) fn match_policy(&self) -> MatchPolicy {
         match self.consent {
             Consent::Number => MatchPolicy::Type,
@@ -86,7 +86,7 @@ impl WechatTable {
         }
     }
 
-    /// Returns the files that hold its secrets; `path` is where the table itself stands.
+    /// Returns the files that hold its secrets. `path` is the TOML file itself.
     pub(in crate::connectors) fn secret_files(&self, path: &Path, directory: &Path) -> Vec<PathBuf> {
         let secrets = [
             (&self.secret, &self.secret_file),
@@ -98,10 +98,10 @@ impl WechatTable {
         inside.into_iter().chain(secrets.iter().filter_map(|(_, file)| Some(directory.join(file.as_ref()?)))).collect()
     }
 
-    /// Checks the table; files are looked for in `directory`.
+    /// Checks the table. Relative paths start at `directory`.
     ///
     /// # Errors
-    /// Every fault there is, with what to do.
+    /// All faults, each with its remedy.
     pub fn check(self, directory: &Path) -> Result<WechatSettings, Vec<String>> {
         let mut faults = Vec::new();
         let mut secret =
@@ -117,7 +117,7 @@ impl WechatTable {
                     });
                 read.unwrap_or_else(|fault| {
                     faults.push(fault);
-                    // Something is there, so that it is not said to be missing as well.
+                    // A value, so that the key is not reported as missing as well.
                     Some(String::new())
                 })
             };
@@ -129,7 +129,7 @@ impl WechatTable {
             self.secret,
             self.secret_file,
             is_printable,
-            "the AppSecret that WeChat's console has shown once",
+            "the AppSecret, which WeChat's console showed once",
         );
         let is_token =
             |text: &str| TOKEN_CHARS.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
@@ -154,8 +154,9 @@ impl WechatTable {
             }
         }
         if previous.is_some() && key.is_none() {
-            faults
-                .push("previous_encoding_aes_key is set without encoding_aes_key; set the current key, too".to_owned());
+            faults.push(
+                "previous_encoding_aes_key is set without encoding_aes_key; set the current key as well".to_owned(),
+            );
         }
         let app_id = self.app_id.unwrap_or_default();
         if !(1..=MAX_APP_ID_CHARS).contains(&app_id.len()) || !app_id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
@@ -168,7 +169,7 @@ impl WechatTable {
         });
         let daily_codes = self.daily_codes.unwrap_or(DAILY_CODES);
         if daily_codes == 0 {
-            faults.push("daily_codes is 0; name how many codes this gateway may make in a day".to_owned());
+            faults.push("daily_codes is 0; set how many codes this gateway may create in a day".to_owned());
         }
         if !faults.is_empty() {
             return Err(faults.into_iter().map(|fault| format!("connectors.wechat: {fault}")).collect());
@@ -185,8 +186,8 @@ impl WechatTable {
     }
 }
 
-fn api_bases(said: Option<OneOrMore>) -> Result<Vec<Url>, String> {
-    let texts = match said {
+fn api_bases(given: Option<OneOrMore>) -> Result<Vec<Url>, String> {
+    let texts = match given {
         None => API_BASES.map(str::to_owned).to_vec(),
         Some(OneOrMore::One(text)) => vec![text],
         Some(OneOrMore::More(texts)) => texts,
@@ -195,10 +196,10 @@ fn api_bases(said: Option<OneOrMore>) -> Result<Vec<Url>, String> {
         return Err(format!("api_base names {} hosts; name 1 to {MAX_API_BASES}", texts.len()));
     }
     let parse = |text: &String| {
-        // The secret goes there.
+        // The gateway sends the AppSecret there.
         parse_origin(text).filter(|url| !is_plain_http(url)).ok_or_else(|| {
-            // Whoever writes a password there should not read it in a log.
-            let text = if text.contains('@') { "what it says".to_owned() } else { format!("{text:?}") };
+            // A URL with a login may hold a password, which must not reach a log.
+            let text = if text.contains('@') { "its value".to_owned() } else { format!("{text:?}") };
             format!("api_base: {text} is not an https origin such as \"https://api.weixin.qq.com\", without a path")
         })
     };
@@ -273,7 +274,7 @@ mod tests {
             assert!(faults(&text).join("\n").contains(part), "{text}");
         }
         let base = faults(&format!("{GOOD}api_base = \"https://user:hunter2@api.weixin.qq.com\"")).join("\n");
-        assert!(base.contains("api_base: what it says is not") && !base.contains("hunter2"), "{base}");
+        assert!(base.contains("api_base: its value is not") && !base.contains("hunter2"), "{base}");
         let number = faults("app_id = \"wx1\"\nsecret = 424242\ntoken = \"abc\"");
         assert!(!number.join("\n").contains("4242"), "{number:?}");
     }

@@ -38,7 +38,7 @@ impl Wechat {
         if !scene.starts_with(SCENE_PREFIX) {
             return Ok(("ignored", None));
         }
-        let id = self.store.value(&self.scene_name(scene)).await?.and_then(|id| id.parse::<TicketId>().ok());
+        let id = self.store.value(&self.scene_key(scene)).await?.and_then(|id| id.parse::<TicketId>().ok());
         let Some(id) = id else { return Ok(("expired", Some(texts::expired()))) };
         let scanner = Scanner::of(Party::Person(self.person(message)));
         let reading = match self.sign_ins.scan(&id, &scanner).await {

@@ -1,13 +1,13 @@
-//! What the account says in the chat: in Chinese, and then in English.
+//! The replies in the chat: in Chinese, and then in English.
 
 use std::fmt::Write as _;
 
 use crate::ticket::Requester;
 
-/// How much of a client's name is said, in characters: WeChat takes 2,048 bytes in all.
+/// The longest client name in a reply, in characters: WeChat limits a reply to 2,048 bytes.
 const MAX_NAME_CHARS: usize = 64;
 
-/// Asks for the number, and says who wants it.
+/// Asks for the number, and names the client and the presenter's device.
 pub(super) fn ask(client: &str, requester: &Requester) -> String {
     let (client, from) = (short(client), device(requester));
     format!(
@@ -19,14 +19,14 @@ pub(super) fn ask(client: &str, requester: &Requester) -> String {
     )
 }
 
-/// Asks again.
+/// Asks for the number again.
 pub(super) fn ask_again() -> String {
     "请回复网页上显示的两位数字；如果不是您本人在登录，请回复“取消”。\n\n\
      Reply with the two-digit number that the page shows, or with \"no\" if it is not you who is signing in."
         .to_owned()
 }
 
-/// Says that it is done, and where.
+/// Confirms the sign-in, and names the client and the presenter's device.
 pub(super) fn confirmed(client: &str, requester: &Requester) -> String {
     let (client, from) = (short(client), device(requester));
     format!("已登录「{client}」（{from}）。\n\nSigned in to {client} ({from}).")
@@ -39,24 +39,24 @@ pub(super) fn mismatch() -> String {
         .to_owned()
 }
 
-/// Says that nobody is signed in, as was asked.
+/// Says that the sign-in is cancelled, as the person asked.
 pub(super) fn declined() -> String {
     "已取消登录。\n\nThe sign-in is cancelled.".to_owned()
 }
 
-/// Says that it is over, or was never there.
+/// Says that the code has expired, or never existed.
 pub(super) fn expired() -> String {
     "二维码已过期或已取消，请在网页上刷新后重新扫描。\n\nThe code has expired or was cancelled; scan a new one."
         .to_owned()
 }
 
-/// Says that somebody else was first.
+/// Says that another person has scanned the code.
 pub(super) fn taken() -> String {
     "此二维码已被他人扫描，请在网页上刷新后重新扫描。\n\nSomebody else has scanned this code; scan a new one."
         .to_owned()
 }
 
-/// Says that it has worked before.
+/// Says that this sign-in was confirmed before.
 pub(super) fn already() -> String {
     "此次登录已完成。\n\nThis sign-in is complete already.".to_owned()
 }
@@ -71,7 +71,7 @@ fn device(requester: &Requester) -> String {
     text
 }
 
-/// Returns a name cut and isolated (Unicode TR 9 §2.4): whichever way it is written, it turns nothing around it.
+/// Cuts a name, and isolates it (Unicode TR 9 §2.4), so that its writing direction does not affect the text around it.
 fn short(name: &str) -> String {
     let is_isolate = |c: &char| matches!(c, '\u{2066}'..='\u{2069}');
     let name: String = name.chars().filter(|c| !is_isolate(c)).take(MAX_NAME_CHARS).collect();
@@ -82,7 +82,7 @@ fn short(name: &str) -> String {
 mod tests {
     use super::*;
 
-    /// What WeChat takes of a text.
+    /// WeChat's limit of a reply.
     const MAX_BYTES: usize = 2048;
 
     #[test]

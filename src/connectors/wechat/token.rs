@@ -1,7 +1,7 @@
-//! The access token, which all replicas share: kept in the store, fetched by one of them at a time, renewed before it ends.
+//! The access token that all replicas share: kept in the store, fetched by one replica at a time, renewed before it expires.
 //!
-//! While a token is good, one caller renews it and all others go on with it. Without one, or with one that WeChat has refused,
-//! all wait for the one that holds the lock. The lock is a value with a short time to live, so nobody's end keeps it.
+//! While a token is valid, one caller renews it and all others go on using it. Without one, or with one that WeChat refused,
+//! all wait for the caller that holds the lock. The lock is a value with a short lifetime, so a crash cannot hold it forever.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,57 +16,57 @@ use crate::random::RandomId;
 use crate::secret::Secret;
 use crate::store::{Put, Store, StoreError};
 
-/// How long before its end a token is renewed. WeChat issues no new one before its last five minutes.
+/// How long before its expiry a token is renewed. WeChat issues no new one earlier.
 const RENEW_EARLY: Duration = Duration::from_secs(5 * 60);
-/// What may be taken off that, at random, so that replicas do not all come at once.
+/// The longest random delay of a renewal, so that replicas do not all renew at once.
 const RENEW_JITTER_SECS: u64 = 60;
-/// How long before its end a token is not used any more.
+/// How long before its expiry a token is no longer used.
 const MARGIN: Duration = Duration::from_secs(10);
-/// How long a token is kept at most, whatever is said: WeChat's live for two hours. Redis takes no time that overflows.
+/// The longest lifetime that is accepted: WeChat's tokens live for two hours, and Redis refuses a lifetime that overflows.
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long the lock is kept at most: longer than two calls take, to two hosts each.
+/// The lock's lifetime: longer than two calls to two hosts each may take.
 const LOCK_TTL: Duration = Duration::from_secs(20);
-/// How long nobody asks again after a failure.
+/// How long all callers wait after a failure before they try again.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
-/// What the lock says then, before why.
+/// The prefix of the lock's value after a failure; the error follows.
 const FAILED: &str = "failed: ";
-/// How far apart forced renewals are at least: WeChat ignores those that come sooner, and allows twenty a day.
+/// The least time between forced renewals: WeChat ignores earlier ones, and allows twenty a day.
 const FORCE_PAUSE: Duration = Duration::from_secs(30);
 /// How long a caller waits for another's token.
 const MAX_WAIT: Duration = Duration::from_secs(8);
-/// How often it looks.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often it reads the store meanwhile.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Why there is no token.
+/// Why no token is available.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TokenError {
     #[error(transparent)]
     Api(#[from] ApiError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("another gateway that fetches WeChat's access token has not done so in time")]
-    Waited,
-    #[error("{0}; that was a moment ago, and is not tried again at once")]
+    #[error("another gateway did not fetch WeChat's access token in time")]
+    TimedOut,
+    #[error("{0}; the gateway waits a moment before it tries again")]
     Failed(String),
     #[error("WeChat refuses the access token that it has just issued; another system may be renewing it by force")]
     Refused,
 }
 
-/// As it is kept.
+/// A token as the store keeps it.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct StoredToken {
     token: String,
     /// In milliseconds since 1970, by the clock of the gateway that fetched it.
     renew_at: u64,
 }
 
-/// What a fetched token is to take the place of.
+/// The token that a new one replaces.
 enum Outdated {
-    /// None is there.
+    /// No token.
     None,
-    /// One that is still good, for a while.
-    Old(Secret),
-    /// One that WeChat does not take.
+    /// A token that is still valid for a while.
+    Expiring(Secret),
+    /// A token that WeChat refused.
     Refused(Secret),
 }
 
@@ -74,7 +74,7 @@ impl Outdated {
     fn token(&self) -> Option<&str> {
         match self {
             Self::None => None,
-            Self::Old(token) | Self::Refused(token) => Some(token.reveal()),
+            Self::Expiring(token) | Self::Refused(token) => Some(token.reveal()),
         }
     }
 }
@@ -84,123 +84,124 @@ impl Outdated {
 pub(super) struct Tokens {
     api: Arc<Api>,
     store: Arc<dyn Store>,
-    name: String,
-    /// Held by who waits for the lock, so that one caller of this process does.
+    key: String,
+    /// The caller that waits for the lock holds it, so that only one caller of this process waits.
     turn: Arc<Mutex<()>>,
 }
 
 impl Tokens {
     pub(super) fn new(app_id: &str, api: Arc<Api>, store: Arc<dyn Store>) -> Self {
-        Self { api, store, name: format!("wechat:token:{app_id}"), turn: Arc::default() }
+        Self { api, store, key: format!("wechat:token:{app_id}"), turn: Arc::default() }
     }
 
-    /// Returns a token that should be good.
+    /// Returns a token that should be valid.
     pub(super) async fn current(&self) -> Result<Secret, TokenError> {
-        let Some(kept) = self.kept().await? else { return self.fetch_alone(None).await };
-        if now_millis() >= kept.renew_at && self.lock().await? {
-            match self.fetch(Outdated::Old(Secret::new(kept.token.clone()))).await {
+        let Some(stored) = self.stored().await? else { return self.fetch_or_wait(None).await };
+        if now_millis() >= stored.renew_at && self.lock().await? {
+            match self.fetch(Outdated::Expiring(Secret::new(stored.token.clone()))).await {
                 Ok(token) => return Ok(token),
                 Err(error) => {
-                    tracing::warn!(%error, "WeChat's access token could not be renewed; the old one is used as long as it is good");
+                    tracing::warn!(%error, "cannot renew WeChat's access token; using the old one while it is valid");
                 }
             }
         }
-        Ok(Secret::new(kept.token))
+        Ok(Secret::new(stored.token))
     }
 
-    /// Returns another token than `refused`, which WeChat does not take any more.
+    /// Returns another token than `refused`, which WeChat refused.
     pub(super) async fn renewed(&self, refused: &Secret) -> Result<Secret, TokenError> {
-        self.fetch_alone(Some(refused)).await
+        self.fetch_or_wait(Some(refused)).await
     }
 
-    /// Fetches a token, or waits for another that does.
-    async fn fetch_alone(&self, refused: Option<&Secret>) -> Result<Secret, TokenError> {
+    /// Fetches a token, or waits until another caller has fetched one.
+    async fn fetch_or_wait(&self, refused: Option<&Secret>) -> Result<Secret, TokenError> {
         let until = Instant::now() + MAX_WAIT;
-        let _turn = tokio::time::timeout_at(until, self.turn.lock()).await.map_err(|_elapsed| TokenError::Waited)?;
+        let _turn = tokio::time::timeout_at(until, self.turn.lock()).await.map_err(|_elapsed| TokenError::TimedOut)?;
         loop {
-            let kept = self.kept().await?.filter(|kept| refused.is_none_or(|refused| refused.reveal() != kept.token));
-            if let Some(kept) = kept {
-                return Ok(Secret::new(kept.token));
+            let stored = self.stored().await?;
+            let stored = stored.filter(|stored| refused.is_none_or(|refused| refused.reveal() != stored.token));
+            if let Some(stored) = stored {
+                return Ok(Secret::new(stored.token));
             }
             if self.lock().await? {
                 let outdated = refused.map_or(Outdated::None, |refused| Outdated::Refused(refused.clone()));
                 return self.fetch(outdated).await;
             }
-            // All who wait would fail, one after the other.
-            let held = self.store.value(&self.lock_name()).await?;
-            if let Some(why) = held.as_deref().and_then(|held| held.strip_prefix(FAILED)) {
-                return Err(TokenError::Failed(why.to_owned()));
+            // Otherwise all callers that wait would try and fail, one after the other.
+            let lock = self.store.value(&self.lock_key()).await?;
+            if let Some(error) = lock.as_deref().and_then(|lock| lock.strip_prefix(FAILED)) {
+                return Err(TokenError::Failed(error.to_owned()));
             }
             if Instant::now() >= until {
-                return Err(TokenError::Waited);
+                return Err(TokenError::TimedOut);
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    async fn kept(&self) -> Result<Option<Kept>, StoreError> {
-        let value = self.store.value(&self.name).await?;
+    async fn stored(&self) -> Result<Option<StoredToken>, StoreError> {
+        let value = self.store.value(&self.key).await?;
         Ok(value.and_then(|value| serde_json::from_str(&value).ok()))
     }
 
     async fn lock(&self) -> Result<bool, StoreError> {
-        self.store.put_value(&self.lock_name(), &RandomId::new().to_string(), LOCK_TTL, Put::IfAbsent).await
+        self.store.put_value(&self.lock_key(), &RandomId::new().to_string(), LOCK_TTL, Put::IfAbsent).await
     }
 
-    fn lock_name(&self) -> String {
-        format!("{}:lock", self.name)
+    fn lock_key(&self) -> String {
+        format!("{}:lock", self.key)
     }
 
-    /// Fetches a token with the lock held, and gives it back.
+    /// Fetches a token while holding the lock, then releases it.
     async fn fetch(&self, outdated: Outdated) -> Result<Secret, TokenError> {
         let this = self.clone();
         let (done, result) = oneshot::channel();
-        // In a task of its own: a caller who hangs up must not leave the lock behind.
+        // A separate task: a caller that disconnects must not leave the lock held.
         crate::task::spawn("wechat-token", async move {
-            let result = this.fetch_and_keep(&outdated).await;
+            let result = this.fetch_and_store(&outdated).await;
             let unlocked = match &result {
-                Ok(_) => this.store.remove_value(&this.lock_name()).await,
+                Ok(_) => this.store.remove_value(&this.lock_key()).await,
                 Err(error) => {
                     let failed = format!("{FAILED}{error}");
-                    this.store.put_value(&this.lock_name(), &failed, FAILURE_PAUSE, Put::Always).await.map(drop)
+                    this.store.put_value(&this.lock_key(), &failed, FAILURE_PAUSE, Put::Always).await.map(drop)
                 }
             };
             if let Err(error) = unlocked {
-                tracing::warn!(%error, "the lock of WeChat's access token is left to expire");
+                tracing::warn!(%error, "cannot release the lock of WeChat's access token; it expires automatically");
             }
             let _ = done.send(result);
         });
-        result.await.unwrap_or(Err(TokenError::Waited))
+        result.await.unwrap_or(Err(TokenError::TimedOut))
     }
 
-    async fn fetch_and_keep(&self, outdated: &Outdated) -> Result<Secret, TokenError> {
-        // Another may have been faster since the last look, and given the lock back already.
-        if let Some(kept) = self.kept().await?.filter(|kept| outdated.token() != Some(&kept.token)) {
-            return Ok(Secret::new(kept.token));
+    async fn fetch_and_store(&self, outdated: &Outdated) -> Result<Secret, TokenError> {
+        // Another caller may have stored a token and released the lock since the last read.
+        if let Some(stored) = self.stored().await?.filter(|stored| outdated.token() != Some(&stored.token)) {
+            return Ok(Secret::new(stored.token));
         }
         let mut issued = self.api.stable_token(false).await?;
         if matches!(outdated, Outdated::Refused(refused) if refused.reveal() == issued.access_token) {
-            let forced = format!("{}:forced", self.name);
+            let forced = format!("{}:forced", self.key);
             if !self.store.put_value(&forced, &RandomId::new().to_string(), FORCE_PAUSE, Put::IfAbsent).await? {
                 return Err(TokenError::Refused);
             }
-            tracing::warn!("WeChat refuses the access token that it issues; it is renewed by force");
+            tracing::warn!("WeChat refuses the access token that it issued; renewing it by force");
             issued = self.api.stable_token(true).await?;
         }
         let IssuedToken { access_token, expires_in } = issued;
         let lifetime = Duration::from_secs(expires_in).min(MAX_LIFETIME);
         let jitter = Duration::from_secs(rand::random_range(0..=RENEW_JITTER_SECS));
-        // A short life is used for its half at least.
+        // A token with a short lifetime is used for at least half of it.
         let renew_in = lifetime.saturating_sub(RENEW_EARLY.saturating_sub(jitter)).max(lifetime / 2);
         let renew_at = now_millis() + u64::try_from(renew_in.as_millis()).unwrap_or(u64::MAX / 2);
-        let kept = Kept { token: access_token, renew_at };
+        let stored = StoredToken { token: access_token, renew_at };
         let ttl = lifetime.saturating_sub(MARGIN).max(lifetime / 2);
-        if let Ok(value) = serde_json::to_string(&kept)
+        if let Ok(value) = serde_json::to_string(&stored)
             && !ttl.is_zero()
         {
-            self.store.put_value(&self.name, &value, ttl, Put::Always).await?;
+            self.store.put_value(&self.key, &value, ttl, Put::Always).await?;
         }
-        Ok(Secret::new(kept.token))
+        Ok(Secret::new(stored.token))
     }
 }
 

@@ -1,7 +1,7 @@
-//! The little XML that WeChat's callbacks are made of, and no more: elements with text or CDATA in them.
+//! Parses the subset of XML that WeChat's callbacks use: elements that hold text or CDATA.
 //!
-//! Whatever can grow, point elsewhere or be read in two ways is refused: document types, entity and character references,
-//! processing instructions, comments, attributes, a name that is there twice.
+//! The parser refuses everything that can expand, refer elsewhere or be read in two ways: document types, entity and character
+//! references, processing instructions, comments, attributes, and repeated names.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,9 +10,9 @@ use quick_xml::events::{BytesStart, Event};
 
 /// The largest document, in bytes.
 pub(super) const MAX_BYTES: usize = 16 * 1024;
-/// How deep elements may stand in each other. WeChat's own go down to the fifth, where pictures are sent by a menu.
+/// How deep elements may nest. WeChat's own nest five deep, for pictures that a menu sends.
 const MAX_DEPTH: usize = 5;
-/// How many elements there may be. WeChat's report of having sent eight articles to all has 116.
+/// The most elements of a document. WeChat's report on a broadcast of eight articles has 116.
 const MAX_ELEMENTS: usize = 256;
 
 /// Why a document is refused.
@@ -22,21 +22,21 @@ pub(super) struct Malformed(&'static str);
 
 const OUTSIDE: Malformed = Malformed("it has text outside of elements");
 
-/// The root's own elements that hold text, by name.
+/// The elements directly below the root that hold text, by name.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Fields(HashMap<String, String>);
 
 impl Fields {
-    /// Reads a document.
+    /// Parses a document.
     ///
     /// # Errors
-    /// [`Malformed`] with what it has that it may not have.
+    /// [`Malformed`], which names what is not allowed.
     pub(super) fn parse(document: &[u8]) -> Result<Self, Malformed> {
         if document.len() > MAX_BYTES {
             return Err(Malformed("it is too large"));
         }
         let text = std::str::from_utf8(document).map_err(|_error| Malformed("it is not UTF-8"))?;
-        // XML 1.0 §2.2; the reader takes them.
+        // XML 1.0 §2.2 forbids them; the reader accepts them.
         if text.chars().any(|c| c < ' ' && !matches!(c, '\t' | '\n' | '\r')) {
             return Err(Malformed("it holds control characters"));
         }
@@ -60,7 +60,7 @@ impl Fields {
                     }
                     parsing.is_declared = true;
                 }
-                Event::Decl(_) => return Err(Malformed("its declaration is not where it belongs")),
+                Event::Decl(_) => return Err(Malformed("its declaration is not at the start")),
                 Event::DocType(_) => return Err(Malformed("it has a document type")),
                 Event::GeneralRef(_) => return Err(Malformed("it has references")),
                 Event::PI(_) => return Err(Malformed("it has processing instructions")),
@@ -82,7 +82,7 @@ struct Parsing {
     elements: usize,
     open: Vec<Element>,
     fields: Fields,
-    /// The names of the root's elements so far.
+    /// The names of the elements directly below the root, to find repetitions.
     names: HashSet<String>,
 }
 
@@ -132,7 +132,7 @@ impl Parsing {
     }
 
     fn close(&mut self) -> Result<(), Malformed> {
-        // The reader has seen to it that it is this one that ends.
+        // The reader has checked that the names of the start and end tags match.
         let Some(Element { name, text, has_elements }) = self.open.pop() else {
             return Err(Malformed("it is not well-formed XML"));
         };
@@ -154,9 +154,9 @@ impl Parsing {
     }
 }
 
-/// Writes `text` so that it is read as it is.
+/// Writes `text` as CDATA.
 pub(super) fn cdata(text: &str) -> String {
-    // What would end it stands half in one section and half in the next.
+    // `]]>` would end the section, so it is split over two.
     let clean: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n')).collect();
     format!("<![CDATA[{}]]>", clean.replace("]]>", "]]]]><![CDATA[>"))
 }

@@ -1,24 +1,24 @@
-//! What the doctor says of one node of Redis: one check a function.
+//! The checks of one node of Redis, a function each.
 
 use super::super::report::Verdict;
 use crate::store::redis::diagnosis::{Diagnosis, Facts, Installation, ReplicaLink, Unanswered};
 use crate::store::redis::{RedisSettings, reports_changes};
 
-/// The oldest Redis that the engine is known to work with.
+/// The oldest version of Redis that the engine supports.
 const MIN_REDIS: (u32, u32) = (6, 2);
-/// A replica acknowledges every second, if it is well.
+/// A longer time without an acknowledgement is reported; a healthy replica acknowledges every second.
 const MAX_LAG_SECS: u64 = 5;
-/// How far a replica may be behind.
+/// A replica that is further behind is reported.
 const MAX_BEHIND_BYTES: u64 = MIB;
-/// The least that Redis should be allowed to hold for a subscriber.
+/// The least output buffer that Redis should allow a subscriber.
 const MIN_PUBSUB_BYTES: u64 = 8 * MIB;
-/// What two notifications take, as a change makes them, with some room for what Redis adds.
+/// The size of the two notifications of a change, with Redis's overhead.
 const CHANGE_BYTES: u64 = 200;
 const MIB: u64 = 1024 * 1024;
 pub(super) const PRIMARY: &str = "primary";
 pub(super) const REPLICA: &str = "replica";
 
-/// What is to be said of a node.
+/// A finding on a node.
 pub(super) type Line = (Verdict, String);
 
 pub(super) fn lost_primary(address: &str, why: &Unanswered, found: &Diagnosis, settings: &RedisSettings) -> Line {
@@ -29,13 +29,13 @@ pub(super) fn lost_primary(address: &str, why: &Unanswered, found: &Diagnosis, s
             ));
         }
         (_, Unanswered::Login(_)) => "Correct user and password in --redis-url",
-        (_, Unanswered::Forbidden(_)) => "docs/configuration.md lists the rights that the user needs",
+        (_, Unanswered::Forbidden(_)) => "docs/configuration.md lists the permissions that the user needs",
         (Installation::Standalone, _) => "Check --redis-url, the network and the login",
         (Installation::Sentinel { .. }, _) => {
-            "This is the address that Sentinels give; if it is one for them alone, set replica-announce-ip on every node"
+            "Sentinels give this address; if only they can reach it, set replica-announce-ip on every node"
         }
         (Installation::Cluster { .. }, _) => {
-            "This is the address that the Cluster gives; if it is one for its nodes alone, set cluster-announce-ip on every node"
+            "The Cluster gives this address; if only its nodes can reach it, set cluster-announce-ip on every node"
         }
     };
     match found.installation {
@@ -47,14 +47,12 @@ pub(super) fn lost_primary(address: &str, why: &Unanswered, found: &Diagnosis, s
 pub(super) fn lost_replica(address: &str, why: &Unanswered) -> Line {
     let advice = match why {
         Unanswered::Login(_) => "Give it the primary's users and passwords",
-        _ => "Start it, or have it forgotten (`SENTINEL RESET`, `CLUSTER FORGET`)",
+        _ => "Start it, or remove it (`SENTINEL RESET`, `CLUSTER FORGET`)",
     };
-    warn(format!(
-        "replica {address} cannot be used: {why}. Should it become the primary, sign-ins would stop. {advice}"
-    ))
+    warn(format!("replica {address} cannot be used: {why}. If it became the primary, sign-ins would fail. {advice}"))
 }
 
-/// Says so if it is not what the URL, or who was asked, takes it for.
+/// Reports a node whose kind or role is not the one that the URL, Sentinels or the Cluster say.
 pub(super) fn misfit(address: &str, facts: &Facts, role: &str, installation: &Installation) -> Option<Line> {
     let mode = facts.info.as_ref().and_then(|info| info.mode.as_deref());
     let moves = facts.write.as_ref().is_err_and(|refusal| refusal.code == "MOVED");
@@ -62,16 +60,16 @@ pub(super) fn misfit(address: &str, facts: &Facts, role: &str, installation: &In
     let of = primary.map(|primary| format!(" of {primary}")).unwrap_or_default();
     Some(match installation {
         Installation::Standalone if mode == Some("cluster") || moves => bad(format!(
-            "{address} is a node of a Cluster: what it does not keep itself it sends away (MOVED), and reports no changes of it. Use redis-cluster://{address}"
+            "{address} is a node of a Cluster: it redirects commands for other nodes' slots (MOVED), and does not report their changes. Use redis-cluster://{address}"
         )),
         Installation::Standalone if facts.is_replica() => bad(format!(
             "{address} is a replica{of} and refuses changes (READONLY): name its primary in --redis-url, or its Sentinels (redis-sentinel://)"
         )),
         _ if role == PRIMARY && facts.is_replica() => bad(format!(
-            "{address} is taken for a primary, but is a replica{of}: a failover may be under way; run this again in a moment"
+            "{address} should be a primary, but is a replica{of}: a failover may be in progress; run this again in a moment"
         )),
         _ if role == REPLICA && facts.info.is_some() && !facts.is_replica() => warn(format!(
-            "{address} is taken for a replica, but is a primary: it was one before a failover and is not demoted yet; run this again in a moment"
+            "{address} should be a replica, but is a primary: a failover has not demoted it yet; run this again in a moment"
         )),
         _ => return None,
     })
@@ -79,29 +77,29 @@ pub(super) fn misfit(address: &str, facts: &Facts, role: &str, installation: &In
 
 pub(super) fn version(facts: &Facts) -> Line {
     let Some(text) = facts.info.as_ref().and_then(|info| info.version.as_ref()) else {
-        return warn("does not tell its version (INFO is not allowed); 6.2 or newer is needed");
+        return warn("does not report its version (INFO is not allowed); 6.2 or newer is required");
     };
     let mut numbers = text.split('.').map(|part| part.parse().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version >= MIN_REDIS {
         good(format!("version {text}"))
     } else {
-        bad(format!("version {text} is too old; 6.2 or newer is needed"))
+        bad(format!("version {text} is too old; 6.2 or newer is required"))
     }
 }
 
 pub(super) fn changes(facts: &Facts) -> Option<Line> {
     let Err(refusal) = &facts.write else {
         let is_failing = facts.info.as_ref().is_some_and(|info| info.is_disk_failing);
-        return is_failing.then(|| warn("could not write to its disk: see its log, and whether `dir` has room"));
+        return is_failing.then(|| warn("could not write to its disk: see its log, and check that `dir` has space"));
     };
     let advice = match refusal.code.as_str() {
         "NOREPLICAS" => "Connect more replicas, or lower its min-replicas-to-write",
-        "MISCONF" => "See its log, and whether `dir` has room",
-        "NOPERM" => "docs/configuration.md lists the rights that the user needs",
+        "MISCONF" => "See its log, and check that `dir` has space",
+        "NOPERM" => "docs/configuration.md lists the permissions that the user needs",
         _ => "See its log",
     };
-    Some(bad(format!("takes no changes: {}. {advice}", refusal.text)))
+    Some(bad(format!("refuses changes: {}. {advice}", refusal.text)))
 }
 
 pub(super) fn notifications(facts: &Facts) -> Option<Line> {
@@ -109,9 +107,9 @@ pub(super) fn notifications(facts: &Facts) -> Option<Line> {
         (Err(error), _) => bad(error.to_string()),
         (Ok(()), Some(flags)) if reports_changes(flags) => good(format!("notify-keyspace-events {flags}")),
         (Ok(()), Some(flags)) => warn(format!(
-            "notify-keyspace-events was {flags:?} and is set now; put `notify-keyspace-events Kghxe` into redis.conf, so that it survives a restart"
+            "notify-keyspace-events was {flags:?}, and the doctor has now set it; add `notify-keyspace-events Kghxe` to redis.conf, so that it survives a restart"
         )),
-        (Ok(()), None) => good("reports what happens to keys (CONFIG is not allowed; it was tried out)"),
+        (Ok(()), None) => good("reports changes of keys (found by a test, because CONFIG is not allowed)"),
     })
 }
 
@@ -119,10 +117,10 @@ pub(super) fn notifications_after_failover(facts: &Facts) -> Line {
     match &facts.flags_before {
         Some(flags) if reports_changes(flags) => good(format!("notify-keyspace-events {flags}")),
         Some(flags) => warn(format!(
-            "notify-keyspace-events is {flags:?}: should it become the primary, changes go unreported until the gateway has set it. Put `notify-keyspace-events Kghxe` into its redis.conf"
+            "notify-keyspace-events is {flags:?}: if it became the primary, it would not report changes until the gateway sets it. Add `notify-keyspace-events Kghxe` to its redis.conf"
         )),
         None => good(
-            "does not tell its notify-keyspace-events (CONFIG is not allowed); it has to be the same as the primary's",
+            "does not report its notify-keyspace-events (CONFIG is not allowed); it must be the same as the primary's",
         ),
     }
 }
@@ -133,9 +131,9 @@ pub(super) fn eviction(facts: &Facts) -> Line {
         (_, Some(0)) => good("no maxmemory, so nothing is evicted"),
         (Some("noeviction"), _) => good("maxmemory-policy noeviction"),
         (Some(policy), _) => warn(format!(
-            "maxmemory-policy {policy} may drop tickets that people are signing in with; set maxmemory-policy noeviction"
+            "maxmemory-policy {policy} may evict tickets during a sign-in; set maxmemory-policy noeviction"
         )),
-        (None, _) => warn("does not tell its maxmemory-policy; make sure that it is noeviction"),
+        (None, _) => warn("does not report its maxmemory-policy; make sure that it is noeviction"),
     }
 }
 
@@ -143,12 +141,14 @@ pub(super) fn memory(facts: &Facts) -> Option<Line> {
     let info = facts.info.as_ref()?;
     let max = info.maxmemory_bytes.filter(|&max| max > 0)?;
     let percent = info.used_bytes.saturating_mul(100) / max;
-    let text = format!("{percent} % of maxmemory ({} MiB) are in use", max / MIB);
+    let text = format!("{percent} % of maxmemory ({} MiB) is in use", max / MIB);
     Some(match percent {
         100.. => bad(format!(
-            "{text}: new codes are refused (503 store_full). Raise maxmemory, or see what else is kept there"
+            "{text}: the gateway refuses new codes (503 store_full). Raise maxmemory, or remove other data"
         )),
-        90.. => warn(format!("{text}; with all of it new codes are refused (503 store_full). Raise maxmemory")),
+        90.. => {
+            warn(format!("{text}; when it is full, the gateway refuses new codes (503 store_full). Raise maxmemory"))
+        }
         _ => good(text),
     })
 }
@@ -158,13 +158,13 @@ pub(super) fn persistence(facts: &Facts, has_failover: bool, wait_replicas: usiz
     Some(match (has_aof, has_failover) {
         (true, _) => good("appendonly yes: a restart of Redis keeps tickets"),
         (false, false) => good(
-            "appendonly no: a restart of Redis forgets sign-ins that are under way, and waiting pages make new codes; set appendonly yes if that matters",
+            "appendonly no: a restart of Redis loses the sign-ins in progress, and waiting pages make new codes; set appendonly yes if that matters",
         ),
         (false, true) if wait_replicas == 0 => warn(
-            "appendonly no, and --redis-wait-replicas 0: a decision that was acknowledged may be forgotten in a failover. Set --redis-wait-replicas 1",
+            "appendonly no, and --redis-wait-replicas 0: a failover may lose acknowledged decisions. Set --redis-wait-replicas 1",
         ),
         (false, true) => warn(
-            "appendonly no: restarted before a failover has begun, it comes back empty, and its replicas with it. Set appendonly yes, or see that it is not restarted by itself",
+            "appendonly no: if it restarts before a failover starts, it comes back empty, and empties its replicas. Set appendonly yes, or make sure that it does not restart automatically",
         ),
     })
 }
@@ -172,7 +172,7 @@ pub(super) fn persistence(facts: &Facts, has_failover: bool, wait_replicas: usiz
 pub(super) fn waits(facts: &Facts, wanted: usize) -> Option<Line> {
     let why = facts.waits.as_ref().err().filter(|_| wanted > 0)?;
     Some(bad(format!(
-        "does not let the gateway wait for replicas ({why}): scans and confirmations fail. Allow `+wait +role`, or set --redis-wait-replicas 0"
+        "does not let the gateway wait for replicas ({why}), so scans and confirmations fail. Allow `+wait +role`, or set --redis-wait-replicas 0"
     )))
 }
 
@@ -185,13 +185,13 @@ pub(super) fn enough_replicas(facts: &Facts, has_failover: bool, wanted: usize) 
         0 if wanted == 0 => warn("has no replica that could take over when it is lost"),
         _ if wanted == 0 => good(format!("{connected} replica(s) connected, of which none must have a decision")),
         _ if connected.saturating_sub(silent) < wanted.min(connected) => bad(format!(
-            "{silent} of {connected} connected replica(s) are silent, so that decisions wait for them in vain and are refused (503). Mend them, or end them: those that are not connected are not waited for"
+            "{silent} of {connected} connected replica(s) are silent, so decisions wait for them in vain and are refused (503). Repair them, or stop them: the gateway waits for connected replicas only"
         )),
         _ if connected < wanted => warn(format!(
-            "{connected} replica(s) connected, fewer than --redis-wait-replicas {wanted}: should the primary be lost now, so may be decisions that it has acknowledged. Connect more, or lower --redis-wait-replicas"
+            "{connected} replica(s) connected, fewer than --redis-wait-replicas {wanted}: if the primary is lost now, acknowledged decisions may be lost. Connect more, or lower --redis-wait-replicas"
         )),
         _ if connected == wanted => good(format!(
-            "{connected} replica(s) connected, each of which must have a decision before it counts; with one lost there are fewer copies, until it is back"
+            "{connected} replica(s) connected, each of which must have a decision before it counts; while one is lost, there are fewer copies"
         )),
         _ => good(format!("{connected} replicas connected, of which {wanted} must have a decision before it counts")),
     })
@@ -201,7 +201,7 @@ pub(super) fn replicas_in_step(facts: &Facts) -> Option<Line> {
     let troubles: Vec<_> = facts.info.as_ref()?.replicas.iter().filter_map(out_of_step).collect();
     (!troubles.is_empty()).then(|| {
         warn(format!(
-            "of its replicas {}: look at their load and network; what they lack is lost in a failover",
+            "of its replicas {}: check their load and network; a failover loses what they lack",
             troubles.join(", ")
         ))
     })
@@ -210,7 +210,7 @@ pub(super) fn replicas_in_step(facts: &Facts) -> Option<Line> {
 fn out_of_step(replica: &ReplicaLink) -> Option<String> {
     let ReplicaLink { address, is_online, lag_secs, behind_bytes } = replica;
     if !is_online {
-        Some(format!("{address} is not in step yet"))
+        Some(format!("{address} is not synchronized yet"))
     } else if *lag_secs >= MAX_LAG_SECS {
         Some(format!("{address} has acknowledged nothing for {lag_secs} s"))
     } else if *behind_bytes >= MAX_BEHIND_BYTES {
@@ -223,21 +223,21 @@ fn out_of_step(replica: &ReplicaLink) -> Option<String> {
 pub(super) fn split_brain(facts: &Facts) -> Option<Line> {
     Some(match facts.limits.as_ref()?.min_replicas_to_write? {
         0 => warn(
-            "min-replicas-to-write 0: a primary that is cut off from its replicas and Sentinels goes on taking changes, which are lost when it is back. Set min-replicas-to-write 1",
+            "min-replicas-to-write 0: a primary that is cut off from its replicas and Sentinels keeps accepting changes, which are lost when it is back. Set min-replicas-to-write 1",
         ),
-        min => good(format!("min-replicas-to-write {min}: a primary that is cut off takes no changes")),
+        min => good(format!("min-replicas-to-write {min}: a primary that is cut off refuses changes")),
     })
 }
 
 pub(super) fn subscribers(facts: &Facts) -> Option<Line> {
     let Some(limits) = &facts.limits else {
         return Some(good(
-            "does not tell client-output-buffer-limit (CONFIG is not allowed); Redis's own, pubsub 32mb 8mb 60, is enough",
+            "does not report client-output-buffer-limit (CONFIG is not allowed); Redis's default, pubsub 32mb 8mb 60, is enough",
         ));
     };
     let bytes = limits.pubsub_buffer_bytes.filter(|&bytes| bytes > 0 && bytes < MIN_PUBSUB_BYTES)?;
     Some(warn(format!(
-        "client-output-buffer-limit lets {} KiB wait for a subscriber: when more than some {} tickets change at once, Redis closes the gateway's connection and every stream is read again. Set `client-output-buffer-limit pubsub 32mb 8mb 60`",
+        "client-output-buffer-limit allows {} KiB for a subscriber: when more than some {} tickets change at once, Redis closes the gateway's connection, and the gateway reads the ticket of every stream again. Set `client-output-buffer-limit pubsub 32mb 8mb 60`",
         bytes / 1024,
         bytes / CHANGE_BYTES
     )))
@@ -247,10 +247,10 @@ pub(super) fn link(facts: &Facts) -> Option<Line> {
     let info = facts.info.as_ref()?;
     let primary = info.replica_of.as_deref()?;
     Some(if info.is_linked {
-        good("in touch with its primary")
+        good("connected to its primary")
     } else {
         warn(format!(
-            "is not in touch with its primary {primary}: see its log, the network and, if there is a password, masterauth"
+            "is not connected to its primary {primary}: check its log, the network and, if the primary has a password, masterauth"
         ))
     })
 }

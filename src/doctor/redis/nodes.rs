@@ -1,6 +1,6 @@
-//! What the doctor says of each node that keeps tickets, or might.
+//! Checks each node that keeps tickets, and each replica that could.
 //!
-//! Nodes of which the same is to be said share a line.
+//! Nodes with the same finding share a line.
 
 use std::time::Duration;
 
@@ -13,61 +13,61 @@ use super::checks::{
 use crate::store::redis::RedisSettings;
 use crate::store::redis::diagnosis::{Diagnosis, Facts, Installation, Probe, RoundTrip};
 
-/// By how much a node's clock may differ from ours before it is said. Tickets run on the primary's clock alone, but tokens
-/// that phones bring are checked by ours.
+/// A larger difference between a node's clock and ours is reported. Tickets use the primary's clock only, but the gateway
+/// checks approvers' tokens by its own.
 const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(5);
-/// Above this round trip the page is told of a confirmation so late that people see it: a quarter of a second.
+/// With a longer round trip, the page learns of a confirmation so late that people notice: a quarter of a second.
 const MAX_ROUND_TRIP: Duration = Duration::from_millis(50);
-/// How many round trips there are between a tap on Confirm and the page's event: the phone's request reads and writes the
-/// ticket, the page's stream hears of it (half of one), reads and claims it (docs/operations.md has the measurements).
+/// The round trips between a tap on Confirm and the page's event: the phone's request reads and writes the ticket; the page's
+/// stream is notified (half a round trip), reads and claims it (docs/operations.md has the measurements).
 const CONFIRM_TO_EVENT: u32 = 4;
-/// The same where changes wait for replicas that are as far from the primary as the gateway is: the page's claim does.
+/// The same if changes wait for replicas as far from the primary as the gateway is; the page's claim waits as well.
 const CONFIRM_TO_EVENT_WAITING: u32 = 6;
-/// How many round trips one command may take at most without anything being wrong: four to connect, three for the command of
-/// which Redis does not know the script, two that wait for replicas, and the rest to ask who is primary.
+/// The most round trips of one command if nothing is wrong: four to connect, three for a command whose script Redis does not
+/// know, two that wait for replicas, and the rest to find the primary.
 const MIN_TIMEOUT: u32 = 16;
 
 pub(super) fn examine(report: &mut Report, settings: &RedisSettings, found: &Diagnosis) {
     let has_failover = settings.topology.has_replicas();
-    let primaries = Nodes::fit(report, PRIMARY, found, &found.primaries, settings);
-    let replicas = Nodes::fit(report, REPLICA, found, &found.replicas, settings);
+    let primaries = Nodes::select(report, PRIMARY, found, &found.primaries, settings);
+    let replicas = Nodes::select(report, REPLICA, found, &found.replicas, settings);
 
-    primaries.answer(report, settings);
-    primaries.say(report, |facts| Some(version(facts)));
-    primaries.say(report, changes);
-    primaries.say(report, notifications);
-    primaries.say(report, |facts| Some(eviction(facts)));
-    primaries.say(report, memory);
-    primaries.say(report, |facts| persistence(facts, has_failover, settings.wait_replicas));
-    primaries.say(report, |facts| enough_replicas(facts, has_failover, settings.wait_replicas));
-    primaries.say(report, |facts| waits(facts, settings.wait_replicas));
-    primaries.say(report, replicas_in_step);
+    primaries.distance(report, settings);
+    primaries.check(report, |facts| Some(version(facts)));
+    primaries.check(report, changes);
+    primaries.check(report, notifications);
+    primaries.check(report, |facts| Some(eviction(facts)));
+    primaries.check(report, memory);
+    primaries.check(report, |facts| persistence(facts, has_failover, settings.wait_replicas));
+    primaries.check(report, |facts| enough_replicas(facts, has_failover, settings.wait_replicas));
+    primaries.check(report, |facts| waits(facts, settings.wait_replicas));
+    primaries.check(report, replicas_in_step);
     if matches!(found.installation, Installation::Sentinel { .. }) {
-        primaries.say(report, split_brain);
+        primaries.check(report, split_brain);
     }
-    primaries.say(report, subscribers);
+    primaries.check(report, subscribers);
     primaries.clocks(report);
 
-    replicas.answer(report, settings);
-    replicas.say(report, |facts| Some(version(facts)));
-    replicas.say(report, link);
-    replicas.say(report, |facts| Some(notifications_after_failover(facts)));
-    replicas.say(report, |facts| Some(eviction(facts)));
-    replicas.say(report, subscribers);
+    replicas.distance(report, settings);
+    replicas.check(report, |facts| Some(version(facts)));
+    replicas.check(report, link);
+    replicas.check(report, |facts| Some(notifications_after_failover(facts)));
+    replicas.check(report, |facts| Some(eviction(facts)));
+    replicas.check(report, subscribers);
     replicas.clocks(report);
 }
 
-/// Nodes of one role that answer.
+/// The nodes of one role that answer.
 struct Nodes<'a> {
     role: &'static str,
     all: Vec<(&'a str, &'a Facts)>,
-    /// A single server need not be told from others.
+    /// With a single server, lines need not name the node.
     is_single_server: bool,
 }
 
 impl<'a> Nodes<'a> {
-    /// Takes those that are what they are taken for, and says what is wrong with the others.
-    fn fit(
+    /// Selects the nodes that answer in the expected role, and reports the others.
+    fn select(
         report: &mut Report,
         role: &'static str,
         found: &Diagnosis,
@@ -92,8 +92,8 @@ impl<'a> Nodes<'a> {
         Self { role, all, is_single_server: matches!(found.installation, Installation::Standalone) }
     }
 
-    /// Says what `check` finds, once for all nodes of which it finds the same.
-    fn say(&self, report: &mut Report, check: impl Fn(&Facts) -> Option<Line>) {
+    /// Reports what `check` finds, on one line for all nodes with the same finding.
+    fn check(&self, report: &mut Report, check: impl Fn(&Facts) -> Option<Line>) {
         let mut lines: Vec<(Line, Vec<&str>)> = Vec::new();
         for (address, facts) in &self.all {
             let Some(line) = check(facts) else { continue };
@@ -115,36 +115,36 @@ impl<'a> Nodes<'a> {
         }
     }
 
-    /// Says how far away they are, and what that means.
-    fn answer(&self, report: &mut Report, settings: &RedisSettings) {
+    /// Reports the round trip to the nodes, and its effects.
+    fn distance(&self, report: &mut Report, settings: &RedisSettings) {
         let Some((furthest, facts)) = self.all.iter().max_by_key(|(_, facts)| facts.round_trip.least) else { return };
         let RoundTrip { least, median } = facts.round_trip;
         let times = format!("{} (fastest {})", in_millis(median), in_millis(least));
-        let who = match self.all.as_slice() {
+        let text = match self.all.as_slice() {
             [_] if self.is_single_server => format!("{furthest} answers in {times}"),
             [_] => format!("{} {furthest} answers in {times}", self.role),
             all => {
-                format!("{} nodes answer as {}, the furthest, {furthest}, in {times}", all.len(), self.role)
+                format!("{} nodes answer as {}; the furthest, {furthest}, in {times}", all.len(), self.role)
             }
         };
         if self.role == REPLICA {
-            report.good("redis", who);
+            report.good("redis", text);
             return;
         }
         let is_waiting = settings.wait_replicas > 0;
         let round_trips = if is_waiting { CONFIRM_TO_EVENT_WAITING } else { CONFIRM_TO_EVENT };
         let late = in_millis(median * round_trips);
-        // By the fastest: the others may have waited for a busy machine.
+        // The fastest round trip counts: a busy machine may have delayed the others.
         if least > MAX_ROUND_TRIP {
             report.warn("redis", format!(
-                "{who}. That is far: the page is told some {late} after a tap on Confirm, and everything else is late, too (docs/operations.md, \"How far away Redis may be\"). Run gateways beside Redis"
+                "{text}. That is far: the page learns of a confirmation some {late} after the tap, and everything else is late as well (docs/operations.md, \"How far away Redis may be\"). Run gateways near Redis"
             ));
         } else {
-            report.good("redis", format!("{who}: the page is told some {late} after a tap on Confirm"));
+            report.good("redis", format!("{text}: the page learns of a confirmation some {late} after the tap"));
         }
         if settings.timeout < least * MIN_TIMEOUT {
             report.warn("redis", format!(
-                "--redis-timeout {:?} is short for that: a first connection and a command take up to {MIN_TIMEOUT} round trips. Set it to {:?} or more",
+                "--redis-timeout {:?} is too short for that: a new connection and a command take up to {MIN_TIMEOUT} round trips. Set it to {:?} or more",
                 settings.timeout,
                 Duration::from_millis(u64::try_from((least * MIN_TIMEOUT).as_millis()).unwrap_or(u64::MAX).next_multiple_of(100))
             ));
@@ -156,7 +156,7 @@ impl<'a> Nodes<'a> {
             self.all.iter().partition(|(_, facts)| facts.clock_difference > MAX_CLOCK_DIFFERENCE);
         for (address, facts) in apart {
             report.warn("clock", format!(
-                "{}Redis's clock and this machine's are {:?} apart. Tickets run on the primary's, but approvers' tokens are checked by this machine's: run NTP on both",
+                "{}Redis's clock and this machine's differ by {:?}. Tickets use the primary's, but the gateway checks approvers' tokens by this machine's: run NTP on both",
                 self.prefix(&[address]),
                 facts.clock_difference
             ));
@@ -168,7 +168,7 @@ impl<'a> Nodes<'a> {
     }
 }
 
-/// Writes a time in milliseconds.
+/// Formats a time in milliseconds.
 fn in_millis(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }

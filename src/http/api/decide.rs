@@ -127,7 +127,7 @@ fn audience(body: &Scan, ticket: &Ticket, headers: &HeaderMap, gateway: &Gateway
     let id = body.client_id.as_deref().unwrap_or(&ticket.request.client_id.0);
     let client = gateway.clients.find(Some(id)).ok_or_else(|| Problem::from(&problem::UNKNOWN_CLIENT))?;
     check_origin(headers, gateway, client)?;
-    if !client.takes(Flow::Share) {
+    if !client.allows(Flow::Share) {
         return Err(Problem::from(&problem::FLOW_NOT_ALLOWED));
     }
     if client.id == ticket.request.client_id {

@@ -74,7 +74,7 @@ pub(in crate::http) async fn events(
             if problem.kind().status == StatusCode::SERVICE_UNAVAILABLE && !headers.contains_key(NEXT_UPSTREAM) =>
         {
             gateway.metrics.refused(problem.reason());
-            if gateway.journal.takes("a stream is sent away to come back", Some(problem.reason())) {
+            if gateway.journal.admits("a stream is sent away to come back", Some(problem.reason())) {
                 tracing::warn!(
                     reason = problem.reason(),
                     cause = problem.hidden_cause(),

@@ -97,7 +97,7 @@ pub(in crate::http) async fn create(
     let client =
         gateway.clients.find(body.client_id.as_deref()).ok_or_else(|| Problem::from(&problem::UNKNOWN_CLIENT))?;
     check_origin(&headers, &gateway, client)?;
-    if !client.takes(body.flow) {
+    if !client.allows(body.flow) {
         return Err(Problem::from(&problem::FLOW_NOT_ALLOWED));
     }
     let (presenter, fresh) = match body.flow {

@@ -36,7 +36,7 @@ fn wechat(keys: &[&str]) -> Wechat {
     let signer = Signer::open("https://gate.example", None).unwrap();
     let (metrics, journal) = (Arc::new(Metrics::new()), Arc::default());
     let sign_ins = SignIns::new(Arc::clone(&store), signer, Arc::clone(&metrics), Arc::clone(&journal), lifetimes);
-    Wechat::new(settings, store, Clients::only_web(), sign_ins, metrics, journal).unwrap()
+    Wechat::new(settings, store, Clients::web_only(), sign_ins, metrics, journal).unwrap()
 }
 
 fn at(secs: u64) -> SystemTime {
