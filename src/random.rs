@@ -1,4 +1,4 @@
-//! The operating system's random generator: the one place that draws ids, secrets and match numbers.
+//! The random generator: the one place that draws ids, secrets, match numbers and jitter.
 //!
 //! The types stay with their owners, which take the drawn bytes and numbers as arguments; so `ticket` needs no generator.
 
@@ -6,6 +6,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rand::distr::uniform::{SampleRange, SampleUniform};
 
 use crate::ticket::{BindingSecret, MatchNumber, MatchPolicy, Matching, ScannerId, TicketId};
 
@@ -51,16 +52,30 @@ pub fn binding_secret() -> BindingSecret {
 /// Draws the numbers of a new ticket: three different ones in random order, and which of them is the right one. Returns
 /// `None` if the policy needs no number.
 #[must_use]
+#[expect(clippy::disallowed_methods, reason = "the ban points to this module")]
 pub fn matching(policy: MatchPolicy) -> Option<Matching> {
     // A cryptographic generator that the operating system seeds.
     let mut rng = rand::rng();
     let drawn = rand::seq::index::sample(&mut rng, MatchNumber::ALL.len(), Matching::CHOICES);
     let choices = std::array::from_fn(|nth| MatchNumber::ALL[drawn.index(nth)]);
-    Matching::new(policy, choices, rand::random_range(0..Matching::CHOICES))
+    Matching::new(policy, choices, within(0..Matching::CHOICES))
 }
 
+/// Draws a number from a range, such as the jitter of a delay.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the ban points to this function")]
+pub fn within<T: SampleUniform>(range: impl SampleRange<T>) -> T {
+    rand::random_range(range)
+}
+
+/// Draws bytes from the operating system's generator.
+///
+/// # Panics
+/// If the operating system's generator fails.
+#[must_use]
 #[expect(clippy::expect_used, reason = "without randomness from the system, no id and no secret is safe")]
-fn bytes<const N: usize>() -> [u8; N] {
+#[expect(clippy::disallowed_methods, reason = "the ban points to this function")]
+pub fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("the operating system's random generator failed");
     bytes

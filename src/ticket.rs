@@ -6,6 +6,8 @@
 //!
 //! Invariant: every [`Outcome::Changed`] has a revision one above the ticket it came from, and a deadline after `now`.
 
+#![deny(clippy::disallowed_types, reason = "a ticket has no clock: the store passes in the time")]
+
 mod authentication;
 mod id;
 mod matching;

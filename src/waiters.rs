@@ -310,7 +310,7 @@ impl Shared {
             return Err(RegisterError::TicketFull);
         }
         // The first one at random: streams that came together do not have all their heartbeats together.
-        let heartbeat_at = now + rand::random_range(HEARTBEAT_TICK..=self.heartbeat());
+        let heartbeat_at = now + crate::random::within(HEARTBEAT_TICK..=self.heartbeat());
         let key = seats.insert(id, caller, heartbeat_at / HEARTBEAT_TICK * HEARTBEAT_TICK);
         self.schedule(&mut seats, key);
         drop(seats);
@@ -401,7 +401,7 @@ impl Registration {
 
     /// Says that the store failed: the seat looks again in a second or two.
     pub fn refresh_soon(&mut self) {
-        self.shared.refresh_at(self.key, Instant::now() + RETRY_READ.mul_f64(rand::random_range(0.5..1.5)));
+        self.shared.refresh_at(self.key, Instant::now() + RETRY_READ.mul_f64(crate::random::within(0.5..1.5)));
     }
 
     /// Says what the seat ends with, for the metric; unsaid, the client has gone.

@@ -26,6 +26,7 @@ mod drop_in;
 mod examples;
 mod faults;
 mod flow;
+mod layers;
 mod loadgen;
 mod logs;
 mod model;

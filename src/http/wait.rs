@@ -141,7 +141,7 @@ impl Waiter {
             News::Drain => {
                 self.seat.set_end(StreamEnd::Drain);
                 // The ends themselves are spread already.
-                return sse::reconnect(rand::random_range(RETRY_MILLIS));
+                return sse::reconnect(crate::random::within(RETRY_MILLIS));
             }
             News::Expired => {
                 self.note_expiry();

@@ -18,7 +18,7 @@ use super::Wechat;
 use super::crypto::{self, MessageKey};
 use super::message::{Kind, Message};
 use super::xml::{Fields, cdata};
-use crate::random::RandomId;
+use crate::random::{self, RandomId};
 use crate::store::{Put, StoreError};
 
 /// How far WeChat's clock may differ from ours, transport included.
@@ -301,9 +301,8 @@ impl Wechat {
             cdata(text),
         );
         let Some(key) = key else { return Ok(Answer::Reply(reply)) };
-        let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(|_error| Refused::Overloaded)?;
-        let encrypted = key.encrypt(&reply, &self.settings.app_id, random).map_err(|_error| Refused::Unreadable)?;
+        let encrypted =
+            key.encrypt(&reply, &self.settings.app_id, random::bytes()).map_err(|_error| Refused::Unreadable)?;
         let signature = crypto::signature(self.settings.token.reveal(), &[&now.to_string(), nonce, &encrypted]);
         Ok(Answer::Reply(format!(
             "<xml><Encrypt>{}</Encrypt><MsgSignature>{}</MsgSignature><TimeStamp>{now}</TimeStamp><Nonce>{}</Nonce></xml>",

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::api::{Api, ApiError, IssuedToken};
-use crate::random::RandomId;
+use crate::random::{self, RandomId};
 use crate::secret::Secret;
 use crate::store::{Put, Store, StoreError};
 
@@ -190,7 +190,7 @@ impl Tokens {
         }
         let IssuedToken { access_token, expires_in } = issued;
         let lifetime = Duration::from_secs(expires_in).min(MAX_LIFETIME);
-        let jitter = Duration::from_secs(rand::random_range(0..=RENEW_JITTER_SECS));
+        let jitter = Duration::from_secs(random::within(0..=RENEW_JITTER_SECS));
         // A token with a short lifetime is used for at least half of it.
         let renew_in = lifetime.saturating_sub(RENEW_EARLY.saturating_sub(jitter)).max(lifetime / 2);
         let renew_at = now_millis() + u64::try_from(renew_in.as_millis()).unwrap_or(u64::MAX / 2);

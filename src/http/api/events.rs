@@ -81,7 +81,7 @@ pub(in crate::http) async fn events(
                     "a stream is sent away to come back"
                 );
             }
-            let away = sse::reconnect(rand::random_range(SHED_RETRY_MILLIS));
+            let away = sse::reconnect(crate::random::within(SHED_RETRY_MILLIS));
             return Ok(sse::response(futures_util::stream::iter([Ok(away)])));
         }
         Err(problem) => return Err(problem),
@@ -117,7 +117,7 @@ fn last_event_id(headers: &HeaderMap, uri: &Uri) -> Option<String> {
 /// Sends the first state, then one event for each change, until the last.
 fn follow(mut waiter: Waiter, first: Shown) -> impl Stream<Item = Result<Bytes, Infallible>> {
     let mut beginning = Vec::new();
-    sse::retry(rand::random_range(RETRY_MILLIS), &mut beginning);
+    sse::retry(crate::random::within(RETRY_MILLIS), &mut beginning);
     let first = News::Shown(Box::new(first));
     let mut is_over = first.is_last();
     beginning.extend(waiter.tell(first));

@@ -175,7 +175,7 @@ async fn run(shared: Arc<Shared>) {
 
 fn backoff(failures: u32) -> Duration {
     let full = Duration::from_millis(50).saturating_mul(1 << failures.min(8)).min(MAX_BACKOFF);
-    full.mul_f64(rand::random_range(0.5..=1.0))
+    full.mul_f64(crate::random::within(0.5..=1.0))
 }
 
 /// Sets flags again that somebody has taken away, and has tickets read that Redis does not report on. Beside the session:
