@@ -1,4 +1,4 @@
-//! Puts the parts together, starts them and stops them. The only place that names an engine.
+//! The composition root: builds all parts, starts and stops them. Only this module names a store engine.
 
 use std::io::IsTerminal as _;
 use std::sync::Arc;
@@ -37,24 +37,24 @@ use crate::verifier::jwks::RemoteKeys;
 use crate::verifier::settings::IdentitySettings;
 use crate::waiters::Waiters;
 
-/// How long a start waits for a Redis that does not answer yet, as when both are started together.
-const STORE_PATIENCE: Duration = Duration::from_secs(15);
-/// How long it waits between two tries.
+/// How long the gateway waits at start for a Redis that does not answer yet, as when both start together.
+const STORE_TIMEOUT: Duration = Duration::from_secs(15);
+/// The pause between two attempts.
 const STORE_RETRY: Duration = Duration::from_millis(500);
 
-/// Installs the one cryptographic library that everything uses. Safe to call again.
+/// Installs the cryptographic library that all parts use. Calling it again has no effect.
 pub fn install_crypto() {
-    // Both fail only if it was done before.
+    // Both fail only if a provider is installed already.
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }
 
-/// Serves until `stop` is done, and then ends in good order.
+/// Serves until `stop` completes, then drains the streams, lets requests finish and returns.
 ///
 /// # Errors
-/// What keeps it from starting: keys, the store, or an address to listen on.
+/// What prevents the start: keys, the store, or an address to listen on.
 pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyhow::Result<()> {
-    fit_to_open_files(&mut config)?;
+    limit_to_open_files(&mut config)?;
     let gateway = Arc::new(assemble(&config).await?);
     let patience = config.shutdown_timeout;
     let (waiters, journal) = (gateway.waiters.clone(), Arc::clone(&gateway.journal));
@@ -62,38 +62,37 @@ pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyh
     let proxies = config.trusted_proxies.clone();
     let server = connections::server(public_router(&gateway), config.connections, proxies, &gateway.metrics)
         .context("the server")?;
-    // Operators' requests neither wait for, nor are counted with, everybody else's.
-    // One bound for all of them is enough.
-    let everybody = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
+    // A separate server, so that operators' requests neither wait for others nor count with them. All operators share one bound.
+    let everyone = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
     let admin_settings = ConnectionSettings { max_connections: ADMIN_CONNECTIONS, park: false, ..config.connections };
     let admin = admin_router(&gateway, config.admin_hosts.clone());
-    let admin = connections::server(admin, admin_settings, everybody.into(), &Arc::new(Metrics::new()))
+    let admin = connections::server(admin, admin_settings, everyone.into(), &Arc::new(Metrics::new()))
         .context("the operators' server")?;
     crate::task::spawn("waiters", waiters.clone().run());
     crate::task::spawn("limits", Arc::clone(&gateway).tidy_limits());
-    let kept = Arc::clone(&journal);
-    crate::task::spawn("journal", async move { kept.run().await });
+    let summaries = Arc::clone(&journal);
+    crate::task::spawn("journal", async move { summaries.run().await });
 
     let admin_listener = bind(&ListenAddress::Tcp(config.admin_listen)).await?;
-    announce("admin", admin_listener.address());
+    log_listener("admin", admin_listener.address());
     crate::task::spawn("admin", admin.clone().serve(admin_listener));
     for address in &config.listen {
         let listener = bind(address).await?;
-        announce("public", listener.address());
+        log_listener("public", listener.address());
         crate::task::spawn("accept", server.clone().serve(listener));
     }
-    introduce(&config, &description);
+    print_start(&config, &description);
     systemd::ready(&format!("serving {}", config.public_url));
 
     let stop = stop.await;
-    tracing::info!(streams = waiters.count(), "stopping: streams are sent away, requests finish");
-    systemd::stopping("stopping: streams are sent away, requests finish");
+    tracing::info!(streams = waiters.count(), "stopping: closing the streams, finishing requests");
+    systemd::stopping("stopping: closing the streams, finishing requests");
     let ends_at = Instant::now() + patience;
-    // All this time browsers that come back are answered: they are sent on to another replica. Load balancers see that this
-    // one is not ready, which takes them a while even if nobody waits here. A person at the keyboard does not care to wait.
+    // During the drain, the gateway tells reconnecting browsers to use another replica. It waits even without streams, because
+    // load balancers need a while to see that this replica is not ready; only after Ctrl-C it does not.
     let _ = tokio::time::timeout_at(ends_at, waiters.drain(stop == Stop::Keyboard)).await;
     if tokio::time::timeout_at(ends_at, server.close()).await.is_err() {
-        tracing::warn!("some connections did not end in time and are cut");
+        tracing::warn!("closing connections that did not finish in time");
     }
     let _ = tokio::time::timeout_at(ends_at, admin.close()).await;
     journal.sum_up();
@@ -101,11 +100,11 @@ pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyh
     Ok(())
 }
 
-/// Files that are kept for everything but public connections: operators, Redis, keys, the identity provider.
+/// Files reserved for everything but public connections: operators, Redis, keys, the identity provider.
 const RESERVED_FILES: usize = 256;
 /// The name of the demo's key in the store.
 const DEMO_KEY: &str = "demo:key";
-/// How long it is kept there: longer than anybody tries something out.
+/// How long the store keeps it: longer than any trial.
 const DEMO_KEY_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How many connections operators may have open.
 const ADMIN_CONNECTIONS: usize = 64;
@@ -142,11 +141,11 @@ async fn assemble(config: &Config) -> anyhow::Result<Gateway> {
     })
 }
 
-/// Takes the demo's key from the store, or puts one there: gateways on one Redis sign for the same made-up people, and nobody
-/// has to give the demo keys that others rely on.
+/// Reads the demo's key from the store, or stores a new one, so that gateways on one Redis sign for the same made-up people.
+/// So the demo never needs keys that sites rely on.
 async fn demo_signer(issuer: &str, store: &dyn Store) -> anyhow::Result<Signer> {
     store.put_value(DEMO_KEY, &keys::generate(KeyAlgorithm::Es256)?, DEMO_KEY_TTL, Put::IfAbsent).await?;
-    let shared = store.value(DEMO_KEY).await?.context("the store has lost it again")?;
+    let shared = store.value(DEMO_KEY).await?.context("the store lost it")?;
     Ok(Signer::of_key(issuer, &shared)?)
 }
 
@@ -208,12 +207,12 @@ async fn open_store(
 async fn open_redis(settings: &RedisSettings, waiters: &Waiters, metrics: &Arc<Metrics>) -> anyhow::Result<RedisStore> {
     use crate::store::redis::OpenError;
 
-    let patience_ends = Instant::now() + STORE_PATIENCE;
+    let give_up_at = Instant::now() + STORE_TIMEOUT;
     loop {
         match RedisStore::open(settings, waiters.changes(), Arc::clone(metrics)).await {
             Ok(store) => return Ok(store),
-            Err(OpenError::Unreachable(error)) if Instant::now() < patience_ends => {
-                tracing::warn!(%error, redis = settings.topology.address(), "Redis does not answer yet; trying again");
+            Err(OpenError::Unreachable(error)) if Instant::now() < give_up_at => {
+                tracing::warn!(%error, redis = settings.topology.address(), "Redis does not answer yet; retrying");
                 tokio::time::sleep(STORE_RETRY).await;
             }
             Err(error) => {
@@ -226,16 +225,16 @@ async fn open_redis(settings: &RedisSettings, waiters: &Waiters, metrics: &Arc<M
 async fn bind(address: &ListenAddress) -> anyhow::Result<Listener> {
     Listener::bind(address).await.with_context(|| {
         format!(
-            "cannot listen on {address}; choose another address with --listen or --admin-listen, or stop what is there"
+            "cannot listen on {address}; choose another address with --listen or --admin-listen, or stop the program that uses it"
         )
     })
 }
 
-fn announce(listener: &'static str, address: &ListenAddress) {
+fn log_listener(listener: &'static str, address: &ListenAddress) {
     tracing::info!(listener, %address, "listening");
 }
 
-/// What the gateway runs with, for people to read.
+/// The store, identity provider and keys in use, as texts.
 struct Description {
     store: String,
     identity: String,
@@ -255,8 +254,8 @@ fn describe(config: &Config, signer: &Signer) -> Description {
     Description { store, identity, keys: signer.describe() }
 }
 
-/// Tells what runs: to a person at a terminal in words, to everything else in log lines.
-fn introduce(config: &Config, description: &Description) {
+/// Logs the start and, on a terminal, prints it.
+fn print_start(config: &Config, description: &Description) {
     let Description { store, identity, keys } = description;
     tracing::info!(public_url = %config.public_url, store, identity, keys, "serving");
     for warning in &config.warnings {
@@ -266,7 +265,7 @@ fn introduce(config: &Config, description: &Description) {
         return;
     }
     let url = config.public_url.origin().ascii_serialization();
-    #[expect(clippy::print_stdout, reason = "this is what a person at the terminal reads")]
+    #[expect(clippy::print_stdout, reason = "output for a person at the terminal")]
     {
         println!("\n  scangate {}\n", env!("CARGO_PKG_VERSION"));
         println!("  sign in at  {url}/");
@@ -275,7 +274,7 @@ fn introduce(config: &Config, description: &Description) {
         if matches!(config.identity, IdentitySettings::Demo)
             && let Ok(code) = qr::terminal(&format!("{url}/"))
         {
-            // White on black whatever the terminal's own colours are: an inverted code confuses some scanners.
+            // White on black regardless of the terminal's colours: some scanners cannot read an inverted code.
             for line in code.lines() {
                 println!("  \x1b[97;40m{line}\x1b[0m");
             }
@@ -288,19 +287,19 @@ fn introduce(config: &Config, description: &Description) {
     }
 }
 
-/// Why the gateway is to stop.
+/// Why the gateway stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
-    /// SIGTERM: something that manages processes wants it.
+    /// SIGTERM, from a process manager.
     Signal,
-    /// Ctrl-C: a person wants it.
+    /// Ctrl-C, from a person.
     Keyboard,
 }
 
 /// Waits for SIGTERM or Ctrl-C.
 ///
 /// # Errors
-/// The system's, if signals cannot be received.
+/// The system's error if signals cannot be received.
 pub async fn stop_signal() -> std::io::Result<Stop> {
     use tokio::signal::unix::{SignalKind, signal};
 
@@ -319,17 +318,17 @@ fn raise_open_files() -> std::io::Result<u64> {
     Ok(limit.current.unwrap_or(u64::MAX))
 }
 
-/// Raises the limit on open files, and lowers the bound on connections where it is not enough: at the limit, operators,
-/// Redis and new keys would be refused along with everybody else.
-fn fit_to_open_files(config: &mut Config) -> anyhow::Result<()> {
-    // More connections than the soft limit's usual 1,024 are the point of this program.
+/// Raises the limit of open files, and lowers the bound of connections if the limit is too low. At the limit, the gateway could
+/// not open connections for operators and Redis, nor key files.
+fn limit_to_open_files(config: &mut Config) -> anyhow::Result<()> {
+    // The usual soft limit of 1,024 files is far too low for this program.
     let limit = raise_open_files().context("the open-files limit")?;
     let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(RESERVED_FILES).max(1);
     let connections = &mut config.connections.max_connections;
     if *connections > room {
         config.warnings.push(format!(
-            "{limit} files may be open, so no more than {room} connections are taken; raise the limit (ulimit -n, LimitNOFILE=) \
-             for more, or lower --max-connections"
+            "{limit} files may be open, so the gateway accepts {room} connections at most; raise the limit (ulimit -n, \
+             LimitNOFILE=), or lower --max-connections"
         ));
         *connections = room;
     }

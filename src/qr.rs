@@ -1,7 +1,7 @@
-//! Ticket → QR code: SVG and PNG for pages, block characters for a terminal.
+//! QR codes: SVG and PNG for pages, block characters for a terminal.
 //!
-//! What is encoded is the scan URL and nothing else. Codes carry the quiet zone of four modules that scanners need
-//! (ISO/IEC 18004 §6.3.8) and are black on white whatever the page around them looks like.
+//! A code holds the scan URL and nothing else. It has the quiet zone of four modules that scanners need
+//! (ISO/IEC 18004 §6.3.8), and is black on white regardless of the page around it.
 
 mod logo;
 
@@ -14,34 +14,34 @@ use qrcode::{Color, EcLevel, QrCode};
 use logo::Picture;
 pub use logo::{Logo, LogoError};
 
-/// The smallest and the largest picture, in pixels along a side.
+/// The bounds of a picture's side, in pixels.
 pub const SIZES: std::ops::RangeInclusive<u32> = 64..=1024;
-/// The size of a picture when none is asked for.
+/// The side of a picture if the request names none, in pixels.
 pub const DEFAULT_SIZE: u32 = 320;
 
 const QUIET_ZONE: usize = 4;
-/// The share of the width that a logo may cover: 4 % of the area, where level H restores 30 %.
+/// The part of the width that a logo may cover: 4 % of the area, while level H corrects 30 %.
 const LOGO_SHARE: f32 = 0.2;
 /// The white margin around a logo, in pixels.
 const LOGO_MARGIN: usize = 2;
 
-/// A pixel's value, also in a palette.
+/// The value of a pixel, which is also its index in a palette.
 const WHITE: u8 = 0;
 const BLACK: u8 = 1;
 
-/// A code could not be made.
+/// Why a code could not be drawn.
 #[derive(Debug, thiserror::Error)]
 pub enum QrError {
     /// The URL does not fit into a code.
     #[error("the scan URL does not fit into a QR code: {0}")]
     TooLong(#[from] qrcode::types::QrError),
-    /// The picture could not be made.
-    #[error("the picture could not be made: {0}")]
+    /// The PNG could not be encoded.
+    #[error("cannot encode the PNG: {0}")]
     Picture(#[from] png::EncodingError),
 }
 
-/// Draws `url` as SVG of `size` pixels, every module the same whole number of them wide. It stays sharp at any other size, but
-/// is best shown at this one, or at a multiple.
+/// Draws `url` as an SVG of `size` pixels, in which every module is the same whole number of pixels wide. Other sizes are sharp
+/// as well, but this size and its multiples look best.
 ///
 /// # Errors
 /// [`QrError`].
@@ -62,7 +62,7 @@ pub fn svg(url: &str, size: u32, logo: Option<&Logo>) -> Result<String, QrError>
         }
     }
     let logo = logo.map(|logo| svg_logo(logo, whole)).unwrap_or_default();
-    // A size that is no multiple gets a wider white margin rather than modules of several widths.
+    // If the size is not a multiple, the white margin grows, so that all modules have the same width.
     let canvas = whole.max(usize::try_from(size).unwrap_or(whole));
     let scale = canvas / whole;
     let margin = (canvas - whole * scale) / 2;
@@ -73,15 +73,15 @@ pub fn svg(url: &str, size: u32, logo: Option<&Logo>) -> Result<String, QrError>
     ))
 }
 
-/// Draws `url` as a PNG of exactly `size` × `size` pixels, every module the same whole number of pixels wide. With one bit
-/// for each pixel, or a palette where there is a logo: what takes time is the number of bytes.
+/// Draws `url` as a PNG of exactly `size` × `size` pixels, in which every module is the same whole number of pixels wide. A
+/// pixel takes one bit, or with a logo one byte of a palette: the encoding time depends on the number of bytes.
 ///
 /// # Errors
 /// [`QrError`].
 pub fn png(url: &str, size: u32, logo: Option<&Logo>) -> Result<Vec<u8>, QrError> {
     let code = encode(url, logo.is_some())?;
-    let mut canvas = Canvas::of(&code, size as usize);
-    let picture = logo.and_then(|logo| canvas.lay_over(logo));
+    let mut canvas = Canvas::new(&code, size as usize);
+    let picture = logo.and_then(|logo| canvas.overlay(logo));
     let width = u32::try_from(canvas.side).unwrap_or(u32::MAX);
     let mut bytes = Vec::new();
     let mut encoder = Encoder::new(&mut bytes, width, width);
@@ -102,13 +102,13 @@ pub fn png(url: &str, size: u32, logo: Option<&Logo>) -> Result<Vec<u8>, QrError
     Ok(bytes)
 }
 
-/// Draws `url` in half-block characters, dark on light, for a terminal of any colour.
+/// Draws `url` in half-block characters, for a terminal with a dark background.
 ///
 /// # Errors
 /// [`QrError`].
 pub fn terminal(url: &str) -> Result<String, QrError> {
     let code = encode(url, false)?;
-    // Swapped, because terminals are mostly dark: the blocks draw the light modules.
+    // Swapped: the blocks draw the light modules, because most terminals have a dark background.
     Ok(code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build())
 }
 
@@ -132,20 +132,20 @@ fn svg_logo(logo: &Logo, whole: usize) -> String {
     )
 }
 
-/// A square of pixels, of one byte each.
+/// A square of pixels, one byte each.
 struct Canvas {
     side: usize,
-    /// How many pixels of the side the code takes, its quiet zone included.
+    /// The side of the code with its quiet zone, in pixels.
     code: usize,
     pixels: Vec<u8>,
 }
 
 impl Canvas {
-    fn of(code: &QrCode, wanted: usize) -> Self {
+    fn new(code: &QrCode, wanted: usize) -> Self {
         let modules = code.width() + 2 * QUIET_ZONE;
         let scale = (wanted / modules).max(1);
         let whole = modules * scale;
-        // A size that is no multiple gets a wider white margin rather than blurred modules.
+        // If the size is not a multiple, the white margin grows, so that modules stay sharp.
         let side = wanted.max(whole);
         let start = (side - whole) / 2 + QUIET_ZONE * scale;
         let mut pixels = vec![WHITE; side * side];
@@ -162,8 +162,8 @@ impl Canvas {
         Self { side, code: whole, pixels }
     }
 
-    /// Puts the logo into the middle, as large as it may be; returns it if it fits.
-    fn lay_over<'a>(&mut self, logo: &'a Logo) -> Option<&'a Picture> {
+    /// Draws the logo in the middle, as large as allowed; returns the picture used, or `None` if none fits.
+    fn overlay<'a>(&mut self, logo: &'a Logo) -> Option<&'a Picture> {
         #[expect(
             clippy::cast_precision_loss,
             clippy::cast_possible_truncation,
@@ -185,7 +185,7 @@ impl Canvas {
         Some(picture)
     }
 
-    /// Returns the rows with one bit for each pixel, of which 1 is white.
+    /// Returns the rows with one bit per pixel; 1 is white.
     fn bits(&self) -> Vec<u8> {
         let pack = |eight: &[u8]| {
             let bit = |(index, &pixel): (usize, &u8)| u8::from(pixel == WHITE) << (7 - index);

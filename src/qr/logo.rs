@@ -1,4 +1,4 @@
-//! A client's logo: read, checked and made small once, at the start, so that laying it over a code only copies pixels.
+//! A client's logo: read, checked and scaled once, at start, so that drawing it on a code only copies pixels.
 
 use std::io::Cursor;
 
@@ -10,31 +10,31 @@ use resize::Pixel::RGB8;
 use resize::Type::Triangle;
 use resize::px::RGB;
 
-/// The largest side of a logo file's picture, in pixels.
+/// The largest side of the picture in a logo file, in pixels.
 const MAX_FILE_SIDE: u32 = 2048;
-/// What reading one may take, in bytes: the largest picture with four channels of 8 bits.
+/// The most memory for decoding one, in bytes: the largest picture with four channels of 8 bits.
 const MAX_DECODED_BYTES: usize = 4 * (MAX_FILE_SIDE as usize).pow(2);
-/// The sides that logos are kept at, in pixels. A code has the largest that fits, which is up to a fifth smaller than it may
-/// be; all together take 120 KB. The last fits the largest code.
+/// The sides that a logo is kept in, in pixels. A code uses the largest that fits, at most a fifth smaller than allowed; all of
+/// them take 120 KB. The last fits the largest code.
 const SIDES: [usize; 15] = [8, 10, 12, 16, 20, 24, 32, 40, 48, 60, 76, 96, 120, 152, 192];
 const LARGEST_SIDE: usize = SIDES[SIDES.len() - 1];
-/// How many colours a picture may have beside black and white: as many as one byte can name.
+/// The most colours of a picture besides black and white, so that one byte can index all.
 const MAX_COLORS: usize = 254;
-/// The index of the first of them. What comes before is white and black.
+/// The index of the first of them; white and black come before.
 pub(super) const FIRST_COLOR: u8 = 2;
 
-/// A logo that is laid over the middle of a code.
+/// A logo for the middle of a code.
 #[derive(Clone)]
 pub struct Logo {
-    /// The file as it was read, a PNG.
+    /// The PNG file, unchanged.
     pub png: Bytes,
-    /// The same as an address.
+    /// The file as a `data:` URI.
     pub(super) data_uri: String,
-    /// The largest first.
+    /// The scaled pictures, the largest first.
     pictures: Vec<Picture>,
 }
 
-/// A logo at one size, on white.
+/// A logo in one size, on white.
 #[derive(Clone)]
 pub(super) struct Picture {
     pub(super) width: usize,
@@ -44,17 +44,17 @@ pub(super) struct Picture {
     pub(super) palette: Vec<[u8; 3]>,
 }
 
-/// A logo could not be read.
+/// Why a logo could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum LogoError {
-    /// It is no PNG, or a broken one.
-    #[error("it is not a PNG that can be read: {0}")]
+    /// It is not a PNG, or a broken one.
+    #[error("cannot decode it as a PNG: {0}")]
     Decoding(#[from] png::DecodingError),
     /// It has too many pixels, or none.
     #[error("it has more than {MAX_FILE_SIDE} × {MAX_FILE_SIDE} pixels")]
     Size,
-    /// It could not be made smaller.
-    #[error("it could not be made smaller: {0}")]
+    /// It could not be scaled.
+    #[error("cannot scale it: {0}")]
     Scaling(#[from] resize::Error),
 }
 
@@ -68,21 +68,21 @@ impl Logo {
     /// Reads a PNG.
     ///
     /// # Errors
-    /// [`LogoError`]. What it would take is known before it is taken: a small file may claim a large picture.
+    /// [`LogoError`]. The size is checked before memory is allocated, because a small file may claim a large picture.
     pub fn from_png(png: Vec<u8>) -> Result<Self, LogoError> {
         let (size, pixels) = decode(&png)?;
-        // Only this one is made of the whole file.
+        // Only this one is scaled from the whole picture; the others are scaled from this one.
         let (size, pixels) = scaled(&pixels, size, LARGEST_SIDE)?;
         let picture = |side| {
             let ((width, _), pixels) = scaled(&pixels, size, side)?;
-            Ok(Picture::of(width, &pixels))
+            Ok(Picture::new(width, &pixels))
         };
         let pictures = SIDES.into_iter().rev().map(picture).collect::<Result<_, LogoError>>()?;
         let data_uri = format!("data:image/png;base64,{}", STANDARD.encode(&png));
         Ok(Self { png: png.into(), data_uri, pictures })
     }
 
-    /// Returns the largest picture that fits into a square of this side; none if that is too small for any.
+    /// Returns the largest picture that fits into a square of this side; `None` if the square is too small for any.
     pub(super) fn fitting(&self, side: usize) -> Option<&Picture> {
         self.pictures.iter().find(|picture| picture.width.max(picture.height()) <= side)
     }
@@ -138,17 +138,17 @@ fn scaled(pixels: &[RGB<u8>], (width, height): Size, side: usize) -> Result<(Siz
 }
 
 impl Picture {
-    /// Finds a palette: all colours if they are few enough, else fewer bits of each.
-    fn of(width: usize, pixels: &[RGB<u8>]) -> Self {
+    /// Creates a picture with a palette: all its colours if one byte can index them, else the colours with fewer bits.
+    fn new(width: usize, pixels: &[RGB<u8>]) -> Self {
         let mut colors: Vec<[u8; 3]> = pixels.iter().map(|pixel| [pixel.r, pixel.g, pixel.b]).collect();
         let mut palette = distinct(&colors);
-        // With two bits of each there are 64.
+        // Two bits of each channel make 64 colours.
         for dropped in 1..=6 {
             if palette.len() <= MAX_COLORS {
                 break;
             }
             for color in &mut colors {
-                // The middle of those that become one.
+                // The middle of the range of values that become one.
                 *color = color.map(|value| (value >> dropped << dropped) | (1 << (dropped - 1)));
             }
             palette = distinct(&colors);
