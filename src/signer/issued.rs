@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::Validation;
 
-use super::Signer;
+use super::signing::Signer;
 use crate::ticket::Claims;
 
 /// The longest JWT that is looked at, in bytes.

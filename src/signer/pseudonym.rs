@@ -5,7 +5,7 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::Signer;
+use super::signing::Signer;
 
 /// How much of the tag is kept, in bytes: enough that no two subjects meet, short enough for a log line.
 const BYTES: usize = 16;

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
 
-use super::{Claims, Timestamp};
+use super::parties::Claims;
+use super::time::Timestamp;
 
 /// The last second that there is a date for with four digits of the year (RFC 3339 §1). A later one is no time in seconds.
 pub const MAX_DATE: f64 = 253_402_300_799.0;

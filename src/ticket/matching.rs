@@ -7,8 +7,20 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::MatchPolicy;
+/// How the approver proves to be looking at the other screen, from the least that is asked to the most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MatchPolicy {
+    /// It is not asked.
+    #[default]
+    None,
+    /// The approver chooses the number that the other screen shows.
+    Choose,
+    /// The approver types the number that the other screen shows.
+    Type,
+}
 
 /// A number of two digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -1,6 +1,8 @@
 //! What goes into a transition and what comes out of it.
 
-use super::{Claims, MatchNumber, Ticket};
+use super::matching::MatchNumber;
+use super::parties::Claims;
+use super::record::Ticket;
 
 /// What an approver who confirms says.
 #[derive(Debug, Clone, Copy)]

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use aws_lc_rs::digest;
 
-use super::{State, Timestamp};
+use super::state::State;
+use super::time::Timestamp;
 
 /// A hash over everything that has become of a ticket; zero for one that was just made.
 ///

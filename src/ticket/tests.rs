@@ -1,5 +1,7 @@
 //! The state × action × party table, whole.
 
+use std::time::Duration;
+
 use super::*;
 use crate::random;
 

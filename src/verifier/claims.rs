@@ -4,13 +4,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use super::Fault;
+use super::fault::Fault;
 use crate::ticket::{Claims, MAX_DATE};
 
 /// By how much the provider's clock may differ from ours, in seconds.
 const LEEWAY_SECS: f64 = 30.0;
 
-/// Checks everything but `sub`, which [`super`] makes a person of.
+/// Checks everything but `sub`, which `bearer` makes a person of.
 pub(super) fn check(claims: &Claims, issuer: &str, audience: &str) -> Result<(), Fault> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     check_at(claims, issuer, audience, now)

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::json;
 
-use super::Verifier;
+use super::bearer::Verifier;
 use crate::metrics::Metrics;
 
 /// How long a made-up person stays signed in.

@@ -3,7 +3,7 @@
 /// What is wrong with a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Fault {
-    /// It is longer than [`super::MAX_TOKEN_BYTES`].
+    /// It is longer than `MAX_TOKEN_BYTES`.
     #[error("the token is too long")]
     TooLong,
     /// Not three parts of base64url, of which two are JSON objects, with members of the right types.
@@ -160,6 +160,33 @@ impl NoKeys {
         match self {
             Self::NeverFetched => "keys_never_fetched",
             Self::TooOld => "keys_too_old",
+        }
+    }
+}
+
+/// Why a token does not prove who brought it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum VerifyError {
+    /// The token is not good.
+    #[error(transparent)]
+    Invalid(Fault),
+    /// There are no keys to check it with.
+    #[error(transparent)]
+    NoKeys(NoKeys),
+}
+
+impl VerifyError {
+    /// Every reason, as the metric and the log call it.
+    pub fn reasons() -> impl Iterator<Item = &'static str> {
+        Fault::ALL.into_iter().map(Fault::as_str).chain(NoKeys::ALL.into_iter().map(NoKeys::as_str))
+    }
+
+    /// Returns what the metric and the log call it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Invalid(fault) => fault.as_str(),
+            Self::NoKeys(why) => why.as_str(),
         }
     }
 }

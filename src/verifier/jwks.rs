@@ -10,9 +10,10 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use url::Url;
 
-use super::jwk::{KeySet, PublicKey, Skipped};
+use super::fault::{Fault, NoKeys, VerifyError};
+use super::jwk::PublicKey;
 use super::jws::Jws;
-use super::{Fault, NoKeys, VerifyError};
+use super::key_set::{KeySet, Skipped};
 use crate::metrics::Metrics;
 use crate::net::{BodyError, read_body, root_cause};
 

@@ -11,7 +11,7 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::Fault;
+use super::fault::Fault;
 
 /// The kinds of token that name who brings them, without `application/`: JWTs that do not say what they are, and access
 /// tokens (RFC 9068 §2.1). Others are for something else: logging somebody out, proving a key, describing an event.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::VerifyError;
+use super::fault::VerifyError;
 use crate::metrics::Metrics;
 
 /// How long after a line on one reason the next may follow: anybody can send bad tokens, and must not fill the log.

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use url::Url;
 
+/// The shortest shared secret, in bytes (RFC 7518 §3.2).
+pub const MIN_SECRET_BYTES: usize = 32;
+
 /// The source of approvers' identities.
 #[derive(Clone)]
 pub enum IdentitySettings {
@@ -11,7 +14,7 @@ pub enum IdentitySettings {
     Demo,
     /// A provider that shares a secret with the gateway.
     Secret {
-        /// The secret, at least [`MIN_SECRET_BYTES`](super::MIN_SECRET_BYTES) long.
+        /// The secret, at least [`MIN_SECRET_BYTES`] long.
         secret: Vec<u8>,
         /// The required `iss`.
         issuer: String,

@@ -1,98 +1,13 @@
-//! The nouns that tickets are made of: who, for whom, when and why. Data alone; the rules are in [`super`].
+//! Who takes part in a ticket.
 
 use std::fmt;
 use std::net::IpAddr;
-use std::ops::Add;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{BindingHash, Matching, ScannerId};
-
-/// A point in the store's time: milliseconds since the Unix epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Timestamp(pub u64);
-
-impl Timestamp {
-    /// Returns how long after `earlier` this is; zero if it is not.
-    #[must_use]
-    pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_millis(self.0.saturating_sub(earlier.0))
-    }
-
-    /// Returns the whole seconds since the Unix epoch, as JWTs count (RFC 7519 §2, `NumericDate`).
-    #[must_use]
-    pub fn unix_seconds(self) -> u64 {
-        self.0 / 1000
-    }
-}
-
-impl Add<Duration> for Timestamp {
-    type Output = Self;
-
-    fn add(self, span: Duration) -> Self {
-        Self(self.0.saturating_add(millis(span)))
-    }
-}
-
-/// Returns the whole milliseconds of `span`, or `u64::MAX` if there are more.
-#[must_use]
-pub fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Which party approves and which one receives the JWT.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Flow {
-    /// The scanner approves, the presenter receives.
-    #[default]
-    Login,
-    /// The presenter approves, the scanner receives.
-    Share,
-}
-
-/// How the approver proves to be looking at the other screen, from the least that is asked to the most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum MatchPolicy {
-    /// It is not asked.
-    #[default]
-    None,
-    /// The approver chooses the number that the other screen shows.
-    Choose,
-    /// The approver types the number that the other screen shows.
-    Type,
-}
-
-/// Why a ticket was cancelled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum CancelReason {
-    /// The approver said no.
-    Declined,
-    /// The presenter went away.
-    Closed,
-    /// The presenter asked for a fresh ticket.
-    Superseded,
-    /// The approver gave a number that the other screen did not show.
-    Mismatch,
-}
-
-impl CancelReason {
-    /// Returns the word as it stands in answers and metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Declined => "declined",
-            Self::Closed => "closed",
-            Self::Superseded => "superseded",
-            Self::Mismatch => "mismatch",
-        }
-    }
-}
+use super::id::{BindingHash, ScannerId};
+use super::matching::Matching;
 
 /// The id of a registered client.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
@@ -185,18 +100,6 @@ pub struct Scanner {
     pub from: Option<Requester>,
 }
 
-/// A client that a JWT is for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Audience {
-    /// Which one.
-    pub client_id: ClientId,
-    /// The claims that its JWTs may carry.
-    pub claims: Vec<String>,
-    /// How the screens are compared, where it asks for more than the ticket's client does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub matching: Option<Matching>,
-}
-
 impl Scanner {
     /// Returns the scanner that is this party and tells nothing else.
     #[must_use]
@@ -215,4 +118,16 @@ impl Scanner {
     pub fn is(&self, party: &Party) -> bool {
         self.party.is(party)
     }
+}
+
+/// A client that a JWT is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audience {
+    /// Which one.
+    pub client_id: ClientId,
+    /// The claims that its JWTs may carry.
+    pub claims: Vec<String>,
+    /// How the screens are compared, where it asks for more than the ticket's client does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matching: Option<Matching>,
 }

@@ -1,0 +1,102 @@
+use std::time::Duration;
+
+use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::{DecodingKey, Validation};
+use serde_json::{Value, json};
+
+use super::keys::KeyAlgorithm;
+use super::*;
+use crate::ticket::{Authentication, Flow, Grant, Receipt, Subject, Timestamp};
+
+fn claimed(claims: &Value) -> (Grant, Receipt) {
+    let now = Timestamp(1_700_000_000_000);
+    let grant = Grant {
+        subject: Subject("ada".into()),
+        claims: claims.as_object().unwrap().clone(),
+        authentication: Authentication::default(),
+        confirmed_at: now,
+    };
+    let receipt = Receipt {
+        jti: "one".into(),
+        issued_at: now + Duration::from_secs(1),
+        expires_at: now + Duration::from_secs(3601),
+        redeem_until: now,
+    };
+    (grant, receipt)
+}
+
+fn verify(signer: &Signer, token: &str) -> Value {
+    let jwks: JwkSet = serde_json::from_str(&signer.jwks()).unwrap();
+    let header = jsonwebtoken::decode_header(token).unwrap();
+    let jwk = jwks.find(&header.kid.unwrap()).unwrap();
+    let mut validation = Validation::new(header.alg);
+    validation.set_audience(&["web"]);
+    validation.validate_exp = false;
+    jsonwebtoken::decode(token, &DecodingKey::from_jwk(jwk).unwrap(), &validation).unwrap().claims
+}
+
+#[test]
+fn every_algorithm_signs_what_its_published_key_verifies() {
+    for algorithm in [KeyAlgorithm::Es256, KeyAlgorithm::Eddsa, KeyAlgorithm::Rs256] {
+        let directory = tempfile::tempdir().unwrap();
+        keys::create(directory.path(), algorithm).unwrap();
+        let signer = Signer::open("https://gate.example", Some(directory.path().into())).unwrap();
+        let (grant, receipt) = claimed(&json!({"name": "Ada"}));
+        let claims = verify(&signer, &signer.sign(Flow::Login, "web", &grant, &receipt).unwrap());
+        let expected = json!({
+            "iss": "https://gate.example", "sub": "ada", "aud": "web", "jti": "one",
+            "iat": 1_700_000_001, "nbf": 1_700_000_001, "exp": 1_700_003_601,
+            "flow": "login", "confirmed_at": 1_700_000_000, "amr": ["mca"], "name": "Ada",
+        });
+        assert_eq!(claims, expected, "{algorithm}");
+    }
+}
+
+#[test]
+fn how_somebody_signed_in_is_said_as_the_provider_says_it() {
+    let signer = Signer::open("https://gate.example", None).unwrap();
+    let (mut grant, receipt) = claimed(&json!({"name": "Ada"}));
+    grant.authentication = Authentication {
+        auth_time: Some(1_600_000_000.into()),
+        acr: Some("urn:example:loa:3".into()),
+        amr: Some(vec!["pwd".into(), "otp".into()]),
+    };
+    for (flow, name) in [(Flow::Login, "login"), (Flow::Share, "share")] {
+        let claims = verify(&signer, &signer.sign(flow, "web", &grant, &receipt).unwrap());
+        assert_eq!(claims["auth_time"], 1_600_000_000);
+        assert_eq!(claims["acr"], "urn:example:loa:3");
+        assert_eq!(claims["amr"], json!(["pwd", "otp"]));
+        assert_eq!((&claims["flow"], &claims["confirmed_at"]), (&json!(name), &json!(1_700_000_000)));
+    }
+    grant.authentication = Authentication::default();
+    let share = verify(&signer, &signer.sign(Flow::Share, "web", &grant, &receipt).unwrap());
+    assert!(["auth_time", "acr", "amr"].iter().all(|name| share.get(*name).is_none()), "{share}");
+}
+
+#[test]
+fn a_released_claim_never_replaces_one_of_the_gateways_own() {
+    let signer = Signer::open("https://gate.example", None).unwrap();
+    let (grant, receipt) =
+        claimed(&json!({"sub": "mallory", "aud": "admin", "iss": "x", "flow": "share", "email": "a@b"}));
+    let token = signer.sign(Flow::Login, "web", &grant, &receipt).unwrap();
+    let claims = verify(&signer, &token);
+    assert_eq!(claims["sub"], "ada");
+    assert_eq!(claims["aud"], "web");
+    assert_eq!(claims["flow"], "login");
+    assert_eq!(claims["email"], "a@b");
+}
+
+#[test]
+fn the_newest_key_signs_and_the_older_one_stays_published() {
+    let directory = tempfile::tempdir().unwrap();
+    let old = keys::create(directory.path(), KeyAlgorithm::Es256).unwrap();
+    let past = std::time::SystemTime::now() - Duration::from_secs(60);
+    std::fs::File::open(&old).unwrap().set_modified(past).unwrap();
+    let before = Signer::open("i", Some(directory.path().into())).unwrap();
+    keys::create(directory.path(), KeyAlgorithm::Eddsa).unwrap();
+    let after = Signer::open("i", Some(directory.path().into())).unwrap();
+    let (grant, receipt) = claimed(&json!({}));
+    verify(&after, &before.sign(Flow::Login, "web", &grant, &receipt).unwrap());
+    let token = after.sign(Flow::Login, "web", &grant, &receipt).unwrap();
+    assert_eq!(jsonwebtoken::decode_header(&token).unwrap().alg, jsonwebtoken::Algorithm::EdDSA);
+}

@@ -1,0 +1,150 @@
+//! The transitions between the states of a ticket.
+
+use std::time::Duration;
+
+use super::authentication::Authentication;
+use super::outcome::{Decision, Outcome, Refusal};
+use super::parties::{Claims, Party, Person, Scanner};
+use super::record::{Flow, Ticket};
+use super::state::{CancelReason, Grant, Receipt, State};
+use super::time::Timestamp;
+
+/// How long a cancelled or claimed ticket stays readable to its parties.
+pub const AFTERLIFE: Duration = Duration::from_secs(30);
+
+impl Ticket {
+    /// `scan`: binds a pending ticket to the party that scanned it and leaves it at least `decision` to decide.
+    ///
+    /// # Errors
+    /// [`Refusal::AlreadyScanned`] by anybody but the first scanner; [`Refusal::OwnTicket`] by the presenter itself;
+    /// [`Refusal::NotPermitted`] where the flow wants a signed-in person and it is none; the refusals of a ticket that is
+    /// past scanning.
+    pub fn scan(&self, by: &Scanner, now: Timestamp, decision: Duration) -> Result<Outcome, Refusal> {
+        self.alive(now)?;
+        if self.request.presenter.is(&by.party) {
+            return Err(Refusal::OwnTicket);
+        }
+        if self.request.flow == Flow::Login && !by.party.is_person() {
+            return Err(Refusal::NotPermitted);
+        }
+        match &self.state {
+            State::Pending => Ok(self.next(State::Scanned { scanner: by.clone() }, self.deadline.max(now + decision))),
+            State::Scanned { scanner } if scanner.is(&by.party) => Ok(Outcome::Unchanged(self.clone())),
+            State::Confirmed { scanner, .. } | State::Claimed { scanner, .. } if scanner.is(&by.party) => {
+                Err(Refusal::AlreadyConfirmed)
+            }
+            State::Scanned { .. } | State::Confirmed { .. } | State::Claimed { .. } => Err(Refusal::AlreadyScanned),
+            State::Cancelled { .. } => Err(Refusal::AlreadyCancelled),
+        }
+    }
+
+    /// `confirm`: the approver grants those claims that the ticket asks for and the decision names; the recipient has
+    /// `redeem` to fetch the JWT. A wrong number ends the ticket instead: there is one attempt.
+    ///
+    /// # Errors
+    /// [`Refusal::NotScanned`] while pending; [`Refusal::NotPermitted`] by anybody but the approver;
+    /// [`Refusal::ScannerUnnamed`] in `share` if the decision does not say whom it is for, [`Refusal::ScannerChanged`] if
+    /// that is not who has scanned; [`Refusal::NumberMissing`] and [`Refusal::NumberUnasked`];
+    /// [`Refusal::NotOffered`] if `release` names what the ticket does not ask for; [`Refusal::Mismatch`] after a wrong
+    /// number; [`Refusal::AlreadyCancelled`].
+    pub fn confirm(
+        &self,
+        by: &Person,
+        decision: Decision<'_>,
+        now: Timestamp,
+        redeem: Duration,
+    ) -> Result<Outcome, Refusal> {
+        self.alive(now)?;
+        if self.state == State::Pending {
+            return Err(Refusal::NotScanned);
+        }
+        if !self.approver().is_some_and(|approver| approver.is_subject(&by.subject)) {
+            return Err(Refusal::NotPermitted);
+        }
+        match (&self.state, decision.scanner) {
+            (State::Cancelled { reason: CancelReason::Mismatch, .. }, _) => return Err(Refusal::Mismatch),
+            (State::Cancelled { .. }, _) => return Err(Refusal::AlreadyCancelled),
+            (_, Some(seen)) if self.scanner_id().is_none_or(|id| !id.is(seen)) => return Err(Refusal::ScannerChanged),
+            (_, None) if self.request.flow == Flow::Share => return Err(Refusal::ScannerUnnamed),
+            _ => {}
+        }
+        let State::Scanned { scanner } = &self.state else { return Ok(Outcome::Unchanged(self.clone())) };
+        let claims = self.granted(decision.claims, decision.release)?;
+        match (self.matching(), decision.number) {
+            (Some(_), None) => return Err(Refusal::NumberMissing),
+            (None, Some(_)) => return Err(Refusal::NumberUnasked),
+            (Some(matching), Some(number)) if number != matching.number => {
+                let state = State::Cancelled { scanner: Some(scanner.clone()), reason: CancelReason::Mismatch };
+                return Ok(self.next(state, now + AFTERLIFE));
+            }
+            _ => {}
+        }
+        let authentication = Authentication::of(decision.claims, now);
+        let grant = Grant { subject: by.subject.clone(), claims, authentication, confirmed_at: now };
+        Ok(self.next(State::Confirmed { scanner: scanner.clone(), grant }, now + redeem))
+    }
+
+    /// `cancel`: either party ends a ticket that is not confirmed yet.
+    ///
+    /// # Errors
+    /// [`Refusal::NotPermitted`] by a stranger; [`Refusal::AlreadyConfirmed`] once confirmed.
+    pub fn cancel(&self, by: &Party, reason: CancelReason, now: Timestamp) -> Result<Outcome, Refusal> {
+        self.alive(now)?;
+        if !self.request.presenter.is(by) && !self.scanner().is_some_and(|scanner| scanner.is(by)) {
+            return Err(Refusal::NotPermitted);
+        }
+        match &self.state {
+            State::Pending | State::Scanned { .. } => {
+                Ok(self.next(State::Cancelled { scanner: self.scanner().cloned(), reason }, now + AFTERLIFE))
+            }
+            State::Cancelled { .. } => Ok(Outcome::Unchanged(self.clone())),
+            State::Confirmed { .. } | State::Claimed { .. } => Err(Refusal::AlreadyConfirmed),
+        }
+    }
+
+    /// `claim`: the recipient is handed the JWT, whose `jti` and lifetime are fixed here, once.
+    ///
+    /// # Errors
+    /// [`Refusal::NotPermitted`] by anybody but the recipient; [`Refusal::NotConfirmed`] before the approver confirmed;
+    /// [`Refusal::AlreadyCancelled`].
+    pub fn claim(&self, by: &Party, jti: &str, token_ttl: Duration, now: Timestamp) -> Result<Outcome, Refusal> {
+        self.alive(now)?;
+        if !self.is_recipient(by) {
+            return Err(Refusal::NotPermitted);
+        }
+        match &self.state {
+            State::Pending | State::Scanned { .. } => Err(Refusal::NotConfirmed),
+            State::Confirmed { scanner, grant } => {
+                let receipt = Receipt {
+                    jti: jti.to_owned(),
+                    issued_at: now,
+                    expires_at: now + token_ttl,
+                    redeem_until: self.deadline,
+                };
+                let state = State::Claimed { scanner: scanner.clone(), grant: grant.clone(), receipt };
+                Ok(self.next(state, self.deadline.max(now + AFTERLIFE)))
+            }
+            State::Claimed { .. } => Ok(Outcome::Unchanged(self.clone())),
+            State::Cancelled { .. } => Err(Refusal::AlreadyCancelled),
+        }
+    }
+
+    fn granted(&self, claims: &Claims, release: Option<&[String]>) -> Result<Claims, Refusal> {
+        let offered = self.offered();
+        if release.is_some_and(|wanted| wanted.iter().any(|name| !offered.contains(&name))) {
+            return Err(Refusal::NotOffered);
+        }
+        let is_granted = |name: &&String| release.is_none_or(|wanted| wanted.contains(name));
+        let granted = offered.into_iter().filter(is_granted);
+        Ok(granted.filter_map(|name| Some((name.clone(), claims.get(name)?.clone()))).collect())
+    }
+
+    fn alive(&self, now: Timestamp) -> Result<(), Refusal> {
+        if now < self.deadline { Ok(()) } else { Err(Refusal::Expired) }
+    }
+
+    fn next(&self, state: State, deadline: Timestamp) -> Outcome {
+        let stamp = self.stamp.after(&state, deadline);
+        Outcome::Changed(Self { revision: self.revision + 1, stamp, deadline, state, ..self.clone() })
+    }
+}
