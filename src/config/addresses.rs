@@ -1,7 +1,5 @@
 //! Addresses in settings: where to listen, names of hosts, networks, and the public URL.
 
-use std::path::PathBuf;
-
 use ipnet::IpNet;
 use parked_streams::ListenAddress;
 use url::Url;
@@ -12,16 +10,7 @@ use crate::net::parse_origin;
 const MAX_HOST_BYTES: usize = 255;
 
 pub(super) fn parse_listen(text: &str) -> Result<ListenAddress, String> {
-    if let Some(path) = text.strip_prefix("unix:") {
-        return if path.is_empty() {
-            Err("--listen unix: lacks the path; use unix:/run/scangate/scangate.sock".to_owned())
-        } else {
-            Ok(ListenAddress::Unix(PathBuf::from(path)))
-        };
-    }
-    text.parse().map(ListenAddress::Tcp).map_err(|_error| {
-        format!("--listen {text:?} is neither ADDRESS:PORT (such as 127.0.0.1:8080 or [::]:8080) nor unix:PATH")
-    })
+    text.parse().map_err(|error| format!("--listen {text:?}: {error}"))
 }
 
 pub(super) fn parse_public_url(text: &str) -> Result<Url, String> {
