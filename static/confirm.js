@@ -1,137 +1,121 @@
 /*
- * The confirm page: shows a signed-in person who asks for a sign-in, and takes their answer.
+ * The confirm page: shows a signed-in person who asks to sign in, and sends the person's answer.
  *
- * Opening it changes nothing. A ticket is scanned only when the person goes on by a button.
+ * Opening the page changes nothing. The ticket is scanned only when the person presses a button.
  *
- * What tests and style sheets may rely on: data-state (and data-view, the same) on <body>, one of
+ * Tests and style sheets may rely on data-state (and data-view, the same) on <body>, one of
  *   sign-in | no-identity | ready | scanned | confirmed | declined | mismatch | expired | refused | error
- * and the ids #name, #sign-in, #continue, #other, #confirm, #decline, #countdown, #request (each <dd> has
- *   data-fact="browser|os|ip|time|release"), #outcome (#outcome-title, #outcome-detail), #retry, #back; for the
- *   number see number.js, for who is signed in see person.js.
- * data-busy="yes" stands on <body> while an answer is awaited.
+ * on data-busy="yes" on <body> while a request is under way, and on the ids #name, #sign-in, #continue, #other, #confirm,
+ *   #decline, #countdown, #request (each <dd> has data-fact="browser|os|ip|time|release"), #outcome (#outcome-title,
+ *   #outcome-detail), #retry, #back; for the number see number.js, for the person see person.js.
  *
- * Needs page.js, person.js, number.js and outcome.js. ES5 and the browser API of 2014 only.
+ * Needs page.js, request.js, person.js, number.js and outcome.js. ES5 and the browser API of 2014 only.
  */
 (function () {
   'use strict';
 
+  var scangate = window.scangate;
   var page = window.scangatePage;
   var person = page.person;
   var byId = page.byId;
   var setText = page.setText;
-  var text = page.begin();
+  var text = page.loadTexts();
   var ticketId = (/\/s\/([A-Za-z0-9_-]+)\/?$/.exec(location.pathname) || [])[1];
 
   var state = 'loading';
-  var asked = null;            // the answer to the scan: who asks for what
-  var askedAt = 0;             // in this device's time
+  var request = null;          // the answer to the scan: who asks for what
+  var requestedAt = 0;         // by this device's clock
   var deadline = 0;
 
   function start() {
     byId('sign-in-form').onsubmit = signIn;
     byId('continue').onclick = scan;
-    byId('other').onclick = forget;
-    byId('answer').onsubmit = answer;
+    byId('other').onclick = signOut;
+    byId('answer').onsubmit = submitAnswer;
     byId('decline').onclick = decline;
     byId('back').onclick = function () { show('scanned'); };
-    page.eachSecond(tick);
-    if (ticketId) { welcome(); } else { finish('expired', text.expired); }
+    page.whileVisible(tick);
+    if (ticketId) { begin(); } else { finish('expired', text.expired); }
   }
 
-  function welcome() {
+  function begin() {
     if (person.token) {
       showPerson();
       show('ready');
-    } else if (person.demo) {
-      show('sign-in');
     } else {
-      noIdentity(text.no_identity);
+      requireSignIn(false);
     }
   }
 
-  // ---- Who is deciding ----
+  // ---- The person ----
 
   function signIn(event) {
     if (event) { event.preventDefault(); }
     person.signIn(function () {
       showPerson();
       scan();
-    }, function (status, problem, xhr) { failed(status, problem, xhr, signIn); });
+    }, function (status, problem, xhr) { handleFailure(status, problem, xhr, signIn); });
   }
 
-  function forget() {
-    person.keep(null);
-    person.ask(false);
-    asked = null;
+  function signOut() {
+    person.setToken(null);
+    request = null;
     deadline = 0;
-    welcome();
+    begin();
   }
 
-  function tokenRanOut() {
-    person.keep(null);
-    if (person.demo) {
-      person.ask(true);
-      show('sign-in');
-    } else {
-      noIdentity(text.ran_out);
-    }
-  }
-
-  function noIdentity(words) {
-    finish('no-identity', words);
-    page.offer(text.check, function () {
-      person.look();
-      welcome();
-    });
+  function requireSignIn(hasExpired) {
+    person.requireSignIn({ showForm: function () { show('sign-in'); }, finish: finish, begin: begin },
+      hasExpired, hasExpired ? text.ran_out : text.no_identity);
   }
 
   // ---- The request and the answer to it ----
 
   function scan() {
-    call('scan', null, scan, function (body) {
+    send('scan', null, scan, function (body) {
       if (body.flow === 'share') {
-        // Somebody shares instead of asking: that has a page of its own, where this person is known already.
+        // This code shares a sign-in. The page for that finds the same person signed in.
         location.replace('/share/' + ticketId + location.search);
         return;
       }
-      asked = body;
-      askedAt = page.timeOf((body.requester || {}).created_at);
+      request = body;
+      requestedAt = page.toLocalTime((body.requester || {}).created_at);
       deadline = Date.now() + (body.expires_in || 60) * 1000;
-      page.showTheme(asked.client);
+      page.applyTheme(request.client);
       showRequest();
       show('scanned');
     });
   }
 
-  function answer(event) {
+  function submitAnswer(event) {
     var number;
     event.preventDefault();
-    if (asked.match === 'choose') { return; }
-    number = asked.match === 'type' ? page.number.read() : null;
+    if (request.match === 'choose') { return; }
+    number = request.match === 'type' ? page.number.readTyped() : null;
     if (number !== '') { confirm(number); }
   }
 
   function confirm(number) {
-    call('confirm', number ? { match: number } : {}, function () { confirm(number); }, function () {
+    send('confirm', number ? { match: number } : {}, function () { confirm(number); }, function () {
       finish('confirmed', text.confirmed);
     });
   }
 
   function decline() {
-    call('cancel', null, decline, function () { finish('declined', text.declined); });
+    send('cancel', null, decline, function () { finish('declined', text.declined); });
   }
 
-  function call(action, body, repeat, done) {
-    send('/v1/tickets/' + ticketId + '/' + action, body, function (status, got, xhr) {
-      if (status === 200 && got) { done(got); } else { failed(status, got, xhr, repeat); }
+  function send(action, body, repeat, done) {
+    page.post('/v1/tickets/' + ticketId + '/' + action, { body: body, token: person.token }, function (status, got, xhr) {
+      if (status === 200 && got) { done(got); } else { handleFailure(status, got, xhr, repeat); }
     });
   }
 
-  function failed(status, problem, xhr, repeat) {
+  function handleFailure(status, problem, xhr, repeat) {
     var code = (problem && problem.code) || '';
-    var said = problem && problem.detail;
     if (status === 401) {
-      tokenRanOut();
+      person.setToken(null);
+      requireSignIn(true);
     } else if (status === 404) {
       finish('expired', text.expired);
     } else if (status === 409 && code === 'mismatch') {
@@ -140,83 +124,72 @@
       finish('refused', text.taken);
     } else if (status === 403 || status === 409) {
       finish('refused', text.refused);
-    } else if (status === 429 || status === 503) {
-      finish('error', text.busy);
-      page.offer(text.retry, repeat, page.retryAfterMs(xhr) || 5000);
     } else {
-      if (status === 0) { finish('error', text.unreachable); } else { finish('error', text.failed, said); }
-      page.offer(text.retry, repeat);
+      page.showFailure(finish, status, problem, xhr, repeat);
     }
   }
 
-  function finish(next, words, said) {
+  function finish(next, words, detail) {
     if (next !== 'error') { deadline = 0; }
-    page.conclude(words, { name: siteName() }, said);
-    byId('back').parentNode.hidden = next !== 'error' || !asked;
+    page.writeOutcome(words, { name: siteName() }, detail);
+    byId('back').parentNode.hidden = next !== 'error' || !request;
     show(next);
   }
 
   function tick() {
-    // Here the clock may speak for the gateway: an answer that comes later would be refused anyway.
+    // The page need not wait for the gateway here: it would refuse a later answer.
     if (deadline && Date.now() >= deadline && !page.busy) { finish('expired', text.expired); }
     showTimes();
   }
 
-  // ---- What is seen ----
+  // ---- The views ----
 
   function show(next) {
-    var message;
+    var title;
     state = next;
     page.showView(state);
     showTimes();
-    message = takeFocus();
-    setText('message', message);
-    document.title = message + ' · ' + text.title;
+    title = moveFocus();
+    setText('message', title);
+    document.title = title + ' · ' + text.title;
   }
 
-  // Focus goes to what the new view begins with, and a screen reader reads on from there.
-  function takeFocus() {
-    var first = { 'sign-in': '.view-sign-in', ready: '.view-ready', scanned: '.view-scanned' }[state] || '.view-outcome';
-    var title = document.querySelector(first + ' h1');
+  // Moves the focus to the start of the new view, where a screen reader continues. Returns the view's title.
+  function moveFocus() {
+    var view = { 'sign-in': '.view-sign-in', ready: '.view-ready', scanned: '.view-scanned' }[state] || '.view-outcome';
+    var title = document.querySelector(view + ' h1');
     (state === 'sign-in' ? byId('name') : title).focus();
     return title.textContent;
   }
 
   function showPerson() {
     var name = person.name();
-    setText('ready-heading', name ? page.phrase(text.ready_heading_as, { name: name }) : text.ready_heading);
-    setText('scanned-as', name ? page.phrase(text.as, { name: name }) : '');
+    setText('ready-heading', name ? scangate.format(text.ready_heading_as, { name: name }) : text.ready_heading);
+    setText('scanned-as', name ? scangate.format(text.as, { name: name }) : '');
     setText('initials', page.initials(name || '✓'));
-    byId('other').parentNode.hidden = !person.demo;
+    byId('other').parentNode.hidden = !person.isDemo;
   }
 
   function showRequest() {
-    var requester = asked.requester || {};
-    var facts = [['browser', requester.browser], ['os', requester.os], ['ip', requester.ip], ['time', page.ago(askedAt)]];
-    if (asked.release && asked.release.length) { facts.push(['release', page.claimNames(asked.release)]); }
-    setText('scanned-heading', fill(text.question));
-    page.showLogo('logo', asked.client);
+    var requester = request.requester || {};
+    var facts = [
+      ['browser', requester.browser], ['os', requester.os], ['ip', requester.ip], ['time', page.timeAgo(requestedAt)]
+    ];
+    if (request.release && request.release.length) { facts.push(['release', page.claimNames(request.release)]); }
+    setText('scanned-heading', scangate.format(text.question, { name: siteName() }));
+    page.showLogo('logo', request.client);
     page.showFacts(byId('request'), facts);
-    page.number.ask(asked.match, asked.choices, confirm);
+    page.number.show(request.match, request.choices, confirm);
   }
 
   function showTimes() {
-    var now = Date.now();
     var time = document.querySelector('[data-fact="time"]');
-    setText('countdown', deadline ? page.phrase(text.left, { time: page.clock(Math.max(0, Math.ceil((deadline - now) / 1000))) }) : '');
-    if (time && asked) { page.setContent(time, page.ago(askedAt)); }
+    page.showCountdown(deadline);
+    if (time && request) { scangate.setContent(time, page.timeAgo(requestedAt)); }
   }
 
   function siteName() {
-    return (asked && asked.client && asked.client.name) || text.some_site;
-  }
-
-  function fill(words) {
-    return page.phrase(words, { name: siteName() });
-  }
-
-  function send(url, body, done) {
-    page.post(url, { body: body, token: person.token }, done);
+    return (request && request.client && request.client.name) || text.some_site;
   }
 
   start();

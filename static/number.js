@@ -1,10 +1,10 @@
 /*
- * The approver's side of number matching: scangatePage.number asks for the number that the other screen shows.
+ * The approver's side of number matching: scangatePage.number asks for the number on the other screen.
  *
- * The page has #choose with #choices (three buttons with data-choice="NUMBER"; choosing is confirming), and #type with
- * #number and #number-fault. Which of them is on show says data-match on <body>: none, choose or type.
+ * The page has #choose with #choices (three buttons with data-choice="NUMBER"; a choice also confirms), and #type with
+ * #number and #number-fault. data-match on <body> says which of them is visible: none, choose or type.
  *
- * ES5 and the browser API of 2014 only.
+ * Needs page.js. ES5 and the browser API of 2014 only.
  */
 (function () {
   'use strict';
@@ -12,41 +12,41 @@
   var page = window.scangatePage;
   var byId = page.byId;
 
-  page.number = { ask: ask, read: read };
+  page.number = { show: show, readTyped: readTyped };
 
-  /* Asks as the client wants it: none, choose or type. `chosen` is called with a number that was chosen. */
-  function ask(match, choices, chosen) {
+  /* Shows the question in the way that the client has set: none, choose or type. Calls `onChosen` with the chosen number. */
+  function show(match, choices, onChosen) {
     var list = byId('choices');
-    var way = match === 'choose' || match === 'type' ? match : 'none';
-    document.body.setAttribute('data-match', way);
-    byId('choose').hidden = way !== 'choose';
-    byId('type').hidden = way !== 'type';
-    byId('confirm').hidden = way === 'choose';
+    var mode = match === 'choose' || match === 'type' ? match : 'none';
+    document.body.setAttribute('data-match', mode);
+    byId('choose').hidden = mode !== 'choose';
+    byId('type').hidden = mode !== 'type';
+    byId('confirm').hidden = mode === 'choose';
     byId('number').value = '';
-    fault('');
+    showFault('');
     page.empty(list);
     (choices || []).forEach(function (choice) {
       var button = document.createElement('button');
       button.type = 'button';
-      button.className = 'button choice';
+      button.className = 'scangate-button choice';
       button.textContent = choice;
       button.setAttribute('data-choice', choice);
-      button.onclick = function () { chosen(choice); };
+      button.onclick = function () { onChosen(choice); };
       list.appendChild(button);
     });
   }
 
-  /* Returns the number that was typed; says what is wrong if it is none. */
-  function read() {
+  /* Returns the typed number. If it is not a number of two digits, shows what is wrong and returns ''. */
+  function readTyped() {
     var typed = byId('number').value.replace(/\s/g, '').replace(/[\uFF10-\uFF19]/g, function (wide) {
       return String.fromCharCode(wide.charCodeAt(0) - 0xFEE0);
     });
     var isNumber = /^[1-9]\d$/.test(typed);
-    fault(isNumber ? '' : page.text.number_missing);
+    showFault(isNumber ? '' : page.text.number_missing);
     return isNumber ? typed : '';
   }
 
-  function fault(words) {
+  function showFault(words) {
     page.setText('number-fault', words);
     byId('number').setAttribute('aria-invalid', words ? 'true' : 'false');
     if (words) { byId('number').focus(); }

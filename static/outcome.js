@@ -1,46 +1,62 @@
 /*
- * How it ended: the view #outcome with #outcome-title, #outcome-detail, and #retry for what can be done about it.
+ * How a request ended: the view #outcome with #outcome-title and #outcome-detail, and #retry for what can be done next.
  *
- * ES5 and the browser API of 2014 only.
+ * Needs request.js. ES5 and the browser API of 2014 only.
  */
 (function () {
   'use strict';
 
+  var BUSY_MS = 5000;
+
+  var scangate = window.scangate;
   var page = window.scangatePage;
   var byId = page.byId;
 
   var label = '';
-  var again = null;
-  var retryAt = 0;
+  var action = null;
+  var availableAt = 0;
 
-  /* Says in the page's words, or by its detail in the gateway's, how it ended. Nothing can be done about it. */
-  page.conclude = function (words, slots, said) {
-    page.setText('outcome-title', page.phrase(words[0], slots));
-    page.setText('outcome-detail', said || page.phrase(words[1], slots));
-    byId('outcome-detail').lang = said ? 'en' : page.lang;
+  /* Writes the outcome, without an action. `detail`, if given, is the gateway's own, in English, instead of the page's. */
+  page.writeOutcome = function (words, values, detail) {
+    page.setText('outcome-title', scangate.format(words[0], values));
+    page.setText('outcome-detail', detail || scangate.format(words[1], values));
+    byId('outcome-detail').lang = detail ? 'en' : page.lang;
     byId('retry').hidden = true;
-    again = null;
+    action = null;
   };
 
-  /* Lets something be done, after a time. */
-  page.offer = function (words, action, afterMs) {
+  /* Adds a button to the outcome, which can be pressed after `afterMs`. */
+  page.offerAction = function (words, callback, afterMs) {
     label = words;
-    again = action;
-    retryAt = Date.now() + (afterMs || 0);
+    action = callback;
+    availableAt = Date.now() + (afterMs || 0);
     byId('retry').hidden = false;
-    page.guard();
-    show();
+    page.blockClicks();
+    render();
   };
 
-  function show() {
-    var wait = Math.max(0, Math.ceil((retryAt - Date.now()) / 1000));
-    if (!again) { return; }
-    page.setText('retry', wait ? page.phrase(page.text.retry_in, { time: page.clock(wait) }) : label);
+  /* Says by `finish` why a request failed, and offers to repeat it. */
+  page.showFailure = function (finish, status, problem, xhr, repeat) {
+    var isBusy = status === 429 || status === 503;
+    if (isBusy) {
+      finish('error', page.text.busy);
+    } else if (status === 0) {
+      finish('error', page.text.unreachable);
+    } else {
+      finish('error', page.text.failed, problem && problem.detail);
+    }
+    page.offerAction(page.text.retry, repeat, isBusy ? page.retryAfterMs(xhr) || BUSY_MS : 0);
+  };
+
+  function render() {
+    var wait = Math.max(0, Math.ceil((availableAt - Date.now()) / 1000));
+    if (!action) { return; }
+    page.setText('retry', wait ? scangate.format(page.text.retry_in, { time: scangate.formatTime(wait) }) : label);
     if (byId('retry').disabled !== (page.busy || wait > 0)) { byId('retry').disabled = page.busy || wait > 0; }
   }
 
   byId('retry').onclick = function () {
-    if (again && Date.now() >= retryAt) { again(); }
+    if (action && Date.now() >= availableAt) { action(); }
   };
-  page.eachSecond(show);
+  page.whileVisible(render);
 }());

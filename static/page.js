@@ -1,34 +1,34 @@
 /*
- * What every page does: words, views, and a list of what a JWT says.
+ * What all pages share: their texts, their views, the query string, and the claims of a JWT.
  *
- * Everything that the pages' scripts share hangs on one global, scangatePage. This file makes it; request.js, person.js, number.js
- * and outcome.js add to it on the pages that need them; a page's own script comes last.
+ * The pages' scripts share one global, scangatePage. This file creates it; request.js, person.js, number.js and outcome.js
+ * add to it on the pages that need them; the page's own script comes last.
  *
- * ES5 and the browser API of 2014 only.
+ * Needs scangate.js and dom.js. ES5 and the browser API of 2014 only.
  */
 (function () {
   'use strict';
 
+  var scangate = window.scangate;
   var page = window.scangatePage = {};
 
   var TICK_MS = 500;
-  // How long two taps may be apart to be a double tap: so long, what has just come takes none.
+  // The longest time between the two taps of a double tap. A new view ignores taps for this long.
   var GUARD_MS = 500;
+  // The refresh button of the widget is left out: the widget blocks its own buttons.
+  var BUTTONS = '.scangate-button:not(.scangate-refresh), .link';
   var TIME_CLAIMS = { exp: 1, iat: 1, nbf: 1, auth_time: 1, confirmed_at: 1, updated_at: 1 };
-  var ISOLATES = /[\u2066-\u2069]/;
-  // What turns text around (Unicode TR 9); the gateway takes it out of names as well.
-  var DIRECTIONS = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
-  var guards = 0;
+  var blocks = 0;
 
   page.query = readQuery(location.search);
   page.lang = document.documentElement.lang;
   page.text = {};
 
-  // ---- Words ----
+  // ---- Texts ----
 
-  /* Reads the page's words, which the gateway has put beside them in the language of the page. Returns them. */
-  page.begin = function () {
+  /* Reads and returns the page's texts, which the gateway has embedded in the page's language. */
+  page.loadTexts = function () {
     page.text = JSON.parse(page.byId('texts').textContent);
     return page.text;
   };
@@ -38,50 +38,21 @@
   };
 
   page.setText = function (id, words) {
-    page.setContent(page.byId(id), words);
-  };
-
-  // Writing the same words again would make a screen reader say them again. What is isolated becomes a <bdi>.
-  page.setContent = function (element, words) {
-    var parts = String(words).split(ISOLATES);
-    if (element.textContent === parts.join('')) { return; }
-    page.empty(element);
-    parts.forEach(function (part, i) {
-      var at = i % 2 ? element.appendChild(document.createElement('bdi')) : element;
-      if (part) { at.appendChild(document.createTextNode(part)); }
-    });
-  };
-
-  // Setting what is there already makes a browser style and lay out again.
-  page.mark = function (element, name, value) {
-    if (element.getAttribute(name) !== value) { element.setAttribute(name, value); }
-  };
-
-  /* Isolates a name that others chose (Unicode TR 9, 2068 and 2069): whichever way it is written, it turns nothing around it. */
-  page.isolate = function (name) {
-    return '\u2068' + String(name).replace(DIRECTIONS, '') + '\u2069';
-  };
-
-  /* Puts values in the place of their names in braces, each isolated but for times and numbers. */
-  page.phrase = function (words, values) {
-    return words.replace(/\{(\w+)\}/g, function (slot, name) {
-      var value = values[name];
-      return value === undefined ? slot : /^[\d:]*$/.test(value) ? value : page.isolate(value);
-    });
+    scangate.setContent(page.byId(id), words);
   };
 
   // ---- Time ----
 
   /*
-   * Calls `step` twice a second, so that no second is left out, while somebody looks; and at once when they look again.
-   * What a step shows changes once a second at most: a page that repaints more often costs the visitor's battery.
+   * Calls `step` twice a second while the page is visible, so that no second is skipped, and at once when it becomes visible.
+   * A step should change what is displayed at most once a second: more repaints cost the visitor's battery.
    */
-  page.eachSecond = function (step) {
-    function look() {
+  page.whileVisible = function (step) {
+    function callIfVisible() {
       if (!document.hidden) { step(); }
     }
-    setInterval(look, TICK_MS);
-    document.addEventListener('visibilitychange', look);
+    setInterval(callIfVisible, TICK_MS);
+    document.addEventListener('visibilitychange', callIfVisible);
   };
 
   // ---- Lists ----
@@ -90,13 +61,13 @@
     while (element.firstChild) { element.removeChild(element.firstChild); }
   };
 
-  /* Adds a term and its value to a <dl>; the value has `attribute`="name". */
+  /* Adds a term and its value to a <dl>. The value has `attribute`="name". */
   page.addRow = function (list, attribute, name, term, value) {
     var row = document.createElement('div');
     var left = document.createElement('dt');
     var right = document.createElement('dd');
     left.textContent = term;
-    page.setContent(right, page.isolate(value));
+    scangate.setContent(right, scangate.isolate(value));
     right.setAttribute(attribute, name);
     row.className = 'fact-' + name;
     row.appendChild(left);
@@ -104,16 +75,16 @@
     list.appendChild(row);
   };
 
-  /* Says in words what a site learns by a JWT, and lists all claims as they are, folded away. */
+  /* Lists what a site learns from a JWT, in words; and all its claims unchanged, collapsed. */
   page.showClaims = function (token) {
     var claims = page.decodeJwt(token.access_token) || {};
     page.hideClaims();
     Object.keys(page.text.claims).forEach(function (name) {
-      if (has(claims, name)) { page.addRow(page.byId('claims'), 'data-claim', name, page.text.claims[name], claimText(name, claims[name])); }
+      if (has(claims, name)) { page.addRow(page.byId('claims'), 'data-claim', name, page.text.claims[name], formatClaim(name, claims[name])); }
     });
-    if (claims.exp) { page.addRow(page.byId('claims'), 'data-claim', 'exp', page.text.until, claimText('exp', claims.exp)); }
+    if (claims.exp) { page.addRow(page.byId('claims'), 'data-claim', 'exp', page.text.until, formatClaim('exp', claims.exp)); }
     Object.keys(claims).forEach(function (name) {
-      page.addRow(page.byId('raw-claims'), 'data-claim', name, name, claimText(name, claims[name]));
+      page.addRow(page.byId('raw-claims'), 'data-claim', name, name, formatClaim(name, claims[name]));
     });
     page.byId('raw').hidden = false;
   };
@@ -128,7 +99,7 @@
     return Object.prototype.hasOwnProperty.call(object, name);
   }
 
-  function claimText(name, value) {
+  function formatClaim(name, value) {
     if (TIME_CLAIMS[name] && typeof value === 'number') { return new Date(value * 1000).toLocaleString(page.lang); }
     if (Array.isArray(value) && value.every(isPlain)) { return value.join(', '); }
     if (typeof value === 'boolean') { return value ? page.text.yes : page.text.no; }
@@ -142,38 +113,38 @@
   // ---- Views ----
 
   /*
-   * Lets no tap through that was meant for what stood here before: the second of a double tap would answer what nobody has
-   * read. Buttons are said to be disabled and are not, so that none loses the focus. Keys work: they go to where the focus
-   * is, which never moves to a button that decides.
+   * Makes buttons ignore clicks for GUARD_MS. The second tap of a double tap was meant for the view before, and would answer
+   * a question that nobody has read. Buttons are only marked as disabled, so none loses the focus and keys work: the focus
+   * never moves to a button that decides.
    */
-  page.guard = function () {
-    var mine = guards += 1;
-    [].forEach.call(document.querySelectorAll('.button, .link'), function (button) { button.setAttribute('aria-disabled', 'true'); });
+  page.blockClicks = function () {
+    var block = blocks += 1;
+    [].forEach.call(document.querySelectorAll(BUTTONS), function (button) { button.setAttribute('aria-disabled', 'true'); });
     setTimeout(function () {
-      if (mine !== guards) { return; }
-      [].forEach.call(document.querySelectorAll('.button, .link'), function (button) { button.removeAttribute('aria-disabled'); });
+      if (block !== blocks) { return; }
+      [].forEach.call(document.querySelectorAll(BUTTONS), function (button) { button.removeAttribute('aria-disabled'); });
     }, GUARD_MS);
   };
 
   document.addEventListener('click', function (event) {
     var at = event.target;
     while (at && at.nodeName !== 'BUTTON') { at = at.parentNode; }
-    // A key's click has no count.
+    // A click by key has the detail 0, and is always accepted.
     if (event.detail && at && at.getAttribute('aria-disabled') === 'true') {
       event.preventDefault();
       event.stopPropagation();
     }
   }, true);
 
-  /* Puts a view on show; its state has another name only while the connection is away. `code` is what waits for news. */
+  /* Shows a view. Its state has the same name, or is `offline` while the connection of `code` is lost. */
   page.showView = function (view, code) {
-    if (document.body.getAttribute('data-view') !== view) { page.guard(); }
-    page.mark(document.body, 'data-view', view);
-    page.mark(document.body, 'data-state', code && code.away ? 'offline' : view);
-    page.mark(document.body, 'data-transport', (code && code.transport) || 'none');
+    if (document.body.getAttribute('data-view') !== view) { page.blockClicks(); }
+    scangate.setAttribute(document.body, 'data-view', view);
+    scangate.setAttribute(document.body, 'data-state', code && code.away ? 'offline' : view);
+    scangate.setAttribute(document.body, 'data-transport', (code && code.transport) || 'none');
   };
 
-  // For show only: what counts is what the gateway has verified, or the site that is handed the JWT verifies.
+  // For display only: it verifies nothing. The gateway verifies the token, or the site that receives the JWT does.
   page.decodeJwt = function (token) {
     var part = String(token).split('.')[1] || '';
     try {
@@ -192,28 +163,28 @@
 
   // ---- A code across a reload ----
 
-  // The ticket's id, which proves nothing by itself: that does the cookie, or the person's token.
-  var KEPT = 'scangate.ticket';
+  // Holds the ticket's id. The id alone proves nothing: the cookie or the person's token does.
+  var STORED = 'scangate.ticket';
 
-  /* Has scangate.js go on with the code that this tab had for the same purpose before it was loaded again, if it had one. */
-  page.resume = function (options) {
-    var kept;
-    try { kept = JSON.parse(sessionStorage.getItem(KEPT)); } catch (e) { /* storage may be switched off */ }
-    if (kept && kept.purpose === purpose()) { options.resume = kept; }
+  /* Makes scangate.js continue with the code that this tab had for the same purpose before it was reloaded. */
+  page.resumeCode = function (options) {
+    var stored;
+    try { stored = JSON.parse(sessionStorage.getItem(STORED)); } catch (e) { /* storage may be disabled */ }
+    if (stored && stored.purpose === purpose()) { options.resume = stored; }
   };
 
-  /* Keeps the code on show for that, and forgets one that is over. A bearer secret is never kept: such a code is withdrawn
-     when the page goes. */
-  page.keepCode = function (options, state, code) {
+  /* Stores the code for resumeCode, or removes one that has ended. A code with a bearer secret is never stored, so it is
+     withdrawn when the page is closed. */
+  page.storeCode = function (options, state, code) {
     var ticket = code.ticket || {};
     if (state === 'loading' || (state === 'scanned' && options.resumable)) { return; }
     options.resumable = false;
     try {
       if ((state === 'waiting' || state === 'scanned') && !ticket.ticket_secret) {
-        sessionStorage.setItem(KEPT, JSON.stringify({ purpose: purpose(), ticket_id: ticket.ticket_id, client: code.client }));
+        sessionStorage.setItem(STORED, JSON.stringify({ purpose: purpose(), ticket_id: ticket.ticket_id, client: code.client }));
         options.resumable = true;
       } else {
-        sessionStorage.removeItem(KEPT);
+        sessionStorage.removeItem(STORED);
       }
     } catch (e) { /* see above */ }
   };

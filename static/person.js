@@ -1,34 +1,32 @@
 /*
- * Who is signed in here: scangatePage.person.
+ * The person who is signed in here: scangatePage.person.
  *
- * Whose token it is says <meta name="scangate-identity">:
- *   demo    a made-up person, by POST /demo/sign-in; kept in sessionStorage "scangate.demo"
- *   bearer  the site's own sign-in put the person's token into sessionStorage "scangate.bearer" before coming here
+ * <meta name="scangate-identity"> says where the person's token comes from:
+ *   demo    POST /demo/sign-in, for a made-up person; the token is in sessionStorage "scangate.demo"
+ *   bearer  the site's own sign-in, which put the token into sessionStorage "scangate.bearer" before it opened this page
  *
- * In the demo the page has the form #sign-in-form with #name, #name-fault, #sign-in-lead.
+ * In the demo the page has the form #sign-in-form with #name, #name-fault and #sign-in-lead.
  *
- * ES5 and the browser API of 2014 only.
+ * Needs request.js. ES5 and the browser API of 2014 only.
  */
 (function () {
   'use strict';
 
   var page = window.scangatePage;
   var meta = document.querySelector('meta[name="scangate-identity"]');
-  var demo = !!meta && meta.getAttribute('content') === 'demo';
-  var storageKey = demo ? 'scangate.demo' : 'scangate.bearer';
-  var person = page.person = { demo: demo, token: stored(), keep: keep, look: look, name: name, ask: ask, signIn: signIn, fault: fault };
+  var isDemo = !!meta && meta.getAttribute('content') === 'demo';
+  var storageKey = isDemo ? 'scangate.demo' : 'scangate.bearer';
+  var person = page.person = {
+    isDemo: isDemo, token: stored(), setToken: setToken, name: name, prepareForm: prepareForm, requireSignIn: requireSignIn,
+    signIn: signIn, showFault: showFault
+  };
 
-  // Storage may be switched off; the token then lasts as long as the page.
-  function keep(value) {
-    person.token = value;
+  // Storage may be disabled. The token then lasts as long as the page.
+  function setToken(token) {
+    person.token = token;
     try {
-      if (value) { sessionStorage.setItem(storageKey, value); } else { sessionStorage.removeItem(storageKey); }
+      if (token) { sessionStorage.setItem(storageKey, token); } else { sessionStorage.removeItem(storageKey); }
     } catch (e) { /* see above */ }
-  }
-
-  /* Looks again: somebody may have signed in meanwhile. */
-  function look() {
-    person.token = stored();
   }
 
   function stored() {
@@ -40,30 +38,47 @@
     return String(claims.name || claims.preferred_username || '');
   }
 
-  /* Prepares the form for a made-up person. */
-  function ask(hasRunOut) {
-    page.setText('sign-in-lead', hasRunOut ? page.text.sign_in_again : page.text.sign_in_lead);
-    fault('');
+  /* Prepares the demo's form. */
+  function prepareForm(hasExpired) {
+    page.setText('sign-in-lead', hasExpired ? page.text.sign_in_again : page.text.sign_in_lead);
+    showFault('');
   }
 
-  /* Signs in under the name that was typed. `failed` is given what a request is answered. */
+  /*
+   * Asks somebody without a valid token to sign in: in the demo by its form, otherwise by the outcome `words`, with an action
+   * that looks for a token again. `view` has showForm(), finish(view, words) and begin().
+   */
+  function requireSignIn(view, hasExpired, words) {
+    if (isDemo) {
+      prepareForm(hasExpired);
+      view.showForm();
+      return;
+    }
+    view.finish('no-identity', words);
+    page.offerAction(page.text.check, function () {
+      person.token = stored();
+      view.begin();
+    });
+  }
+
+  /* Signs in under the typed name. If the request fails otherwise, `failed` gets its answer. */
   function signIn(done, failed) {
     var typed = page.byId('name').value.replace(/^\s+|\s+$/g, '');
-    fault(typed ? '' : page.text.name_missing);
+    showFault(typed ? '' : page.text.name_missing);
     if (!typed) { return; }
     page.post('/demo/sign-in', { body: { name: typed } }, function (status, body, xhr) {
       if (status === 200 && body && body.access_token) {
-        keep(body.access_token);
+        setToken(body.access_token);
         done();
       } else if (status === 400 || status === 422) {
-        fault((body && body.detail) || page.text.name_missing);
+        showFault((body && body.detail) || page.text.name_missing);
       } else {
         failed(status, body, xhr);
       }
     });
   }
 
-  function fault(words) {
+  function showFault(words) {
     page.setText('name-fault', words);
     page.byId('name').setAttribute('aria-invalid', words ? 'true' : 'false');
     if (words) { page.byId('name').focus(); }

@@ -1,64 +1,65 @@
 /*
- * What the pages of those who decide or ask do, beside the sign-in page: requests of their own, and facts about one.
+ * Requests and facts, for the pages on which people decide or ask: confirm, share and receive.
  *
  * Needs scangate.js and page.js. ES5 and the browser API of 2014 only.
  */
 (function () {
   'use strict';
 
+  var scangate = window.scangate;
   var page = window.scangatePage;
 
-  var skewMs = 0;              // what the gateway's clock is ahead of this device's
+  var skewMs = 0;              // how far the gateway's clock is ahead of this device's
 
   page.busy = false;
 
   // ---- Requests ----
 
-  /* Sends a request, as scangate.js does. `done` is given 0 if nothing came back. */
+  /* Sends a request as scangate.send does. `done` gets the status 0 if there is no answer. */
   page.send = function (method, url, more, done) {
-    return window.scangate.send(method, url, more, function (status, body, xhr) {
+    return scangate.send(method, url, more, function (status, body, xhr) {
       var serverNow = status && Date.parse(xhr.getResponseHeader('Date') || '');
       if (serverNow) { skewMs = serverNow - Date.now(); }
       done(status, body, xhr);
     });
   };
 
-  page.ignore = function () {
-    // Fire and forget: a ticket that could not be cancelled expires.
+  page.noop = function () {
+    // For requests whose answer does not matter: a ticket that could not be cancelled expires.
   };
 
-  /* What the gateway says to wait before another try, or 0. */
+  /* Returns how long the gateway asks to wait before a retry, or 0. */
   page.retryAfterMs = function (xhr) {
     return (xhr.status && parseFloat(xhr.getResponseHeader('Retry-After')) * 1000) || 0;
   };
 
-  /* Reads one of the gateway's times in this device's time, whose clock may be wrong. */
-  page.timeOf = function (stamp) {
+  /* Converts a time of the gateway into the time of this device, whose clock may be wrong. */
+  page.toLocalTime = function (stamp) {
     return Date.parse(stamp) - skewMs;
   };
 
-  /* Sends a POST unless another is on its way. Until it is answered no button can be pressed. */
+  /* Sends a POST unless another one is under way. No button can be pressed until the answer arrives. */
   page.post = function (url, more, done) {
-    var at = document.activeElement;
+    var focused = document.activeElement;
     if (page.busy) { return; }
     setBusy(true);
     page.send('POST', url, more, function (status, body, xhr) {
       setBusy(false);
       done(status, body, xhr);
-      // A button that could not be pressed has lost the focus; it gets it back if it is still there.
-      if (at && document.activeElement === document.body && page.isSeen(at)) { at.focus(); }
+      // A disabled button loses the focus. It gets the focus back if it is still visible.
+      if (focused && document.activeElement === document.body && scangate.isVisible(focused)) { focused.focus(); }
     });
   };
 
-  function setBusy(yes) {
-    page.busy = yes;
-    document.body.setAttribute('data-busy', yes ? 'yes' : 'no');
-    [].forEach.call(document.querySelectorAll('.view button'), function (button) { button.disabled = yes; });
+  function setBusy(busy) {
+    page.busy = busy;
+    document.body.setAttribute('data-busy', busy ? 'yes' : 'no');
+    [].forEach.call(document.querySelectorAll('.view button'), function (button) { button.disabled = busy; });
   }
 
   // ---- Facts ----
 
-  /* Lists facts, each by the name that is also its word. */
+  /* Lists facts, each a pair of the name of its text and its value. */
   page.showFacts = function (list, facts) {
     page.empty(list);
     facts.forEach(function (fact) {
@@ -66,7 +67,7 @@
     });
   };
 
-  /* Names claims as people call them. */
+  /* Returns the names of claims in the page's language. */
   page.claimNames = function (claims) {
     return claims.map(page.claimName).join(page.text.comma);
   };
@@ -75,13 +76,13 @@
     return Object.prototype.hasOwnProperty.call(page.text.claims, claim) ? page.text.claims[claim] : claim;
   };
 
-  /* Says when something was, in this device's time. */
-  page.ago = function (at) {
-    var secs = Math.round((Date.now() - at) / 1000);
+  /* Returns a time, in milliseconds of this device's clock, and how long ago it was. */
+  page.timeAgo = function (time) {
+    var secs = Math.round((Date.now() - time) / 1000);
     var words = secs < 5 ? page.text.just_now
-      : secs < 60 ? page.phrase(page.text.secs_ago, { n: secs - secs % 5 })
-      : page.phrase(page.text.mins_ago, { n: Math.floor(secs / 60) });
-    return at ? localTime(new Date(at)) + ' · ' + words : '';
+      : secs < 60 ? scangate.format(page.text.secs_ago, { n: secs - secs % 5 })
+      : scangate.format(page.text.mins_ago, { n: Math.floor(secs / 60) });
+    return time ? localTime(new Date(time)) + ' · ' + words : '';
   };
 
   function localTime(date) {
@@ -92,13 +93,16 @@
     }
   }
 
-  page.clock = function (secs) {
-    return Math.floor(secs / 60) + ':' + ('0' + secs % 60).slice(-2);
+  /* Shows in #countdown how long it is until a deadline; nothing without one. Returns the seconds. */
+  page.showCountdown = function (deadline) {
+    var secs = Math.max(0, Math.ceil((deadline - Date.now()) / 1000));
+    page.setText('countdown', deadline ? scangate.format(page.text.left, { time: scangate.formatTime(secs) }) : '');
+    return secs;
   };
 
   // ---- People and clients ----
 
-  // First and last initial; of a Chinese, Japanese or Korean name its last two characters.
+  // First and last initial; the last two characters of a Chinese, Japanese or Korean name.
   page.initials = function (name) {
     var chars = name.match(/[\uD800-\uDBFF][\uDC00-\uDFFF]|\S/g) || ['?'];
     var parts = name.split(/\s+/).filter(Boolean);
@@ -108,11 +112,11 @@
     return (chars[0] + last).toUpperCase();
   };
 
-  /* Puts a client's logo in the place of the gateway's own, which is drawn in the client's colours. */
+  /* Replaces the gateway's own logo by the client's, if it has one. */
   page.showLogo = function (id, client) {
     var own = page.byId(id);
     var logo = document.createElement('img');
-    if (!client || !isOurs(client.logo)) { return; }
+    if (!client || !isOwnPath(client.logo)) { return; }
     logo.id = id;
     logo.className = 'logo';
     logo.alt = '';
@@ -121,30 +125,26 @@
     own.parentNode.replaceChild(logo, own);
   };
 
-  /* Puts on the colours of a client that the page has learnt of only now. */
-  page.showTheme = function (client) {
+  /* Applies the colours of a client that the page has only learnt by the scan. */
+  page.applyTheme = function (client) {
     var link;
-    if (!client || !isOurs(client.theme) || document.querySelector('link[href="' + client.theme + '"]')) { return; }
+    if (!client || !isOwnPath(client.theme) || document.querySelector('link[href="' + client.theme + '"]')) { return; }
     link = document.createElement('link');
     link.rel = 'stylesheet';
     link.href = client.theme;
     document.head.appendChild(link);
   };
 
-  // Only our own origin: the pages ask nothing of third parties.
-  function isOurs(address) {
+  // A path of the gateway's origin: the pages request nothing from third parties.
+  function isOwnPath(address) {
     return /^\/(?![\/\\])[\w.\/-]+$/.test(address || '');
   }
 
   // ---- Views ----
 
-  /* Puts a view on show that waits for news, and says in words when the connection is away. */
-  page.showTouch = function (view, code) {
+  /* Shows a view that waits for `code`, and a banner while its connection is lost. */
+  page.showLiveView = function (view, code) {
     page.showView(view, code);
     page.setText('banner', !code || !code.away ? '' : navigator.onLine === false ? page.text.offline : page.text.reconnecting);
-  };
-
-  page.isSeen = function (element) {
-    return element.offsetWidth > 0 && window.getComputedStyle(element).visibility !== 'hidden';
   };
 }());

@@ -1,23 +1,24 @@
 /*
- * The ready-made look of scangate.js: a code, a ring that shows the time that is left, and what to do in words.
+ * The widget of scangate.js: the QR code, a ring that shows the time left, and instructions.
  *
- * Classes of its elements are scangate-NAME, by the names in LOOK; data-state, data-reason and data-transport stand on the
- * root. Words come with the options, or from the gateway in the reader's language. ES5.
+ * Its elements have the classes scangate-NAME, by the names in ELEMENTS. data-state, data-reason and data-transport are on
+ * the root. Its texts come with the options, or from the gateway in the reader's language.
+ *
+ * Needs scangate.js and dom.js; the gateway serves dom.js at the start of this file. ES5.
  */
 (function () {
 'use strict';
 
-// The ring, from the middle of its top, and its length.
+// The ring's path, from the middle of its top, and its length.
 var ROUND = 'M132,3H237A24,24,0,0,1,261,27V237A24,24,0,0,1,237,261H27A24,24,0,0,1,3,237V27A24,24,0,0,1,27,3Z';
 var RING = 991;
 var LOW_SECS = 15;
-// How long two clicks may be apart to be a double click: so long, a state that has just come takes none.
+// The longest time between the two clicks of a double click. A new state ignores clicks for this long.
 var GUARD_MS = 500;
-var ISOLATES = /[\u2066-\u2069]/;
 var SVG = 'http://www.w3.org/2000/svg';
 var SIGNS = { confirmed: 'M20 33l8.5 8.5L44.5 24', declined: 'M23 23l18 18M41 23L23 41', cancelled: 'M23 23l18 18M41 23L23 41', error: 'M32 18v17M32 45v.1' };
-// What it is made of: a name, what it stands in, a tag, attributes (a comma is a space).
-var LOOK = [
+// The elements: name, parent, tag, attributes. A comma in an attribute is a space.
+var ELEMENTS = [
   'banner root p role=status',
   'stage root div',
   'ring stage svg viewBox=0,0,264,264 aria-hidden=true',
@@ -47,222 +48,191 @@ var LOOK = [
 ];
 
 var scangate = window.scangate;
+var setAttribute = scangate.setAttribute;
+var setContent = scangate.setContent;
 
-function make(parent, tag, attributes) {
-  var drawn = /^(svg|rect|circle|path)$/.test(tag);
-  var made = drawn ? scangate.doc('createElementNS', SVG, tag) : scangate.doc('createElement', tag);
-  Object.keys(attributes).forEach(function (name) { made.setAttribute(name, attributes[name]); });
-  return parent.appendChild(made);
+function append(parent, tag, attributes) {
+  var isSvg = /^(svg|rect|circle|path)$/.test(tag);
+  var element = isSvg ? scangate.doc('createElementNS', SVG, tag) : scangate.doc('createElement', tag);
+  Object.keys(attributes).forEach(function (name) { element.setAttribute(name, attributes[name]); });
+  return parent.appendChild(element);
 }
 
-// The page may have it already: from its own HTML, or for another code.
-function style(gateway, path) {
-  if (!scangate.doc('querySelector', 'link[rel=stylesheet][href*="' + path + '"]')) { make(scangate.doc('querySelector', 'head'), 'link', { rel: 'stylesheet', href: gateway + path }); }
+// The page may have loaded the style sheet already: in its own HTML, or for another code.
+function loadStyle(gateway, path) {
+  if (!scangate.doc('querySelector', 'link[rel=stylesheet][href*="' + path + '"]')) { append(scangate.doc('querySelector', 'head'), 'link', { rel: 'stylesheet', href: gateway + path }); }
 }
 
-// Writing the same words again would make a screen reader say them again. What is isolated becomes a <bdi>.
-function write(at, words) {
-  var parts = String(words).split(ISOLATES);
-  if (at.textContent === parts.join('')) { return; }
-  at.textContent = '';
-  parts.forEach(function (part, i) {
-    (i % 2 ? make(at, 'bdi', {}) : at).appendChild(scangate.doc('createTextNode', part));
-  });
-}
-
-// Whichever way a name is written, it turns nothing around it (Unicode TR 9, 2068 and 2069).
-function isolate(name) {
-  return '\u2068' + String(name).split(ISOLATES).join('') + '\u2069';
-}
-
-// Setting what is there already makes a browser style and lay out again, and it is painted twice a second.
-function mark(at, name, value) {
-  value = String(value);
-  if (at.getAttribute(name) !== value) { at.setAttribute(name, value); }
-}
-
-function phrase(words, values) {
-  return words.replace(/\{(\w+)\}/g, function (slot, name) {
-    var value = values[name];
-    return value === undefined ? slot : /^[\d:]*$/.test(value) ? value : isolate(value);
-  });
-}
-
-function clock(secs) {
-  return Math.floor(secs / 60) + ':' + ('0' + secs % 60).slice(-2);
-}
-
-/* Makes the look inside `element`; returns what brings it up to date with `code`. */
+/* Makes the widget inside `element`. Returns a function that brings the widget up to date with `code`. */
 scangate.look = function (element, code, options, gateway) {
   var text = options.texts || {};
-  var at = { root: make(element, 'div', { 'class': 'scangate', tabindex: '-1' }) };
-  var themed = false;
-  var parked = null;           // what had the focus before it went out of sight
+  var at = { root: append(element, 'div', { 'class': 'scangate', tabindex: '-1' }) };
+  var isThemed = false;
+  var hiddenFocus = null;      // the element that had the focus before it was hidden
   var failures = 0;
-  var painted = '';
-  var guards = 0;
-  var isSaid = false;          // to the site's developer, once
-  var unlisted = false;        // what is not there is not the gateway, but this page's leave
+  var rendered = '';
+  var blocks = 0;
+  var hasWarned = false;       // the site's developer is warned once
+  var unlisted = false;        // the gateway is reachable, but does not list this page's origin
 
-  function word(name, values) {
-    return phrase(text[name] || '', values || {});
+  function textOf(name, values) {
+    return scangate.format(text[name] || '', values || {});
   }
 
   function build() {
-    LOOK.forEach(function (line) {
+    ELEMENTS.forEach(function (line) {
       var words = line.split(' ');
       var attributes = { 'class': 'scangate-' + words[0] };
       words.slice(3).forEach(function (pair) {
         attributes[pair.split('=')[0]] = pair.split('=')[1].replace(/,/g, ' ');
       });
-      at[words[0]] = make(at[words[1]], words[2], attributes);
+      at[words[0]] = append(at[words[1]], words[2], attributes);
     });
-    [1, 2, 3].forEach(function () { make(at.dots, 'i', {}); });
+    [1, 2, 3].forEach(function () { append(at.dots, 'i', {}); });
+    at.refresh.className += ' scangate-button';
     at.left.setAttribute('stroke-dasharray', RING);
     at.refresh.onclick = at.renew.onclick = function (event) {
-      // A key's click has no count.
+      // A click by key has the detail 0, and is always accepted.
       if (!event.detail || !event.currentTarget.hasAttribute('aria-disabled')) { code.refresh(); }
     };
   }
 
-  // The second of a double click is not meant for what the first has brought. The focus stays, and keys work.
-  function guard() {
-    var buttons = [at.refresh, at.renew], mine = guards += 1;
+  // The second click of a double click was not meant for the state that the first one brought. Buttons are only marked as
+  // disabled, so the focus stays and keys work.
+  function blockClicks() {
+    var buttons = [at.refresh, at.renew], block = blocks += 1;
     buttons.forEach(function (button) { button.setAttribute('aria-disabled', 'true'); });
     setTimeout(function () {
-      if (mine === guards) { buttons.forEach(function (button) { button.removeAttribute('aria-disabled'); }); }
+      if (block === blocks) { buttons.forEach(function (button) { button.removeAttribute('aria-disabled'); }); }
     }, GUARD_MS);
   }
 
-  function paint() {
+  function render() {
     var active = scangate.own('activeElement');
-    var held = at.root.contains(active) && active;
-    if (at.root.getAttribute('data-state') !== code.state) { guard(); }
-    mark(at.root, 'data-state', code.state);
-    mark(at.root, 'data-reason', code.reason);
-    mark(at.root, 'data-transport', code.transport);
-    showClient();
-    showTicket(code.ticket || {});
-    showWords();
-    showTime();
-    keepFocus(held);
+    var focused = at.root.contains(active) && active;
+    if (at.root.getAttribute('data-state') !== code.state) { blockClicks(); }
+    setAttribute(at.root, 'data-state', code.state);
+    setAttribute(at.root, 'data-reason', code.reason);
+    setAttribute(at.root, 'data-transport', code.transport);
+    applyTheme();
+    renderTicket(code.ticket || {});
+    renderTexts();
+    renderTime();
+    keepFocus(focused);
   }
 
-  // Focus moves only where it would otherwise be lost, and back when its place is there again.
-  function keepFocus(held) {
-    if (held && !isSeen(held)) {
-      parked = held;
-      (isSeen(at.refresh) ? at.refresh : at.root).focus();
-    } else if (parked && held === at.root && isSeen(parked)) {
-      parked.focus();
-      parked = null;
+  // Moves the focus only if its element was hidden, and moves it back when the element is visible again.
+  function keepFocus(focused) {
+    if (focused && !scangate.isVisible(focused)) {
+      hiddenFocus = focused;
+      (scangate.isVisible(at.refresh) ? at.refresh : at.root).focus();
+    } else if (hiddenFocus && focused === at.root && scangate.isVisible(hiddenFocus)) {
+      hiddenFocus.focus();
+      hiddenFocus = null;
     }
   }
 
-  function showClient() {
-    if (themed || !code.client) { return; }
-    themed = true;
-    if (code.client.theme) { style(gateway, code.client.theme); }
+  function applyTheme() {
+    if (isThemed || !code.client) { return; }
+    isThemed = true;
+    if (code.client.theme) { loadStyle(gateway, code.client.theme); }
   }
 
-  function showTicket(ticket) {
+  function renderTicket(ticket) {
     var person = (ticket.scanned_by || {}).name || text.someone || '';
-    var opens = !connector() && /^https?:/.test(ticket.scan_url);
-    if (code.qr) { mark(at.qr, 'src', code.qr); }
+    var hasLink = !connector() && /^https?:/.test(ticket.scan_url);
+    if (code.qr) { setAttribute(at.qr, 'src', code.qr); }
     if (at.qr.hidden !== !code.qr) { at.qr.hidden = !code.qr; }
-    mark(at.qr, 'aria-hidden', code.state !== 'waiting');
-    mark(at.mark, 'd', SIGNS[code.state] || '');
-    // It keeps its place also where there is nothing to open.
-    if (at.help.style.visibility !== (opens ? '' : 'hidden')) { at.help.style.visibility = opens ? '' : 'hidden'; }
-    if (opens) { mark(at.link, 'href', ticket.scan_url); }
-    // The picture is left alone on purpose: loading it would tell a third party who signs in where.
-    write(at.who, person && isolate(person));
-    write(at.avatar, (/[\uD800-\uDBFF][\uDC00-\uDFFF]|\S/.exec(person) || [''])[0].toUpperCase());
-    write(at.number, ticket.number || '');
-    mark(at.root, 'data-number', ticket.number ? 'yes' : 'no');
+    setAttribute(at.qr, 'aria-hidden', code.state !== 'waiting');
+    setAttribute(at.mark, 'd', SIGNS[code.state] || '');
+    // Hidden but not removed, so that the layout does not move.
+    if (at.help.style.visibility !== (hasLink ? '' : 'hidden')) { at.help.style.visibility = hasLink ? '' : 'hidden'; }
+    if (hasLink) { setAttribute(at.link, 'href', ticket.scan_url); }
+    // The person's picture is not loaded: its host would learn who signs in where.
+    setContent(at.who, person && scangate.isolate(person));
+    setContent(at.avatar, (/[\uD800-\uDBFF][\uDC00-\uDFFF]|\S/.exec(person) || [''])[0].toUpperCase());
+    setContent(at.number, ticket.number || '');
+    setAttribute(at.root, 'data-number', ticket.number ? 'yes' : 'no');
   }
 
-  function showWords() {
+  function renderTexts() {
     var values = { name: (code.client || {}).name || text.some_site, number: (code.ticket || {}).number };
-    var said = unlisted ? text.unlisted : text[code.reason + '_' + connector()] || text[code.reason] || text[code.state] || ['', ''];
+    var pair = unlisted ? text.unlisted : text[code.reason + '_' + connector()] || text[code.reason] || text[code.state] || ['', ''];
     var problem = code.problem && code.problem.detail;
-    mark(at.qr, 'alt', word('qr', values));
-    write(at.banner, code.away ? word(navigator.onLine === false ? 'offline' : 'reconnecting') : '');
-    write(at.link, word('scan_link'));
-    write(at.renew, word('renew'));
-    write(at.title, phrase(said[0], values));
-    write(at.detail, code.reason === 'failed' && problem || phrase(said[1], values));
-    mark(at.detail, 'lang', code.reason === 'failed' && problem ? 'en' : at.root.lang || scangate.own('documentElement').lang);
+    setAttribute(at.qr, 'alt', textOf('qr', values));
+    setContent(at.banner, code.away ? textOf(navigator.onLine === false ? 'offline' : 'reconnecting') : '');
+    setContent(at.link, textOf('scan_link'));
+    setContent(at.renew, textOf('renew'));
+    setContent(at.title, scangate.format(pair[0], values));
+    setContent(at.detail, code.reason === 'failed' && problem || scangate.format(pair[1], values));
+    setAttribute(at.detail, 'lang', code.reason === 'failed' && problem ? 'en' : at.root.lang || scangate.own('documentElement').lang);
   }
 
-  function showTime() {
+  function renderTime() {
     var now = Date.now();
-    // In whole seconds, so that ring, words and dots change together: one repaint a second and no animation.
+    // Whole seconds: ring, text and dots change together, in one repaint per second and without an animation.
     var left = Math.max(0, Math.ceil((code.deadline - now) / 1000));
     var wait = code.retryAt ? Math.max(0, Math.ceil((code.retryAt - now) / 1000)) : 0;
-    var absent = code.reason === 'unreachable' || navigator.onLine === false;
-    write(at.timer, code.deadline ? word('left', { time: clock(left) }) : '');
-    mark(at.stage, 'data-low', code.deadline && left <= LOW_SECS ? 'yes' : 'no');
-    mark(at.left, 'stroke-dashoffset', code.state === 'confirmed' ? 0 : Math.round(RING * (1 - Math.min(1, left && left * 1000 / code.lifeMs))));
-    mark(at.dots, 'data-beat', left % 3);
-    write(at.refresh, code.state !== 'error' ? word('renew') : word(wait && !absent ? 'retry_in' : 'retry', { time: clock(wait) }));
-    // A gateway that named a time is not to be asked before it; an absent one may be tried at any moment.
-    if (at.refresh.disabled !== (wait > 0 && !absent)) { at.refresh.disabled = wait > 0 && !absent; }
+    var isOffline = code.reason === 'unreachable' || navigator.onLine === false;
+    setContent(at.timer, code.deadline ? textOf('left', { time: scangate.formatTime(left) }) : '');
+    setAttribute(at.stage, 'data-low', code.deadline && left <= LOW_SECS ? 'yes' : 'no');
+    setAttribute(at.left, 'stroke-dashoffset', code.state === 'confirmed' ? 0 : Math.round(RING * (1 - Math.min(1, left && left * 1000 / code.lifeMs))));
+    setAttribute(at.dots, 'data-beat', left % 3);
+    setContent(at.refresh, code.state !== 'error' ? textOf('renew') : textOf(wait && !isOffline ? 'retry_in' : 'retry', { time: scangate.formatTime(wait) }));
+    // Do not retry before the time that the gateway named. If the gateway is unreachable, allow a retry at any time.
+    if (at.refresh.disabled !== (wait > 0 && !isOffline)) { at.refresh.disabled = wait > 0 && !isOffline; }
   }
 
   function connector() {
     return (code.client || {}).connector;
   }
 
-  function isSeen(node) {
-    return node.offsetWidth > 0 && window.getComputedStyle(node).visibility !== 'hidden';
-  }
-
-  function learnWords() {
+  function loadTexts() {
     var url = gateway + '/static/texts.json' + (options.lang ? '?lang=' + encodeURIComponent(options.lang) : '');
     scangate.send('GET', url, {}, function (status, table, xhr) {
       if (status !== 200 || !table) {
-        // Without words the look says nothing, and its buttons have no names.
-        setTimeout(learnWords, scangate.pauseMs(xhr, ++failures));
+        // Try until it works: without texts the buttons have no labels.
+        setTimeout(loadTexts, scangate.pauseMs(xhr, ++failures));
         return;
       }
       text = table.texts;
       at.root.lang = table.lang;
-      paint();
+      render();
     });
   }
 
   /*
-   * A page whose origin the gateway does not list is given no answer that it may read, as if the gateway were away; but what
-   * every page may read comes. The address is new each time: what the browser has kept says nothing.
+   * Tells an origin that is not listed from a gateway that is unreachable. A page of an unlisted origin may not read the
+   * gateway's answers, which looks like no connection; but any page may read texts.json. The query string is new each time,
+   * so that the answer does not come from the browser's cache.
    */
-  function askWhy() {
+  function checkOrigin() {
     if (code.reason !== 'unreachable' || gateway === location.origin) { return; }
     scangate.send('GET', gateway + '/static/texts.json?at=' + Date.now(), {}, function (status) {
       if (status !== 200 || code.reason !== 'unreachable') { return; }
       unlisted = true;
-      paint();
-      if (window.console && !isSaid) {
-        isSaid = true;
+      render();
+      if (window.console && !hasWarned) {
+        hasWarned = true;
         window.console.error('scangate: POST ' + gateway + '/v1/tickets was refused to this page. Add its origin, ' + location.origin
           + ', to `origins` of the client ' + (options.clientId || 'that is the first') + ' in the gateway\'s settings, and restart the gateway.');
       }
     });
   }
 
-  // Where nobody looks, only news are painted: what the time shows is brought up to date when somebody looks again.
+  // A hidden page renders only changes of the code; the time is rendered when the page is visible again.
   function update() {
     var ticket = code.ticket || {};
-    var news = [code.state, code.reason, code.away, code.transport, ticket.ticket_id, ticket.revision].join(' ');
-    if (news !== painted) { unlisted = false; }
-    if (!scangate.own('hidden') || news !== painted) { paint(); }
-    if (news !== painted) { askWhy(); }
-    painted = news;
+    var current = [code.state, code.reason, code.away, code.transport, ticket.ticket_id, ticket.revision].join(' ');
+    if (current !== rendered) { unlisted = false; }
+    if (!scangate.own('hidden') || current !== rendered) { render(); }
+    if (current !== rendered) { checkOrigin(); }
+    rendered = current;
   }
 
   build();
-  style(gateway, '/static/scangate.css');
-  if (!options.texts) { learnWords(); }
+  loadStyle(gateway, '/static/scangate.css');
+  if (!options.texts) { loadTexts(); }
   return update;
 };
 }());

@@ -1,72 +1,72 @@
 /**
- * scangate.js: signing in by a QR code, on any page.
+ * scangate.js: sign in by a QR code, on any page.
  *
- * Add `<script src="https://YOUR-GATEWAY/static/scangate.js"></script>`; this makes the global `scangate`. A page of an
- * origin other than the gateway's stands on its client's list (`origins` in the gateway's settings).
+ * Add `<script src="https://YOUR-GATEWAY/static/scangate.js"></script>`. It defines the global `scangate`. If the page's
+ * origin is not the gateway's, the client must list it (`origins` in the gateway's settings).
  */
 declare namespace scangate {
   /**
-   * Shows a code and waits for it to be confirmed.
+   * Shows a code and waits until it is confirmed.
    *
-   * @param element where the ready-made look goes; `null` for none of it: then `onState` is all there is to show.
-   * @param options read anew for each code, so they may be changed while it runs.
+   * @param element where to put the ready-made widget; `null` for no widget, in which case `onState` reports everything.
+   * @param options are read again for each code, so they may be changed later.
    */
   function start(element: Element | null, options: Options): Code;
 
   interface Options {
-    /** The registered client that people sign in to: the `aud` of the JWT. The gateway's first one if left out. */
+    /** The id of the registered client to sign in to: the `aud` of the JWT. The gateway's first client if left out. */
     clientId?: string;
-    /** Where to go on to, one of the client's `return_to`; given back as `code.ticket.return_to`. The script itself goes nowhere. */
+    /** Where to continue, one of the client's `return_to`; returned as `code.ticket.return_to`. The script itself does not navigate. */
     returnTo?: string;
-    /** `login` (the default), or `share`: this person shows the code and decides who is signed in as them. */
+    /** `login` (the default), or `share`: the person on this page shows the code and decides who is signed in as them. */
     flow?: 'login' | 'share';
-    /** The signed-in person's own token, for `share`, and for a ticket that was scanned with it. */
+    /** The signed-in person's own token: for `share`, and for a ticket that was scanned with it. */
     token?: string;
-    /** A ticket to wait for, instead of a new one: what a scan with a binding of its own has answered. */
+    /** A ticket to wait for, instead of a new one: the answer to a scan with a binding of its own. */
     ticket?: Ticket;
-    /** A code that this page made before it was loaded again, in the same tab: it goes on if this browser still proves to have made it. */
+    /** A code that this tab showed before it was reloaded. It is continued if the browser can still prove that it made it. */
     resume?: { ticket_id: string; client?: Client | null };
-    /** Set if the page will `resume` the code: leaving the page then does not withdraw it. */
+    /** Set it if the page will `resume` the code: then the code is not withdrawn when the page is closed. */
     resumable?: boolean;
-    /** How often a code that has expired is followed by another by itself; 5 if left out. Who was away is given one on coming back. */
+    /** How often an expired code is replaced automatically; 5 if left out. While the page is hidden, it waits until the person is back. */
     renewals?: number;
-    /** Called when anything has changed: the state, its reason, the ticket, whether the connection is away. */
+    /** Called after each change: of the state, its reason, the ticket, or whether the connection is lost. */
     onState?(state: State, code: Code): void;
-    /** Called once, with the JWT, as the last thing of a sign-in. Keep it out of URLs and of storage. */
+    /** Called once, with the JWT, at the end of a sign-in. Keep the JWT out of URLs and storage. */
     onToken?(token: Token, code: Code): void;
-    /** The gateway's origin; that of the script if left out. */
+    /** The gateway's origin; the script's origin if left out. */
     gateway?: string;
-    /** The language of the ready-made look, such as `zh`; the browser's if left out. */
+    /** The language of the ready-made widget, such as `zh`; the browser's if left out. */
     lang?: string;
-    /** Words of your own for the ready-made look: the whole of `texts` as `GET /static/texts.json` answers it, changed. */
+    /** Texts for the ready-made widget: a changed copy of all `texts` in the answer to `GET /static/texts.json`. */
     texts?: Texts;
   }
 
-  /** What is on show, and what can be done about it. It changes in place. */
+  /** The current code. The object is updated in place. */
   interface Code {
     readonly state: State;
-    /** More of the state; the same as `state` where there is no more to say. */
+    /** The reason for the state; the same as `state` if there is no more specific one. */
     readonly reason: Reason;
-    /** The ticket as it is now; `null` while there is none. */
+    /** The ticket's current revision; `null` while there is none. */
     readonly ticket: Ticket | null;
     readonly client: Client | null;
-    /** The code, as a `data:` address for an `<img>`. */
+    /** The QR code, as a `data:` URL for an `<img>`. */
     readonly qr?: string;
-    /** When the ticket's time is over, in milliseconds since 1970 by this device's clock; 0 while nothing is waited for. */
+    /** When the ticket expires, in milliseconds since 1970 by this device's clock; 0 while it waits for nothing. */
     readonly deadline: number;
-    /** How long the ticket had in this state when it began, in milliseconds. */
+    /** How long the ticket had left when it entered this state, in milliseconds. */
     readonly lifeMs: number;
-    /** When it is tried again by itself (`error` with `busy` or `unreachable`), as `deadline`; otherwise 0. */
+    /** When the script will retry automatically (`error` with `busy` or `unreachable`), as `deadline`; otherwise 0. */
     readonly retryAt: number;
-    /** Whether the connection is away for the moment; it is got back by itself. */
+    /** Whether the connection is lost at the moment. The script reconnects automatically. */
     readonly away: boolean;
-    /** How news come at the moment; empty while nothing is waited for. */
+    /** How changes arrive at the moment; empty while it waits for nothing. */
     readonly transport: '' | 'sse' | 'poll';
-    /** What the gateway refused with (RFC 9457). */
+    /** The gateway's error (RFC 9457). */
     readonly problem: Problem | null;
-    /** Asks for a new code; the one on show is withdrawn. */
+    /** Gets a new code, and withdraws the current one. */
     refresh(): void;
-    /** Withdraws the code on show and stops. `refresh` begins again. */
+    /** Withdraws the current code and stops. `refresh` starts again. */
     stop(): void;
   }
 
@@ -74,14 +74,14 @@ declare namespace scangate {
 
   type Reason =
     | State
-    /** scanned, and `ticket.number` is to be shown: the phone asks for it */
+    /** scanned: show `ticket.number`, which the phone asks for */
     | 'numbered'
     /** cancelled */
     | 'closed' | 'superseded' | 'mismatch'
-    /** expired, and a new code comes as soon as the person is back */
+    /** expired: a new code follows as soon as the person is back */
     | 'away'
-    /** error: refused for good; the browser keeps no cookie, and what it was given instead does not come back either; too many
-        tries; no answer. The last two are tried again by themselves. */
+    /** error: refused; the browser sends back neither the cookie nor the secret; too many requests; no answer. The script
+        retries the last two automatically. */
     | 'failed' | 'unkept' | 'busy' | 'unreachable';
 
   interface Ticket {
@@ -92,13 +92,13 @@ declare namespace scangate {
     client_id: string;
     /** Seconds. */
     expires_in: number;
-    /** Seconds between two signs of life on the stream. */
+    /** Seconds between two heartbeats on the event stream. */
     heartbeat: number;
-    /** What the code says. */
+    /** The URL in the QR code. */
     scan_url: string;
     events: string;
     poll: string;
-    /** Who has scanned. `picture` is an address elsewhere: loading it tells its host who signs in where. */
+    /** The scanner. `picture` is a URL elsewhere: whoever loads it tells its host who signs in where. */
     scanned_by?: { name?: string | null; picture?: string | null; [more: string]: unknown };
     number?: string;
     reason?: 'declined' | 'closed' | 'superseded' | 'mismatch';
@@ -118,13 +118,13 @@ declare namespace scangate {
   interface Client {
     id: string;
     name: string;
-    /** Addresses at the gateway. */
+    /** Paths at the gateway. */
     logo?: string;
     theme?: string;
     connector?: 'wechat';
   }
 
-  /** Of an answer that has no such body, the status alone. */
+  /** If the error has no body in this format, only the status. */
   interface Problem {
     status: number;
     code?: string;
@@ -133,6 +133,6 @@ declare namespace scangate {
     [more: string]: unknown;
   }
 
-  /** A title and a detail, or one text, by what they are for. */
+  /** Texts by name: each is a title with its detail, or a single text. */
   type Texts = { [name: string]: string | [string, string] };
 }

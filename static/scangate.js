@@ -1,33 +1,33 @@
 /*
- * Signs people in by a QR code: scangate.start(element, options). What it takes and gives is in scangate.d.ts.
+ * Signs people in by a QR code: scangate.start(element, options). scangate.d.ts describes options and result.
  *
- * At the gateway's own origin a browser has a cookie and waits on an EventSource. A page of another origin gets a secret and
- * reads the stream with fetch. Where neither comes through, it polls. ES5.
+ * On the gateway's own origin the browser has a cookie, and waits on an EventSource. A page of another origin gets a secret
+ * and reads the event stream with fetch. If neither works, it polls. ES5.
  */
 (function () {
 'use strict';
 
-var SEND_MS = 15000, POLL_MS = 40000, POLL_SECS = 25, MAX_BACKOFF_MS = 15000, TICK_MS = 500, RENEWALS = 5;
-// A stream so silent is held back by a proxy.
+var SEND_MS = 15000, POLL_MS = 40000, POLL_SECS = 25, MAX_PAUSE_MS = 15000, TICK_MS = 500, RENEWALS = 5;
+// A stream without an event for this long is held back by a proxy.
 var SILENCE_MS = 6000;
-// After the deadline the gateway may still say so.
+// How long after the deadline the gateway may still report the end.
 var GRACE_MS = 3000;
-// A stream may be away so long unsaid.
+// How long a stream may be disconnected before the page says so.
 var AWAY_MS = 1000;
-// Two heartbeats and this without a word: the stream is lost, whatever the browser believes.
+// A stream without an event for two heartbeats and this long is lost, even if the browser reports no error.
 var LATE_MS = 2000;
 var script = own('currentScript') || doc('querySelector', 'script[src*="scangate.js"]');
 var home = script instanceof HTMLScriptElement ? script.src.replace(/^(\w+:\/\/[^\/]+).*/, '$1') : location.origin;
-// A stream has come through before.
-var works = false;
-// Streams do not come through: poll from now on.
-var silent = false;
+// Whether an event has ever arrived by a stream.
+var streamed = false;
+// Whether streams do not get through, so that this page only polls from now on.
+var blocked = false;
 
-function none() { /* nothing */ }
+function noop() {}
 
 /*
- * Markup that a site lets its users write can take the place of any property of `document` by its name, but not of those
- * of its prototype. So nothing here is asked of `document` itself.
+ * Reads a property of `document` through its prototype. On a site that lets its users write markup, an element can shadow
+ * any property of `document` by its name, but none of the prototype's. So no code here uses `document` itself.
  */
 function own(name) {
   var property = Object.getOwnPropertyDescriptor(Document.prototype, name);
@@ -38,94 +38,95 @@ function doc(method, first, second) { return Document.prototype[method].call(doc
 
 function parse(json) { try { return JSON.parse(json); } catch (e) { return null; } }
 
+/* Sends a request. `done` gets the status (0 without an answer), the parsed body and the XMLHttpRequest. */
 function send(method, url, more, done) {
   var xhr = new XMLHttpRequest();
   xhr.open(method, url, true);
   xhr.timeout = more.timeoutMs || SEND_MS;
   if (more.token) { xhr.setRequestHeader('Authorization', 'Bearer ' + more.token); }
   if (more.body) { xhr.setRequestHeader('Content-Type', 'application/json'); }
-  // An edge that cannot reach the gateway is as good as none.
+  // A 502 or 504 comes from a proxy that cannot reach the gateway, so it counts as no answer.
   xhr.onload = function () { done(/50[24]/.test(xhr.status) ? 0 : xhr.status, parse(xhr.responseText), xhr); };
   xhr.onerror = xhr.ontimeout = function () { done(0, null, xhr); };
   xhr.send(more.body ? JSON.stringify(more.body) : null);
   return xhr;
 }
 
-/* How long to wait: what the gateway says, or longer each time. */
+/* Returns how long to wait before a retry: Retry-After if there is one, otherwise longer after each failure. */
 function pauseMs(xhr, failures) {
   var secs = xhr && parseFloat(xhr.getResponseHeader('Retry-After'));
-  return secs > 0 ? secs * 1000 : Math.min(MAX_BACKOFF_MS, 500 * Math.pow(2, failures)) * (0.75 + Math.random() / 4);
+  return secs > 0 ? secs * 1000 : Math.min(MAX_PAUSE_MS, 500 * Math.pow(2, failures)) * (0.75 + Math.random() / 4);
 }
 
 function start(element, options) {
   var gateway = options.gateway === undefined ? home : options.gateway;
   var code = { ticket: null, client: null, refresh: refresh, stop: stop, take: take };
-  var run = 0, renewals = 0, failures = 0, expected = 0, lostAt = 0, retryMs = 3000, lastId = '', secret = '', clock = 0, halt = none;
-  var heard = false, heardAt = 0, proved = false, overrun = false, renewOnReturn = false, paint = none, resume = options.resume;
+  var epoch = 0, renewals = 0, failures = 0, expected = 0, lostAt = 0, retryMs = 3000, lastId = '', secret = '', timer = 0, halt = noop;
+  var received = false, eventAt = 0, proved = false, overrun = false, renewLater = false, render = noop, resume = options.resume;
   var bearer = gateway !== location.origin || navigator.cookieEnabled === false;
 
-  // Drops what comes of what was begun before.
-  function leave(transport) {
-    run += 1;
+  // Stops the transport in use. Callbacks of an earlier epoch do nothing.
+  function reset(transport) {
+    epoch += 1;
     halt();
-    halt = none;
+    halt = noop;
     code.transport = transport;
   }
 
-  function ours(callback) {
-    var mine = run;
-    return function () { return mine === run ? callback.apply(null, arguments) : null; };
+  function scoped(callback) {
+    var mine = epoch;
+    return function () { return mine === epoch ? callback.apply(null, arguments) : null; };
   }
 
-  function later(callback, ms) { setTimeout(ours(callback), ms); }
+  function delay(callback, ms) { setTimeout(scoped(callback), ms); }
 
-  // Returns whether it goes on.
-  function tell() {
-    var mine = run;
-    paint();
+  // Returns false if the page's callback has started something else.
+  function notify() {
+    var mine = epoch;
+    render();
     try {
       if (options.onState) { options.onState(code.state, code); }
     } catch (e) { setTimeout(function () { throw e; }, 0); }
-    return mine === run;
+    return mine === epoch;
   }
 
-  function show(state, reason) {
+  function enter(state, reason) {
     code.state = state;
     code.reason = reason || state;
-    return tell();
+    return notify();
   }
 
-  // ---- From its making to its end
+  // ---- The ticket, from its creation to its end
 
   function create() {
     var body = { client_id: options.clientId, flow: options.flow, return_to: options.returnTo };
     if (bearer && !options.token) { body.binding = 'bearer'; }
     withdraw('superseded');
     code.ticket = code.problem = null;
-    if (!clock) {
-      clock = setInterval(tick, TICK_MS);
+    if (!timer) {
+      timer = setInterval(tick, TICK_MS);
       listeners('add');
     }
-    if (!show('loading')) { return; }
-    if (options.ticket) { made(options.ticket); return; }
-    if (resume) { goOn(resume); return; }
-    send('POST', gateway + '/v1/tickets?qr=svg', { token: options.token, body: body }, ours(function (status, got, xhr) {
-      if (status === 201 && got) { made(got); } else { refused(status, got, xhr); }
+    if (!enter('loading')) { return; }
+    if (options.ticket) { begin(options.ticket); return; }
+    if (resume) { restore(resume); return; }
+    send('POST', gateway + '/v1/tickets?qr=svg', { token: options.token, body: body }, scoped(function (status, got, xhr) {
+      if (status === 201 && got) { begin(got); } else { refused(status, got, xhr); }
     }));
   }
 
-  // With a code that this page made before it was loaded again.
-  function goOn(before) {
+  // Continues with a code that this page made before it was reloaded, if it is still open.
+  function restore(kept) {
     resume = null;
-    send('GET', gateway + '/v1/tickets/' + before.ticket_id, { token: options.token }, ours(function (status, got) {
+    send('GET', gateway + '/v1/tickets/' + kept.ticket_id, { token: options.token }, scoped(function (status, got) {
       if (status !== 200 || !got || !(got.token || got.state === 'pending' || got.state === 'scanned')) { create(); return; }
-      got.client = before.client;
+      got.client = kept.client;
       got.qr = { svg: gateway + got.poll + '/qr.svg' };
-      made(got);
+      begin(got);
     }));
   }
 
-  function made(ticket) {
+  function begin(ticket) {
     secret = options.token || ticket.ticket_secret;
     proved = false;
     lastId = '';
@@ -138,10 +139,10 @@ function start(element, options) {
       return;
     }
     adopt(ticket);
-    if (ticket.state === 'scanned' ? show('scanned', ticket.number && 'numbered') : show('waiting')) { connect(); }
+    if (ticket.state === 'scanned' ? enter('scanned', ticket.number && 'numbered') : enter('waiting')) { connect(); }
   }
 
-  // Straight after it was made, the ticket is not this browser's: what proves that did not come back.
+  // The gateway does not find a ticket that it has just made: the browser did not send back the cookie or the secret.
   function unkept(problem) {
     end();
     if (!bearer && !options.ticket) {
@@ -149,26 +150,26 @@ function start(element, options) {
       create();
     } else {
       code.problem = problem;
-      show('error', 'unkept');
+      enter('error', 'unkept');
     }
   }
 
-  // Every report ends here. Revisions make it idempotent.
-  function take(news) {
+  // Takes over a newer revision of the ticket, whichever way it came. Older and repeated ones change nothing.
+  function take(ticket) {
     var old = code.ticket;
-    if (news.ticket_id !== old.ticket_id || news.revision < old.revision) { return; }
-    setDeadline(news.expires_in);
-    if (news.revision === old.revision && news.state === old.state) { return; }
-    adopt(news);
-    if (news.state === 'scanned') { show('scanned', news.number && 'numbered'); return; }
+    if (ticket.ticket_id !== old.ticket_id || ticket.revision < old.revision) { return; }
+    setDeadline(ticket.expires_in);
+    if (ticket.revision === old.revision && ticket.state === old.state) { return; }
+    adopt(ticket);
+    if (ticket.state === 'scanned') { enter('scanned', ticket.number && 'numbered'); return; }
     end();
-    if (news.state === 'cancelled') {
-      show(news.reason === 'declined' ? 'declined' : 'cancelled', news.reason);
-    } else if (news.token || options.flow === 'share') {
-      show('confirmed');
-      if (news.token && options.onToken) { options.onToken(news.token, code); }
+    if (ticket.state === 'cancelled') {
+      enter(ticket.reason === 'declined' ? 'declined' : 'cancelled', ticket.reason);
+    } else if (ticket.token || options.flow === 'share') {
+      enter('confirmed');
+      if (ticket.token && options.onToken) { options.onToken(ticket.token, code); }
     } else {
-      // Collected elsewhere.
+      // The JWT was handed over elsewhere.
       expired();
     }
   }
@@ -187,11 +188,11 @@ function start(element, options) {
   function expired() {
     end();
     if (renewals >= (options.renewals === undefined ? RENEWALS : options.renewals)) {
-      show('expired');
+      enter('expired');
     } else if (own('hidden') || navigator.onLine === false) {
-      // It would run out unseen.
-      renewOnReturn = true;
-      show('expired', 'away');
+      // Nobody would see a new code.
+      renewLater = true;
+      enter('expired', 'away');
     } else {
       renewals += 1;
       create();
@@ -203,21 +204,21 @@ function start(element, options) {
     end();
     code.problem = problem || { status: status };
     if (passing) { code.retryAt = Date.now() + pauseMs(xhr, ++failures); }
-    show('error', !passing ? 'failed' : status ? 'busy' : 'unreachable');
+    enter('error', !passing ? 'failed' : status ? 'busy' : 'unreachable');
   }
 
   function end() {
-    leave('');
-    code.away = renewOnReturn = false;
+    reset('');
+    code.away = renewLater = false;
     code.deadline = code.retryAt = lostAt = 0;
   }
 
   function withdraw(reason, leaves) {
     var url = code.transport && !options.ticket && gateway + code.ticket.poll + '?reason=' + reason;
     if (url && leaves && typeof window.fetch === 'function') {
-      window.fetch(url, { method: 'DELETE', keepalive: true, headers: secret ? { Authorization: 'Bearer ' + secret } : {} }).then(none, none);
+      window.fetch(url, { method: 'DELETE', keepalive: true, headers: secret ? { Authorization: 'Bearer ' + secret } : {} }).then(noop, noop);
     } else if (url) {
-      send('DELETE', url, { token: secret }, none);
+      send('DELETE', url, { token: secret }, noop);
     }
     end();
   }
@@ -229,7 +230,7 @@ function start(element, options) {
 
   function stop() {
     withdraw('closed');
-    clock = clearInterval(clock);
+    timer = clearInterval(timer);
     listeners('remove');
   }
 
@@ -237,59 +238,59 @@ function start(element, options) {
 
   function connect() {
     var how = !secret ? window.EventSource && listen : window.ReadableStream && window.TextDecoder && window.AbortController && read;
-    if (silent || !how) { poll(); return; }
-    leave('sse');
-    heard = false;
-    heardAt = Date.now();
-    expectNews(false);
-    // What it needs may be there by name alone.
+    if (blocked || !how) { poll(); return; }
+    reset('sse');
+    received = false;
+    eventAt = Date.now();
+    expect(false);
+    // A browser may have the names and lack what is behind them.
     try { how(); } catch (e) { poll(); return; }
-    tell();
+    notify();
   }
 
-  // What is on show may be old: it is read at once, and what comes after that by a new stream.
+  // Reads the ticket once and then opens a new stream, because what is displayed may be out of date.
   function check() { poll(true); }
 
-  function hear(event) {
-    var news = parse(event.data), name = event.event || event.type;
-    if (!news || name === 'reconnect') { return; }
-    heard = works = proved = true;
-    heardAt = Date.now();
+  function receive(event) {
+    var ticket = parse(event.data), name = event.event || event.type;
+    if (!ticket || name === 'reconnect') { return; }
+    received = streamed = proved = true;
+    eventAt = Date.now();
     lastId = event.id || lastId;
-    if (!touch(false)) { return; }
-    if (name === 'expired') { expired(); } else { take(news); }
+    if (!setAway(false)) { return; }
+    if (name === 'expired') { expired(); } else { take(ticket); }
   }
 
-  function expectNews(opened) {
+  function expect(opened) {
     var mine = ++expected;
-    later(function () {
-      if (heard || mine !== expected) { return; }
-      // One that is not even opened, where others came through, is a network that is away.
-      silent = opened || !works;
-      poll(!silent);
+    delay(function () {
+      if (received || mine !== expected) { return; }
+      // If streams worked before and this one does not even open, the network is down, and streams are not blocked.
+      blocked = opened || !streamed;
+      poll(!blocked);
     }, SILENCE_MS);
   }
 
   function listen() {
     var source = new EventSource(gateway + code.ticket.events);
     halt = function () { source.close(); };
-    ['heartbeat', 'pending', 'scanned', 'confirmed', 'cancelled', 'expired'].forEach(function (name) { source.addEventListener(name, ours(hear)); });
-    source.onopen = ours(function () { expectNews(true); });
-    source.onerror = ours(function () {
-      lose();
-      // Closed for good; the poll finds out why.
+    ['heartbeat', 'pending', 'scanned', 'confirmed', 'cancelled', 'expired'].forEach(function (name) { source.addEventListener(name, scoped(receive)); });
+    source.onopen = scoped(function () { expect(true); });
+    source.onerror = scoped(function () {
+      markLost();
+      // EventSource does not reconnect after this; the poll learns why.
       if (source.readyState === 2) { poll(); }
     });
   }
 
-  // What EventSource does, which cannot send a secret.
+  // Does what EventSource does, which cannot send a secret.
   function read() {
     var attempt = new window.AbortController(), decoder = new window.TextDecoder(), rest = '', reader;
     var headers = { Authorization: 'Bearer ' + secret };
     function next() {
-      return reader.read().then(ours(function (part) {
+      return reader.read().then(scoped(function (part) {
         if (part.done) { return null; }
-        // Lines end with a line feed and nothing else.
+        // The gateway ends lines with a line feed only.
         rest = (rest + decoder.decode(part.value, { stream: true })).split('\n\n');
         rest.slice(0, -1).forEach(dispatch);
         rest = rest.pop();
@@ -297,18 +298,18 @@ function start(element, options) {
       }));
     }
     function again() {
-      lose();
-      later(read, Math.max(retryMs, failures && pauseMs(null, failures)));
+      markLost();
+      delay(read, Math.max(retryMs, failures && pauseMs(null, failures)));
     }
     if (lastId) { headers['Last-Event-ID'] = lastId; }
     halt = function () { attempt.abort(); };
-    window.fetch(gateway + code.ticket.events, { headers: headers, cache: 'no-store', signal: attempt.signal }).then(ours(function (response) {
+    window.fetch(gateway + code.ticket.events, { headers: headers, cache: 'no-store', signal: attempt.signal }).then(scoped(function (response) {
       if (response.status !== 200 || !response.body) { poll(); return null; }
       failures = 0;
-      expectNews(true);
+      expect(true);
       reader = response.body.getReader();
       return next();
-    })).then(ours(again), ours(function () { failures += 1; again(); }));
+    })).then(scoped(again), scoped(function () { failures += 1; again(); }));
   }
 
   function dispatch(block) {
@@ -318,30 +319,30 @@ function start(element, options) {
       if (at > 0) { event[line.slice(0, at)] = line.slice(at + 2); }
     });
     retryMs = +event.retry || retryMs;
-    // What a page throws is no fault of the connection.
-    later(function () { hear(event); }, 0);
+    // Outside the promise, so that an exception of the page's callback does not count as a lost connection.
+    delay(function () { receive(event); }, 0);
   }
 
   // ---- The poll
 
   function poll(once) {
-    leave('poll');
-    if (tell()) { ask(true, once); }
+    reset('poll');
+    if (notify()) { load(true, once); }
   }
 
-  // The first, also after a failure, does not wait. Asked once, a stream follows.
-  function ask(first, once) {
-    var asked = Date.now(), before = code.ticket.revision, mine = run;
+  // The first request, also after a failure, is answered at once. With `once`, a stream follows it.
+  function load(first, once) {
+    var sentAt = Date.now(), before = code.ticket.revision, mine = epoch;
     var url = gateway + code.ticket.poll + (first ? '' : '?wait=' + POLL_SECS + '&revision=' + before);
-    var xhr = send('GET', url, { token: secret, timeoutMs: first ? SILENCE_MS : POLL_MS }, ours(function (status, body) {
+    var xhr = send('GET', url, { token: secret, timeoutMs: first ? SILENCE_MS : POLL_MS }, scoped(function (status, body) {
       if (status === 200 && body) {
         failures = 0;
         proved = true;
-        if (touch(false)) { take(body); }
-        if (mine !== run) { return; }
+        if (setAway(false)) { take(body); }
+        if (mine !== epoch) { return; }
         if (once) { connect(); return; }
-        // Never in a tight loop, whatever it answers.
-        askAgain(false, first || code.ticket.revision !== before || Date.now() - asked > 2000 ? 0 : 2000);
+        // A long poll that returns early and unchanged is slowed down to one every 2 s.
+        repeat(false, first || code.ticket.revision !== before || Date.now() - sentAt > 2000 ? 0 : 2000);
       } else if (status === 401 || status === 403) {
         refused(status, body);
       } else if (status === 404 && !proved && !options.token && Date.now() < code.deadline) {
@@ -349,89 +350,89 @@ function start(element, options) {
       } else if (status === 404 || overrun) {
         expired();
       } else {
-        lose();
-        // What it has waited in vain counts. A browser may have several dead connections, and tries one after the other.
-        askAgain(true, Math.max(0, pauseMs(xhr, ++failures) - (first && !status ? Date.now() - asked : 0)), once);
+        markLost();
+        // A timed-out request has waited already. A browser may hold several dead connections, and tries them in turn.
+        repeat(true, Math.max(0, pauseMs(xhr, ++failures) - (first && !status ? Date.now() - sentAt : 0)), once);
       }
     }));
     halt = function () { xhr.abort(); };
   }
 
-  function askAgain(first, ms, once) { later(function () { ask(first, once); }, ms); }
+  function repeat(first, ms, once) { delay(function () { load(first, once); }, ms); }
 
-  // ---- Coming and going
+  // ---- The browser's events
 
   function listeners(how) {
     how += 'EventListener';
     window[how]('online', online);
     window[how]('offline', offline);
-    window[how]('pageshow', cameBack);
-    window[how]('pagehide', left);
-    doc(how, 'visibilitychange', seen);
+    window[how]('pageshow', shown);
+    window[how]('pagehide', hidden);
+    doc(how, 'visibilitychange', visible);
   }
 
   function online() {
     if (code.transport) { check(); } else if (code.retryAt) { create(); } else { tick(); }
   }
 
-  function offline() { touch(!!code.transport); }
+  function offline() { setAway(!!code.transport); }
 
-  function seen() {
+  function visible() {
     if (code.transport && !own('hidden')) { check(); } else { tick(); }
   }
 
-  // Out of the page cache: what is on show is old.
-  function cameBack(event) {
+  // A page from the back/forward cache shows an old state.
+  function shown(event) {
     if (event.persisted) { if (code.transport) { check(); } else { refresh(); } }
   }
 
-  // Nobody is there any more to be signed in.
-  function left(event) {
+  // Withdraws the code when the page is closed, so that nobody signs in a page that no longer exists.
+  function hidden(event) {
     if (!event.persisted && !options.resumable) { withdraw('closed', true); }
   }
 
-  function lose() {
+  function markLost() {
     expected += 1;
     lostAt = lostAt || Date.now();
   }
 
-  function touch(away) {
+  function setAway(away) {
     if (!away) { lostAt = 0; }
     if (code.away === away) { return true; }
     code.away = away;
-    return tell();
+    return notify();
   }
 
   function tick() {
     var now = Date.now();
-    if (lostAt && now > lostAt + AWAY_MS) { touch(true); }
-    if (code.transport === 'sse' && now > heardAt + code.ticket.heartbeat * 2000 + LATE_MS) { check(); }
+    if (lostAt && now > lostAt + AWAY_MS) { setAway(true); }
+    if (code.transport === 'sse' && now > eventAt + code.ticket.heartbeat * 2000 + LATE_MS) { check(); }
     if (code.deadline && !overrun && now > code.deadline + GRACE_MS) {
-      // Nobody said so.
+      // The gateway did not report the end.
       overrun = true;
       if (navigator.onLine === false) { expired(); } else { poll(); }
     }
-    if (!own('hidden') && (code.retryAt ? now > code.retryAt : renewOnReturn && navigator.onLine !== false)) { create(); }
-    paint();
+    if (!own('hidden') && (code.retryAt ? now > code.retryAt : renewLater && navigator.onLine !== false)) { create(); }
+    render();
   }
 
   create();
   if (element) {
-    dress(gateway, function () {
-      paint = api.look(element, code, options, gateway);
-      paint();
+    loadLook(gateway, function () {
+      render = api.look(element, code, options, gateway);
+      render();
     });
   }
   return code;
 }
 
-/* The ready-made look is a file of its own. */
-function dress(gateway, then) {
+/* Loads the widget, which is a file of its own, and retries until it has come. */
+function loadLook(gateway, then) {
   var tag = doc('createElement', 'script');
   if (api.look) { then(); return; }
   tag.src = gateway + '/static/scangate-look.js';
   tag.onload = then;
-  tag.onerror = function () { setTimeout(dress, SEND_MS, gateway, then); };
+  tag.onerror = function () { setTimeout(loadLook, SEND_MS, gateway, then); };
   doc('querySelector', 'head').appendChild(tag);
 }
 

@@ -1,129 +1,116 @@
 /*
- * The presenter's page: somebody who is signed in shows a code, sees who has scanned it, and decides what they get.
+ * The presenter's page: a signed-in person shows a code, sees who has scanned it, and decides what to share.
  *
  * Query string: client_id. The gateway reads lang as well.
  *
- * What tests and style sheets may rely on, on <body>:
+ * Tests and style sheets may rely on these attributes of <body>:
  *   data-state      sign-in | no-identity | loading | waiting | scanned | granted | declined | closed | mismatch | late |
  *                   expired | offline | error
  *   data-view       the same without "offline"
- *   data-busy       yes while an answer is awaited
- * and the ids #name, #sign-in; #offer, #stop, #other; #countdown (of the decision), #request (each <dd> has data-fact="site|browser|os|ip|time"), #release (a checkbox with data-claim for each claim),
- *   #confirm, #decline, #notice, #fault; #outcome (#outcome-title, #outcome-detail), #granted, #retry. For the number see
- *   number.js, for who is signed in see person.js.
+ *   data-busy       yes while a request is under way
+ * and on the ids #name, #sign-in; #offer, #stop, #other; #countdown (of the decision), #request (each <dd> has
+ *   data-fact="site|browser|os|ip|time"), #release (a checkbox with data-claim for each claim), #confirm, #decline, #notice,
+ *   #fault; #outcome (#outcome-title, #outcome-detail), #granted, #retry. For the number see number.js, for the person see
+ *   person.js.
  *
- * What is made in #code is scangate-look.js's. Needs all of the shared files. ES5 and the browser API of 2014 only.
+ * The widget in #code is scangate-look.js's. Needs all of the shared files. ES5 and the browser API of 2014 only.
  */
 (function () {
   'use strict';
 
   var ON_STAGE = { loading: 1, waiting: 1, expired: 1, error: 1 };
 
+  var scangate = window.scangate;
   var page = window.scangatePage;
   var person = page.person;
   var byId = page.byId;
   var setText = page.setText;
-  var text = page.begin();
-  var options = { clientId: page.query.client_id, flow: 'share', texts: text, onState: changed };
+  var text = page.loadTexts();
+  var options = { clientId: page.query.client_id, flow: 'share', texts: text, onState: onState };
   var heading = byId('heading').textContent;
   var view = '';
   var code = null;
-  var scanner = null;          // who has scanned
-  var decided = 0;             // the revision that is on show for a decision
+  var scanner = null;
+  var shownRevision = 0;       // the revision of the ticket that the decision view shows
   var match = 'none';
   var scannedAt = 0;
 
   function start() {
     byId('sign-in-form').onsubmit = signIn;
     byId('stop').onclick = stop;
-    byId('other').onclick = forget;
-    byId('other').hidden = !person.demo;
-    byId('answer').onsubmit = answer;
+    byId('other').onclick = signOut;
+    byId('other').hidden = !person.isDemo;
+    byId('answer').onsubmit = submitAnswer;
     byId('decline').onclick = decline;
-    page.eachSecond(showTimes);
-    welcome();
-  }
-
-  function welcome() {
-    if (person.token) {
-      begin();
-    } else if (person.demo) {
-      person.ask(false);
-      show('sign-in');
-    } else {
-      noIdentity(text.no_identity);
-    }
+    page.whileVisible(showTimes);
+    begin();
   }
 
   function begin() {
+    if (person.token) { showCode(); } else { requireSignIn(false); }
+  }
+
+  function showCode() {
     options.token = person.token;
     if (code) {
       code.refresh();
     } else {
-      page.resume(options);
-      code = window.scangate.start(byId('code'), options);
+      page.resumeCode(options);
+      code = scangate.start(byId('code'), options);
     }
   }
 
-  // ---- Who shares ----
+  // ---- The person ----
 
   function signIn(event) {
     if (event) { event.preventDefault(); }
-    person.signIn(begin, function (status, problem) { person.fault(wordsFor(status, problem)); });
+    person.signIn(showCode, function (status, problem) { person.showFault(failureText(status, problem)); });
   }
 
-  function forget() {
+  function signOut() {
     code.stop();
-    person.keep(null);
-    welcome();
+    person.setToken(null);
+    begin();
   }
 
-  function tokenRanOut() {
+  function handleExpiredToken() {
     if (code) { code.stop(); }
-    person.keep(null);
-    if (person.demo) {
-      person.ask(true);
-      show('sign-in');
-    } else {
-      noIdentity(text.ran_out);
-    }
+    person.setToken(null);
+    requireSignIn(true);
   }
 
-  function noIdentity(words) {
-    conclude('no-identity', words);
-    page.offer(text.check, function () {
-      person.look();
-      welcome();
-    });
+  function requireSignIn(hasExpired) {
+    person.requireSignIn({ showForm: function () { show('sign-in'); }, finish: showOutcome, begin: begin },
+      hasExpired, hasExpired ? text.ran_out : text.no_identity);
   }
 
   // ---- The code ----
 
-  function changed(state, now) {
+  function onState(state, now) {
     code = now;
-    page.keepCode(options, state, now);
+    page.storeCode(options, state, now);
     if (state === 'scanned') {
-      if (now.ticket.revision === decided) { show(view); } else { decide(now.ticket); }
+      if (now.ticket.revision === shownRevision) { show(view); } else { showDecision(now.ticket); }
     } else if (state === 'confirmed') {
-      granted(now.ticket);
+      showGranted(now.ticket);
     } else if (state === 'declined' || state === 'cancelled') {
-      // A scanner that goes away has the same reason as a presenter who stops; but that one knows already.
-      ended(now.reason, text[now.reason] || text.closed);
+      // The reason is the same whether the scanner or the presenter ended it, but the presenter's page has shown that already.
+      finishCancelled(now.reason, text[now.reason] || text.closed);
     } else if (state === 'expired' && scanner) {
-      late();
+      finish('late', text.late);
     } else if (state === 'error' && now.problem && now.problem.status === 401) {
-      tokenRanOut();
+      handleExpiredToken();
     } else {
-      if (state === 'loading') { beginAnew(); }
+      if (state === 'loading') { resetScanner(); }
       if (state === 'waiting') { showOffer(now.ticket); }
       show(state);
     }
   }
 
-  function beginAnew() {
+  function resetScanner() {
     scanner = null;
-    decided = 0;
-    // A code that nobody has scanned is followed by another; somebody whom the presenter kept waiting is not.
+    shownRevision = 0;
+    // An expired code is replaced if nobody scanned it, and not if a scanner waited in vain.
     options.renewals = undefined;
   }
 
@@ -141,27 +128,27 @@
 
   // ---- The decision ----
 
-  function decide(ticket) {
+  function showDecision(ticket) {
     var from;
     options.renewals = 0;
-    decided = ticket.revision;
+    shownRevision = ticket.revision;
     scanner = ticket.scanned_by;
     from = scanner.from || {};
     match = ticket.match || 'none';
     scannedAt = Date.now();
-    setText('scanned-heading', scanner.signed_in ? page.phrase(text.scanned[0], slots()) : text.stranger_heading);
+    setText('scanned-heading', scanner.signed_in ? scangate.format(text.scanned[0], values()) : text.stranger_heading);
     setText('scanned-as', scanner.signed_in ? text.signed_in : '');
-    setText('initials', scanner.signed_in ? page.initials(who()) : '?');
+    setText('initials', scanner.signed_in ? page.initials(scannerName()) : '?');
     setText('notice', '');
     setText('fault', '');
-    setText('warning', page.phrase(text.warning, slots()));
+    setText('warning', scangate.format(text.warning, values()));
     page.showFacts(byId('request'), [
-      ['site', siteName()], ['browser', from.browser], ['os', from.os], ['ip', from.ip], ['time', page.ago(scannedAt)]
+      ['site', siteName()], ['browser', from.browser], ['os', from.os], ['ip', from.ip], ['time', page.timeAgo(scannedAt)]
     ]);
     showRelease(ticket.release || []);
-    page.number.ask(match, ticket.choices, grant);
-    // Somebody else may be asking in the view that is there already.
-    page.guard();
+    page.number.show(match, ticket.choices, grant);
+    // The view may be visible already, with another scanner in it.
+    page.blockClicks();
     show('scanned');
   }
 
@@ -182,110 +169,106 @@
     });
   }
 
-  function ticked() {
+  function tickedClaims() {
     return [].filter.call(document.querySelectorAll('#release input'), function (box) { return box.checked; })
       .map(function (box) { return box.getAttribute('data-claim'); });
   }
 
-  function answer(event) {
+  function submitAnswer(event) {
     var number;
     event.preventDefault();
     if (match === 'choose') { return; }
-    number = match === 'type' ? page.number.read() : null;
+    number = match === 'type' ? page.number.readTyped() : null;
     if (number !== '') { grant(number); }
   }
 
   function grant(number) {
-    var body = { scanner: scanner.id, release: ticked() };
+    var body = { scanner: scanner.id, release: tickedClaims() };
     if (number) { body.match = number; }
-    call('confirm', body);
+    send('confirm', body);
   }
 
   function decline() {
-    call('cancel', null);
+    send('cancel', null);
   }
 
-  function call(action, body) {
+  function send(action, body) {
     setText('fault', '');
     page.post(code.ticket.poll + '/' + action, { body: body, token: person.token }, function (status, got) {
-      // The stream may have been quicker.
+      // The event stream may have brought the outcome first.
       if (view !== 'scanned') { return; }
-      if (status === 200 && got) { code.take(got); } else { failed(status, got); }
+      if (status === 200 && got) { code.take(got); } else { handleFailure(status, got); }
     });
   }
 
-  function failed(status, problem) {
+  function handleFailure(status, problem) {
     var reason = (problem && problem.code) || '';
     if (status === 401) {
-      tokenRanOut();
+      handleExpiredToken();
     } else if (status === 404) {
-      late();
+      finish('late', text.late);
     } else if (reason === 'mismatch') {
-      ended('mismatch', text.mismatch);
+      finishCancelled('mismatch', text.mismatch);
     } else if (reason === 'not_scanned') {
-      // The gateway's store has lost the scan, and the code is back where it was: a page that knows more cannot follow.
+      // The gateway's store has lost the scan. The ticket's revision is now lower than this page's, so the page cannot follow it.
       code.refresh();
     } else if (status === 403 || status === 409) {
-      lookAgain(reason === 'scanner_changed' ? text.changed : '');
+      readTicket(reason === 'scanner_changed' ? text.changed : '');
     } else {
-      setText('fault', wordsFor(status, problem));
+      setText('fault', failureText(status, problem));
     }
   }
 
-  function lookAgain(notice) {
+  function readTicket(notice) {
     page.send('GET', code.ticket.poll, { token: person.token }, function (status, ticket) {
       if (view !== 'scanned') { return; }
       if (status !== 200 || !ticket) {
-        setText('fault', wordsFor(status, ticket));
+        setText('fault', failureText(status, ticket));
         return;
       }
-      // Somebody else may be there under the same revision, after a failover of the gateway's store.
-      if (ticket.state === 'scanned') { decide(ticket); } else { code.take(ticket); }
+      // After a failover of the gateway's store, the same revision may have another scanner.
+      if (ticket.state === 'scanned') { showDecision(ticket); } else { code.take(ticket); }
       setText('notice', notice);
     });
   }
 
-  function wordsFor(status, problem) {
+  function failureText(status, problem) {
     if (status === 0) { return text.unsent; }
     return status === 429 || status === 503 ? text.too_many : (problem && problem.detail) || text.failed[1];
   }
 
-  // ---- How it ended ----
+  // ---- The outcome ----
 
-  function granted(ticket) {
+  function showGranted(ticket) {
     finish('granted', scanner && scanner.signed_in ? text.done : text.done_stranger);
     page.addRow(byId('granted'), 'data-fact', 'release', text.granted, withAccount(ticket.release));
   }
 
-  function late() {
-    finish('late', text.late);
-  }
-
-  function ended(reason, words) {
+  function finishCancelled(reason, words) {
     finish(reason === 'declined' || reason === 'mismatch' ? reason : 'closed', words);
   }
 
   function finish(next, words) {
     code.stop();
-    conclude(next, words);
-    page.offer(text.renew, code.refresh);
+    showOutcome(next, words);
+    page.offerAction(text.renew, code.refresh);
   }
 
-  function conclude(next, words) {
-    page.conclude(words, slots());
+  function showOutcome(next, words) {
+    page.writeOutcome(words, values());
     page.empty(byId('granted'));
     show(next);
   }
 
-  // ---- What is seen ----
+  // ---- The views ----
 
-  // Focus goes to what a new view begins with. The stage keeps it, and has a live region of its own.
+  // Moves the focus to the start of a new view. The stage keeps the focus, and has a live region of its own.
   function show(next) {
     var first = next === 'sign-in' ? '.view-sign-in' : next === 'scanned' ? '.view-scanned' : '.view-outcome';
     var title = document.querySelector(first + ' h1');
     var isNew = next !== view;
     view = next;
-    page.showTouch(view, code);
+    page.showLiveView(view, code);
     document.title = ON_STAGE[view] ? heading : title.textContent + ' · ' + heading;
     showTimes();
     if (isNew && ON_STAGE[view]) { keepFocus(); }
@@ -294,26 +277,25 @@
     setText('said', title.textContent);
   }
 
-  // From a view that has gone; and where nobody's focus is, it goes to what can be done.
+  // If the focus was in a view that is now hidden, or nowhere, moves it to what can be done.
   function keepFocus() {
-    var held = document.activeElement;
-    if (held && held !== document.body && page.isSeen(held)) { return; }
+    var focused = document.activeElement;
+    if (focused && focused !== document.body && scangate.isVisible(focused)) { return; }
     (document.querySelector('.scangate-refresh:not([disabled])') && (view === 'expired' || view === 'error')
       ? document.querySelector('.scangate-refresh') : byId('heading')).focus();
   }
 
   function showTimes() {
     var time = document.querySelector('[data-fact="time"]');
-    var secs = code && Math.max(0, Math.ceil((code.deadline - Date.now()) / 1000));
-    setText('countdown', code && code.deadline ? page.phrase(text.left, { time: page.clock(secs) }) : '');
-    if (time && scanner) { page.setContent(time, page.ago(scannedAt)); }
+    page.showCountdown(code && code.deadline);
+    if (time && scanner) { scangate.setContent(time, page.timeAgo(scannedAt)); }
   }
 
   function withAccount(claims) {
     return page.claimNames(['sub'].concat(claims || []));
   }
 
-  function who() {
+  function scannerName() {
     return (scanner && scanner.name) || (scanner && scanner.signed_in ? text.someone : text.stranger);
   }
 
@@ -322,8 +304,8 @@
     return (client && client.name) || text.some_site;
   }
 
-  function slots() {
-    return { name: siteName(), who: who() };
+  function values() {
+    return { name: siteName(), who: scannerName() };
   }
 
   start();

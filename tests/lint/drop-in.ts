@@ -1,4 +1,4 @@
-// What docs/drop-in.md tells people of TypeScript: this compiles, and the lines that are marked as wrong do not.
+// Tests the types that docs/drop-in.md describes: this file compiles, and the lines marked as wrong do not.
 /// <reference path="../../static/scangate.d.ts" />
 
 const code: scangate.Code = scangate.start(document.getElementById('sign-in'), {
@@ -17,7 +17,7 @@ code.stop();
 
 // @ts-expect-error a misspelt option
 scangate.start(null, { clientID: 'shop' });
-// @ts-expect-error a state that there is not
+// @ts-expect-error an unknown state
 if (code.state === 'pending') { code.stop(); }
-// @ts-expect-error what is only for reading
+// @ts-expect-error a read-only property
 code.state = 'waiting';

@@ -1,7 +1,7 @@
 // What the pages' scripts may use: ES5 syntax and the browser API of 2014.
 //
-// The globals are listed by hand instead of taken from a package of "browser" names: what is not listed is not there,
-// so no-undef refuses every newer API. The lists below catch the same names behind window, and newer methods.
+// The globals are listed here by hand, and not taken from a package of "browser" names, so no-undef refuses every API that is
+// not in the list. The other lists refuse newer names as properties of window, and newer methods.
 'use strict';
 
 const GLOBALS_2014 = [
@@ -23,20 +23,20 @@ const NEWER_METHODS = [
   'toggleAttribute', 'trimEnd', 'trimStart', 'values'
 ];
 
-// Where a browser has these, a stream can be read with an Authorization header, which EventSource cannot send. One file
-// may use them, in the functions that look for them first and the one that is called if they are there.
+// With these a browser can read a stream with an Authorization header, which EventSource cannot send. One file may use them, in
+// the functions that test for them and in the one that is called if they exist.
 const STREAM_READING = ['AbortController', 'ReadableStream', 'TextDecoder', 'fetch'];
 const STREAM_READER = 'static/scangate.js';
 const STREAM_FUNCTIONS = ['connect', 'read', 'withdraw'];
 
-// Scripts that run on pages of others, where markup of strangers can be named like any property of `document`.
-const AMONG_STRANGERS = ['static/scangate.js', 'static/scangate-look.js'];
+// Scripts that run on pages of other sites, where user markup may shadow any property of `document`.
+const ON_OTHER_SITES = ['static/scangate.js', 'static/scangate-look.js', 'static/dom.js'];
 const CLOBBERED = {
   selector: 'MemberExpression[object.name="document"]:not(FunctionDeclaration[id.name="own"] *)',
-  message: 'Use own() or doc(): markup can take the place of any property of document.'
+  message: 'Use own() or doc(): markup can shadow any property of document.'
 };
 
-// Never with data in it, so never at all.
+// Parses markup, so it is not allowed even for constants.
 const MARKUP = ['innerHTML', 'outerHTML', 'insertAdjacentHTML', 'write', 'writeln'];
 
 function refused(names, message) {
@@ -47,7 +47,7 @@ function properties(newerGlobals) {
   return ['error'].concat(
     newerGlobals.map((property) => ({ object: 'window', property, message: 'Not in a browser of 2014.' })),
     refused(NEWER_METHODS, 'Not in a browser of 2014.'),
-    // A scanner's own "from" is where it scanned.
+    // The `from` of a scanner is the device that scanned.
     [{ property: 'from', allowObjects: ['scanner'], message: 'Not in a browser of 2014.' }],
     refused(MARKUP, 'Use textContent.')
   );
@@ -93,7 +93,7 @@ module.exports = [
     }
   },
   {
-    files: AMONG_STRANGERS.filter((name) => name !== STREAM_READER),
+    files: ON_OTHER_SITES.filter((name) => name !== STREAM_READER),
     rules: { 'no-restricted-syntax': ['error', CLOBBERED] }
   }
 ];

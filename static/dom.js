@@ -1,0 +1,57 @@
+/*
+ * Writes texts and attributes into elements: for the widget of scangate-look.js and for the gateway's own pages.
+ *
+ * The gateway serves it as a file of its own, and in front of scangate-look.js, which other sites load alone. It adds its
+ * functions to `scangate`, so scangate.js comes first. ES5.
+ */
+(function () {
+'use strict';
+
+var ISOLATES = /[\u2066-\u2069]/;
+// Characters that change the direction of text (Unicode TR 9). The gateway removes them from names as well.
+var DIRECTIONS = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+
+var scangate = window.scangate;
+
+/*
+ * Replaces the text of an element; isolated parts become <bdi>.
+ * The same text is not written again, because a screen reader would announce it again.
+ */
+scangate.setContent = function (element, words) {
+  var parts = String(words).split(ISOLATES);
+  if (element.textContent === parts.join('')) { return; }
+  element.textContent = '';
+  parts.forEach(function (part, index) {
+    var parent = index % 2 ? element.appendChild(scangate.doc('createElement', 'bdi')) : element;
+    if (part) { parent.appendChild(scangate.doc('createTextNode', part)); }
+  });
+};
+
+/* Sets an attribute. The same value is not set again, because browsers would compute styles and layout again. */
+scangate.setAttribute = function (element, name, value) {
+  value = String(value);
+  if (element.getAttribute(name) !== value) { element.setAttribute(name, value); }
+};
+
+/* Isolates a name (Unicode TR 9, U+2068 and U+2069), so that its direction does not affect the text around it. */
+scangate.isolate = function (name) {
+  return '\u2068' + String(name).replace(DIRECTIONS, '') + '\u2069';
+};
+
+/* Replaces each {name} by its value. Values are isolated, except numbers and times. */
+scangate.format = function (words, values) {
+  return words.replace(/\{(\w+)\}/g, function (slot, name) {
+    var value = values[name];
+    return value === undefined ? slot : /^[\d:]*$/.test(value) ? value : scangate.isolate(value);
+  });
+};
+
+/* Formats seconds as minutes and seconds: 1:05. */
+scangate.formatTime = function (secs) {
+  return Math.floor(secs / 60) + ':' + ('0' + secs % 60).slice(-2);
+};
+
+scangate.isVisible = function (element) {
+  return element.offsetWidth > 0 && window.getComputedStyle(element).visibility !== 'hidden';
+};
+}());
