@@ -150,7 +150,7 @@ fn every_state_and_reason_of_the_script_has_a_type_and_a_row() {
     };
     let states = words(TYPES, "type State =");
     let reasons = words(TYPES, "type Reason =");
-    for (index, _) in SCRIPT.match_indices("show('") {
+    for (index, _) in SCRIPT.match_indices("enter('") {
         let call = SCRIPT[index..].split(')').next().unwrap();
         let mut named = call.split('\'').skip(1).step_by(2);
         assert!(states.contains(&named.next().unwrap()), "{call}");

@@ -567,6 +567,8 @@ async fn the_pages_files_can_come_from_disk() {
     assert_eq!(table.headers()["content-language"], "en", "it is the gateway's answer");
     assert_eq!(edge.browser().get("/static/texts/en.json").await.status(), 404);
     assert_eq!(edge.browser().get("/static/sign-in.html").await.status(), 404);
+    let widget = edge.browser().get("/static/scangate-look.js").await.text().await.unwrap();
+    assert!(widget.contains("scangate.format = "), "the gateway puts dom.js in front of it");
     // What still comes now, comes from disk.
     drop(gateway);
     for (name, content_type) in [

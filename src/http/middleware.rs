@@ -14,7 +14,7 @@ use percent_encoding::{AsciiSet, utf8_percent_encode};
 use tracing::Instrument as _;
 
 use super::address::BrowserAddress;
-use super::pages::Reader;
+use super::pages::ProblemReader;
 use super::problem::{self, ProblemBody, Refused};
 use super::state::{Gateway, SharedGateway};
 use super::{fields, sse};
@@ -43,7 +43,7 @@ pub(super) async fn request_context(
     };
     let request_id = request_id(request.headers(), is_proxied);
     request.extensions_mut().insert(address);
-    let reader = Reader::of(&request);
+    let reader = ProblemReader::of(&request);
     // The path alone: a query string may hold what is nobody's business. What is not ASCII may hold what breaks a line or
     // turns a terminal's text around.
     let span = tracing::info_span!(
@@ -76,15 +76,15 @@ fn request_id(headers: &HeaderMap, is_proxied: bool) -> String {
 }
 
 /// Returns the problem as a page, where its reader prefers one or its way on is known.
-fn page(reader: &Reader, body: &ProblemBody, retry_href: Option<&str>) -> Option<Response> {
+fn page(reader: &ProblemReader, body: &ProblemBody, retry_href: Option<&str>) -> Option<Response> {
     if retry_href.is_none() && !reader.prefers_page() {
         return None;
     }
-    let page = reader.page(body, retry_href);
+    let page = reader.render(body, retry_href);
     page.inspect_err(|error| tracing::error!(%error, "a problem could not be told on a page")).ok()
 }
 
-fn finish(gateway: &Gateway, mut response: Response, request_id: &str, reader: &Reader) -> Response {
+fn finish(gateway: &Gateway, mut response: Response, request_id: &str, reader: &ProblemReader) -> Response {
     if let Some(refused) = response.extensions_mut().remove::<Refused>() {
         gateway.metrics.refused(refused.reason);
         if gateway.journal.admits("refused", Some(refused.reason)) {

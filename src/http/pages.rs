@@ -1,6 +1,8 @@
-//! The pages: sign-in, confirm, share, receive. They are rendered in the reader's language, so that they are right before any
-//! script runs; their files and what other origins may have of them are in `pages/files`, a client's look in `pages/branding`,
-//! the languages in `pages/texts`.
+//! The handlers of the pages: sign-in, confirm, share and receive. Pages are rendered in the reader's language, so they are
+//! complete before any script runs.
+//!
+//! `pages/renderer` turns templates and texts into a page, `pages/texts` chooses the language, `pages/files` serves scripts and
+//! style sheets, `pages/branding` a client's logo and colours. `pages/problem_page` renders errors for people.
 
 mod branding;
 mod files;
@@ -28,12 +30,12 @@ use crate::net::is_local;
 use crate::ticket::Flow;
 pub(super) use branding::{logo, theme};
 use headers::{FOR_ANY_ORIGIN, NO_PERMISSIONS, language_headers};
-pub(super) use problem_page::Reader;
+pub(super) use problem_page::ProblemReader;
 use query::parameter;
 use renderer::{PageContext, RENDERER};
 use texts::Page;
 
-/// The sign-in page, for the client that `?client_id=` names.
+/// Serves the sign-in page, for the client in `?client_id=`.
 pub(super) async fn sign_in(
     State(gateway): State<SharedGateway>,
     uri: Uri,
@@ -42,9 +44,9 @@ pub(super) async fn sign_in(
     page_of_client(&gateway, Page::SignIn, &uri, &headers)
 }
 
-/// The page that a phone's browser opens on scanning. Opening it changes nothing.
+/// Serves the page that a phone's browser opens after it has scanned a code. Opening it changes nothing.
 ///
-/// A code that was read wrong gets the page too: it says what to do in words, where a problem would be JSON.
+/// An id that cannot be valid gets the page too, which explains what to do; a problem would be JSON.
 pub(super) async fn confirm(
     State(gateway): State<SharedGateway>,
     uri: Uri,
@@ -53,7 +55,7 @@ pub(super) async fn confirm(
     page(&gateway, Page::Confirm, None, &uri, &headers)
 }
 
-/// The page of a signed-in person who shares, for the client that `?client_id=` names.
+/// Serves the presenter's page for sharing a sign-in, for the client in `?client_id=`.
 pub(super) async fn share(
     State(gateway): State<SharedGateway>,
     uri: Uri,
@@ -62,7 +64,7 @@ pub(super) async fn share(
     page_of_client(&gateway, Page::Share, &uri, &headers)
 }
 
-/// The page for whoever scans what is shared. Opening it changes nothing, as with [`confirm`].
+/// Serves the page for the scanner of a shared sign-in. Opening it changes nothing, as with [`confirm`].
 pub(super) async fn receive(
     State(gateway): State<SharedGateway>,
     uri: Uri,
@@ -71,9 +73,9 @@ pub(super) async fn receive(
     page(&gateway, Page::Receive, None, &uri, &headers)
 }
 
-/// Leads from a page's address with slashes behind it to the page; there is nothing else that no route is for.
+/// Redirects a page's address with trailing slashes to the page, and answers every other unknown path with `not_found`.
 ///
-/// The address is made of the path's own segments, none of them empty: it cannot lead to another host.
+/// The target consists of the path's own segments, none of them empty, so it cannot lead to another host.
 pub(super) async fn without_slash(method: Method, uri: Uri) -> Result<Response, Problem> {
     let path = uri.path();
     let page = path.trim_end_matches('/');
@@ -86,24 +88,24 @@ pub(super) async fn without_slash(method: Method, uri: Uri) -> Result<Response, 
     Ok(Redirect::permanent(&format!("/{}{query}", segments.join("/"))).into_response())
 }
 
-/// One of the pages' files.
+/// Serves a file of `static/`.
 pub(super) async fn asset(Name(path): Name, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
     let asset = RENDERER.assets.find(&path).ok_or_else(|| Problem::from(&problem::NOT_FOUND))?;
     Ok(asset.answer(&uri, &headers))
 }
 
-/// What a code on show says, for the script that others put into their pages.
+/// Serves the texts of the widget, for the drop-in script on pages of other sites.
 pub(super) async fn texts(uri: Uri, headers: HeaderMap) -> Response {
     let language = RENDERER.languages.choose(parameter(&uri, "lang").as_deref(), &headers);
-    let kept = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "public, max-age=300")];
-    (FOR_ANY_ORIGIN, kept, language_headers(language), language.code.clone()).into_response()
+    let cached = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "public, max-age=300")];
+    (FOR_ANY_ORIGIN, cached, language_headers(language), language.code_json.clone()).into_response()
 }
 
 fn page_of_client(gateway: &Gateway, kind: Page, uri: &Uri, headers: &HeaderMap) -> Result<Response, Problem> {
     if let Some(url) = own_url(gateway, uri, headers) {
         return Ok(Redirect::temporary(url.as_str()).into_response());
     }
-    // One that is not there is left to the page's script, which is told so when it asks for a code.
+    // An unknown client gets the page too: its script learns of the error when it creates a ticket.
     let id = parameter(uri, "client_id").filter(|id| !id.is_empty());
     page(gateway, kind, gateway.clients.find(id.as_deref()).map(AsRef::as_ref), uri, headers)
 }
@@ -133,16 +135,16 @@ fn page(
     Ok((kind, policy, NO_PERMISSIONS, language_headers(language), html).into_response())
 }
 
-/// Returns the origin that the page posts the JWT to, if this client's people may return there.
+/// Returns the origin of `return_to`, to which the page will post the JWT, if the client allows it.
 ///
-/// One origin, however many there are on the list: proxies bound the head of an answer.
+/// The policy names this origin only, and not all those of the client's list: proxies limit the size of a response's head.
 fn post_target(client: &Client, return_to: &str) -> Option<String> {
     let allowed = client.return_to.iter().find(|allowed| *allowed == return_to)?;
     Some(Url::parse(allowed).ok()?.origin().ascii_serialization())
 }
 
-/// Allows everything from the gateway and nothing from anywhere else, except that the JWT may be posted to `posts_to`.
-/// No script of a page makes markup or code from text (Trusted Types).
+/// Returns the page's Content-Security-Policy: it allows resources of the gateway's own origin only, and forms to `posts_to`
+/// only. Trusted Types keep scripts from turning text into markup or code.
 fn content_security_policy(posts_to: Option<&str>) -> String {
     let form_action = posts_to.unwrap_or("'none'");
     format!(
@@ -152,8 +154,8 @@ fn content_security_policy(posts_to: Option<&str>) -> String {
     )
 }
 
-/// Returns the page's proper address where somebody tries the demo under another name of the same machine: the API would
-/// refuse a page of that origin.
+/// Returns the page's URL under the public URL, if the demo was opened under another name of the same machine. The API would
+/// refuse requests from that other origin.
 fn own_url(gateway: &Gateway, uri: &Uri, headers: &HeaderMap) -> Option<Url> {
     gateway.demo.as_ref()?;
     let host = fields::text(headers.get(header::HOST)?)?;

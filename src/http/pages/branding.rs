@@ -1,4 +1,4 @@
-//! A client's look: its logo and its colours.
+//! A client's branding: its logo and its colours.
 
 use axum::extract::State;
 use axum::http::header;
@@ -11,17 +11,17 @@ use crate::http::origin::EMBEDDABLE;
 use crate::http::problem::{self, Problem};
 use crate::http::state::{Gateway, SharedGateway};
 
-/// A change takes a restart, and may then take this long to be seen.
+/// A change takes effect after a restart, and in browsers up to five minutes later.
 const CACHE: &str = "public, max-age=300";
 
-/// A client's logo.
+/// Serves a client's logo.
 pub(in crate::http) async fn logo(State(gateway): State<SharedGateway>, Name(id): Name) -> Result<Response, Problem> {
     let logo = find(&gateway, &id, |client| client.logo.as_ref())?;
     let headers = [(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, CACHE), EMBEDDABLE];
     Ok((headers, logo.png.clone()).into_response())
 }
 
-/// A client's colours, as the style sheets take them.
+/// Serves a client's colours, as the custom properties that the style sheets use.
 pub(in crate::http) async fn theme(State(gateway): State<SharedGateway>, Name(id): Name) -> Result<Response, Problem> {
     let theme = find(&gateway, &id, |client| client.theme.as_ref())?;
     let (light, dark) = (theme.accent, theme.accent_dark);

@@ -1,7 +1,7 @@
-//! Problems as pages: what people are told, in words and in their language, where a program would be told JSON.
+//! Renders a problem as a page in the reader's language, for people; programs get JSON.
 //!
-//! Such a page loads nothing. It may be about a request that is too large, which its files' would be too, and it may stand
-//! on a site's own host, where the pages' files are not.
+//! The page loads no files. If the request was too large because of its cookies, requests for files would fail too; and behind
+//! `auth_request` the page is served from the site's own host, which does not have the files.
 
 use std::sync::LazyLock;
 
@@ -22,12 +22,12 @@ use crate::http::fields::is_of_a_program;
 use crate::http::problem::ProblemBody;
 use crate::http::weights::prefers_html;
 
-/// Its style sheet, which stands in the page itself.
+/// The style sheet that is embedded in the page.
 const STYLE: &str = "parts/problem.css";
-/// The least and the longest time after which a page that is told to come back does so, in seconds.
+/// The shortest and the longest time after which the page reloads automatically, in seconds.
 const REFRESH_SECS: std::ops::RangeInclusive<u64> = 5..=60;
 
-/// What a page may do: nothing but have its own style.
+/// The page's Content-Security-Policy: it allows the embedded style sheet and nothing else.
 static POLICY: LazyLock<String> = LazyLock::new(|| {
     let hash = STANDARD.encode(digest::digest(&digest::SHA256, style().as_bytes()));
     format!(
@@ -39,16 +39,16 @@ fn style() -> &'static str {
     files::text(STYLE).unwrap_or_default()
 }
 
-/// What decides how a problem is told: what was asked for, and which kind of answer and language are preferred.
-pub(in crate::http) struct Reader {
+/// The part of a request that decides how a problem is presented: method, URL, preferred media types and languages.
+pub(in crate::http) struct ProblemReader {
     method: Method,
     uri: Uri,
     preferences: HeaderMap,
     is_program: bool,
 }
 
-impl Reader {
-    /// Notes it of a request, before that is handed on.
+impl ProblemReader {
+    /// Copies it from a request, before the handler consumes that.
     pub(in crate::http) fn of(request: &Request) -> Self {
         let mut preferences = HeaderMap::new();
         for name in [header::ACCEPT, header::ACCEPT_LANGUAGE] {
@@ -64,16 +64,16 @@ impl Reader {
         }
     }
 
-    /// Returns whether this is a person who opens an address, to whom a page says more than JSON.
+    /// Returns whether the request comes from a person who opens an address, and not from a program that expects JSON.
     pub(in crate::http) fn prefers_page(&self) -> bool {
         !self.is_program && prefers_html(&self.preferences)
     }
 
-    /// Returns a problem as a page. `retry_href` is where the person goes on to, if that is known.
+    /// Renders a problem as a page. `retry_href` is where the person can continue, if that is known.
     ///
     /// # Errors
     /// The template's.
-    pub(in crate::http) fn page(
+    pub(in crate::http) fn render(
         &self,
         body: &ProblemBody,
         retry_href: Option<&str>,
@@ -81,9 +81,9 @@ impl Reader {
         let language = RENDERER.languages.choose(parameter(&self.uri, "lang").as_deref(), &self.preferences);
         let (title, detail) = language.problem(&body.code, body.status);
         let is_reading = matches!(self.method, Method::GET | Method::HEAD);
-        let is_for_later = matches!(body.status, 408 | 429 | 431 | 500..);
-        // An empty address is that of the page itself, which is asked for again.
-        let again = retry_href.or((is_reading && is_for_later).then_some(""));
+        let is_temporary = matches!(body.status, 408 | 429 | 431 | 500..);
+        // An empty href reloads the page.
+        let again = retry_href.or((is_reading && is_temporary).then_some(""));
         let is_late = body.status == StatusCode::SERVICE_UNAVAILABLE.as_u16();
         let refresh_secs = body.retry_after.filter(|_| is_late && is_reading && retry_href.is_none());
         let html = RENDERER.templates.get_template("problem.html")?.render(context! {

@@ -1,15 +1,15 @@
-//! The query strings of the pages.
+//! Reading and changing the query string of a page.
 
 use axum::http::Uri;
 use url::form_urlencoded;
 
-/// Returns a parameter of the query string; the last one where it is there again, as the pages' scripts do.
+/// Returns a parameter of the query string. If it is repeated, the last one counts, as in the pages' scripts.
 pub(super) fn parameter(uri: &Uri, name: &str) -> Option<String> {
     let pairs = form_urlencoded::parse(uri.query()?.as_bytes());
     pairs.filter(|(key, _)| key == name).last().map(|(_, value)| value.into_owned())
 }
 
-/// Returns the query string with another `lang`. All else stays as it came, to the byte: a `state` is given back.
+/// Returns the query string with another `lang`. All other bytes stay as they are, because an app gets its `state` back.
 pub(super) fn with_language(query: &str, tag: &str) -> String {
     let is_lang = |pair: &str| form_urlencoded::parse(pair.as_bytes()).any(|(key, _)| key == "lang");
     let kept = query.split('&').filter(|pair| !pair.is_empty() && !is_lang(pair));

@@ -1,4 +1,4 @@
-//! The pages' templates, texts and files, all part of the binary, and how a page is made of them.
+//! Renders pages from the templates, texts and files that are compiled into the binary.
 
 use std::sync::LazyLock;
 
@@ -11,12 +11,13 @@ use super::query::with_language;
 use super::texts::{Language, Languages, Page, TextsError};
 use crate::http::view::ClientView;
 
+/// The renderer, built at the first use.
 pub(super) static RENDERER: LazyLock<Renderer> = LazyLock::new(|| {
-    #[expect(clippy::expect_used, reason = "all that it is made of is part of the binary, and the tests read it")]
+    #[expect(clippy::expect_used, reason = "its parts are compiled in, and the unit tests build it")]
     Renderer::new(files::texts()).expect("the pages' own texts and templates")
 });
 
-/// What may be wrong with what the pages are made of.
+/// Why the renderer cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BuildError {
     #[error(transparent)]
@@ -25,26 +26,30 @@ pub(super) enum BuildError {
     Template(#[from] minijinja::Error),
 }
 
-/// Everything that pages are made of.
+/// Templates, texts, and the URLs of files.
 pub(super) struct Renderer {
     pub(super) assets: Assets,
     pub(super) languages: Languages,
     pub(super) templates: Environment<'static>,
 }
 
-/// What of a page differs from one request to the next.
+/// The part of a page that depends on the request.
 pub(super) struct PageContext<'a> {
     pub(super) language: &'a Language,
-    /// Whose page it is, where that is known.
+    /// The client, if the page knows it.
     pub(super) client: Option<ClientView>,
-    /// Where its people can share a sign-in, if it has that.
+    /// The path of the share page, if the client allows that flow.
     pub(super) share_href: Option<String>,
-    /// How people prove who they are.
+    /// How people sign in: `demo` or `bearer`.
     pub(super) identity: &'static str,
     pub(super) query: &'a str,
 }
 
 impl Renderer {
+    /// Builds it from tables of texts, each with its language's tag.
+    ///
+    /// # Errors
+    /// If a table or a template is invalid.
     pub(super) fn new<'a>(tables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, BuildError> {
         let assets = Assets::new();
         let urls = assets.urls();
@@ -52,7 +57,7 @@ impl Renderer {
         templates.set_syntax(
             SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()?,
         );
-        // A slip of the pen is an error instead of nothing.
+        // A misspelt name is an error and not an empty string.
         templates.set_undefined_behavior(UndefinedBehavior::SemiStrict);
         templates.add_filter("fill", fill);
         templates.add_filter("fill_isolated", fill_isolated);
@@ -66,6 +71,10 @@ impl Renderer {
         Ok(Self { assets, languages: Languages::read(tables)?, templates })
     }
 
+    /// Renders a page.
+    ///
+    /// # Errors
+    /// The template's.
     pub(super) fn render(&self, page: Page, request: &PageContext<'_>) -> Result<String, minijinja::Error> {
         let PageContext { language, client, share_href, identity, query } = request;
         let texts = language.texts(page);
@@ -88,13 +97,13 @@ impl Renderer {
     }
 }
 
-/// Does the same as markup, with the value in an element of its own: whichever way a name is written, it turns nothing around it.
+/// Replaces a name in braces by its value: `text | fill("name", "Shop")`.
+fn fill(text: &str, name: &str, value: &str) -> String {
+    text.replace(&format!("{{{name}}}"), value)
+}
+
+/// Does the same as markup, with the value in a `<bdi>`, so that the direction of its text does not affect the rest.
 fn fill_isolated(text: &str, name: &str, value: &str) -> Value {
     let text = HtmlEscape(text).to_string();
     Value::from_safe_string(fill(&text, name, &format!("<bdi>{}</bdi>", HtmlEscape(value))))
-}
-
-/// Puts a value in the place of its name in braces: `text | fill("name", "Shop")`.
-fn fill(text: &str, name: &str, value: &str) -> String {
-    text.replace(&format!("{{{name}}}"), value)
 }

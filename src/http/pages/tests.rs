@@ -1,4 +1,4 @@
-//! The texts against the templates and scripts that use them, negotiation, and what hostile input becomes.
+//! Tests of the texts against the templates and scripts that use them, of the choice of language, and of hostile input.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -143,7 +143,7 @@ fn every_text_that_is_used_exists() {
 
 #[test]
 fn the_script_for_other_sites_uses_the_texts_of_a_code_alone() {
-    let code = serde_json::from_str::<Json>(&RENDERER.languages.choose(None, &HeaderMap::new()).code).unwrap();
+    let code = serde_json::from_str::<Json>(&RENDERER.languages.choose(None, &HeaderMap::new()).code_json).unwrap();
     let scripts: Vec<_> = names(".js").into_iter().filter(|name| name.starts_with("scangate")).collect();
     assert!(!scripts.is_empty());
     for script in scripts {
@@ -319,7 +319,7 @@ fn another_language_is_another_file() {
 #[test]
 fn a_table_that_is_not_whole_is_refused_with_its_name() {
     let faults = |tables: &[(&str, &str)]| Renderer::new(tables.iter().copied()).err().unwrap().to_string();
-    assert_eq!(faults(&[]), "there is no static/texts/en.json");
+    assert_eq!(faults(&[]), "static/texts/en.json is missing");
     let fault = faults(&[("fr", "{\"language\": \"Français\"}")]);
     assert!(fault.starts_with("static/texts/fr.json: missing field"), "{fault}");
 }
@@ -368,5 +368,17 @@ fn no_word_breaks_at_its_hyphen() {
                 assert_eq!(broken, None, "{tag}: {section}.{name}: write U+2011 within a word: {text}");
             }
         }
+    }
+}
+
+#[test]
+fn the_widget_is_served_with_the_functions_it_needs_in_front_of_it() {
+    let widget = files::script("scangate-look.js");
+    let (before, own) = (files::script("dom.js"), files::without_comments(&source("scangate-look.js")));
+    assert_eq!(widget, before + &own);
+    for name in names_after(&own, "scangate.").into_iter().filter(|name| *name != "css") {
+        let is_defined = |source: &str| source.contains(&format!("scangate.{name} ="));
+        let is_of_the_script = source("scangate.js").contains(&format!("{name}: {name}"));
+        assert!(is_defined(&widget) || is_of_the_script, "scangate.{name}");
     }
 }

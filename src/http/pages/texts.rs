@@ -1,6 +1,6 @@
-//! The texts of the pages: one table per language, and which language a request is answered in.
+//! The texts of the pages, one table per language, and the choice of the language.
 //!
-//! A page's texts are those that all pages share, those of a code on show, and its own, of which the later ones win.
+//! A page gets the texts that all pages share, those of the widget, and its own. Of texts with the same name, the last one counts.
 
 use axum::http::header::{self, HeaderMap};
 use minijinja::value::{Serde, Value};
@@ -9,19 +9,19 @@ use serde_json::{Map, json};
 
 use crate::http::weights::weighted;
 
-/// The language of those who ask for none that is there.
+/// The language for requests that accept none of the others.
 const DEFAULT: &str = "en";
 
-/// What may be wrong with the tables of texts.
+/// Why the tables of texts cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TextsError {
     #[error("static/texts/{tag}.json: {cause}")]
     Invalid { tag: String, cause: serde_json::Error },
-    #[error("there is no static/texts/en.json")]
+    #[error("static/texts/en.json is missing")]
     NoDefaultLanguage,
 }
 
-/// The pages' names, which are also those of their templates.
+/// The pages. Their names are also those of their templates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Page {
     SignIn,
@@ -41,16 +41,16 @@ impl Page {
     }
 }
 
-/// Texts by their names. Each is a string, a title with its detail, or a map.
+/// Texts by name. Each is a string, a title with its detail, or a map.
 type Section = Map<String, serde_json::Value>;
 
 /// A language's file.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct Table {
-    /// What the language calls itself.
+    /// The language's own name.
     language: String,
-    /// What a code on show needs, on our pages and on those of others.
+    /// The texts of the widget, on the gateway's pages and on those of other sites.
     code: Section,
     page: Section,
     sign_in: Section,
@@ -60,19 +60,19 @@ struct Table {
     problem: Section,
 }
 
-/// All languages, the default first.
+/// All languages, the default one first.
 #[derive(Debug)]
 pub(super) struct Languages(Vec<Language>);
 
-/// One of them.
+/// A language with its texts.
 #[derive(Debug)]
 pub(super) struct Language {
-    /// Its tag (BCP 47), after which its file is named.
+    /// Its tag (BCP 47), which is also its file's name.
     pub(super) tag: String,
-    /// What it calls itself.
+    /// Its own name.
     pub(super) name: String,
-    /// What a code on show needs, as JSON.
-    pub(super) code: String,
+    /// The texts of the widget, as JSON.
+    pub(super) code_json: String,
     sign_in: PageTexts,
     confirm: PageTexts,
     share: PageTexts,
@@ -83,14 +83,17 @@ pub(super) struct Language {
 /// The texts of a page.
 #[derive(Debug)]
 pub(super) struct PageTexts {
-    /// For its template.
+    /// For the template.
     pub(super) text: Value,
-    /// For its scripts: JSON that can stand in HTML.
+    /// For the scripts: JSON that can be embedded in HTML.
     pub(super) data: Value,
 }
 
 impl Languages {
-    /// Reads the tables, given by their languages' tags.
+    /// Parses the tables, each given with its language's tag.
+    ///
+    /// # Errors
+    /// If a table is invalid or English is missing.
     pub(super) fn read<'a>(tables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, TextsError> {
         let read = |(tag, json): (&'a str, &'a str)| Language::read(tag, json);
         let mut all = tables.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
@@ -101,11 +104,11 @@ impl Languages {
         Ok(Self(all))
     }
 
-    /// Returns the language that was `asked` for by its tag; or else the one that the browser likes best.
-    pub(super) fn choose(&self, asked: Option<&str>, headers: &HeaderMap) -> &Language {
-        let asked = asked.and_then(|tag| self.look_up(tag));
+    /// Returns the language with the `requested` tag; otherwise the one that the browser prefers.
+    pub(super) fn choose(&self, requested: Option<&str>, headers: &HeaderMap) -> &Language {
+        let requested = requested.and_then(|tag| self.look_up(tag));
         let accepted = || accepted(headers).into_iter().find_map(|range| self.look_up(range));
-        asked.or_else(accepted).unwrap_or(&self.0[0])
+        requested.or_else(accepted).unwrap_or(&self.0[0])
     }
 
     /// Returns all languages but this one.
@@ -113,7 +116,7 @@ impl Languages {
         self.0.iter().filter(|language| language.tag != this.tag)
     }
 
-    /// The lookup of RFC 4647 §3.4: `zh-Hant-TW`, then `zh-Hant`, then `zh`. Systems also write `zh_TW.UTF-8`.
+    /// Looks a tag up as RFC 4647 §3.4 says: `zh-Hant-TW`, then `zh-Hant`, then `zh`. It also accepts `zh_TW.UTF-8`.
     fn look_up(&self, range: &str) -> Option<&Language> {
         let range = range.split(['.', '@']).next().unwrap_or_default().replace('_', "-");
         let mut tag = range.as_str();
@@ -132,7 +135,7 @@ impl Language {
             serde_json::from_str(json).map_err(|error| TextsError::Invalid { tag: tag.to_owned(), cause: error })?;
         let texts = |own: Section| {
             let merged: Section = table.page.clone().into_iter().chain(table.code.clone()).chain(own).collect();
-            // What ends a script, or begins a comment, cannot be in it.
+            // Escaped so that no text can end the script element or begin a comment.
             let data = json!(merged).to_string().replace('<', "\\u003c");
             PageTexts { text: Value::from(Serde(merged)), data: Value::from_safe_string(data) }
         };
@@ -144,12 +147,11 @@ impl Language {
             share: texts(table.share),
             receive: texts(table.receive),
             problem: table.problem,
-            code: json!({ "lang": tag, "texts": table.code }).to_string(),
+            code_json: json!({ "lang": tag, "texts": table.code }).to_string(),
         })
     }
 
-    /// Returns what a problem is called, and what to do about it: by its code if there are words of its own for it, else by
-    /// its status.
+    /// Returns a problem's title and detail: those for its code if the table has them, otherwise those for its status.
     pub(super) fn problem(&self, code: &str, status: u16) -> (&str, &str) {
         let status = status.to_string();
         let found = [code, &status, "other"].into_iter().find_map(|name| self.problem.get(name));
@@ -157,7 +159,7 @@ impl Language {
         (word(0), word(1))
     }
 
-    /// Returns the texts of the pages that problems are told on.
+    /// Returns the texts of a problem's page.
     pub(super) fn problem_texts(&self) -> Value {
         Value::from(Serde(self.problem.clone()))
     }
@@ -173,11 +175,10 @@ impl Language {
     }
 }
 
-/// Returns the ranges of `Accept-Language`, the ones that are liked best first (RFC 9110 §12.5.4), without those that are
-/// not wanted.
+/// Returns the ranges of `Accept-Language`, the preferred ones first (RFC 9110 §12.5.4), without those of weight zero.
 fn accepted(headers: &HeaderMap) -> Vec<&str> {
     let mut ranges: Vec<_> = weighted(headers, header::ACCEPT_LANGUAGE).filter(|(_, weight)| *weight > 0.0).collect();
-    // Equals stay in their order.
+    // The sort is stable: ranges of equal weight keep their order.
     ranges.sort_by(|one, two| two.1.total_cmp(&one.1));
     ranges.into_iter().map(|(range, _)| range).collect()
 }
