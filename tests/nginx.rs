@@ -127,6 +127,7 @@ async fn every_answer_has_its_security_headers_once() {
         assert!(policy.contains("frame-ancestors 'none'"), "{path}: {policy}");
         assert!(!policy.contains("unsafe"), "{path}: {policy}");
     }
+    let of_gateway = http.get(edge.url("/")).send().await.unwrap();
     drop(gateway);
     let refused = http.get(edge.url("/v1/tickets/x")).send().await.unwrap();
     assert_eq!(refused.status(), StatusCode::BAD_GATEWAY);
@@ -138,8 +139,18 @@ async fn every_answer_has_its_security_headers_once() {
         assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
         let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
         assert_eq!(page.headers()["cache-control"], "no-store");
+        for name in [
+            "permissions-policy",
+            "cross-origin-opener-policy",
+            "cross-origin-resource-policy",
+            "referrer-policy",
+            "x-content-type-options",
+            "strict-transport-security",
+        ] {
+            assert_eq!(page.headers()[name], of_gateway.headers()[name], "{path}: {name}");
+        }
         let html = page.text().await.unwrap();
-        for part in ["does not answer", "没有应答", "http-equiv=\"refresh\""] {
+        for part in ["isn’t responding", "没有应答", "http-equiv=\"refresh\""] {
             assert!(html.contains(part), "{path}: {html}");
         }
         // Its style is the one thing that its policy allows, by its hash.
@@ -148,7 +159,7 @@ async fn every_answer_has_its_security_headers_once() {
         let expected = format!(
             "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         );
-        assert_eq!(policy, expected, "of @away in nginx/scangate.conf.template");
+        assert_eq!(policy, expected, "of $edge_policy in nginx/scangate.conf.template");
     }
 }
 
@@ -607,7 +618,7 @@ async fn a_page_without_its_gateway_is_in_the_readers_language() {
             html.contains(&format!("<h1>{title}</h1>")) && html.contains(&format!("<title>{title}</title>")),
             "{html}"
         );
-        let (first, second) = (html.find("does not answer").unwrap(), html.find("没有应答").unwrap());
+        let (first, second) = (html.find("isn’t responding").unwrap(), html.find("没有应答").unwrap());
         assert_eq!(first < second, lang == "en", "theirs comes first: {html}");
     }
 }

@@ -42,52 +42,52 @@ async fn nothing_that_the_edge_refuses_is_nginxs_own_page() {
             format!("GET / HTTP/1.1\r\nHost: localhost\r\n{{}}{}\r\n", large_cookies()),
             431,
             "head_too_large",
-            "too much",
+            "much data",
         ),
-        ("GET /v1/tickets/x HTTP/1.1\r\n{}\r\n".to_owned(), 400, "malformed_request", "not understood"),
-        ("GET / HTTP/1.1\r\n{}Host: a b\r\n\r\n".to_owned(), 400, "malformed_request", "not understood"),
-        ("GET / HTTP/1.1\r\n{}Host: a\r\nHost: b\r\n\r\n".to_owned(), 400, "malformed_request", "not understood"),
+        ("GET /v1/tickets/x HTTP/1.1\r\n{}\r\n".to_owned(), 400, "malformed_request", "Invalid request"),
+        ("GET / HTTP/1.1\r\n{}Host: a b\r\n\r\n".to_owned(), 400, "malformed_request", "Invalid request"),
+        ("GET / HTTP/1.1\r\n{}Host: a\r\nHost: b\r\n\r\n".to_owned(), 400, "malformed_request", "Invalid request"),
         (
             "TRACE / HTTP/1.1\r\nHost: a\r\n{}Connection: close\r\n\r\n".to_owned(),
             405,
             "method_not_allowed",
-            "cannot be done",
+            "isn’t possible",
         ),
         (
             "GET /healthz HTTP/1.1\r\nHost: a\r\n{}Connection: close\r\n\r\n".to_owned(),
             404,
             "not_found",
-            "nothing here",
+            "Page not found",
         ),
         (
             "GET /edge/page HTTP/1.1\r\nHost: a\r\n{}Connection: close\r\n\r\n".to_owned(),
             404,
             "not_found",
-            "nothing here",
+            "Page not found",
         ),
         (
             format!("POST /v1/tickets HTTP/1.1\r\nHost: a\r\n{{}}Content-Length: 100000\r\n\r\n{body}"),
             413,
             "too_large",
-            "too much",
+            "much data",
         ),
         (
             format!("GET /v1/tickets/x/events HTTP/1.1\r\nHost: a\r\n{{}}Content-Length: 100000\r\n\r\n{body}"),
             413,
             "too_large",
-            "too much",
+            "much data",
         ),
         (
             format!("POST /s/x HTTP/1.1\r\nHost: a\r\n{{}}Content-Length: 100000\r\n\r\n{body}"),
             413,
             "too_large",
-            "too much",
+            "much data",
         ),
         (
             "POST /v1/tickets HTTP/1.1\r\nHost: a\r\n{}Transfer-Encoding: gzip\r\nConnection: close\r\n\r\n".to_owned(),
             501,
             "malformed_request",
-            "not understood",
+            "Invalid request",
         ),
     ];
     for (request, status, code, words) in requests {
@@ -120,7 +120,7 @@ async fn nothing_that_the_edge_refuses_is_nginxs_own_page() {
         (edge.port(), format!("GET / HTTP/1.1\r\nHost: localhost\r\n{PERSON}\r\n"), 400),
     ] {
         let answer = Wire::tcp(&format!("127.0.0.1:{port}")).await.exchange(request.as_bytes()).await;
-        assert_page(&answer, status, if status == 431 { "too much" } else { "not understood" });
+        assert_page(&answer, status, if status == 431 { "much data" } else { "Invalid request" });
     }
     // The log says what was asked for, not where the answer comes from.
     let log = edge.access_log().join("\n");
