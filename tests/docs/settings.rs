@@ -56,6 +56,72 @@ fn flags() -> BTreeMap<String, Flag> {
     flags
 }
 
+/// Where a default is stated besides `--help` and the tables of `docs/configuration.md`: setting, file, text. `{n}` stands for
+/// n times the default, times in seconds.
+const STATED: [(&str, &str, &str); 24] = [
+    ("SCANGATE_HEARTBEAT", "nginx/scangate.conf.template", "Three heartbeats of {1} s"),
+    ("SCANGATE_HEARTBEAT", "nginx/scangate.conf.template", "proxy_read_timeout {3}s;"),
+    ("SCANGATE_HEARTBEAT", "docs/edge.md", "(configuration.md#limits), {1} s): {3} s"),
+    ("SCANGATE_HEARTBEAT", "docs/edge.md", "`proxy_read_timeout {3}s` | three heartbeats"),
+    ("SCANGATE_HEARTBEAT", "docs/edge.md", "timeout client {3}s"),
+    ("SCANGATE_HEARTBEAT", "docs/edge.md", "timeout server {3}s"),
+    ("SCANGATE_HEARTBEAT", "docs/configuration.md", "({3} s in the nginx configuration here)"),
+    ("SCANGATE_HEARTBEAT", "docs/http-api.md", "Every heartbeat ({1} s;"),
+    ("SCANGATE_HEARTBEAT", "docs/http-api.md", "\"heartbeat\":{1},"),
+    ("SCANGATE_HEARTBEAT", "docs/drop-in.md", "heartbeats (of {1} s,"),
+    ("SCANGATE_HEARTBEAT", "bench/harness/settings.py", "    heartbeat={1},"),
+    ("SCANGATE_HEARTBEAT", "bench/README.md", "heartbeats of {1} s"),
+    ("SCANGATE_TICKET_TTL", "docs/http-api.md", "\"expires_in\":{1}.0"),
+    ("SCANGATE_TICKET_TTL", "docs/architecture.md", "\"expires_in\":{1}.0"),
+    ("SCANGATE_DECISION_TTL", "docs/architecture.md", "the decision time ({1} s)"),
+    ("SCANGATE_TOKEN_TTL", "docs/architecture.md", "\"expires_in\":{1}}"),
+    ("SCANGATE_STREAMS_PER_ADDRESS", "nginx/scangate.conf.template", "limit_conn scangate_waiting {1};"),
+    ("SCANGATE_STREAMS_PER_ADDRESS", "nginx/scangate.conf.template", "limit_conn scangate_waiting_site {4};"),
+    ("SCANGATE_STREAMS_PER_ADDRESS", "nginx/scangate.conf.template", "limit_conn scangate_waiting_network {16};"),
+    ("SCANGATE_STREAMS_PER_ADDRESS", "docs/load-testing.md", "{1} streams per address"),
+    ("SCANGATE_LISTEN", "docs/install.md", "{1}"),
+    ("SCANGATE_ADMIN_LISTEN", "docs/operations.md", "{1}"),
+    ("SCANGATE_REDIS_PREFIX", "docs/architecture.md", "'{1}{"),
+    ("SCANGATE_PUBLIC_URL", "docs/architecture.md", "{1}/v1/tickets"),
+];
+
+/// Fills a text of [`STATED`] with a default.
+fn stated(text: &str, default: &str) -> String {
+    let number = default.parse::<u64>().ok().or_else(|| Some(humantime::parse_duration(default).ok()?.as_secs()));
+    [1, 3, 4, 16].into_iter().fold(text.to_owned(), |text, times| {
+        let value = number.map_or_else(|| default.to_owned(), |number| (number * times).to_string());
+        text.replace(&format!("{{{times}}}"), &value)
+    })
+}
+
+#[test]
+fn whatever_states_a_default_states_the_programs() {
+    let flags = flags();
+    let read = |file: &str| std::fs::read_to_string(format!("{}/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let mut wrong = Vec::new();
+    for (variable, file, text) in STATED {
+        let text = stated(text, flags[variable].default.as_deref().unwrap());
+        if !read(file).contains(&text) {
+            wrong.push(format!("{file} must say {text:?}: the default of {variable}"));
+        }
+    }
+    // The load generator counts the heartbeats that a stream misses, and knows nothing of the gateway's code.
+    let heartbeat = flags["SCANGATE_HEARTBEAT"].default.clone().unwrap();
+    let option = regex::Regex::new("default_value = \"([^\"]+)\"[^\n]*\n\\s*(?:pub(?:\\([a-z]+\\))? )?heartbeat: Duration").unwrap();
+    let mut options = 0;
+    for entry in std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/loadgen/src").read_dir().unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap_or_default();
+        for found in option.captures_iter(&text) {
+            options += 1;
+            if found[1] != heartbeat {
+                wrong.push(format!("bench/loadgen: --heartbeat is {} by default, not {heartbeat}", &found[1]));
+            }
+        }
+    }
+    assert!(options > 0, "the load generator has no --heartbeat");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 /// Returns what the program says against these arguments. Something is always wrong with them, so it never starts.
 fn complaints(args: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_scangate"));

@@ -1,7 +1,7 @@
-//! What a genuine message leads to: a scan binds the ticket, the right number confirms it, a wrong one ends it.
+//! The changes that a genuine message causes: a scan binds the ticket, the right number confirms it, a wrong one cancels it.
 //!
-//! Everything here may be done twice without harm: transitions by the same person lead to the same, and the newest scan of a
-//! person is the one that waits for its number.
+//! Each of them may safely run twice: a repeated transition of the same person changes nothing, and only a person's newest scan
+//! waits for its number.
 
 use std::time::Duration;
 
@@ -13,23 +13,23 @@ use super::{SCENE_PREFIX, SUBJECT_PREFIX, Wechat, texts};
 use crate::store::{Put, Reading, StoreError, TransitionError};
 use crate::ticket::{CancelReason, Claims, Decision, MatchNumber, Party, Person, Refusal, Scanner, Subject, TicketId};
 
-/// How long WeChat is asked what else names a person. It is not worth losing the sign-in.
-const UNIONID_PATIENCE: Duration = Duration::from_secs(2);
-/// The claim that says it.
+/// The time limit for fetching a person's unionid. The sign-in continues without it.
+const UNIONID_TIMEOUT: Duration = Duration::from_secs(2);
+/// The claim that carries it.
 const UNIONID: &str = "unionid";
 
-/// What came of it, as the metric calls it, and what is said in the chat.
+/// The result's label in the metrics, and the reply in the chat.
 type Outcome = (&'static str, Option<String>);
 
 impl Wechat {
-    /// Does what a message asks for.
+    /// Carries out what a message asks for.
     ///
     /// # Errors
-    /// The store's.
+    /// The store's error.
     pub(super) async fn act(&self, message: &Message) -> Result<Outcome, StoreError> {
         match &message.kind {
             Kind::Scan(scene) => self.scan(message, scene).await,
-            Kind::Text(text) => self.read_answer(message, text).await,
+            Kind::Text(text) => self.read_reply(message, text).await,
             Kind::Other => Ok(("ignored", None)),
         }
     }
@@ -49,7 +49,7 @@ impl Wechat {
             Consent::Scan => self.confirm(message, &id, None).await,
             Consent::Number => {
                 self.store
-                    .put_value(&self.waits_name(message), &id.to_string(), reading.remaining(), Put::Always)
+                    .put_value(&self.waiting_key(message), &id.to_string(), reading.remaining(), Put::Always)
                     .await?;
                 let request = &reading.ticket.request;
                 Ok(("asked", Some(texts::ask(&self.client_name(&reading), &request.requester))))
@@ -57,16 +57,16 @@ impl Wechat {
         }
     }
 
-    async fn read_answer(&self, message: &Message, text: &str) -> Result<Outcome, StoreError> {
-        let waits = self.store.value(&self.waits_name(message)).await?;
-        let id = waits.and_then(|id| id.parse::<TicketId>().ok());
+    async fn read_reply(&self, message: &Message, text: &str) -> Result<Outcome, StoreError> {
+        let waiting = self.store.value(&self.waiting_key(message)).await?;
+        let id = waiting.and_then(|id| id.parse::<TicketId>().ok());
         match (id, Meaning::of(text)) {
             (Some(id), Meaning::Number(number)) => self.confirm(message, &id, Some(number)).await,
             (Some(id), Meaning::No) => self.decline(message, &id).await,
             (Some(_), Meaning::Unclear) => Ok(("asked_again", Some(texts::ask_again()))),
-            // Nothing else looks like this, so it came too late.
+            // Only a reply to the question looks like this, so it came too late.
             (None, Meaning::Number(_)) => Ok(("expired", Some(texts::expired()))),
-            // Whoever else uses the account may have something to say to that.
+            // Other systems of the account may want to answer that.
             (None, Meaning::No | Meaning::Unclear) => Ok(("ignored", None)),
         }
     }
@@ -100,37 +100,37 @@ impl Wechat {
         Ok(outcome)
     }
 
-    /// Expects no further number, unless for a ticket that was scanned meanwhile.
+    /// Stops waiting for the person's number, unless they have scanned another ticket since.
     async fn end_wait(&self, message: &Message, id: &TicketId) -> Result<(), StoreError> {
-        let name = self.waits_name(message);
-        if self.store.value(&name).await?.is_some_and(|waits| waits == id.to_string()) {
-            self.store.remove_value(&name).await?;
+        let key = self.waiting_key(message);
+        if self.store.value(&key).await?.is_some_and(|waiting| waiting == id.to_string()) {
+            self.store.remove_value(&key).await?;
         }
         Ok(())
     }
 
-    /// The name of the value that says for which ticket a person's number is waited for.
-    fn waits_name(&self, message: &Message) -> String {
+    /// Returns the key of the value that holds the ticket for which a person's number is expected.
+    fn waiting_key(&self, message: &Message) -> String {
         format!("wechat:waits:{}:{}", self.settings.app_id, message.openid)
     }
 
-    /// WeChat tells no name or picture any more.
+    /// Returns the person. WeChat no longer gives a name or picture.
     fn person(&self, message: &Message) -> Person {
         let subject = Subject(format!("{SUBJECT_PREFIX}{}:{}", self.settings.app_id, message.openid));
         Person { subject, name: None, picture: None }
     }
 
-    /// Returns what WeChat tells of a person, if it does so soon.
+    /// Returns the claims that WeChat gives within [`UNIONID_TIMEOUT`].
     async fn claims(&self, message: &Message) -> Claims {
-        let ask = self.with_token(|token| self.api.unionid(token, &message.openid));
-        let unionid = match tokio::time::timeout(UNIONID_PATIENCE, ask).await {
+        let fetch = self.with_token(|token| self.api.unionid(token, &message.openid));
+        let unionid = match tokio::time::timeout(UNIONID_TIMEOUT, fetch).await {
             Ok(Ok(unionid)) => unionid,
             Ok(Err(error)) => {
-                tracing::warn!(%error, "WeChat does not tell the unionid; the JWT goes without");
+                tracing::warn!(%error, "cannot fetch the unionid; issuing the JWT without it");
                 None
             }
             Err(_elapsed) => {
-                tracing::warn!("WeChat does not tell the unionid in time; the JWT goes without");
+                tracing::warn!("WeChat did not send the unionid in time; issuing the JWT without it");
                 None
             }
         };
@@ -143,7 +143,7 @@ impl Wechat {
     }
 }
 
-/// Returns what is said where a transition was not made.
+/// Returns the outcome of a refused transition.
 fn refused(error: TransitionError) -> Result<Outcome, StoreError> {
     let text = match error {
         TransitionError::Store(error) => return Err(error),
