@@ -96,26 +96,26 @@ impl Config {
     /// [`Faults`]: all of them together.
     pub fn from_flags(flags: &Flags) -> Result<Self, Faults> {
         let mut checks = Checks { faults: flags.provenance.environment_faults.clone() };
-        let public_url = checks.take(parse_public_url(&flags.public_url));
-        let listen = checks.take(flags.listen.iter().map(|text| parse_listen(text)).collect::<Result<Vec<_>, _>>());
-        let store = checks.take(store::store(flags));
+        let public_url = checks.record(parse_public_url(&flags.public_url));
+        let listen = checks.record(flags.listen.iter().map(|text| parse_listen(text)).collect::<Result<Vec<_>, _>>());
+        let store = checks.record(store::store(flags));
         let exposure =
             identity::Exposure { public_url: public_url.as_ref(), listen: listen.as_deref(), store: store.as_ref() };
-        let identity = checks.take(identity::identity(flags, &exposure));
+        let identity = checks.record(identity::identity(flags, &exposure));
         let is_https = public_url.as_ref().is_some_and(|url| url.scheme() == "https");
-        let file = checks.take_all(file::read(flags.config.as_deref(), is_https));
+        let file = checks.record_all(file::read(flags.config.as_deref(), is_https));
         checks.not_empty("--issuer", flags.issuer.as_deref());
         checks.not_empty("--identity-issuer", flags.identity_issuer.as_deref());
         checks.not_empty("--identity-audience", flags.identity_audience.as_deref());
-        checks.range("--ticket-ttl", flags.ticket_ttl, TICKET_TTLS);
-        checks.range("--decision-ttl", flags.decision_ttl, secs(5)..=secs(600));
-        checks.range("--redeem-ttl", flags.redeem_ttl, secs(5)..=secs(300));
-        checks.range("--token-ttl", flags.token_ttl, secs(60)..=secs(30 * 24 * 3600));
-        checks.range("--identity-keys-max-age", flags.identity_keys_max_age, secs(2)..=secs(30 * 24 * 3600));
-        checks.range("--heartbeat", flags.heartbeat, secs(1)..=secs(300));
-        checks.range("--drain", flags.drain, secs(0)..=secs(600));
-        checks.range("--shutdown-timeout", flags.shutdown_timeout, secs(1)..=secs(900));
-        checks.range("--redis-timeout", flags.redis_timeout, Duration::from_millis(50)..=secs(30));
+        checks.in_range("--ticket-ttl", flags.ticket_ttl, TICKET_TTLS);
+        checks.in_range("--decision-ttl", flags.decision_ttl, secs(5)..=secs(600));
+        checks.in_range("--redeem-ttl", flags.redeem_ttl, secs(5)..=secs(300));
+        checks.in_range("--token-ttl", flags.token_ttl, secs(60)..=secs(30 * 24 * 3600));
+        checks.in_range("--identity-keys-max-age", flags.identity_keys_max_age, secs(2)..=secs(30 * 24 * 3600));
+        checks.in_range("--heartbeat", flags.heartbeat, secs(1)..=secs(300));
+        checks.in_range("--drain", flags.drain, secs(0)..=secs(600));
+        checks.in_range("--shutdown-timeout", flags.shutdown_timeout, secs(1)..=secs(900));
+        checks.in_range("--redis-timeout", flags.redis_timeout, Duration::from_millis(50)..=secs(30));
         if flags.shutdown_timeout < flags.drain + MIN_FINISH {
             checks.faults.push(format!(
                 "--shutdown-timeout must be at least {} longer than --drain, so that requests can finish after the streams",

@@ -13,11 +13,13 @@ pub(super) struct Checks {
 }
 
 impl Checks {
-    pub(super) fn take<T>(&mut self, result: Result<T, String>) -> Option<T> {
-        self.take_all(result.map_err(|fault| vec![fault]))
+    /// Returns the value, or records the fault.
+    pub(super) fn record<T>(&mut self, result: Result<T, String>) -> Option<T> {
+        self.record_all(result.map_err(|fault| vec![fault]))
     }
 
-    pub(super) fn take_all<T>(&mut self, result: Result<T, Vec<String>>) -> Option<T> {
+    /// Returns the value, or records the faults.
+    pub(super) fn record_all<T>(&mut self, result: Result<T, Vec<String>>) -> Option<T> {
         match result {
             Ok(value) => Some(value),
             Err(faults) => {
@@ -27,13 +29,15 @@ impl Checks {
         }
     }
 
+    /// Records a fault if the value is an empty text.
     pub(super) fn not_empty(&mut self, flag: &str, value: Option<&str>) {
         if value == Some("") {
             self.faults.push(format!("{flag} is empty; set a value, or leave it out"));
         }
     }
 
-    pub(super) fn range(&mut self, flag: &str, value: Duration, range: std::ops::RangeInclusive<Duration>) {
+    /// Records a fault if the value is out of range.
+    pub(super) fn in_range(&mut self, flag: &str, value: Duration, range: std::ops::RangeInclusive<Duration>) {
         if !range.contains(&value) {
             let text = |duration: &Duration| humantime::format_duration(*duration).to_string();
             self.faults.push(format!(

@@ -107,7 +107,9 @@ fn whatever_states_a_default_states_the_programs() {
     }
     // The load generator counts the heartbeats that a stream misses, and knows nothing of the gateway's code.
     let heartbeat = flags["SCANGATE_HEARTBEAT"].default.clone().unwrap();
-    let option = regex::Regex::new("default_value = \"([^\"]+)\"[^\n]*\n\\s*(?:pub(?:\\([a-z]+\\))? )?heartbeat: Duration").unwrap();
+    let option =
+        regex::Regex::new("default_value = \"([^\"]+)\"[^\n]*\n\\s*(?:pub(?:\\([a-z]+\\))? )?heartbeat: Duration")
+            .unwrap();
     let mut options = 0;
     for entry in std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/loadgen/src").read_dir().unwrap() {
         let text = std::fs::read_to_string(entry.unwrap().path()).unwrap_or_default();
