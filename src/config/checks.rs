@@ -1,8 +1,8 @@
-//! Checks that go on after a fault, so that all faults are reported together.
+//! Checks that continue after a fault, so that the gateway reports all faults together.
 
 use std::time::Duration;
 
-/// Everything that is wrong with the settings.
+/// All faults of the settings, each with its remedy.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.iter().map(|fault| format!("- {fault}")).collect::<Vec<_>>().join("\n"))]
 pub struct Faults(pub Vec<String>);
