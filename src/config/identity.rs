@@ -146,7 +146,7 @@ fn reachable(flags: &Flags, exposure: &Exposure<'_>) -> Vec<String> {
             ListenAddress::Tcp(socket) => found.push(format!("other machines can reach --listen {socket}")),
             // Browsers do not open Unix sockets: a proxy forwards to it, and other machines may reach that proxy.
             ListenAddress::Unix(_) => {
-                found.push(format!("--listen {address} is for a proxy, which other machines may reach"))
+                found.push(format!("--listen {address} is for a proxy, which other machines may reach"));
             }
         }
     }

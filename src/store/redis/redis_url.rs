@@ -75,7 +75,7 @@ impl RedisUrl {
 
     fn standalone(url: &str) -> Result<Self, TopologyError> {
         let node = node(url)?;
-        Ok(Self { kind: Kind::Standalone, seeds: vec![address(node.addr())], node: node })
+        Ok(Self { kind: Kind::Standalone, seeds: vec![address(node.addr())], node })
     }
 
     fn sentinel(scheme: &str, rest: &str) -> Result<Self, TopologyError> {
@@ -131,7 +131,7 @@ impl RedisUrl {
         let nodes: Vec<_> = hosts.iter().map(|host| node_of(host)).collect::<Result<_, _>>()?;
         let seeds = nodes.iter().map(|node| address(node.addr())).collect();
         let node = nodes.into_iter().next().ok_or_else(|| malformed("it names no host"))?;
-        Ok(Self { kind, seeds, node: node })
+        Ok(Self { kind, seeds, node })
     }
 }
 
