@@ -16,7 +16,7 @@ use crate::connections::{self, ConnectionSettings};
 use crate::connectors::Connectors;
 use crate::connectors::wechat::Wechat;
 use crate::connectors::wechat::settings::WechatSettings;
-use crate::http::drawing::Drawing;
+use crate::http::drawing::DrawingQueue;
 use crate::http::limits::Limits;
 use crate::http::router::{admin_router, public_router};
 use crate::http::state::Gateway;
@@ -135,7 +135,7 @@ async fn assemble(config: &Config) -> anyhow::Result<Gateway> {
         trusted_proxies: config.trusted_proxies.clone(),
         sign_ins,
         limits: Limits::new(config.rate_limits, &metrics),
-        drawing: Drawing::new(),
+        drawing: DrawingQueue::default(),
         metrics,
         journal,
     })

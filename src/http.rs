@@ -10,7 +10,7 @@
 //! | `origin` | every rule on `Origin`, `Sec-Fetch-Site` and CORS |
 //! | `auth`, `cookies`, `address` | who calls: credentials, cookies, the browser's address |
 //! | `problem` | the only place where an error becomes an answer |
-//! | `wait`, `sse`, `handover`, `view` | waiting for a ticket, the wire format of event streams, what a party may see |
+//! | `wait`, `sse`, `snapshot`, `view` | waiting for a ticket, the wire format of event streams, what a party may see |
 //! | `limits`, `drawing`, `bounds` | limits per caller, the bound on drawing, the names by which the metrics count both |
 //! | `extract`, `fields`, `weights`, `device` | what handlers read from a request |
 
@@ -23,7 +23,6 @@ mod device;
 pub mod drawing;
 mod extract;
 mod fields;
-mod handover;
 pub mod head;
 pub mod limits;
 mod methods;
@@ -32,6 +31,7 @@ mod origin;
 mod pages;
 pub mod problem;
 pub mod router;
+mod snapshot;
 mod sse;
 pub mod state;
 mod view;

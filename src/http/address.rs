@@ -1,4 +1,4 @@
-//! The address of the browser behind the proxies.
+//! The browser's address, found behind the trusted proxies.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -11,29 +11,28 @@ use parked_streams::Peer;
 use super::fields::members;
 use super::problem::{self, Problem};
 
-/// The address of the browser or phone itself.
+/// The address of the browser, phone or program that sent the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BrowserAddress(pub(super) IpAddr);
 
 impl BrowserAddress {
-    /// Finds the client behind the trusted proxies: the last address in `X-Forwarded-For` that none of them has.
+    /// Finds the browser behind the trusted proxies: the last address in `X-Forwarded-For` that is not one of theirs.
     ///
-    /// Proxies append, so what stands further left is only what the client claims.
-    pub(super) fn find(peer: Peer, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
-        let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
+    /// Each proxy appends the address of its peer. Everything further left is only a claim of the sender.
+    pub(super) fn find(peer: Peer, headers: &HeaderMap, trusted_proxies: &[IpNet]) -> Self {
         let mut address = match peer {
             Peer::Tcp(socket) => socket.ip().to_canonical(),
             Peer::Unix => IpAddr::V4(Ipv4Addr::LOCALHOST),
         };
-        if peer != Peer::Unix && !is_trusted(&address) {
+        if !is_trusted_proxy(peer, trusted_proxies) {
             return Self(address);
         }
-        // Each by itself: what a caller wrote further left must not change what the proxies wrote.
+        // Each entry is parsed alone: what a sender wrote further left must not change what the proxies wrote.
         let hops: Vec<&[u8]> = members(headers, "x-forwarded-for").collect();
         for hop in hops.into_iter().rev() {
             let Some(hop) = str::from_utf8(hop).ok().and_then(parse_hop) else { break };
             address = hop;
-            if !is_trusted(&hop) {
+            if !contains(trusted_proxies, hop) {
                 break;
             }
         }
@@ -41,7 +40,19 @@ impl BrowserAddress {
     }
 }
 
-/// Reads one entry of `X-Forwarded-For`; some proxies add a port or brackets.
+/// Returns whether the peer is a proxy whose headers count. Every process that can open our Unix socket is one.
+pub(super) fn is_trusted_proxy(peer: Peer, trusted_proxies: &[IpNet]) -> bool {
+    match peer {
+        Peer::Unix => true,
+        Peer::Tcp(socket) => contains(trusted_proxies, socket.ip().to_canonical()),
+    }
+}
+
+fn contains(networks: &[IpNet], address: IpAddr) -> bool {
+    networks.iter().any(|network| network.contains(&address))
+}
+
+/// Parses one entry of `X-Forwarded-For`. Some proxies add a port or brackets.
 fn parse_hop(text: &str) -> Option<IpAddr> {
     let address = text.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|socket| socket.ip()));
     let address = address.or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok());
@@ -52,7 +63,7 @@ impl<S: Sync> FromRequestParts<S> for BrowserAddress {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        // The guard puts it there for every request.
+        // The middleware adds it to every request.
         parts.extensions.get().copied().ok_or_else(|| Problem::from(&problem::INTERNAL))
     }
 }

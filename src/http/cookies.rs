@@ -1,9 +1,9 @@
 //! The gateway's cookies: their names, how they are read, and each one that is set. No other module reads or sets one.
 //!
-//! Other apps of the host, and other hosts of its site, write into the same `Cookie` field. So a cookie of ours is what has
-//! its name to the byte: not percent-encoded, not in other letters, not behind other whitespace. Browsers keep strangers from
-//! setting the name `__Host-…` and nothing that only reads like it. Where a name of ours is there twice, one of the two is a
-//! stranger's, and neither counts. A neighbour that is malformed or no text costs nobody but itself.
+//! Other apps of the host, and other hosts of its site, write into the same `Cookie` field. A cookie counts as ours only if
+//! its name matches byte for byte: not percent-encoded, not in other letters, not after other whitespace. Browsers keep
+//! strangers from setting a name with the prefix `__Host-`, but not from setting one that only resembles it. If one of our
+//! names occurs twice, one of the two is a stranger's, and neither counts. A malformed neighbour affects only itself.
 
 use std::time::Duration;
 
@@ -20,26 +20,26 @@ use crate::ticket::{BindingSecret, Party};
 
 /// The longest cookie that browsers keep: its name, `=` and its value, in bytes (RFC 6265 §6.1).
 const MAX_COOKIE_BYTES: usize = 4096;
-/// How long a sign-in may take from where it began. People leave the page open.
+/// How long a sign-in may take from its start. People leave the page open.
 const BEGUN_LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
 
-/// A `Set-Cookie`, as a part of an answer.
+/// A `Set-Cookie` field, as part of an answer.
 pub(super) type SetCookie = [(HeaderName, String); 1];
 
-/// A cookie by what it holds.
+/// A cookie by its content.
 #[derive(Debug, Clone, Copy)]
 enum Cookie {
     /// The secret that makes a browser a party of its tickets. No other site has to send it: `Strict`.
     Binding,
-    /// A JWT, on a site's own host. `Lax`, so that a link from elsewhere leads to a page that is signed in.
+    /// A JWT, on a site's own host. `Lax`, so that a link from another site opens a page that is signed in.
     Session,
-    /// What ties a sign-in to the browser in which it began, on a site's own host.
+    /// Ties a sign-in to the browser that started it, on a site's own host.
     Begun,
 }
 
 impl Cookie {
-    /// Returns the name. Browsers keep `__Host-…` only from the host itself and over https (RFC 6265bis §4.1.3.2); over
-    /// http, for trying out, there is no such protection.
+    /// Returns the name. Browsers accept `__Host-…` only from the host itself and over https (RFC 6265bis §4.1.3.2). Over
+    /// http, which is for trials, there is no such protection.
     fn name(self, is_https: bool) -> &'static str {
         match (self, is_https) {
             (Self::Binding, true) => "__Host-scangate",
@@ -54,8 +54,8 @@ impl Cookie {
     fn same_site(self, is_https: bool) -> &'static str {
         match (self, is_https) {
             (Self::Binding, _) => "Strict",
-            // The gateway's page posts the JWT from its own site, and a cookie that is Lax is not sent with that. Browsers
-            // take None only over https; over http, app and gateway have to be of one site.
+            // The gateway's page posts the JWT from its own site, and browsers do not send a Lax cookie with that request.
+            // They accept None only over https; over http, app and gateway have to be of one site.
             (Self::Begun, true) => "None",
             (Self::Session, _) | (Self::Begun, false) => "Lax",
         }
@@ -66,7 +66,7 @@ impl Cookie {
         let (name, same_site) = (self.name(is_https), self.same_site(is_https));
         let max_age = lifetime.map(|lifetime| format!("; Max-Age={}", lifetime.as_secs())).unwrap_or_default();
         let secure = if is_https { "; Secure" } else { "" };
-        // Neither names nor values hold anything that would have to be quoted.
+        // Names and values contain no character that needs quoting.
         let cookie = format!("{name}={value}; Path=/{max_age}; HttpOnly; SameSite={same_site}{secure}");
         [(header::SET_COOKIE, cookie)]
     }
@@ -76,42 +76,37 @@ impl Cookie {
     }
 }
 
-/// Returns the browser's binding. The caller has to see to it that no page of another origin made the browser send it.
+/// Returns the browser's binding. The caller must make sure that no page of another origin made the browser send it.
 pub(super) fn binding(headers: &HeaderMap, gateway: &Gateway) -> Option<BindingSecret> {
     Cookie::Binding.read(headers, gateway)?.parse().ok()
 }
 
-/// Gives a browser its binding, until it is closed.
-pub(super) fn set_binding(gateway: &Gateway, secret: &BindingSecret) -> SetCookie {
-    Cookie::Binding.set(gateway, &secret.reveal(), None)
-}
-
-/// Returns the JWT that a browser's session is, not yet verified.
+/// Returns the JWT in the session cookie, not yet verified.
 pub(super) fn session<'a>(headers: &'a HeaderMap, gateway: &Gateway) -> Option<&'a str> {
     Cookie::Session.read(headers, gateway).filter(|jwt| !jwt.is_empty())
 }
 
-/// Makes a verified JWT a browser's session, for as long as it is good.
+/// Sets a verified JWT as the browser's session, for the rest of its lifetime.
 ///
 /// # Errors
-/// [`problem::INVALID_REQUEST`] if no browser would keep it.
+/// [`problem::INVALID_REQUEST`] if the cookie is longer than browsers keep.
 pub(super) fn set_session(gateway: &Gateway, jwt: &str, lifetime: Duration) -> Result<SetCookie, Problem> {
     let bytes = Cookie::Session.name(gateway.is_https()).len() + 1 + jwt.len();
     if bytes > MAX_COOKIE_BYTES {
         return Err(Problem::from(&problem::INVALID_REQUEST).detail(format!(
-            "The cookie would have {bytes} bytes, and browsers keep no more than {MAX_COOKIE_BYTES}. Take claims off the \
+            "The cookie would have {bytes} bytes, and browsers keep at most {MAX_COOKIE_BYTES}. Remove claims from the \
              client's list."
         )));
     }
     Ok(Cookie::Session.set(gateway, jwt, Some(lifetime)))
 }
 
-/// Takes a browser's session away.
+/// Deletes the browser's session.
 pub(super) fn end_session(gateway: &Gateway) -> SetCookie {
     Cookie::Session.set(gateway, "", Some(Duration::ZERO))
 }
 
-/// Returns what ties a sign-in to this browser, if one began here.
+/// Returns the secret that ties a sign-in to this browser, if one started here.
 pub(super) fn begun(headers: &HeaderMap, gateway: &Gateway) -> Option<BindingSecret> {
     Cookie::Begun.read(headers, gateway)?.parse().ok()
 }
@@ -132,36 +127,35 @@ pub enum BindingKind {
     Bearer,
 }
 
-/// A secret that its browser or native client is yet to be given.
-pub(super) struct Fresh {
+/// A new binding, not yet handed to its browser or native client.
+pub(super) struct NewBinding {
     secret: BindingSecret,
     kind: BindingKind,
 }
 
-impl Fresh {
+impl NewBinding {
+    /// Draws a secret.
     pub(super) fn new(kind: BindingKind) -> Self {
         Self { secret: random::binding_secret(), kind }
     }
 
+    /// Returns the party that the secret proves.
     pub(super) fn party(&self) -> Party {
         Party::Browser(self.secret.hash())
     }
 
-    /// Returns the secret if the answer's body is to hand it over.
-    pub(super) fn for_the_body(&self) -> Option<String> {
+    /// Returns the secret if the answer's body hands it over.
+    pub(super) fn secret_for_body(&self) -> Option<String> {
         (self.kind == BindingKind::Bearer).then(|| self.secret.reveal())
     }
-}
 
-/// Returns the cookie that an answer sets: a fresh binding, if it is one for a cookie.
-pub(super) fn set_cookie(gateway: &Gateway, fresh: Option<&Fresh>) -> Option<SetCookie> {
-    match fresh {
-        Some(Fresh { secret, kind: BindingKind::Cookie }) => Some(set_binding(gateway, secret)),
-        _ => None,
+    /// Returns the cookie if a cookie hands the secret over. It lasts until the browser is closed.
+    pub(super) fn cookie(&self, gateway: &Gateway) -> Option<SetCookie> {
+        (self.kind == BindingKind::Cookie).then(|| Cookie::Binding.set(gateway, &self.secret.reveal(), None))
     }
 }
 
-/// Returns the value of the one cookie with this very name, over all lines of the field.
+/// Returns the value of the only cookie with exactly this name, over all lines of the field.
 fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let lines = headers.get_all(header::COOKIE).into_iter().map(HeaderValue::as_bytes);
     let pairs = lines.flat_map(|line| line.split(|byte| *byte == b';')).map(fields::trim);

@@ -1,6 +1,6 @@
-//! Who asks, as the approver is told: the browser's address, and what its `User-Agent` says of it.
+//! Describes the device that asks, for the approver: its address, and the browser and system named in its `User-Agent`.
 //!
-//! A `User-Agent` is only a claim; it helps an honest person to recognise their own browser and proves nothing.
+//! A `User-Agent` is only a claim. It helps honest people to recognise their own browser and proves nothing.
 
 use std::net::IpAddr;
 
@@ -10,14 +10,15 @@ use woothee::woothee::VALUE_UNKNOWN;
 
 use crate::ticket::Requester;
 
-/// What woothee calls the kinds of devices that people browse with; the rest are crawlers and libraries.
+/// woothee's categories of devices that people browse with; the rest are crawlers and libraries.
 const BROWSER_CATEGORIES: [&str; 4] = ["pc", "smartphone", "mobilephone", "appliance"];
-/// The longest `User-Agent` that is looked at, in bytes.
+/// How much of a `User-Agent` is parsed, in bytes.
 const MAX_USER_AGENT_BYTES: usize = 512;
 
+/// Describes the device at `ip`.
 pub(super) fn describe(ip: IpAddr, headers: &HeaderMap) -> Requester {
     let bytes = headers.get(USER_AGENT).map(HeaderValue::as_bytes).unwrap_or_default();
-    // Bytes that are no text cost themselves alone: the names that are looked for are ASCII.
+    // Bytes that are not UTF-8 affect only themselves: the names to find are ASCII.
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_USER_AGENT_BYTES)]);
     let found = Parser::new().parse(&text).filter(|found| BROWSER_CATEGORIES.contains(&found.category));
     let known = |name: &str| (!name.is_empty() && name != VALUE_UNKNOWN).then(|| name.to_owned());

@@ -1,4 +1,4 @@
-//! What handlers take from a request: the ticket's id, the body, and who is calling.
+//! Extractors for the parts of a request: path, query string and body.
 
 use std::time::Duration;
 
@@ -15,7 +15,10 @@ use super::fields;
 use super::problem::{self, Problem};
 use crate::ticket::TicketId;
 
-/// A name in the path; what is no text is answered like a name that is not there.
+/// How long a request's body may take to arrive.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A name in the path. A name that is not UTF-8 is answered like an unknown one.
 pub(super) struct Name(pub(super) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Name {
@@ -27,7 +30,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
     }
 }
 
-/// The ticket's id in the path. What is no id is answered like an id that never existed.
+/// The ticket id in the path. A malformed id is answered like one that never existed.
 pub(super) struct TicketPath(pub(super) TicketId);
 
 impl<S: Send + Sync> FromRequestParts<S> for TicketPath {
@@ -40,7 +43,7 @@ impl<S: Send + Sync> FromRequestParts<S> for TicketPath {
     }
 }
 
-/// The query string; what is not understood is an error that names it.
+/// The query string. An unknown parameter is an error that names it.
 pub(super) struct ValidQuery<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for ValidQuery<T> {
@@ -54,8 +57,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for ValidQuery<T> 
     }
 }
 
-/// A JSON body. An empty one counts as `{}`, whatever type it is said to have; any other of another type is refused, which
-/// also stops what a form of another site can say.
+/// A JSON body. An empty body counts as `{}`, whatever its declared type. Any other body must be declared as JSON, which also
+/// stops the forms of other sites.
 pub(super) struct JsonBody<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
@@ -72,7 +75,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
         let malformed = |fault: &dyn std::fmt::Display| {
             Problem::from(&problem::MALFORMED_JSON).detail(format!("{fault}. {}", problem::MALFORMED_JSON.advice))
         };
-        // serde would also take an array for a struct, field by field.
+        // serde also accepts an array for a struct, field by field.
         if body.trim_ascii_start().first() != Some(&b'{') {
             return Err(malformed(&"The body is not an object"));
         }
@@ -80,14 +83,16 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     }
 }
 
-/// How long a request's body may take to arrive.
-pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// An empty object.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
 
-/// Returns the body, whatever is in it.
+/// Reads the body, whatever it contains.
 ///
 /// # Errors
 /// 408 if it does not arrive in time; 413 if it is too large; 400 if it is not framed as the head says (RFC 9112 §6 and §7),
-/// or breaks off.
+/// or is cut off.
 pub(super) async fn read_body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
     tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state))
         .await
@@ -97,20 +102,15 @@ pub(super) async fn read_body<S: Send + Sync>(request: Request, state: &S) -> Re
                 Problem::from(&problem::TOO_LARGE)
             }
             _ => Problem::from(&problem::MALFORMED_REQUEST)
-                .detail("The body breaks off, or is not in the chunks or of the length that the head says."),
+                .detail("The body is cut off, or does not match the chunks or the length that the head declares."),
         })
 }
 
-/// Returns whether the body is said to be JSON; `None` if nothing is said.
+/// Returns whether the body is declared as JSON; `None` without a declaration.
 fn is_json(headers: &HeaderMap) -> Option<bool> {
     let value = headers.get(CONTENT_TYPE)?;
     Some(fields::media_type(value.as_bytes()).eq_ignore_ascii_case(b"application/json"))
 }
-
-/// An empty object.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Nothing {}
 
 #[cfg(test)]
 mod tests {
@@ -129,7 +129,7 @@ mod tests {
                 let request = Request::builder().header(CONTENT_TYPE, "application/json").body(body.into()).unwrap();
                 let read = runtime.block_on(JsonBody::<CreateTicket>::from_request(request, &()));
                 if let Err(problem) = read {
-                    prop_assert_eq!(problem.kind().code, "malformed_json");
+                    prop_assert_eq!(problem.problem_type().code, "malformed_json");
                 }
             }
         }

@@ -1,7 +1,7 @@
-//! Reads the header fields that other parties write, on bytes and member by member.
+//! Reads header fields that other parties write, on bytes and member by member.
 //!
-//! Any app of a host, any proxy and any browser extension can put a byte into a field that is not ASCII. `HeaderValue::to_str`
-//! refuses the whole line then, so the lint forbids it: one unusable member costs itself and no other.
+//! Any app of a host, any proxy and any browser extension can put a byte into a field that is not ASCII.
+//! `HeaderValue::to_str` refuses the whole line then, so a lint forbids it. Here an unusable member affects only itself.
 
 use axum::http::HeaderValue;
 use axum::http::header::{AUTHORIZATION, AsHeaderName, HeaderMap};
@@ -14,18 +14,18 @@ pub(super) fn members(headers: &HeaderMap, name: impl AsHeaderName) -> impl Iter
     lines.flat_map(|line| line.split(|byte| *byte == b',')).map(trim)
 }
 
-/// Returns those [`members`] that are text.
+/// Returns those [`members`] that are UTF-8.
 pub(super) fn texts(headers: &HeaderMap, name: impl AsHeaderName) -> impl Iterator<Item = &str> {
     members(headers, name).filter_map(|member| str::from_utf8(member).ok())
 }
 
-/// Returns a value if it is text.
+/// Returns a value if it is UTF-8.
 pub(super) fn text(value: &HeaderValue) -> Option<&str> {
     str::from_utf8(value.as_bytes()).ok()
 }
 
-/// Takes off the whitespace that the field syntax allows: spaces and tabs (RFC 9110 §5.6.3), and no other character that
-/// Unicode or ASCII calls white.
+/// Removes the whitespace that the field syntax allows, spaces and tabs (RFC 9110 §5.6.3), but no other character that
+/// Unicode or ASCII counts as whitespace.
 pub(super) fn trim(bytes: &[u8]) -> &[u8] {
     let is_white = |byte: &u8| matches!(byte, b' ' | b'\t');
     let start = bytes.iter().position(|byte| !is_white(byte)).unwrap_or(bytes.len());
@@ -38,35 +38,35 @@ pub(super) fn media_type(value: &[u8]) -> &[u8] {
     trim(value.split(|byte| *byte == b';').next().unwrap_or_default())
 }
 
-/// Returns whether a program sent this, and no person who opens a page: it brings a token, or says that it is a script, or loads
-/// into a page (Fetch Metadata). A page in a frame counts as such: none of ours can be framed.
+/// Returns whether a program sent the request, rather than a person who opens a page: it has a token, is marked as a script's,
+/// or loads into a page (Fetch Metadata). A page in a frame counts as a program: none of ours can be framed.
 pub(super) fn is_of_a_program(headers: &HeaderMap) -> bool {
     !matches!(bearer(headers), Ok(None))
         || headers.contains_key("x-requested-with")
         || headers.get("sec-fetch-dest").is_some_and(|destination| destination != "document")
 }
 
-/// Returns what follows `Authorization: Bearer` (RFC 6750 §2.1); `None` if there is no such field.
+/// Returns the token in `Authorization: Bearer` (RFC 6750 §2.1); `None` without such a field.
 ///
-/// A field with another scheme is for somebody else, such as the Basic authentication in front of a staging site: it is
-/// left alone, also beside a field of ours.
+/// A field with another scheme is meant for another party, such as the Basic authentication in front of a staging site. It is
+/// ignored, also next to a field of ours.
 ///
 /// # Errors
-/// [`problem::INVALID_TOKEN`] if nothing follows, if it is no text, or if there are two such fields.
+/// [`problem::INVALID_TOKEN`] if the token is missing or not UTF-8, or if there are two such fields.
 pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let mut tokens = headers.get_all(AUTHORIZATION).into_iter().filter_map(|value| bearer_token(value.as_bytes()));
     let Some(token) = tokens.next() else { return Ok(None) };
     let refuse = |detail: &'static str| Err(Problem::from(&problem::INVALID_TOKEN).detail(detail));
     if tokens.next().is_some() {
-        return refuse("Authorization: Bearer is there twice; send one token.");
+        return refuse("There are several Authorization: Bearer headers; send one.");
     }
     match str::from_utf8(token) {
         Ok(token) if !token.is_empty() => Ok(Some(token)),
-        _ => refuse("Authorization: Bearer must be followed by a token."),
+        _ => refuse("Authorization: Bearer has no token after it."),
     }
 }
 
-/// Returns what follows the scheme `Bearer`, which is not case-sensitive (RFC 9110 §11.1); `None` for another scheme.
+/// Returns the rest after the scheme `Bearer`, which is case-insensitive (RFC 9110 §11.1); `None` for another scheme.
 fn bearer_token(value: &[u8]) -> Option<&[u8]> {
     let value = trim(value);
     let end = value.iter().position(|byte| matches!(byte, b' ' | b'\t')).unwrap_or(value.len());

@@ -1,5 +1,5 @@
-//! What HTTP itself demands of a request's head before any route sees it (RFC 9112 §3.2 and §6.1), and the answers to heads that the
-//! server could not read.
+//! Checks what HTTP itself requires of a request's head before any route sees it (RFC 9112 §3.2 and §6.1), and answers heads
+//! that the server could not read.
 
 use std::net::Ipv6Addr;
 
@@ -13,26 +13,26 @@ use parked_streams::UnreadableHead;
 use super::fields;
 use super::problem::{self, Problem};
 
-/// Every method that some route has. A request for no route in particular is told these.
+/// The methods of all routes together, for requests to no route in particular.
 const ALL_METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 
-/// Refuses a head that could not be read, that does not name one host, whose body is in a coding that nobody undoes, or that
-/// asks for nothing a route could have.
+/// Refuses a head that the server could not read, that does not name exactly one host, that declares a transfer coding other
+/// than chunked, or whose target no route can match.
 pub(super) async fn check(mut request: Request, next: Next) -> Response {
     if let Some(UnreadableHead(status)) = request.extensions().get() {
-        return unread(*status).into_response();
+        return unreadable(*status).into_response();
     }
     if let Err(problem) = name_host(&mut request) {
         return problem.into_response();
     }
     if !is_plainly_framed(request.headers()) {
-        // Where another party has read the framing otherwise, what follows may be no request of this peer's.
+        // If a proxy read the framing differently, the next bytes may not be a request of this peer.
         let problem =
-            malformed("chunked is the only transfer coding here; send the body in chunks or with its length.");
+            malformed("chunked is the only supported transfer coding; send the body in chunks or with its length.");
         return ([(header::CONNECTION, "close")], problem).into_response();
     }
     match (request.method(), request.uri().path()) {
-        // The server as a whole (RFC 9110 §9.3.7).
+        // Asks about the server as a whole (RFC 9110 §9.3.7).
         (&Method::OPTIONS, "*") => (StatusCode::NO_CONTENT, [(header::ALLOW, ALL_METHODS)]).into_response(),
         (_, path) if path.starts_with('/') => next.run(request).await,
         (&Method::CONNECT, _) => {
@@ -42,19 +42,19 @@ pub(super) async fn check(mut request: Request, next: Next) -> Response {
     }
 }
 
-/// Returns whether a body is in no transfer coding, or in chunks alone and once (RFC 9112 §6.1). The server looks at the last
-/// coding only, and would hand on what the others have made of the body.
+/// Returns whether the body has no transfer coding, or chunked alone and once (RFC 9112 §6.1). The server undoes only the last
+/// coding, and would pass on a body that is still encoded by the others.
 fn is_plainly_framed(headers: &HeaderMap) -> bool {
     let mut codings = fields::members(headers, header::TRANSFER_ENCODING).filter(|coding| !coding.is_empty());
     let is_chunked = codings.next().is_none_or(|coding| coding.eq_ignore_ascii_case(b"chunked"));
     is_chunked && codings.next().is_none()
 }
 
-fn unread(status: StatusCode) -> Problem {
+fn unreadable(status: StatusCode) -> Problem {
     match status {
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Problem::from(&problem::HEAD_TOO_LARGE),
         StatusCode::URI_TOO_LONG => Problem::from(&problem::URI_TOO_LONG),
-        _ => malformed("The request's head is not HTTP/1.1; see RFC 9112."),
+        _ => malformed("The request's head is not valid HTTP/1.1; see RFC 9112."),
     }
 }
 
@@ -62,16 +62,16 @@ fn malformed(detail: &'static str) -> Problem {
     Problem::from(&problem::MALFORMED_REQUEST).detail(detail)
 }
 
-/// Makes `Host` the one host that the request is for.
+/// Sets `Host` to the one host that the request is for.
 ///
 /// # Errors
-/// 400 if it names none, several, or one that is no host (RFC 9112 §3.2).
+/// 400 if the request names no host, several, or a malformed one (RFC 9112 §3.2).
 fn name_host(request: &mut Request) -> Result<(), Problem> {
     let given = one_host(request.headers())?;
     if given.is_none() && request.version() > Version::HTTP_10 {
         return Err(malformed("The Host header is missing; send the host of the URL."));
     }
-    // In absolute form the target names the host, and what `Host` says is ignored (RFC 9112 §3.2.2).
+    // A target in absolute form names the host and overrides `Host` (RFC 9112 §3.2.2).
     if let Some(target) = target_host(request.uri())? {
         request.headers_mut().insert(header::HOST, target);
     }
@@ -86,7 +86,7 @@ fn one_host(headers: &HeaderMap) -> Result<Option<&HeaderValue>, Problem> {
     }
     match first {
         Some(host) if !is_host(host.as_bytes()) => {
-            Err(malformed("The Host header is no host with an optional port; send the host of the URL."))
+            Err(malformed("The Host header is not a host with an optional port; send the host of the URL."))
         }
         host => Ok(host),
     }
@@ -96,14 +96,14 @@ fn target_host(uri: &Uri) -> Result<Option<HeaderValue>, Problem> {
     let Some(authority) = uri.authority() else { return Ok(None) };
     let refused = || malformed("The request target is not an http address of this gateway; send its path alone.");
     let is_http = uri.scheme_str().is_none_or(|scheme| matches!(scheme, "http" | "https"));
-    // A user's name in it is none of ours to understand (RFC 9110 §4.2.4), and no host has the `@` behind it.
+    // An authority with a user name is refused, too (RFC 9110 §4.2.4): a host cannot contain `@`.
     if !is_http || !is_host(authority.as_str().as_bytes()) {
         return Err(refused());
     }
     HeaderValue::from_str(authority.as_str()).map(Some).map_err(|_| refused())
 }
 
-/// Returns whether `value` is `uri-host [ ":" port ]` (RFC 9110 §7.2) with a host that is not empty.
+/// Returns whether `value` is `uri-host [ ":" port ]` (RFC 9110 §7.2) with a non-empty host.
 fn is_host(value: &[u8]) -> bool {
     let Ok(value) = std::str::from_utf8(value) else { return false };
     let (is_host, port) = if let Some(literal) = value.strip_prefix('[') {

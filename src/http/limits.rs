@@ -1,8 +1,8 @@
-//! Limits per caller, on what can be guessed, piled up or costs much: creating, drawing, scanning, deciding.
+//! Limits per caller on everything that can be guessed, piled up or is expensive: creating, drawing, scanning, deciding.
 //!
-//! Good and bad attempts are counted apart, so that neither uses up the other's allowance: whoever guesses behind a shared
-//! address takes nothing from the others there, and is told no more than that it was too often. Who counts as one caller
-//! is told in `callers`. `limits/tickets` counts what each of them has waiting.
+//! Valid and invalid attempts are counted apart, so that neither uses up the other's allowance. Someone who guesses behind a
+//! shared address takes nothing from the others there, and learns only that it was too often. `callers` defines what counts
+//! as one caller. `limits/tickets` counts each caller's pending tickets.
 
 pub(super) mod tickets;
 
@@ -14,25 +14,25 @@ use super::problem::Problem;
 use crate::callers::Caller;
 use crate::callers::allowance::Allowances;
 use crate::metrics::Metrics;
-use tickets::Waiting;
+use tickets::PendingTickets;
 
-/// What one client address may do: attempts per minute, and tickets at the same time. The networks that it is in have as many
-/// more as `callers` says.
+/// The limits of one address: attempts per minute, and tickets at the same time. The networks around the address have as
+/// many more as `callers` says.
 #[derive(Debug, Clone, Copy)]
 pub struct RateLimits {
     /// New tickets.
     pub create: u32,
-    /// Those of them whose code is another service's.
+    /// New tickets whose code a connector makes.
     pub connector: u32,
-    /// Scans with a good token.
+    /// Scans with a valid token.
     pub scan: u32,
-    /// Confirms and declines with a good token.
+    /// Confirms and declines with a valid token.
     pub confirm: u32,
-    /// Scans without one, or of a ticket that is not there.
+    /// Scans without a valid token, or of an unknown ticket.
     pub invalid_scan: u32,
     /// Confirms and declines of that kind.
     pub invalid_confirm: u32,
-    /// QR codes that are drawn.
+    /// QR codes drawn.
     pub draw: u32,
     /// Tickets that wait to be scanned at the same time.
     pub tickets: usize,
@@ -44,16 +44,16 @@ pub struct Limits {
     pub(super) connector: Limit,
     pub(super) draw: Limit,
     pub(super) scan: Limit,
-    /// Scans by whoever proves to be no person, which may be anybody's.
+    /// Scans without a verified person, which anyone can send.
     pub(super) guest_scan: Limit,
     pub(super) confirm: Limit,
     pub(super) invalid_scan: Limit,
     pub(super) invalid_confirm: Limit,
-    /// The tickets that wait.
-    pub(super) tickets: Waiting,
+    /// The pending tickets.
+    pub(super) tickets: PendingTickets,
 }
 
-/// An allowance per caller: so many at once, refilled over a minute.
+/// An allowance per caller: a number of attempts at once, refilled over a minute.
 pub(super) struct Limit {
     names: Names,
     allowances: Allowances,
@@ -61,7 +61,7 @@ pub(super) struct Limit {
 }
 
 impl Limits {
-    /// Makes full allowances.
+    /// Creates full allowances.
     #[must_use]
     pub fn new(limits: RateLimits, metrics: &Arc<Metrics>) -> Self {
         let limit = |names, per_minute| Limit {
@@ -78,7 +78,7 @@ impl Limits {
             confirm: limit(bounds::CONFIRM, limits.confirm),
             invalid_scan: limit(bounds::INVALID_SCAN, limits.invalid_scan),
             invalid_confirm: limit(bounds::INVALID_CONFIRM, limits.invalid_confirm),
-            tickets: Waiting::new(limits.tickets, Arc::clone(metrics)),
+            tickets: PendingTickets::new(limits.tickets, Arc::clone(metrics)),
         }
     }
 
@@ -96,20 +96,19 @@ impl Limit {
     /// Uses up one attempt of `address`.
     ///
     /// # Errors
-    /// [`super::problem::RATE_LIMITED`] with the time to wait if none is left, of it or of a network that it is in.
+    /// `rate_limited`, with the time to wait, if the address or a network around it has none left.
     pub(super) fn check(&self, address: IpAddr) -> Result<(), Problem> {
         let on_full_table = || self.metrics.refused("rate_table_full");
-        self.allowances
-            .take(Caller::of(address), on_full_table)
-            .map_err(|used_up| Problem::rate_limited(used_up, self.names))
+        let taken = self.allowances.take(Caller::of(address), on_full_table);
+        taken.map_err(|used_up| Problem::rate_limited(used_up, self.names))
     }
 
-    /// Counts what looks like guessing: no good token, not the caller's ticket, no ticket at all.
+    /// Uses up one attempt if the result looks like guessing: an invalid token, a foreign ticket, an unknown ticket.
     ///
     /// # Errors
-    /// The result's own, or [`super::problem::RATE_LIMITED`] instead of it.
+    /// The result's own, or `rate_limited` instead of it.
     pub(super) fn charge_failures<T>(&self, address: IpAddr, result: Result<T, Problem>) -> Result<T, Problem> {
-        result.map_err(|problem| match problem.kind().status.as_u16() {
+        result.map_err(|problem| match problem.problem_type().status.as_u16() {
             401 | 403 | 404 => self.check(address).err().unwrap_or(problem),
             _ => problem,
         })

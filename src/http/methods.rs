@@ -1,4 +1,4 @@
-//! The methods that each route has.
+//! The methods of each route, and the answers to all others.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use utoipa::openapi::OpenApi;
 
 use super::problem::{self, Problem};
 
-/// Routes on which `HEAD` is refused: to read them with `GET` is what hands the JWT over, and `HEAD` would lose it.
-const READINGS: [&str; 2] = ["/v1/tickets/{id}", "/v1/tickets/{id}/events"];
+/// Routes that refuse `HEAD`: their `GET` hands over the JWT, which a `HEAD` would lose.
+const CLAIMING_ROUTES: [&str; 2] = ["/v1/tickets/{id}", "/v1/tickets/{id}/events"];
 
-/// The methods of every route that is not in the API's description, unless [`Methods`] has it.
+/// The methods of every route that has no entry in [`Methods`].
 const PAGE_METHODS: &str = "GET,HEAD";
 
 /// The methods of routes, by the route's path.
@@ -24,7 +24,7 @@ pub(super) type Methods = BTreeMap<String, String>;
 /// Returns the methods of every route in the API's description.
 pub(super) fn of_api(description: &OpenApi) -> Methods {
     let all = description.paths.paths.iter().map(|(path, item)| {
-        let of_get = if READINGS.contains(&path.as_str()) { "GET" } else { "GET,HEAD" };
+        let of_get = if CLAIMING_ROUTES.contains(&path.as_str()) { "GET" } else { "GET,HEAD" };
         let operations = [
             (item.get.is_some(), of_get),
             (item.post.is_some(), "POST"),
@@ -32,27 +32,30 @@ pub(super) fn of_api(description: &OpenApi) -> Methods {
             (item.patch.is_some(), "PATCH"),
             (item.delete.is_some(), "DELETE"),
         ];
-        let there: Vec<&str> = operations.into_iter().filter(|(is_there, _)| *is_there).map(|(_, name)| name).collect();
-        (path.clone(), there.join(","))
+        let described: Vec<&str> =
+            operations.into_iter().filter(|(is_described, _)| *is_described).map(|(_, name)| name).collect();
+        (path.clone(), described.join(","))
     });
     all.collect()
 }
 
-/// Says which methods a route has where one is refused (RFC 9110 §15.5.6), and where `OPTIONS` asks for them (§9.3.7).
+/// Adds `Allow` to a refused method (RFC 9110 §15.5.6) and answers `OPTIONS` with it (§9.3.7). Refuses `HEAD` where `GET`
+/// claims a ticket.
 ///
-/// The routes that are not in `described` are pages, and read alone. The router would name a route's methods too, but only
-/// when every layer has passed.
-pub(super) async fn allow(State(described): State<Arc<Methods>>, request: Request, next: Next) -> Response {
-    let is_asked = *request.method() == Method::OPTIONS;
-    let path = matched(&request);
-    let would_lose =
-        *request.method() == Method::HEAD && path.as_ref().is_some_and(|path| READINGS.contains(&path.as_str()));
-    let mut response = if would_lose { method_not_allowed().await.into_response() } else { next.run(request).await };
+/// Routes without an entry in `methods` are pages, which are only read. The router would add `Allow` itself, but only to
+/// requests that pass every layer.
+pub(super) async fn allow(State(methods): State<Arc<Methods>>, request: Request, next: Next) -> Response {
+    let is_options = *request.method() == Method::OPTIONS;
+    let is_head = *request.method() == Method::HEAD;
+    let route: Option<MatchedPath> = request.extensions().get().cloned();
+    let claims = route.as_ref().is_some_and(|route| CLAIMING_ROUTES.contains(&route.as_str()));
+    let mut response =
+        if is_head && claims { method_not_allowed().await.into_response() } else { next.run(request).await };
     let is_refused = response.status() == StatusCode::METHOD_NOT_ALLOWED;
-    let Some(path) = path.filter(|_| is_asked || is_refused) else { return response };
-    let methods = described.get(path.as_str()).map_or(PAGE_METHODS, String::as_str);
+    let Some(route) = route.filter(|_| is_options || is_refused) else { return response };
+    let methods = methods.get(route.as_str()).map_or(PAGE_METHODS, String::as_str);
     let allow = methods.split(',').chain(["OPTIONS"]).map(str::trim).collect::<Vec<_>>().join(", ");
-    if is_asked && is_refused {
+    if is_options && is_refused {
         response = StatusCode::NO_CONTENT.into_response();
     }
     if let Ok(allow) = HeaderValue::from_str(&allow) {
@@ -61,17 +64,12 @@ pub(super) async fn allow(State(described): State<Arc<Methods>>, request: Reques
     response
 }
 
-/// Returns the route that a request is for, as it stands in the router; none where there is no such route.
-fn matched(request: &Request) -> Option<MatchedPath> {
-    request.extensions().get().cloned()
-}
-
-/// Answers what no route is for.
+/// Answers a request that matches no route.
 pub(super) async fn not_found() -> Problem {
     Problem::from(&problem::NOT_FOUND)
 }
 
-/// Answers a route's wrong method.
+/// Answers a method that the route does not have.
 pub(super) async fn method_not_allowed() -> Problem {
     Problem::from(&problem::METHOD_NOT_ALLOWED)
 }

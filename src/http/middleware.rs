@@ -1,5 +1,5 @@
-//! What every request passes through: it is given an id and a client address, its origin is checked, its answer gets the
-//! headers that every answer has, and is counted.
+//! The middleware that every request passes through. It adds a request id and the browser's address to the request, and the
+//! common headers to the answer, which it also counts.
 
 use std::panic::AssertUnwindSafe;
 
@@ -13,7 +13,8 @@ use parked_streams::Peer;
 use percent_encoding::{AsciiSet, utf8_percent_encode};
 use tracing::Instrument as _;
 
-use super::address::BrowserAddress;
+use super::address::{BrowserAddress, is_trusted_proxy};
+use super::origin::CROSS_ORIGIN_RESOURCE_POLICY;
 use super::pages::ProblemReader;
 use super::problem::{self, ProblemBody, Refused};
 use super::state::{Gateway, SharedGateway};
@@ -21,13 +22,10 @@ use super::{fields, sse};
 use crate::random::RandomId;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
-
-/// The longest request id that is taken over from a proxy, in characters.
+/// The longest request id that is accepted from a proxy, in characters.
 const MAX_REQUEST_ID_CHARS: usize = 64;
 
-/// Gives the request its id and client address, and the answer its headers; logs and counts it.
+/// Adds the request id and the browser's address to the request, and the common headers to the answer. Logs and counts it.
 pub(super) async fn request_context(
     State(gateway): State<SharedGateway>,
     Extension(peer): Extension<Peer>,
@@ -35,17 +33,12 @@ pub(super) async fn request_context(
     next: Next,
 ) -> Response {
     let address = BrowserAddress::find(peer, request.headers(), &gateway.trusted_proxies);
-    let is_proxied = match peer {
-        Peer::Unix => true,
-        Peer::Tcp(socket) => {
-            gateway.trusted_proxies.iter().any(|network| network.contains(&socket.ip().to_canonical()))
-        }
-    };
+    let is_proxied = is_trusted_proxy(peer, &gateway.trusted_proxies);
     let request_id = request_id(request.headers(), is_proxied);
     request.extensions_mut().insert(address);
     let reader = ProblemReader::of(&request);
-    // The path alone: a query string may hold what is nobody's business. What is not ASCII may hold what breaks a line or
-    // turns a terminal's text around.
+    // The span has the path only, because a query string may hold secrets. Characters that are not ASCII are encoded: they
+    // could break a line or reverse the text in a terminal.
     let span = tracing::info_span!(
         "request",
         id = %request_id,
@@ -70,18 +63,8 @@ fn request_id(headers: &HeaderMap, is_proxied: bool) -> String {
     let given = headers.get(REQUEST_ID).and_then(fields::text).filter(is_plain);
     match given {
         Some(given) if is_proxied => given.to_owned(),
-        // As unguessable and as unique as a ticket's.
         _ => RandomId::new().to_string(),
     }
-}
-
-/// Returns the problem as a page, where its reader prefers one or its way on is known.
-fn page(reader: &ProblemReader, body: &ProblemBody, retry_href: Option<&str>) -> Option<Response> {
-    if retry_href.is_none() && !reader.prefers_page() {
-        return None;
-    }
-    let page = reader.render(body, retry_href);
-    page.inspect_err(|error| tracing::error!(%error, "a problem could not be told on a page")).ok()
 }
 
 fn finish(gateway: &Gateway, mut response: Response, request_id: &str, reader: &ProblemReader) -> Response {
@@ -90,11 +73,12 @@ fn finish(gateway: &Gateway, mut response: Response, request_id: &str, reader: &
         if gateway.journal.admits("refused", Some(refused.reason)) {
             refused.log();
         }
-        let mut answer = refused.answer(Some(request_id), |body, retry_href| page(reader, body, retry_href));
-        // Keeps what layers in between have added, such as Allow and CORS headers.
+        let page = |body: &ProblemBody, retry_href: Option<&str>| problem_page(reader, body, retry_href);
+        let mut answer = refused.answer(Some(request_id), page);
+        // Keeps the headers that inner layers added, such as Allow and those of CORS.
         let own: Vec<HeaderName> = answer.headers().keys().cloned().collect();
         for (name, value) in response.headers() {
-            // What the answer hangs on adds up; but that it hangs on `Accept` it says itself.
+            // The values of Vary add up, but the new answer contains `accept` already.
             let is_addition = if name == header::VARY { value != "accept" } else { !own.contains(name) };
             if is_addition && name != header::CONTENT_LENGTH {
                 answer.headers_mut().append(name, value.clone());
@@ -105,18 +89,17 @@ fn finish(gateway: &Gateway, mut response: Response, request_id: &str, reader: &
     gateway.metrics.request(response.status().as_u16());
     let headers = response.headers_mut();
     if !headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
-        // The layer says it to everybody; without leave to read the answer it means nothing.
+        // The CORS layer adds this to every answer. It means nothing where the page may not read the answer.
         headers.remove(header::ACCESS_CONTROL_EXPOSE_HEADERS);
     }
     if gateway.waiters.is_draining() {
-        // So that what comes next comes to another replica.
+        // Makes the next request open a new connection, which reaches another replica.
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     if let Ok(value) = HeaderValue::from_str(request_id) {
         headers.insert(REQUEST_ID, value);
     }
-    // What tells a browser how to treat a document says nothing about a stream of events, and the edge keeps the head of
-    // each stream for as long as it lasts.
+    // The headers for documents mean nothing on an event stream, and the edge keeps the head of each stream in memory.
     let is_document = headers.get(header::CONTENT_TYPE).is_none_or(|kind| kind != sse::CONTENT_TYPE);
     let for_all = [(header::X_CONTENT_TYPE_OPTIONS, "nosniff"), (header::CACHE_CONTROL, "no-store")];
     let for_documents = [
@@ -130,4 +113,13 @@ fn finish(gateway: &Gateway, mut response: Response, request_id: &str, reader: &
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
+}
+
+/// Returns the problem as a page if it answers a form or its reader prefers pages.
+fn problem_page(reader: &ProblemReader, body: &ProblemBody, retry_href: Option<&str>) -> Option<Response> {
+    if retry_href.is_none() && !reader.prefers_page() {
+        return None;
+    }
+    let page = reader.render(body, retry_href);
+    page.inspect_err(|error| tracing::error!(%error, "failed to render a problem as a page")).ok()
 }

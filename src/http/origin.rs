@@ -1,4 +1,4 @@
-//! Every rule on where a request comes from: `Origin`, `Sec-Fetch-Site`, CORS.
+//! Every rule on where a request comes from: `Origin`, `Sec-Fetch-Site`, CORS and `Cross-Origin-Resource-Policy`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,21 +16,18 @@ use super::state::{Gateway, SharedGateway};
 use crate::clients::Client;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-
-const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
-
-/// For what pages of other sites embed: codes, logos, the drop-in script and its style. Everything else is for the gateway's
-/// own pages, and for those that CORS lets read it.
+/// Says which sites may embed an answer.
+pub(super) const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+/// For what pages of other sites embed: codes, logos, the drop-in script and its style. All other answers are for the
+/// gateway's own pages, and for pages that CORS allows to read them.
 pub(super) const EMBEDDABLE: (HeaderName, &str) = (CROSS_ORIGIN_RESOURCE_POLICY, "cross-origin");
-
-/// The paths whose handlers look at `Origin` themselves: they are called on the sites' own hosts, which are not the gateway's.
-const SITES_PATHS: [&str; 2] = ["/v1/redeem", "/v1/sign-out"];
-
-/// How long a browser may remember what a preflight said.
+/// The paths whose handlers check `Origin` themselves: sites serve them on their own hosts, not on the gateway's.
+const CHECKED_BY_HANDLER: [&str; 2] = ["/v1/redeem", "/v1/sign-out"];
+/// How long a browser may cache a preflight.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
 
-/// What a page of another origin may send beside what every page may: what the API reads, and what `EventSource` in script,
-/// `fetch` wrappers and tracing (W3C Trace Context and Baggage) add by themselves.
+/// The headers that a page of another origin may send besides those that every page may: the ones that the API reads, and
+/// the ones that `EventSource` libraries, `fetch` wrappers and tracing (W3C Trace Context and Baggage) add automatically.
 const ALLOWED_HEADERS: [HeaderName; 10] = [
     header::AUTHORIZATION,
     header::CONTENT_TYPE,
@@ -44,7 +41,7 @@ const ALLOWED_HEADERS: [HeaderName; 10] = [
     HeaderName::from_static("baggage"),
 ];
 
-/// Lets the pages of registered origins call the API. Never with cookies: they use a bearer binding.
+/// Lets the pages of registered origins call the API, always without cookies: they use a bearer binding.
 pub(super) fn cors(gateway: &SharedGateway) -> CorsLayer {
     let gateway = Arc::clone(gateway);
     CorsLayer::new()
@@ -59,13 +56,12 @@ pub(super) fn cors(gateway: &SharedGateway) -> CorsLayer {
 
 /// Refuses state-changing requests that a page of another origin makes a browser send.
 ///
-/// Browsers tell where a request comes from in `Origin` and `Sec-Fetch-Site`; what sends neither is no browser, or one so
+/// Browsers name the source of a request in `Origin` and `Sec-Fetch-Site`. A sender of neither is not a browser, or one so
 /// old that it sends `Origin` wherever a page can make it send JSON.
 pub(super) async fn same_origin(State(gateway): State<SharedGateway>, request: Request, next: Next) -> Response {
-    let method = request.method();
-    let is_safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-    let checks_itself = SITES_PATHS.contains(&request.uri().path());
-    if !is_safe && !checks_itself && !may_change(request.headers(), &gateway) {
+    let is_safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let is_checked_later = CHECKED_BY_HANDLER.contains(&request.uri().path());
+    if !is_safe && !is_checked_later && !may_change(request.headers(), &gateway) {
         return Problem::from(&problem::ORIGIN_NOT_ALLOWED).into_response();
     }
     next.run(request).await
@@ -79,7 +75,7 @@ fn may_change(headers: &HeaderMap, gateway: &Gateway) -> bool {
     }
 }
 
-/// Returns whether no page of another origin is behind this request, as far as the browser says.
+/// Returns whether, according to the browser, no page of another origin caused this request.
 pub(super) fn is_same_origin_fetch(headers: &HeaderMap) -> bool {
     match headers.get(SEC_FETCH_SITE) {
         Some(site) => site == "same-origin" || site == "none",
@@ -87,7 +83,10 @@ pub(super) fn is_same_origin_fetch(headers: &HeaderMap) -> bool {
     }
 }
 
-/// A page of another origin may make and scan tickets for the clients that list it, and no other.
+/// Lets a page of another origin create and scan tickets only for clients that list the origin.
+///
+/// # Errors
+/// [`problem::ORIGIN_NOT_ALLOWED`].
 pub(super) fn check_origin(headers: &HeaderMap, gateway: &Gateway, client: &Client) -> Result<(), Problem> {
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
     let is_allowed = fields::text(origin)
@@ -95,15 +94,15 @@ pub(super) fn check_origin(headers: &HeaderMap, gateway: &Gateway, client: &Clie
     if is_allowed { Ok(()) } else { Err(Problem::from(&problem::ORIGIN_NOT_ALLOWED)) }
 }
 
-/// Returns whether the origin is the gateway's own or one of the client's.
+/// Returns whether the origin is the gateway's own or that of one of the client's sites.
 pub(super) fn is_known(gateway: &Gateway, client: &Client, origin: &HeaderValue) -> bool {
     fields::text(origin).is_some_and(|origin| origin == gateway.origin() || client.has_origin(origin))
 }
 
-/// Returns whether a page of the site itself, or of the gateway, sent this; or what is no page at all.
+/// Returns whether the sender is a page of the site itself or of the gateway, or not a page at all.
 pub(super) fn is_own_page(gateway: &Gateway, client: &Client, headers: &HeaderMap) -> bool {
     match headers.get(header::ORIGIN) {
-        // So say the forms of pages that send no referrer. Whether they are of this very host, the browser says beside it.
+        // Forms of pages without referrer send "null". `Sec-Fetch-Site` tells whether such a page is of this very host.
         Some(origin) if origin == "null" => headers.get(SEC_FETCH_SITE).is_some_and(|site| site == "same-origin"),
         Some(origin) => is_known(gateway, client, origin),
         None => is_same_origin_fetch(headers),

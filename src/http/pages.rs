@@ -24,7 +24,7 @@ use super::extract::Name;
 use super::fields;
 use super::problem::{self, Problem};
 use super::state::{Gateway, SharedGateway};
-use super::view::ClientView;
+use super::view::client::ClientView;
 use crate::clients::Client;
 use crate::net::is_local;
 use crate::ticket::Flow;

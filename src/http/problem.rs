@@ -1,7 +1,7 @@
 //! The only place where an error becomes an answer: `application/problem+json` (RFC 9457) with a stable `code`.
 //!
-//! Each [`Kind`] is one row of the table that clients may rely on; what it says tells the caller what to do. `guard` counts
-//! and logs every refusal, once, with what is noted here.
+//! `problem/table` lists the problems. The middleware counts and logs every refusal, once, from the [`Refused`] that a
+//! [`Problem`] leaves on its response.
 
 mod table;
 
@@ -29,20 +29,20 @@ use crate::verifier::VerifyError;
 use crate::waiters::RegisterError;
 pub use table::*;
 
-/// How long a caller is asked to wait when nothing better is known.
+/// The time after which a caller should try again, where no better one is known.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// An error on its way to becoming an answer.
+/// An error that becomes an answer.
 #[derive(Debug)]
 pub struct Problem {
-    kind: &'static ProblemType,
+    problem_type: &'static ProblemType,
     detail: Cow<'static, str>,
     retry_after: Option<Duration>,
-    /// For the log alone; never in the answer.
+    /// For the log only; never in the answer.
     cause: Option<String>,
-    /// What the metric calls it.
+    /// The label in the metrics.
     reason: &'static str,
-    /// Where a person goes on to, if it is one who reads the answer.
+    /// The link of the page, if a person reads the answer.
     retry_href: Option<String>,
 }
 
@@ -50,31 +50,31 @@ pub struct Problem {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub struct ProblemBody {
-    /// Names the kind of problem: `urn:scangate:problem:` and the code.
+    /// Identifies the problem type: `urn:scangate:problem:` and the code.
     pub r#type: String,
-    /// What is wrong, in short.
+    /// Names the problem in a few words.
     pub title: String,
     /// The HTTP status.
     pub status: u16,
-    /// What is wrong and what to do about it.
+    /// Describes this occurrence, and what to do about it.
     pub detail: String,
     /// The stable name to program against.
     pub code: String,
     /// Seconds to wait before another try, as in `Retry-After`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
-    /// What the operators can find in their logs.
+    /// Lets operators find the request in their logs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
 }
 
-/// What a problem leaves on its response for the guard, which counts it and adds the request id.
+/// A problem on its response, for the middleware, which counts it, logs it and adds the request id.
 #[derive(Debug, Clone)]
 pub(super) struct Refused {
-    kind: &'static ProblemType,
-    /// For the log alone.
+    problem_type: &'static ProblemType,
+    /// For the log only.
     cause: Option<String>,
-    /// What the metric calls it.
+    /// The label in the metrics.
     pub(super) reason: &'static str,
     detail: Cow<'static, str>,
     retry_after: Option<Duration>,
@@ -82,115 +82,110 @@ pub(super) struct Refused {
 }
 
 impl Problem {
-    /// Adds what is wrong in particular.
+    /// Replaces the general advice with a description of this occurrence.
     #[must_use]
     pub fn detail(self, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { detail: detail.into(), ..self }
     }
 
-    /// Says how long to wait.
+    /// Sets the time after which the caller should try again.
     #[must_use]
     pub fn retry_after(self, wait: Duration) -> Self {
         Self { retry_after: Some(wait), ..self }
     }
 
-    /// Says which of several bounds it was, for the metric.
+    /// Sets the label in the metrics, where one code covers several bounds.
     #[must_use]
     pub fn counted_as(self, reason: &'static str) -> Self {
         Self { reason, ..self }
     }
 
-    /// Returns what the metric calls it.
+    /// Returns the label in the metrics.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         self.reason
     }
 
-    /// Makes it a page with a link to `retry_href`, for a person whose form it answers: a browser would show them bare JSON.
+    /// Makes the answer a page with a link to `retry_href`. For answers to a person's form: a browser would show bare JSON.
     #[must_use]
     pub fn on_a_page(self, retry_href: &str) -> Self {
         Self { retry_href: Some(retry_href.to_owned()), ..self }
     }
 
-    /// Returns what a caller is told whose allowance is used up.
+    /// Returns the row of the table.
+    #[must_use]
+    pub fn problem_type(&self) -> &'static ProblemType {
+        self.problem_type
+    }
+
+    /// Returns the problem of a caller whose allowance is used up.
     pub(super) fn rate_limited(UsedUp { tier, wait }: UsedUp, names: Names) -> Self {
         Self::from(&RATE_LIMITED).of_tier(tier, names).retry_after(wait)
     }
 
-    /// Says whose bound it was that was reached.
+    /// Sets the label of the bound at `tier`. The detail says if the caller shares that bound with its network.
     pub(super) fn of_tier(self, tier: Tier, names: Names) -> Self {
         let problem = self.counted_as(names[tier as usize]);
-        let advice = problem.kind.advice;
+        let advice = problem.problem_type.advice;
         match tier {
             Tier::Address => problem,
             Tier::Site | Tier::Network => {
-                problem.detail(format!("Other addresses of your network are counted together with yours. {advice}"))
+                problem.detail(format!("Other addresses of your network share this limit. {advice}"))
             }
         }
     }
 
-    /// Returns what is behind it, for the log alone.
+    /// Returns the cause, for the log only.
     pub(super) fn hidden_cause(&self) -> &str {
-        self.cause.as_deref().unwrap_or(self.kind.title)
+        self.cause.as_deref().unwrap_or(self.problem_type.title)
     }
 
     fn cause(self, cause: impl std::fmt::Display) -> Self {
         Self { cause: Some(cause.to_string()), ..self }
     }
-
-    /// Returns which row of the table it is.
-    #[must_use]
-    pub fn kind(&self) -> &'static ProblemType {
-        self.kind
-    }
 }
 
 impl From<&'static ProblemType> for Problem {
-    fn from(kind: &'static ProblemType) -> Self {
-        let retry_after = (kind.status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER);
-        Self { kind, detail: Cow::Borrowed(kind.advice), retry_after, cause: None, reason: kind.code, retry_href: None }
+    fn from(problem_type: &'static ProblemType) -> Self {
+        let retry_after = (problem_type.status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER);
+        let detail = Cow::Borrowed(problem_type.advice);
+        Self { problem_type, detail, retry_after, cause: None, reason: problem_type.code, retry_href: None }
     }
 }
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        let kind = match error {
+        let problem_type = match error {
             StoreError::Unavailable(_) => &UNAVAILABLE,
             StoreError::Full(_) => &STORE_FULL,
             StoreError::Corrupt(_) => &INTERNAL,
         };
-        Self::from(kind).cause(error)
+        Self::from(problem_type).cause(error)
     }
 }
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        Self::from(match refusal {
-            Refusal::Expired => &TICKET_NOT_FOUND,
-            Refusal::NotPermitted => &NOT_PERMITTED,
-            Refusal::OwnTicket => &OWN_TICKET,
+        let invalid = |detail: &'static str| Self::from(&INVALID_REQUEST).detail(detail);
+        match refusal {
+            Refusal::Expired => Self::from(&TICKET_NOT_FOUND),
+            Refusal::NotPermitted => Self::from(&NOT_PERMITTED),
+            Refusal::OwnTicket => Self::from(&OWN_TICKET),
             Refusal::NotOffered => {
-                return Self::from(&INVALID_REQUEST)
-                    .detail("release names a claim that is not offered; name only those that the scan listed.");
+                invalid("release names a claim that is not offered; name only claims that the scan listed.")
             }
             Refusal::ScannerUnnamed => {
-                return Self::from(&INVALID_REQUEST)
-                    .detail("scanner is missing; send the id of scanned_by, so that nobody else is granted anything.");
+                invalid("scanner is missing; send the id of scanned_by, so that no other scanner is granted anything.")
             }
-            Refusal::NumberMissing => {
-                return Self::from(&INVALID_REQUEST)
-                    .detail("match is missing; send the two digits that the other screen shows.");
-            }
-            Refusal::NumberUnasked => {
-                return Self::from(&INVALID_REQUEST).detail("This client asks for no number; leave match out.");
-            }
-            Refusal::ScannerChanged => &SCANNER_CHANGED,
-            Refusal::Mismatch => &MISMATCH,
-            Refusal::NotScanned | Refusal::NotConfirmed => &NOT_SCANNED,
-            Refusal::AlreadyScanned => &ALREADY_SCANNED,
-            Refusal::AlreadyConfirmed => &ALREADY_CONFIRMED,
-            Refusal::AlreadyCancelled => &ALREADY_CANCELLED,
-        })
+            Refusal::NumberMissing => invalid("match is missing; send the two digits that the other screen shows."),
+            Refusal::NumberUnasked => invalid("This client asks for no number; leave match out."),
+            Refusal::ScannerChanged => Self::from(&SCANNER_CHANGED),
+            Refusal::Mismatch => Self::from(&MISMATCH),
+            Refusal::NotScanned | Refusal::NotConfirmed => Self::from(&NOT_SCANNED),
+            Refusal::AlreadyScanned => Self::from(&ALREADY_SCANNED),
+            Refusal::AlreadyConfirmed => Self::from(&ALREADY_CONFIRMED),
+            Refusal::AlreadyCancelled => Self::from(&ALREADY_CANCELLED),
+        }
     }
 }
 
@@ -240,9 +235,34 @@ impl From<ConnectorError> for Problem {
     }
 }
 
+impl From<CallbackRefused> for Problem {
+    fn from(refused: CallbackRefused) -> Self {
+        let problem_type = match refused {
+            CallbackRefused::Malformed(_) => &CALLBACK_MALFORMED,
+            CallbackRefused::Forged
+            | CallbackRefused::Stale
+            | CallbackRefused::Replayed
+            | CallbackRefused::Unreadable => &CALLBACK_REFUSED,
+            CallbackRefused::Overloaded => return Self::from(&UNAVAILABLE).counted_as("callbacks"),
+            CallbackRefused::Store(error) => return error.into(),
+        };
+        let text = refused.to_string();
+        let mut letters = text.chars();
+        let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+        Self::from(problem_type).detail(format!("{first}{}.", letters.as_str()))
+    }
+}
+
 impl From<ParseIssuedError> for Problem {
     fn from(error: ParseIssuedError) -> Self {
         Self::from(&INVALID_SESSION).detail(format!("{error}. {}", INVALID_SESSION.advice))
+    }
+}
+
+impl From<QrError> for Problem {
+    fn from(error: QrError) -> Self {
+        tracing::error!(%error, "failed to draw a QR code");
+        Self::from(&INTERNAL)
     }
 }
 
@@ -258,35 +278,10 @@ impl From<SignError> for Problem {
     }
 }
 
-impl From<QrError> for Problem {
-    fn from(error: QrError) -> Self {
-        tracing::error!(%error, "a QR code could not be drawn");
-        Self::from(&INTERNAL)
-    }
-}
-
-impl From<CallbackRefused> for Problem {
-    fn from(refused: CallbackRefused) -> Self {
-        let kind = match refused {
-            CallbackRefused::Malformed(_) => &CALLBACK_MALFORMED,
-            CallbackRefused::Forged
-            | CallbackRefused::Stale
-            | CallbackRefused::Replayed
-            | CallbackRefused::Unreadable => &CALLBACK_REFUSED,
-            CallbackRefused::Overloaded => return Self::from(&UNAVAILABLE).counted_as("callbacks"),
-            CallbackRefused::Store(error) => return error.into(),
-        };
-        let text = refused.to_string();
-        let mut letters = text.chars();
-        let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
-        Self::from(kind).detail(format!("{first}{}.", letters.as_str()))
-    }
-}
-
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let refused = Refused {
-            kind: self.kind,
+            problem_type: self.problem_type,
             cause: self.cause,
             reason: self.reason,
             detail: self.detail,
@@ -300,55 +295,55 @@ impl IntoResponse for Problem {
 }
 
 impl Refused {
-    /// Logs it. The detail is left out: it may quote what the caller sent.
+    /// Logs the refusal. The line leaves the detail out, which may quote what the caller sent.
     pub(super) fn log(&self) {
-        let (status, code) = (self.kind.status, self.kind.code);
+        let (status, code) = (self.problem_type.status, self.problem_type.code);
         if status.is_server_error() {
             let cause = self.cause.as_deref().unwrap_or("unknown");
-            tracing::error!(code, reason = self.reason, cause, "a request could not be served");
+            tracing::error!(code, reason = self.reason, cause, "failed to serve a request");
         } else {
             tracing::info!(code, reason = self.reason, status = status.as_u16(), "refused");
         }
     }
 
-    /// Returns the answer: as the page that `page` makes of it, else as JSON.
+    /// Returns the answer: the page that `page` makes of the body and the link, else the body as JSON.
     pub(super) fn answer(
         &self,
         request_id: Option<&str>,
         page: impl FnOnce(&ProblemBody, Option<&str>) -> Option<Response>,
     ) -> Response {
-        // Rounded up: waiting as long as told must be long enough.
+        // Rounded up, so that a caller that waits exactly this long has waited long enough.
         let retry_after = self.retry_after.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
         let body = ProblemBody {
-            r#type: format!("urn:scangate:problem:{}", self.kind.code),
-            title: self.kind.title.to_owned(),
-            status: self.kind.status.as_u16(),
+            r#type: format!("urn:scangate:problem:{}", self.problem_type.code),
+            title: self.problem_type.title.to_owned(),
+            status: self.problem_type.status.as_u16(),
             detail: self.detail.to_string(),
-            code: self.kind.code.to_owned(),
+            code: self.problem_type.code.to_owned(),
             retry_after,
             request_id: request_id.map(str::to_owned),
         };
         let mut response = page(&body, self.retry_href.as_deref()).unwrap_or_else(|| {
-            let kind = HeaderValue::from_static("application/problem+json");
+            let content_type = HeaderValue::from_static("application/problem+json");
             let mut response = Json(body).into_response();
-            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+            response.headers_mut().insert(header::CONTENT_TYPE, content_type);
             response
         });
-        *response.status_mut() = self.kind.status;
+        *response.status_mut() = self.problem_type.status;
         let headers = response.headers_mut();
         headers.append(header::VARY, HeaderValue::from_static("accept"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(secs) = retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(secs));
         }
-        if self.kind.status == StatusCode::UNAUTHORIZED {
+        if self.problem_type.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }
 }
 
-/// Turns a panic in a handler into an answer; the message goes to the log alone.
+/// Turns a panic in a handler into an answer. The message goes to the log only.
 pub(super) fn from_panic(panic: &(dyn std::any::Any + Send)) -> Response {
     let message = panic
         .downcast_ref::<&str>()
@@ -364,11 +359,11 @@ mod tests {
 
     #[test]
     fn every_code_is_there_once_and_says_what_to_do() {
-        let mut codes: Vec<_> = ALL.iter().map(|kind| kind.code).collect();
+        let mut codes: Vec<_> = ALL.iter().map(|row| row.code).collect();
         codes.sort_unstable();
         codes.dedup();
         assert_eq!(codes.len(), ALL.len());
-        assert!(ALL.iter().all(|kind| kind.advice.ends_with('.') && kind.status.as_u16() >= 400));
+        assert!(ALL.iter().all(|row| row.advice.ends_with('.') && row.status.as_u16() >= 400));
     }
 
     #[test]

@@ -18,16 +18,15 @@ pub const MAX_BODY_BYTES: usize = 16 * 1024;
 
 /// Returns the router of the public listeners.
 pub fn public_router(gateway: &SharedGateway) -> Router {
-    let reasons = problem::ALL.iter().map(|kind| kind.code).chain(bounds::all());
-    gateway.metrics.expect_refusals(reasons);
+    gateway.metrics.expect_refusals(problem::ALL.iter().map(|row| row.code).chain(bounds::all()));
     let (router, description) = api_router().split_for_parts();
     let mut by_path = methods::of_api(&description);
     by_path.insert(demo::PATH.to_owned(), "POST".to_owned());
     by_path.insert(wechat::PATH.to_owned(), "GET,HEAD,POST".to_owned());
-    let openapi = openapi::complete(&description);
+    let document = openapi::complete(&description);
     let mut router = router
-        .route(openapi::PATH, get(move || std::future::ready(openapi::document(&openapi))))
-        // Before the layer, which must see preflights: no route is for OPTIONS.
+        .route(openapi::PATH, get(move || std::future::ready(openapi::document(&document))))
+        // Inside the CORS layer, which must see preflights: no route accepts OPTIONS.
         .method_not_allowed_fallback(methods::method_not_allowed)
         .layer(origin::cors(gateway))
         .route("/", get(pages::sign_in))
@@ -55,7 +54,7 @@ pub fn public_router(gateway: &SharedGateway) -> Router {
         .with_state(Arc::clone(gateway))
 }
 
-/// Returns the router of the admin listener, which may be asked by these names besides IP addresses and `localhost`.
+/// Returns the router of the admin listener. It accepts these host names besides IP addresses and `localhost`.
 pub fn admin_router(gateway: &SharedGateway, hosts: Vec<String>) -> Router {
     Router::new()
         .route("/healthz", get(ops::healthz))
@@ -64,12 +63,12 @@ pub fn admin_router(gateway: &SharedGateway, hosts: Vec<String>) -> Router {
         .fallback(methods::not_found)
         .method_not_allowed_fallback(methods::method_not_allowed)
         .layer(from_fn_with_state(Arc::default(), methods::allow))
-        .layer(from_fn_with_state(hosts.into(), ops::own_names))
+        .layer(from_fn_with_state(hosts.into(), ops::check_host))
         .layer(from_fn(head::check))
         .with_state(Arc::clone(gateway))
 }
 
-/// The API: every route of it, and nothing else, stands in the OpenAPI document.
+/// The API: exactly the routes that the OpenAPI document describes.
 fn api_router() -> OpenApiRouter<SharedGateway> {
     OpenApiRouter::with_openapi(openapi::description())
         .routes(routes!(tickets::create))

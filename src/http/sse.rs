@@ -1,7 +1,7 @@
 //! The wire format of event streams (WHATWG HTML, §9.2 "Server-sent events").
 //!
-//! Everything that is put into a field here is JSON, a number or a name of our own, none of which can hold a line break.
-//! Every block has a name and data: some parsers make an empty event of a comment, or of a `retry` that is alone.
+//! The fields contain only JSON, numbers and our own names, none of which has a line break. Every block has a name and data:
+//! some parsers dispatch an empty event for a comment, or for a `retry` field that is alone.
 
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -10,28 +10,28 @@ use std::io::Write as _;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
-use futures_util::Stream;
 use serde::Serialize;
+use tokio_stream::Stream;
 
 /// The media type of event streams.
 pub(super) const CONTENT_TYPE: &str = "text/event-stream";
-/// An event that says that the stream is alive: one for all streams. Scripts never see a comment, so it is none. It has no
-/// `id`, so that the last one that a client has seen stays what it was.
+/// The event that shows that the stream is alive, shared by all streams. It is not a comment, because scripts never see
+/// comments. It has no `id`, so that the id that the browser saw last does not change.
 pub(super) const HEARTBEAT: Bytes = Bytes::from_static(b"event: heartbeat\ndata: {}\n\n");
 
-/// Appends the field that tells how long to wait before connecting again. It belongs to the event that follows.
+/// Appends the time to wait before reconnecting. The field belongs to the event that follows.
 pub(super) fn retry(millis: u64, buffer: &mut Vec<u8>) {
     let _ = writeln!(buffer, "retry: {millis}");
 }
 
-/// Returns the event that sends a client away, to come back after this time.
+/// Returns the event that makes the browser reconnect after this time.
 pub(super) fn reconnect(millis: u64) -> Bytes {
     Bytes::from(format!("retry: {millis}\nevent: reconnect\ndata: {{}}\n\n"))
 }
 
 /// Appends an event.
 pub(super) fn event(name: &str, id: impl Display, data: &impl Serialize, buffer: &mut Vec<u8>) {
-    // None fails: the buffer grows, and what is shown has string keys only.
+    // Neither call fails: the buffer grows as needed, and all maps in the data have string keys.
     let _ = writeln!(buffer, "event: {name}\nid: {id}");
     buffer.extend_from_slice(b"data: ");
     let _ = serde_json::to_writer(&mut *buffer, data);
@@ -43,7 +43,7 @@ pub(super) fn response(events: impl Stream<Item = Result<Bytes, Infallible>> + S
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        // Tells nginx to pass each event on at once.
+        // Makes nginx pass each event on immediately.
         (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
     (headers, Body::from_stream(events)).into_response()

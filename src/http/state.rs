@@ -1,4 +1,4 @@
-//! What handlers work with.
+//! The state that all handlers share.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
-use super::drawing::Drawing;
+use super::drawing::DrawingQueue;
 use super::limits::Limits;
 use crate::clients::Clients;
 use crate::connectors::Connectors;
@@ -22,43 +22,43 @@ use crate::waiters::Waiters;
 /// How often callers whose allowances have refilled are forgotten.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
 
-/// What handlers work with. Made once, by `app`.
+/// The parts and settings that handlers use. `app` builds it once.
 pub struct Gateway {
-    /// Where the tickets are.
+    /// Stores the tickets.
     pub store: Arc<dyn Store>,
-    /// Who waits here.
+    /// The parties that wait in this process.
     pub waiters: Waiters,
+    /// The use cases of a sign-in.
+    pub sign_ins: SignIns,
     /// Issues JWTs.
     pub signer: Signer,
-    /// Checks approvers' tokens.
+    /// Verifies approvers' tokens.
     pub verifier: Verifier,
-    /// Makes up approvers, in the demo alone.
+    /// Invents approvers; in the demo only.
     pub demo: Option<DemoIdentity>,
-    /// Who may use the gateway.
+    /// The registered clients.
     pub clients: Clients,
-    /// Whose codes are shown in the place of the gateway's own.
+    /// The services whose codes replace the gateway's own.
     pub connectors: Connectors,
     /// Counts everything.
     pub metrics: Arc<Metrics>,
-    /// Bounds the log lines that anybody can cause.
+    /// Bounds the log lines that anyone can cause.
     pub journal: Arc<Journal>,
     /// The gateway's origin as browsers see it.
     pub public_url: Url,
-    /// Whose `X-Forwarded-For` is believed.
+    /// The proxies whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<IpNet>,
-    /// Moves tickets.
-    pub sign_ins: SignIns,
-    /// What each caller may do.
+    /// The limits per caller.
     pub limits: Limits,
-    /// Where QR codes are drawn.
-    pub drawing: Drawing,
+    /// The queue for drawing QR codes.
+    pub drawing: DrawingQueue,
 }
 
-/// What the handlers share.
+/// The state as handlers share it.
 pub type SharedGateway = Arc<Gateway>;
 
 impl Gateway {
-    /// Returns the gateway's origin, without a slash at its end.
+    /// Returns the gateway's origin, without a slash at the end.
     #[must_use]
     pub fn origin(&self) -> String {
         self.public_url.origin().ascii_serialization()
@@ -70,7 +70,7 @@ impl Gateway {
         self.public_url.scheme() == "https"
     }
 
-    /// Forgets callers whose allowances have refilled, again and again, for ever.
+    /// Forgets callers whose allowances have refilled, periodically and without end.
     pub async fn tidy_limits(self: Arc<Self>) {
         loop {
             tokio::time::sleep(TIDY_EVERY).await;

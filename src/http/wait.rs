@@ -1,14 +1,18 @@
-//! Waiting for a ticket.
+//! Waits for the changes of a ticket, for the event stream and for the long poll.
+//!
+//! Both read the ticket once to check that the caller is a party, then register with [`crate::waiters`], then read again.
+//! So no change goes unseen in between. They send only what they read, never the content of the notification that woke them.
 
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use tokio::time::Instant;
 
-use super::handover::{self, Shown};
 use super::problem::{self, Problem};
+use super::snapshot::{self, Snapshot};
 use super::sse;
 use super::state::{Gateway, SharedGateway};
 use crate::metrics::StreamEnd;
@@ -16,162 +20,171 @@ use crate::store::Reading;
 use crate::ticket::{Party, TicketId};
 use crate::waiters::{Registration, Wake};
 
-/// The longest that a long poll may wait, in seconds.
+/// The longest time that a long poll may wait, in seconds.
 pub const MAX_WAIT_SECS: u64 = 60;
-
-/// Between these a browser waits before it connects again, so that those who lost a replica together do not come back
-/// together.
-pub(super) const RETRY_MILLIS: std::ops::Range<u64> = 1_000..4_000;
-
-/// The id of the event `expired`, where the others have their revision. A client that sends it back is told by it alone that
-/// there is nothing more: the ticket may be gone, and only those that knew it were sent the event.
+/// The random delay before a browser reconnects, so that browsers that lost a replica together do not come back together.
+pub(super) const RETRY_MILLIS: Range<u64> = 1_000..4_000;
+/// The id of the event `expired`; the ids of all other events are revisions. A browser that sends it back is answered from it
+/// alone: the ticket may be gone, and only parties of the ticket were sent the event.
 pub(super) const EXPIRED_ID: &str = "expired";
 
-/// What a waiting party is to be told.
-pub(super) enum News {
-    Shown(Box<Shown>),
+/// What a waiting party gets next.
+pub(super) enum Update {
+    Snapshot(Box<Snapshot>),
     Expired,
     Heartbeat,
     Drain,
 }
 
-impl News {
+impl Update {
+    /// Returns whether the party gets nothing after this.
     pub(super) fn is_last(&self) -> bool {
         match self {
-            Self::Shown(shown) => shown.is_final,
+            Self::Snapshot(snapshot) => snapshot.is_final,
             Self::Expired | Self::Drain => true,
             Self::Heartbeat => false,
         }
     }
 }
 
-/// A party that waits for news of its ticket.
+/// A party that waits for the changes of its ticket.
 ///
-/// There is one for each idle stream, so it holds little, and its futures box what they need only now and then.
+/// There is one for each idle stream, so it is small, and its futures box what they need only occasionally.
 pub(super) struct Waiter {
     gateway: SharedGateway,
-    pub(super) seat: Registration,
+    registration: Registration,
     id: TicketId,
     party: Party,
-    /// What was told last.
+    /// The revision that the party got last.
     revision: u64,
 }
 
 impl Waiter {
-    /// Takes a seat for a party of the ticket, and reads.
+    /// Registers a party of the ticket and reads the ticket.
+    ///
+    /// # Errors
+    /// 404 for a stranger, 429 or 503 where a bound is reached, and the store's.
     pub(super) async fn open(
         gateway: &SharedGateway,
         id: TicketId,
         party: Party,
         address: IpAddr,
-    ) -> Result<(Self, Shown), Problem> {
-        let _turn = gateway.waiters.opening_permit().await?;
-        // Before the seat: a stranger must neither fill the ticket's seats, nor learn from their number that it exists, nor
-        // make the store watch.
+    ) -> Result<(Self, Snapshot), Problem> {
+        let _permit = gateway.waiters.opening_permit().await?;
+        // A stranger must not use up the ticket's registrations, learn from their number that the ticket exists, or make
+        // the store watch it. So the party is checked before it registers.
         find(gateway, &id, &party).await?;
-        let mut seat = gateway.waiters.register(&gateway.store, id, address).await?;
-        seat.set_end(StreamEnd::Store);
+        let mut registration = gateway.waiters.register(&gateway.store, id, address).await?;
+        registration.set_end(StreamEnd::Store);
         let asked = Instant::now();
         let reading = find(gateway, &id, &party).await?;
-        seat.set_deadline(asked, reading.remaining());
-        let shown = handover::show(gateway, reading, &party, 0).await?;
-        seat.set_end(StreamEnd::Gone);
-        let revision = shown.view.revision;
-        Ok((Self { gateway: Arc::clone(gateway), seat, id, party, revision }, shown))
+        registration.set_deadline(asked, reading.remaining());
+        let snapshot = snapshot::render(gateway, reading, &party, 0).await?;
+        registration.set_end(StreamEnd::Gone);
+        let revision = snapshot.view.revision;
+        Ok((Self { gateway: Arc::clone(gateway), registration, id, party, revision }, snapshot))
     }
 
-    /// Waits for something to tell. A store that fails is asked again: the stream stays.
+    /// Waits for the next update. If the store fails, the ticket is read again later and the stream stays open.
     ///
     /// # Cancel safety
-    /// Dropped half-way, the look that had begun is not made up for: what comes afterwards has to read by itself.
-    pub(super) async fn next(&mut self) -> News {
+    /// Dropped during a refresh, that refresh is lost: the caller must read the ticket itself afterwards.
+    pub(super) async fn next(&mut self) -> Update {
         loop {
-            match self.seat.next().await {
-                Wake::Heartbeat => return News::Heartbeat,
-                Wake::Drain => return News::Drain,
+            match self.registration.next().await {
+                Wake::Heartbeat => return Update::Heartbeat,
+                Wake::Drain => return Update::Drain,
                 Wake::Refresh => {
-                    if let Some(news) = Box::pin(self.look()).await {
-                        return news;
+                    if let Some(update) = Box::pin(self.refresh()).await {
+                        return update;
                     }
                 }
             }
         }
     }
 
-    /// Reads the ticket; there may be nothing new.
-    async fn look(&mut self) -> Option<News> {
-        let Self { gateway, seat, id, party, revision } = self;
+    /// Reads the ticket. Returns `None` if nothing has changed.
+    async fn refresh(&mut self) -> Option<Update> {
+        let Self { gateway, registration, id, party, revision } = self;
         let asked = Instant::now();
         let reading = match gateway.store.get(id).await {
             Ok(Some(reading)) => reading,
-            Ok(None) => return Some(News::Expired),
+            Ok(None) => return Some(Update::Expired),
             Err(error) => {
-                tracing::debug!(%error, "the ticket could not be read; it is read again in a moment");
-                seat.refresh_soon();
+                tracing::debug!(%error, "failed to read a ticket; trying again");
+                registration.refresh_soon();
                 return None;
             }
         };
-        seat.set_deadline(asked, reading.remaining());
+        registration.set_deadline(asked, reading.remaining());
         if reading.ticket.revision <= *revision {
             return None;
         }
-        // A scan that a failover took back: somebody else has scanned since, and what follows is theirs.
+        // A failover undid this party's scan, and another party has scanned since. The ticket is theirs now.
         if !reading.ticket.is_party(party) {
-            return Some(News::Expired);
+            return Some(Update::Expired);
         }
-        match handover::show(gateway, reading, party, *revision).await {
-            Ok(shown) => {
-                *revision = shown.view.revision;
-                Some(News::Shown(Box::new(shown)))
+        match snapshot::render(gateway, reading, party, *revision).await {
+            Ok(snapshot) => {
+                *revision = snapshot.view.revision;
+                Some(Update::Snapshot(Box::new(snapshot)))
             }
             Err(problem) => {
-                let code = problem.kind().code;
-                tracing::warn!(code, "the ticket could not be shown; it is tried again in a moment");
-                seat.refresh_soon();
+                let code = problem.problem_type().code;
+                tracing::warn!(code, "failed to render a ticket; trying again");
+                registration.refresh_soon();
                 None
             }
         }
     }
 
-    /// Returns what goes over the wire for `news`, and notes what the stream ends with if it does.
-    pub(super) fn tell(&mut self, news: News) -> Bytes {
+    /// Encodes an update as events, and records how the stream ends if this update ends it.
+    pub(super) fn encode(&mut self, update: Update) -> Bytes {
         let mut buffer = Vec::new();
-        match news {
-            News::Heartbeat => return sse::HEARTBEAT,
-            News::Drain => {
-                self.seat.set_end(StreamEnd::Drain);
-                // The ends themselves are spread already.
+        match update {
+            Update::Heartbeat => return sse::HEARTBEAT,
+            Update::Drain => {
+                self.set_end(StreamEnd::Drain);
+                // The streams end at different times already.
                 return sse::reconnect(crate::random::within(RETRY_MILLIS));
             }
-            News::Expired => {
-                self.note_expiry();
-                self.tell_expiry(&mut buffer);
+            Update::Expired => {
+                self.expire();
+                self.encode_expiry(&mut buffer);
             }
-            News::Shown(shown) => {
-                if let Some(end) = shown.end() {
-                    self.seat.set_end(end);
+            Update::Snapshot(snapshot) => {
+                if let Some(end) = snapshot.end() {
+                    self.set_end(end);
                 }
-                if shown.event == "expired" {
-                    self.tell_expiry(&mut buffer);
+                if snapshot.event == "expired" {
+                    self.encode_expiry(&mut buffer);
                 } else {
-                    sse::event(shown.event, shown.view.revision, &shown.view, &mut buffer);
+                    sse::event(snapshot.event, snapshot.view.revision, &snapshot.view, &mut buffer);
                 }
             }
         }
         buffer.into()
     }
 
-    fn tell_expiry(&self, buffer: &mut Vec<u8>) {
+    /// Records how the stream ends, for the metrics.
+    pub(super) fn set_end(&mut self, end: StreamEnd) {
+        self.registration.set_end(end);
+    }
+
+    fn encode_expiry(&self, buffer: &mut Vec<u8>) {
         sse::event("expired", EXPIRED_ID, &serde_json::json!({ "ticket_id": self.id.to_string() }), buffer);
     }
 
-    fn note_expiry(&mut self) {
-        self.gateway.sign_ins.expire(&self.id, self.seat.overdue());
-        self.seat.set_end(StreamEnd::Expired);
+    fn expire(&mut self) {
+        self.gateway.sign_ins.expire(&self.id, self.registration.overdue());
+        self.set_end(StreamEnd::Expired);
     }
 }
 
-/// Reads the ticket for `party` as soon as its revision is above `revision`, or as it is after `wait`.
+/// Reads the ticket for `party` as soon as its revision is above `revision`, or after `wait`.
+///
+/// # Errors
+/// As [`Waiter::open`]; 404 if the ticket expires.
 pub(super) async fn long_poll(
     gateway: &SharedGateway,
     id: TicketId,
@@ -179,39 +192,41 @@ pub(super) async fn long_poll(
     revision: u64,
     wait: Duration,
     address: IpAddr,
-) -> Result<Shown, Problem> {
+) -> Result<Snapshot, Problem> {
     let ends_at = Instant::now() + wait;
-    let (mut waiter, mut shown) = Waiter::open(gateway, id, party, address).await?;
-    while !shown.is_final && shown.view.revision <= revision {
-        let news = tokio::time::timeout_at(ends_at, waiter.next()).await;
-        match news {
-            Ok(News::Shown(news)) => shown = *news,
-            Ok(News::Heartbeat) => {}
-            Ok(News::Expired) => {
-                waiter.note_expiry();
+    let (mut waiter, mut snapshot) = Waiter::open(gateway, id, party, address).await?;
+    while !snapshot.is_final && snapshot.view.revision <= revision {
+        match tokio::time::timeout_at(ends_at, waiter.next()).await {
+            Ok(Update::Snapshot(next)) => snapshot = *next,
+            Ok(Update::Heartbeat) => {}
+            Ok(Update::Expired) => {
+                waiter.expire();
                 return Err(Problem::from(&problem::TICKET_NOT_FOUND));
             }
-            Ok(News::Drain) => {
-                waiter.seat.set_end(StreamEnd::Drain);
+            Ok(Update::Drain) => {
+                waiter.set_end(StreamEnd::Drain);
                 return read(gateway, id, &waiter.party).await;
             }
             Err(_elapsed) => {
-                waiter.seat.set_end(StreamEnd::Answered);
+                waiter.set_end(StreamEnd::Answered);
                 return read(gateway, id, &waiter.party).await;
             }
         }
     }
-    waiter.seat.set_end(StreamEnd::Answered);
-    Ok(shown)
+    waiter.set_end(StreamEnd::Answered);
+    Ok(snapshot)
 }
 
 /// Reads the ticket once for `party`.
-pub(super) async fn read(gateway: &Gateway, id: TicketId, party: &Party) -> Result<Shown, Problem> {
+///
+/// # Errors
+/// 404 for a stranger, and the store's.
+pub(super) async fn read(gateway: &Gateway, id: TicketId, party: &Party) -> Result<Snapshot, Problem> {
     let reading = find(gateway, &id, party).await?;
-    handover::show(gateway, reading, party, 0).await
+    snapshot::render(gateway, reading, party, 0).await
 }
 
-/// Reads the ticket; for a stranger there is none.
+/// Reads the ticket. A stranger gets the same answer as for an unknown ticket.
 async fn find(gateway: &Gateway, id: &TicketId, party: &Party) -> Result<Reading, Problem> {
     let reading = gateway.store.get(id).await?.filter(|reading| reading.ticket.is_party(party));
     reading.ok_or_else(|| Problem::from(&problem::TICKET_NOT_FOUND))

@@ -1,14 +1,15 @@
-//! Reads the lists by which a client says what it prefers: `Accept`, `Accept-Language`, `Accept-Encoding` (RFC 9110 §12.4.2).
+//! Reads the lists in which a browser states its preferences: `Accept`, `Accept-Language`, `Accept-Encoding` (RFC 9110
+//! §12.4.2).
 //!
-//! Each entry is read on bytes and alone: one that is malformed is left out, and costs none of the others.
+//! Each entry is read alone and on bytes. A malformed entry is skipped and affects no other.
 
 use axum::http::HeaderName;
 use axum::http::header::{ACCEPT, HeaderMap};
 
 use super::fields;
 
-/// Returns the entries of a header with their weights from 0 to 1, in the order in which they were sent. Parameters other than
-/// the weight stay with their entry.
+/// Returns the entries of a header with their weights from 0 to 1, in the order sent. Parameters other than the weight stay
+/// with their entry.
 pub(super) fn weighted(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = (&str, f32)> {
     fields::texts(headers, name).filter_map(|entry| {
         let parameters =
@@ -25,20 +26,21 @@ pub(super) fn weighted(headers: &HeaderMap, name: HeaderName) -> impl Iterator<I
     })
 }
 
-/// Returns whether a page is preferred to JSON: it is named, and nothing else is liked better (RFC 9110 §12.5.1).
+/// Returns whether a page is preferred to JSON: the header names it, and gives nothing else a higher weight (RFC 9110
+/// §12.5.1).
 ///
-/// Browsers name it when they open an address. Scripts, `EventSource` and programs say `*/*` or what they want.
+/// Browsers name HTML when they open an address. Scripts, `EventSource` and programs send `*/*` or the type they want.
 pub(super) fn prefers_html(headers: &HeaderMap) -> bool {
     let (mut page, mut json, mut any) = (0.0_f32, 0.0_f32, 0.0_f32);
     for (range, weight) in weighted(headers, ACCEPT) {
-        let kind = range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        let of = match kind.as_str() {
-            "text/html" | "application/xhtml+xml" => &mut page,
-            "*/*" => &mut any,
-            json_like if json_like.ends_with("json") => &mut json,
+        let kind = fields::media_type(range.as_bytes()).to_ascii_lowercase();
+        let best = match kind.as_slice() {
+            b"text/html" | b"application/xhtml+xml" => &mut page,
+            b"*/*" => &mut any,
+            json_like if json_like.ends_with(b"json") => &mut json,
             _ => continue,
         };
-        *of = of.max(weight);
+        *best = best.max(weight);
     }
     page > json && page >= any
 }

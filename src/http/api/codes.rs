@@ -1,4 +1,4 @@
-//! Draws tickets' QR codes, and says what stands in them. Where they are drawn is `codes/drawing`'s business.
+//! Draws tickets' QR codes.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,27 +11,28 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
+use super::openapi::problem_responses;
 use crate::clients::Client;
 use crate::http::address::BrowserAddress;
-use crate::http::drawing::Place;
+use crate::http::drawing::QueuePlace;
 use crate::http::extract::{TicketPath, ValidQuery};
 use crate::http::origin::EMBEDDABLE;
 use crate::http::problem::{self, Problem};
 use crate::http::state::{Gateway, SharedGateway};
-use crate::http::view::{QrView, login_url, scan_url};
+use crate::http::view::ticket::{QrView, login_url, scan_url};
 use crate::qr::{self, QrError};
 use crate::ticket::TicketId;
 
-/// The side of the code in the ready-made look, in CSS pixels: `.scangate-qr` of `static/scangate.css`.
-const LOOK_SIZE: u32 = 248;
+/// The side of the code in the ready-made widget, in CSS pixels: `.scangate-qr` of `static/scangate.css`.
+const WIDGET_SIZE: u32 = 248;
 
-/// How a code is drawn.
+/// The format of a drawn code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Picture {
     /// Sharp at any size.
     Svg,
-    /// For what has no SVG.
+    /// For programs without SVG.
     Png,
 }
 
@@ -47,21 +48,24 @@ pub struct QrQuery {
     logo: Option<String>,
 }
 
+problem_responses!(DrawProblems: &[
+    &problem::INVALID_REQUEST,
+    &problem::UNKNOWN_CLIENT,
+    &problem::TICKET_NOT_FOUND,
+    &problem::RATE_LIMITED,
+    &problem::UNAVAILABLE,
+]);
+
 /// Draws a ticket's QR code as SVG
 ///
-/// Without a ticket of this id there is a picture as well, of what a ticket of the flow `login` would say.
+/// If no ticket has this id, the picture shows what a ticket of the flow `login` would say. 503 also means that too many
+/// codes are being drawn.
 #[utoipa::path(
     get,
     path = "/v1/tickets/{id}/qr.svg",
     tag = "tickets",
     params(("id" = String, Path, description = "The ticket"), QrQuery),
-    responses(
-        (status = 200, content_type = "image/svg+xml", body = String, description = "The code"),
-        (status = 400, body = problem::ProblemBody, content_type = "application/problem+json", description = "`invalid_request` or `unknown_client`"),
-        (status = 404, body = problem::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: this is no ticket's id"),
-        (status = 429, body = problem::ProblemBody, content_type = "application/problem+json", description = "`rate_limited`"),
-        (status = 503, body = problem::ProblemBody, content_type = "application/problem+json", description = "`unavailable`, also where too many codes are being drawn"),
-    )
+    responses((status = 200, content_type = "image/svg+xml", body = String, description = "The code"), DrawProblems)
 )]
 pub(in crate::http) async fn svg(
     State(gateway): State<SharedGateway>,
@@ -75,19 +79,14 @@ pub(in crate::http) async fn svg(
 
 /// Draws a ticket's QR code as PNG
 ///
-/// Without a ticket of this id there is a picture as well, of what a ticket of the flow `login` would say.
+/// If no ticket has this id, the picture shows what a ticket of the flow `login` would say. 503 also means that too many
+/// codes are being drawn.
 #[utoipa::path(
     get,
     path = "/v1/tickets/{id}/qr.png",
     tag = "tickets",
     params(("id" = String, Path, description = "The ticket"), QrQuery),
-    responses(
-        (status = 200, content_type = "image/png", body = Vec<u8>, description = "The code"),
-        (status = 400, body = problem::ProblemBody, content_type = "application/problem+json", description = "`invalid_request` or `unknown_client`"),
-        (status = 404, body = problem::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: this is no ticket's id"),
-        (status = 429, body = problem::ProblemBody, content_type = "application/problem+json", description = "`rate_limited`"),
-        (status = 503, body = problem::ProblemBody, content_type = "application/problem+json", description = "`unavailable`, also where too many codes are being drawn"),
-    )
+    responses((status = 200, content_type = "image/png", body = Vec<u8>, description = "The code"), DrawProblems)
 )]
 pub(in crate::http) async fn png(
     State(gateway): State<SharedGateway>,
@@ -100,7 +99,7 @@ pub(in crate::http) async fn png(
 }
 
 impl QrQuery {
-    /// Draws the code of a ticket, in its turn.
+    /// Waits for a place in the queue and draws the code of a ticket.
     async fn draw<T: Send + 'static>(
         &self,
         gateway: &Gateway,
@@ -110,9 +109,9 @@ impl QrQuery {
     ) -> Result<T, Problem> {
         let (size, client) = self.check(gateway)?;
         gateway.limits.draw.check(address)?;
-        let code = code(gateway, &id).await?;
-        let drawn = move || draw(&code, size, client.as_ref().and_then(|client| client.logo.as_ref()));
-        gateway.drawing.place()?.draw(drawn).await
+        let content = content(gateway, &id).await?;
+        let drawn = move || draw(&content, size, client.as_ref().and_then(|client| client.logo.as_ref()));
+        gateway.drawing.enter()?.draw(drawn).await
     }
 
     fn check(&self, gateway: &Gateway) -> Result<(u32, Option<Arc<Client>>), Problem> {
@@ -126,18 +125,18 @@ impl QrQuery {
     }
 }
 
-/// Returns what the code of a ticket says. That there is none of the flow `login` is not told.
-async fn code(gateway: &Gateway, id: &TicketId) -> Result<String, Problem> {
+/// Returns the content of a ticket's code. It does not reveal that no ticket of the flow `login` has this id.
+async fn content(gateway: &Gateway, id: &TicketId) -> Result<String, Problem> {
     let reading = gateway.store.get(id).await?;
     Ok(reading.map_or_else(|| login_url(gateway, id), |reading| scan_url(gateway, &reading.ticket)))
 }
 
 /// Draws a code for an answer in JSON.
-pub(in crate::http) async fn data_uri(place: Place, url: String, picture: Picture) -> Result<QrView, Problem> {
+pub(super) async fn data_uri(place: QueuePlace, url: String, picture: Picture) -> Result<QrView, Problem> {
     let draw = move || {
         Ok(match picture {
             Picture::Svg => {
-                let svg = qr::svg(&url, LOOK_SIZE, None)?;
+                let svg = qr::svg(&url, WIDGET_SIZE, None)?;
                 QrView { svg: Some(format!("data:image/svg+xml;base64,{}", STANDARD.encode(svg))), png: None }
             }
             Picture::Png => {

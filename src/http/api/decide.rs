@@ -1,4 +1,5 @@
-//! Scanning and deciding: scan, confirm, cancel. Who a person is comes from their verified token alone.
+//! The scanner's and the approver's side of the API: scan, confirm, cancel. A person's identity comes only from their
+//! verified token.
 
 use axum::Json;
 use axum::extract::State;
@@ -7,15 +8,17 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::openapi::{JSON_BODY, problem_responses};
 use super::tickets::cancel_problem;
 use crate::http::address::BrowserAddress;
 use crate::http::auth::{Approver, Credentials};
-use crate::http::cookies::{BindingKind, Fresh, set_cookie};
+use crate::http::cookies::{BindingKind, NewBinding};
 use crate::http::extract::{JsonBody, Nothing, TicketPath};
 use crate::http::origin::check_origin;
 use crate::http::problem::{self, Problem};
 use crate::http::state::{Gateway, SharedGateway};
-use crate::http::view::{ScanView, TicketView};
+use crate::http::view::scan::ScanView;
+use crate::http::view::ticket::TicketView;
 use crate::http::{device, fields};
 use crate::random;
 use crate::ticket::{
@@ -33,10 +36,29 @@ pub struct Scan {
     binding: Option<BindingKind>,
 }
 
+problem_responses!(ScanProblems: JSON_BODY, &[
+    &problem::INVALID_REQUEST,
+    &problem::UNKNOWN_CLIENT,
+    &problem::FLOW_NOT_ALLOWED,
+    &problem::NOT_SIGNED_IN,
+    &problem::INVALID_TOKEN,
+    &problem::OWN_TICKET,
+    &problem::CONNECTOR_ONLY,
+    &problem::ORIGIN_NOT_ALLOWED,
+    &problem::TICKET_NOT_FOUND,
+    &problem::ALREADY_SCANNED,
+    &problem::ALREADY_CONFIRMED,
+    &problem::ALREADY_CANCELLED,
+    &problem::RATE_LIMITED,
+    &problem::UNAVAILABLE,
+    &problem::IDENTITY_UNAVAILABLE,
+]);
+
 /// Scans a ticket
 ///
-/// Binds the ticket to the scanner, who is told which browser shows it. Nobody else can scan it then. In the flow `login`
-/// scanners are persons, who send their token. In `share` they may also be browsers, which get a binding like presenters.
+/// Binds the ticket to the scanner, and tells the scanner which browser shows it. No other party can scan it then. In the
+/// flow `login` scanners are people, who send their token. In `share` they may also be browsers, which get a binding like
+/// presenters. Without a valid token, an unknown or expired ticket is answered 401, too.
 #[utoipa::path(
     post,
     path = "/v1/tickets/{id}/scan",
@@ -45,17 +67,8 @@ pub struct Scan {
     request_body = Scan,
     security(("identity" = []), ("cookie" = []), ("ticket_secret" = []), ()),
     responses(
-        (status = 200, body = ScanView, description = "Who asks or offers; the same again for the same scanner", headers(("set-cookie" = Option<String>, description = "The binding"))),
-        (status = 400, body = problem::ProblemBody, content_type = "application/problem+json", description = "`malformed_json`, `invalid_request`, `unknown_client` or `flow_not_allowed`"),
-        (status = 401, body = problem::ProblemBody, content_type = "application/problem+json", description = "`not_signed_in` or `invalid_token`: without a good token, also for a ticket that is unknown or expired"),
-        (status = 403, body = problem::ProblemBody, content_type = "application/problem+json", description = "`own_ticket`, `connector_only` or `origin_not_allowed`"),
-        (status = 404, body = problem::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: unknown or expired"),
-        (status = 408, body = problem::ProblemBody, content_type = "application/problem+json", description = "`request_timeout`"),
-        (status = 409, body = problem::ProblemBody, content_type = "application/problem+json", description = "`already_scanned` by somebody else, `already_confirmed`, `already_cancelled`"),
-        (status = 413, body = problem::ProblemBody, content_type = "application/problem+json", description = "`too_large`"),
-        (status = 415, body = problem::ProblemBody, content_type = "application/problem+json", description = "`unsupported_media_type`"),
-        (status = 429, body = problem::ProblemBody, content_type = "application/problem+json", description = "`rate_limited`"),
-        (status = 503, body = problem::ProblemBody, content_type = "application/problem+json", description = "`unavailable` or `identity_unavailable`"),
+        (status = 200, body = ScanView, description = "The party that asks or offers; the same again for the same scanner", headers(("set-cookie" = Option<String>, description = "The binding"))),
+        ScanProblems,
     )
 )]
 pub(in crate::http) async fn scan(
@@ -67,13 +80,13 @@ pub(in crate::http) async fn scan(
 ) -> Result<Response, Problem> {
     let limits = &gateway.limits;
     let scanned = async {
-        let caller = Credentials::from_headers(&headers, &gateway).await?;
-        let is_person = matches!(caller, Some(Credentials::Person(_)));
+        let credentials = Credentials::from_headers(&headers, &gateway).await?;
+        let is_person = matches!(credentials, Some(Credentials::Person(_)));
         let limit = if is_person { &limits.scan } else { &limits.guest_scan };
         limit.check(address)?;
         let reading = gateway.store.get(&id).await?;
         let flow = reading.as_ref().map(|reading| reading.ticket.request.flow);
-        let (party, fresh) = scanning_party(caller, flow, &body, &headers)?;
+        let (party, new_binding) = scanning_party(credentials, flow, &body, &headers)?;
         let reading = reading.ok_or_else(|| Problem::from(&problem::TICKET_NOT_FOUND))?;
         if reading.ticket.request.code.is_some() {
             return Err(Problem::from(&problem::CONNECTOR_ONLY));
@@ -91,38 +104,40 @@ pub(in crate::http) async fn scan(
             }
         };
         let reading = gateway.sign_ins.scan_from(reading, &scanner).await?;
-        Ok((reading, scanner.party, fresh))
+        Ok((reading, scanner.party, new_binding))
     };
-    let (reading, party, fresh) = limits.invalid_scan.charge_failures(address, scanned.await)?;
+    let (reading, party, new_binding) = limits.invalid_scan.charge_failures(address, scanned.await)?;
     let mut view = ScanView::new(&gateway, &reading, &party);
-    view.ticket_secret = fresh.as_ref().and_then(Fresh::for_the_body);
-    Ok((set_cookie(&gateway, fresh.as_ref()), Json(view)).into_response())
+    view.ticket_secret = new_binding.as_ref().and_then(NewBinding::secret_for_body);
+    let cookie = new_binding.and_then(|binding| binding.cookie(&gateway));
+    Ok((cookie, Json(view)).into_response())
 }
 
-/// Returns who scans, and the binding if it has to be given one. To whoever proves to be no person, a ticket of the flow
-/// `login` is the same as one that never was.
+/// Returns the party that scans, and its binding if that is new. A caller that is not a verified person gets the same answer
+/// for a ticket of the flow `login` as for an unknown one.
 fn scanning_party(
-    caller: Option<Credentials>,
+    credentials: Option<Credentials>,
     flow: Option<Flow>,
     body: &Scan,
     headers: &HeaderMap,
-) -> Result<(Party, Option<Fresh>), Problem> {
-    let is_sent = fields::bearer(headers)?.is_some();
-    match caller {
+) -> Result<(Party, Option<NewBinding>), Problem> {
+    let has_bearer = fields::bearer(headers)?.is_some();
+    match credentials {
         Some(Credentials::Person(identity)) => Ok((Party::Person(identity.person), None)),
-        _ if flow != Some(Flow::Share) && is_sent => Err(Problem::from(&problem::INVALID_TOKEN)),
+        _ if flow != Some(Flow::Share) && has_bearer => Err(Problem::from(&problem::INVALID_TOKEN)),
         _ if flow != Some(Flow::Share) => Err(Problem::from(&problem::NOT_SIGNED_IN)),
-        Some(Credentials::Browser(secret)) if is_sent || body.binding != Some(BindingKind::Bearer) => {
+        Some(Credentials::Browser(secret)) if has_bearer || body.binding != Some(BindingKind::Bearer) => {
             Ok((Party::Browser(secret.hash()), None))
         }
         _ => {
-            let fresh = Fresh::new(body.binding.unwrap_or_default());
-            Ok((fresh.party(), Some(fresh)))
+            let binding = NewBinding::new(body.binding.unwrap_or_default());
+            Ok((binding.party(), Some(binding)))
         }
     }
 }
 
-/// Returns the client that the scanner names, if that is another than the ticket's; pages may name only what lists them.
+/// Returns the client that the scanner names, if it differs from the ticket's. A page may name only clients that list its
+/// origin.
 fn audience(body: &Scan, ticket: &Ticket, headers: &HeaderMap, gateway: &Gateway) -> Result<Option<Audience>, Problem> {
     let id = body.client_id.as_deref().unwrap_or(&ticket.request.client_id.0);
     let client = gateway.clients.find(Some(id)).ok_or_else(|| Problem::from(&problem::UNKNOWN_CLIENT))?;
@@ -133,23 +148,39 @@ fn audience(body: &Scan, ticket: &Ticket, headers: &HeaderMap, gateway: &Gateway
     if client.id == ticket.request.client_id {
         return Ok(None);
     }
-    let asked = ticket.request.matching.as_ref().map_or(MatchPolicy::None, |matching| matching.policy);
-    let matching = if client.match_policy > asked { random::matching(client.match_policy) } else { None };
+    let of_ticket = ticket.request.matching.as_ref().map_or(MatchPolicy::None, |matching| matching.policy);
+    let matching = if client.match_policy > of_ticket { random::matching(client.match_policy) } else { None };
     Ok(Some(Audience { client_id: client.id.clone(), claims: client.claims.clone(), matching }))
 }
 
-/// What the approver grants.
+/// The approver's grant.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Confirm {
     /// The number that the other screen shows; only for clients that ask for it. There is one attempt.
     #[schema(example = "42", pattern = "^[1-9][0-9]$")]
     r#match: Option<String>,
-    /// The claims to hand over; all that are offered if left out.
+    /// The claims to hand over; all offered claims if left out.
     release: Option<Vec<String>>,
-    /// The id of the scanner that the presenter was shown (`scanned_by`); needed in `share`.
+    /// The id of the scanner that the presenter was shown (`scanned_by`); required in `share`.
     scanner: Option<String>,
 }
+
+problem_responses!(ConfirmProblems: JSON_BODY, &[
+    &problem::INVALID_REQUEST,
+    &problem::NOT_SIGNED_IN,
+    &problem::INVALID_TOKEN,
+    &problem::NOT_PERMITTED,
+    &problem::ORIGIN_NOT_ALLOWED,
+    &problem::TICKET_NOT_FOUND,
+    &problem::NOT_SCANNED,
+    &problem::ALREADY_CANCELLED,
+    &problem::MISMATCH,
+    &problem::SCANNER_CHANGED,
+    &problem::RATE_LIMITED,
+    &problem::UNAVAILABLE,
+    &problem::IDENTITY_UNAVAILABLE,
+]);
 
 /// Confirms a sign-in, or grants what is shared
 ///
@@ -163,16 +194,7 @@ pub struct Confirm {
     security(("identity" = [])),
     responses(
         (status = 200, body = TicketView, description = "It is confirmed; the same again for the same person"),
-        (status = 400, body = problem::ProblemBody, content_type = "application/problem+json", description = "`malformed_json` or `invalid_request`"),
-        (status = 401, body = problem::ProblemBody, content_type = "application/problem+json", description = "`not_signed_in` or `invalid_token`"),
-        (status = 403, body = problem::ProblemBody, content_type = "application/problem+json", description = "`not_permitted` for anybody but the approver; `origin_not_allowed`"),
-        (status = 404, body = problem::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: unknown or expired"),
-        (status = 408, body = problem::ProblemBody, content_type = "application/problem+json", description = "`request_timeout`"),
-        (status = 409, body = problem::ProblemBody, content_type = "application/problem+json", description = "`not_scanned`, `already_cancelled`, `mismatch` or `scanner_changed`"),
-        (status = 413, body = problem::ProblemBody, content_type = "application/problem+json", description = "`too_large`"),
-        (status = 415, body = problem::ProblemBody, content_type = "application/problem+json", description = "`unsupported_media_type`"),
-        (status = 429, body = problem::ProblemBody, content_type = "application/problem+json", description = "`rate_limited`"),
-        (status = 503, body = problem::ProblemBody, content_type = "application/problem+json", description = "`unavailable` or `identity_unavailable`"),
+        ConfirmProblems,
     )
 )]
 pub(in crate::http) async fn confirm(
@@ -199,6 +221,16 @@ pub(in crate::http) async fn confirm(
     Ok(Json(TicketView::new(&gateway, &reading, &party)))
 }
 
+problem_responses!(CancelProblems: JSON_BODY, &[
+    &problem::INVALID_TOKEN,
+    &problem::ORIGIN_NOT_ALLOWED,
+    &problem::TICKET_NOT_FOUND,
+    &problem::ALREADY_CONFIRMED,
+    &problem::RATE_LIMITED,
+    &problem::UNAVAILABLE,
+    &problem::IDENTITY_UNAVAILABLE,
+]);
+
 /// Declines or closes a sign-in
 ///
 /// The reason is `declined` when the approver calls after the scan, and `closed` otherwise.
@@ -211,16 +243,7 @@ pub(in crate::http) async fn confirm(
     security(("identity" = []), ("cookie" = []), ("ticket_secret" = [])),
     responses(
         (status = 200, body = TicketView, description = "It is cancelled; the same again for either party"),
-        (status = 400, body = problem::ProblemBody, content_type = "application/problem+json", description = "`malformed_json`"),
-        (status = 401, body = problem::ProblemBody, content_type = "application/problem+json", description = "`invalid_token`"),
-        (status = 403, body = problem::ProblemBody, content_type = "application/problem+json", description = "`origin_not_allowed`"),
-        (status = 404, body = problem::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: unknown, expired, or not the caller's"),
-        (status = 408, body = problem::ProblemBody, content_type = "application/problem+json", description = "`request_timeout`"),
-        (status = 409, body = problem::ProblemBody, content_type = "application/problem+json", description = "`already_confirmed`"),
-        (status = 413, body = problem::ProblemBody, content_type = "application/problem+json", description = "`too_large`"),
-        (status = 415, body = problem::ProblemBody, content_type = "application/problem+json", description = "`unsupported_media_type`"),
-        (status = 429, body = problem::ProblemBody, content_type = "application/problem+json", description = "`rate_limited`"),
-        (status = 503, body = problem::ProblemBody, content_type = "application/problem+json", description = "`unavailable` or `identity_unavailable`"),
+        CancelProblems,
     )
 )]
 pub(in crate::http) async fn cancel(
@@ -232,14 +255,15 @@ pub(in crate::http) async fn cancel(
 ) -> Result<Json<TicketView>, Problem> {
     let limits = &gateway.limits;
     let cancelled = async {
-        let caller = Credentials::from_headers(&headers, &gateway).await?;
-        let party = caller.ok_or_else(|| Problem::from(&problem::TICKET_NOT_FOUND))?.party();
+        let credentials = Credentials::from_headers(&headers, &gateway).await?;
+        let party = credentials.ok_or_else(|| Problem::from(&problem::TICKET_NOT_FOUND))?.party();
         limits.confirm.check(address)?;
         let reason = |ticket: &Ticket| {
             let decides = ticket.scanner().is_some() && ticket.is_approver(&party);
             Some(if decides { CancelReason::Declined } else { CancelReason::Closed })
         };
-        Ok((gateway.sign_ins.cancel(&id, &party, reason).await.map_err(cancel_problem)?, party))
+        let cancelled = gateway.sign_ins.cancel(&id, &party, reason).await;
+        Ok((cancelled.map_err(cancel_problem)?, party))
     };
     let (reading, party) = limits.invalid_confirm.charge_failures(address, cancelled.await)?;
     Ok(Json(TicketView::new(&gateway, &reading, &party)))

@@ -1,4 +1,4 @@
-//! Made-up people sign in, where the demo is on. There is no route here otherwise.
+//! Signs invented people in. The route exists only in the demo.
 
 use axum::Json;
 use axum::extract::State;
@@ -10,7 +10,7 @@ use crate::http::problem::{self, Problem};
 use crate::http::state::SharedGateway;
 use crate::verifier::demo::{MAX_NAME_CHARS, TOKEN_TTL};
 
-/// Where the demo signs people in.
+/// The path where the demo signs people in.
 pub(in crate::http) const PATH: &str = "/demo/sign-in";
 
 #[derive(Deserialize)]
@@ -26,7 +26,7 @@ pub(in crate::http) struct SignedIn {
     expires_in: u64,
 }
 
-/// Returns a token for whoever the caller says to be.
+/// Returns a token for the name that the caller chose.
 pub(in crate::http) async fn sign_in(
     State(gateway): State<SharedGateway>,
     BrowserAddress(address): BrowserAddress,
@@ -40,7 +40,7 @@ pub(in crate::http) async fn sign_in(
             .detail(format!("name must have 1 to {MAX_NAME_CHARS} characters, none of them a control character.")));
     }
     let access_token = demo.sign_in(name).map_err(|error| {
-        tracing::error!(%error, "a made-up person could not sign in");
+        tracing::error!(%error, "failed to sign a demo token");
         Problem::from(&problem::INTERNAL)
     })?;
     Ok(Json(SignedIn { access_token, token_type: "Bearer", expires_in: TOKEN_TTL.as_secs() }))

@@ -1,57 +1,61 @@
-//! Waiting for a ticket: the event stream, and the long poll for what has no `EventSource`.
-//!
-//! Both read once to see whether the caller is a party, then take a seat and read again, so that nothing can happen unseen
-//! in between; what they send comes from reading the ticket, never from the notification that woke them. The stream is plain axum over `async_stream`.
+//! The event stream of a ticket: plain axum over `async_stream`. `wait` decides what is sent, `sse` how.
 
 use std::convert::Infallible;
+use std::ops::Range;
 
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use futures_util::Stream;
+use tokio_stream::Stream;
 use url::form_urlencoded;
 
+use super::openapi::problem_responses;
 use crate::http::address::BrowserAddress;
 use crate::http::auth::caller_party;
 use crate::http::extract::TicketPath;
-use crate::http::fields;
-use crate::http::handover::Shown;
 use crate::http::problem::{self, Problem};
-use crate::http::sse;
+use crate::http::snapshot::Snapshot;
 use crate::http::state::SharedGateway;
-use crate::http::wait::{EXPIRED_ID, News, RETRY_MILLIS, Waiter};
+use crate::http::wait::{EXPIRED_ID, RETRY_MILLIS, Update, Waiter};
+use crate::http::{fields, sse};
 use crate::metrics::StreamEnd;
 
-/// The same when the gateway cannot take them.
-const SHED_RETRY_MILLIS: std::ops::Range<u64> = 2_000..10_000;
-/// With this an edge says that it will ask another replica, or tell the browser to come back, if it is answered with 503.
+/// The random delay before a browser reconnects if the gateway cannot accept its stream.
+const SHED_RETRY_MILLIS: Range<u64> = 2_000..10_000;
+/// An edge sends this header to say that it will ask another replica, or make the browser reconnect, if it is answered 503.
 const NEXT_UPSTREAM: HeaderName = HeaderName::from_static("scangate-next-upstream");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
+problem_responses!(StreamProblems: &[
+    &problem::INVALID_TOKEN,
+    &problem::TICKET_NOT_FOUND,
+    &problem::TOO_MANY_STREAMS,
+    &problem::RATE_LIMITED,
+    &problem::UNAVAILABLE,
+    &problem::IDENTITY_UNAVAILABLE,
+]);
+
 /// The ticket's event stream
 ///
-/// At once an event with the ticket's present state, and a `retry`; then one event for each change: `pending`, `scanned`,
-/// `confirmed`, `cancelled` with the ticket as data, or `expired` with the ticket's id. The stream ends after the last of
-/// the three. Ids are revisions; that of `expired` is `expired`. In between there is an event `heartbeat` every so many
-/// seconds as the ticket's `heartbeat` says, with `{}` as data and without id.
+/// Sends at once an event with the ticket's current state, and a `retry`; then one event for each change: `pending`,
+/// `scanned`, `confirmed`, `cancelled` with the ticket as data, or `expired` with the ticket's id. The stream ends after one
+/// of the last three. Ids are revisions; the id of `expired` is `expired`. In between, an event `heartbeat` with `{}` as data
+/// and without id follows every `heartbeat` seconds, as the ticket says.
 #[utoipa::path(
     get,
     path = "/v1/tickets/{id}/events",
     tag = "tickets",
     params(
         ("id" = String, Path, description = "The ticket"),
-        ("Last-Event-ID" = Option<String>, Header, description = "The last event that was seen; browsers send it when they reconnect"),
-        ("lastEventId" = Option<String>, Query, description = "The same, from what cannot set a header; the header counts if both are there"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event received; browsers send it when they reconnect"),
+        ("lastEventId" = Option<String>, Query, description = "The same, for programs that cannot set a header; the header counts if both are present"),
     ),
     security(("cookie" = []), ("ticket_secret" = []), ("identity" = [])),
     responses(
         (status = 200, content_type = "text/event-stream", body = String, description = "The events; or, when the gateway sheds load or drains, an event `reconnect` with a `retry`, and the end"),
-        (status = 204, description = "The ticket is over and its last event was seen; `EventSource` stops"),
-        (status = 401, body = problem::ProblemBody, content_type = "application/problem+json", description = "The bearer token is not good"),
-        (status = 404, body = problem::ProblemBody, content_type = "application/problem+json", description = "No such ticket for this caller"),
-        (status = 429, body = problem::ProblemBody, content_type = "application/problem+json", description = "Too many streams for this ticket or address, or too many bad tokens"),
-        (status = 503, body = problem::ProblemBody, content_type = "application/problem+json", description = "The identity provider's keys are not known yet, for a person's token"),
+        (status = 204, description = "The ticket is over and its last event was received; `EventSource` stops"),
+        StreamProblems,
     )
 )]
 pub(in crate::http) async fn events(
@@ -68,34 +72,32 @@ pub(in crate::http) async fn events(
     let party = caller_party(&headers, &gateway, address).await?;
     let (mut waiter, first) = match Waiter::open(&gateway, id, party, address).await {
         Ok(opened) => opened,
-        // `EventSource` gives up for good on 503; this is the one way to make it come back. An edge that can ask another
-        // replica instead is told so.
+        // `EventSource` gives up permanently on 503. Only an event `reconnect` makes it come back. An edge that can ask
+        // another replica instead gets the 503.
         Err(problem)
-            if problem.kind().status == StatusCode::SERVICE_UNAVAILABLE && !headers.contains_key(NEXT_UPSTREAM) =>
+            if problem.problem_type().status == StatusCode::SERVICE_UNAVAILABLE
+                && !headers.contains_key(NEXT_UPSTREAM) =>
         {
             gateway.metrics.refused(problem.reason());
-            if gateway.journal.admits("a stream is sent away to come back", Some(problem.reason())) {
-                tracing::warn!(
-                    reason = problem.reason(),
-                    cause = problem.hidden_cause(),
-                    "a stream is sent away to come back"
-                );
+            if gateway.journal.admits("refused a stream; the browser will reconnect", Some(problem.reason())) {
+                let (reason, cause) = (problem.reason(), problem.hidden_cause());
+                tracing::warn!(reason, cause, "refused a stream; the browser will reconnect");
             }
-            let away = sse::reconnect(crate::random::within(SHED_RETRY_MILLIS));
-            return Ok(sse::response(futures_util::stream::iter([Ok(away)])));
+            let reconnect = sse::reconnect(crate::random::within(SHED_RETRY_MILLIS));
+            return Ok(sse::response(tokio_stream::once(Ok(reconnect))));
         }
         Err(problem) => return Err(problem),
     };
     let seen = last_id.and_then(|id| id.parse::<u64>().ok());
     if first.is_final && seen.is_some_and(|seen| seen >= first.view.revision) {
-        waiter.seat.set_end(StreamEnd::Seen);
+        waiter.set_end(StreamEnd::Seen);
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     Ok(sse::response(follow(waiter, first)))
 }
 
-/// Returns the id of the last event that the caller has seen, as far as it says so: in the header, else in the query string,
-/// where libraries that stand in for `EventSource` put it. What is no event's id is left out.
+/// Returns the id of the last event that the caller has received: from the header, else from the query string, which libraries
+/// use that replace `EventSource`. Anything that is not the id of an event is ignored.
 fn last_event_id(headers: &HeaderMap, uri: &Uri) -> Option<String> {
     let known = |id: &str| {
         let id = id.trim();
@@ -114,19 +116,19 @@ fn last_event_id(headers: &HeaderMap, uri: &Uri) -> Option<String> {
     in_header.or_else(in_query)
 }
 
-/// Sends the first state, then one event for each change, until the last.
-fn follow(mut waiter: Waiter, first: Shown) -> impl Stream<Item = Result<Bytes, Infallible>> {
+/// Sends the first snapshot, then one event for each update, until the last.
+fn follow(mut waiter: Waiter, first: Snapshot) -> impl Stream<Item = Result<Bytes, Infallible>> {
     let mut beginning = Vec::new();
     sse::retry(crate::random::within(RETRY_MILLIS), &mut beginning);
-    let first = News::Shown(Box::new(first));
+    let first = Update::Snapshot(Box::new(first));
     let mut is_over = first.is_last();
-    beginning.extend(waiter.tell(first));
+    beginning.extend(waiter.encode(first));
     async_stream::stream! {
         yield Ok(Bytes::from(beginning));
         while !is_over {
-            let news = waiter.next().await;
-            is_over = news.is_last();
-            yield Ok(waiter.tell(news));
+            let update = waiter.next().await;
+            is_over = update.is_last();
+            yield Ok(waiter.encode(update));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The public keys that the gateway's JWTs are checked with.
+//! The public keys that verify the gateway's JWTs.
 
 use axum::extract::State;
 use axum::http::header;
@@ -6,10 +6,10 @@ use axum::response::{IntoResponse, Response};
 
 use crate::http::state::SharedGateway;
 
-/// How long the keys may be cached. A verifier that meets an unknown `kid` should fetch them again before that.
+/// How long the keys may be cached. A verifier that meets an unknown `kid` should fetch them again earlier.
 const CACHE: &str = "public, max-age=300";
 
-/// The keys that issued JWTs are signed with (RFC 7517)
+/// The public keys of the issued JWTs (RFC 7517)
 #[utoipa::path(
     get,
     path = "/.well-known/jwks.json",
@@ -20,7 +20,7 @@ pub(in crate::http) async fn jwks(State(gateway): State<SharedGateway>) -> Respo
     let headers = [
         (header::CONTENT_TYPE, "application/json"),
         (header::CACHE_CONTROL, CACHE),
-        // They are public: any page may check a JWT.
+        // The keys are public: any page may verify a JWT.
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
     ];
     (headers, gateway.signer.jwks().to_string()).into_response()

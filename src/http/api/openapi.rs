@@ -1,13 +1,58 @@
-//! The API's description of itself: OpenAPI 3.1, made from the handlers' own annotations.
+//! The API's OpenAPI 3.1 description, made from the handlers' annotations and the table of problems.
+
+use std::collections::BTreeMap;
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ComponentsBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder};
+use utoipa::openapi::{
+    ComponentsBuilder, Content, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder,
+    response,
+};
 
-/// Where the document is.
+use crate::http::problem::{self, ProblemBody, ProblemType};
+
+/// The path of the document.
 pub(in crate::http) const PATH: &str = "/v1/openapi.json";
+
+/// The problems of every operation with a JSON body.
+pub(super) const JSON_BODY: &[&ProblemType] =
+    &[&problem::MALFORMED_JSON, &problem::REQUEST_TIMEOUT, &problem::TOO_LARGE, &problem::UNSUPPORTED_MEDIA_TYPE];
+
+/// Declares the problems with which an operation answers, as a type for its `responses(…)`.
+macro_rules! problem_responses {
+    ($name:ident: $($list:expr),+ $(,)?) => {
+        /// The problems with which the operation answers.
+        enum $name {}
+
+        impl utoipa::IntoResponses for $name {
+            fn responses() -> std::collections::BTreeMap<
+                String,
+                utoipa::openapi::RefOr<utoipa::openapi::response::Response>,
+            > {
+                $crate::http::api::openapi::problem_rows(&[$($list),+])
+            }
+        }
+    };
+}
+pub(super) use problem_responses;
+
+/// Returns one response for each status among these problems. It lists the codes with their titles.
+pub(super) fn problem_rows(lists: &[&[&ProblemType]]) -> BTreeMap<String, RefOr<response::Response>> {
+    let mut by_status: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for row in lists.iter().copied().flatten() {
+        let codes = by_status.entry(row.status.as_str().to_owned()).or_default();
+        codes.push(format!("`{}`: {}", row.code, row.title));
+    }
+    let row = |(status, codes): (String, Vec<String>)| {
+        let content = Content::new(Some(Ref::from_schema_name("Problem")));
+        let response =
+            ResponseBuilder::new().description(codes.join("; ")).content("application/problem+json", content);
+        (status, RefOr::T(response.build()))
+    };
+    by_status.into_iter().map(row).collect()
+}
 
 /// Answers with the document, which never changes while the process runs.
 pub(in crate::http) fn document(json: &str) -> Response {
@@ -15,12 +60,12 @@ pub(in crate::http) fn document(json: &str) -> Response {
     (headers, json.to_string()).into_response()
 }
 
-/// Returns the document, with what the annotations of handlers cannot say.
+/// Returns the document, with what the handlers' annotations cannot express:
 ///
-/// - No body counts as `{}`, so no body is required; and none is `null`.
-/// - Problems are pages to those who prefer one.
-/// - A schema describes one thing. A stream is many, which `itemSchema` of OpenAPI 3.2 will say.
-/// - What a new ticket may have hangs on its flow.
+/// - A missing body counts as `{}`, so no body is required, and no body is `null`.
+/// - Callers that prefer HTML get problems as pages.
+/// - A schema describes one value. A stream is many, which `itemSchema` of OpenAPI 3.2 will describe.
+/// - Which fields a new ticket may have depends on its flow.
 pub(in crate::http) fn complete(openapi: &OpenApi) -> String {
     let mut document = serde_json::to_value(openapi).unwrap_or_default();
     let paths = document.get_mut("paths").and_then(Value::as_object_mut);
@@ -54,17 +99,17 @@ pub(in crate::http) fn complete(openapi: &OpenApi) -> String {
     document.to_string()
 }
 
-/// What stands in the document beside the routes.
+/// Returns the parts of the document besides the routes.
 pub(in crate::http) fn description() -> OpenApi {
     let info = InfoBuilder::new()
         .title("scangate")
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(
-            "Sign in by QR code. A browser makes a ticket and waits on its event stream; a signed-in phone scans the \
+            "Sign in by QR code. A browser creates a ticket and waits on its event stream; a signed-in phone scans the \
              ticket's code and confirms; the browser gets a JWT. Errors are application/problem+json (RFC 9457) with a \
-             stable `code`, and pages to those whose Accept prefers text/html. Beside what stands here, every route answers \
-             400 `malformed_request`, 414 `uri_too_long` and 431 `head_too_large` to requests that are not well-formed HTTP \
-             or have too large a head, 405 `method_not_allowed` with `Allow`, and 500 `internal`.",
+             stable `code`, or pages for callers whose Accept prefers text/html. In addition to the responses listed here, \
+             every route answers 400 `malformed_request`, 414 `uri_too_long` and 431 `head_too_large` to requests that are \
+             not well-formed HTTP or whose head is too large, 405 `method_not_allowed` with `Allow`, and 500 `internal`.",
         ))
         .license(Some(LicenseBuilder::new().name("Apache-2.0 OR MIT").build()))
         .build();
@@ -72,23 +117,27 @@ pub(in crate::http) fn description() -> OpenApi {
         SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(description)).build())
     };
     let components = ComponentsBuilder::new()
+        .schema_from::<ProblemBody>()
         .security_scheme(
             "cookie",
             SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::with_description(
                 "__Host-scangate",
-                "The binding of a browser, set when it makes its first ticket (plain `scangate` over http)",
+                "The binding of a browser, set when it creates its first ticket (`scangate` over plain http)",
             ))),
         )
-        .security_scheme("ticket_secret", bearer("The `ticket_secret` of a ticket made with `\"binding\": \"bearer\"`"))
+        .security_scheme(
+            "ticket_secret",
+            bearer("The `ticket_secret` of a ticket created with `\"binding\": \"bearer\"`"),
+        )
         .security_scheme(
             "session",
             SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::with_description(
                 "__Host-scangate-session",
-                "The JWT, set by /v1/redeem on a site's own host (plain `scangate-session` over http)",
+                "The JWT, set by /v1/redeem on a site's own host (`scangate-session` over plain http)",
             ))),
         )
         .security_scheme("jwt", bearer("A JWT that this gateway issued to the client"))
-        .security_scheme("identity", bearer("The person's token of their own identity provider"))
+        .security_scheme("identity", bearer("The person's token from their own identity provider"))
         .build();
     OpenApiBuilder::new().info(info).components(Some(components)).build()
 }

@@ -1,8 +1,8 @@
-//! What operators ask, on the admin listener alone, and by which names they may ask it.
+//! The operators' endpoints, on the admin listener only, and the host names by which it may be reached.
 //!
-//! There is no login: to reach it is to be an operator. A page in an operator's browser would reach it too, if its name were
-//! made to lead here (DNS rebinding), and browsers would let it read the answers. They say the name in `Host`, so names that
-//! are not its own are refused.
+//! They need no login: anyone who can reach the listener is an operator. A page in an operator's browser could reach it too,
+//! by pointing its own host name at the listener's address (DNS rebinding), and the browser would let it read the answers.
+//! Browsers send that host name in `Host`, so unknown host names are refused.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use crate::http::fields;
 use crate::http::problem::{self, Problem};
 use crate::http::state::SharedGateway;
 
-/// Answers only what is asked by an IP address, as `localhost`, or by one of the operators' names. No page can have an
-/// address that leads elsewhere first, and browsers take `localhost` for this machine alone.
-pub(in crate::http) async fn own_names(State(names): State<Arc<[String]>>, request: Request, next: Next) -> Response {
-    // `head::check` has seen to it that there is one, and that it is the target's where the target names one. HTTP/1.0 needs
-    // none, and no browser speaks it: load balancers' checks do.
+/// Refuses every host except IP addresses, `localhost` and the configured names. A page cannot have an address that first
+/// resolves elsewhere, and browsers resolve `localhost` to this machine only.
+pub(in crate::http) async fn check_host(State(names): State<Arc<[String]>>, request: Request, next: Next) -> Response {
+    // `head::check` has made sure that `Host` is present, and equals the target's host if the target has one. HTTP/1.0 may
+    // leave it out: load balancers' checks use that version, and no browser does.
     let is_ours = match request.headers().get(header::HOST) {
         Some(host) => fields::text(host).is_some_and(|host| is_known(host, &names)),
         None => request.version() == Version::HTTP_10,
@@ -30,8 +30,8 @@ pub(in crate::http) async fn own_names(State(names): State<Arc<[String]>>, reque
     if is_ours { next.run(request).await } else { Problem::from(&problem::UNKNOWN_HOST).into_response() }
 }
 
-/// Returns whether `HOST` or `HOST:PORT` is one of our own. The text is compared as it is: what a parser finds in a malformed
-/// one may be another host than the browser's.
+/// Returns whether `HOST` or `HOST:PORT` is one of our own. The text is compared unparsed: in a malformed one, a parser may
+/// find another host than the browser does.
 fn is_known(authority: &str, names: &[String]) -> bool {
     let host = match authority.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
@@ -44,12 +44,12 @@ fn is_known(authority: &str, names: &[String]) -> bool {
         || names.iter().any(|name| host.eq_ignore_ascii_case(name))
 }
 
-/// Says that the process is alive. Never depends on anything else: a restart would not bring Redis back.
+/// Reports that the process is alive. It depends on nothing else: a restart would not bring Redis back.
 pub(in crate::http) async fn healthz() -> Response {
     Json(json!({ "status": "alive" })).into_response()
 }
 
-/// Says whether requests should be sent here.
+/// Reports whether load balancers should send requests here.
 pub(in crate::http) async fn readyz(State(gateway): State<SharedGateway>) -> Response {
     let mut problems = Vec::new();
     if gateway.waiters.is_draining() {

@@ -1,4 +1,4 @@
-//! The presenter's side of the API: make a ticket, read it, close it. Its code is drawn by `codes`.
+//! The presenter's side of the API: create, read and close a ticket.
 
 use std::time::Duration;
 
@@ -10,27 +10,29 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::codes::{self, Picture};
+use super::openapi::{JSON_BODY, problem_responses};
 use crate::callers::Caller;
 use crate::clients::Client;
 use crate::http::address::BrowserAddress;
 use crate::http::auth::{Approver, caller_party, cookie_secret};
-use crate::http::cookies::{BindingKind, Fresh, set_cookie};
+use crate::http::cookies::{BindingKind, NewBinding};
 use crate::http::device;
 use crate::http::extract::{JsonBody, TicketPath, ValidQuery};
 use crate::http::origin::check_origin;
 use crate::http::problem::{self, Problem};
 use crate::http::state::{Gateway, SharedGateway};
-use crate::http::view::{ClientView, CreatedTicket, TicketView, scan_url};
+use crate::http::view::client::ClientView;
+use crate::http::view::ticket::{CreatedTicket, TicketView, scan_url};
 use crate::http::wait::{self, MAX_WAIT_SECS};
 use crate::random;
 use crate::store::TransitionError;
 use crate::ticket::{CancelReason, Flow, NewTicket, Party, Refusal, TicketRequest};
 use crate::verifier::Identity;
 
-/// How much of a name that is not known is said back, in characters.
+/// How much of an unknown name an answer quotes, in characters.
 const MAX_QUOTED_CHARS: usize = 32;
 
-/// What a new ticket is to be.
+/// The properties of a new ticket.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateTicket {
@@ -39,12 +41,12 @@ pub struct CreateTicket {
     /// Which party approves. In `share` it is the presenter, who must be signed in.
     #[serde(default)]
     flow: Flow,
-    /// Where the recipient goes on to; one of the client's own list, exactly.
+    /// The address to which the recipient goes on: one of the client's own list, character for character.
     return_to: Option<String>,
     /// How the presenter proves itself afterwards.
     #[serde(default)]
     binding: BindingKind,
-    /// Claims that the presenter offers, of those that the client may have; all of them if left out. Only in `share`.
+    /// The claims that the presenter offers, among those that the client may have; all of them if left out. Only in `share`.
     release: Option<Vec<String>>,
 }
 
@@ -58,10 +60,26 @@ pub struct CreateQuery {
     qr: Option<Picture>,
 }
 
-/// Makes a ticket
+problem_responses!(CreateProblems: JSON_BODY, &[
+    &problem::INVALID_REQUEST,
+    &problem::UNKNOWN_CLIENT,
+    &problem::FLOW_NOT_ALLOWED,
+    &problem::RETURN_TO_NOT_ALLOWED,
+    &problem::NOT_SIGNED_IN,
+    &problem::INVALID_TOKEN,
+    &problem::ORIGIN_NOT_ALLOWED,
+    &problem::RATE_LIMITED,
+    &problem::TOO_MANY_TICKETS,
+    &problem::UNAVAILABLE,
+    &problem::STORE_FULL,
+    &problem::CONNECTOR_UNAVAILABLE,
+    &problem::CONNECTOR_QUOTA,
+]);
+
+/// Creates a ticket
 ///
-/// In the flow `login`, sets the binding cookie unless the browser has one or `"binding": "bearer"` is asked for. In the
-/// flow `share`, the presenter proves itself by the person's token, now and afterwards.
+/// In the flow `login`, the answer sets the binding cookie unless the browser has one or the request says
+/// `"binding": "bearer"`. In the flow `share`, the presenter proves itself by the person's token, now and afterwards.
 #[utoipa::path(
     post,
     path = "/v1/tickets",
@@ -71,14 +89,7 @@ pub struct CreateQuery {
     security((), ("identity" = [])),
     responses(
         (status = 201, body = CreatedTicket, description = "The ticket", headers(("set-cookie" = Option<String>, description = "The binding"))),
-        (status = 400, body = problem::ProblemBody, content_type = "application/problem+json", description = "`malformed_json`, `invalid_request`, `unknown_client`, `flow_not_allowed` or `return_to_not_allowed`"),
-        (status = 401, body = problem::ProblemBody, content_type = "application/problem+json", description = "`not_signed_in` or `invalid_token`, in `share`"),
-        (status = 403, body = problem::ProblemBody, content_type = "application/problem+json", description = "`origin_not_allowed`"),
-        (status = 408, body = problem::ProblemBody, content_type = "application/problem+json", description = "`request_timeout`"),
-        (status = 413, body = problem::ProblemBody, content_type = "application/problem+json", description = "`too_large`"),
-        (status = 415, body = problem::ProblemBody, content_type = "application/problem+json", description = "`unsupported_media_type`"),
-        (status = 429, body = problem::ProblemBody, content_type = "application/problem+json", description = "`rate_limited` or `too_many_tickets`"),
-        (status = 503, body = problem::ProblemBody, content_type = "application/problem+json", description = "`unavailable`, `store_full`, `connector_unavailable` or `connector_quota`"),
+        CreateProblems,
     )
 )]
 pub(in crate::http) async fn create(
@@ -92,23 +103,23 @@ pub(in crate::http) async fn create(
     if query.qr.is_some() {
         gateway.limits.draw.check(address)?;
     }
-    // Before the ticket is made: it would be of no use without its code.
-    let drawing = query.qr.map(|picture| gateway.drawing.place().map(|place| (picture, place))).transpose()?;
+    // Enters the queue before the ticket is created, which would be useless without its code.
+    let drawing = query.qr.map(|picture| gateway.drawing.enter().map(|place| (picture, place))).transpose()?;
     let client =
         gateway.clients.find(body.client_id.as_deref()).ok_or_else(|| Problem::from(&problem::UNKNOWN_CLIENT))?;
     check_origin(&headers, &gateway, client)?;
     if !client.allows(body.flow) {
         return Err(Problem::from(&problem::FLOW_NOT_ALLOWED));
     }
-    let (presenter, fresh) = match body.flow {
-        Flow::Login => browser(&body, client, &headers, &gateway)?,
+    let (presenter, new_binding) = match body.flow {
+        Flow::Login => browser_presenter(&body, client, &headers, &gateway)?,
         Flow::Share => {
             let approver = Approver::from_headers(&headers, &gateway).await;
             let Approver(identity) = gateway.limits.invalid_confirm.charge_failures(address, approver)?;
-            (sharer(&body, client, identity)?, None)
+            (sharing_presenter(&body, client, identity)?, None)
         }
     };
-    let place = gateway.limits.tickets.place(address)?;
+    let slot = gateway.limits.tickets.reserve(address)?;
     let (id, ttl) = (random::ticket_id(), client.ticket_ttl.unwrap_or(gateway.sign_ins.lifetimes().ticket));
     let code = match client.connector {
         Some(connector) if body.flow == Flow::Login => {
@@ -132,7 +143,7 @@ pub(in crate::http) async fn create(
         ttl,
     };
     let reading = gateway.sign_ins.create(new).await?;
-    place.keep(ttl);
+    slot.keep(ttl);
     let ticket = &reading.ticket;
     let qr = match drawing {
         Some((picture, place)) => Some(codes::data_uri(place, scan_url(&gateway, ticket), picture).await?),
@@ -141,26 +152,27 @@ pub(in crate::http) async fn create(
     let created = CreatedTicket {
         ticket: TicketView::new(&gateway, &reading, &ticket.request.presenter),
         client: ClientView::new(client),
-        ticket_secret: fresh.as_ref().and_then(Fresh::for_the_body),
+        ticket_secret: new_binding.as_ref().and_then(NewBinding::secret_for_body),
         qr,
     };
     let location = [(header::LOCATION, created.ticket.poll.clone())];
-    Ok((StatusCode::CREATED, location, set_cookie(&gateway, fresh.as_ref()), Json(created)).into_response())
+    let cookie = new_binding.and_then(|binding| binding.cookie(&gateway));
+    Ok((StatusCode::CREATED, location, cookie, Json(created)).into_response())
 }
 
-/// Who presents a new ticket, and which of the approver's claims it is about.
+/// The presenter of a new ticket, and the approver's claims that it is about.
 struct Presenter {
     party: Party,
     release: Vec<String>,
 }
 
-/// Returns the browser or native client as a presenter, and the binding if it has to be given one.
-fn browser(
+/// Returns the browser or native client as the presenter, and its binding if that is new.
+fn browser_presenter(
     body: &CreateTicket,
     client: &Client,
     headers: &HeaderMap,
     gateway: &Gateway,
-) -> Result<(Presenter, Option<Fresh>), Problem> {
+) -> Result<(Presenter, Option<NewBinding>), Problem> {
     if body.release.is_some() {
         return Err(Problem::from(&problem::INVALID_REQUEST).detail(
             "release is for the flow \"share\"; in \"login\" the approver is asked for what the client may have.",
@@ -169,22 +181,22 @@ fn browser(
     if body.return_to.as_ref().is_some_and(|url| !client.return_to.contains(url)) {
         return Err(Problem::from(&problem::RETURN_TO_NOT_ALLOWED));
     }
-    let known = match body.binding {
+    let existing = match body.binding {
         BindingKind::Cookie => cookie_secret(headers, gateway),
         BindingKind::Bearer => None,
     };
-    let (party, fresh) = known.map_or_else(
+    let (party, new_binding) = existing.map_or_else(
         || {
-            let fresh = Fresh::new(body.binding);
-            (fresh.party(), Some(fresh))
+            let binding = NewBinding::new(body.binding);
+            (binding.party(), Some(binding))
         },
         |secret| (Party::Browser(secret.hash()), None),
     );
-    Ok((Presenter { party, release: client.claims.clone() }, fresh))
+    Ok((Presenter { party, release: client.claims.clone() }, new_binding))
 }
 
 /// Returns the signed-in person as a presenter who offers some of their claims.
-fn sharer(body: &CreateTicket, client: &Client, identity: Identity) -> Result<Presenter, Problem> {
+fn sharing_presenter(body: &CreateTicket, client: &Client, identity: Identity) -> Result<Presenter, Problem> {
     let refuse = |detail: String| Err(Problem::from(&problem::INVALID_REQUEST).detail(detail));
     if body.return_to.is_some() || body.binding != BindingKind::Cookie {
         return refuse("return_to and binding are for the flow \"login\"; leave them out of \"share\".".to_owned());
@@ -212,32 +224,35 @@ fn sharer(body: &CreateTicket, client: &Client, identity: Identity) -> Result<Pr
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct ReadQuery {
-    /// Seconds to wait for something newer than `revision`, up to 60; without it the answer comes at once.
+    /// Seconds to wait for a revision above `revision`, up to 60; without it the answer comes immediately.
     #[param(maximum = 60)]
     wait: Option<u64>,
-    /// The revision that the caller knows.
+    /// The revision that the caller has.
     #[serde(default)]
     revision: u64,
 }
 
+problem_responses!(ReadProblems: &[
+    &problem::INVALID_REQUEST,
+    &problem::INVALID_TOKEN,
+    &problem::TICKET_NOT_FOUND,
+    &problem::TOO_MANY_STREAMS,
+    &problem::RATE_LIMITED,
+    &problem::UNAVAILABLE,
+    &problem::IDENTITY_UNAVAILABLE,
+]);
+
 /// Reads a ticket, or polls it
 ///
-/// With `wait` the answer comes as soon as the ticket's revision is above `revision`. To the recipient, `confirmed` comes
-/// with the token. An expired ticket is answered like one that never was.
+/// With `wait` the answer comes as soon as the ticket's revision is above `revision`. The recipient gets the token together
+/// with `confirmed`. An expired ticket, and one of other parties, is answered like one that never existed.
 #[utoipa::path(
     get,
     path = "/v1/tickets/{id}",
     tag = "tickets",
     params(("id" = String, Path, description = "The ticket"), ReadQuery),
     security(("cookie" = []), ("ticket_secret" = []), ("identity" = [])),
-    responses(
-        (status = 200, body = TicketView, description = "The ticket"),
-        (status = 400, body = problem::ProblemBody, content_type = "application/problem+json", description = "`invalid_request`"),
-        (status = 401, body = problem::ProblemBody, content_type = "application/problem+json", description = "`invalid_token`"),
-        (status = 404, body = problem::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: unknown, expired, or not the caller's"),
-        (status = 429, body = problem::ProblemBody, content_type = "application/problem+json", description = "`too_many_streams`, or `rate_limited` after too many bad tokens"),
-        (status = 503, body = problem::ProblemBody, content_type = "application/problem+json", description = "`unavailable` or `identity_unavailable`"),
-    )
+    responses((status = 200, body = TicketView, description = "The ticket"), ReadProblems)
 )]
 pub(in crate::http) async fn read(
     State(gateway): State<SharedGateway>,
@@ -251,12 +266,12 @@ pub(in crate::http) async fn read(
         return Err(Problem::from(&problem::INVALID_REQUEST).detail("wait must be at most 60 seconds."));
     }
     let party = caller_party(&headers, &gateway, address).await?;
-    let shown = if wait == 0 {
+    let snapshot = if wait == 0 {
         wait::read(&gateway, id, &party).await?
     } else {
         wait::long_poll(&gateway, id, party, query.revision, Duration::from_secs(wait), address).await?
     };
-    Ok(Json(shown.view))
+    Ok(Json(snapshot.view))
 }
 
 /// Why a presenter closes.
@@ -264,7 +279,7 @@ pub(in crate::http) async fn read(
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct CloseQuery {
-    /// `closed` (the default), or `superseded` when a fresh ticket takes its place.
+    /// `closed` (the default), or `superseded` when a new ticket replaces this one.
     #[serde(default)]
     #[param(inline)]
     reason: CloseReason,
@@ -274,30 +289,32 @@ pub struct CloseQuery {
 #[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CloseReason {
-    /// The page goes away.
+    /// The page is closed.
     #[default]
     Closed,
-    /// The page has a fresh ticket.
+    /// The page has a new ticket.
     Superseded,
 }
 
-/// Closes a ticket that is no longer waited for
+problem_responses!(CloseProblems: &[
+    &problem::INVALID_REQUEST,
+    &problem::INVALID_TOKEN,
+    &problem::ORIGIN_NOT_ALLOWED,
+    &problem::TICKET_NOT_FOUND,
+    &problem::ALREADY_CONFIRMED,
+    &problem::RATE_LIMITED,
+    &problem::UNAVAILABLE,
+    &problem::IDENTITY_UNAVAILABLE,
+]);
+
+/// Closes a ticket for which nobody waits any longer
 #[utoipa::path(
     delete,
     path = "/v1/tickets/{id}",
     tag = "tickets",
     params(("id" = String, Path, description = "The ticket"), CloseQuery),
     security(("cookie" = []), ("ticket_secret" = []), ("identity" = [])),
-    responses(
-        (status = 204, description = "It is cancelled"),
-        (status = 400, body = problem::ProblemBody, content_type = "application/problem+json", description = "`invalid_request`"),
-        (status = 401, body = problem::ProblemBody, content_type = "application/problem+json", description = "`invalid_token`"),
-        (status = 403, body = problem::ProblemBody, content_type = "application/problem+json", description = "`origin_not_allowed`"),
-        (status = 404, body = problem::ProblemBody, content_type = "application/problem+json", description = "`ticket_not_found`: unknown, expired, or not the caller's"),
-        (status = 409, body = problem::ProblemBody, content_type = "application/problem+json", description = "`already_confirmed`"),
-        (status = 429, body = problem::ProblemBody, content_type = "application/problem+json", description = "`rate_limited` after too many bad tokens"),
-        (status = 503, body = problem::ProblemBody, content_type = "application/problem+json", description = "`unavailable` or `identity_unavailable`"),
-    )
+    responses((status = 204, description = "It is cancelled"), CloseProblems)
 )]
 pub(in crate::http) async fn close(
     State(gateway): State<SharedGateway>,
@@ -311,14 +328,14 @@ pub(in crate::http) async fn close(
         CloseReason::Closed => CancelReason::Closed,
         CloseReason::Superseded => CancelReason::Superseded,
     };
-    // The approver has `cancel`, and reasons of its own.
+    // Presenters only: the approver has `cancel`, with other reasons.
     let cancelled =
         gateway.sign_ins.cancel(&id, &party, |ticket| ticket.request.presenter.is(&party).then_some(reason));
     cancelled.await.map_err(cancel_problem)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Answers a stranger who cancels a ticket as if there were no such ticket.
+/// Answers a stranger who cancels a ticket as if no such ticket existed.
 pub(super) fn cancel_problem(error: TransitionError) -> Problem {
     match error {
         TransitionError::Refused(Refusal::NotPermitted) => Problem::from(&problem::TICKET_NOT_FOUND),

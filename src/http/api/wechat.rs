@@ -1,4 +1,4 @@
-//! Where WeChat's servers call: the check of the address, and what happens in the account. There is no route otherwise.
+//! The address that WeChat's servers call. The route exists only if the connector is configured.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use crate::http::extract::{ValidQuery, read_body};
 use crate::http::problem::{self, Problem};
 use crate::http::state::{Gateway, SharedGateway};
 
-/// The path that is entered in WeChat's console.
+/// The path to enter in WeChat's console.
 pub(in crate::http) const PATH: &str = "/connectors/wechat";
 
-/// Says back what WeChat sends, to prove that the token is known here.
+/// Echoes WeChat's check of the address, which proves that this gateway knows the token.
 pub(in crate::http) async fn check(
     State(gateway): State<SharedGateway>,
     ValidQuery(query): ValidQuery<CallbackQuery>,
@@ -24,7 +24,7 @@ pub(in crate::http) async fn check(
     Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], echo).into_response())
 }
 
-/// Takes what WeChat tells.
+/// Receives an event of the account.
 pub(in crate::http) async fn receive(
     State(gateway): State<SharedGateway>,
     ValidQuery(query): ValidQuery<CallbackQuery>,

@@ -9,7 +9,7 @@ use minijinja::{Environment, HtmlEscape, UndefinedBehavior, context};
 use super::files::{self, Assets};
 use super::query::with_language;
 use super::texts::{Language, Languages, Page, TextsError};
-use crate::http::view::ClientView;
+use crate::http::view::client::ClientView;
 
 /// The renderer, built at the first use.
 pub(super) static RENDERER: LazyLock<Renderer> = LazyLock::new(|| {

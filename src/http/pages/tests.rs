@@ -12,7 +12,7 @@ use super::query::with_language;
 use super::renderer::{PageContext, RENDERER, Renderer};
 use super::texts::Page;
 use crate::http::problem;
-use crate::http::view::ClientView;
+use crate::http::view::client::ClientView;
 
 const ALL: [Page; 4] = [Page::SignIn, Page::Confirm, Page::Share, Page::Receive];
 /// The texts that scripts look up by the name of a state or a reason, and of a connector.

@@ -1,7 +1,7 @@
-//! What an edge is told of a signed-in person, as headers: `X-Auth-Subject` and one for each claim that it asked for.
+//! The claims of a signed-in person as headers for an edge: `X-Auth-Subject`, and one header for each requested claim.
 //!
-//! A value is the claim's text in UTF-8 with all but `A-Z a-z 0-9 - . _ ~ : @` percent-encoded (RFC 3986 §2.1), so that any
-//! text is one line of ASCII and one decoding gives it back. What cannot be told whole is not told: half of a text could
+//! A value is the claim's text in UTF-8 with all but `A-Z a-z 0-9 - . _ ~ : @` percent-encoded (RFC 3986 §2.1). So any text is
+//! one line of ASCII, and decoding it once restores it. A value that is too long is left out whole: a truncated one could
 //! mean something else.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -12,51 +12,53 @@ use crate::http::problem::{self, Problem};
 use crate::signer::issued::Issued;
 use crate::ticket::Claims;
 
-/// How many claims may be asked for.
+/// How many claims a request may name.
 const MAX_CLAIMS: usize = 8;
-/// The longest name of a claim that may be asked for, in characters.
+/// The longest name of a claim, in characters.
 const MAX_NAME_CHARS: usize = 32;
-/// The longest value of a claim that is told, encoded, in bytes.
+/// The longest value of a claim, encoded, in bytes.
 const MAX_VALUE_BYTES: usize = 1024;
-/// How long all values together may be, encoded, in bytes. With the rest of the answer's head it fits into 8 KB, which is
-/// what an nginx with `proxy_buffer_size 8k` reads.
+/// The longest total of all values, encoded, in bytes. With the rest of the answer's head it fits into 8 KB, which an nginx
+/// with `proxy_buffer_size 8k` reads.
 const MAX_BYTES: usize = 6 * 1024;
 /// The header of the subject.
 const SUBJECT: HeaderName = HeaderName::from_static("x-auth-subject");
 
-/// What stays as it is.
+/// The characters that percent-encoding keeps.
 const PLAIN: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':').remove(b'@');
 
-/// The claims that an edge asks for, each with its header.
-pub(super) struct Wanted(Vec<(String, HeaderName)>);
+/// The claims that an edge requests, each with its header.
+pub(super) struct RequestedClaims(Vec<(String, HeaderName)>);
 
-impl Wanted {
-    /// Reads a list such as `name,email`.
+impl RequestedClaims {
+    /// Parses a list such as `name,email`.
     ///
     /// # Errors
-    /// 400 for names that no header can stand for, or two that one header would.
-    pub(super) fn read(list: Option<&str>) -> Result<Self, Problem> {
+    /// 400 for names that no header can carry, or for two that would share one header.
+    pub(super) fn parse(list: Option<&str>) -> Result<Self, Problem> {
         let refused = |detail: String| Err(Problem::from(&problem::INVALID_REQUEST).detail(detail));
-        let mut wanted: Vec<(String, HeaderName)> = Vec::new();
+        let mut requested: Vec<(String, HeaderName)> = Vec::new();
         for claim in list.unwrap_or_default().split(',').filter(|claim| !claim.is_empty()) {
             let Some(header) = header_of(claim) else {
                 return refused(format!(
-                    "claims takes names of 1 to {MAX_NAME_CHARS} of the characters a-z A-Z 0-9 _ -, with commas between."
+                    "claims takes names of 1 to {MAX_NAME_CHARS} of the characters a-z A-Z 0-9 _ -, separated by commas."
                 ));
             };
-            if header == SUBJECT || wanted.iter().any(|(_, other)| *other == header) {
-                return refused(format!("claims: two things would stand in the header {header}; ask for one of them."));
+            if header == SUBJECT || requested.iter().any(|(_, other)| *other == header) {
+                return refused(format!(
+                    "claims: two values would share the header {header}; request only one of them."
+                ));
             }
-            wanted.push((claim.to_owned(), header));
+            requested.push((claim.to_owned(), header));
         }
-        if wanted.len() > MAX_CLAIMS {
+        if requested.len() > MAX_CLAIMS {
             return refused(format!("claims takes at most {MAX_CLAIMS} names."));
         }
-        Ok(Self(wanted))
+        Ok(Self(requested))
     }
 
-    /// Returns the headers that tell of a session. The subject is always one of them.
+    /// Returns the headers that describe a session. They always include the subject.
     pub(super) fn headers(&self, session: &Issued) -> HeaderMap {
         let subject = encode(&session.subject);
         let mut left = MAX_BYTES.saturating_sub(subject.len());
@@ -73,7 +75,7 @@ impl Wanted {
     }
 }
 
-/// Returns `X-Auth-` and the claim's name. An underscore becomes a hyphen: nginx drops headers that have one.
+/// Returns `X-Auth-` and the claim's name. An underscore becomes a hyphen: nginx drops headers with underscores.
 fn header_of(claim: &str) -> Option<HeaderName> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     let fits = (1..=MAX_NAME_CHARS).contains(&claim.len()) && claim.chars().all(is_plain);
@@ -81,7 +83,7 @@ fn header_of(claim: &str) -> Option<HeaderName> {
     fits.then(|| name.parse().ok()).flatten()
 }
 
-/// Returns a claim as one text: of a list its members with commas between. What has names inside, or holds nothing, has none.
+/// Returns a claim as one text; a list as its members separated by commas. Objects and null have no text.
 fn text_of(claims: &Claims, name: &str) -> Option<String> {
     match claims.get(name)? {
         Value::Array(members) => {
@@ -105,7 +107,7 @@ fn encode(text: &str) -> String {
 }
 
 fn insert(headers: &mut HeaderMap, name: &HeaderName, value: &str) {
-    // What is encoded is always one line of ASCII.
+    // An encoded value is always one line of ASCII.
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }
@@ -120,20 +122,20 @@ mod tests {
 
     use super::*;
 
-    fn told(subject: &str, list: &str, claims: &Value) -> HeaderMap {
+    fn headers_of(subject: &str, list: &str, claims: &Value) -> HeaderMap {
         let claims = claims.as_object().unwrap().clone();
         let session = Issued { subject: subject.to_owned(), claims, expires_in: Duration::from_secs(1) };
-        Wanted::read(Some(list)).unwrap().headers(&session)
+        RequestedClaims::parse(Some(list)).unwrap().headers(&session)
     }
 
     #[test]
-    fn every_kind_of_claim_is_told_as_one_line() {
+    fn every_kind_of_claim_becomes_one_line() {
         let claims = json!({
             "name": "Åsa\r\nX-Auth-Subject: eve", "email": "a+b@example.com", "given_name": "小明", "age": 7, "is-it": true,
             "groups": ["a,b", "c d"], "address": {"country": "SE"}, "nothing": null, "nested": [["x"]],
         });
         let list = "name,email,given_name,age,is-it,groups,address,nothing";
-        let headers = told("demo:Ada 100%", list, &claims);
+        let headers = headers_of("demo:Ada 100%", list, &claims);
         let expected = [
             ("x-auth-subject", "demo:Ada%20100%25"),
             ("x-auth-name", "%C3%85sa%0D%0AX-Auth-Subject%3A%20eve"),
@@ -148,19 +150,19 @@ mod tests {
             assert_eq!(headers[name], value, "{name}");
         }
         assert_eq!(headers.len(), expected.len(), "{headers:?}");
-        assert_eq!(told("ada", "nested", &claims).len(), 1);
-        assert_eq!(told("ada", "", &claims).len(), 1);
+        assert_eq!(headers_of("ada", "nested", &claims).len(), 1);
+        assert_eq!(headers_of("ada", "", &claims).len(), 1);
     }
 
     #[test]
-    fn what_is_too_long_is_not_told_in_part() {
+    fn a_claim_that_is_too_long_is_left_out_whole() {
         let claims = json!({ "a": "x".repeat(1024), "b": "x".repeat(1025), "c": "å".repeat(200), "d": "x" });
-        let headers = told("ada", "a,b,c,d", &claims);
+        let headers = headers_of("ada", "a,b,c,d", &claims);
         assert_eq!(headers.keys().collect::<Vec<_>>(), ["x-auth-subject", "x-auth-a", "x-auth-d"]);
         // The longest subject there can be, and claims up to the bound of all.
         let claims = json!({ "a": "x".repeat(1024), "b": "x".repeat(1024), "c": "x".repeat(1024), "d": "x" });
         let subject = "😀".repeat(255);
-        let headers = told(&subject, "a,b,c,d", &claims);
+        let headers = headers_of(&subject, "a,b,c,d", &claims);
         assert_eq!(headers["x-auth-subject"].len(), 255 * 12);
         assert_eq!(
             headers.keys().collect::<Vec<_>>(),
@@ -173,10 +175,10 @@ mod tests {
     fn no_claim_takes_the_place_of_the_subject_or_of_another() {
         let nine = "a,b,c,d,e,f,g,h,i";
         for list in ["subject", "Subject", "given_name,given-name", "name,name", "a b", "naïve", "a:b", nine] {
-            assert!(Wanted::read(Some(list)).is_err(), "{list}");
+            assert!(RequestedClaims::parse(Some(list)).is_err(), "{list}");
         }
-        assert!(Wanted::read(Some(&"x".repeat(33))).is_err());
-        assert!(Wanted::read(None).is_ok() && Wanted::read(Some("name,,email,")).is_ok());
+        assert!(RequestedClaims::parse(Some(&"x".repeat(33))).is_err());
+        assert!(RequestedClaims::parse(None).is_ok() && RequestedClaims::parse(Some("name,,email,")).is_ok());
     }
 
     proptest! {
@@ -189,7 +191,7 @@ mod tests {
 
         #[test]
         fn any_list_is_read_or_refused(list in ".{0,60}") {
-            let _ = Wanted::read(Some(&list));
+            let _ = RequestedClaims::parse(Some(&list));
         }
     }
 }

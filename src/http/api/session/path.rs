@@ -1,30 +1,30 @@
-//! Where on the same site a person goes on to after signing in or out: a path, and never another site.
+//! The path of the same site to which a person goes on after signing in or out, and never another site.
 
 use std::sync::LazyLock;
 
 use url::Url;
 
-/// The longest path that is gone on to, with its query, in characters.
+/// The longest path that is followed, with its query, in characters.
 pub(super) const MAX_PATH_CHARS: usize = 460;
 
-/// Stands for the site, whichever it is: what leads away from here leads away from any.
-static SOMEWHERE: LazyLock<Option<Url>> = LazyLock::new(|| Url::parse("https://site.invalid/").ok());
+/// Stands for any site: a path that leaves this one leaves every one.
+static ANY_SITE: LazyLock<Option<Url>> = LazyLock::new(|| Url::parse("https://site.invalid/").ok());
 
-/// Returns `text` if a browser takes it for a path of the site that it is on, else the site's root.
+/// Returns `text` if a browser resolves it to a path of the current site, else the site's root.
 ///
-/// It is read as browsers read it: to them `//host` and `/\host` are other sites, and tabs are nothing at all.
+/// The text is parsed as browsers parse it: to them `//host` and `/\host` are other sites, and tabs vanish.
 pub(super) fn local(text: &str) -> &str {
     if is_local(text) { text } else { "/" }
 }
 
 fn is_local(text: &str) -> bool {
-    // The rest is what browsers send of an address; a header has room for nothing else.
+    // These are the characters of an address as browsers send it; no other fits into a header.
     let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     if !text.starts_with('/') || !is_plain || text.len() > MAX_PATH_CHARS {
         return false;
     }
-    let Some(base) = &*SOMEWHERE else { return false };
-    // Whatever is between here and the browser may take the dots out of "/.//host" first.
+    let Some(base) = &*ANY_SITE else { return false };
+    // A proxy in between may remove the dots of "/.//host" before the browser sees it.
     base.join(text).is_ok_and(|url| url.origin() == base.origin() && !url.path().starts_with("//"))
 }
 

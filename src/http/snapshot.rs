@@ -1,31 +1,31 @@
-//! Shows a ticket to one of its parties, and hands the JWT to the one that it is for.
+//! Renders a ticket for one of its parties, and hands the JWT to its recipient.
 //!
 //! The JWT leaves the gateway here and nowhere else: first with the claim, then again, with the same `jti` and `exp`, to
-//! the same binding until the redeem time is over. What the recipient reads is called `confirmed` while it comes with the
-//! JWT, though the ticket is claimed by that very reading; the other party sees `claimed`.
+//! the same binding until the redeem time is over. The recipient sees `confirmed` together with the JWT, although that same
+//! request claims the ticket. The other party sees `claimed`.
 
 use super::problem::{self, Problem};
 use super::state::Gateway;
-use super::view::{StateName, TicketView, TokenView};
+use super::view::ticket::{StateName, TicketView, TokenView};
 use crate::metrics::StreamEnd;
 use crate::random::RandomId;
 use crate::store::{Reading, TransitionError};
 use crate::ticket::{Party, State, Ticket};
 
-/// How often a ticket is read at most until it stands still. It has no more changes than that.
+/// How often a ticket is read at most until a reading is confirmed as replicated. A ticket has no more changes than that.
 const MAX_READINGS: usize = 5;
 
-/// What a party is shown.
-pub(super) struct Shown {
+/// A ticket at one revision, as one party sees it.
+pub(super) struct Snapshot {
     pub(super) view: TicketView,
-    /// The name of the event that tells it.
+    /// The name of its event.
     pub(super) event: &'static str,
-    /// Whether nothing more will come for this party.
+    /// Whether this party gets nothing further.
     pub(super) is_final: bool,
 }
 
-impl Shown {
-    /// Returns what a stream ends with after this, if it does.
+impl Snapshot {
+    /// Returns how a stream ends after this snapshot; `None` if it goes on.
     pub(super) fn end(&self) -> Option<StreamEnd> {
         self.is_final.then_some(match self.event {
             "cancelled" => StreamEnd::Cancelled,
@@ -35,12 +35,17 @@ impl Shown {
     }
 }
 
-/// Shows `reading` to `party`, which must be one of the ticket's, and has been told of revisions up to `told`; claims the
-/// ticket if that is the recipient's to do.
+/// Renders `reading` for `party`, a party of the ticket that has seen revisions up to `last_seen`. Claims the ticket if it is
+/// confirmed and the party is its recipient.
 ///
-/// What is new to the party is made as safe as whoever stored it was promised, before it is told: should it be lost with its
-/// primary nevertheless, the ticket would go on from before it, with revisions that the party would take for old.
-pub(super) async fn show(gateway: &Gateway, reading: Reading, party: &Party, told: u64) -> Result<Shown, Problem> {
+/// A revision that is new to the party is sent only after the store confirms it as replicated, as the one who stored it was
+/// promised. Otherwise a failover could lose it, and the ticket would go on with revisions that the party takes for old.
+pub(super) async fn render(
+    gateway: &Gateway,
+    reading: Reading,
+    party: &Party,
+    last_seen: u64,
+) -> Result<Snapshot, Problem> {
     let mut reading = reading;
     let mut readings = 1;
     let is_recipient = loop {
@@ -50,10 +55,10 @@ pub(super) async fn show(gateway: &Gateway, reading: Reading, party: &Party, tol
             reading = claim(gateway, reading, party).await?;
             break is_recipient;
         }
-        if ticket.revision <= told.max(Ticket::FIRST_REVISION) || gateway.store.confirm_replicated(ticket).await? {
+        if ticket.revision <= last_seen.max(Ticket::FIRST_REVISION) || gateway.store.confirm_replicated(ticket).await? {
             break is_recipient;
         }
-        // It has gone on, or was read at a primary that is none any more.
+        // The ticket has changed since, or the reading came from a node that is no longer the primary.
         let fresh = gateway.store.get(&ticket.id).await?.filter(|fresh| fresh.ticket.is_party(party));
         reading = fresh.ok_or_else(|| Problem::from(&problem::TICKET_NOT_FOUND))?;
         readings += 1;
@@ -68,7 +73,7 @@ pub(super) async fn show(gateway: &Gateway, reading: Reading, party: &Party, tol
         view.return_to.clone_from(&reading.ticket.request.return_to);
     }
     let event = match view.state {
-        // To the other party the sign-in has succeeded; for a recipient who missed the JWT until now, it has expired.
+        // For the other party the sign-in has succeeded. For a recipient that missed the JWT, it has expired.
         StateName::Claimed if is_recipient => "expired",
         StateName::Claimed => StateName::Confirmed.as_str(),
         state => state.as_str(),
@@ -77,14 +82,13 @@ pub(super) async fn show(gateway: &Gateway, reading: Reading, party: &Party, tol
         State::Pending | State::Scanned { .. } => false,
         State::Confirmed { .. } | State::Claimed { .. } | State::Cancelled { .. } => true,
     };
-    Ok(Shown { view, event, is_final })
+    Ok(Snapshot { view, event, is_final })
 }
 
 async fn claim(gateway: &Gateway, reading: Reading, party: &Party) -> Result<Reading, Problem> {
-    // As unguessable and as unique as a ticket's id.
     let jti = RandomId::new().to_string();
     gateway.sign_ins.claim(reading, party, &jti).await.map_err(|error| match error {
-        // The confirmation that was read is lost with its primary. The party is to come back, not to give up.
+        // A failover lost the confirmation that was read. The party should try again, not give up.
         TransitionError::Refused(_) => Problem::from(&problem::UNAVAILABLE),
         error => error.into(),
     })

@@ -1,0 +1,62 @@
+//! People and devices, as the other screen may show them.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::client::ClientView;
+use crate::ticket::{Party, Person, Requester};
+
+/// A person, as the other screen may show them.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct PersonView {
+    /// Their name, if their token has one.
+    pub name: Option<String>,
+    /// The address of their picture, if their token has one.
+    pub picture: Option<String>,
+}
+
+/// The scanner, as the other screen may show it. A presenter who has to decide gets every known detail.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ScannedBy {
+    /// The person; without a name if the scanner is a browser that nobody has signed in to.
+    #[serde(flatten)]
+    pub person: PersonView,
+    /// The id by which `confirm` must name the scanner; for a presenter who decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Whether the scanner is a verified person rather than a browser; for a presenter who decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed_in: Option<bool>,
+    /// The scanner's device; for a presenter who decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<DeviceView>,
+    /// The client that the scanner uses, for which the JWT will be; for a presenter who decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientView>,
+}
+
+/// A device and its browser.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct DeviceView {
+    /// Its address.
+    pub ip: String,
+    /// The browser's name, if known.
+    pub browser: Option<String>,
+    /// Its operating system, if known.
+    pub os: Option<String>,
+}
+
+impl DeviceView {
+    pub(super) fn new(requester: &Requester) -> Self {
+        Self { ip: requester.ip.to_string(), browser: requester.browser.clone(), os: requester.os.clone() }
+    }
+}
+
+impl PersonView {
+    pub(super) fn new(party: &Party) -> Self {
+        match party {
+            Party::Person(Person { name, picture, .. }) => Self { name: name.clone(), picture: picture.clone() },
+            Party::Browser(_) => Self { name: None, picture: None },
+        }
+    }
+}

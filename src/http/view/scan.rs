@@ -1,0 +1,82 @@
+//! The answer to a scan.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::client::ClientView;
+use super::party::{DeviceView, PersonView};
+use super::ticket::{TicketView, choices};
+use crate::http::state::Gateway;
+use crate::store::Reading;
+use crate::ticket::{Flow, MatchPolicy, Party, Timestamp};
+
+/// The answer to a scan.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ScanView {
+    /// The application that asks.
+    pub client: ClientView,
+    /// The browser that asks; in `login` only, because the scanner of a share decides nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requester: Option<RequesterView>,
+    /// Which party approves.
+    pub flow: Flow,
+    /// How the screens are compared.
+    pub r#match: MatchPolicy,
+    /// The numbers to choose from, one of which the other screen shows; for a scanner that has to choose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub choices: Option<Vec<String>>,
+    /// The claims of the approver that the JWT may carry.
+    pub release: Vec<String>,
+    /// Seconds left to decide.
+    pub expires_in: f64,
+    /// The presenter; in `share` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub presented_by: Option<PersonView>,
+    /// The ticket, for which the scanner now waits; in `share` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<TicketView>,
+    /// The scanner's secret, for `Authorization: Bearer`; only if the request said `"binding": "bearer"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ticket_secret: Option<String>,
+}
+
+/// The browser that asks.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RequesterView {
+    /// Its device.
+    #[serde(flatten)]
+    pub device: DeviceView,
+    /// When it asked (RFC 3339, UTC).
+    #[schema(example = "2026-11-20T09:30:00Z")]
+    pub created_at: String,
+}
+
+impl ScanView {
+    /// Renders a ticket for `party`, which has scanned it.
+    pub(in crate::http) fn new(gateway: &Gateway, reading: &Reading, party: &Party) -> Self {
+        let ticket = &reading.ticket;
+        let request = &ticket.request;
+        let is_share = request.flow == Flow::Share;
+        Self {
+            client: ClientView::find(gateway, ticket.audience()),
+            requester: (!is_share).then(|| RequesterView {
+                device: DeviceView::new(&request.requester),
+                created_at: rfc3339(ticket.created_at),
+            }),
+            flow: request.flow,
+            r#match: ticket.matching().map_or(MatchPolicy::None, |matching| matching.policy),
+            choices: choices(ticket, party),
+            release: ticket.offered().into_iter().cloned().collect(),
+            expires_in: reading.remaining().as_secs_f64(),
+            presented_by: is_share.then(|| PersonView::new(&request.presenter)),
+            ticket: is_share.then(|| TicketView::new(gateway, reading, party)),
+            ticket_secret: None,
+        }
+    }
+}
+
+fn rfc3339(at: Timestamp) -> String {
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(at.0)).to_string()
+}
