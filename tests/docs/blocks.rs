@@ -33,7 +33,7 @@ const NOT_RUN: [(&str, &str, usize); 14] = [
     ("README.md", "tests/compose runs it", 1),
     ("docs/how-it-works.md", "a drawing", 1),
     ("docs/install.md", "an address of your own network", 1),
-    ("docs/architecture.md", "a drawing", 2),
+    ("docs/architecture.md", "a drawing", 1),
     ("docs/wechat.md", "a drawing", 1),
     ("docs/auth-request.md", "a drawing", 1),
     ("docs/load-testing.md", "thousands of streams; tests/loadgen.rs runs each scenario with a few", 7),

@@ -237,7 +237,7 @@ async fn nothing_secret_is_said_anywhere() {
     said += &forged.callback(&text(OPENID, "42")).send(&site.gateway).await.text().await.unwrap();
     said += &site.gateway.metrics().await;
     said += &site.gateway.log();
-    assert!(said.contains("errcode 40164: put the address") && said.contains("errcode 40001: the AppSecret"));
+    assert!(said.contains("errcode 40164: add the address") && said.contains("errcode 40001: the AppSecret"));
     assert!(said.contains("TRACE"), "the log is not at its loudest");
     assert!(site.api.tokens().len() > 1);
     let secrets = [SECRET, KEY, &"p".repeat(43), "the+access/token", "the%2Baccess%2Ftoken", OPENID, "oUnion-secret"];
