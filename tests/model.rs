@@ -3,7 +3,7 @@
 //!
 //! Modelled: one ticket, the real [`scangate::ticket::Ticket`] with its real transitions; Redis as two scripts,
 //! notifications and replication (`model/store.rs`, `model/bus.rs`); gateways command by command (`model/transition.rs`,
-//! `model/streams.rs`), which restates `http/wait.rs` and `http/handover.rs` and is to be kept in step with them.
+//! `model/streams.rs`), which restates `http/wait.rs` and `http/snapshot.rs` and is to be kept in step with them.
 //! Not modelled: bounds on streams, heartbeats, drains, long polls, readings that fail, clocks that disagree, Redis's own
 //! sweep of expired keys (it only tells earlier).
 //!
