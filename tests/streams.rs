@@ -3,7 +3,6 @@
 mod crowd;
 mod framing;
 mod loss;
-mod parked;
 mod replicas;
 
 use crate::support::Gateway;

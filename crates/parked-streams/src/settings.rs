@@ -19,8 +19,9 @@ const MIN_HEAD_BYTES: usize = 8 * 1024;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// The most connections that may be open at a time, parked ones included. Further ones wait in the system's queue. The
-    /// process needs one open file for each. Default: 1,024.
+    /// The most connections that may be open at a time, parked ones included. Further ones wait in the system's queue. Each
+    /// listener keeps one of them in reserve while it waits for a connection. The process needs one open file for each.
+    /// Default: 1,024.
     pub max_connections: usize,
     /// Whether the server parks idle event streams. If not, every connection stays with hyper, as under `axum::serve`.
     /// Default: true.

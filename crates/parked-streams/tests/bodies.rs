@@ -1,77 +1,23 @@
-//! The server alone, with a router of the test's own: bodies that yield anything, never end, or panic.
+//! Bodies that yield anything, never end, or panic.
 
-use std::convert::Infallible;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use axum::routing::get;
-use futures_util::{FutureExt as _, Stream, StreamExt as _};
-use parked_streams::{ListenAddress, Listener, Server, Settings};
+use futures_util::FutureExt as _;
+use parked_streams::{LossReason, Settings};
 use proptest::prelude::*;
-use scangate::metrics::Metrics;
 use tokio::sync::broadcast;
 
-use crate::support::wire::contains;
-use crate::support::{Wire, within};
+use crate::support::{Counts, IN_TIME, Site, Wire, contains, event_stream, request};
 
-use super::IN_TIME;
-
-/// A server within this process, on TCP and on a Unix socket.
-struct Site {
-    metrics: Arc<Metrics>,
-    address: String,
-    socket: PathBuf,
-    _directory: tempfile::TempDir,
-}
-
-impl Site {
-    async fn start(detach: bool, write_timeout: Duration, router: impl FnOnce(&Arc<Metrics>) -> Router) -> Self {
-        let metrics = Arc::new(Metrics::new());
-        let router = router(&metrics);
-        let directory = tempfile::tempdir().unwrap();
-        let socket = directory.path().join("server.sock");
-        let settings = Settings { max_connections: 1_000, park: detach, write_timeout, ..Settings::default() };
-        let server = Server::builder(router).settings(settings).observer(Arc::clone(&metrics) as _).start().unwrap();
-        let mut address = None;
-        for wanted in [ListenAddress::Tcp(([127, 0, 0, 1], 0).into()), ListenAddress::Unix(socket.clone())] {
-            let listener = Listener::bind(&wanted).await.unwrap();
-            address.get_or_insert_with(|| listener.address().to_string());
-            tokio::spawn(server.clone().serve(listener));
-        }
-        Self { metrics, address: address.unwrap(), socket, _directory: directory }
-    }
-
-    async fn ask(&self, is_tcp: bool, request: &str) -> Wire {
-        let mut wire = if is_tcp { Wire::tcp(&self.address).await } else { Wire::unix(&self.socket).await };
-        wire.send(request).await;
-        wire
-    }
-
-    fn lost(&self, reason: &str) -> u64 {
-        let series = format!("scangate_connections_lost_total{{reason=\"{reason}\"}} ");
-        let text = self.metrics.encode().unwrap();
-        text.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
-    }
-
-    async fn detached(&self, count: i64) {
-        let are = async || (self.metrics.connections_detached.get() == count).then_some(());
-        within(IN_TIME, "as many detached connections as expected", are).await;
-    }
-}
-
-fn event_stream(chunks: impl Stream<Item = Bytes> + Send + 'static) -> Response {
-    let body = Body::from_stream(chunks.map(Ok::<_, Infallible>));
-    ([("content-type", "text/event-stream")], body).into_response()
-}
-
-fn request(path: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")
+fn settings(park: bool, write_timeout: Duration) -> Settings {
+    Settings { park, write_timeout, ..Settings::default() }
 }
 
 /// What a body does before it yields a chunk.
@@ -134,7 +80,7 @@ async fn pause(pause: Pause) {
 #[derive(Clone)]
 struct Stage {
     case: Arc<Mutex<Option<Case>>>,
-    metrics: Arc<Metrics>,
+    counts: Arc<Counts>,
     was_detached: Arc<AtomicBool>,
 }
 
@@ -144,7 +90,7 @@ async fn play(State(stage): State<Stage>) -> Response {
         let mut letters = (b'a'..=b'z').cycle();
         for (before, size) in case.chunks {
             pause(before).await;
-            if stage.metrics.connections_detached.get() > 0 {
+            if stage.counts.parked() > 0 {
                 stage.was_detached.store(true, Relaxed);
             }
             yield std::iter::repeat_n(letters.next().unwrap(), size).collect();
@@ -183,8 +129,8 @@ fn any_body_is_the_same_on_the_wire() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let start = |detach| async move {
         let mut stage = None;
-        let site = Site::start(detach, IN_TIME, |metrics| {
-            let on = Stage { case: Arc::default(), metrics: Arc::clone(metrics), was_detached: Arc::default() };
+        let site = Site::start(settings(detach, IN_TIME), |counts| {
+            let on = Stage { case: Arc::default(), counts: Arc::clone(counts), was_detached: Arc::default() };
             stage = Some(on.clone());
             Router::new().route("/play", get(play)).route("/plain", get(async || "plain")).with_state(on)
         });
@@ -203,7 +149,7 @@ fn any_body_is_the_same_on_the_wire() {
     });
     assert!(detaching.1.was_detached.load(Relaxed), "no stream was ever detached");
     assert!(!keeping.1.was_detached.load(Relaxed));
-    runtime.block_on(detaching.0.detached(0));
+    runtime.block_on(detaching.0.parked(0));
 }
 
 /// Whatever hyper has not got rid of when the body has nothing more for now, must not be lost with hyper.
@@ -229,7 +175,7 @@ async fn a_stream_is_not_detached_before_all_of_it_is_written() {
             })
         }
     };
-    let site = Site::start(true, IN_TIME, |_| Router::new().route("/{count}", get(route))).await;
+    let site = Site::start(settings(true, IN_TIME), |_| Router::new().route("/{count}", get(route))).await;
     let (mut were_parked, mut were_not) = (0, 0);
     // The system takes some 200 of them that nobody reads, and hyper a dozen more; what matters is between.
     for count in (4..400).step_by(3) {
@@ -237,13 +183,13 @@ async fn a_stream_is_not_detached_before_all_of_it_is_written() {
         // Where it does not come to waiting, hyper has as much as it takes, and asks for more when this side reads.
         if tokio::time::timeout(Duration::from_millis(50), waits.notified()).await.is_ok() {
             tokio::task::yield_now().await;
-            let is_parked = site.metrics.connections_detached.get() == 1;
+            let is_parked = site.counts.parked() == 1;
             *if is_parked { &mut were_parked } else { &mut were_not } += 1;
         }
         goes_on.notify_one();
         wire.head().await;
         for (index, chunk) in wire.chunks().await.into_iter().enumerate() {
-            assert!(chunk.data == frame(index, FRAME), "chunk {index} of {count} is another");
+            assert!(chunk == frame(index, FRAME), "chunk {index} of {count} is another");
             assert!(index < count + 200);
         }
         let _ = waits.notified().now_or_never();
@@ -326,22 +272,22 @@ async fn tell(ticks: &broadcast::Sender<u64>, followers: &mut [Wire]) {
 
 async fn one_that_does_not_read_is_closed(is_tcp: bool) {
     let (ticks, _) = broadcast::channel(16);
-    let site = Site::start(true, Duration::from_secs(1), |_| kinds(&ticks)).await;
+    let site = Site::start(settings(true, Duration::from_secs(1)), |_| kinds(&ticks)).await;
     let mut followers = followers(&site).await;
     let mut slow = site.ask(is_tcp, &request("/endless")).await;
     slow.until(":begun\n\n").await;
-    site.detached(5).await;
+    site.parked(5).await;
     tell(&ticks, &mut followers).await;
     let started = std::time::Instant::now();
-    while site.metrics.connections_detached.get() > 4 {
+    while site.counts.parked() > 4 {
         tell(&ticks, &mut followers).await;
         assert!(started.elapsed() < IN_TIME, "one that does not read is never closed");
     }
     tell(&ticks, &mut followers).await;
-    let (slow_ones, vanished) = (site.lost("slow"), site.lost("vanished"));
+    let (slow_ones, vanished) = (site.counts.lost(LossReason::Slow), site.counts.lost(LossReason::Vanished));
     assert_eq!(slow_ones + vanished, 1);
     assert!(is_tcp || slow_ones == 1, "nobody vanishes from a Unix socket");
-    assert_eq!(site.metrics.connections_open.get(), 4);
+    assert_eq!(site.counts.open(), 4);
     // What had been written before is still there, and then the end, without the last chunk.
     while slow.receive().await.is_ok_and(|count| count > 0) {}
     assert!(!slow.unread.ends_with(b"0\r\n\r\n"));
@@ -369,8 +315,8 @@ async fn one_that_reads_now_and_then_gets_everything() {
         is_slow: true,
     };
     let mut stage = None;
-    let site = Site::start(true, IN_TIME, |metrics| {
-        let on = Stage { case: Arc::default(), metrics: Arc::clone(metrics), was_detached: Arc::default() };
+    let site = Site::start(settings(true, IN_TIME), |counts| {
+        let on = Stage { case: Arc::default(), counts: Arc::clone(counts), was_detached: Arc::default() };
         stage = Some(on.clone());
         Router::new().route("/play", get(play)).with_state(on)
     })
@@ -384,22 +330,22 @@ async fn one_that_reads_now_and_then_gets_everything() {
         // Longer than the body pauses, so that it has to wait for this side most of the time.
         tokio::time::sleep(Duration::from_millis(5)).await;
         let chunk = wire.chunk().await;
-        assert!(chunk.data.iter().all(|&letter| letter == b'a' + index % 26), "chunk {index}");
-        chunks.push(chunk.data.len());
+        assert!(chunk.iter().all(|&letter| letter == b'a' + index % 26), "chunk {index}");
+        chunks.push(chunk.len());
     }
     assert_eq!(chunks, [100_000; 60]);
-    assert_eq!(wire.chunk().await.data, b"");
+    assert_eq!(wire.chunk().await, b"");
     assert!(stage.was_detached.load(Relaxed));
-    site.detached(0).await;
-    for reason in ["slow", "vanished", "reset", "failed"] {
-        assert_eq!(site.lost(reason), 0, "{reason}");
+    site.parked(0).await;
+    for reason in LossReason::ALL {
+        assert_eq!(site.counts.lost(reason), 0, "{reason:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_panics_ends_its_own_stream_only() {
     let (ticks, _) = broadcast::channel(16);
-    let site = Site::start(true, IN_TIME, |_| kinds(&ticks)).await;
+    let site = Site::start(settings(true, IN_TIME), |_| kinds(&ticks)).await;
     let mut followers = followers(&site).await;
     let mut panicking = Vec::new();
     // In every lot.
@@ -408,10 +354,10 @@ async fn a_body_that_panics_ends_its_own_stream_only() {
         wire.until(":begun\n\n").await;
         panicking.push(wire);
     }
-    site.detached(12).await;
+    site.parked(12).await;
     site.ask(true, &request("/panic")).await.head().await;
-    site.detached(4).await;
-    assert_eq!(site.lost("failed"), 8);
+    site.parked(4).await;
+    assert_eq!(site.counts.lost(LossReason::Failed), 8);
     for wire in &mut panicking {
         while wire.receive().await.is_ok_and(|count| count > 0) {}
         assert!(!contains(&wire.unread, "\r\n0\r\n\r\n"), "it looks as if it had ended well");
@@ -419,6 +365,6 @@ async fn a_body_that_panics_ends_its_own_stream_only() {
     tell(&ticks, &mut followers).await;
     // New ones are parked as before.
     let mut more = self::followers(&site).await;
-    site.detached(8).await;
+    site.parked(8).await;
     tell(&ticks, &mut more).await;
 }
