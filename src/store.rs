@@ -1,10 +1,7 @@
-//! The store contract: what every engine that keeps tickets must do, and the one way in which transitions are stored.
+//! The ticket store: the contract that every engine keeps, the engines, and the one way to store a transition.
 //!
-//! The contract is small on purpose. An engine can create, get, and replace a ticket if its revision is still the
-//! expected one; it tells the time; it reports changes to the tickets that are watched. It knows nothing of transitions:
-//! [`transition`] reads, asks `ticket`, and replaces, again if somebody was faster. Which engine runs is `app`'s choice.
-//!
-//! Invariant: a ticket whose deadline has passed is never returned; a watcher learns of every change, or of a gap.
+//! `contract` holds the traits and their types. [`memory`] and [`redis`] are the engines; `app` chooses one, and
+//! [`measured`] adds metrics to either. `transition` applies a transition of [`ticket`](crate::ticket) to a stored ticket.
 
 mod contract;
 mod key;

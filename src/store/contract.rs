@@ -1,6 +1,11 @@
-//! What every engine that keeps tickets must do.
+//! The contract of a ticket store.
 //!
-//! Invariant: a ticket whose deadline has passed is never returned; a watcher learns of every change, or of a gap.
+//! The contract is small on purpose. An engine creates a ticket, reads it, and replaces it if the stored revision is
+//! still the expected one. It tells the time, and it reports changes of watched tickets. It does not know transitions:
+//! those are in `transition`.
+//!
+//! Invariants: an engine never returns a ticket whose deadline has passed. A watcher learns of every change, or that it
+//! may have missed one.
 
 use std::time::Duration;
 
@@ -8,134 +13,136 @@ use async_trait::async_trait;
 
 use crate::ticket::{NewTicket, Ticket, TicketId, Timestamp};
 
-/// The longest value that is kept beside the tickets, in bytes.
+/// The longest value that a store keeps beside the tickets, in bytes.
 pub const MAX_VALUE_BYTES: usize = 16 * 1024;
 
-/// A ticket as it was read, with the store's time of the reading.
+/// A ticket, and the store's time when it read the ticket.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
     /// The ticket.
     pub ticket: Ticket,
-    /// What time the store had.
+    /// The store's time.
     pub now: Timestamp,
 }
 
 impl Reading {
-    /// Returns how much time the ticket has left.
+    /// Returns the time until the ticket's deadline.
     #[must_use]
     pub fn remaining(&self) -> Duration {
         self.ticket.deadline.since(self.now)
     }
 }
 
-/// What became of a [`Store::replace`].
+/// The outcome of [`Store::replace`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replaced {
-    /// It is stored.
+    /// The store holds the new revision.
     Done,
-    /// Somebody else stored a revision in between; nothing was changed.
+    /// Another caller stored a revision first; this call changed nothing.
     Conflict,
-    /// The ticket is not there any more.
+    /// The ticket no longer exists.
     Gone,
 }
 
-/// How a value is put.
+/// When [`Store::put_value`] writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
-    /// In the place of any other.
+    /// Always: it replaces any earlier value.
     Always,
-    /// Only where there is none. Of several that are put at once, one is.
+    /// Only if the name has no value. If several callers put one at once, one of them wins.
     IfAbsent,
 }
 
-/// Why the store could not do what it was asked.
+/// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It cannot be reached or does not answer in time. Worth another try in a moment.
+    /// The store cannot be reached, or does not answer in time. The caller may retry in a moment.
     #[error("the ticket store is unavailable: {0}")]
     Unavailable(String),
-    /// It has no room for another ticket. Worth another try when tickets have expired.
+    /// The store has no room for another record. The caller may retry when tickets have expired.
     #[error("the ticket store is full: {0}")]
     Full(String),
-    /// It holds something that this version cannot read.
+    /// The store holds a record that this version cannot read.
     #[error("the ticket store holds a ticket that cannot be read: {0}")]
     Corrupt(String),
 }
 
-/// Keeps tickets until their deadline, and small values by name beside them. Every method is bounded in time by the engine.
+/// Keeps tickets until their deadline, and small named values beside them. The engine bounds the time of every method.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Stores a new ticket, which lives from now for its `ttl`.
+    /// Stores a new ticket. Its `ttl` begins now.
     ///
     /// # Errors
     /// [`StoreError::Full`] at the engine's bound; [`StoreError::Unavailable`].
     async fn create(&self, new: NewTicket) -> Result<Reading, StoreError>;
 
-    /// Reads a ticket; `None` if it never was or its time is over. An engine that would tell watchers of the expiry late, or
-    /// never, tells them at once when the ticket is read after its deadline.
+    /// Reads a ticket; `None` if it never existed or has expired. Some engines report expiry to watchers late or never.
+    /// Such an engine reports it when this method reads the ticket after its deadline.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn get(&self, id: &TicketId) -> Result<Option<Reading>, StoreError>;
 
-    /// Stores `next` and its deadline in the place of `current`, both at once or not at all: only if what is stored is still
-    /// `current`, by revision and stamp.
+    /// Replaces `current` by `next`, together with its deadline, or changes nothing. It replaces only if the stored
+    /// ticket has the revision and the stamp of `current`.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`]: it may or may not have been stored, or is not yet as safe as was asked for.
+    /// [`StoreError::Unavailable`]: the store may hold `next` or not, or holds it with too few replicas.
     async fn replace(&self, current: &Ticket, next: &Ticket) -> Result<Replaced, StoreError>;
 
-    /// Returns once the ticket, as it was read, is as safe as what [`Store::replace`] has acknowledged: whoever acts on what
-    /// another has stored calls this first. Returns whether it is still as it was read; otherwise it has gone on since.
+    /// Waits until the ticket, as the caller read it, is replicated as well as [`Store::replace`] guarantees. A caller
+    /// that acts on a change made by another caller calls this first. Returns false if a later revision has superseded
+    /// the ticket.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`], also if what was read is lost.
+    /// [`StoreError::Unavailable`], also if the store has lost what the caller read.
     async fn confirm_replicated(&self, _ticket: &Ticket) -> Result<bool, StoreError> {
         Ok(true)
     }
 
-    /// Returns once every later change of this ticket will be reported to the engine's [`Changes`]. A caller that wants
-    /// to miss nothing watches first and reads then.
+    /// Waits until the engine reports every later change of this ticket to its [`Changes`]. A caller that must miss no
+    /// change watches first and reads afterwards.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if that was not acknowledged in time.
+    /// [`StoreError::Unavailable`] if Redis did not acknowledge the subscription in time.
     async fn watch(&self, id: &TicketId) -> Result<(), StoreError>;
 
-    /// Ends what [`Store::watch`] began, at once or a little later.
+    /// Ends a [`Store::watch`], now or a little later.
     fn unwatch(&self, id: &TicketId);
 
-    /// Keeps `value`, of at most [`MAX_VALUE_BYTES`], under `name` for `ttl`, as safely as [`Store::replace`]. Returns whether
-    /// it is there now. Being asked again, because a connection broke, does no harm: what is there already counts as put.
-    /// Who has to know that nobody else has put it makes it unlike all others.
+    /// Keeps `value`, of at most [`MAX_VALUE_BYTES`], under `name` for `ttl`, replicated as by [`Store::replace`].
+    /// Returns whether the name now has this value. A repeated call does no harm: an equal value that is already stored
+    /// counts as put. A caller that must know that it was the one to put the value makes the value unique.
     ///
     /// # Errors
-    /// [`StoreError::Full`]; [`StoreError::Unavailable`]: it may or may not have been put.
+    /// [`StoreError::Full`]; [`StoreError::Unavailable`]: the store may hold the value or not.
     async fn put_value(&self, name: &str, value: &str, ttl: Duration, put: Put) -> Result<bool, StoreError>;
 
-    /// Returns the value under `name`; `None` if there is none or its time is over.
+    /// Returns the value under `name`; `None` if there is none or it has expired.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     async fn value(&self, name: &str) -> Result<Option<String>, StoreError>;
 
-    /// Forgets the value under `name`, if there is one.
+    /// Removes the value under `name`, if there is one.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     async fn remove_value(&self, name: &str) -> Result<(), StoreError>;
 
-    /// Says whether the engine can serve, and can report changes, right now.
+    /// Checks that the engine can serve requests and report changes right now.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] with what is wrong.
+    /// [`StoreError::Unavailable`] with the reason.
     async fn check(&self) -> Result<(), StoreError>;
 }
 
-/// Where an engine reports changes. Both calls return at once.
+/// Receives an engine's reports of changes. Both methods return at once.
 pub trait Changes: Send + Sync {
-    /// A watched ticket has changed or has expired. It only wakes: what is true comes from reading.
+    /// A watched ticket has changed or has expired. The report only wakes the waiters: they read the ticket for its
+    /// state.
     fn changed(&self, id: &TicketId);
 
-    /// Changes of these may have gone unreported; they want reading again, soon, but not all at once.
+    /// These tickets may have changed without a report. The receiver reads them again soon, but not all at once.
     fn missed(&self, ids: Vec<TicketId>);
 }

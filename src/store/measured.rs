@@ -1,4 +1,4 @@
-//! Any engine, with the time and the failures of its operations in the metrics.
+//! Wraps any engine and counts the duration and the failures of its operations in the metrics.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use super::contract::{Put, Reading, Replaced, Store, StoreError};
 use crate::metrics::Metrics;
 use crate::ticket::{NewTicket, Ticket, TicketId};
 
-/// Wraps an engine; behaves as that engine does.
+/// An engine with metrics; it behaves as that engine does.
 pub struct Measured<S> {
     store: S,
     metrics: Arc<Metrics>,
@@ -24,10 +24,10 @@ impl<S: Store> Measured<S> {
     async fn measure<T>(
         &self,
         operation: &'static str,
-        work: impl Future<Output = Result<T, StoreError>> + Send,
+        call: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
         let started = Instant::now();
-        let result = work.await;
+        let result = call.await;
         self.metrics.store_operation(operation, started.elapsed(), result.is_err());
         result
     }
@@ -48,6 +48,7 @@ impl<S: Store> Store for Measured<S> {
     }
 
     async fn confirm_replicated(&self, ticket: &Ticket) -> Result<bool, StoreError> {
+        // The metric keeps the label that operators know.
         self.measure("persist", self.store.confirm_replicated(ticket)).await
     }
 

@@ -1,26 +1,29 @@
-//! The in-process engine: tickets in a map, their deadlines in a queue, one task that lets them expire.
+//! The in-process engine: tickets in a map, their deadlines in a queue, and one task that expires them.
 //!
-//! It is the default, for one process and for trying things out; nothing survives a restart. It is bounded by
-//! [`MemoryStore::open`]'s `max_tickets`, and keeps nothing of a ticket after its deadline. `values` keeps what is no ticket.
+//! It is the default engine, for one process and for trying scangate out. Nothing survives a restart. The engine holds
+//! at most `max_tickets` of [`MemoryStore::open`], and nothing of a ticket after its deadline. `values` keeps the named
+//! values.
 
 mod values;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::contract::{Changes, Put, Reading, Replaced, Store, StoreError};
-use crate::store::key::StoreKey;
+use super::key::StoreKey;
 use crate::ticket::{NewTicket, Ticket, TicketId, Timestamp};
 use values::Values;
 
-/// How long the expiry task sleeps at most: timers do not see the wall clock being set, or a machine having slept.
+/// How long the expiry task sleeps at most: a timer does not notice that the wall clock was set, or that the machine
+/// slept.
 const MAX_SLEEP: Duration = Duration::from_secs(1);
 
-/// The engine. Dropping it ends its task.
+/// The in-process engine. Dropping it ends its task.
 pub struct MemoryStore {
     shared: Arc<Shared>,
     values: Mutex<Values>,
@@ -31,7 +34,7 @@ struct Shared {
     tickets: Mutex<Tickets>,
     max_tickets: usize,
     changes: Arc<dyn Changes>,
-    /// Told whenever a deadline came to stand before all others.
+    /// Wakes the expiry task when a new deadline is earlier than all others.
     earlier_deadline: Notify,
 }
 
@@ -52,21 +55,16 @@ impl MemoryStore {
         Self { shared, values: Mutex::default(), expiry }
     }
 
-    /// Returns how many tickets are held, expired ones not yet dropped included.
+    /// Returns the number of tickets, including expired ones that the expiry task has not dropped yet.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shared.lock().by_id.len()
+        self.shared.tickets.lock().by_id.len()
     }
 
-    /// Returns whether no ticket is held.
+    /// Returns whether the store holds no ticket.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    fn values(&self) -> MutexGuard<'_, Values> {
-        // Nor is anything left half-done under this one.
-        self.values.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -81,27 +79,27 @@ impl Store for MemoryStore {
     async fn create(&self, new: NewTicket) -> Result<Reading, StoreError> {
         let now = now();
         let ticket = new.at(now);
-        let mut tickets = self.shared.lock();
+        let mut tickets = self.shared.tickets.lock();
         if tickets.by_id.len() >= self.shared.max_tickets {
             return Err(StoreError::Full(format!(
-                "{} tickets are held; raise --memory-max-tickets or use Redis",
+                "it holds {} tickets; raise --memory-max-tickets or use Redis",
                 self.shared.max_tickets
             )));
         }
-        self.shared.keep(&mut tickets, ticket.clone());
+        self.shared.insert(&mut tickets, ticket.clone());
         Ok(Reading { ticket, now })
     }
 
     async fn get(&self, id: &TicketId) -> Result<Option<Reading>, StoreError> {
         let now = now();
-        let tickets = self.shared.lock();
+        let tickets = self.shared.tickets.lock();
         let ticket = tickets.by_id.get(id).filter(|ticket| now < ticket.deadline).cloned();
         Ok(ticket.map(|ticket| Reading { ticket, now }))
     }
 
     async fn replace(&self, current: &Ticket, next: &Ticket) -> Result<Replaced, StoreError> {
         let now = now();
-        let mut tickets = self.shared.lock();
+        let mut tickets = self.shared.tickets.lock();
         let Some(stored) = tickets.by_id.get(&next.id).filter(|ticket| now < ticket.deadline) else {
             return Ok(Replaced::Gone);
         };
@@ -110,7 +108,7 @@ impl Store for MemoryStore {
         }
         let outdated = (stored.deadline, next.id);
         tickets.by_deadline.remove(&outdated);
-        self.shared.keep(&mut tickets, next.clone());
+        self.shared.insert(&mut tickets, next.clone());
         let watched = tickets.watched.contains(&next.id);
         drop(tickets);
         if watched {
@@ -120,24 +118,24 @@ impl Store for MemoryStore {
     }
 
     async fn watch(&self, id: &TicketId) -> Result<(), StoreError> {
-        self.shared.lock().watched.insert(*id);
+        self.shared.tickets.lock().watched.insert(*id);
         Ok(())
     }
 
     fn unwatch(&self, id: &TicketId) {
-        self.shared.lock().watched.remove(id);
+        self.shared.tickets.lock().watched.remove(id);
     }
 
     async fn put_value(&self, name: &str, value: &str, ttl: Duration, put: Put) -> Result<bool, StoreError> {
-        self.values().put(StoreKey::of_name(name), value, ttl, put, now())
+        self.values.lock().put(StoreKey::of_name(name), value, ttl, put, now())
     }
 
     async fn value(&self, name: &str) -> Result<Option<String>, StoreError> {
-        Ok(self.values().get(&StoreKey::of_name(name), now()).map(str::to_owned))
+        Ok(self.values.lock().get(&StoreKey::of_name(name), now()).map(str::to_owned))
     }
 
     async fn remove_value(&self, name: &str) -> Result<(), StoreError> {
-        self.values().remove(&StoreKey::of_name(name));
+        self.values.lock().remove(&StoreKey::of_name(name));
         Ok(())
     }
 
@@ -147,12 +145,7 @@ impl Store for MemoryStore {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Tickets> {
-        // Nothing is left half-done where a panic could happen under this lock.
-        self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn keep(&self, tickets: &mut Tickets, ticket: Ticket) {
+    fn insert(&self, tickets: &mut Tickets, ticket: Ticket) {
         let deadline = (ticket.deadline, ticket.id);
         tickets.by_deadline.insert(deadline);
         if tickets.by_deadline.first() == Some(&deadline) {
@@ -162,7 +155,7 @@ impl Shared {
     }
 }
 
-/// Drops every ticket at its deadline and reports those that are watched.
+/// Drops every ticket at its deadline and reports the watched ones.
 async fn expire(shared: Arc<Shared>) {
     loop {
         let (expired, next_deadline) = drop_expired(&shared);
@@ -182,9 +175,10 @@ async fn expire(shared: Arc<Shared>) {
     }
 }
 
+/// Drops the expired tickets; returns the watched ones among them, and the next deadline.
 fn drop_expired(shared: &Shared) -> (Vec<TicketId>, Option<Timestamp>) {
     let now = now();
-    let mut tickets = shared.lock();
+    let mut tickets = shared.tickets.lock();
     let mut watched = Vec::new();
     while let Some(&(deadline, id)) = tickets.by_deadline.first() {
         if now < deadline {
@@ -199,8 +193,8 @@ fn drop_expired(shared: &Shared) -> (Vec<TicketId>, Option<Timestamp>) {
     (watched, None)
 }
 
-/// Returns the store's time: the wall clock, as Redis's is. A clock that is set moves deadlines with it, and JWTs say the
-/// time that everybody else has.
+/// Returns the store's time: the wall clock, as in Redis. Setting the clock moves deadlines with it, and JWTs carry the
+/// time that every other machine has.
 fn now() -> Timestamp {
     Timestamp(0) + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -1,19 +1,21 @@
-//! The one way in which transitions are stored: read, step, replace, and again if another was faster.
+//! The one way to store a transition: read the ticket, apply the transition, replace the ticket; retry if another caller
+//! was faster.
 
 use std::sync::Arc;
 
 use super::contract::{Reading, Replaced, Store, StoreError};
 use crate::ticket::{Outcome, Refusal, Ticket, TicketId, Timestamp};
 
-/// How often a transition is tried again when others change the same ticket at the same time.
+/// How often a transition is retried when other callers change the same ticket at the same time.
 ///
-/// Each round has one winner, and a winner's change makes most others refusals or repeats, so a handful would do.
+/// Each round has one winner. The winner's change turns most of the others into refusals or repeats, so a handful of
+/// attempts would do.
 pub const MAX_TRANSITION_ATTEMPTS: u32 = 32;
 
-/// Why a transition was not made.
+/// Why a transition was not stored.
 #[derive(Debug, thiserror::Error)]
 pub enum TransitionError {
-    /// There is no such ticket (any more).
+    /// The ticket does not exist, or has expired.
     #[error("no such ticket")]
     NoTicket,
     /// The ticket's state or the party forbids it.
@@ -24,33 +26,34 @@ pub enum TransitionError {
     Store(#[from] StoreError),
 }
 
-/// A transition that was made, or had been made before.
+/// A stored transition, made by this call or by an earlier one.
 #[derive(Debug)]
 pub struct Transition {
-    /// The ticket after it, with the store's time.
+    /// The ticket after the transition, with the store's time.
     pub reading: Reading,
-    /// Whether this very call made it; false where the same party had done so before.
+    /// True if this call made it; false if the same party had made it before.
     pub changed: bool,
 }
 
-/// Applies `step` to the stored ticket, atomically: read, step, replace, and again where another was faster.
+/// Reads the ticket and stores the transition that `apply` returns for it, atomically.
 ///
 /// # Errors
-/// [`TransitionError::NoTicket`] for an unknown or expired id; [`TransitionError::Refused`] as `step` says;
-/// [`TransitionError::Store`] if the store fails or [`MAX_TRANSITION_ATTEMPTS`] others were faster.
+/// [`TransitionError::NoTicket`] for an unknown or expired id; [`TransitionError::Refused`] if `apply` refuses;
+/// [`TransitionError::Store`] if the store fails, or after [`MAX_TRANSITION_ATTEMPTS`] conflicts.
 ///
 /// # Cancel safety
-/// Dropped half-way, the transition was made whole or not at all.
+/// If the future is dropped, the transition is stored whole or not at all.
 pub async fn transition(
     store: &Arc<dyn Store>,
     id: &TicketId,
-    step: impl Fn(&Ticket, Timestamp) -> Result<Outcome, Refusal> + Send + Sync,
+    apply: impl Fn(&Ticket, Timestamp) -> Result<Outcome, Refusal> + Send + Sync,
 ) -> Result<Transition, TransitionError> {
     let reading = store.get(id).await?.ok_or(TransitionError::NoTicket)?;
-    transition_from(store, reading, step).await
+    transition_from(store, reading, apply).await
 }
 
-/// Does the same, beginning with a ticket that was just read. Should it have changed since, it is read again.
+/// Does the same, starting from a ticket that the caller has just read. If the ticket has changed since, it is read
+/// again.
 ///
 /// # Errors
 /// As [`transition`].
@@ -60,20 +63,20 @@ pub async fn transition(
 pub async fn transition_from(
     store: &Arc<dyn Store>,
     mut reading: Reading,
-    step: impl Fn(&Ticket, Timestamp) -> Result<Outcome, Refusal> + Send + Sync,
+    apply: impl Fn(&Ticket, Timestamp) -> Result<Outcome, Refusal> + Send + Sync,
 ) -> Result<Transition, TransitionError> {
     for _ in 0..MAX_TRANSITION_ATTEMPTS {
         let Reading { ticket, now } = reading;
-        let next = match step(&ticket, now) {
+        let next = match apply(&ticket, now) {
             Ok(Outcome::Changed(next)) => next,
-            Ok(Outcome::Unchanged(same)) => {
-                // Whoever made it may have been told that it is not safe yet.
-                store.confirm_replicated(&same).await?;
-                return Ok(Transition { reading: Reading { ticket: same, now }, changed: false });
+            Ok(Outcome::Unchanged(unchanged)) => {
+                // The earlier call may have failed because too few replicas had the change.
+                store.confirm_replicated(&unchanged).await?;
+                return Ok(Transition { reading: Reading { ticket: unchanged, now }, changed: false });
             }
             Err(Refusal::Expired) => return Err(TransitionError::NoTicket),
             Err(refusal) => {
-                // Nobody is refused for what is about to be taken back, or was read at a primary that is none any more.
+                // A refusal must not rest on a change that a failover may undo, nor on a reading from a deposed primary.
                 if store.confirm_replicated(&ticket).await? {
                     return Err(refusal.into());
                 }

@@ -1,4 +1,4 @@
-//! The values of the in-process engine: a map, and a queue of deadlines. What has expired is dropped when something is put.
+//! The values of the in-process engine: a map and a queue of deadlines. Each put drops the expired values.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use crate::store::contract::{MAX_VALUE_BYTES, Put, StoreError};
 use crate::store::key::StoreKey;
 use crate::ticket::Timestamp;
 
-/// How many values are kept at most: a sign-in by a connector needs about five, for ten minutes.
+/// How many values the engine holds at most. A sign-in through a connector needs about five, for ten minutes.
 const MAX_VALUES: usize = 200_000;
 
 #[derive(Default)]
@@ -26,17 +26,17 @@ impl Values {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         if value.len() > MAX_VALUE_BYTES {
-            return Err(StoreError::Full(format!("a value has more than {MAX_VALUE_BYTES} bytes")));
+            return Err(StoreError::Full(format!("the value has more than {MAX_VALUE_BYTES} bytes")));
         }
-        if let Some(there) = self.get(&name, now)
+        if let Some(stored) = self.get(&name, now)
             && put == Put::IfAbsent
         {
-            return Ok(there == value);
+            return Ok(stored == value);
         }
         self.drop_expired(now);
         self.remove(&name);
         if self.by_name.len() >= MAX_VALUES {
-            return Err(StoreError::Full(format!("{MAX_VALUES} values are held; use Redis")));
+            return Err(StoreError::Full(format!("it holds {MAX_VALUES} values; use Redis")));
         }
         self.by_name.insert(name, (value.into(), now + ttl));
         self.by_deadline.insert((now + ttl, name));
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_too_much_is_refused_and_fits_again_when_something_has_expired() {
+    fn a_full_table_refuses_values_until_some_have_expired() {
         let (mut values, second) = (Values::default(), Duration::from_secs(1));
         let mut put =
             |number: usize, now| values.put(StoreKey::of_name(&number.to_string()), "", second, Put::Always, now);
@@ -76,7 +76,7 @@ mod tests {
             assert!(put(number, Timestamp(0)).unwrap());
         }
         assert!(matches!(put(MAX_VALUES, Timestamp(999)), Err(StoreError::Full(_))));
-        assert!(put(0, Timestamp(999)).unwrap(), "one in the place of another takes no room");
+        assert!(put(0, Timestamp(999)).unwrap(), "replacing a value takes no room");
         assert!(put(MAX_VALUES, Timestamp(1000)).unwrap());
         assert_eq!((values.by_name.len(), values.by_deadline.len()), (2, 2));
         let long = "x".repeat(MAX_VALUE_BYTES + 1);
