@@ -17,10 +17,10 @@ pub(super) async fn examine(report: &mut Report, settings: &RedisSettings) {
     match &found.installation {
         Installation::Standalone => {}
         Installation::Sentinel { name, sentinels } => sentinel(report, &found, name, sentinels),
-        Installation::Cluster { seeds, nodes, unkept_slots } => {
+        Installation::Cluster { seeds, nodes, unserved_slots } => {
             cluster_nodes(report, &found, nodes);
             if nodes.iter().any(|node| node.answer.is_ok()) {
-                cluster(report, &found, seeds, nodes, unkept_slots);
+                cluster(report, &found, seeds, nodes, unserved_slots);
             }
         }
     }

@@ -1,29 +1,35 @@
-//! What is sent to Redis: a command that may be sent more than once, to another node if need be.
+//! A command to a node, its reply and its errors. A command may be sent more than once, and to another node.
 
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, RedisError, Script, ServerErrorKind, Value};
 use tokio::time::Instant;
 
-/// A command of which a repetition does no harm.
+use super::keys::Key;
+use crate::ticket::TicketId;
+
+/// A command about one key. Repeating it does no harm.
 pub(super) struct Command<'a> {
     cmd: Cmd,
-    /// The script that it runs; Redis may have to be told it first.
+    slot: u16,
+    ticket: Option<TicketId>,
+    /// The script that it runs. A node that does not know the script receives it first.
     script: Option<&'a Script>,
-    /// Whether replicas have to have what it writes.
-    is_waiting: bool,
+    is_replicated: bool,
 }
 
 impl<'a> Command<'a> {
     /// Runs `script` on `key`; arguments follow.
-    pub(super) fn script(script: &'a Script, key: &str) -> Self {
+    pub(super) fn script(script: &'a Script, key: &Key) -> Self {
         let mut cmd = redis::cmd("EVALSHA");
-        cmd.arg(script.get_hash()).arg(1).arg(key);
-        Self { cmd, script: Some(script), is_waiting: false }
+        cmd.arg(script.get_hash()).arg(1).arg(&key.name);
+        Self { cmd, slot: key.slot, ticket: key.ticket, script: Some(script), is_replicated: false }
     }
 
-    /// Any other command.
-    pub(super) fn plain(cmd: Cmd) -> Self {
-        Self { cmd, script: None, is_waiting: false }
+    /// Runs the Redis command called `name` on `key`; arguments follow.
+    pub(super) fn plain(name: &str, key: &Key) -> Self {
+        let mut cmd = redis::cmd(name);
+        cmd.arg(&key.name);
+        Self { cmd, slot: key.slot, ticket: key.ticket, script: None, is_replicated: false }
     }
 
     pub(super) fn arg(mut self, arg: impl redis::ToRedisArgs) -> Self {
@@ -31,16 +37,26 @@ impl<'a> Command<'a> {
         self
     }
 
-    /// Has it count only once replicas have what it writes.
-    pub(super) fn waiting(self) -> Self {
-        Self { is_waiting: true, ..self }
+    /// Makes the command succeed only when replicas have what it writes.
+    pub(super) fn replicated(self) -> Self {
+        Self { is_replicated: true, ..self }
     }
 
-    pub(super) fn is_waiting(&self) -> bool {
-        self.is_waiting
+    pub(super) fn is_replicated(&self) -> bool {
+        self.is_replicated
     }
 
-    /// Sends it; `is_asking` if the node keeps the key only because it is being moved there.
+    /// Returns the slot of its key.
+    pub(super) fn slot(&self) -> u16 {
+        self.slot
+    }
+
+    /// Returns the ticket that it is about, if it is about one.
+    pub(super) fn ticket(&self) -> Option<TicketId> {
+        self.ticket
+    }
+
+    /// Sends it. `is_asking` tells the node to accept a key of a slot that is migrating to it.
     ///
     /// # Errors
     /// Redis's.
@@ -62,7 +78,7 @@ impl<'a> Command<'a> {
         if !is_asking {
             return self.cmd.query_async(connection).await;
         }
-        // In one go: asking counts for the very next command, and the connection is shared.
+        // In one pipeline: ASKING applies to the very next command, and other commands share the connection.
         let mut pipeline = redis::pipe();
         pipeline.cmd("ASKING").ignore().add_command(self.cmd.clone());
         let (answer,) = pipeline.query_async::<(Value,)>(connection).await?;
@@ -70,34 +86,34 @@ impl<'a> Command<'a> {
     }
 }
 
-/// What a node has done.
-pub(super) struct Done {
+/// The reply of a node.
+pub(super) struct Reply {
     pub(super) value: Value,
-    /// Set if it is not certain that the node may still promise anything.
-    pub(super) doubt: Option<UnconfirmedPrimary>,
+    /// Set if the node may no longer be the primary. The reply counts only if it still is.
+    pub(super) unconfirmed: Option<UnconfirmedPrimary>,
 }
 
-/// As many replicas as are there have it, but those may be fewer than there were, or are fewer than were asked for. The others
-/// may have been lost; or another primary may have been made, which has it not.
+/// The connected replicas have the change, but they are fewer than before or fewer than configured, or nothing has counted
+/// them for a while. The missing replicas may have failed; or one of them may be the new primary, without the change.
 #[derive(Debug, Clone)]
 pub(super) struct UnconfirmedPrimary {
-    /// When the node was asked: what it said is not older.
-    pub(super) asked: Instant,
-    /// How many are there.
-    pub(super) there: usize,
-    /// How many have it.
+    /// When the node was asked. Its answer is not older.
+    pub(super) asked_at: Instant,
+    /// How many replicas are connected.
+    pub(super) connected: usize,
+    /// How many replicas have the change.
     pub(super) reached: usize,
-    /// Whether those are fewer than were asked for, or were there a moment ago; otherwise nobody has looked for a while.
-    pub(super) is_missing: bool,
+    /// True if replicas are missing; false if only nothing has counted them for a while.
+    pub(super) is_replica_missing: bool,
 }
 
 /// Why a command failed.
 #[derive(Debug, Clone, thiserror::Error)]
-pub(super) enum Failure {
-    /// The connection, or Redis's own answer.
+pub(super) enum CommandError {
+    /// The connection broke, or Redis answered with an error.
     #[error(transparent)]
     Redis(#[from] RedisError),
-    /// It was done, but would be forgotten if the primary were lost now.
-    #[error("{reached} of {count} replicas have it so far")]
+    /// The primary has the change, but would lose it if it failed now.
+    #[error("only {reached} of {count} replicas have the change")]
     TooFewReplicas { reached: usize, count: usize },
 }

@@ -1,207 +1,214 @@
-//! The connections to one node that commands go over: a few lanes, each shared by all commands that are under way on it.
+//! The connections to one node that all commands share.
 //!
-//! Commands of many requests follow one another on a lane without waiting for answers, so Redis is sent them in batches
-//! when there are many, and a command costs one round trip: a connection that is taken out of a pool for each command, and
-//! proved first, costs two. The pool makes connections and bounds the waits for them; a lane keeps one until it fails.
+//! Commands follow one another on a connection without waiting for answers. So Redis receives them in batches under load,
+//! and a command costs one round trip. A connection lent by a pool for each command would cost two, as the pool checks it
+//! first. A connection is kept until it fails, then the next command opens a fresh one.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use deadpool_redis::{Connection, Pool};
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, RedisError};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::command::{Command, Done, Failure, UnconfirmedPrimary};
-use super::endpoint::from_pool;
-use super::redirect::is_no_primary;
+use super::command::{Command, CommandError, Reply, UnconfirmedPrimary};
+use super::endpoint::Endpoint;
+use super::redirect::is_from_replica;
 use super::replication::Replication;
 
-/// How often a command is sent at most: a second time, over a fresh connection, if the first one's had broken or was silent,
-/// as are those that a firewall has forgotten. Redis that is silent itself lets no fresh one come to be.
-const ATTEMPTS: usize = 2;
-/// For so long after a connection could not be made, everybody is told so at once: whoever waits for a dead node would
-/// otherwise wait behind all the others who try it.
-const REFUSAL: Duration = Duration::from_millis(100);
+/// How often a command is sent at most. It is sent a second time, over a fresh connection, if the first one broke or went
+/// silent, as one does that a firewall has forgotten. If Redis itself is silent, no fresh connection opens.
+const MAX_ATTEMPTS: usize = 2;
+/// After a failed attempt to connect, commands fail at once for this long. Otherwise a command to a dead node would wait
+/// behind every other command's attempt.
+const CONNECT_PAUSE: Duration = Duration::from_millis(100);
 
+/// The shared connections to one node.
 pub(super) struct Connections {
-    pool: Pool,
-    all: Vec<Slot>,
+    endpoint: Arc<Endpoint>,
+    shared: Vec<SharedConnection>,
     replication: Option<Replication>,
     next: AtomicUsize,
 }
 
-/// One shared connection. The lock is held only to look, or while a new one is made, for which everybody waits.
+/// A connection that is opened when a command needs it. The lock is held only briefly, or while a connection opens, which
+/// every command waits for.
 #[derive(Default)]
-struct Slot {
-    held: Mutex<Held>,
+struct SharedConnection {
+    state: Mutex<State>,
 }
 
 #[derive(Default)]
-struct Held {
-    connection: Option<(Connection, LastReply, Arc<Waits>)>,
-    /// Counts the connections that were given up, so that each is given up once.
+struct State {
+    open: Option<OpenConnection>,
+    /// The number of connections discarded before, so that each is discarded once.
     generation: usize,
-    /// When a connection could not be made the last time, and why.
-    refused: Option<(Instant, RedisError)>,
+    /// When the last attempt to connect failed, and why.
+    failed: Option<(Instant, RedisError)>,
 }
 
-/// When a connection has answered the last time.
 #[derive(Clone)]
-struct LastReply(Arc<std::sync::Mutex<Instant>>);
+struct OpenConnection {
+    connection: MultiplexedConnection,
+    last_reply: LastReply,
+    waits: Arc<SharedWaits>,
+    generation: usize,
+}
+
+/// The time of a connection's last reply.
+#[derive(Clone)]
+struct LastReply(Arc<parking_lot::Mutex<Instant>>);
 
 impl LastReply {
     fn now() -> Self {
-        Self(Arc::new(std::sync::Mutex::new(Instant::now())))
+        Self(Arc::new(parking_lot::Mutex::new(Instant::now())))
     }
 
-    fn again(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    fn record(&self) {
+        *self.0.lock() = Instant::now();
     }
 
-    /// Returns whether nothing was heard for the second half of the time since `asked`: the connection is dead then, and not
-    /// just slow, which a fresh one would be, too.
-    fn is_silent_since(&self, asked: Instant) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed() > asked.elapsed() / 2
+    /// Returns whether the connection was silent for the second half of the time since `asked_at`. Then it is dead, and
+    /// not just slow; a slow node would be slow over a fresh connection too.
+    fn is_silent_since(&self, asked_at: Instant) -> bool {
+        self.0.lock().elapsed() > asked_at.elapsed() / 2
     }
 }
 
-/// The waits for replicas over one connection, which commands share.
+/// The waits for replicas over one connection.
 ///
-/// A wait is for everything that was written over the connection before it. Meanwhile nothing else is answered there, and each
-/// wait takes a round trip to the replicas: were every command to wait by itself, 50 at once would take 50 of them.
+/// A wait covers everything written over the connection before it. Until it ends Redis answers nothing else there, and it
+/// takes a round trip to the replicas. If every command waited alone, 50 commands at once would take 50 round trips.
 #[derive(Default)]
-struct Waits {
+struct SharedWaits {
     begun: AtomicU64,
-    /// The last one that is over: its number and what came of it.
-    last: Mutex<Option<(u64, Waited)>>,
+    /// The number and the result of the last finished wait.
+    last: Mutex<Option<(u64, WaitResult)>>,
 }
 
-type Waited = Result<Option<UnconfirmedPrimary>, Failure>;
+type WaitResult = Result<Option<UnconfirmedPrimary>, CommandError>;
 
-impl Waits {
-    /// Returns what came of a wait that began after the call: of another caller's, or of `wait`.
+impl SharedWaits {
+    /// Returns the result of a wait that begins after the call: another caller's, or `wait`.
     ///
     /// # Cancel safety
-    /// Dropped half-way, it is as if the caller had never come; another one begins anew.
-    async fn join(&self, wait: impl Future<Output = Waited>) -> Waited {
-        // One that has begun may have been sent before what the caller has written.
+    /// Dropping the future has no effect on other callers; one of them begins a new wait.
+    async fn join(&self, wait: impl Future<Output = WaitResult>) -> WaitResult {
+        // A wait that has begun may have been sent before the caller's write.
         let next = self.begun.load(Ordering::SeqCst) + 1;
         let mut last = self.last.lock().await;
-        if let Some((number, waited)) = &*last
+        if let Some((number, result)) = &*last
             && *number >= next
         {
-            return waited.clone();
+            return result.clone();
         }
         let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        let waited = wait.await;
-        *last = Some((number, waited.clone()));
-        waited
+        let result = wait.await;
+        *last = Some((number, result.clone()));
+        result
     }
 }
 
 impl Connections {
-    /// Prepares `count` lanes; connections are made when they are needed.
-    pub(super) fn new(pool: Pool, count: usize) -> Self {
-        let all = (0..count).map(|_| Slot::default()).collect();
-        Self { pool, all, replication: None, next: AtomicUsize::new(0) }
+    /// Prepares `count` connections. Each opens when a command needs it.
+    pub(super) fn new(endpoint: Arc<Endpoint>, count: usize) -> Self {
+        let shared = (0..count).map(|_| SharedConnection::default()).collect();
+        Self { endpoint, shared, replication: None, next: AtomicUsize::new(0) }
     }
 
-    /// Prepares lanes for commands that wait for replicas: nothing else is answered on their connection meanwhile.
-    pub(super) fn waiting(pool: Pool, count: usize, replication: Replication) -> Self {
-        Self { replication: Some(replication), ..Self::new(pool, count) }
+    /// Prepares connections for commands that wait for replicas: during a wait Redis answers nothing else there.
+    pub(super) fn replicated(endpoint: Arc<Endpoint>, count: usize, replication: Replication) -> Self {
+        Self { replication: Some(replication), ..Self::new(endpoint, count) }
     }
 
-    /// Sends `command`, and again if the connection breaks or is silent: what was on its way over it may or may not have been done.
+    /// Sends `command`, and again if the connection breaks or goes silent: Redis may or may not have received the first.
     ///
     /// # Errors
-    /// [`Failure`].
-    pub(super) async fn send(&self, command: &Command<'_>, is_asking: bool) -> Result<Done, Failure> {
-        let lane = &self.all[self.next.fetch_add(1, Ordering::Relaxed) % self.all.len()];
+    /// [`CommandError`].
+    pub(super) async fn send(&self, command: &Command<'_>, is_asking: bool) -> Result<Reply, CommandError> {
+        let shared = &self.shared[self.next.fetch_add(1, Ordering::Relaxed) % self.shared.len()];
         let mut attempt = 1;
         loop {
-            let (mut connection, heard, waits, generation) = lane.connection(&self.pool).await?;
-            let asked = Instant::now();
-            let answer = async {
+            let OpenConnection { mut connection, last_reply, waits, generation } = shared.open(&self.endpoint).await?;
+            let asked_at = Instant::now();
+            let reply = async {
                 let value = command.send(&mut connection, is_asking).await?;
-                let doubt = match &self.replication {
-                    Some(replication) if command.is_waiting() => waits.join(replication.wait(&mut connection)).await?,
+                let unconfirmed = match &self.replication {
+                    Some(replication) if command.is_replicated() => {
+                        waits.join(replication.wait(&mut connection)).await?
+                    }
                     _ => None,
                 };
-                Ok(Done { value, doubt })
+                Ok(Reply { value, unconfirmed })
             };
-            let error = match answer.await {
-                Err(Failure::Redis(error)) if is_useless(&error) => error,
+            let error = match reply.await {
+                Err(CommandError::Redis(error)) if calls_for_a_fresh_connection(&error) => error,
                 other => {
-                    heard.again();
+                    last_reply.record();
                     return other;
                 }
             };
-            if error.is_timeout() && !heard.is_silent_since(asked) {
+            if error.is_timeout() && !last_reply.is_silent_since(asked_at) {
                 return Err(error.into());
             }
-            lane.give_up(generation).await;
-            if attempt == ATTEMPTS || !(error.is_connection_dropped() || error.is_timeout()) {
+            shared.discard(generation).await;
+            if attempt == MAX_ATTEMPTS || !(error.is_connection_dropped() || error.is_timeout()) {
                 return Err(error.into());
             }
             attempt += 1;
         }
     }
 
-    /// Takes note that the node was the primary when `doubt` arose.
-    pub(super) fn settle(&self, doubt: &UnconfirmedPrimary) {
+    /// Records that the node was the primary when it gave this reply.
+    pub(super) fn confirm(&self, primary: &UnconfirmedPrimary) {
         if let Some(replication) = &self.replication {
-            replication.settle(doubt);
+            replication.confirm(primary);
         }
     }
 }
 
-impl Slot {
-    /// Returns the connection, when it was heard of, who waits over it, and which one it is.
-    async fn connection(
-        &self,
-        pool: &Pool,
-    ) -> Result<(MultiplexedConnection, LastReply, Arc<Waits>, usize), RedisError> {
-        let mut held = self.held.lock().await;
-        if let Some((connection, heard, waits)) = &held.connection {
-            return Ok(((**connection).clone(), heard.clone(), Arc::clone(waits), held.generation));
+impl SharedConnection {
+    /// Returns the connection, and opens it if necessary.
+    async fn open(&self, endpoint: &Endpoint) -> Result<OpenConnection, RedisError> {
+        let mut state = self.state.lock().await;
+        if let Some(open) = &state.open {
+            return Ok(open.clone());
         }
-        if let Some((at, error)) = &held.refused
-            && at.elapsed() < REFUSAL
+        if let Some((at, error)) = &state.failed
+            && at.elapsed() < CONNECT_PAUSE
         {
             return Err(error.clone());
         }
-        match pool.get().await.map_err(from_pool) {
+        match endpoint.open_shared().await {
             Ok(connection) => {
-                let (shared, heard, waits) = ((*connection).clone(), LastReply::now(), Arc::<Waits>::default());
-                held.refused = None;
-                held.connection = Some((connection, heard.clone(), Arc::clone(&waits)));
-                Ok((shared, heard, waits, held.generation))
+                let (last_reply, waits) = (LastReply::now(), Arc::default());
+                let open = OpenConnection { connection, last_reply, waits, generation: state.generation };
+                state.failed = None;
+                state.open = Some(open.clone());
+                Ok(open)
             }
             Err(error) => {
-                held.refused = Some((Instant::now(), error.clone()));
+                state.failed = Some((Instant::now(), error.clone()));
                 Err(error)
             }
         }
     }
 
-    /// Sees to it that the next command gets a fresh connection, unless that has been done already.
-    async fn give_up(&self, generation: usize) {
-        let mut held = self.held.lock().await;
-        if held.generation == generation
-            && let Some((connection, ..)) = held.connection.take()
-        {
-            held.generation += 1;
-            drop(Connection::take(connection));
+    /// Discards the connection of this generation, so that the next command opens a fresh one. Does nothing if another
+    /// command has discarded it already.
+    async fn discard(&self, generation: usize) {
+        let mut state = self.state.lock().await;
+        if state.generation == generation && state.open.take().is_some() {
+            state.generation += 1;
         }
     }
 }
 
-/// Returns whether another connection would fare better: this one is broken or silent, or leads to the wrong server.
-fn is_useless(error: &RedisError) -> bool {
-    is_no_primary(error) || error.is_unrecoverable_error() || error.is_timeout() || error.kind() == ErrorKind::Io
+/// Returns whether another connection may do better: this one is broken or silent, or leads to the wrong server.
+fn calls_for_a_fresh_connection(error: &RedisError) -> bool {
+    is_from_replica(error) || error.is_unrecoverable_error() || error.is_timeout() || error.kind() == ErrorKind::Io
 }
 
 #[cfg(test)]
@@ -213,15 +220,20 @@ mod tests {
 
     #[tokio::test]
     async fn commands_of_one_connection_share_the_next_wait_and_never_one_that_has_begun() {
-        let (waits, begun, may_end) = (Waits::default(), AtomicUsize::new(0), Semaphore::new(0));
+        let (waits, begun, may_end) = (SharedWaits::default(), AtomicUsize::new(0), Semaphore::new(0));
         let wait = async || {
             let number = begun.fetch_add(1, Ordering::SeqCst) + 1;
             may_end.acquire().await.unwrap().forget();
-            Ok(Some(UnconfirmedPrimary { asked: Instant::now(), there: number, reached: 0, is_missing: false }))
+            Ok(Some(UnconfirmedPrimary {
+                asked_at: Instant::now(),
+                connected: number,
+                reached: 0,
+                is_replica_missing: false,
+            }))
         };
-        let join = async || waits.join(wait()).await.unwrap().unwrap().there;
+        let join = async || waits.join(wait()).await.unwrap().unwrap().connected;
         let crowd = async {
-            // The first one's wait has begun by now.
+            // The first caller's wait has begun by now.
             tokio::task::yield_now().await;
             let all = join_all((0..50).map(|_| join()));
             let (shared, ()) = tokio::join!(all, async { may_end.add_permits(2) });
@@ -233,10 +245,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_wait_that_is_given_up_is_begun_anew() {
-        let waits = Waits::default();
-        let given_up = tokio::time::timeout(Duration::ZERO, waits.join(std::future::pending())).await;
-        assert!(given_up.is_err());
+    async fn the_next_caller_begins_a_new_wait_after_one_was_dropped() {
+        let waits = SharedWaits::default();
+        let dropped = tokio::time::timeout(Duration::ZERO, waits.join(std::future::pending())).await;
+        assert!(dropped.is_err());
         assert!(waits.join(async { Ok(None) }).await.unwrap().is_none());
     }
 }

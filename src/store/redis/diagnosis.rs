@@ -1,11 +1,12 @@
-//! What can be learnt about a Redis installation from outside, for `scangate doctor`: what its Sentinels or the nodes of its
-//! Cluster say of it, and what each node that keeps tickets says of itself.
+//! What `scangate doctor` can learn about a Redis installation: what its Sentinels or the nodes of its Cluster say about
+//! it, and what each node that stores tickets says about itself.
 //!
-//! It judges nothing and changes nothing but, as a start of the gateway would, missing notification flags of primaries.
-//! Nodes are asked at the same time, and each has [`RedisSettings::timeout`] to let itself be connected to, and again to answer:
-//! how long it takes does not depend on how many are gone.
+//! The diagnosis judges nothing. It changes nothing either, except that it sets missing notification flags of primaries, as
+//! a start of the gateway would. It asks all servers at the same time. Each gets [`RedisSettings::timeout`] to connect, and
+//! again to answer, so the number of unreachable servers does not matter.
 
 mod cluster;
+mod info;
 mod node;
 mod probe;
 mod sentinel;
@@ -15,7 +16,8 @@ use std::collections::BTreeSet;
 use futures_util::future::{join, join3};
 
 pub use cluster::ClusterView;
-pub use node::{Facts, Info, Limits, ReplicaLink, RoundTrip};
+pub use info::{Info, ReplicaLink};
+pub use node::{Facts, Limits, RoundTrip, WriteRefusal};
 pub use probe::{Probe, Unanswered};
 pub use sentinel::SentinelView;
 
@@ -23,18 +25,18 @@ use super::address::Address;
 use super::redis_url::Kind;
 use super::settings::RedisSettings;
 
-/// What was learnt.
+/// What the diagnosis has learned.
 #[derive(Debug)]
 pub struct Diagnosis {
-    /// What kind of installation the URL names, and what is said of it.
+    /// The kind of installation that the URL names, and what its servers say about it.
     pub installation: Installation,
-    /// What each primary says of itself; none if nobody tells where they are.
+    /// What each primary says about itself; empty if no server names the primaries.
     pub primaries: Vec<Probe<Facts>>,
-    /// What each replica that could take over says of itself.
+    /// What each replica says about itself.
     pub replicas: Vec<Probe<Facts>>,
 }
 
-/// What those say that know where primaries are.
+/// What the servers say that know the primaries.
 #[derive(Debug)]
 pub enum Installation {
     /// One server.
@@ -43,17 +45,17 @@ pub enum Installation {
     Sentinel {
         /// The primary's name.
         name: String,
-        /// What each Sentinel of the URL says.
+        /// What each Sentinel in the URL says.
         sentinels: Vec<Probe<SentinelView>>,
     },
     /// Primaries that share the slots.
     Cluster {
-        /// The addresses that the URL names.
+        /// The addresses in the URL.
         seeds: Vec<String>,
-        /// What those, and the nodes that they name, say.
+        /// What the nodes at these addresses say, and the nodes that they name.
         nodes: Vec<Probe<ClusterView>>,
-        /// The first and last of each run of slots that nobody keeps.
-        unkept_slots: Vec<(u16, u16)>,
+        /// The first and the last slot of each run of slots that no node serves.
+        unserved_slots: Vec<(u16, u16)>,
     },
 }
 
@@ -62,7 +64,7 @@ pub async fn diagnose(settings: &RedisSettings) -> Diagnosis {
     match settings.topology.kind() {
         Kind::Standalone => Diagnosis {
             installation: Installation::Standalone,
-            primaries: node::ask_all(settings, settings.topology.seeds(), true).await,
+            primaries: node::probe_all(settings, settings.topology.seeds(), true).await,
             replicas: Vec::new(),
         },
         Kind::Sentinel { name, .. } => diagnose_sentinel(settings, name).await,
@@ -70,46 +72,46 @@ pub async fn diagnose(settings: &RedisSettings) -> Diagnosis {
     }
 }
 
-async fn diagnose_cluster(settings: &RedisSettings) -> Diagnosis {
-    let seeds = settings.topology.seeds();
-    let mut nodes = cluster::ask_all(settings, seeds).await;
-    let Some((layout, replicas)) = cluster::newest(&nodes).map(|view| (view.layout.clone(), view.replicas.clone()))
-    else {
-        let seeds = seeds.iter().map(Address::to_string).collect();
-        let installation = Installation::Cluster { seeds, nodes, unkept_slots: Vec::new() };
-        return Diagnosis { installation, primaries: Vec::new(), replicas: Vec::new() };
-    };
-    let primaries: Vec<_> = layout.primaries().into_iter().cloned().collect();
-    let others = primaries.iter().chain(&replicas).filter(|node| !seeds.contains(node)).cloned();
-    let others: Vec<_> = others.collect();
-    let (others, primaries, replicas) = join3(
-        cluster::ask_all(settings, &others),
-        node::ask_all(settings, &primaries, true),
-        node::ask_all(settings, &replicas, false),
-    )
-    .await;
-    nodes.extend(others);
-    let layout = cluster::newest(&nodes).map_or(layout, |view| view.layout.clone());
-    for view in nodes.iter_mut().filter_map(|asked| asked.answer.as_mut().ok()) {
-        view.agrees = view.layout.agrees_with(&layout);
-    }
-    let seeds = seeds.iter().map(Address::to_string).collect();
-    let installation = Installation::Cluster { seeds, unkept_slots: cluster::unkept(&layout, &nodes), nodes };
-    Diagnosis { installation, primaries, replicas }
-}
-
 async fn diagnose_sentinel(settings: &RedisSettings, name: &str) -> Diagnosis {
     let seeds = settings.topology.seeds();
-    let sentinels = sentinel::ask_all(settings, seeds, name).await;
-    let views: Vec<_> = sentinels.iter().filter_map(|asked| asked.answer.as_ref().ok()).collect();
-    // Of equals the first, as the gateway takes it.
+    let sentinels = sentinel::probe_all(settings, seeds, name).await;
+    let views: Vec<_> = sentinels.iter().filter_map(|probe| probe.answer.as_ref().ok()).collect();
+    // Of several views with the same epoch the first one counts, as for the gateway.
     let primary = views.iter().rev().max_by_key(|view| view.epoch).map(|view| view.address.clone());
     let named = views.iter().flat_map(|view| view.replicas.iter().cloned());
     let replicas: BTreeSet<_> = named.filter(|replica| Some(replica) != primary.as_ref()).collect();
     let (primaries, replicas) = join(
-        node::ask_all(settings, primary.as_slice(), true),
-        node::ask_all(settings, &replicas.into_iter().collect::<Vec<_>>(), false),
+        node::probe_all(settings, primary.as_slice(), true),
+        node::probe_all(settings, &replicas.into_iter().collect::<Vec<_>>(), false),
     )
     .await;
     Diagnosis { installation: Installation::Sentinel { name: name.to_owned(), sentinels }, primaries, replicas }
+}
+
+async fn diagnose_cluster(settings: &RedisSettings) -> Diagnosis {
+    let seeds = settings.topology.seeds();
+    let mut nodes = cluster::probe_all(settings, seeds).await;
+    let Some((slots, replicas)) = cluster::newest(&nodes).map(|view| (view.slots.clone(), view.replicas.clone()))
+    else {
+        let seeds = seeds.iter().map(Address::to_string).collect();
+        let installation = Installation::Cluster { seeds, nodes, unserved_slots: Vec::new() };
+        return Diagnosis { installation, primaries: Vec::new(), replicas: Vec::new() };
+    };
+    let primaries: Vec<_> = slots.primaries().into_iter().cloned().collect();
+    let others = primaries.iter().chain(&replicas).filter(|node| !seeds.contains(node)).cloned();
+    let others: Vec<_> = others.collect();
+    let (others, primaries, replicas) = join3(
+        cluster::probe_all(settings, &others),
+        node::probe_all(settings, &primaries, true),
+        node::probe_all(settings, &replicas, false),
+    )
+    .await;
+    nodes.extend(others);
+    let slots = cluster::newest(&nodes).map_or(slots, |view| view.slots.clone());
+    for view in nodes.iter_mut().filter_map(|probe| probe.answer.as_mut().ok()) {
+        view.agrees = view.slots.has_same_owners(&slots);
+    }
+    let seeds = seeds.iter().map(Address::to_string).collect();
+    let installation = Installation::Cluster { seeds, unserved_slots: cluster::unserved_slots(&slots, &nodes), nodes };
+    Diagnosis { installation, primaries, replicas }
 }

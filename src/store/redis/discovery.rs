@@ -1,51 +1,58 @@
-//! Finds out who is primary: asks Sentinels, or the nodes of a Cluster. What is done about it is `router`'s part.
+//! Finds out which nodes are primaries: asks the Sentinels, or the nodes of a Cluster. `router` acts on the result.
 //!
-//! Any of them may be frozen, cut off, or not have heard yet. So none is relied on: every Sentinel is asked and the newest
-//! answer counts; of a Cluster's nodes one after the other is asked, and one that knows itself cut off does not count.
+//! Any of them may be frozen, cut off or out of date, so discovery relies on none alone. It asks every Sentinel and takes
+//! the newest answer. It asks the nodes of a Cluster one after the other and skips one that says it is cut off.
+//!
+//! The connections stay open between questions and are not lent by a pool: a pool would send a ping first. Some sign-ins
+//! wait for an answer, and a Sentinel does not know the command that goes with the pool's ping.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use redis::RedisError;
 use redis::aio::MultiplexedConnection;
-use redis::{RedisError, Value};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::address::Address;
+use super::queries::{self, WatchedPrimary};
 use super::redis_url::Kind;
 use super::slots::{Confidence, SlotMap};
 use super::timeout::timed_out;
 use super::topology::Topology;
 
-/// When most Sentinels have answered, the others are given so much longer, if nothing is doubted. One that is further away
-/// answers later, and is not asked in vain: its answer is there for the next time.
+/// How long discovery waits for the remaining Sentinels once most have answered, unless a primary is suspect. A Sentinel
+/// that is further away answers later; its answer counts as a sign of life the next time.
 const GRACE: Duration = Duration::from_millis(50);
 
-/// A Sentinel that has not heard of the primary for longer does not know whether it is still there.
-const HEARD_OF: Duration = Duration::from_millis(1500);
+/// A Sentinel that has had no reply from the primary for this long does not know whether the primary is up.
+const MAX_REPLY_AGE: Duration = Duration::from_millis(1500);
 
-/// Asks. Keeps its connections from one time to the next.
+/// Asks for primaries, over connections that it keeps.
 pub(super) struct Discovery {
     topology: Topology,
-    /// The bound of connecting to a node, and that of one question to it.
+    /// The limit of connecting to a server, and the limit of a question to it.
     timeout: Duration,
     connections: HashMap<Address, MultiplexedConnection>,
-    /// Nodes that gave no answer the last time; they are asked last.
+    /// Servers that did not answer the last time. They come last.
     silent: HashSet<Address>,
-    /// Counts the questions to a Cluster, so that a different node comes first each time, and to Sentinels, so that an answer to
-    /// an older question is known as one.
-    turn: usize,
-    /// Sentinels that were asked and have neither answered nor let their time pass.
-    asked: HashMap<Address, usize>,
-    answers: (UnboundedSender<Told>, UnboundedReceiver<Told>),
+    /// Counts the rounds of questions. A Cluster's nodes take turns to be first; an answer of an earlier round is
+    /// recognized.
+    round: usize,
+    /// How many questions each Sentinel has neither answered nor failed to answer in time.
+    pending: HashMap<Address, usize>,
+    answers: (UnboundedSender<SentinelAnswer>, UnboundedReceiver<SentinelAnswer>),
 }
 
-/// What came of asking a Sentinel.
-struct Told {
-    /// The turn in which it was asked.
-    turn: usize,
-    address: Address,
-    answer: Result<(MultiplexedConnection, Answer), RedisError>,
+/// The answer of one Sentinel.
+struct SentinelAnswer {
+    /// The round of the question.
+    round: usize,
+    sentinel: Address,
+    result: Result<(MultiplexedConnection, Opinion), RedisError>,
 }
+
+/// What a Sentinel knows about the primary that it watches, and the address that it names as primary.
+type Opinion = (WatchedPrimary, Address);
 
 impl Discovery {
     pub(super) fn new(topology: Topology, timeout: Duration) -> Self {
@@ -54,116 +61,113 @@ impl Discovery {
             timeout,
             connections: HashMap::new(),
             silent: HashSet::new(),
-            turn: 0,
-            asked: HashMap::new(),
+            round: 0,
+            pending: HashMap::new(),
             answers: unbounded_channel(),
         }
     }
 
-    /// Returns what is the case by the newest answer that can be had. `known` is what was the case before, if anything;
-    /// `hint` is a node that should know better than others, `doubted` are some that should not.
+    /// Returns the slot map of the newest answer. `known` is the map so far, if there is one. `hint` is a node that should
+    /// know better than others; the `suspects` may be out of date.
     ///
     /// # Errors
-    /// The last error, if none of them gives an answer.
-    pub(super) async fn look(
+    /// The last error, if no server answers.
+    pub(super) async fn find_primaries(
         &mut self,
         known: Option<&SlotMap>,
         hint: Option<Address>,
-        doubted: &[Address],
+        suspects: &[Address],
     ) -> Result<SlotMap, RedisError> {
         match self.topology.kind().clone() {
             Kind::Standalone => Ok(SlotMap::single(self.topology.seeds()[0].clone(), 0)),
             Kind::Sentinel { name, .. } => {
-                // Only the one that changes the primary knows of it at first.
-                let grace = if doubted.is_empty() { GRACE } else { self.timeout };
+                // At first only the Sentinel that performs the failover knows about it.
+                let grace = if suspects.is_empty() { GRACE } else { self.timeout };
                 self.ask_sentinels(&name, grace).await
             }
-            Kind::Cluster => self.ask_cluster(known, hint, doubted).await,
+            Kind::Cluster => self.ask_cluster(known, hint, suspects).await,
         }
     }
 
     async fn ask_sentinels(&mut self, name: &str, grace: Duration) -> Result<SlotMap, RedisError> {
-        self.turn += 1;
+        self.round += 1;
         let seeds = self.topology.seeds().to_vec();
-        while let Ok(told) = self.answers.1.try_recv() {
-            // Too late for a turn before, but good to know: it answers.
-            let _ = self.heed(told);
+        while let Ok(answer) = self.answers.1.try_recv() {
+            // Too late for its round, but it shows that the Sentinel answers.
+            let _ = self.record(answer);
         }
         let mut waited_for: HashSet<Address> = HashSet::new();
-        for address in &seeds {
-            // One that is frozen is asked again when its time has passed, and not as often as the others.
-            if !self.silent.contains(address) || !self.asked.contains_key(address) {
-                self.ask_sentinel(address, name);
-                waited_for.insert(address.clone());
+        for sentinel in &seeds {
+            // A frozen Sentinel is asked again only when its earlier question has timed out.
+            if !self.silent.contains(sentinel) || !self.pending.contains_key(sentinel) {
+                self.ask_sentinel(sentinel, name);
+                waited_for.insert(sentinel.clone());
             }
         }
-        let (mut told, mut why_not) = (Vec::new(), timed_out());
+        let (mut maps, mut last_error) = (Vec::new(), timed_out());
         while !waited_for.is_empty() {
-            // One that is frozen must not hold up the news of the others; for one that was frozen before, nobody waits at all.
-            let is_enough = told.len() * 2 > seeds.len();
-            let are_silent = waited_for.iter().all(|address| self.silent.contains(address));
-            let patience = if !is_enough {
-                // Connecting and the question have their own bounds.
+            // Stop waiting for slow Sentinels once a majority has answered; do not wait for one that was silent before.
+            let is_majority = maps.len() * 2 > seeds.len();
+            let all_silent = waited_for.iter().all(|sentinel| self.silent.contains(sentinel));
+            let patience = if !is_majority {
+                // Connecting and the question have their own limits.
                 self.timeout * 2 + GRACE
-            } else if are_silent {
+            } else if all_silent {
                 GRACE
             } else {
                 grace
             };
             let Ok(Some(answer)) = tokio::time::timeout(patience, self.answers.1.recv()).await else { break };
-            let is_of_this_turn = answer.turn == self.turn && waited_for.remove(&answer.address);
-            match self.heed(answer) {
-                Ok(answer) if is_of_this_turn => told.push(primary(answer)),
-                Err(error) if is_of_this_turn => why_not = error,
+            let is_of_this_round = answer.round == self.round && waited_for.remove(&answer.sentinel);
+            match self.record(answer) {
+                Ok(opinion) if is_of_this_round => maps.push(slot_map(opinion)),
+                Err(error) if is_of_this_round => last_error = error,
                 _ => {}
             }
         }
-        newest(told, seeds.len()).ok_or(why_not)
+        newest(maps, seeds.len()).ok_or(last_error)
     }
 
-    /// Asks one, on a task of its own: whether somebody waits for it or not, it may answer as late as any.
-    fn ask_sentinel(&mut self, address: &Address, name: &str) {
-        // The epoch first: what is told next is at least as new.
-        let mut question = redis::pipe();
-        question.cmd("SENTINEL").arg("MASTER").arg(name).cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name);
-        *self.asked.entry(address.clone()).or_default() += 1;
-        let (topology, timeout, turn) = (self.topology.clone(), self.timeout, self.turn);
-        let (held, address, answers) =
-            (self.connections.get(address).cloned(), address.clone(), self.answers.0.clone());
+    /// Asks one Sentinel on a task of its own, so that its answer may arrive after the round.
+    fn ask_sentinel(&mut self, sentinel: &Address, name: &str) {
+        *self.pending.entry(sentinel.clone()).or_default() += 1;
+        let (topology, timeout, round) = (self.topology.clone(), self.timeout, self.round);
+        let (connection, sender) = (self.connections.get(sentinel).cloned(), self.answers.0.clone());
+        let (sentinel, name) = (sentinel.clone(), name.to_owned());
         crate::task::spawn("sentinel", async move {
-            let asked = async {
-                let mut connection = match held {
+            let ask = async {
+                let mut connection = match connection {
                     Some(connection) => connection,
-                    None => topology.informant(&address, timeout).await?,
+                    None => topology.open_for_questions(&sentinel, timeout).await?,
                 };
-                let answer: Answer = question.query_async(&mut connection).await?;
-                Ok((connection, answer))
+                let opinion = queries::watched_primary_and_address(&mut connection, &name).await?;
+                Ok((connection, opinion))
             };
-            let answer = asked.await;
-            // Nobody minds when the gateway stops.
-            let _ = answers.send(Told { turn, address, answer });
+            let result = ask.await;
+            // Nothing receives it when the gateway stops.
+            let _ = sender.send(SentinelAnswer { round, sentinel, result });
         });
     }
 
-    /// Takes note of who answers and who does not, and returns what was answered.
-    fn heed(&mut self, told: Told) -> Result<Answer, RedisError> {
-        let Told { address, answer, .. } = told;
-        if let Some(count) = self.asked.get_mut(&address) {
+    /// Records whether the Sentinel answered, and returns its answer.
+    fn record(&mut self, answer: SentinelAnswer) -> Result<Opinion, RedisError> {
+        let SentinelAnswer { sentinel, result, .. } = answer;
+        if let Some(count) = self.pending.get_mut(&sentinel) {
             *count -= 1;
             if *count == 0 {
-                self.asked.remove(&address);
+                self.pending.remove(&sentinel);
             }
         }
-        match answer {
-            Ok((connection, answer)) => {
-                self.silent.remove(&address);
-                self.connections.insert(address, connection);
-                Ok(answer)
+        match result {
+            Ok((connection, opinion)) => {
+                self.silent.remove(&sentinel);
+                self.connections.insert(sentinel, connection);
+                Ok(opinion)
             }
             Err(error) => {
-                tracing::debug!(%error, sentinel = %address, "a Sentinel does not tell who is primary");
-                self.connections.remove(&address);
-                self.silent.insert(address);
+                tracing::debug!(%error, %sentinel, "a Sentinel does not name the primary");
+                self.connections.remove(&sentinel);
+                self.silent.insert(sentinel);
                 Err(error)
             }
         }
@@ -173,148 +177,142 @@ impl Discovery {
         &mut self,
         known: Option<&SlotMap>,
         hint: Option<Address>,
-        doubted: &[Address],
+        suspects: &[Address],
     ) -> Result<SlotMap, RedisError> {
-        self.turn += 1;
+        self.round += 1;
         let mut candidates: Vec<Address> = hint.into_iter().collect();
         if let Some(known) = known {
-            let mut nodes: Vec<_> = known.primaries().into_iter().cloned().collect();
-            let first = self.turn % nodes.len().max(1);
-            nodes.rotate_left(first);
-            candidates.extend(nodes);
+            let mut primaries: Vec<_> = known.primaries().into_iter().cloned().collect();
+            let first = self.round % primaries.len().max(1);
+            primaries.rotate_left(first);
+            candidates.extend(primaries);
             candidates.extend(known.replicas.iter().cloned());
         }
         candidates.extend(self.topology.seeds().iter().cloned());
-        candidates.sort_by_key(|address| (self.silent.contains(address), doubted.contains(address)));
-        self.silent.retain(|address| candidates.contains(address));
-        self.connections.retain(|address, _| candidates.contains(address));
+        candidates.sort_by_key(|node| (self.silent.contains(node), suspects.contains(node)));
+        self.silent.retain(|node| candidates.contains(node));
+        self.connections.retain(|node, _| candidates.contains(node));
 
         let mut tried: Vec<Address> = Vec::new();
-        // From a node that knows itself cut off from the others.
-        let mut doubtful = Err(timed_out());
-        for address in candidates {
-            if tried.contains(&address) {
+        // The answer of a node that says it is cut off, or the last error.
+        let mut fallback = Err(timed_out());
+        for node in candidates {
+            if tried.contains(&node) {
                 continue;
             }
-            match self.ask_node(&address).await {
-                Ok((layout, true)) => {
-                    self.silent.remove(&address);
-                    return Ok(layout);
+            match self.ask_node(&node).await {
+                Ok((slots, true)) => {
+                    self.silent.remove(&node);
+                    return Ok(slots);
                 }
-                // Its epoch may be higher than that of all the others: it rises with every vain attempt at an election.
-                Ok((layout, false)) => doubtful = Ok(layout.doubted()),
+                // Its epoch may be the highest of all: it rises with every failed election.
+                Ok((slots, false)) => fallback = Ok(slots.unconfirmed()),
                 Err(error) => {
-                    self.connections.remove(&address);
-                    self.silent.insert(address.clone());
-                    tracing::debug!(%error, node = %address, "a node does not tell who keeps what");
-                    doubtful = doubtful.or(Err(error));
+                    self.connections.remove(&node);
+                    self.silent.insert(node.clone());
+                    tracing::debug!(%error, %node, "a node does not name the owners of slots");
+                    fallback = fallback.or(Err(error));
                 }
             }
-            tried.push(address);
+            tried.push(node);
         }
-        doubtful
+        fallback
     }
 
-    /// Returns what a node of a Cluster says, and whether it is in touch with most of the others.
-    async fn ask_node(&mut self, address: &Address) -> Result<(SlotMap, bool), RedisError> {
-        let mut connection = match self.connections.get(address) {
+    /// Returns the slot map of one node of a Cluster, and whether the node reaches most of the others.
+    async fn ask_node(&mut self, node: &Address) -> Result<(SlotMap, bool), RedisError> {
+        let connection = match self.connections.get(node) {
             Some(connection) => connection.clone(),
-            None => self.topology.informant(address, self.timeout).await?,
+            None => self.topology.open_for_questions(node, self.timeout).await?,
         };
-        let (mut info, mut slots) = (redis::cmd("CLUSTER"), redis::cmd("CLUSTER"));
-        info.arg("INFO");
-        slots.arg("SLOTS");
-        let mut same = connection.clone();
-        // In this order, and in one round trip.
-        let (info, slots) = tokio::join!(
-            biased;
-            info.query_async::<String>(&mut same),
-            slots.query_async::<Value>(&mut connection),
-        );
-        let slots = slots?;
-        self.connections.insert(address.clone(), connection);
-        // Where it may not be asked, the node is believed.
-        let info = info.unwrap_or_default();
-        let value = |name: &str| info.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(':'));
-        let epoch = value("cluster_current_epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
-        Ok((SlotMap::from_slots(&slots, epoch, address)?, value("cluster_state") != Some("fail")))
+        let state = queries::cluster_state(&connection, node).await?;
+        self.connections.insert(node.clone(), connection);
+        // A node whose state this user may not ask for is trusted.
+        Ok((state.slots, state.is_ok != Some(false)))
     }
 }
 
-/// Returns the newest of what Sentinels say; where they disagree on that, what most of them say. It is settled if most of all
-/// `count` say so, and none of them is about to change it.
-fn newest(told: Vec<SlotMap>, count: usize) -> Option<SlotMap> {
-    let agrees = |one: &SlotMap, other: &SlotMap| one.epoch == other.epoch && one.agrees_with(other);
-    let votes = |layout: &SlotMap| told.iter().filter(|other| agrees(layout, other)).count();
-    let best = (0..told.len()).max_by_key(|&index| (told[index].epoch, votes(&told[index])))?;
-    let epoch = told[best].epoch;
-    let says = |trust: Confidence| told.iter().any(|other| other.epoch == epoch && other.trust == trust);
-    let trust = if says(Confidence::Changing) {
+/// Returns the newest map; if several of the same epoch disagree, the one that most Sentinels report. It is confirmed if
+/// most of all `count` Sentinels report it and none of them is about to replace the primary.
+fn newest(maps: Vec<SlotMap>, count: usize) -> Option<SlotMap> {
+    let agrees = |one: &SlotMap, other: &SlotMap| one.epoch == other.epoch && one.has_same_owners(other);
+    let votes = |map: &SlotMap| maps.iter().filter(|other| agrees(map, other)).count();
+    let best = (0..maps.len()).max_by_key(|&index| (maps[index].epoch, votes(&maps[index])))?;
+    let epoch = maps[best].epoch;
+    let any_says = |confidence| maps.iter().any(|other| other.epoch == epoch && other.confidence == confidence);
+    let confidence = if any_says(Confidence::Changing) {
         Confidence::Changing
-    } else if votes(&told[best]) * 2 > count && !says(Confidence::Thin) {
-        Confidence::Settled
+    } else if votes(&maps[best]) * 2 > count && !any_says(Confidence::Unconfirmed) {
+        Confidence::Confirmed
     } else {
-        Confidence::Thin
+        Confidence::Unconfirmed
     };
-    let mut newest = told.into_iter().nth(best)?;
-    newest.trust = trust;
+    let mut newest = maps.into_iter().nth(best)?;
+    newest.confidence = confidence;
     Some(newest)
 }
 
-/// What a Sentinel knows of a primary.
-type Fields = HashMap<String, String>;
-/// That, and where it says that the primary is.
-type Answer = (Fields, (String, u16));
-
-/// Reads a Sentinel's answers: what it knows of the primary that it watches, and who is primary. While it changes the
-/// primary these are two, from when the new one is one until the others follow it.
-fn primary((watched, (host, port)): Answer) -> SlotMap {
-    let value = |name: &str| watched.get(name).map_or("", String::as_str);
-    let is_watched = value("ip") == host && value("port").parse() == Ok(port);
-    let has_flag = |name: &str| value("flags").split(',').any(|flag| flag == name);
-    let is_changing = has_flag("failover_in_progress") && is_watched;
-    // It pings every second. What it has not heard of for longer it may be about to replace.
-    let heard = value("last-ok-ping-reply").parse().map(Duration::from_millis);
-    let is_lost = has_flag("s_down") || has_flag("o_down") || heard.is_ok_and(|age| age > HEARD_OF);
-    let mut layout = SlotMap::single(Address::new(&host, port), value("config-epoch").parse().unwrap_or(0));
+/// Returns the slot map of one Sentinel. During a failover the Sentinel watches the old primary and already names the new
+/// one, from the promotion until the other replicas follow it.
+fn slot_map((watched, primary): Opinion) -> SlotMap {
+    let is_watched = watched.address().as_ref() == Some(&primary);
+    let is_changing = watched.is_failing_over() && is_watched;
+    // A Sentinel pings the primary every second. It may be about to replace a primary that has not replied for longer.
+    let is_lost = watched.is_down() || watched.last_reply_age().is_some_and(|age| age > MAX_REPLY_AGE);
+    let mut map = SlotMap::single(primary, watched.epoch());
     if is_changing || is_lost && is_watched {
-        layout.trust = Confidence::Changing;
+        map.confidence = Confidence::Changing;
     }
-    layout
+    map
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    use Confidence::{Changing, Settled, Thin};
+    use Confidence::{Changing, Confirmed, Unconfirmed};
 
-    /// Returns whom three Sentinels are believed of whom some say this, and how far.
-    fn believed(told: &[(&'static str, u64, Confidence)]) -> (&'static str, Confidence) {
-        let say = |&(host, epoch, trust): &(&'static str, u64, Confidence)| {
-            let mut layout = SlotMap::single(Address::new(host, 1), epoch);
-            layout.trust = trust;
-            layout
+    /// Returns the primary, and the confidence in it, if these are the answers of three Sentinels.
+    fn believed(answers: &[(&'static str, u64, Confidence)]) -> (&'static str, Confidence) {
+        let map = |&(host, epoch, confidence): &(&'static str, u64, Confidence)| {
+            let mut map = SlotMap::single(Address::new(host, 1), epoch);
+            map.confidence = confidence;
+            map
         };
-        let found = newest(told.iter().map(say).collect(), 3).unwrap();
+        let found = newest(answers.iter().map(map).collect(), 3).unwrap();
         let host = found.primaries()[0].host().to_owned();
-        (told.iter().find(|(known, ..)| *known == host).unwrap().0, found.trust)
+        (answers.iter().find(|(known, ..)| *known == host).unwrap().0, found.confidence)
     }
 
     #[test]
-    fn of_sentinels_the_newest_is_believed_and_then_the_most() {
-        assert_eq!(believed(&[("old", 1, Settled), ("old", 1, Settled), ("old", 1, Settled)]), ("old", Settled));
-        assert_eq!(believed(&[("old", 1, Settled), ("new", 2, Settled), ("old", 1, Settled)]), ("new", Thin));
-        assert_eq!(believed(&[("old", 2, Settled), ("new", 2, Settled), ("new", 2, Settled)]), ("new", Settled));
-        assert_eq!(believed(&[("new", 2, Settled), ("new", 2, Settled), ("old", 2, Settled)]), ("new", Settled));
-        assert_eq!(believed(&[("old", 1, Settled)]), ("old", Thin));
+    fn the_newest_answer_of_the_sentinels_wins_and_then_the_most_common() {
+        assert_eq!(
+            believed(&[("old", 1, Confirmed), ("old", 1, Confirmed), ("old", 1, Confirmed)]),
+            ("old", Confirmed)
+        );
+        assert_eq!(
+            believed(&[("old", 1, Confirmed), ("new", 2, Confirmed), ("old", 1, Confirmed)]),
+            ("new", Unconfirmed)
+        );
+        assert_eq!(
+            believed(&[("old", 2, Confirmed), ("new", 2, Confirmed), ("new", 2, Confirmed)]),
+            ("new", Confirmed)
+        );
+        assert_eq!(
+            believed(&[("new", 2, Confirmed), ("new", 2, Confirmed), ("old", 2, Confirmed)]),
+            ("new", Confirmed)
+        );
+        assert_eq!(believed(&[("old", 1, Confirmed)]), ("old", Unconfirmed));
         assert!(newest(Vec::new(), 3).is_none());
     }
 
     #[test]
-    fn one_sentinel_that_is_about_to_change_the_primary_is_enough_to_doubt_it() {
-        assert_eq!(believed(&[("old", 1, Settled), ("old", 1, Changing), ("old", 1, Settled)]), ("old", Changing));
-        assert_eq!(believed(&[("new", 2, Settled), ("new", 2, Settled), ("old", 1, Changing)]), ("new", Settled));
-        assert_eq!(believed(&[("old", 1, Settled), ("old", 1, Thin), ("old", 1, Settled)]), ("old", Thin));
+    fn one_sentinel_that_is_about_to_replace_the_primary_is_enough_to_doubt_it() {
+        assert_eq!(believed(&[("old", 1, Confirmed), ("old", 1, Changing), ("old", 1, Confirmed)]), ("old", Changing));
+        assert_eq!(believed(&[("new", 2, Confirmed), ("new", 2, Confirmed), ("old", 1, Changing)]), ("new", Confirmed));
+        assert_eq!(
+            believed(&[("old", 1, Confirmed), ("old", 1, Unconfirmed), ("old", 1, Confirmed)]),
+            ("old", Unconfirmed)
+        );
     }
 }

@@ -1,53 +1,53 @@
-//! How to reach a node.
+//! How to reach one node: which connections it accepts, and what bounds them.
+//!
+//! There are three kinds. *Shared* connections carry the commands of sign-ins; `connections` keeps them open. *Lent*
+//! connections come from a pool, for short checks; the pool takes them back and replaces broken ones. A *subscriber*
+//! connection carries nothing but subscriptions.
 
 use std::time::Duration;
 
 use deadpool_redis::{Connection, Manager, Pool, PoolError, Runtime};
-use futures_util::future::join_all;
 use redis::aio::{MultiplexedConnection, PubSub};
-use redis::{AsyncConnectionConfig, RedisError};
+use redis::{AsyncConnectionConfig, Client, RedisError};
 
 use super::address::Address;
 use super::keys::Keys;
 use super::settings::RedisSettings;
-use super::timeout::timed_out;
-use super::topology::Topology;
-use crate::random;
+use super::timeout::{in_time, timed_out};
 
-/// Connections that the pool may make beside those of the lanes: for looking after flags.
-pub(super) const SPARE_CONNECTIONS: usize = 2;
+/// How many connections the pool lends at once: to the start's checks, to the subscriber before it subscribes, and to the
+/// check of notification flags.
+const MAX_LENT: usize = 3;
 
-/// How many keys are tried to find one that a node does not keep. Of three primaries none keeps all of so many, but once in
-/// seven thousand times.
-const KEYS_TRIED: usize = 8;
-
-/// How to reach a node.
+/// A node's address, and the means to connect to it.
 pub(super) struct Endpoint {
     pub(super) address: Address,
     pub(super) keys: Keys,
-    /// The bound of a command in all.
+    /// The limit of a whole command.
     pub(super) timeout: Duration,
-    topology: Topology,
-    pub(super) pool: Pool,
+    client: Client,
+    config: AsyncConnectionConfig,
+    pool: Pool,
 }
 
 impl Endpoint {
-    /// Prepares up to `size` connections for commands; none is made yet.
+    /// Prepares to connect; makes no connection yet.
     ///
-    /// Each wait within a command is given a part of its time, so that a command can step over a dead connection, and one
-    /// that has waited too long gives up before it costs a good one. Connecting is given half of it: that takes up to four round
-    /// trips (TCP, two for TLS 1.2, the login), an answer one.
+    /// Each wait within a command gets a part of the command's time. So a command can replace a dead connection, and a
+    /// command that has waited too long fails before its connection counts as dead. Connecting gets half of the time: it
+    /// takes up to four round trips (TCP, two for TLS 1.2, the login), an answer takes one.
     ///
     /// # Errors
-    /// The client's, if the address is none that it can use.
-    pub(super) fn new(settings: &RedisSettings, address: &Address, size: usize) -> Result<Self, RedisError> {
+    /// The client's, if it cannot use the address.
+    pub(super) fn new(settings: &RedisSettings, address: &Address) -> Result<Self, RedisError> {
         let RedisSettings { topology, timeout, .. } = settings;
+        let info = topology.connection_info(address);
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(*timeout / 2))
             .set_response_timeout(Some(*timeout / 2));
-        let manager = Manager::new_with_config(topology.at(address), config)?;
+        let manager = Manager::new_with_config(info.clone(), config.clone())?;
         let pool = Pool::builder(manager)
-            .max_size(size)
+            .max_size(MAX_LENT)
             .wait_timeout(Some(*timeout / 4))
             .create_timeout(Some(*timeout / 2))
             .recycle_timeout(Some(*timeout / 4))
@@ -58,45 +58,38 @@ impl Endpoint {
             address: address.clone(),
             keys: Keys::new(&settings.prefix, topology.database()),
             timeout: *timeout,
-            topology: topology.clone(),
+            client: Client::open(info)?,
+            config,
             pool,
         })
     }
 
-    /// Takes a connection for commands that are few and may wait.
+    /// Lends a connection for a few commands; dropping it returns it to the pool. Before the pool lends a used connection
+    /// it sends a ping over it, which takes a round trip, and replaces it if there is no answer.
     ///
     /// # Errors
-    /// What kept it from being made.
-    pub(super) async fn connect(&self) -> Result<Connection, RedisError> {
-        self.pool.get().await.map_err(from_pool)
+    /// Why the pool has no connection to lend.
+    pub(super) async fn lend(&self) -> Result<Connection, RedisError> {
+        self.pool.get().await.map_err(|error| match error {
+            PoolError::Backend(error) => error,
+            PoolError::Timeout(_) => timed_out(),
+            other => std::io::Error::other(other.to_string()).into(),
+        })
     }
 
-    /// Returns whether the server is a node of a Cluster: it then keeps not every key. Deletes nothing.
-    pub(super) async fn is_in_a_cluster(&self) -> bool {
-        let Ok(connection) = self.connect().await else { return false };
-        // All at once: one after the other they would take as many round trips.
-        let touched = join_all((0..KEYS_TRIED).map(|_| {
-            let mut connection: MultiplexedConnection = (*connection).clone();
-            let key = self.keys.key(&random::ticket_id());
-            async move { redis::cmd("PEXPIREAT").arg(key).arg(1).query_async::<i64>(&mut connection).await }
-        }));
-        touched.await.into_iter().any(|answer| answer.is_err_and(|error| error.is_cluster_error()))
+    /// Opens a connection that commands share.
+    ///
+    /// # Errors
+    /// The client's.
+    pub(super) async fn open_shared(&self) -> Result<MultiplexedConnection, RedisError> {
+        self.client.get_multiplexed_async_connection_with_config(&self.config).await
     }
 
     /// Opens a connection for subscriptions alone.
     ///
     /// # Errors
-    /// As [`Topology::subscriber`].
-    pub(super) async fn subscriber(&self) -> Result<PubSub, RedisError> {
-        self.topology.subscriber(&self.address, self.timeout).await
-    }
-}
-
-/// Returns what kept the pool from giving a connection.
-pub(super) fn from_pool(error: PoolError) -> RedisError {
-    match error {
-        PoolError::Backend(error) => error,
-        PoolError::Timeout(_) => timed_out(),
-        other => std::io::Error::other(other.to_string()).into(),
+    /// The client's, or an I/O timeout after `timeout`: the client itself would wait forever here.
+    pub(super) async fn open_subscriber(&self) -> Result<PubSub, RedisError> {
+        in_time(self.timeout, self.client.get_async_pubsub()).await
     }
 }

@@ -1,15 +1,25 @@
-//! The names of keys and of the channels that their notifications come on.
+//! The names of keys and of the channels that carry their notifications.
 
 use std::fmt::Display;
 
+use super::slots::slot_of;
 use crate::store::key::StoreKey;
 use crate::ticket::TicketId;
 
-/// Names what belongs to a ticket: key `<prefix>{<id>}`, channel `__keyspace@<database>__:<key>`.
+/// Names keys and channels: key `<prefix>{<id>}`, channel `__keyspace@<database>__:<key>`.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
-    pub(super) prefix: String,
+    prefix: String,
     channel_prefix: String,
+}
+
+/// A key, and the slot of a Cluster that it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Key {
+    pub(super) name: String,
+    pub(super) slot: u16,
+    /// The ticket whose key it is, if it is a ticket's.
+    pub(super) ticket: Option<TicketId>,
 }
 
 impl Keys {
@@ -17,28 +27,40 @@ impl Keys {
         Self { prefix: prefix.to_owned(), channel_prefix: format!("__keyspace@{database}__:") }
     }
 
-    /// Returns the key of a ticket; the braces decide its slot.
-    pub(super) fn key(&self, id: &impl Display) -> String {
-        format!("{}{{{id}}}", self.prefix)
+    /// Returns the key of a ticket.
+    pub(super) fn ticket(&self, id: &TicketId) -> Key {
+        Key { ticket: Some(*id), ..self.key(id, "") }
     }
 
-    /// Returns the key of a value; see `values`.
-    pub(super) fn value_key(&self, id: &StoreKey) -> String {
-        format!("{}:value", self.key(id))
+    /// Returns the key of a named value. Its suffix keeps it apart from the keys of tickets.
+    pub(super) fn value(&self, name: &str) -> Key {
+        self.key(&StoreKey::of_name(name), ":value")
     }
 
+    /// Returns a key that never exists, for checking whether a node accepts writes.
+    pub(super) fn check(&self) -> Key {
+        self.key(&"check", "")
+    }
+
+    /// The braces make Redis Cluster compute the slot from `tag` alone.
+    fn key(&self, tag: &impl Display, suffix: &str) -> Key {
+        let tag = tag.to_string();
+        Key { name: format!("{}{{{tag}}}{suffix}", self.prefix), slot: slot_of(&tag), ticket: None }
+    }
+
+    /// Returns the channel that carries the notifications of a ticket's key.
     pub(super) fn channel(&self, id: &TicketId) -> String {
-        format!("{}{}", self.channel_prefix, self.key(id))
+        format!("{}{}{{{id}}}", self.channel_prefix, self.prefix)
     }
 
-    /// Returns the channel on which gateways tell each other that changes have gone unreported. It is named like those of
-    /// tickets, so that whoever may subscribe to them may subscribe to it.
+    /// Returns the channel on which gateways tell each other that changes went unreported. Its name has the form of a
+    /// ticket's channel, so that a user with the right to subscribe to tickets may subscribe to it.
     pub(super) fn gap_channel(&self) -> String {
         format!("{}{}gap", self.channel_prefix, self.prefix)
     }
 
-    /// Returns whose channel it is, if it is a ticket's.
-    pub(super) fn id(&self, channel: &str) -> Option<TicketId> {
+    /// Returns the ticket of a channel, if it is a ticket's.
+    pub(super) fn ticket_of(&self, channel: &str) -> Option<TicketId> {
         let key = channel.strip_prefix(&self.channel_prefix)?.strip_prefix(&self.prefix)?;
         key.strip_prefix('{')?.strip_suffix('}')?.parse().ok()
     }
@@ -56,8 +78,9 @@ mod tests {
         let keys = Keys::new("scangate:", 3);
         let id = random::ticket_id();
         assert_eq!(keys.channel(&id), format!("__keyspace@3__:scangate:{{{id}}}"));
-        assert_eq!(keys.id(&keys.channel(&id)), Some(id));
-        assert_eq!(keys.id(&keys.gap_channel()), None);
+        assert_eq!(keys.channel(&id), format!("__keyspace@3__:{}", keys.ticket(&id).name));
+        assert_eq!(keys.ticket_of(&keys.channel(&id)), Some(id));
+        assert_eq!(keys.ticket_of(&keys.gap_channel()), None);
     }
 
     proptest! {
@@ -65,10 +88,10 @@ mod tests {
         fn any_channel_is_refused_or_one_of_ours(tail in ".{0,60}") {
             let keys = Keys::new("p:", 0);
             let channel = format!("__keyspace@0__:p:{tail}");
-            if let Some(id) = keys.id(&channel) {
+            if let Some(id) = keys.ticket_of(&channel) {
                 prop_assert_eq!(keys.channel(&id), channel);
             }
-            prop_assert_eq!(keys.id(&tail), None);
+            prop_assert_eq!(keys.ticket_of(&tail), None);
         }
     }
 }

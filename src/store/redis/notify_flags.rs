@@ -1,51 +1,51 @@
-//! `notify-keyspace-events`: which flags the engine needs, and how it makes sure that they are there.
+//! `notify-keyspace-events`: which flags the engine needs, and how it makes sure that they are set.
 //!
-//! Managed Redis often forbids `CONFIG`. So the flags are read if that is allowed, set (merged into what is there) if
-//! *that* is allowed, tried out (`trial`) where they cannot be read, and otherwise named in the error. Whoever sets them says
-//! so to all gateways: the others would find nothing wrong, and what was not reported to them is lost.
+//! Managed Redis often forbids `CONFIG`. So the engine reads the flags if it may, and merges the missing ones into them if
+//! it may. If it may not read them, it tries out what they do (`trial`). Otherwise the error names the flags. A gateway
+//! that sets flags announces it to all gateways: they would find nothing wrong, and have missed changes.
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands as _, RedisError};
 
 use super::endpoint::Endpoint;
-use super::error::{FlagsError, failed};
+use super::error::FlagsError;
 use super::trial;
 
-/// What the engine needs: `K`eyspace channels for `g`eneric, `h`ash, e`x`pired and `e`victed events.
+/// The flags that the engine needs: `K`eyspace channels for `g`eneric, `h`ash, e`x`pired and `e`victed events.
 pub(super) const NEEDED: &str = "Kghxe";
 
-/// Makes sure that the flags are set. Safe to repeat, and repeated after every reconnect: a restarted Redis forgets what
-/// was set at run time.
+/// Makes sure that the flags are set. Safe to repeat, and repeated after every reconnect: a restarted Redis has forgotten
+/// what was set at run time.
 ///
 /// # Errors
 /// [`FlagsError`].
 pub(super) async fn ensure(endpoint: &Endpoint) -> Result<(), FlagsError> {
-    let mut connection = connect(endpoint).await?;
-    match read(&mut connection).await.map_err(|error| failed(&error))? {
+    let mut connection = lend(endpoint).await?;
+    match read(&mut connection).await.map_err(|error| FlagsError::from(&error))? {
         Some(current) => set_missing(&mut connection, endpoint, &current).await.map(drop),
         None => try_out(&mut connection, endpoint).await,
     }
 }
 
-/// Sets flags that somebody has taken away, and returns whether that was so. Where they may not be read, they are tried
-/// out if `may_try_out`, which costs a connection, and believed to be there if not.
+/// Sets flags that somebody has removed; returns whether any were missing. If this user may not read the flags, they are
+/// tried out if `may_try_out`, which costs a connection, and assumed to be set if not.
 ///
 /// # Errors
 /// [`FlagsError`].
 pub(super) async fn repair(endpoint: &Endpoint, may_try_out: bool) -> Result<bool, FlagsError> {
-    let mut connection = connect(endpoint).await?;
-    match read(&mut connection).await.map_err(|error| failed(&error))? {
+    let mut connection = lend(endpoint).await?;
+    match read(&mut connection).await.map_err(|error| FlagsError::from(&error))? {
         Some(current) => set_missing(&mut connection, endpoint, &current).await,
         None if may_try_out => try_out(&mut connection, endpoint).await.map(|()| false),
         None => Ok(false),
     }
 }
 
-async fn connect(endpoint: &Endpoint) -> Result<deadpool_redis::Connection, FlagsError> {
-    endpoint.connect().await.map_err(|error| failed(&error))
+async fn lend(endpoint: &Endpoint) -> Result<deadpool_redis::Connection, FlagsError> {
+    endpoint.lend().await.map_err(|error| FlagsError::from(&error))
 }
 
-/// Tries out whether changes are reported.
+/// Fails if a trial shows that Redis does not report changes.
 async fn try_out(connection: &mut MultiplexedConnection, endpoint: &Endpoint) -> Result<(), FlagsError> {
     if trial::reports_changes(connection, endpoint).await? {
         Ok(())
@@ -54,7 +54,7 @@ async fn try_out(connection: &mut MultiplexedConnection, endpoint: &Endpoint) ->
     }
 }
 
-/// Returns whether anything was missing.
+/// Returns whether any flag was missing.
 async fn set_missing(
     connection: &mut MultiplexedConnection,
     endpoint: &Endpoint,
@@ -65,28 +65,27 @@ async fn set_missing(
     set.arg("SET").arg("notify-keyspace-events").arg(&merged);
     match set.query_async::<()>(connection).await {
         Ok(()) => {
-            // Some providers take the setting and do nothing about it.
-            let is_set =
-                read(connection).await.map_err(|error| failed(&error))?.is_some_and(|now| reports_changes(&now));
-            if !is_set {
+            // Some providers accept the setting and ignore it.
+            let stored = read(connection).await.map_err(|error| FlagsError::from(&error))?;
+            if !stored.is_some_and(|now| reports_changes(&now)) {
                 try_out(connection, endpoint).await?;
             }
             tracing::info!(before = current, after = merged, "set notify-keyspace-events in Redis");
-            // Whoever is not connected just now reads everything anyway, once they are.
+            // A gateway that is not connected now reads every ticket when it connects.
             if let Err(error) = connection.publish::<_, _, ()>(endpoint.keys.gap_channel(), "").await {
-                tracing::warn!(%error, "other gateways were not told that changes went unreported");
+                tracing::warn!(%error, "could not tell other gateways that changes went unreported");
             }
             Ok(true)
         }
         Err(error) if is_forbidden(&error) => Err(FlagsError::Missing(merged)),
-        Err(error) => Err(failed(&error)),
+        Err(error) => Err(FlagsError::from(&error)),
     }
 }
 
-/// Returns the flags; `None` where Redis does not tell them to this user.
+/// Returns the flags; `None` if this user may not read them.
 ///
 /// # Errors
-/// That Redis cannot be asked.
+/// Redis does not answer.
 pub(super) async fn read(connection: &mut MultiplexedConnection) -> Result<Option<String>, RedisError> {
     let mut get = redis::cmd("CONFIG");
     get.arg("GET").arg("notify-keyspace-events");
@@ -98,23 +97,23 @@ pub(super) async fn read(connection: &mut MultiplexedConnection) -> Result<Optio
     }
 }
 
-/// Returns the flags to set so that nothing that is there gets lost, or `None` if nothing is missing.
+/// Returns the current flags with the missing ones added, or `None` if none is missing.
 pub(super) fn merge(current: &str) -> Option<String> {
-    // `A` stands for all event classes (of which the needed ones are part), but not for `K`.
+    // `A` includes every event class, and so the needed ones, but not `K`.
     let has = |flag| current.contains(flag) || (flag != 'K' && current.contains('A'));
     let missing: String = NEEDED.chars().filter(|&flag| !has(flag)).collect();
     (!missing.is_empty()).then(|| format!("{current}{missing}"))
 }
 
-/// Returns whether flags, as Redis tells them, are enough for the engine.
+/// Returns whether these flags, as Redis prints them, are enough for the engine.
 #[must_use]
 pub fn reports_changes(flags: &str) -> bool {
     merge(flags).is_none()
 }
 
-/// An answer by which Redis, or a provider's proxy, says that the command is not for us.
+/// Returns whether Redis, or a provider's proxy, refuses this command.
 fn is_forbidden(error: &RedisError) -> bool {
-    // Anything Redis answered is a no to this command; only silence and broken connections are something else.
+    // Any answer refuses the command, unless the node answers so for every command at the moment.
     error.code().is_some() && !matches!(error.code(), Some("LOADING" | "BUSY" | "MASTERDOWN" | "TRYAGAIN"))
 }
 
@@ -125,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_there_is_kept_and_what_is_missing_added() {
+    fn present_flags_are_kept_and_missing_ones_added() {
         assert_eq!(merge(""), Some("Kghxe".to_owned()));
         assert_eq!(merge("Ex"), Some("ExKghe".to_owned()));
         assert_eq!(merge("AK"), None);

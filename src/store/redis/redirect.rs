@@ -1,37 +1,39 @@
-//! What an error of Redis says about where a command should have gone.
+//! Where to send a command after an error: the redirects of a Cluster, and errors that suggest another primary.
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use super::address::Address;
 
-/// What may help after a failure.
+/// What to do after an error.
 pub(super) enum Redirect {
-    /// The key is kept there.
+    /// Send the command to this node, which owns the key's slot.
     Moved(Address),
-    /// The key is being moved there and has arrived already.
+    /// Send this one command to this node, which has received the key of a migrating slot.
     Ask(Address),
-    /// Somebody else may be primary by now.
-    Look,
-    /// Nothing.
+    /// Ask which node is the primary: it may have changed.
+    Refresh,
+    /// Nothing; another node would not help.
     None,
 }
 
 impl Redirect {
     pub(super) fn of(error: &RedisError) -> Self {
-        let redirected = || Address::parse(error.redirect_node()?.0);
+        let target = || Address::parse(error.redirect_node()?.0);
         match error.kind() {
-            ErrorKind::Server(ServerErrorKind::Moved) => redirected().map_or(Self::Look, Self::Moved),
-            ErrorKind::Server(ServerErrorKind::Ask) => redirected().map_or(Self::Look, Self::Ask),
-            ErrorKind::Server(ServerErrorKind::ClusterDown | ServerErrorKind::TryAgain) => Self::Look,
-            _ if is_no_primary(error) || error.kind() == ErrorKind::Io || error.is_unrecoverable_error() => Self::Look,
+            ErrorKind::Server(ServerErrorKind::Moved) => target().map_or(Self::Refresh, Self::Moved),
+            ErrorKind::Server(ServerErrorKind::Ask) => target().map_or(Self::Refresh, Self::Ask),
+            ErrorKind::Server(ServerErrorKind::ClusterDown | ServerErrorKind::TryAgain) => Self::Refresh,
+            _ if is_from_replica(error) || error.kind() == ErrorKind::Io || error.is_unrecoverable_error() => {
+                Self::Refresh
+            }
             _ => Self::None,
         }
     }
 }
 
-/// Returns whether the node says that it is no primary.
-pub(super) fn is_no_primary(error: &RedisError) -> bool {
-    // Before Redis 7 a script's error has no code of its own.
+/// Returns whether the node says that it is a replica.
+pub(super) fn is_from_replica(error: &RedisError) -> bool {
+    // Before Redis 7, an error within a script has no code of its own.
     matches!(error.code(), Some("READONLY" | "MASTERDOWN"))
         || error.detail().is_some_and(|text| text.contains("-READONLY"))
 }

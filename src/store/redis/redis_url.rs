@@ -1,4 +1,4 @@
-//! What a Redis URL says: one server, a primary watched by Sentinel, or a Cluster.
+//! The Redis URL: one server, a primary watched by Sentinels, or a Cluster.
 
 #[cfg(target_os = "linux")]
 use std::time::Duration;
@@ -8,59 +8,62 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisConnec
 
 use super::address::Address;
 
-/// How long the system waits for Redis's to acknowledge what was sent before it gives the connection up.
+/// How long the operating system waits for Redis to acknowledge data before it closes the connection.
 #[cfg(target_os = "linux")]
 const USER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Where a Sentinel listens if its URL says nothing.
+/// The port of a Sentinel whose URL names none.
 const SENTINEL_PORT: u16 = 26_379;
+/// The port of a Cluster's node whose URL names none.
+const CLUSTER_PORT: u16 = 6379;
+
+/// What a URL says.
+pub(super) struct RedisUrl {
+    pub(super) kind: Kind,
+    /// The servers that the URL names, at least one.
+    pub(super) seeds: Vec<Address>,
+    /// How to connect to a node that stores tickets; the node's address replaces the one in it.
+    pub(super) node: ConnectionInfo,
+}
+
+/// The kind of an installation.
+#[derive(Clone)]
+pub(super) enum Kind {
+    /// One server.
+    Standalone,
+    /// Sentinels, which know the primary of this name, and how to log in to them.
+    Sentinel { name: String, login: Box<RedisConnectionInfo> },
+    /// Primaries that share the slots.
+    Cluster,
+}
 
 /// Why a Redis URL cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TopologyError {
-    /// The scheme is none that this version knows.
+    /// This version does not know the scheme.
     #[error(
         "the Redis URL must begin with redis://, redis-sentinel:// or redis-cluster:// (with TLS: rediss://, \
          rediss-sentinel://, rediss-cluster://), or with redis+unix://"
     )]
     Scheme,
-    /// The rest of it is wrong.
-    #[error("the Redis URL cannot be read: {0}")]
+    /// The rest of the URL is wrong.
+    #[error("invalid Redis URL: {0}")]
     Malformed(String),
-    /// The server is one of a Cluster.
+    /// The URL names one server, which is a node of a Cluster.
     #[error(
-        "the server is a node of a Cluster and keeps only some tickets; begin the Redis URL with redis-cluster:// (or \
+        "the server is a node of a Cluster and stores only some tickets; begin the Redis URL with redis-cluster:// (or \
          rediss-cluster://)"
     )]
     Node,
-    /// The file with certificates is of no use.
-    #[error("the certificates cannot be used: {0}")]
+    /// The file with certificates cannot be used.
+    #[error("invalid certificates: {0}")]
     Certificates(String),
 }
 
-/// What a URL says.
-pub(super) struct RedisUrl {
-    pub(super) kind: Kind,
-    /// The nodes that it names; there is at least one.
-    pub(super) seeds: Vec<Address>,
-    /// How to connect to a node that keeps tickets; its address is replaced.
-    pub(super) node: ConnectionInfo,
-}
-
-#[derive(Clone)]
-pub(super) enum Kind {
-    /// One server.
-    Standalone,
-    /// Sentinels, which know where the primary of this name is, and how to log in with them.
-    Sentinel { name: String, login: Box<RedisConnectionInfo> },
-    /// Primaries that share the keys.
-    Cluster,
-}
-
 impl RedisUrl {
-    /// Reads a URL.
+    /// Parses a URL.
     ///
     /// # Errors
-    /// [`TopologyError`].
+    /// [`TopologyError`], whose message never repeats the URL, which may contain a password.
     pub(super) fn parse(url: &str) -> Result<Self, TopologyError> {
         let (scheme, rest) = url.split_once("://").ok_or(TopologyError::Scheme)?;
         match scheme {
@@ -74,7 +77,7 @@ impl RedisUrl {
     }
 
     fn standalone(url: &str) -> Result<Self, TopologyError> {
-        let node = node(url)?;
+        let node = connection_info(url)?;
         Ok(Self { kind: Kind::Standalone, seeds: vec![address(node.addr())], node })
     }
 
@@ -82,11 +85,11 @@ impl RedisUrl {
         let Parts { login, hosts, path, query } = Parts::of(rest)?;
         let mut segments = path.split('/');
         let name = segments.next().filter(|name| !name.is_empty());
-        let name = name.ok_or_else(|| malformed("it lacks the primary's name: redis-sentinel://host,host/NAME"))?;
+        let name = name.ok_or_else(|| malformed("the primary's name is missing: redis-sentinel://host,host/NAME"))?;
         let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy().into_owned();
         let database = segments.next().unwrap_or_default();
         if segments.next().is_some() {
-            return Err(malformed("after the hosts come the primary's name and a database number, no more"));
+            return Err(malformed("only the primary's name and a database number may follow the hosts"));
         }
         if !database.is_empty() && database.parse::<u16>().is_err() {
             return Err(malformed("the database is not a number"));
@@ -96,7 +99,7 @@ impl RedisUrl {
             sentinel = match &*key {
                 "sentinel_user" => sentinel.set_username(value),
                 "sentinel_password" => sentinel.set_password(value),
-                _ => return Err(malformed("the query may set sentinel_user and sentinel_password, nothing else")),
+                _ => return Err(malformed("the query may only set sentinel_user and sentinel_password")),
             };
         }
         let kind = Kind::Sentinel { name, login: Box::new(sentinel) };
@@ -109,9 +112,9 @@ impl RedisUrl {
             return Err(malformed("a Cluster has no databases but 0: leave the path out"));
         }
         if !query.is_empty() {
-            return Err(malformed("a Cluster's URL has no query"));
+            return Err(malformed("the URL of a Cluster has no query"));
         }
-        Self::of_many(Kind::Cluster, scheme, login, &hosts, "", 6379)
+        Self::of_many(Kind::Cluster, scheme, login, &hosts, "", CLUSTER_PORT)
     }
 
     fn of_many(
@@ -123,10 +126,10 @@ impl RedisUrl {
         default_port: u16,
     ) -> Result<Self, TopologyError> {
         let node_of = |host: &str| {
-            // A port of its own is what follows the last colon, unless that is inside an IPv6 address.
+            // A port follows the last colon, unless that colon is inside an IPv6 address.
             let has_port = host.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
             let port = if has_port { String::new() } else { format!(":{default_port}") };
-            node(&format!("{scheme}://{login}{host}{port}/{database}"))
+            connection_info(&format!("{scheme}://{login}{host}{port}/{database}"))
         };
         let nodes: Vec<_> = hosts.iter().map(|host| node_of(host)).collect::<Result<_, _>>()?;
         let seeds = nodes.iter().map(|node| address(node.addr())).collect();
@@ -135,7 +138,7 @@ impl RedisUrl {
     }
 }
 
-/// What stands behind the scheme of a URL with several hosts.
+/// What follows the scheme in a URL with several hosts.
 struct Parts<'a> {
     /// `USER:PASSWORD@`, or nothing.
     login: &'a str,
@@ -147,7 +150,7 @@ struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     fn of(rest: &'a str) -> Result<Self, TopologyError> {
-        // Only behind an `@` do hosts, path and query begin.
+        // Hosts, path and query begin only after an `@`.
         let login_end = rest.split_once('/').map_or(rest, |(before, _)| before).rfind('@').or(rest.rfind('@'));
         let (login, rest) = rest.split_at(login_end.map_or(0, |at| at + 1));
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -163,8 +166,8 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Reads a URL of one server.
-fn node(url: &str) -> Result<ConnectionInfo, TopologyError> {
+/// Parses a URL of one server.
+fn connection_info(url: &str) -> Result<ConnectionInfo, TopologyError> {
     let info = url
         .into_connection_info()
         .map_err(|error| malformed(error.detail().unwrap_or("expected redis://host:port/db")))?;
@@ -182,6 +185,6 @@ fn address(addr: &ConnectionAddr) -> Address {
     }
 }
 
-fn malformed(why: &str) -> TopologyError {
-    TopologyError::Malformed(why.to_owned())
+fn malformed(reason: &str) -> TopologyError {
+    TopologyError::Malformed(reason.to_owned())
 }

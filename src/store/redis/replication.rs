@@ -1,148 +1,145 @@
-//! How many replicas have to have a change before it counts: as many as were asked for, as far as so many are there.
+//! How many replicas must have a change before it counts: the configured number, or as many as are connected.
 //!
-//! Replication is asynchronous: a primary that is lost takes with it what its replicas did not have yet. A change that
-//! a replica has survives the loss of its primary. Where no replica is there any more, the loss of one node has
-//! happened already, and refusing every sign-in until it is back would be the greater harm; who wants that sets
-//! Redis's own `min-replicas-to-write`.
+//! Replication is asynchronous: a primary that fails loses what its replicas have not received. A change survives if one
+//! replica has it. If no replica is connected, one node has already failed; refusing every sign-in until it returns would
+//! do more harm. Operators who want that set Redis's own `min-replicas-to-write`.
 //!
-//! A replica also leaves when it is made the primary, which the old one is told last. So whenever fewer are there than
-//! a moment ago, or than asked for, or nobody has looked for a while, that is a [`UnconfirmedPrimary`], and only `router` can say whether
-//! the node is still the primary.
+//! A replica also disconnects when it is promoted, and the old primary learns of that last. So the primary is unconfirmed
+//! ([`UnconfirmedPrimary`]) if fewer replicas are connected than a moment ago or than configured, or if nothing has counted
+//! them for a while. Then only `router` can find out whether the node is still the primary.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{FromRedisValue as _, RedisError, Value};
 use tokio::time::Instant;
 
-use super::command::{Failure, UnconfirmedPrimary};
-use super::settings::Reports;
+use super::command::{CommandError, UnconfirmedPrimary};
+use super::reports::Reports;
 use crate::ticket::millis;
 
-/// For so long it counts how many replicas were seen. Less than a failover takes, from when the new primary leaves until the
+/// How long a count of replicas is valid. A failover takes longer, from the moment the new primary disconnects until the
 /// other replicas do.
-const MEMORY: Duration = Duration::from_secs(1);
-/// After so long a replica that is behind and gets no further is as good as none. Redis itself waits for `repl-timeout`.
-const SILENCE: Duration = Duration::from_secs(2);
+const COUNT_LIFETIME: Duration = Duration::from_secs(1);
+/// A replica that lags and makes no progress for this long counts as disconnected. Redis itself waits for `repl-timeout`.
+const MAX_STALL: Duration = Duration::from_secs(2);
 
-/// What one primary's replicas have to have.
+/// Waits for the replicas of one primary.
 pub(super) struct Replication {
-    /// How many of them are waited for.
+    /// How many replicas must have a change.
     count: usize,
-    /// For how long, in milliseconds.
-    millis: u64,
-    seen: Mutex<Seen>,
+    /// How long to wait for them, in milliseconds.
+    wait_millis: u64,
+    observed: Mutex<Observed>,
     reports: Reports,
 }
 
-/// What was seen of the replicas.
+/// What the last answers said about the replicas.
 #[derive(Default)]
-struct Seen {
-    /// How many were there, and when, while it was certain that this is the primary.
-    there: Option<(Instant, usize)>,
-    /// Those that are behind: how far they are, and since when.
-    behind: HashMap<Replica, (i64, Instant)>,
-    /// Whether it was said that there are too few.
-    is_said: bool,
+struct Observed {
+    /// How many were connected, and when, while the node was certainly the primary.
+    connected: Option<(Instant, usize)>,
+    /// The lagging replicas: their offset, and since when they have it.
+    lagging: HashMap<Replica, (i64, Instant)>,
+    /// Whether a log line has reported too few replicas.
+    is_shortage_logged: bool,
 }
 
 /// A replica's host and port.
 type Replica = (String, String);
 
 impl Replication {
-    /// Prepares to wait for `count` replicas, no longer than `timeout`.
+    /// Prepares to wait for `count` replicas, at most `timeout`.
     pub(super) fn new(count: usize, timeout: Duration, reports: Reports) -> Self {
-        Self { count, millis: millis(timeout), seen: Mutex::default(), reports }
+        Self { count, wait_millis: millis(timeout), observed: Mutex::default(), reports }
     }
 
-    /// Returns once enough replicas have what was written over `connection`. Others may write over it as well: what they
-    /// have to have is then more, never less.
+    /// Waits until enough replicas have everything written over `connection` before. Other commands may write over it at
+    /// the same time; then the replicas must have more, never less.
     ///
     /// # Errors
-    /// [`Failure`].
+    /// [`CommandError`].
     pub(super) async fn wait(
         &self,
         connection: &mut MultiplexedConnection,
-    ) -> Result<Option<UnconfirmedPrimary>, Failure> {
-        let mut target = self.count.min(self.seen().recently().unwrap_or(self.count));
+    ) -> Result<Option<UnconfirmedPrimary>, CommandError> {
+        let mut target = self.count.min(self.observed.lock().recently_connected().unwrap_or(self.count));
         loop {
-            // In one go: replicas that leave in between leave no doubt unseen.
+            // In one pipeline, so that no replica can disconnect unnoticed between the two answers.
             let mut both = redis::pipe();
-            both.cmd("WAIT").arg(target).arg(self.millis).cmd("ROLE");
-            // What is said counts from when it was asked: the answer may have been on its way for long.
-            let asked = Instant::now();
+            both.cmd("WAIT").arg(target).arg(self.wait_millis).cmd("ROLE");
+            // The answer counts from the time of the question: it may have been on its way for long.
+            let asked_at = Instant::now();
             let (reached, role): (usize, Vec<Value>) = both.query_async(connection).await?;
-            let mut seen = self.seen();
-            let there = seen.count(&role)?;
-            seen.say(there, self.count);
-            let wanted = self.count.min(there);
-            if reached < wanted && target < wanted {
-                // They have come just now.
-                target = wanted;
+            let mut observed = self.observed.lock();
+            let connected = observed.count_connected(&role)?;
+            observed.log_shortage(connected, self.count);
+            let required = self.count.min(connected);
+            if reached < required && target < required {
+                // A replica has connected since the last count.
+                target = required;
                 continue;
             }
-            if reached < wanted {
+            if reached < required {
                 self.reports.metrics.redis.unreplicated("refused");
-                return Err(Failure::TooFewReplicas { reached, count: wanted });
+                return Err(CommandError::TooFewReplicas { reached, count: required });
             }
-            let before = seen.recently();
-            let is_missing = reached < self.count || before.is_some_and(|before| there < before);
-            if is_missing || before.is_none() {
-                return Ok(Some(UnconfirmedPrimary { asked, there, reached, is_missing }));
+            let before = observed.recently_connected();
+            let is_replica_missing = reached < self.count || before.is_some_and(|before| connected < before);
+            if is_replica_missing || before.is_none() {
+                return Ok(Some(UnconfirmedPrimary { asked_at, connected, reached, is_replica_missing }));
             }
-            seen.there = Some((asked, there));
+            observed.connected = Some((asked_at, connected));
             return Ok(None);
         }
     }
 
-    /// Takes note that this was the primary when `doubt` arose.
-    pub(super) fn settle(&self, doubt: &UnconfirmedPrimary) {
-        self.seen().there = Some((doubt.asked, doubt.there));
-        if doubt.reached < self.count {
+    /// Records that the node was the primary when it gave this reply.
+    pub(super) fn confirm(&self, primary: &UnconfirmedPrimary) {
+        self.observed.lock().connected = Some((primary.asked_at, primary.connected));
+        if primary.reached < self.count {
             self.reports.metrics.redis.unreplicated("acknowledged");
         }
     }
-
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-impl Seen {
-    fn recently(&self) -> Option<usize> {
-        self.there.filter(|(at, _)| at.elapsed() < MEMORY).map(|(_, there)| there)
+impl Observed {
+    fn recently_connected(&self) -> Option<usize> {
+        self.connected.filter(|(at, _)| at.elapsed() < COUNT_LIFETIME).map(|(_, count)| count)
     }
 
-    /// Counts the replicas in an answer to `ROLE`, but for those that have been behind and silent for a while.
-    fn count(&mut self, role: &[Value]) -> Result<usize, RedisError> {
+    /// Counts the replicas in an answer to `ROLE`, without those that have lagged and stalled for a while.
+    fn count_connected(&mut self, role: &[Value]) -> Result<usize, RedisError> {
         let [_, Value::Int(written), Value::Array(replicas)] = role else {
-            // Nobody has what it was told.
+            // No other node has the change.
             return Err(std::io::Error::other("the primary has become a replica").into());
         };
-        let mut before = std::mem::take(&mut self.behind);
-        let mut there = 0;
+        let mut before = std::mem::take(&mut self.lagging);
+        let mut connected = 0;
         for replica in replicas {
-            let (host, port, has) = <(String, String, i64)>::from_redis_value_ref(replica)?;
+            let (host, port, offset) = <(String, String, i64)>::from_redis_value_ref(replica)?;
             let replica = (host, port);
-            if has >= *written {
-                there += 1;
+            if offset >= *written {
+                connected += 1;
                 continue;
             }
-            let since =
-                before.remove(&replica).filter(|(had, _)| *had == has).map_or_else(Instant::now, |(_, since)| since);
-            there += usize::from(since.elapsed() < SILENCE);
-            self.behind.insert(replica, (has, since));
+            let since = before
+                .remove(&replica)
+                .filter(|(earlier, _)| *earlier == offset)
+                .map_or_else(Instant::now, |(_, since)| since);
+            connected += usize::from(since.elapsed() < MAX_STALL);
+            self.lagging.insert(replica, (offset, since));
         }
-        Ok(there)
+        Ok(connected)
     }
 
-    /// Says once that there are too few.
-    fn say(&mut self, there: usize, wanted: usize) {
-        if there < wanted && !self.is_said {
-            tracing::warn!(there, wanted, "fewer replicas are there than changes should wait for");
+    /// Logs once that too few replicas are connected, and again after there were enough.
+    fn log_shortage(&mut self, connected: usize, configured: usize) {
+        if connected < configured && !self.is_shortage_logged {
+            tracing::warn!(connected, configured, "fewer replicas are connected than changes wait for");
         }
-        self.is_said = there < wanted;
+        self.is_shortage_logged = connected < configured;
     }
 }

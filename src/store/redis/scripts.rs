@@ -1,47 +1,34 @@
-//! The scripts that the engine has Redis run, and how the parts of a ticket are written.
+//! The Lua scripts that read and write tickets and values, and the format of a ticket in its hash.
+//!
+//! A ticket is a hash with one field per part. A value is a hash with one field, in a slot of its own; its key ends in
+//! `:value`, so that no ticket is taken for one. The key has a hash of the value's name, as names contain people's ids.
+//! Values are hashes so that a user needs the rights for tickets only.
 
 use std::time::Duration;
 
 use redis::Script;
 
 use super::command::Command;
-use crate::store::contract::{MAX_VALUE_BYTES, Put, StoreError};
-use crate::ticket::{Stamp, millis};
+use super::keys::Key;
+use crate::store::contract::{MAX_VALUE_BYTES, Put, Reading, StoreError};
+use crate::ticket::{NewTicket, State, Ticket, TicketId, TicketRequest, Timestamp, millis};
 
-/// The store's time and the fields of a ticket: revision, stamp, times, request and state. All are there or none, but for the
-/// stamp, which the first revision has not.
-pub(super) type Row = (u64, Option<u64>, Option<String>, Option<u64>, Option<u64>, Option<String>, Option<String>);
-
-pub(super) struct Scripts {
-    pub(super) create: Script,
-    pub(super) get: Script,
-    pub(super) replace: Script,
-    pub(super) confirm_replicated: Script,
-    pub(super) values: ValueScripts,
-}
-
-/// Redis's own time in milliseconds; the same instant all through a script.
+/// Sets `now` to Redis's time in milliseconds, which is the same throughout a script.
 pub(super) const LUA_NOW: &str = "
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 ";
 
-/// Refuses to be read on a replica, as only writing does: nothing is deleted. A primary that takes no writes for another
-/// reason is read. In a Cluster replicas send readers away themselves, and a script may touch no second key while a slot is
-/// moved.
+/// Makes a replica refuse to be read, as it refuses writes; it deletes nothing. A primary that refuses writes for another
+/// reason is read. A Cluster does without: its replicas redirect readers, and a script may touch no second key while its
+/// slot migrates.
 const LUA_ONLY_ON_A_PRIMARY: &str = "
 local refusal = redis.pcall('DEL', KEYS[1] .. ':none')
 if type(refusal) == 'table' and refusal.err and string.find(refusal.err, 'READONLY', 1, true) then return refusal end
 ";
 
-impl Scripts {
-    pub(super) fn new(is_refusing_readers: bool) -> Self {
-        let script = |body: &str| Script::new(&format!("{LUA_NOW}{body}"));
-        let guard = if is_refusing_readers { "" } else { LUA_ONLY_ON_A_PRIMARY };
-        Self {
-            // Sent again, because the connection broke before the answer, it finds what it has made.
-            create: script(
-                "
+/// If the connection breaks before the answer, the command is sent again and finds the ticket that it created.
+const LUA_CREATE: &str = "
 local known = redis.call('HMGET', KEYS[1], 'request', 'revision', 'created_at')
 if known[1] == ARGV[2] and known[2] == '1' then return tonumber(known[3]) end
 if known[1] then return redis.error_reply('ERR the ticket id is taken') end
@@ -49,98 +36,148 @@ local deadline = string.format('%.0f', now + ARGV[1])
 redis.call('HSET', KEYS[1], 'revision', 1, 'created_at', string.format('%.0f', now), 'deadline', deadline,
   'request', ARGV[2], 'state', ARGV[3])
 redis.call('PEXPIREAT', KEYS[1], deadline)
-return now",
-            ),
-            get: script(&format!(
-                "{guard}
+return now";
+
+const LUA_GET: &str = "
 local row = redis.call('HMGET', KEYS[1], 'revision', 'stamp', 'created_at', 'deadline', 'request', 'state')
-return {{now, row[1], row[2], row[3], row[4], row[5], row[6]}}"
-            )),
-            // Sent again, it finds a conflict with itself: the transition then begins with what it has stored. The expiry is set
-            // first: a Redis without memory refuses the first write of a script if that may take some, and no later one, so
-            // sign-ins that have begun are finished. Before Redis 7.2 time goes on while a script runs: a deadline that has just
-            // passed deletes the ticket, and fields that were written then would stay for ever.
-            replace: script(
-                "
+return {now, row[1], row[2], row[3], row[4], row[5], row[6]}";
+
+/// If the command is sent again, it finds a conflict with itself, and the transition starts from what the first one stored.
+///
+/// It sets the expiry first. A Redis without memory refuses the first write of a script if that write may need memory, and
+/// no later one, so sign-ins that have begun can finish. Before Redis 7.2 time goes on during a script: a deadline that has
+/// just passed deletes the ticket, and fields written after that would stay forever.
+const LUA_REPLACE: &str = "
 local stored = redis.call('HMGET', KEYS[1], 'revision', 'stamp')
 if not stored[1] or tonumber(ARGV[5]) <= now then return -1 end
 if stored[1] ~= ARGV[1] or (stored[2] or '0') ~= ARGV[2] then return 0 end
 redis.call('PEXPIREAT', KEYS[1], ARGV[5])
 if not redis.call('HGET', KEYS[1], 'revision') then return -1 end
 redis.call('HSET', KEYS[1], 'revision', ARGV[3], 'stamp', ARGV[4], 'deadline', ARGV[5], 'state', ARGV[6])
-return 1",
-            ),
-            // Writes what is there already: what replicas have of this connection, they have of everything before it. But
-            // only if that is what was read, or came after it: it may have been read at another node.
-            confirm_replicated: script(
-                "
+return 1";
+
+/// Writes the deadline that the ticket already has: replicas that have this write have everything written over the
+/// connection before it. It writes only if the ticket is the one that was read, or a later revision: another node may have
+/// answered the reading.
+const LUA_CONFIRM_REPLICATED: &str = "
 local stored = redis.call('HMGET', KEYS[1], 'revision', 'stamp', 'deadline')
 local revision, expected = tonumber(stored[1] or 0), tonumber(ARGV[1])
 if revision < expected or (revision == expected and (stored[2] or '0') ~= ARGV[2]) then return 0 end
 redis.call('PEXPIREAT', KEYS[1], stored[3])
-return revision == expected and 1 or 2",
-            ),
-            values: ValueScripts::new(guard),
-        }
-    }
-}
+return revision == expected and 1 or 2";
 
-pub(super) struct ValueScripts {
-    put: Script,
-    get: Script,
-}
-
-impl ValueScripts {
-    /// `guard` is what refuses to be read on a replica, where that is needed.
-    pub(super) fn new(guard: &str) -> Self {
-        let put = format!(
-            "{LUA_NOW}
-local there = redis.call('HGET', KEYS[1], 'value')
-if there and ARGV[3] == 'if_absent' then return there == ARGV[1] and 1 or 0 end
+const LUA_PUT_VALUE: &str = "
+local stored = redis.call('HGET', KEYS[1], 'value')
+if stored and ARGV[3] == 'if_absent' then return stored == ARGV[1] and 1 or 0 end
 redis.call('HSET', KEYS[1], 'value', ARGV[1])
 redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', now + ARGV[2]))
-return 1"
-        );
+return 1";
+
+const LUA_GET_VALUE: &str = "
+return redis.call('HGET', KEYS[1], 'value')";
+
+/// The scripts; each method returns the command that runs one.
+pub(super) struct Scripts {
+    create: Script,
+    get: Script,
+    replace: Script,
+    confirm_replicated: Script,
+    put_value: Script,
+    get_value: Script,
+}
+
+/// The store's time and the fields of a ticket: revision, stamp, times, request and state. All fields are present or none;
+/// only the stamp is absent from the first revision.
+pub(super) type Row = (u64, Option<u64>, Option<String>, Option<u64>, Option<u64>, Option<String>, Option<String>);
+
+impl Scripts {
+    /// `refuses_readers` if a replica refuses reads without a script's help.
+    pub(super) fn new(refuses_readers: bool) -> Self {
+        let guard = if refuses_readers { "" } else { LUA_ONLY_ON_A_PRIMARY };
         Self {
-            put: Script::new(&put),
-            get: Script::new(&format!("{guard}\nreturn redis.call('HGET', KEYS[1], 'value')")),
+            create: Script::new(&format!("{LUA_NOW}{LUA_CREATE}")),
+            get: Script::new(&format!("{LUA_NOW}{guard}{LUA_GET}")),
+            replace: Script::new(&format!("{LUA_NOW}{LUA_REPLACE}")),
+            confirm_replicated: Script::new(&format!("{LUA_NOW}{LUA_CONFIRM_REPLICATED}")),
+            put_value: Script::new(&format!("{LUA_NOW}{LUA_PUT_VALUE}")),
+            get_value: Script::new(&format!("{guard}{LUA_GET_VALUE}")),
         }
     }
 
-    pub(super) fn put(&self, key: &str, value: &str, ttl: Duration, put: Put) -> Result<Command<'_>, StoreError> {
+    /// Answers with the store's time.
+    pub(super) fn create(&self, key: &Key, new: &NewTicket) -> Result<Command<'_>, StoreError> {
+        let create = Command::script(&self.create, key).arg(millis(new.ttl));
+        Ok(create.arg(encode(&new.request)?).arg(encode(&State::Pending)?))
+    }
+
+    /// Answers with a [`Row`].
+    pub(super) fn get(&self, key: &Key) -> Command<'_> {
+        Command::script(&self.get, key)
+    }
+
+    /// Answers with 1 if it replaced the ticket, 0 on a conflict, -1 if the ticket is gone.
+    pub(super) fn replace(&self, key: &Key, current: &Ticket, next: &Ticket) -> Result<Command<'_>, StoreError> {
+        let replace = Command::script(&self.replace, key).arg(current.revision).arg(current.stamp.to_string());
+        let replace = replace.arg(next.revision).arg(next.stamp.to_string());
+        Ok(replace.arg(next.deadline.0).arg(encode(&next.state)?))
+    }
+
+    /// Answers with 1 if the ticket is as it was read, 2 if a later revision superseded it, 0 if it is lost.
+    pub(super) fn confirm_replicated(&self, key: &Key, ticket: &Ticket) -> Command<'_> {
+        Command::script(&self.confirm_replicated, key).arg(ticket.revision).arg(ticket.stamp.to_string())
+    }
+
+    /// Answers with 1 if the key now has the value.
+    pub(super) fn put_value(&self, key: &Key, value: &str, ttl: Duration, put: Put) -> Result<Command<'_>, StoreError> {
         if value.len() > MAX_VALUE_BYTES {
-            return Err(StoreError::Full(format!("a value has more than {MAX_VALUE_BYTES} bytes")));
+            return Err(StoreError::Full(format!("the value has more than {MAX_VALUE_BYTES} bytes")));
         }
-        let how = match put {
+        let when = match put {
             Put::Always => "always",
             Put::IfAbsent => "if_absent",
         };
-        Ok(Command::script(&self.put, key).arg(value).arg(millis(ttl)).arg(how))
+        Ok(Command::script(&self.put_value, key).arg(value).arg(millis(ttl)).arg(when))
     }
 
-    pub(super) fn get(&self, key: &str) -> Command<'_> {
-        Command::script(&self.get, key)
+    /// Answers with the value, or nil.
+    pub(super) fn get_value(&self, key: &Key) -> Command<'_> {
+        Command::script(&self.get_value, key)
     }
 }
 
-pub(super) fn remove(key: &str) -> Command<'static> {
-    let mut remove = redis::cmd("DEL");
-    remove.arg(key);
-    Command::plain(remove)
+/// Reads the ticket in a row; `None` if there is none or it has expired.
+///
+/// # Errors
+/// [`StoreError::Corrupt`].
+pub(super) fn read_row(id: &TicketId, row: Row) -> Result<Option<Reading>, StoreError> {
+    let (now, revision, stamp, created_at, deadline, request, state) = row;
+    let (Some(revision), Some(created_at), Some(deadline), Some(request), Some(state)) =
+        (revision, created_at, deadline, request, state)
+    else {
+        return Ok(None);
+    };
+    let corrupt_stamp = |_error| StoreError::Corrupt("the stamp is not a hexadecimal number".to_owned());
+    let now = Timestamp(now);
+    let ticket = Ticket {
+        id: *id,
+        revision,
+        stamp: stamp.map(|stamp| stamp.parse().map_err(corrupt_stamp)).transpose()?.unwrap_or_default(),
+        created_at: Timestamp(created_at),
+        deadline: Timestamp(deadline),
+        request: decode::<TicketRequest>(&request)?,
+        state: decode::<State>(&state)?,
+    };
+    Ok((now < ticket.deadline).then_some(Reading { ticket, now }))
 }
 
-pub(super) fn encode<T: serde::Serialize>(part: &T) -> Result<String, StoreError> {
+fn encode<T: serde::Serialize>(part: &T) -> Result<String, StoreError> {
     serde_json::to_string(part).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
-pub(super) fn decode<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, StoreError> {
-    // serde_json's own message may quote the text, which holds personal data.
+fn decode<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, StoreError> {
+    // The message of serde_json may quote the text, which contains personal data.
     serde_json::from_str(text)
         .map_err(|error| StoreError::Corrupt(format!("{:?} error at column {}", error.classify(), error.column())))
-}
-
-pub(super) fn decode_stamp(text: &str) -> Result<Stamp, StoreError> {
-    text.parse().map_err(|_error| StoreError::Corrupt("the stamp is no hexadecimal number".to_owned()))
 }
 
 #[cfg(test)]
@@ -148,7 +185,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ticket::{State, TicketRequest};
 
     proptest! {
         #[test]

@@ -1,21 +1,21 @@
-//! Bounds of waits.
+//! Time limits for the calls that the Redis client does not limit itself.
 
 use std::time::Duration;
 
 use redis::RedisError;
 
-/// The error for what did not answer in time.
-pub(super) fn timed_out() -> RedisError {
-    RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut))
-}
-
-/// Bounds a wait for which the client has no bound of its own: into a half-open connection it would wait for ever.
+/// Limits a call for which the client has no timeout: on a half-open connection it would wait forever.
 ///
 /// # Errors
-/// The answer's, or an I/O timeout after `timeout`.
+/// The call's own error, or [`timed_out`] after `timeout`.
 pub(super) async fn in_time<T>(
     timeout: Duration,
-    answer: impl Future<Output = Result<T, RedisError>>,
+    call: impl Future<Output = Result<T, RedisError>>,
 ) -> Result<T, RedisError> {
-    tokio::time::timeout(timeout, answer).await.map_err(|_elapsed| timed_out())?
+    tokio::time::timeout(timeout, call).await.map_err(|_elapsed| timed_out())?
+}
+
+/// Returns the error for a missing answer: an I/O timeout.
+pub(super) fn timed_out() -> RedisError {
+    RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut))
 }

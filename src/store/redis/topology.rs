@@ -1,38 +1,36 @@
-//! What a Redis URL says: one server, a primary watched by Sentinel, or a Cluster; and how to connect to any node of it.
+//! The Redis installation that a URL names, and how to connect to any of its servers.
 //!
-//! Who is primary at the moment is `discovery`'s to find out; who keeps which ticket stands in `slots`. Nothing but these two
-//! asks which kind of installation it is.
+//! `discovery` finds out which nodes are primaries at the moment; `slots` holds the owners of slots. Only `discovery` and
+//! `diagnosis` depend on the kind of the installation.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::time::Duration;
 
-use redis::aio::{MultiplexedConnection, PubSub};
+use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, RedisError, TlsCertificates};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::address::Address;
 use super::redis_url::{Kind, RedisUrl, TopologyError};
-use super::timeout::in_time;
 
 /// A Redis installation, as its URL names it. `Debug` hides the passwords.
 #[derive(Clone)]
 pub struct Topology {
     kind: Kind,
-    /// The nodes that the URL names; there is at least one.
+    /// The servers that the URL names, at least one.
     seeds: Vec<Address>,
-    /// How to connect to a node that keeps tickets; its address is replaced.
+    /// How to connect to a node that stores tickets; the node's address replaces the one in it.
     node: Box<ConnectionInfo>,
 }
 
 impl Topology {
-    /// Reads a URL: `redis://USER:PASSWORD@HOST:PORT/DB`, `redis-sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/NAME/DB` or
-    /// `redis-cluster://USER:PASSWORD@HOST:PORT,HOST:PORT`; with `rediss` for TLS. Sentinels that want a login are given
+    /// Parses a URL: `redis://USER:PASSWORD@HOST:PORT/DB`, `redis-sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/NAME/DB` or
+    /// `redis-cluster://USER:PASSWORD@HOST:PORT,HOST:PORT`; with `rediss` for TLS. Sentinels that require a login get
     /// `?sentinel_user=…&sentinel_password=…`.
     ///
     /// # Errors
-    /// [`TopologyError`], whose message never repeats the URL, which may hold a password.
+    /// [`TopologyError`], whose message never repeats the URL, which may contain a password.
     pub fn parse(url: &str) -> Result<Self, TopologyError> {
         let RedisUrl { kind, seeds, node } = RedisUrl::parse(url)?;
         Ok(Self { kind, seeds, node: Box::new(node) })
@@ -41,7 +39,7 @@ impl Topology {
     /// Trusts the certificate authorities in `pem` instead of the system's.
     ///
     /// # Errors
-    /// [`TopologyError::Certificates`] if there are none, or the URL is not one with TLS.
+    /// [`TopologyError::Certificates`] if `pem` holds no certificate, or the URL is one without TLS.
     pub fn trusting(self, pem: &[u8]) -> Result<Self, TopologyError> {
         if !matches!(self.node.addr(), ConnectionAddr::TcpTls { .. }) {
             return Err(TopologyError::Certificates(
@@ -52,7 +50,7 @@ impl Topology {
         let unusable = |error: RedisError| TopologyError::Certificates(error.to_string());
         let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
         if !found.is_ok_and(|found| !found.is_empty()) {
-            return Err(TopologyError::Certificates("there is no certificate in PEM form in it".to_owned()));
+            return Err(TopologyError::Certificates("the file contains no certificate in PEM format".to_owned()));
         }
         let client = Client::build_with_tls(*self.node, certificates).map_err(unusable)?;
         Ok(Self { node: Box::new(client.get_connection_info().clone()), ..self })
@@ -66,30 +64,29 @@ impl Topology {
         &self.seeds
     }
 
-    /// Returns whether there are replicas that take over when a primary is lost.
+    /// Returns whether a replica can take over from a failed primary.
     #[must_use]
     pub fn has_replicas(&self) -> bool {
         !matches!(self.kind, Kind::Standalone)
     }
 
-    /// Returns whether a replica sends away who would read from it.
+    /// Returns whether a replica refuses reads.
     pub(super) fn refuses_readers(&self) -> bool {
         matches!(self.kind, Kind::Cluster)
     }
 
-    /// Returns the number of the database, which stands in the notification channels' names.
+    /// Returns the number of the database, which is part of the names of notification channels.
     pub(super) fn database(&self) -> i64 {
         self.node.redis_settings().db()
     }
 
-    /// Returns whether all nodes that the URL names are on this machine.
+    /// Returns whether every server that the URL names is on this machine.
     #[must_use]
     pub fn is_local(&self) -> bool {
-        let is_loopback = |host: &str| host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
-        self.seeds.iter().all(|seed| seed.port == 0 || seed.host() == "localhost" || is_loopback(seed.host()))
+        self.seeds.iter().all(Address::is_local)
     }
 
-    /// Returns where it is, without credentials.
+    /// Returns the addresses in the URL, without credentials.
     #[must_use]
     pub fn address(&self) -> String {
         let seeds = self.seeds.iter().map(Address::to_string).collect::<Vec<_>>().join(",");
@@ -100,16 +97,16 @@ impl Topology {
         }
     }
 
-    /// Opens a connection to a node that tells who is primary: a Sentinel, or any node of a Cluster.
+    /// Opens a connection to a server that knows the primaries: a Sentinel, or any node of a Cluster.
     ///
     /// # Errors
     /// The client's.
-    pub(super) async fn informant(
+    pub(super) async fn open_for_questions(
         &self,
         address: &Address,
         timeout: Duration,
     ) -> Result<MultiplexedConnection, RedisError> {
-        let mut info = self.at(address);
+        let mut info = self.connection_info(address);
         if let Kind::Sentinel { login, .. } = &self.kind {
             info = info.set_redis_settings((**login).clone());
         }
@@ -118,25 +115,16 @@ impl Topology {
         Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await
     }
 
-    /// Opens a connection for subscriptions alone.
-    ///
-    /// # Errors
-    /// The client's error, or an I/O timeout after `timeout`: the client itself waits for ever here.
-    pub(super) async fn subscriber(&self, address: &Address, timeout: Duration) -> Result<PubSub, RedisError> {
-        let client = Client::open(self.at(address))?;
-        in_time(timeout, client.get_async_pubsub()).await
-    }
-
-    /// Returns how to connect to a node that keeps tickets.
-    pub(super) fn at(&self, address: &Address) -> ConnectionInfo {
+    /// Returns how to connect to a node that stores tickets.
+    pub(super) fn connection_info(&self, address: &Address) -> ConnectionInfo {
         let info = (*self.node).clone();
-        let (host, port) = (address.host.to_string(), address.port);
+        let (host, port) = (address.host().to_owned(), address.port());
         let addr = match info.addr() {
             ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
                 ConnectionAddr::TcpTls { host, port, insecure: *insecure, tls_params: tls_params.clone() }
             }
             ConnectionAddr::Tcp(..) => ConnectionAddr::Tcp(host, port),
-            // There is one alone.
+            // A Unix socket has one server.
             unix => unix.clone(),
         };
         info.set_addr(addr)

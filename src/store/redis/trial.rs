@@ -1,70 +1,85 @@
-//! Tries out, on a key of the engine's own, what this user may do, and whether Redis reports what happens to keys.
+//! Tries out, on a key of the engine's own, what this user may do and whether Redis reports changes of keys.
 //!
-//! Nothing here depends on how far away Redis is. The key's deadline is set by one script on Redis's clock, so it lies in the
-//! future when it is set, and the key expires instead of being deleted. Silence counts only after Redis has answered a later
-//! question over the connection that the reports would have come by: what was sent before an answer arrives before it.
+//! Nothing here depends on the distance to Redis. One script sets the key's deadline on Redis's clock, so the deadline is
+//! in the future, and the key expires instead of being deleted. A missing report counts only after Redis has answered a
+//! later question over the connection that carries the reports: what Redis sent before an answer arrives before it.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 use redis::aio::{MultiplexedConnection, PubSubStream};
 use redis::{AsyncCommands as _, RedisError, Script, Value};
 use tokio::time::Instant;
+use tokio_stream::StreamExt as _;
 
 use super::endpoint::Endpoint;
-use super::error::{FlagsError, failed, is_refusal};
+use super::error::{FlagsError, is_refusal};
+use super::queries;
 use super::scripts::LUA_NOW;
-use super::slots::SlotMap;
 use super::timeout::{in_time, timed_out};
 use crate::random;
 use crate::ticket::{TicketId, millis};
 
-/// How long the key lives at first. Longer than a script may be held up between two of its commands …
-const LIFE: Duration = Duration::from_millis(20);
-/// … and if it was held up longer, so that the key was deleted instead, the next one lives twice as long. The last of so many
-/// lives for 640 ms.
+/// The lifetime of the first key: longer than Redis usually pauses between two commands of a script.
+const FIRST_LIFETIME: Duration = Duration::from_millis(20);
+/// If Redis paused for longer, it deleted the key at once, and the next key lives twice as long. The last one lives for
+/// 640 ms.
 const MAX_KEYS: u32 = 6;
-/// How long the key is asked for at most after its time. A Redis that pauses writes keeps it that long.
+/// How long to ask for the key after its deadline. A Redis that pauses writes keeps it that long.
 const MAX_OVERTIME: Duration = Duration::from_secs(2);
-/// How long a report may take once Redis has answered what was asked after it. Redis itself needs no time for it; a provider's
-/// proxy that passes reports on by another way may.
+/// How long a report may take once Redis has answered the later question. Redis itself needs no time for it; a provider's
+/// proxy may send reports another way.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How many ids are drawn to find one of a node's own: enough for a node that keeps one slot of a Cluster's 16,384.
+/// How many ids to draw to find one whose key this node owns: enough for a node that owns one of a Cluster's 16,384 slots.
 const MAX_DRAWS: usize = 200_000;
+/// How many keys to touch to find one that a node of a Cluster does not own. One of three equal primaries owns them all
+/// once in seven thousand times.
+const KEYS_TOUCHED: usize = 8;
 
-/// What has to be reported of the key: that it was written, given a deadline, and has expired.
+/// The reports that the key must cause: written, given a deadline, expired.
 const REPORTS: [&str; 3] = ["hset", "expire", "expired"];
 
-/// Makes sure that this user may do what every sign-in needs, so that a start fails instead of the first person's scan.
-/// `is_waiting` if changes wait for replicas.
+/// Returns whether the server is a node of a Cluster, which does not own every key. Deletes nothing.
+pub(super) async fn is_in_a_cluster(endpoint: &Endpoint) -> bool {
+    let Ok(connection) = endpoint.lend().await else { return false };
+    // All at once: one after the other they would take as many round trips.
+    let touched = join_all((0..KEYS_TOUCHED).map(|_| {
+        let mut connection: MultiplexedConnection = (*connection).clone();
+        async move { touch(&mut connection, endpoint, &random::ticket_id()).await }
+    }));
+    touched.await.into_iter().any(|answer| answer.is_err_and(|error| error.is_cluster_error()))
+}
+
+/// Checks that this user may do everything that a sign-in needs, so that the start fails instead of the first scan.
+/// `is_replicated` if changes wait for replicas.
 ///
-/// What keeps Redis from taking changes for another reason (no memory, no replicas, a full disk) is no concern of this.
+/// Other reasons why Redis accepts no changes (no memory, no replicas, a full disk) do not fail this check.
 ///
 /// # Errors
 /// [`FlagsError::Refused`], [`FlagsError::Unreachable`].
-pub(super) async fn may_work(endpoint: &Endpoint, is_waiting: bool) -> Result<(), FlagsError> {
-    let may = async {
-        let (mut sink, _messages) = endpoint.subscriber().await?.split();
+pub(super) async fn check_rights(endpoint: &Endpoint, is_replicated: bool) -> Result<(), FlagsError> {
+    let check = async {
+        let (mut sink, _messages) = endpoint.open_subscriber().await?.split();
         let channel = endpoint.keys.channel(&random::ticket_id());
-        // In Redis 7 a new user may not subscribe to anything.
+        // Since Redis 7 a new user may not subscribe to anything.
         in_time(endpoint.timeout, sink.subscribe(&channel)).await?;
         in_time(endpoint.timeout, sink.ping::<Value>()).await?;
         in_time(endpoint.timeout, sink.unsubscribe(&channel)).await?;
-        let mut connection = endpoint.connect().await?;
-        if is_waiting {
+        let mut connection = endpoint.lend().await?;
+        if is_replicated {
             let mut both = redis::pipe();
             only_refusals(both.cmd("WAIT").arg(0).arg(1).cmd("ROLE").query_async::<Value>(&mut connection).await)?;
         }
         let Some(id) = own_id(&mut connection, endpoint).await? else { return Ok(()) };
         let rights = Script::new(LUA_RIGHTS);
-        only_refusals(rights.key(endpoint.keys.key(&id)).invoke_async::<Value>(&mut connection).await)
+        only_refusals(rights.key(endpoint.keys.ticket(&id).name).invoke_async::<Value>(&mut connection).await)
     };
-    may.await.map_err(|error| failed(&error))
+    check.await.map_err(|error: RedisError| FlagsError::from(&error))
 }
 
-/// Everything that scripts do, on a key that is not there afterwards: `HSET` comes after what removes it again. Named, as Redis
-/// does not always say which command it was.
+/// Runs every command of the engine's scripts on a key, and leaves no key: the last `DEL` removes what `HSET` wrote. The
+/// error names the command, as Redis does not always do so.
 const LUA_RIGHTS: &str = "
 local commands = {
   {'TIME'}, {'HMGET', KEYS[1], 'probe'}, {'HGET', KEYS[1], 'probe'}, {'PEXPIREAT', KEYS[1], 1}, {'DEL', KEYS[1]},
@@ -78,7 +93,7 @@ for _, command in ipairs(commands) do
 end
 return 1";
 
-/// Keeps, of errors, those that say that the user may not.
+/// Passes on the errors that refuse this user or come from the connection; ignores the others.
 fn only_refusals(answer: Result<Value, RedisError>) -> Result<(), RedisError> {
     match answer {
         Err(error) if is_refusal(&error) || error.code().is_none() => Err(error),
@@ -86,44 +101,44 @@ fn only_refusals(answer: Result<Value, RedisError>) -> Result<(), RedisError> {
     }
 }
 
-/// Tries out whether writing and expiry of a key are reported; returns whether they are.
+/// Tries out whether Redis reports that a key is written and that it expires.
 ///
 /// # Errors
-/// [`FlagsError`].
+/// [`FlagsError::Refused`], [`FlagsError::Unreachable`].
 pub(super) async fn reports_changes(
     connection: &mut MultiplexedConnection,
     endpoint: &Endpoint,
 ) -> Result<bool, FlagsError> {
-    let mut life = LIFE;
+    let mut lifetime = FIRST_LIFETIME;
     for _ in 0..MAX_KEYS {
-        match try_out(connection, endpoint, life).await.map_err(|error| failed(&error))? {
-            Outcome::Reported | Outcome::KeepsNoKey => return Ok(true),
+        match try_key(connection, endpoint, lifetime).await.map_err(|error| FlagsError::from(&error))? {
+            Outcome::Reported | Outcome::OwnsNoKey => return Ok(true),
             Outcome::Silent => return Ok(false),
-            Outcome::Deleted => life *= 2,
+            Outcome::Deleted => lifetime *= 2,
         }
     }
-    Err(FlagsError::Unreachable("Redis is too slow to try out whether it reports what happens to keys".to_owned()))
+    Err(FlagsError::Unreachable("Redis is too slow for the trial of its notifications".to_owned()))
 }
 
 enum Outcome {
-    /// Everything was reported.
+    /// Redis reported everything.
     Reported,
-    /// Something was not.
+    /// A report is missing.
     Silent,
-    /// The key was deleted before it could expire: Redis was held up between two commands of a script.
+    /// Redis paused between two commands of the script and deleted the key instead of letting it expire.
     Deleted,
-    /// The node keeps no key of which it could report anything.
-    KeepsNoKey,
+    /// The node owns no slot, so it has no key to report on.
+    OwnsNoKey,
 }
 
-async fn try_out(
+async fn try_key(
     connection: &mut MultiplexedConnection,
     endpoint: &Endpoint,
-    life: Duration,
+    lifetime: Duration,
 ) -> Result<Outcome, RedisError> {
-    let Some(id) = own_id(connection, endpoint).await? else { return Ok(Outcome::KeepsNoKey) };
-    let key = endpoint.keys.key(&id);
-    let (mut sink, mut messages) = endpoint.subscriber().await?.split();
+    let Some(id) = own_id(connection, endpoint).await? else { return Ok(Outcome::OwnsNoKey) };
+    let key = endpoint.keys.ticket(&id).name;
+    let (mut sink, messages) = endpoint.open_subscriber().await?.split();
     in_time(endpoint.timeout, sink.subscribe(endpoint.keys.channel(&id))).await?;
     let write = Script::new(&format!(
         "{LUA_NOW}
@@ -131,56 +146,60 @@ redis.call('HSET', KEYS[1], 'probe', 1)
 redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', now + ARGV[1]))
 return 1"
     ));
-    write.key(&key).arg(millis(life)).invoke_async::<()>(connection).await?;
+    write.key(&key).arg(millis(lifetime)).invoke_async::<()>(connection).await?;
     let written = Instant::now();
-    // Asking for it makes Redis notice that its time is over. It was written before the answer came, and is asked for later
-    // than this question is sent, so once is enough, unless Redis keeps what has expired for a while.
-    let mut waited = life;
+    // Asking for an expired key makes Redis expire it. Redis wrote the key before its answer arrived, and the question is
+    // sent a lifetime after that answer. So one question is enough, unless Redis keeps expired keys for a while.
+    let mut wait = lifetime;
     loop {
-        tokio::time::sleep(waited).await;
-        if !connection.exists::<_, bool>(&key).await? || written.elapsed() > life + MAX_OVERTIME {
+        tokio::time::sleep(wait).await;
+        if !connection.exists::<_, bool>(&key).await? || written.elapsed() > lifetime + MAX_OVERTIME {
             break;
         }
-        waited = LIFE;
+        wait = FIRST_LIFETIME;
     }
     in_time(endpoint.timeout, sink.ping::<Value>()).await?;
-    let mut heard = HashSet::new();
-    let hearing = hear(&mut messages, &mut heard);
-    match tokio::time::timeout(PATIENCE, hearing).await {
-        Ok(heard) => heard?,
-        Err(_elapsed) => return Ok(Outcome::Silent),
-    }
-    Ok(if heard.contains("expired") { Outcome::Reported } else { Outcome::Deleted })
+    let Ok(received) = tokio::time::timeout(PATIENCE, receive_reports(messages)).await else {
+        return Ok(Outcome::Silent);
+    };
+    Ok(if received?.contains("expired") { Outcome::Reported } else { Outcome::Deleted })
 }
 
-/// Listens until all that is to be reported was, or the key was deleted.
-async fn hear(messages: &mut PubSubStream, heard: &mut HashSet<String>) -> Result<(), RedisError> {
-    while !REPORTS.iter().all(|report| heard.contains(*report)) {
-        let message = messages.next().await.ok_or_else(timed_out)?;
-        let report: String = message.get_payload()?;
+/// Collects reports until all [`REPORTS`] have arrived, or the report that the key was deleted.
+async fn receive_reports(messages: PubSubStream) -> Result<HashSet<String>, RedisError> {
+    let mut reports = messages.map(|message| message.get_payload::<String>());
+    let mut received = HashSet::new();
+    while !REPORTS.iter().all(|report| received.contains(*report)) {
+        let report = reports.next().await.ok_or_else(timed_out)??;
         if report == "del" {
-            return Ok(());
+            break;
         }
-        heard.insert(report);
+        received.insert(report);
     }
-    Ok(())
+    Ok(received)
 }
 
-/// Returns an id whose key this node keeps, if it keeps any: one after another of a Cluster's nodes keeps none.
+/// Returns an id whose key this node owns; `None` if it is a node of a Cluster that owns no slot.
 async fn own_id(connection: &mut MultiplexedConnection, endpoint: &Endpoint) -> Result<Option<TicketId>, RedisError> {
     let id = random::ticket_id();
-    // The key is not there, so nothing is written.
-    let touched = redis::cmd("PEXPIREAT").arg(endpoint.keys.key(&id)).arg(1).query_async::<Value>(connection).await;
-    match touched {
+    match touch(connection, endpoint, &id).await {
         Err(error) if error.is_cluster_error() => {}
         Err(error) if is_refusal(&error) || error.code().is_none() => return Err(error),
         _ => return Ok(Some(id)),
     }
-    let slots = redis::cmd("CLUSTER").arg("SLOTS").query_async(connection).await?;
-    let layout = SlotMap::from_slots(&slots, 0, &endpoint.address)?;
-    if !layout.primaries().contains(&&endpoint.address) {
+    let slots = queries::cluster_slots(connection, &endpoint.address).await?;
+    if !slots.primaries().contains(&&endpoint.address) {
         return Ok(None);
     }
-    let ids = std::iter::repeat_with(random::ticket_id).take(MAX_DRAWS);
-    Ok(ids.into_iter().find(|id| layout.owner(id) == Some(&endpoint.address)))
+    let mut ids = std::iter::repeat_with(random::ticket_id).take(MAX_DRAWS);
+    Ok(ids.find(|id| slots.owner_of_tag(id) == Some(&endpoint.address)))
+}
+
+/// Sets the deadline of a key that does not exist, which writes nothing.
+async fn touch(
+    connection: &mut MultiplexedConnection,
+    endpoint: &Endpoint,
+    id: &TicketId,
+) -> Result<Value, RedisError> {
+    redis::cmd("PEXPIREAT").arg(endpoint.keys.ticket(id).name).arg(1).query_async(connection).await
 }

@@ -1,22 +1,23 @@
-//! Asking one server, and what came of it.
+//! One server that was asked, and its answer.
 
-use std::collections::HashMap;
+use std::time::Duration;
 
 use redis::RedisError;
+use redis::aio::MultiplexedConnection;
 
 use crate::store::redis::address::Address;
 use crate::store::redis::settings::RedisSettings;
 
-/// Somebody who was asked.
+/// A server that was asked.
 #[derive(Debug)]
 pub struct Probe<T> {
-    /// Where.
+    /// Its address.
     pub address: String,
-    /// The answer.
+    /// Its answer.
     pub answer: Result<T, Unanswered>,
 }
 
-/// Why somebody told nothing. No message holds a password.
+/// Why a server did not answer the question. No message contains a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unanswered {
     /// There is no connection, or no answer in time.
@@ -25,16 +26,16 @@ pub enum Unanswered {
     /// The login is missing or wrong.
     #[error("{0}")]
     Login(String),
-    /// The user may not ask this.
+    /// This user may not ask.
     #[error("{0}")]
     Forbidden(String),
-    /// It is another kind of server than the URL says.
+    /// The server is of another kind than the URL says.
     #[error("{0}")]
     OtherKind(String),
-    /// The Sentinel watches no primary of that name, but these.
+    /// The Sentinel watches no primary of the name, but primaries of these names.
     #[error("it watches {0:?}")]
     UnknownName(Vec<String>),
-    /// Anything else that it answered.
+    /// The server answered with another error.
     #[error("{0}")]
     Refused(String),
 }
@@ -55,29 +56,25 @@ impl From<RedisError> for Unanswered {
     }
 }
 
-/// Asks somebody who knows where primaries are, for as long as one may take.
+/// Asks a server that knows the primaries: a Sentinel, or a node of a Cluster.
 pub(super) async fn ask<T>(
     settings: &RedisSettings,
     address: &Address,
-    questions: impl AsyncFnOnce(redis::aio::MultiplexedConnection) -> Result<T, Unanswered>,
+    questions: impl AsyncFnOnce(MultiplexedConnection) -> Result<T, Unanswered>,
 ) -> Probe<T> {
-    // Connecting takes as long as several questions, so it has a time of its own.
-    let asked = async {
-        let connection = settings.topology.informant(address, settings.timeout).await?;
+    // Connecting takes as long as several questions, so it has a limit of its own.
+    let answer = async {
+        let connection = settings.topology.open_for_questions(address, settings.timeout).await?;
         in_time(settings.timeout, questions(connection)).await
     };
-    Probe { address: address.to_string(), answer: asked.await }
+    Probe { address: address.to_string(), answer: answer.await }
 }
 
+/// Limits the time of an answer.
 pub(super) async fn in_time<T>(
-    timeout: std::time::Duration,
+    timeout: Duration,
     answer: impl Future<Output = Result<T, Unanswered>>,
 ) -> Result<T, Unanswered> {
     let late = |_elapsed| Err(Unanswered::Silent(format!("no answer within {timeout:?}")));
     tokio::time::timeout(timeout, answer).await.unwrap_or_else(late)
-}
-
-/// Reads lines of `name:value`, as `INFO` and `CLUSTER INFO` have them.
-pub(super) fn lines(text: &str) -> HashMap<&str, &str> {
-    text.lines().filter_map(|line| line.trim().split_once(':')).collect()
 }

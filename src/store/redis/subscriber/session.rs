@@ -1,0 +1,211 @@
+//! One connection of a subscriber, from its opening to its end.
+//!
+//! Two tasks share it. The reader drains notifications and does nothing else, so that Redis's output buffer for this
+//! connection stays empty. The session sends commands and pings, and receives their answers.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesOrdered;
+use redis::aio::{PubSubSink, PubSubStream};
+use redis::{Msg, RedisError, Value};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_stream::StreamExt as _;
+use tokio_util::sync::CancellationToken;
+
+use super::state::Shared;
+use crate::store::redis::error::FlagsError;
+use crate::store::redis::keys::Keys;
+use crate::store::redis::notify_flags;
+use crate::store::redis::timeout::in_time;
+use crate::ticket::TicketId;
+
+/// How often the connection is pinged.
+pub(super) const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// How many channels a SUBSCRIBE or UNSUBSCRIBE names at most.
+const MAX_CHANNELS: usize = 500;
+/// How many of these commands, and pings, are in flight at most. If each waited for the answer to the one before, 100,000
+/// tickets would go unwatched for 16 s after a reconnect to a Redis that is 80 ms away.
+const MAX_IN_FLIGHT: usize = 16;
+
+/// Runs one session. Sets `was_established` once watches may be acknowledged.
+///
+/// # Errors
+/// Always, as a session ends only with an error.
+pub(super) async fn run(shared: &Arc<Shared>, was_established: &mut bool) -> Result<Infallible, RedisError> {
+    match notify_flags::ensure(&shared.endpoint).await {
+        // The monitor then has every stream read every few seconds, which is better than no connection.
+        Ok(()) | Err(FlagsError::Missing(_)) => {}
+        Err(error) => return Err(std::io::Error::other(error.to_string()).into()),
+    }
+    let (sink, messages) = shared.endpoint.open_subscriber().await?.split();
+    let ended = CancellationToken::new();
+    let _end_reader = ended.clone().drop_guard();
+    crate::task::spawn("redis-reader", read(Arc::clone(shared), messages, ended.clone()));
+
+    let mut session = Session { shared, sink, in_flight: FuturesOrdered::new() };
+    session.verify().await?;
+    // From here on watches may be acknowledged, so every change after the end of this session is a gap.
+    *was_established = true;
+    shared.subscriptions.lock().reset(true);
+    shared.subscribe_wanted.notify_one();
+    session.serve(&ended).await
+}
+
+/// What a notification means.
+#[derive(Debug, PartialEq)]
+enum Event {
+    /// A ticket has changed or expired.
+    Changed(TicketId),
+    /// Another gateway found that changes went unreported.
+    Gap,
+}
+
+/// Reads notifications until the connection or the session ends.
+async fn read(shared: Arc<Shared>, messages: PubSubStream, ended: CancellationToken) {
+    let keys = &shared.endpoint.keys;
+    let gap_channel = keys.gap_channel();
+    let mut events = messages.filter_map(|message| event(&message, keys, &gap_channel));
+    let reading = async {
+        while let Some(event) = events.next().await {
+            match event {
+                Event::Changed(id) => shared.reports.changes.changed(&id),
+                Event::Gap => {
+                    tracing::warn!("a gateway found that Redis reported no changes; reading every stream again");
+                    shared.report_all_missed();
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = reading => ended.cancel(),
+        () = ended.cancelled() => {}
+    }
+}
+
+fn event(message: &Msg, keys: &Keys, gap_channel: &str) -> Option<Event> {
+    // One script sets fields and expiry, and Redis reports both. Waking for both would cost a second reading, and an
+    // expiry that is set alone changes nothing.
+    if message.get_payload_bytes() == b"expire" {
+        return None;
+    }
+    let channel = message.get_channel_name();
+    match keys.ticket_of(channel) {
+        Some(id) => Some(Event::Changed(id)),
+        None => (channel == gap_channel).then_some(Event::Gap),
+    }
+}
+
+struct Session<'a> {
+    shared: &'a Shared,
+    sink: PubSubSink,
+    /// Commands that Redis has not answered yet, in the order of sending.
+    in_flight: FuturesOrdered<BoxFuture<'static, Result<Answer, RedisError>>>,
+}
+
+/// What Redis has answered.
+enum Answer {
+    Ping,
+    Subscribed(Vec<TicketId>),
+    Unsubscribed,
+}
+
+impl Session<'_> {
+    async fn serve(mut self, ended: &CancellationToken) -> Result<Infallible, RedisError> {
+        let mut ping = tokio::time::interval(PING_INTERVAL);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut unsubscribe_due = pin!(self.shared.unsubscribe_due(false));
+        loop {
+            let has_room = self.in_flight.len() < MAX_IN_FLIGHT;
+            // Each turn sends one batch, so pings get their turn however fast tickets come and go.
+            tokio::select! {
+                () = self.shared.subscribe_wanted.notified(), if has_room => {
+                    if self.subscribe().await == MAX_CHANNELS {
+                        self.shared.subscribe_wanted.notify_one();
+                    }
+                }
+                () = &mut unsubscribe_due, if has_room => {
+                    let is_more = self.unsubscribe().await == MAX_CHANNELS;
+                    unsubscribe_due.set(self.shared.unsubscribe_due(is_more));
+                }
+                _ = ping.tick(), if has_room => {
+                    let mut sink = self.sink.clone();
+                    self.send(async move { sink.ping::<Value>().await.map(|_pong| Answer::Ping) }).await;
+                }
+                Some(answer) = self.in_flight.next() => self.apply(answer?),
+                () = ended.cancelled() => return Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into()),
+            }
+        }
+    }
+
+    /// Sends a command at once, after those before it; [`Session::in_flight`] yields its answer.
+    async fn send(&mut self, command: impl Future<Output = Result<Answer, RedisError>> + Send + 'static) {
+        let mut answer: BoxFuture<'static, _> = Box::pin(in_time(self.shared.endpoint.timeout, command));
+        self.in_flight.push_back(match futures_util::poll!(&mut answer) {
+            Poll::Ready(answer) => Box::pin(std::future::ready(answer)),
+            Poll::Pending => answer,
+        });
+    }
+
+    fn apply(&self, answer: Answer) {
+        self.record_answer();
+        let Answer::Subscribed(ids) = answer else { return };
+        let (resumed, still_interrupted, has_to_unsubscribe) = {
+            let mut subscriptions = self.shared.subscriptions.lock();
+            let resumed = subscriptions.acknowledge(&ids);
+            (resumed, subscriptions.interrupted(), subscriptions.has_to_unsubscribe())
+        };
+        if has_to_unsubscribe {
+            self.shared.unsubscribe_wanted.notify_one();
+        }
+        if !resumed.is_empty() {
+            self.shared.report_missed(resumed);
+            if still_interrupted == 0 {
+                let node = &self.shared.endpoint.address;
+                tracing::info!(%node, "Redis reports changes of every watched ticket again");
+            }
+        }
+    }
+
+    /// Checks that this connection answers and that this user may subscribe.
+    async fn verify(&mut self) -> Result<(), RedisError> {
+        let gap_channel = self.shared.endpoint.keys.gap_channel();
+        in_time(self.shared.endpoint.timeout, self.sink.subscribe(gap_channel)).await?;
+        in_time(self.shared.endpoint.timeout, self.sink.ping::<Value>()).await?;
+        self.record_answer();
+        Ok(())
+    }
+
+    fn record_answer(&self) {
+        *self.shared.last_answer.lock() = Some(Instant::now());
+    }
+
+    /// Subscribes to a batch of tickets; returns how many.
+    async fn subscribe(&mut self) -> usize {
+        let ids = self.shared.subscriptions.lock().take_to_subscribe(MAX_CHANNELS);
+        let count = ids.len();
+        if count > 0 {
+            let (mut sink, channels) = (self.sink.clone(), self.channels(&ids));
+            self.send(async move { sink.subscribe(channels).await.map(|()| Answer::Subscribed(ids)) }).await;
+        }
+        count
+    }
+
+    /// Unsubscribes from a batch of tickets; returns how many.
+    async fn unsubscribe(&mut self) -> usize {
+        let ids = self.shared.subscriptions.lock().take_to_unsubscribe(MAX_CHANNELS);
+        if !ids.is_empty() {
+            let (mut sink, channels) = (self.sink.clone(), self.channels(&ids));
+            self.send(async move { sink.unsubscribe(channels).await.map(|()| Answer::Unsubscribed) }).await;
+        }
+        ids.len()
+    }
+
+    fn channels(&self, ids: &[TicketId]) -> Vec<String> {
+        ids.iter().map(|id| self.shared.endpoint.keys.channel(id)).collect()
+    }
+}
