@@ -144,7 +144,7 @@ async fn flags_of_an_administrator_are_missed(may_read: bool) {
     ada.act(&waiting[0].0, "scan").await;
     let started = Instant::now();
     within(SOON * 2, "being told without notifications", || async {
-        gateway.log().contains("changes are told late").then_some(())
+        gateway.log().contains("changes arrive late").then_some(())
     })
     .await;
     waiting[0].1.expect("scanned").await;
