@@ -141,7 +141,7 @@ impl Wechat {
         query.in_time(now)
     }
 
-    /// Processes a callback. Answers within [`ANSWER_WITHIN`], whether the work is finished or not.
+    /// Processes a callback. Answers within four seconds, whether the work is finished or not.
     ///
     /// # Errors
     /// [`Refused`]; then nothing was changed.
