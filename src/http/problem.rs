@@ -1,6 +1,6 @@
 //! The only place where an error becomes an answer: `application/problem+json` (RFC 9457) with a stable `code`.
 //!
-//! `problem/table` lists the problems. The middleware counts and logs every refusal, once, from the [`Refused`] that a
+//! `problem/table` lists the problems. The middleware counts and logs every refusal, once, from the `Refused` that a
 //! [`Problem`] leaves on its response.
 
 mod table;
