@@ -1,4 +1,7 @@
-//! What the gateway adds to the server of `parked_streams`: its metrics, and how many connections each caller may have.
+//! The gateway's part of a connection: its metrics, and the bound on the connections of each caller.
+//!
+//! `parked_streams` accepts connections and serves HTTP. It reports events to [`Metrics`] and asks [`CallerLimit`] about
+//! each new connection.
 
 use std::io;
 use std::net::IpAddr;
@@ -14,29 +17,30 @@ use crate::callers::{Caller, Holdings};
 use crate::http::bounds::CONNECTIONS;
 use crate::metrics::Metrics;
 
-/// How many addresses it takes at least to have all connections.
+/// How many addresses it takes at least to use all connections, however few there are.
 const MIN_ADDRESSES: usize = 4;
-/// How many networks it takes at least: a single party may hold one whole.
+/// How many networks it takes at least. One party may hold a whole network.
 const MIN_NETWORKS: usize = 2;
 
-/// Bounds of the connections of a server.
+/// The settings of one server's connections.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionSettings {
-    /// Connections that may be open.
+    /// The most connections that may be open.
     pub max_connections: usize,
-    /// Those of one address, if that is none of a trusted proxy; wider networks have as many more as
-    /// [`Tier::factor`](crate::callers::Tier::factor) says.
+    /// The most connections of one address that is not a trusted proxy. Wider networks may have
+    /// [`Tier::factor`](crate::callers::Tier::factor) times as many.
     pub per_address: usize,
     /// Whether idle event streams are parked.
     pub park: bool,
-    /// How long bytes may wait for a peer that does not take them.
+    /// How long data may wait for a client that does not take it.
     pub write_timeout: Duration,
 }
 
-/// Sets up a server of `router`.
+/// Starts a server of `router` on the current runtime. The router answers request heads that cannot be parsed, in
+/// `http::head`.
 ///
 /// # Errors
-/// The system's, if it has no file to give.
+/// The system's, at the limit on open files.
 pub fn server(
     router: Router,
     settings: ConnectionSettings,
@@ -53,12 +57,12 @@ pub fn server(
         .start()
 }
 
-/// Bounds the connections of each caller, and counts those refused.
+/// Bounds the connections of each caller, and counts those that it refuses.
 struct CallerLimit {
     settings: ConnectionSettings,
-    /// Peers that carry other people's requests, and may have any number of connections.
+    /// Proxies carry the requests of many callers, so they may have any number of connections.
     trusted_proxies: Vec<IpNet>,
-    /// The connections of all other peers.
+    /// The number of open connections of each other caller.
     by_caller: Mutex<Holdings>,
     metrics: Arc<Metrics>,
 }
@@ -75,7 +79,7 @@ impl Admission for CallerLimit {
             return true;
         }
         let caller = Caller::of(peer);
-        // However few there may be in all, no address takes more than a part of them, and no network around it.
+        // One address takes at most a quarter of all connections, and one network half of them.
         let all = self.settings.max_connections;
         let per_address = self.settings.per_address.min((all / MIN_ADDRESSES).max(1));
         let mut by_caller = self.by_caller.lock();
