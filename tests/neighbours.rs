@@ -264,7 +264,7 @@ async fn a_foreign_authorization_leaves_the_cookie_what_it_is() {
     assert_eq!(caller.get("/v1/verify", &twice[..1]).await.status(), StatusCode::NO_CONTENT);
     let refused = caller.get("/v1/verify", &twice).await;
     assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
-    assert!(refused.text().await.unwrap().contains("must be there once"));
+    assert!(refused.text().await.unwrap().contains("send one"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
