@@ -31,7 +31,7 @@ fn texts(folder: &Path, found: &mut Vec<String>) {
     }
 }
 
-/// Returns whether one of the library's own files has that test, and runs it.
+/// Returns whether a file of the library, or of a package in `crates/`, has that test, and runs it.
 fn is_unit_test(name: &str, sources: &[String]) -> bool {
     sources.iter().any(|source| {
         let Some((before, _)) = source.split_once(&format!("fn {name}(")) else { return false };
@@ -48,7 +48,9 @@ fn every_test_that_stands_beside_an_attack_is_there_and_is_run() {
     let left_out: BTreeSet<_> = tests(&["--ignored"]).into_iter().collect();
     let run: Vec<_> = tests(&[]).into_iter().filter(|test| !left_out.contains(test)).collect();
     let mut sources = Vec::new();
-    texts(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut sources);
+    for folder in ["src", "crates"] {
+        texts(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut sources);
+    }
     let (mut count, mut missing) = (0, Vec::new());
     for row in rows {
         let cells: Vec<_> = row.split(" | ").collect();
