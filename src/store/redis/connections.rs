@@ -206,7 +206,7 @@ impl SharedConnection {
     }
 }
 
-/// Returns whether another connection may do better: this one is broken or silent, or leads to the wrong server.
+/// Returns whether another connection may do better: this one is broken or silent, or goes to the wrong server.
 fn calls_for_a_fresh_connection(error: &RedisError) -> bool {
     is_from_replica(error) || error.is_unrecoverable_error() || error.is_timeout() || error.kind() == ErrorKind::Io
 }

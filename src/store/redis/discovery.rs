@@ -128,7 +128,7 @@ impl Discovery {
         newest(maps, seeds.len()).ok_or(last_error)
     }
 
-    /// Asks one Sentinel on a task of its own, so that its answer may arrive after the round.
+    /// Asks one Sentinel on a separate task, so that its answer may arrive after the round.
     fn ask_sentinel(&mut self, sentinel: &Address, name: &str) {
         *self.pending.entry(sentinel.clone()).or_default() += 1;
         let (topology, timeout, round) = (self.topology.clone(), self.timeout, self.round);

@@ -76,7 +76,7 @@ pub(super) fn unavailable(error: impl std::fmt::Display) -> StoreError {
 }
 
 pub(super) fn from_redis(error: &RedisError) -> StoreError {
-    // Before Redis 7, an error within a script has no code of its own.
+    // Before Redis 7, an error within a script has no code.
     if error.code() == Some("OOM") || error.detail().is_some_and(|text| text.contains("-OOM ")) {
         return StoreError::Full("Redis has reached its maxmemory; raise it or add a node".to_owned());
     }

@@ -106,7 +106,7 @@ pub(super) async fn watched_primary(
 /// Asks a Sentinel for the address of the primary called `name`; `None` if it does not say.
 pub(super) async fn primary_address(connection: &mut MultiplexedConnection, name: &str) -> Option<Address> {
     let answer = sentinel("GET-MASTER-ADDR-BY-NAME", Some(name)).query_async(connection).await;
-    let (host, port) = answer.unwrap_or_else(|_error| None::<(String, u16)>)?;
+    let (host, port) = answer.unwrap_or(None::<(String, u16)>)?;
     Some(Address::new(&host, port))
 }
 

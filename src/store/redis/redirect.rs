@@ -33,7 +33,7 @@ impl Redirect {
 
 /// Returns whether the node says that it is a replica.
 pub(super) fn is_from_replica(error: &RedisError) -> bool {
-    // Before Redis 7, an error within a script has no code of its own.
+    // Before Redis 7, an error within a script has no code.
     matches!(error.code(), Some("READONLY" | "MASTERDOWN"))
         || error.detail().is_some_and(|text| text.contains("-READONLY"))
 }

@@ -1,6 +1,6 @@
 //! The Lua scripts that read and write tickets and values, and the format of a ticket in its hash.
 //!
-//! A ticket is a hash with one field per part. A value is a hash with one field, in a slot of its own; its key ends in
+//! A ticket is a hash with one field per part. A value is a hash with one field; its key ends in
 //! `:value`, so that no ticket is taken for one. The key has a hash of the value's name, as names contain people's ids.
 //! Values are hashes so that a user needs the rights for tickets only.
 

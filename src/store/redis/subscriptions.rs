@@ -18,7 +18,7 @@ const MIN_SHRINK_CAPACITY: usize = 1024;
 /// The subscriptions at one node.
 #[derive(Default)]
 pub(super) struct Subscriptions {
-    /// The watched tickets, and those that Redis must still be told to unsubscribe.
+    /// The watched tickets, and those that still need an UNSUBSCRIBE.
     entries: HashMap<TicketId, Entry>,
     /// Callers that wait for an acknowledgement.
     waiting: HashMap<TicketId, Vec<oneshot::Sender<()>>>,
@@ -68,7 +68,7 @@ impl Subscriptions {
         Some(acknowledged)
     }
 
-    /// Stops watching a ticket. Returns whether Redis must be told.
+    /// Stops watching a ticket. Returns whether an UNSUBSCRIBE must follow.
     pub(super) fn unwatch(&mut self, id: &TicketId) -> bool {
         self.waiting.remove(id);
         self.to_subscribe.remove(id);

@@ -93,7 +93,7 @@ async fn ask(settings: &RedisSettings, address: &Address, is_primary: bool) -> R
 }
 
 async fn facts(endpoint: &Endpoint, kind: &Kind) -> Result<Facts, Unanswered> {
-    // Connecting takes as long as several questions, so it has a limit of its own.
+    // Connecting takes as long as several questions, so it has a separate limit.
     let connection = endpoint.lend().await?;
     let round_trip = in_time(endpoint.timeout, round_trip((*connection).clone(), endpoint.timeout / 2)).await?;
     // All at once: one after the other they would take as many round trips.

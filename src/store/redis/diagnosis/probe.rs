@@ -62,7 +62,7 @@ pub(super) async fn ask<T>(
     address: &Address,
     questions: impl AsyncFnOnce(MultiplexedConnection) -> Result<T, Unanswered>,
 ) -> Probe<T> {
-    // Connecting takes as long as several questions, so it has a limit of its own.
+    // Connecting takes as long as several questions, so it has a separate limit.
     let answer = async {
         let connection = settings.topology.open_for_questions(address, settings.timeout).await?;
         in_time(settings.timeout, questions(connection)).await

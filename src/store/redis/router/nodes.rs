@@ -31,7 +31,7 @@ pub(super) struct Nodes {
     /// When an answer that was not outdated last confirmed the slot map.
     confirmed_at: Instant,
     /// The primaries, and nodes that a command was redirected to.
-    nodes: HashMap<Address, Arc<Node>>,
+    by_address: HashMap<Address, Arc<Node>>,
     /// Tickets with a subscription at the target of an ASK redirect.
     strays: HashSet<TicketId>,
 }
@@ -39,8 +39,8 @@ pub(super) struct Nodes {
 impl Nodes {
     /// Starts to connect to the primaries of `slots`.
     pub(super) fn start(settings: RedisSettings, reports: Reports, slots: SlotMap) -> Self {
-        let (confirmed_at, nodes, strays) = (Instant::now(), HashMap::new(), HashSet::new());
-        let mut started = Self { settings, reports, slots, confirmed_at, nodes, strays };
+        let (confirmed_at, by_address, strays) = (Instant::now(), HashMap::new(), HashSet::new());
+        let mut started = Self { settings, reports, slots, confirmed_at, by_address, strays };
         started.reconcile();
         started
     }
@@ -51,7 +51,7 @@ impl Nodes {
 
     /// Returns the primaries.
     pub(super) fn primaries(&self) -> Vec<Arc<Node>> {
-        self.slots.primaries().into_iter().filter_map(|address| self.nodes.get(address).cloned()).collect()
+        self.slots.primaries().into_iter().filter_map(|address| self.by_address.get(address).cloned()).collect()
     }
 
     /// Returns the owner of a slot.
@@ -82,11 +82,11 @@ impl Nodes {
     /// # Errors
     /// The address cannot be used.
     pub(super) fn node(&mut self, address: &Address) -> Result<Arc<Node>, RedisError> {
-        if let Some(node) = self.nodes.get(address) {
+        if let Some(node) = self.by_address.get(address) {
             return Ok(Arc::clone(node));
         }
         let node = Arc::new(Node::start(&self.settings, address, &self.reports)?);
-        self.nodes.insert(address.clone(), Arc::clone(&node));
+        self.by_address.insert(address.clone(), Arc::clone(&node));
         Ok(node)
     }
 
@@ -96,7 +96,7 @@ impl Nodes {
     /// As [`Nodes::node`].
     pub(super) fn move_subscription(&mut self, id: &TicketId, address: &Address) -> Result<Arc<Node>, RedisError> {
         let node = self.node(address)?;
-        let others = self.nodes.values().filter(|other| !Arc::ptr_eq(other, &node));
+        let others = self.by_address.values().filter(|other| !Arc::ptr_eq(other, &node));
         for moving in others.filter_map(|other| other.subscriber.release(id)) {
             node.subscriber.adopt(moving);
             self.strays.insert(*id);
@@ -106,7 +106,7 @@ impl Nodes {
 
     /// Ends the subscription of a ticket at every node: it may be moving.
     pub(super) fn unwatch(&self, id: &TicketId) {
-        for node in self.nodes.values() {
+        for node in self.by_address.values() {
             node.subscriber.unwatch(id);
         }
     }
@@ -147,11 +147,11 @@ impl Nodes {
                 tracing::error!(%error, %address, "cannot use the address of a primary; its tickets are unreachable");
             }
         }
-        for node in self.nodes.values() {
+        for node in self.by_address.values() {
             let has_moved =
                 |id: &TicketId| self.slots.owner_of_tag(id).is_some_and(|owner| *owner != node.endpoint.address);
             for moving in node.subscriber.release_where(has_moved) {
-                if let Some(owner) = self.slots.owner_of_tag(&moving.id).and_then(|owner| self.nodes.get(owner)) {
+                if let Some(owner) = self.slots.owner_of_tag(&moving.id).and_then(|owner| self.by_address.get(owner)) {
                     owner.subscriber.adopt(moving);
                 }
             }
@@ -163,8 +163,10 @@ impl Nodes {
     /// stray again; if it is not, nothing else would move the ticket back.
     fn rehome(&mut self) {
         for id in self.strays.drain() {
-            let Some(owner) = self.slots.owner_of_tag(&id).and_then(|owner| self.nodes.get(owner)) else { continue };
-            let others = self.nodes.values().filter(|node| !Arc::ptr_eq(node, owner));
+            let Some(owner) = self.slots.owner_of_tag(&id).and_then(|owner| self.by_address.get(owner)) else {
+                continue;
+            };
+            let others = self.by_address.values().filter(|node| !Arc::ptr_eq(node, owner));
             for moving in others.filter_map(|node| node.subscriber.release(&id)) {
                 owner.subscriber.adopt(moving);
             }
@@ -174,8 +176,8 @@ impl Nodes {
     /// Forgets nodes that own no slot and have no subscription, and updates the gauges.
     fn forget_idle(&mut self) {
         let primaries: Vec<_> = self.slots.primaries().into_iter().cloned().collect();
-        self.nodes.retain(|address, node| primaries.contains(address) || !node.subscriber.is_idle());
-        let interrupted: usize = self.nodes.values().map(|node| node.subscriber.interrupted()).sum();
+        self.by_address.retain(|address, node| primaries.contains(address) || !node.subscriber.is_idle());
+        let interrupted: usize = self.by_address.values().map(|node| node.subscriber.interrupted()).sum();
         let metrics = &self.reports.metrics.redis;
         metrics.primaries.set(i64::try_from(primaries.len()).unwrap_or(i64::MAX));
         metrics.tickets_unwatched.set(i64::try_from(interrupted).unwrap_or(i64::MAX));

@@ -1,6 +1,6 @@
 //! Checks, beside the session, that Redis still reports changes, and reports tickets as missed while it does not.
 //!
-//! It is a task of its own, so that pings continue whatever it waits for.
+//! It is a separate task, so that pings continue whatever it waits for.
 
 use std::sync::Arc;
 use std::time::Duration;
