@@ -1,6 +1,6 @@
 //! The gateway's part of a connection: its metrics, and the bound on the connections of each caller.
 //!
-//! `parked_streams` accepts connections and serves HTTP. It reports events to [`Metrics`] and asks [`CallerLimit`] about
+//! `parked_streams` accepts connections and serves HTTP. It reports events to [`Metrics`] and asks `CallerLimit` about
 //! each new connection.
 
 use std::io;
