@@ -15,7 +15,7 @@ use crate::http::problem;
 use crate::http::view::client::ClientView;
 
 const ALL: [Page; 4] = [Page::SignIn, Page::Confirm, Page::Share, Page::Receive];
-/// The texts that scripts look up by the name of a state or a reason, and of a connector.
+/// The texts that scripts look up by the name of a state, a reason or a connector.
 const LOOKED_UP: [&str; 12] = [
     "waiting_wechat",
     "numbered_wechat",
@@ -47,13 +47,13 @@ fn source(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("static").join(path)).unwrap()
 }
 
-/// The names of `static/` and of the folder in it, that end so.
+/// The paths of files under `static/` that end with `end`.
 fn names(end: &str) -> Vec<String> {
     let all = files::templates().map(|(path, _)| path).chain(RENDERER.assets.urls().into_keys());
     all.filter(|path| path.ends_with(end)).map(str::to_owned).collect()
 }
 
-/// What follows `start` in a text, up to what no name has in it.
+/// The names that follow `start` in a text.
 fn names_after<'a>(text: &'a str, start: &str) -> BTreeSet<&'a str> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let found = text.match_indices(start).filter(|(at, _)| !text[..*at].ends_with(is_name));
@@ -74,7 +74,7 @@ fn slots(text: &str) -> BTreeSet<&str> {
     text.split('{').skip(1).map(|rest| rest.split('}').next().unwrap()).collect()
 }
 
-/// What a translation has to keep of a text: whether it is one, a pair or a map, and its slots.
+/// The parts of a text that a translation must keep: whether it is a text, a pair or a map, and its slots.
 fn shape(value: &Json) -> (Vec<&str>, BTreeSet<&str>) {
     match value {
         Json::String(text) => (vec!["text"], slots(text)),
@@ -102,7 +102,7 @@ fn client(name: &str) -> ClientView {
     ClientView { id: "web".to_owned(), name: name.to_owned(), logo: None, theme: None, connector: None }
 }
 
-/// The texts that a page's scripts are given.
+/// The texts embedded in a page for its scripts.
 fn data(html: &str) -> Json {
     let block = html.split_once("<script type=\"application/json\" id=\"texts\">").unwrap().1;
     serde_json::from_str(block.split_once("</script>").unwrap().0).unwrap()
@@ -130,7 +130,7 @@ fn every_language_has_the_same_texts_with_the_same_slots() {
 
 #[test]
 fn every_text_that_is_used_exists() {
-    // What templates use is missed when they are rendered.
+    // Rendering fails if a template uses a missing text.
     for page in ALL {
         let texts = data(&render(&RENDERER, page, "en", None, ""));
         for script in scripts_of(page) {
@@ -214,7 +214,7 @@ fn no_page_and_no_script_has_texts_of_its_own() {
         let code = source(name);
         let foreign = code.chars().find(|c| c.is_alphabetic() && !c.is_ascii());
         assert_eq!(foreign, None, "{name}");
-        // Words in quotes, of which the first begins with a capital letter.
+        // A phrase is two or more quoted words, the first with a capital letter.
         for literal in code
             .lines()
             .filter(|line| !line.trim_start().starts_with(['*', '/']))
@@ -234,7 +234,7 @@ fn no_page_and_no_script_has_texts_of_its_own() {
 fn scripts_are_shipped_with_all_but_their_comments() {
     for name in names(".js") {
         let source = source(&name);
-        // Nothing stands behind a comment that has begun its line, so nothing is lost with it.
+        // No code follows a comment on its line, so removing the line loses no code.
         let mut is_comment = false;
         let mut code = Vec::new();
         for line in source.lines().map(str::trim) {
@@ -291,7 +291,7 @@ fn the_language_is_the_one_asked_for_or_the_one_liked_best() {
     assert_eq!(chosen(Some("\"><script>"), "fr"), "en");
     let none = HeaderMap::from_iter([(ACCEPT_LANGUAGE, HeaderValue::from_bytes(b"zh\xff").unwrap())]);
     assert_eq!(RENDERER.languages.choose(None, &none).tag, "en");
-    // One entry that is no text costs itself.
+    // An entry that is not UTF-8 is ignored, and the others count.
     let one = HeaderMap::from_iter([(ACCEPT_LANGUAGE, HeaderValue::from_bytes(b"\xff, zh").unwrap())]);
     assert_eq!(RENDERER.languages.choose(None, &one).tag, "zh");
 }
@@ -339,7 +339,7 @@ fn markup_in_a_clients_name_or_in_a_table_is_text() {
     }
     let html = render(&pages, Page::SignIn, "en", Some(client(hostile)), "");
     assert!(html.contains("Sign in to &lt;"), "{html}");
-    assert_eq!(data(&html)["again"], hostile, "the scripts are given it as it is");
+    assert_eq!(data(&html)["again"], hostile, "the scripts get it unchanged");
 }
 
 #[test]
