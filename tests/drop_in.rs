@@ -310,9 +310,13 @@ async fn a_site_that_is_not_on_the_list_gets_no_code() {
     let is_told = async || (page.text(".scangate-title").await == "This page can’t sign you in").then_some(());
     within(Duration::from_secs(10), "the truth", is_told).await;
     assert!(page.text(".scangate-detail").await.contains("isn’t set up"));
-    let faults = page.faults().await;
-    let said = faults.iter().filter(|fault| fault["source"] == "console-api").map(|fault| fault["message"].to_string());
-    let said = said.collect::<Vec<_>>().join(" ");
+    // The driver may report the console's message later than the page shows its own.
+    let is_logged = async || {
+        let faults = page.faults().await;
+        let message = faults.iter().find(|fault| fault["source"] == "console-api")?["message"].to_string();
+        Some(message)
+    };
+    let said = within(Duration::from_secs(10), "the console's message", is_logged).await;
     for part in ["POST http://localhost:8080/v1/tickets", "http://other.test:5000", "`origins` of the client shop"] {
         assert!(said.contains(part), "{part}: {said}");
     }

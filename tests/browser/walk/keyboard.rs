@@ -203,11 +203,11 @@ async fn buttons_have_borders_where_colours_are_the_readers() {
     let ticket = stage.edge.browser().create_with(json!({ "client_id": "choose" })).await;
     page.goto(&stage.edge.url(&format!("/s/{}", ticket["ticket_id"].as_str().unwrap()))).await;
     page.until("sign-in").await;
-    borders(".button, .input").await;
+    borders(".scangate-button, .input").await;
     page.write("#name", "Ada").await;
     page.click("#sign-in").await;
     page.until("scanned").await;
-    borders(".button, .warning").await;
+    borders(".scangate-button, .warning").await;
     page.end_after_refusals().await;
 }
 

@@ -87,7 +87,7 @@ var all = boxes();
 if (root.scrollWidth > innerWidth) { faults.push('the page is ' + (root.scrollWidth - innerWidth) + ' pixels too wide'); }
 all.forEach(checkPlace);
 checkOverlap(all);
-var below = [].filter.call(document.querySelectorAll('.button, .scangate-refresh'), function (button) {
+var below = [].filter.call(document.querySelectorAll('.scangate-button'), function (button) {
   return isSeen(button) && button.getBoundingClientRect().bottom > innerHeight;
 });
 return {

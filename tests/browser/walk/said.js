@@ -14,7 +14,7 @@ return {
   detail: words(seen('.scangate-detail') || seen('#outcome-detail')),
   heading: words(seen('#heading')),
   document: document.title,
-  focus: focus === document.body ? 'body' : focus.id ? '#' + focus.id : '.' + focus.className,
+  focus: focus === document.body ? 'body' : focus.id ? '#' + focus.id : '.' + focus.className.split(' ')[0],
   live: [].map.call(document.querySelectorAll('[role=status], [aria-live]'), function (region) { return region.textContent.trim(); }),
   banner: words(seen('#banner')) || words(seen('.scangate-banner')),
   view: document.body.getAttribute('data-view'),
