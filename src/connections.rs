@@ -100,22 +100,22 @@ impl Admission for CallerLimit {
 
 impl Observer for Metrics {
     fn connection_opened(&self) {
-        self.connections_open.inc();
+        self.connections.open.inc();
     }
 
     fn connection_closed(&self) {
-        self.connections_open.dec();
+        self.connections.open.dec();
     }
 
     fn stream_parked(&self) {
-        self.connections_detached.inc();
+        self.connections.detached.inc();
     }
 
     fn stream_unparked(&self) {
-        self.connections_detached.dec();
+        self.connections.detached.dec();
     }
 
     fn stream_lost(&self, reason: LossReason) {
-        self.connection_lost(reason);
+        self.connections.lost(reason);
     }
 }

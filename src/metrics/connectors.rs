@@ -3,9 +3,36 @@
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::registry::Registry;
 
-/// What a service was asked for, and what came of it.
+use super::define::define_metrics;
+
+/// The requests that the WeChat connector sends.
+const OPERATIONS: [&str; 3] = ["stable_token", "qrcode", "user_info"];
+/// The results of a request.
+const RESULTS: [&str; 3] = ["ok", "refused", "failed"];
+/// The results of a callback.
+const CALLBACKS: [&str; 18] = [
+    "checked",
+    "asked",
+    "asked_again",
+    "confirmed",
+    "mismatch",
+    "declined",
+    "too_late",
+    "expired",
+    "ignored",
+    "repeated",
+    "late",
+    "forged",
+    "stale",
+    "replayed",
+    "unreadable",
+    "malformed",
+    "overloaded",
+    "failed",
+];
+
+/// Labels of a request to a connector's service.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Call {
     connector: &'static str,
@@ -13,68 +40,38 @@ struct Call {
     result: &'static str,
 }
 
-/// What came of a callback.
+impl From<(&'static str, &'static str)> for Call {
+    fn from((operation, result): (&'static str, &'static str)) -> Self {
+        Self { connector: "wechat", operation, result }
+    }
+}
+
+/// Labels of a callback from a connector's service.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Callback {
     connector: &'static str,
     result: &'static str,
 }
 
-/// What the connectors count.
-#[derive(Debug, Default)]
-pub struct ConnectorMetrics {
-    calls: Family<Call, Counter>,
-    callbacks: Family<Callback, Counter>,
+impl From<&'static str> for Callback {
+    fn from(result: &'static str) -> Self {
+        Self { connector: "wechat", result }
+    }
+}
+
+define_metrics! {
+    /// Metrics of the connectors.
+    pub struct ConnectorMetrics {
+        calls: Family<Call, Counter> = "connector_requests",
+            "Requests to the hosts of a connector's service, by operation and result: ok, refused (by the service's own code), failed (no usable answer)",
+            series OPERATIONS.into_iter().flat_map(|operation| RESULTS.map(|result| (operation, result)));
+        callbacks: Family<Callback, Counter> = "connector_callbacks",
+            "Callbacks of a connector's service, by result; late and repeated ones are counted as such as well",
+            series CALLBACKS;
+    }
 }
 
 impl ConnectorMetrics {
-    /// What WeChat is asked for.
-    const OPERATIONS: [&str; 3] = ["stable_token", "qrcode", "user_info"];
-    /// What may come of it.
-    const RESULTS: [&str; 3] = ["ok", "refused", "failed"];
-    /// What may come of a callback.
-    const CALLBACKS: [&str; 18] = [
-        "checked",
-        "asked",
-        "asked_again",
-        "confirmed",
-        "mismatch",
-        "declined",
-        "too_late",
-        "expired",
-        "ignored",
-        "repeated",
-        "late",
-        "forged",
-        "stale",
-        "replayed",
-        "unreadable",
-        "malformed",
-        "overloaded",
-        "failed",
-    ];
-
-    pub(super) fn register(&self, registry: &mut Registry) {
-        registry.register(
-            "connector_requests",
-            "Requests to the hosts of a connector's service, by operation and result: ok, refused (by its own code), failed (no good answer)",
-            self.calls.clone(),
-        );
-        registry.register(
-            "connector_callbacks",
-            "Callbacks of a connector's service, by what came of them; late and repeated ones are counted as such as well",
-            self.callbacks.clone(),
-        );
-        for operation in Self::OPERATIONS {
-            for result in Self::RESULTS {
-                drop(self.calls.get_or_create(&Call { connector: "wechat", operation, result }));
-            }
-        }
-        for result in Self::CALLBACKS {
-            drop(self.callbacks.get_or_create(&Callback { connector: "wechat", result }));
-        }
-    }
-
     /// Counts a request to one host.
     pub fn requested(&self, connector: &'static str, operation: &'static str, result: &'static str) {
         self.calls.get_or_create(&Call { connector, operation, result }).inc();

@@ -3,75 +3,38 @@
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
 
-use super::{Kind, Outcome};
+use super::define::define_metrics;
+use super::labels::{Kind, Outcome};
 
-/// What the Redis engine counts.
-#[derive(Debug, Default)]
-pub struct RedisMetrics {
-    /// Times a subscriber had to connect again.
-    pub subscriber_reconnects: Counter,
-    /// Watched tickets that were read again because changes may have gone unreported.
-    pub subscriber_missed: Counter,
-    /// Watched tickets of which Redis reports no changes at the moment.
-    pub tickets_unwatched: Gauge,
-    /// Primaries that keep tickets.
-    pub primaries: Gauge,
-    /// Times other primaries were found to keep the tickets.
-    pub layout_changes: Counter,
-    redirects: Family<Kind, Counter>,
-    unreplicated: Family<Outcome, Counter>,
+define_metrics! {
+    /// Metrics of the Redis engine.
+    pub struct RedisMetrics {
+        pub subscriber_reconnects: Counter = "subscriber_reconnects", "Times a subscriber lost its Redis connection";
+        pub subscriber_missed: Counter = "subscriber_missed",
+            "Watched tickets that were read again because changes may have gone unreported";
+        pub tickets_unwatched: Gauge = "tickets_unwatched",
+            "Watched tickets of which Redis reports no changes at the moment; they are read every two seconds";
+        pub primaries: Gauge = "redis_primaries", "Redis primaries that keep tickets";
+        pub layout_changes: Counter = "redis_layout_changes",
+            "Times other Redis primaries were found to keep the tickets: a failover, or slots that moved";
+        redirects: Family<Kind, Counter> = "redis_redirects",
+            "Commands that a node of the Cluster redirected to another, by kind: moved, ask",
+            series ["moved", "ask"];
+        unreplicated: Family<Outcome, Counter> = "redis_unreplicated",
+            "Changes that fewer replicas had than required, by outcome: acknowledged (no more replicas were connected), refused (a replica did not have it in time, or the primary was not certain)",
+            series ["acknowledged", "refused"];
+    }
 }
 
 impl RedisMetrics {
-    pub(super) fn register(&self, registry: &mut Registry) {
-        registry.register(
-            "subscriber_reconnects",
-            "Times a subscriber lost its Redis connection",
-            self.subscriber_reconnects.clone(),
-        );
-        registry.register(
-            "subscriber_missed",
-            "Watched tickets that were read again because changes may have gone unreported",
-            self.subscriber_missed.clone(),
-        );
-        registry.register(
-            "tickets_unwatched",
-            "Watched tickets of which Redis reports no changes at the moment; they are read every two seconds",
-            self.tickets_unwatched.clone(),
-        );
-        registry.register("redis_primaries", "Redis primaries that keep tickets", self.primaries.clone());
-        registry.register(
-            "redis_layout_changes",
-            "Times other Redis primaries were found to keep the tickets: a failover, or slots that moved",
-            self.layout_changes.clone(),
-        );
-        registry.register(
-            "redis_redirects",
-            "Commands that a node of the Cluster sent on to another, by kind: moved, ask",
-            self.redirects.clone(),
-        );
-        registry.register(
-            "redis_unreplicated",
-            "Changes that fewer replicas had than asked for, by outcome: acknowledged (no more were there), refused (one did not have it in time, or it was not certain who is primary)",
-            self.unreplicated.clone(),
-        );
-        for kind in ["moved", "ask"] {
-            drop(self.redirects.get_or_create(&Kind { kind }));
-        }
-        for outcome in ["acknowledged", "refused"] {
-            drop(self.unreplicated.get_or_create(&Outcome { outcome }));
-        }
-    }
-
-    /// Counts a command that a node of a Cluster sent on to another: `moved` or `ask`.
+    /// Counts a command that a node of a Cluster redirected: `moved` or `ask`.
     pub fn redirected(&self, kind: &'static str) {
-        self.redirects.get_or_create(&Kind { kind }).inc();
+        self.redirects.get_or_create(&kind.into()).inc();
     }
 
-    /// Counts a change that fewer replicas had than asked for: `acknowledged` or `refused`.
+    /// Counts a change that fewer replicas had than required: `acknowledged` or `refused`.
     pub fn unreplicated(&self, outcome: &'static str) {
-        self.unreplicated.get_or_create(&Outcome { outcome }).inc();
+        self.unreplicated.get_or_create(&outcome.into()).inc();
     }
 }

@@ -1,50 +1,60 @@
-//! The entries of the waiting parties: by key, by ticket, by caller and by what is due next. A data structure alone; who
-//! holds the lock on it, and who calls, is the registry's business.
+//! The entries of the waiting parties: by key, by ticket, by caller and by the next due timer. A data structure without lock,
+//! clock or I/O; `shared` holds the lock on it.
 //!
-//! Invariant: the entries of one ticket are a list that begins in `by_ticket`; a caller has as many entries as
-//! `by_caller` counts.
+//! Invariant: the entries of one ticket form a list that starts in `by_ticket`; `by_caller` counts the entries of each caller.
 
 use std::collections::{HashMap, VecDeque};
 use std::task::Waker;
 
 use slab::Slab;
 
-use super::Wake;
 use super::timer_wheel::TimerWheel;
 use crate::callers::{Caller, Holdings, SMALL, give_back};
 use crate::ticket::TicketId;
 
+/// Why a registration was woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wake {
+    /// Read the ticket: it may have changed, or its deadline may have passed.
+    Refresh,
+    /// Send a heartbeat.
+    Heartbeat,
+    /// End the stream: the gateway drains.
+    Drain,
+}
+
 pub(super) struct Table {
     pub(super) entries: Slab<Entry>,
     pub(super) wheel: TimerWheel,
-    /// When the wheel's task wakes next, in ticks.
-    pub(super) wheel_wakes: u64,
-    /// The first place of each ticket; the others hang on to it.
+    /// When the timer task wakes next, in ticks.
+    pub(super) timer_wakes_at: u64,
+    /// The first entry of each ticket. Each entry names the next one.
     pub(super) by_ticket: HashMap<TicketId, u32>,
     pub(super) by_caller: Holdings,
-    /// Places that are to look again, a few at a time. Each is here once, as its mark says; some may be free by now.
+    /// Keys of entries that may have missed a change and wait for their refresh, a batch at a time. [`Signals::MISSED`] keeps
+    /// a key from being queued twice. A queued entry may have been removed since.
     missed: VecDeque<u32>,
 }
 
-/// What is known of one waiting party. There is one for each idle stream, so every byte counts.
+/// One waiting party. There is one for each idle stream, so every byte counts.
 pub(super) struct Entry {
-    /// Who to wake; none before the first wait.
+    /// The waiting task's waker; none before its first wait.
     pub(super) waker: Option<Waker>,
-    /// When to look for what no notification tells: the deadline, or a store that failed. In ticks.
+    /// When the next refresh is due, for the deadline or after the store failed, in ticks. No notification reports those.
     pub(super) refresh_at: u64,
     /// When the next heartbeat is due, in ticks.
     pub(super) heartbeat_at: u64,
     pub(super) id: TicketId,
     pub(super) caller: Caller,
-    /// The next place of the same ticket.
+    /// The next entry of the same ticket.
     next: u32,
-    /// What it is yet to be told.
+    /// The wakes that the party has not taken yet.
     pub(super) signals: Signals,
 }
 
-/// No place.
+/// The key of no entry.
 pub(super) const NONE: u32 = u32::MAX;
-/// No time.
+/// The tick of a timer that is not set.
 pub(super) const NEVER: u64 = u64::MAX;
 
 /// A set of wakes.
@@ -52,7 +62,7 @@ pub(super) const NEVER: u64 = u64::MAX;
 pub(super) struct Signals(u8);
 
 impl Signals {
-    /// The mark of a place that is to look again in its turn.
+    /// Marks an entry that is queued in [`Table::missed`].
     const MISSED: u8 = 8;
 
     const fn bit(wake: Wake) -> u8 {
@@ -67,7 +77,7 @@ impl Signals {
         self.0 |= Self::bit(wake);
     }
 
-    /// Takes the most pressing one.
+    /// Takes the most urgent wake.
     pub(super) fn take(&mut self) -> Option<Wake> {
         let wake =
             [Wake::Refresh, Wake::Drain, Wake::Heartbeat].into_iter().find(|&wake| self.0 & Self::bit(wake) != 0)?;
@@ -81,16 +91,16 @@ impl Table {
         Self {
             entries: Slab::new(),
             wheel: TimerWheel::new(),
-            wheel_wakes: NEVER,
+            timer_wakes_at: NEVER,
             by_ticket: HashMap::new(),
             by_caller: Holdings::default(),
             missed: VecDeque::new(),
         }
     }
 
-    /// Takes a place. Its timer is still to be set.
+    /// Adds an entry. The caller sets its timer with [`Table::schedule`].
     pub(super) fn insert(&mut self, id: TicketId, caller: Caller, heartbeat_at: u64) -> u32 {
-        let place = Entry {
+        let entry = Entry {
             waker: None,
             refresh_at: NEVER,
             heartbeat_at,
@@ -100,23 +110,23 @@ impl Table {
             signals: Signals::default(),
         };
         #[expect(clippy::cast_possible_truncation, reason = "there are fewer than NONE entries")]
-        let key = self.entries.insert(place) as u32;
+        let key = self.entries.insert(entry) as u32;
         self.by_ticket.insert(id, key);
         self.by_caller.add(caller);
         key
     }
 
-    /// Gives a place back; returns it, and whether it was its ticket's last.
+    /// Removes an entry. Returns it, and whether it was its ticket's last.
     pub(super) fn remove(&mut self, key: u32) -> (Entry, bool) {
         self.wheel.clear(key);
-        let place = self.entries.remove(key as usize);
-        self.by_caller.remove(place.caller);
-        let was_last = self.unlink(&place, key);
+        let entry = self.entries.remove(key as usize);
+        self.by_caller.remove(entry.caller);
+        let was_last = self.unlink(&entry, key);
         self.shrink();
-        (place, was_last)
+        (entry, was_last)
     }
 
-    /// Tells all seats of a ticket something.
+    /// Wakes every entry of a ticket.
     pub(super) fn signal_ticket(&mut self, id: &TicketId, wake: Wake) {
         let mut key = self.by_ticket.get(id).copied().unwrap_or(NONE);
         while key != NONE {
@@ -125,26 +135,26 @@ impl Table {
         }
     }
 
-    /// Has all seats of a ticket look again, in their turn.
+    /// Queues every entry of a ticket for a refresh.
     pub(super) fn note_missed(&mut self, id: &TicketId) {
         let mut key = self.by_ticket.get(id).copied().unwrap_or(NONE);
         while key != NONE {
-            let place = &mut self.entries[key as usize];
-            if place.signals.0 & Signals::MISSED == 0 {
-                place.signals.0 |= Signals::MISSED;
+            let entry = &mut self.entries[key as usize];
+            if entry.signals.0 & Signals::MISSED == 0 {
+                entry.signals.0 |= Signals::MISSED;
                 self.missed.push_back(key);
             }
-            key = place.next;
+            key = entry.next;
         }
     }
 
-    /// Has those look again whose turn it is, no more than `count`; returns how many those were.
+    /// Wakes up to `count` queued entries for their refresh. Returns how many it took from the queue.
     pub(super) fn signal_missed(&mut self, count: usize) -> usize {
         let count = count.min(self.missed.len());
         let due: Vec<u32> = self.missed.drain(..count).collect();
         for &key in &due {
-            if let Some(place) = self.entries.get_mut(key as usize) {
-                place.signals.0 &= !Signals::MISSED;
+            if let Some(entry) = self.entries.get_mut(key as usize) {
+                entry.signals.0 &= !Signals::MISSED;
                 self.signal(key as usize, Wake::Refresh);
             }
         }
@@ -154,20 +164,20 @@ impl Table {
         count
     }
 
-    /// Counts the seats of a ticket.
+    /// Counts the entries of a ticket.
     pub(super) fn of_ticket(&self, id: &TicketId) -> usize {
         let first = self.by_ticket.get(id).copied();
         let next = |&key: &u32| Some(self.entries[key as usize].next).filter(|&key| key != NONE);
         std::iter::successors(first, next).count()
     }
 
-    /// Takes a place that was removed out of its ticket's; returns whether it was the last.
-    fn unlink(&mut self, place: &Entry, key: u32) -> bool {
-        let Some(first) = self.by_ticket.get_mut(&place.id) else { return true };
+    /// Takes a removed entry out of its ticket's list. Returns whether it was the last one.
+    fn unlink(&mut self, entry: &Entry, key: u32) -> bool {
+        let Some(first) = self.by_ticket.get_mut(&entry.id) else { return true };
         if *first == key {
-            *first = place.next;
-            if place.next == NONE {
-                self.by_ticket.remove(&place.id);
+            *first = entry.next;
+            if entry.next == NONE {
+                self.by_ticket.remove(&entry.id);
                 return true;
             }
             return false;
@@ -176,55 +186,55 @@ impl Table {
         while self.entries[other as usize].next != key {
             other = self.entries[other as usize].next;
         }
-        self.entries[other as usize].next = place.next;
+        self.entries[other as usize].next = entry.next;
         false
     }
 
-    /// Tells a seat something, if it is still there.
+    /// Wakes an entry, if it still exists.
     pub(super) fn signal(&mut self, key: usize, wake: Wake) {
-        if let Some(place) = self.entries.get_mut(key) {
-            place.signals.add(wake);
-            if let Some(waker) = &place.waker {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.signals.add(wake);
+            if let Some(waker) = &entry.waker {
                 waker.wake_by_ref();
             }
         }
     }
 
-    /// Sets the wheel to what is due first for a place; returns when that is.
+    /// Sets the wheel to the entry's earliest timer. Returns its tick.
     pub(super) fn schedule(&mut self, key: u32) -> u64 {
-        let place = &self.entries[key as usize];
-        let due = place.refresh_at.min(place.heartbeat_at);
+        let entry = &self.entries[key as usize];
+        let due = entry.refresh_at.min(entry.heartbeat_at);
         self.wheel.set(key, due);
         due
     }
 
-    /// Tells everybody for whom something is due at tick `now`.
+    /// Wakes every entry with a timer that is due at tick `now`.
     pub(super) fn fire_due(&mut self, now: u64, heartbeat: u64) {
         let mut due = Vec::new();
         self.wheel.advance(now, |key| due.push(key));
         for key in due {
-            let place = &mut self.entries[key as usize];
-            let look = place.refresh_at <= now;
-            if look {
-                place.refresh_at = NEVER;
+            let entry = &mut self.entries[key as usize];
+            let refresh_due = entry.refresh_at <= now;
+            if refresh_due {
+                entry.refresh_at = NEVER;
             }
-            let beat = place.heartbeat_at <= now;
-            if beat {
-                // In its own rhythm, whatever was missed: streams that were held up together are not bunched for ever.
-                let missed = (now - place.heartbeat_at) / heartbeat;
-                place.heartbeat_at += (missed + 1) * heartbeat;
+            let heartbeat_due = entry.heartbeat_at <= now;
+            if heartbeat_due {
+                // Each entry keeps its phase, even if it missed heartbeats; so streams that were delayed together spread again.
+                let missed = (now - entry.heartbeat_at) / heartbeat;
+                entry.heartbeat_at += (missed + 1) * heartbeat;
             }
-            if look {
+            if refresh_due {
                 self.signal(key as usize, Wake::Refresh);
             }
-            if beat {
+            if heartbeat_due {
                 self.signal(key as usize, Wake::Heartbeat);
             }
             self.schedule(key);
         }
     }
 
-    /// Gives memory back after a peak.
+    /// Frees memory after a peak.
     fn shrink(&mut self) {
         give_back(&mut self.by_ticket);
         if self.entries.is_empty() && self.entries.capacity() > SMALL {

@@ -3,13 +3,17 @@ use std::net::Ipv4Addr;
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
+use parking_lot::{Mutex, MutexGuard};
 use proptest::prelude::*;
 
+use super::registration::AFTER_DEADLINE;
+use super::shared::{HEARTBEAT_TICK, MAX_OPENING};
+use super::table::Table;
 use super::*;
-use crate::callers::SMALL;
+use crate::callers::{SMALL, Tier};
 use crate::random;
 use crate::store::memory::MemoryStore;
-use crate::store::{Put, Reading, Replaced};
+use crate::store::{Put, Reading, Replaced, StoreError};
 use crate::ticket::{NewTicket, Ticket};
 
 const LIMITS: WaiterLimits = WaiterLimits {
@@ -44,12 +48,12 @@ impl Store for Noting {
     }
 
     async fn watch(&self, id: &TicketId) -> Result<(), StoreError> {
-        self.watched.lock().unwrap().insert(*id);
+        self.watched.lock().insert(*id);
         self.store.watch(id).await
     }
 
     fn unwatch(&self, id: &TicketId) {
-        assert!(self.watched.lock().unwrap().remove(id), "{id} was not watched");
+        assert!(self.watched.lock().remove(id), "{id} was not watched");
         self.store.unwatch(id);
     }
 
@@ -87,16 +91,16 @@ impl Site {
         Self { waiters, store: Arc::new(store), watched, metrics }
     }
 
-    async fn seat(&self, id: TicketId) -> Registration {
+    async fn registration(&self, id: TicketId) -> Registration {
         self.waiters.register(&self.store, id, address(0)).await.unwrap()
     }
 
-    async fn seats(&self, count: usize) -> Vec<Registration> {
-        let mut seats = Vec::new();
+    async fn registrations(&self, count: usize) -> Vec<Registration> {
+        let mut registrations = Vec::new();
         for _ in 0..count {
-            seats.push(self.seat(random::ticket_id()).await);
+            registrations.push(self.registration(random::ticket_id()).await);
         }
-        seats
+        registrations
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -108,9 +112,9 @@ fn address(last: u8) -> IpAddr {
     Ipv4Addr::new(192, 0, 2, last).into()
 }
 
-/// Returns what a seat would be told right now.
-fn told(seat: &mut Registration) -> Option<Wake> {
-    seat.next().now_or_never()
+/// Returns what a registration would be told right now.
+fn told(registration: &mut Registration) -> Option<Wake> {
+    registration.next().now_or_never()
 }
 
 #[derive(Debug, Clone)]
@@ -130,9 +134,9 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// A seat as it should be.
+/// A registration as it should be.
 struct Taken {
-    seat: Registration,
+    registration: Registration,
     ticket: usize,
     address: u8,
     has_news: bool,
@@ -154,7 +158,7 @@ proptest! {
                     let is_full = (taken.len() >= LIMITS.per_process, of_address >= LIMITS.per_address, of_ticket >= LIMITS.per_ticket);
                     let answer = runtime.block_on(site.waiters.register(&site.store, ids[ticket], address(from)));
                     match (answer, is_full) {
-                        (Ok(seat), (false, false, false)) => taken.push(Taken { seat, ticket, address: from, has_news: false }),
+                        (Ok(registration), (false, false, false)) => taken.push(Taken { registration, ticket, address: from, has_news: false }),
                         (Err(RegisterError::ProcessFull), (true, _, _))
                         | (Err(RegisterError::CallerFull(Tier::Address)), (false, true, _))
                         | (Err(RegisterError::TicketFull), (false, false, true)) => {}
@@ -169,21 +173,21 @@ proptest! {
                 Op::Listen(index) if !taken.is_empty() => {
                     let index = index.index(taken.len());
                     let news = std::mem::take(&mut taken[index].has_news);
-                    prop_assert_eq!(told(&mut taken[index].seat), news.then_some(Wake::Refresh));
+                    prop_assert_eq!(told(&mut taken[index].registration), news.then_some(Wake::Refresh));
                 }
                 Op::Leave(_) | Op::Listen(_) => {}
             }
             prop_assert_eq!(site.waiters.count(), taken.len());
-            prop_assert_eq!(usize::try_from(site.metrics.streams_open.get()), Ok(taken.len()));
+            prop_assert_eq!(usize::try_from(site.metrics.streams.open.get()), Ok(taken.len()));
             let expected: HashSet<_> = taken.iter().map(|taken| ids[taken.ticket]).collect();
-            prop_assert_eq!(&*site.watched.lock().unwrap(), &expected);
+            prop_assert_eq!(&*site.watched.lock(), &expected);
         }
         for mut left in taken.drain(..) {
-            prop_assert_eq!(told(&mut left.seat), left.has_news.then_some(Wake::Refresh));
+            prop_assert_eq!(told(&mut left.registration), left.has_news.then_some(Wake::Refresh));
         }
-        let seats = site.lock();
-        prop_assert!(seats.by_ticket.is_empty() && seats.by_caller.is_empty() && seats.entries.is_empty());
-        prop_assert_eq!(seats.wheel.next(), None, "something is still due for nobody");
+        let registrations = site.lock();
+        prop_assert!(registrations.by_ticket.is_empty() && registrations.by_caller.is_empty() && registrations.entries.is_empty());
+        prop_assert_eq!(registrations.wheel.next(), None, "something is still due for nobody");
     }
 
     /// In virtual time: nothing waits.
@@ -195,22 +199,22 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let _context = runtime.enter();
         let site = Site::new(WaiterLimits { heartbeat: Duration::from_millis(heartbeat), ..ROOMY });
-        let mut seats = runtime.block_on(site.seats(lefts.len()));
+        let mut registrations = runtime.block_on(site.registrations(lefts.len()));
         let mut looks = Vec::new();
-        for (seat, left) in seats.iter_mut().zip(&lefts) {
+        for (registration, left) in registrations.iter_mut().zip(&lefts) {
             if let Some(left) = left {
-                seat.set_deadline(Instant::now(), Duration::from_millis(*left));
+                registration.set_deadline(Instant::now(), Duration::from_millis(*left));
             }
-            looks.push(left.map(|_| site.lock().entries[seat.key as usize].refresh_at));
+            looks.push(left.map(|_| site.lock().entries[registration.key as usize].refresh_at));
         }
         let taken_at = site.waiters.shared.ticks(Instant::now());
-        let mut beats: Vec<Vec<u64>> = vec![Vec::new(); seats.len()];
-        let mut looked: Vec<Option<u64>> = vec![None; seats.len()];
+        let mut beats: Vec<Vec<u64>> = vec![Vec::new(); registrations.len()];
+        let mut looked: Vec<Option<u64>> = vec![None; registrations.len()];
         let ends_at = taken_at + 4 * heartbeat.max(30_000);
         while let Some(now) = { let next = site.lock().wheel.next(); next.filter(|&next| next <= ends_at) } {
             site.lock().fire_due(now, heartbeat);
-            for (index, seat) in seats.iter_mut().enumerate() {
-                while let Some(wake) = told(seat) {
+            for (index, registration) in registrations.iter_mut().enumerate() {
+                while let Some(wake) = told(registration) {
                     match wake {
                         Wake::Heartbeat => beats[index].push(now),
                         Wake::Refresh => prop_assert_eq!(looked[index].replace(now), None, "told twice"),
@@ -219,7 +223,7 @@ proptest! {
                 }
             }
         }
-        for index in 0..seats.len() {
+        for index in 0..registrations.len() {
             let due = looks[index].filter(|&due| due <= ends_at);
             prop_assert_eq!(looked[index], due);
             let beats = &beats[index];
@@ -237,38 +241,38 @@ proptest! {
 #[tokio::test]
 async fn what_a_seat_is_told_comes_by_importance_and_once() {
     let site = Site::new(ROOMY);
-    let mut seat = site.seat(random::ticket_id()).await;
-    assert_eq!(told(&mut seat), None);
-    let key = seat.key as usize;
+    let mut registration = site.registration(random::ticket_id()).await;
+    assert_eq!(told(&mut registration), None);
+    let key = registration.key as usize;
     for wake in [Wake::Heartbeat, Wake::Drain, Wake::Refresh, Wake::Heartbeat, Wake::Refresh] {
         site.lock().signal(key, wake);
     }
-    let all: Vec<_> = std::iter::from_fn(|| told(&mut seat)).collect();
+    let all: Vec<_> = std::iter::from_fn(|| told(&mut registration)).collect();
     assert_eq!(all, [Wake::Refresh, Wake::Drain, Wake::Heartbeat]);
 }
 
 #[tokio::test]
 async fn a_deadline_is_not_put_off_by_an_answer_that_waited() {
     let site = Site::new(ROOMY);
-    let mut seat = site.seat(random::ticket_id()).await;
+    let mut registration = site.registration(random::ticket_id()).await;
     let asked = Instant::now();
     tokio::time::sleep(Duration::from_millis(30)).await;
-    seat.set_deadline(asked, Duration::from_secs(5));
+    registration.set_deadline(asked, Duration::from_secs(5));
     let due = site.waiters.shared.ticks(asked + Duration::from_secs(5) + AFTER_DEADLINE) + 1;
-    assert_eq!(site.lock().entries[seat.key as usize].refresh_at, due);
+    assert_eq!(site.lock().entries[registration.key as usize].refresh_at, due);
     // An answer that waited for longer than was left.
-    seat.set_deadline(asked, Duration::from_millis(10));
-    assert!(seat.overdue() >= Some(Duration::from_millis(20)), "{:?}", seat.overdue());
+    registration.set_deadline(asked, Duration::from_millis(10));
+    assert!(registration.overdue() >= Some(Duration::from_millis(20)), "{:?}", registration.overdue());
 }
 
 #[tokio::test]
 async fn a_signal_for_a_seat_that_left_reaches_nobody() {
     let site = Site::new(ROOMY);
-    let seat = site.seat(random::ticket_id()).await;
-    let key = seat.key as usize;
-    drop(seat);
+    let registration = site.registration(random::ticket_id()).await;
+    let key = registration.key as usize;
+    drop(registration);
     site.lock().signal(key, Wake::Refresh);
-    let mut next = site.seat(random::ticket_id()).await;
+    let mut next = site.registration(random::ticket_id()).await;
     assert_eq!(next.key as usize, key);
     assert_eq!(told(&mut next), None);
 }
@@ -279,8 +283,8 @@ async fn every_waiting_task_is_woken() {
     let id = random::ticket_id();
     let mut waiting = tokio::task::JoinSet::new();
     for _ in 0..5 {
-        let mut seat = site.seat(id).await;
-        waiting.spawn(async move { seat.next().await });
+        let mut registration = site.registration(id).await;
+        waiting.spawn(async move { registration.next().await });
     }
     // Each has been polled, and has said whom to wake.
     while site.lock().entries.iter().any(|(_, place)| place.waker.is_none()) {
@@ -295,13 +299,13 @@ async fn every_waiting_task_is_woken() {
 async fn every_seat_that_missed_something_looks_again() {
     let site = Site::new(ROOMY);
     crate::task::spawn("test", site.waiters.clone().run());
-    let seats = site.seats(RESYNC_BATCH * 2 + 1).await;
+    let registrations = site.registrations(RESYNC_BATCH * 2 + 1).await;
     let ids: Vec<_> = site.lock().by_ticket.keys().copied().collect();
     // Twice: whoever waits for a turn has but one.
     site.waiters.changes().missed(ids.clone());
     site.waiters.changes().missed(ids);
-    for mut seat in seats {
-        let wake = tokio::time::timeout(Duration::from_secs(10), seat.next()).await.expect("one was left out");
+    for mut registration in registrations {
+        let wake = tokio::time::timeout(Duration::from_secs(10), registration.next()).await.expect("one was left out");
         assert_eq!(wake, Wake::Refresh);
     }
 }
@@ -309,10 +313,11 @@ async fn every_seat_that_missed_something_looks_again() {
 #[tokio::test]
 async fn a_drain_tells_every_seat_and_lets_none_in() {
     let site = Site::new(ROOMY);
-    let mut seats: Vec<(Registration, usize)> = site.seats(102).await.into_iter().map(|seat| (seat, 0)).collect();
-    let listen = |seats: &mut Vec<(Registration, usize)>| {
-        for (seat, times) in seats {
-            let all: Vec<_> = std::iter::from_fn(|| told(seat)).collect();
+    let mut registrations: Vec<(Registration, usize)> =
+        site.registrations(102).await.into_iter().map(|registration| (registration, 0)).collect();
+    let listen = |registrations: &mut Vec<(Registration, usize)>| {
+        for (registration, times) in registrations {
+            let all: Vec<_> = std::iter::from_fn(|| told(registration)).collect();
             assert!(all.iter().all(|wake| *wake == Wake::Drain), "{all:?}");
             *times += all.len();
         }
@@ -321,19 +326,19 @@ async fn a_drain_tells_every_seat_and_lets_none_in() {
     let drain = site.waiters.drain(false);
     tokio::pin!(drain);
     assert!(drain.as_mut().now_or_never().is_none());
-    listen(&mut seats);
-    let at_first = seats.iter().filter(|(_, times)| *times > 0).count();
-    assert!(at_first < seats.len() / 2, "{at_first} at once");
+    listen(&mut registrations);
+    let at_first = registrations.iter().filter(|(_, times)| *times > 0).count();
+    assert!(at_first < registrations.len() / 2, "{at_first} at once");
     assert!(site.waiters.is_draining());
     let refused = site.waiters.register(&site.store, random::ticket_id(), address(0)).await;
     assert!(matches!(refused, Err(RegisterError::Draining)));
     // One that was not told yet leaves.
-    let index = seats.iter().position(|(_, times)| *times == 0).unwrap();
-    seats.remove(index);
+    let index = registrations.iter().position(|(_, times)| *times == 0).unwrap();
+    registrations.remove(index);
     drain.await;
     assert!(started.elapsed() >= LIMITS.drain_spread);
-    listen(&mut seats);
-    let times: Vec<_> = seats.iter().map(|(_, times)| *times).collect();
+    listen(&mut registrations);
+    let times: Vec<_> = registrations.iter().map(|(_, times)| *times).collect();
     assert_eq!(times, [1; 101]);
 }
 
@@ -348,24 +353,24 @@ async fn little_is_kept_after_a_peak() {
     const SEATS: usize = 20_000;
 
     let site = Site::new(ROOMY);
-    let mut seats = Vec::new();
+    let mut registrations = Vec::new();
     for index in 0..SEATS {
         let address = IpAddr::from(u32::try_from(index).unwrap().to_be_bytes());
-        seats.push(site.waiters.register(&site.store, random::ticket_id(), address).await.unwrap());
+        registrations.push(site.waiters.register(&site.store, random::ticket_id(), address).await.unwrap());
     }
     assert!(site.lock().entries.capacity() >= SEATS);
     // The first come last.
-    while seats.pop().is_some() {}
+    while registrations.pop().is_some() {}
     let kept = {
-        let seats = site.lock();
-        [seats.entries.capacity(), seats.by_ticket.capacity(), seats.by_caller.capacity()]
+        let registrations = site.lock();
+        [registrations.entries.capacity(), registrations.by_ticket.capacity(), registrations.by_caller.capacity()]
     };
     assert!(kept.iter().all(|&kept| kept <= SMALL * 2), "{kept:?} entries, tickets, addresses");
     // It serves on.
     let id = random::ticket_id();
-    let mut seat = site.seat(id).await;
+    let mut registration = site.registration(id).await;
     site.waiters.changes().changed(&id);
-    assert_eq!(told(&mut seat), Some(Wake::Refresh));
+    assert_eq!(told(&mut registration), Some(Wake::Refresh));
 }
 
 #[tokio::test]
@@ -388,14 +393,14 @@ async fn a_turn_that_does_not_come_is_given_up() {
 async fn a_network_has_more_seats_than_an_address_and_not_all() {
     let site = Site::new(WaiterLimits { per_address: 2, ..ROOMY });
     let from = |third: u8, last: u8| IpAddr::from([192, 0, third, last]);
-    let mut seats = Vec::new();
+    let mut registrations = Vec::new();
     for number in 0..32 {
-        seats.push(site.waiters.register(&site.store, random::ticket_id(), from(2, number / 2)).await.unwrap());
+        registrations.push(site.waiters.register(&site.store, random::ticket_id(), from(2, number / 2)).await.unwrap());
     }
     let more = async |address| site.waiters.register(&site.store, random::ticket_id(), address).await;
     assert!(matches!(more(from(2, 0)).await, Err(RegisterError::CallerFull(Tier::Address))));
     assert!(matches!(more(from(2, 200)).await, Err(RegisterError::CallerFull(Tier::Network))));
     assert!(more(from(3, 200)).await.is_ok());
-    seats.pop();
+    registrations.pop();
     assert!(more(from(2, 200)).await.is_ok());
 }

@@ -1,25 +1,25 @@
-//! Timers of many streams in one structure: a hierarchical timing wheel (Varghese and Lauck, SOSP 1987, scheme 7).
+//! The timers of many streams in one structure: a hierarchical timing wheel (Varghese and Lauck, SOSP 1987, scheme 7).
 //!
-//! Time is counted in ticks, of a millisecond for whoever drives it; each key has at most one due tick. Setting, clearing
-//! and firing take constant time, and a timer takes 16 bytes. It has no clock, wakes nobody and holds no lock.
+//! Time is counted in ticks; the caller decides that a tick is a millisecond. Each key has at most one due tick. Setting,
+//! clearing and firing take constant time, and a timer takes 16 bytes. The wheel has no clock, no wakers and no lock.
 
-/// Each level has as many slots as a `u64` has bits, so that a bit tells which are taken.
+/// Each level has as many slots as a `u64` has bits, so that one bit shows whether a slot is taken.
 const SLOTS: usize = 64;
 /// The power of two of [`SLOTS`].
 const BITS: usize = 6;
 /// Five levels reach twelve days of milliseconds.
 const LEVELS: usize = 5;
-/// The farthest that a timer can be ahead; one that is set beyond fires there. One slot of the top level less than a
-/// whole turn, so that what is far ahead is never taken for what is now.
+/// The farthest that a timer can be ahead; a timer set beyond it fires at this distance. It is one slot of the top level less
+/// than a full turn, so that the farthest slot is never the current one.
 const SPAN: u64 = 63 << (BITS * (LEVELS - 1));
 /// No key.
 const NONE: u32 = u32::MAX;
 /// The due tick of a key that is not set.
 const UNSET: u64 = u64::MAX;
 
-/// Timers by key. Keys are small numbers, such as entries in a slab.
+/// Timers by key. Keys are small numbers, such as keys of a slab.
 pub(super) struct TimerWheel {
-    /// Everything due up to this tick has fired.
+    /// Every timer due up to this tick has fired.
     now: u64,
     levels: [Level; LEVELS],
     links: Vec<Link>,
@@ -33,7 +33,7 @@ struct Level {
     first: [u32; SLOTS],
 }
 
-/// A key's place in the doubly linked list of its slot.
+/// A key's node in the doubly linked list of its slot.
 #[derive(Clone, Copy)]
 struct Link {
     due: u64,
@@ -46,14 +46,14 @@ impl TimerWheel {
         Self { now: 0, levels: [Level { taken: 0, first: [NONE; SLOTS] }; LEVELS], links: Vec::new() }
     }
 
-    /// Sets `key` to fire at `due`, or at the next tick if that is over; whatever it was set to before is forgotten.
+    /// Sets `key` to fire at `due`, or at the next tick if `due` has passed. It replaces the key's previous timer.
     pub(super) fn set(&mut self, key: u32, due: u64) {
         self.clear(key);
         let due = due.clamp(self.now + 1, self.now + SPAN);
         self.push(key, due);
     }
 
-    /// Forgets what `key` was set to, if anything.
+    /// Clears the timer of `key`, if it has one.
     pub(super) fn clear(&mut self, key: u32) {
         let index = key as usize;
         if index >= self.links.len() {
@@ -71,7 +71,7 @@ impl TimerWheel {
             self.links[previous as usize].next = next;
             return;
         }
-        let (level, slot) = self.place(due);
+        let (level, slot) = self.position(due);
         let level = &mut self.levels[level];
         level.first[slot] = next;
         if next == NONE {
@@ -79,13 +79,13 @@ impl TimerWheel {
         }
     }
 
-    /// Returns the tick at which to call [`TimerWheel::advance`] next. It is never later than the first due key, and may be
-    /// earlier: keys far ahead are sorted in steps.
+    /// Returns the tick at which to call [`TimerWheel::advance`] next. It is never later than the first due key. It may be
+    /// earlier, because keys far ahead move down level by level.
     pub(super) fn next(&self) -> Option<u64> {
         self.next_slot().map(|(_, _, start)| start)
     }
 
-    /// Moves on to tick `to` and hands every key that is due up to it to `fire`, each once.
+    /// Advances to tick `to`, and calls `fire` once for every key that is due up to it.
     pub(super) fn advance(&mut self, to: u64, mut fire: impl FnMut(u32)) {
         while let Some((level, slot, start)) = self.next_slot().filter(|&(.., start)| start <= to) {
             self.now = start;
@@ -105,13 +105,13 @@ impl TimerWheel {
         self.now = self.now.max(to);
     }
 
-    /// Gives back memory after a peak. Only for a time when no key is set.
+    /// Frees memory after a peak. Call it only while no key is set.
     pub(super) fn reset(&mut self) {
         *self = Self { now: self.now, ..Self::new() };
     }
 
     fn push(&mut self, key: u32, due: u64) {
-        let (level, slot) = self.place(due);
+        let (level, slot) = self.position(due);
         let level = &mut self.levels[level];
         let next = std::mem::replace(&mut level.first[slot], key);
         level.taken |= 1 << slot;
@@ -121,16 +121,16 @@ impl TimerWheel {
         }
     }
 
-    /// Returns the level and slot that `due` belongs to now: the level of the highest bit in which it differs from now.
+    /// Returns the level and slot of `due`: the level of the highest bit in which it differs from `now`.
     ///
-    /// A key stays where this says while `now` moves on, because `advance` sorts a slot anew as soon as `now` enters it.
-    fn place(&self, due: u64) -> (usize, usize) {
+    /// A key keeps its level and slot while `now` advances, because `advance` sorts a slot again as soon as `now` enters it.
+    fn position(&self, due: u64) -> (usize, usize) {
         let differing = ((self.now ^ due) | 1).ilog2() as usize;
         let level = (differing / BITS).min(LEVELS - 1);
         (level, slot_at(due, level))
     }
 
-    /// Returns the level, slot and first tick of the slot that comes next. Lower levels come before higher ones.
+    /// Returns the level, index and first tick of the next taken slot. Lower levels come before higher ones.
     fn next_slot(&self) -> Option<(usize, usize, u64)> {
         self.levels.iter().enumerate().find(|(_, level)| level.taken != 0).map(|(index, level)| {
             let shift = index * BITS;
@@ -138,7 +138,7 @@ impl TimerWheel {
             #[expect(clippy::cast_possible_truncation, reason = "below 64")]
             let ahead = level.taken.rotate_right(current as u32).trailing_zeros() as usize;
             let slot = (current + ahead) % SLOTS;
-            // In the top level, slots behind the current one belong to the next turn.
+            // In the top level, slots before the current one belong to the next turn.
             let start = ((self.now >> shift) + ahead as u64) << shift;
             (index, slot, start)
         })
