@@ -1,9 +1,8 @@
 //! Signs the JWTs that the gateway issues, and publishes the keys to check them with.
 //!
-//! The newest key of the directory signs, all of them are published (`jwks.json`, RFC 7517); the directory is looked at
-//! every [`RESCAN_EVERY`]. Without a directory there is one key, made at start and gone at the end. What is *in* a JWT comes
-//! from the claimed ticket alone. `issued` checks such a JWT when it comes back; tokens that phones bring are `verifier`'s
-//! concern.
+//! The newest key of the directory signs, and `jwks.json` publishes all of them (RFC 7517). The directory is read every
+//! [`RESCAN_EVERY`]. Without a directory, the process has one key, from its start to its end. The content of a JWT comes only
+//! from the claimed ticket. `issued` checks these JWTs when they come back; `verifier` checks approvers' tokens.
 
 mod claims;
 pub mod issued;

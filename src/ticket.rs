@@ -1,8 +1,8 @@
 //! Tickets, their states and the transitions between them: the one state machine of scangate.
 //!
-//! A [`Ticket`] is one sign-in attempt. Transitions are pure: they take the ticket, who acts and what time it is in the
-//! store, and return the next revision, or why not. No I/O, no clock and no randomness live here; storing the next
-//! revision atomically is the caller's part (`store::transition`).
+//! A [`Ticket`] is one sign-in attempt. Transitions are pure functions: they take the ticket, the acting party and the store's
+//! time, and return the next revision or a refusal. This module has no I/O, no clock and no random generator: constructors take
+//! drawn ids and numbers as arguments. The caller stores the next revision atomically (`store::transition`).
 //!
 //! Invariant: every [`Outcome::Changed`] has a revision one above the ticket it came from, and a deadline after `now`.
 
@@ -19,7 +19,7 @@ mod state;
 mod time;
 mod transitions;
 
-pub use authentication::{Authentication, MAX_DATE};
+pub use authentication::Authentication;
 pub use id::{BindingHash, BindingSecret, ParseIdError, ScannerId, TicketId};
 pub use matching::{MatchNumber, MatchPolicy, Matching, ParseMatchNumberError};
 pub use outcome::{Decision, Outcome, Refusal};
@@ -27,7 +27,7 @@ pub use parties::{Audience, Claims, ClientId, Party, Person, Requester, Scanner,
 pub use record::{Flow, NewTicket, Ticket, TicketRequest};
 pub use stamp::Stamp;
 pub use state::{CancelReason, Grant, Receipt, State};
-pub use time::{Timestamp, millis};
+pub use time::{CLOCK_LEEWAY_SECS, MAX_DATE, Timestamp, millis};
 pub use transitions::AFTERLIFE;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! Bearer token → person: checks the tokens that phones bring from their own identity provider.
+//! Verifies the bearer tokens that approvers get from their own identity provider.
 //!
-//! A signature counts only with a key that fits the token's algorithm, and `iss`, `aud`, `exp` and `sub` must be there and
-//! fit. Keys come from the provider's JWK Set (`jwks`), or there is one shared secret. What is refused is counted and logged
-//! here, once, whoever asked. The JWTs that the gateway issues are `signer`'s concern.
+//! A signature counts only with a key that fits the token's algorithm. The claims `iss`, `aud`, `exp` and `sub` are required and
+//! must fit. Keys come from the provider's JWK Set (`jwks`), or the provider shares one secret with the gateway. This module
+//! counts and logs each refused token once, for every caller. `signer` checks the JWTs that the gateway issues.
 
 mod bearer;
 mod claims;

@@ -74,7 +74,7 @@ async fn compare_metadata(report: &mut Report, issuer: &str, keys: &Url) {
         report.good("identity", format!("{address} has the same issuer"));
     } else {
         let slash = if metadata.issuer.trim_end_matches('/') == issuer.trim_end_matches('/') {
-            " They differ by a slash at the end."
+            " They differ by a trailing slash."
         } else {
             ""
         };

@@ -1,10 +1,10 @@
-//! What the JWTs say.
+//! The claims of the JWTs that the gateway issues: the gateway's own, and those that the approver released.
 
 use serde::Serialize;
 
 use crate::ticket::{Authentication, Claims, Flow};
 
-/// Claims that the gateway sets itself; no client may have them released from the approver's token.
+/// Claims that only the gateway sets. No client may have them released from the approver's token.
 pub const RESERVED_CLAIMS: [&str; 15] = [
     "iss",
     "sub",
@@ -23,7 +23,7 @@ pub const RESERVED_CLAIMS: [&str; 15] = [
     "confirmed_at",
 ];
 
-/// The authentication methods of a JWT of the flow `login`, where the identity provider names none: two devices took part
+/// The authentication method of a JWT of the flow `login` if the identity provider names none: two devices took part
 /// (RFC 8176 §2, `mca`).
 const LOGIN_AMR: &str = "mca";
 
@@ -48,7 +48,7 @@ pub(super) struct IssuedClaims<'a> {
     pub(super) released: &'a Claims,
 }
 
-/// Returns the methods that a JWT names: the provider's as they are. A share signs nobody in, so that it names none of its own.
+/// Returns the authentication methods of a JWT: the provider's, unchanged. A share signs nobody in, so it adds none.
 pub(super) fn methods(flow: Flow, authentication: &Authentication) -> Option<Vec<&str>> {
     match (&authentication.amr, flow) {
         (Some(methods), _) => Some(methods.iter().map(String::as_str).collect()),

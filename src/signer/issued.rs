@@ -1,50 +1,48 @@
-//! Checks the JWTs that this gateway has issued, for sites that leave that to it.
+//! Checks the JWTs that this gateway has issued, for sites that let the gateway check them.
 //!
-//! Any published key counts, each with its own algorithm alone. The signature says that the gateway made it, not that it
-//! is meant for who asks: that is `aud`, which every caller has to name.
+//! Every published key counts, only with its own algorithm. A signature proves that the gateway issued the JWT, not for which
+//! client; so every caller names the required `aud`.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::Validation;
 
 use super::signing::Signer;
-use crate::ticket::Claims;
+use crate::ticket::{CLOCK_LEEWAY_SECS, Claims};
 
-/// The longest JWT that is looked at, in bytes.
+/// The longest JWT that the gateway checks, in bytes.
 pub const MAX_JWT_BYTES: usize = 8 * 1024;
-/// By how much the clock of the store, which stamps JWTs, may be ahead of this machine's.
-const LEEWAY_SECS: u64 = 30;
 
-/// A JWT of this gateway that is good now.
+/// A JWT of this gateway that is valid now.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Issued {
-    /// Whose it is.
+    /// The subject.
     pub subject: String,
-    /// All that it says.
+    /// Every claim.
     pub claims: Claims,
-    /// How long it stays good, in whole seconds; more than none.
+    /// How long it stays valid: at least one second, in whole seconds.
     pub expires_in: Duration,
 }
 
-/// Why a JWT is not good. The text has none of it.
+/// The reason why a JWT is not accepted. The message contains no part of the JWT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ParseIssuedError(&'static str);
 
 impl Signer {
-    /// Returns what a JWT says that this gateway issued for `audience`.
+    /// Verifies a JWT that this gateway issued for `audience`, and returns its content.
     ///
     /// # Errors
-    /// [`ParseIssuedError`] for one that is malformed, of another issuer or an unknown key, badly signed, for another audience,
-    /// not yet valid or over, or of the flow `share`, which signs nobody in.
+    /// [`ParseIssuedError`] if it is malformed, from another issuer or an unknown key, badly signed, for another audience, not yet
+    /// valid, expired, or of the flow `share`, which signs nobody in.
     pub fn verify(&self, token: &str, audience: &str) -> Result<Issued, ParseIssuedError> {
         if token.len() > MAX_JWT_BYTES {
             return Err(ParseIssuedError("the JWT is too long"));
         }
-        let header = jsonwebtoken::decode_header(token).map_err(|_error| ParseIssuedError("this is not a JWT"))?;
+        let header = jsonwebtoken::decode_header(token).map_err(|_error| ParseIssuedError("not a JWT"))?;
         if header.crit.is_some() {
-            // RFC 7515 §4.1.11: what is critical and not understood makes it invalid. None of ours says so.
-            return Err(ParseIssuedError("the JWT has critical header parameters that are not understood"));
+            // RFC 7515 §4.1.11: an unsupported critical parameter makes it invalid. The gateway's own JWTs have none.
+            return Err(ParseIssuedError("the JWT has unsupported critical header parameters"));
         }
         let keys = self.keys.load();
         let key = header.kid.as_deref().and_then(|id| keys.find(id));
@@ -52,18 +50,19 @@ impl Signer {
         let mut validation = Validation::new(key.algorithm.jws());
         validation.set_issuer(&[&self.issuer]);
         validation.set_audience(&[audience]);
-        // Without this, one that lacks a claim passes the check of that claim.
+        // Without this list, a JWT that lacks a claim passes the check of that claim.
         validation.set_required_spec_claims(&["iss", "aud", "exp", "nbf", "sub"]);
         validation.validate_nbf = true;
-        validation.leeway = LEEWAY_SECS;
+        // The store's clock, which stamps JWTs, may be ahead of this machine's.
+        validation.leeway = u64::from(CLOCK_LEEWAY_SECS);
         let claims = jsonwebtoken::decode::<Claims>(token, &key.public, &validation).map_err(explain)?.claims;
-        // Whoever scans a share is not the person whom its JWT names.
+        // The scanner of a share is not the person that its JWT names.
         if claims.get("flow").and_then(serde_json::Value::as_str) != Some("login") {
-            return Err(ParseIssuedError("the JWT is of the flow \"share\" or says none, and signs nobody in"));
+            return Err(ParseIssuedError("the JWT's flow is not login, so it signs nobody in"));
         }
         let subject = claims.get("sub").and_then(serde_json::Value::as_str).filter(|subject| !subject.is_empty());
-        let subject = subject.ok_or(ParseIssuedError("the JWT names nobody"))?.to_owned();
-        // The leeway is for the beginning: at the end, a session is to be over when everybody was told that it is.
+        let subject = subject.ok_or(ParseIssuedError("the JWT has no subject"))?.to_owned();
+        // The leeway counts only for the start: a session must end at the time that the gateway has announced.
         let expires_in = seconds_left(&claims).ok_or(ParseIssuedError("the JWT has expired"))?;
         Ok(Issued { subject, claims, expires_in })
     }
@@ -82,11 +81,11 @@ fn explain(error: jsonwebtoken::errors::Error) -> ParseIssuedError {
     ParseIssuedError(match error.kind() {
         ErrorKind::ExpiredSignature => "the JWT has expired",
         ErrorKind::ImmatureSignature => "the JWT is not valid yet",
-        ErrorKind::InvalidIssuer => "the JWT is of another issuer",
+        ErrorKind::InvalidIssuer => "the JWT is from another issuer",
         ErrorKind::InvalidAudience => "the JWT is for another client",
         ErrorKind::MissingRequiredClaim(_) => "the JWT lacks one of iss, aud, exp, nbf, sub",
-        ErrorKind::InvalidAlgorithm => "the JWT is signed with another algorithm than its key is for",
-        _ => "the JWT's signature or form is wrong",
+        ErrorKind::InvalidAlgorithm => "the JWT's alg does not fit its key",
+        _ => "the JWT's signature or form is invalid",
     })
 }
 
@@ -110,7 +109,7 @@ mod tests {
         Signer::open(ISSUER, None).unwrap()
     }
 
-    /// A JWT as the gateway makes them.
+    /// A JWT that the gateway issued.
     fn issued(signer: &Signer) -> String {
         let at = Timestamp(now() * 1000);
         let claims = json!({ "name": "Ada" }).as_object().unwrap().clone();
@@ -125,7 +124,7 @@ mod tests {
         signer.sign(Flow::Login, "web", &grant, &receipt).unwrap()
     }
 
-    /// A JWT of the gateway's own key that says whatever it is made to.
+    /// A JWT with any header and claims, signed with the gateway's key.
     fn saying(signer: &Signer, change: impl FnOnce(&mut Header, &mut Value)) -> String {
         let keys = signer.keys.load();
         let mut header = Header::new(keys.signing().algorithm.jws());

@@ -1,4 +1,4 @@
-//! Signing keys as PEM files (PKCS#8): reading a directory of them, making a new one, publishing their public halves.
+//! Signing keys as PEM files (PKCS#8): reads a directory of them, creates a new one, publishes their public halves.
 
 use std::fmt;
 use std::io::Write as _;
@@ -13,14 +13,14 @@ use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 
-/// How many keys a directory may hold. More are a mistake: each is published to every verifier.
+/// The most keys in a directory. More are a mistake, because every verifier gets all of them.
 pub const MAX_KEYS: usize = 16;
-/// The largest PEM file that is read; an RSA key of 8,192 bits takes 6.5 KB.
+/// The largest PEM file that the gateway reads; an RSA key of 8,192 bits takes 6.5 KB.
 const MAX_PEM_BYTES: u64 = 16 * 1024;
 /// The shortest RSA modulus that may sign (RFC 7518 §3.3).
 const MIN_RSA_MODULUS_BYTES: usize = 256;
 
-/// The algorithms that keys are made for (RFC 7518, RFC 8037).
+/// The algorithms of signing keys (RFC 7518, RFC 8037).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum KeyAlgorithm {
     /// ECDSA on P-256 with SHA-256.
@@ -33,7 +33,7 @@ pub enum KeyAlgorithm {
 }
 
 impl KeyAlgorithm {
-    /// Returns its name in a JWS header.
+    /// Returns the algorithm of the JWS header.
     #[must_use]
     pub fn jws(self) -> Algorithm {
         match self {
@@ -54,30 +54,30 @@ impl fmt::Display for KeyAlgorithm {
     }
 }
 
-/// Why keys cannot be used.
+/// The reason why keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The directory or a file in it cannot be read or written.
+    /// The directory or one of its files cannot be read or written.
     #[error("{path}: {error}")]
     Io {
-        /// What was to be read or written.
+        /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: std::io::Error,
     },
-    /// A `.pem` file holds no private key that can sign.
+    /// A `.pem` file has no private key that can sign.
     #[error(
-        "{0}: not a PKCS#8 private key for ES256 (P-256), EdDSA (Ed25519) or RS256 (2048 bits or more); make one with `scangate keys new`"
+        "{0}: not a PKCS#8 private key for ES256 (P-256), EdDSA (Ed25519) or RS256 (2048 bits or more); create one with `scangate keys new`"
     )]
     Unusable(PathBuf),
-    /// There is no `.pem` file, or not even the directory.
-    #[error("{0} holds no .pem file; make a key with `scangate keys new --dir {0}`")]
+    /// The directory has no `.pem` file, or does not exist.
+    #[error("{0} has no .pem file; create a key with `scangate keys new --dir {0}`")]
     Empty(PathBuf),
     /// There are more than [`MAX_KEYS`].
-    #[error("{0} holds more than {MAX_KEYS} keys; take the oldest away")]
+    #[error("{0} has more than {MAX_KEYS} keys; remove the oldest")]
     TooMany(PathBuf),
     /// The cryptographic library failed.
-    #[error("a key could not be made")]
+    #[error("could not create a key")]
     Generate,
 }
 
@@ -85,7 +85,7 @@ pub enum KeyError {
 pub struct SigningKey {
     /// Its `kid`: the JWK thumbprint (RFC 7638).
     pub id: String,
-    /// What it signs with.
+    /// The algorithm.
     pub algorithm: KeyAlgorithm,
     /// The private half.
     pub secret: EncodingKey,
@@ -94,7 +94,7 @@ pub struct SigningKey {
     jwk: Jwk,
 }
 
-/// The keys in use: one that signs, all of them published.
+/// The keys in use: the newest signs, and all are published.
 pub struct KeySet {
     /// Newest first.
     keys: Vec<SigningKey>,
@@ -102,10 +102,10 @@ pub struct KeySet {
 }
 
 impl KeySet {
-    /// Reads every `.pem` file of a directory. The file that was modified last signs; of equals, the last by name.
+    /// Reads every `.pem` file of a directory. The most recently modified file signs; among equals, the last by name.
     ///
     /// # Errors
-    /// [`KeyError`]; one unusable file is enough, so that a mistake is seen before its key is missed.
+    /// [`KeyError`]. One unusable file is an error, so that a mistake shows before the key is needed.
     pub fn read(directory: &Path) -> Result<Self, KeyError> {
         let io = |error| KeyError::Io { path: directory.to_owned(), error };
         let mut files: Vec<(SystemTime, PathBuf)> = Vec::new();
@@ -116,7 +116,7 @@ impl KeySet {
         for entry in entries {
             let path = entry.map_err(io)?.path();
             if path.extension().is_some_and(|extension| extension == "pem") {
-                // Follows links: a mounted secret is one.
+                // It follows links: a mounted secret is a link.
                 let modified = std::fs::metadata(&path).and_then(|metadata| metadata.modified()).map_err(io)?;
                 files.push((modified, path));
             }
@@ -132,7 +132,7 @@ impl KeySet {
         Ok(Self::new(keys))
     }
 
-    /// Makes a set of the one key in `pem`.
+    /// Creates a set of the one key in `pem`.
     ///
     /// # Errors
     /// [`KeyError::Generate`] if it is unusable.
@@ -149,19 +149,19 @@ impl KeySet {
     /// Returns the key that signs.
     ///
     /// # Panics
-    /// Never: both constructors refuse to make an empty set.
+    /// Never: both constructors refuse an empty set.
     #[must_use]
     pub fn signing(&self) -> &SigningKey {
         &self.keys[0]
     }
 
-    /// Returns the key called `id`, whether it signs or is only published still.
+    /// Returns the key with `id`, whether it signs or is only published.
     #[must_use]
     pub fn find(&self, id: &str) -> Option<&SigningKey> {
         self.keys.iter().find(|key| key.id == id)
     }
 
-    /// Returns a secret for `purpose`, from the oldest key: one that is added changes nothing.
+    /// Derives a secret for `purpose` from the oldest key, so that adding a key changes no secret.
     ///
     /// # Panics
     /// Never, as above.
@@ -190,7 +190,7 @@ impl KeySet {
     }
 }
 
-/// Makes a private key and returns it as PEM.
+/// Creates a private key and returns it as PEM.
 ///
 /// # Errors
 /// [`KeyError::Generate`] if the cryptographic library fails.
@@ -232,7 +232,7 @@ fn pem_of(der: &[u8]) -> String {
     pem
 }
 
-/// Makes a key and stores it in `directory` (made if missing), readable by its owner alone. Returns the file.
+/// Creates a key in `directory`, and the directory if it is missing. Only the owner can read the file. Returns its path.
 ///
 /// # Errors
 /// [`KeyError::Generate`], [`KeyError::Io`].
@@ -243,7 +243,7 @@ pub fn create(directory: &Path, algorithm: KeyAlgorithm) -> Result<PathBuf, KeyE
     let path = directory.join(&name);
     let io = |error| KeyError::Io { path: path.clone(), error };
     std::fs::create_dir_all(directory).map_err(io)?;
-    // Written aside and renamed, so that a gateway that looks right now never sees half a key.
+    // Written under another name and renamed, so that a gateway never reads half a key.
     let unfinished = directory.join(format!(".{name}.new"));
     let mut file =
         std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished).map_err(io)?;
@@ -260,7 +260,7 @@ fn read_file(path: &Path) -> Result<SigningKey, KeyError> {
     parse(&std::fs::read(path).map_err(io)?).ok_or_else(|| KeyError::Unusable(path.to_owned()))
 }
 
-/// Returns the key in a PEM text; its kind is told by what it parses as.
+/// Returns the key in a PEM text. It tries each type of key in turn.
 fn parse(pem: &[u8]) -> Option<SigningKey> {
     use jsonwebtoken::jwk::AlgorithmParameters::{EllipticCurve, OctetKeyPair, RSA};
 

@@ -1,5 +1,5 @@
-//! Names for people and things that tell nobody who they are: the same name for the same one, and no way back without a
-//! signing key. A hash without a key is no such name: a subject is guessed in milliseconds.
+//! Pseudonyms of people and things: the same input always has the same pseudonym, and only a holder of the signing key can link
+//! the two. A hash without a key would not do: an attacker guesses a subject in milliseconds.
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -7,19 +7,19 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::signing::Signer;
 
-/// How much of the tag is kept, in bytes: enough that no two subjects meet, short enough for a log line.
+/// The length of a pseudonym in bytes: long enough to avoid collisions, short enough for a log line.
 const BYTES: usize = 16;
 
 impl Signer {
-    /// Returns a name for `whom` that is the same wherever the key directory is the same: HMAC-SHA-256 (RFC 2104) under a key
-    /// derived for `purpose`, its first 128 bits in base64url. Names of two purposes cannot be compared with each other. They
-    /// change when the oldest key leaves the directory, and with every start where there is no directory.
+    /// Returns the pseudonym of `input`, the same on every gateway with the same key directory: the first 128 bits of HMAC-SHA-256
+    /// (RFC 2104) under a key derived for `purpose`, in base64url. Pseudonyms of different purposes cannot be compared. They
+    /// change when the oldest key leaves the directory, and without a directory at every start.
     #[must_use]
-    pub fn pseudonym(&self, purpose: &str, whom: &[u8]) -> String {
-        // Apart from the other secrets that are derived: whoever could have a text of their own named would otherwise have
-        // it signed with one of those.
+    pub fn pseudonym(&self, purpose: &str, input: &[u8]) -> String {
+        // Separate from the other derived secrets: otherwise a party that chooses the input would get a text of its choice signed
+        // with one of them.
         let key = hmac::Key::new(hmac::HMAC_SHA256, &self.derive(&format!("pseudonym/{purpose}")));
-        URL_SAFE_NO_PAD.encode(&hmac::sign(&key, whom).as_ref()[..BYTES])
+        URL_SAFE_NO_PAD.encode(&hmac::sign(&key, input).as_ref()[..BYTES])
     }
 }
 

@@ -1,4 +1,4 @@
-//! Signs JWTs.
+//! Signs JWTs, and follows the key directory.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use super::claims::{IssuedClaims, RESERVED_CLAIMS, methods};
 use super::keys::{self, KeyAlgorithm, KeyError, KeySet};
 use crate::ticket::{Claims, Flow, Grant, Receipt, Subject};
 
-/// How often the key directory is looked at.
+/// The interval at which the key directory is read.
 pub const RESCAN_EVERY: Duration = Duration::from_secs(5);
 
-/// Signs and publishes. Clones share the keys.
+/// Signs JWTs and publishes the keys. Clones share the keys.
 #[derive(Clone)]
 pub struct Signer {
     pub(super) issuer: Arc<str>,
@@ -28,10 +28,10 @@ pub struct Signer {
 pub struct SignError(#[from] jsonwebtoken::errors::Error);
 
 impl Signer {
-    /// Reads the keys of `directory`, or makes one for this process if there is none.
+    /// Reads the keys of `directory`. Without a directory, it creates one key for this process.
     ///
     /// # Errors
-    /// [`KeyError`] if the directory cannot be read, holds no key, or holds one that is unusable.
+    /// [`KeyError`] if the directory cannot be read, has no key, or has an unusable one.
     pub fn open(issuer: &str, directory: Option<PathBuf>) -> Result<Self, KeyError> {
         let keys = match &directory {
             Some(directory) => KeySet::read(directory)?,
@@ -44,7 +44,7 @@ impl Signer {
         })
     }
 
-    /// Signs with the one key in `pem`.
+    /// Creates a signer with the one key in `pem`.
     ///
     /// # Errors
     /// [`KeyError::Generate`] if it is unusable.
@@ -53,7 +53,7 @@ impl Signer {
         Ok(Self { issuer: issuer.into(), keys, directory: None })
     }
 
-    /// Returns the JWT of a claimed ticket. The same ticket always gives the same claims.
+    /// Signs the JWT of a claimed ticket. The same ticket always has the same claims.
     ///
     /// # Errors
     /// [`SignError`] if the cryptography fails.
@@ -93,19 +93,19 @@ impl Signer {
         self.keys.load().published()
     }
 
-    /// Returns a secret for `purpose` that every process with the same key directory has, and nobody else.
+    /// Derives a secret for `purpose` that only processes with the same key directory have.
     #[must_use]
     pub fn derive(&self, purpose: &str) -> [u8; 32] {
         self.keys.load().derive(purpose)
     }
 
-    /// Returns what a person is called in the log: see [`Signer::pseudonym`].
+    /// Returns the pseudonym of a person in the log: see [`Signer::pseudonym`].
     #[must_use]
     pub fn name_in_log(&self, subject: &Subject) -> String {
         self.pseudonym("log", subject.0.as_bytes())
     }
 
-    /// Returns the id and algorithm of the key that signs, for people to read.
+    /// Describes the key that signs, for the log.
     #[must_use]
     pub fn describe(&self) -> String {
         let keys = self.keys.load();
@@ -113,26 +113,26 @@ impl Signer {
         format!("{} key {} ({} published)", key.algorithm, key.id, keys.len())
     }
 
-    /// Follows the key directory for ever. A faulty directory is logged and the keys in use are kept.
+    /// Follows the key directory. Never returns. If the directory is faulty, it logs that and keeps the keys in use.
     pub async fn follow(self) {
         let Some(directory) = &self.directory else { return };
-        let mut complained_of = None;
+        let mut logged_error = None;
         loop {
             tokio::time::sleep(RESCAN_EVERY).await;
             let directory = Arc::clone(directory);
             let Ok(found) = tokio::task::spawn_blocking(move || KeySet::read(&directory)).await else { continue };
             match found {
-                Ok(keys) if keys.published() == self.keys.load().published() => complained_of = None,
+                Ok(keys) if keys.published() == self.keys.load().published() => logged_error = None,
                 Ok(keys) => {
                     self.keys.store(Arc::new(keys));
-                    complained_of = None;
-                    tracing::info!(keys = self.describe(), "the key directory has changed");
+                    logged_error = None;
+                    tracing::info!(keys = self.describe(), "read changed keys from the key directory");
                 }
                 Err(error) => {
-                    let complaint = error.to_string();
-                    if complained_of.as_ref() != Some(&complaint) {
-                        tracing::error!(error = complaint, "the key directory is faulty; the keys in use are kept");
-                        complained_of = Some(complaint);
+                    let error = error.to_string();
+                    if logged_error.as_ref() != Some(&error) {
+                        tracing::error!(error, "the key directory is faulty; keeping the keys in use");
+                        logged_error = Some(error);
                     }
                 }
             }

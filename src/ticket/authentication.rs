@@ -1,39 +1,37 @@
-//! How and when a person signed in to their identity provider, as far as it says so.
+//! How and when a person signed in to their identity provider, if the provider says so.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
 
 use super::parties::Claims;
-use super::time::Timestamp;
+use super::time::{CLOCK_LEEWAY_SECS, MAX_DATE, Timestamp};
 
-/// The last second that there is a date for with four digits of the year (RFC 3339 §1). A later one is no time in seconds.
-pub const MAX_DATE: f64 = 253_402_300_799.0;
-/// By how much the provider's clock may be ahead of the store's, in seconds.
-const LEEWAY_SECS: f64 = 30.0;
 /// The longest `acr`, and the longest method in `amr`, in characters.
 const MAX_CHARS: usize = 255;
 /// The most methods in `amr`.
 const MAX_METHODS: usize = 16;
 
-/// What the identity provider says about the sign-in (OpenID Connect Core §2). Nothing in here is made up or made newer: a site
-/// that asks how long ago, or by which means, somebody signed in is told by the provider or not at all.
+/// The identity provider's statements about the sign-in (OpenID Connect Core §2). The gateway adds nothing and changes nothing,
+/// so a site learns from the provider how and when a person signed in, or not at all.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Authentication {
-    /// When, in seconds since 1970.
+    /// When the person signed in, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth_time: Option<Number>,
-    /// How well, in a word of the provider's.
+    /// The authentication context class: the provider's word for how strong the sign-in was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acr: Option<String>,
-    /// By which methods (RFC 8176).
+    /// The authentication methods (RFC 8176).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amr: Option<Vec<String>>,
 }
 
 impl Authentication {
-    /// Reads what the claims of a token say about it. What has another type, or lies ahead, is left out: it says nothing.
+    /// Reads the statements in a token's claims. It leaves out a claim of the wrong type and a time in the future.
     pub(super) fn of(claims: &Claims, now: Timestamp) -> Self {
-        let is_past = |seconds: f64| (0.0..=MAX_DATE).contains(&seconds) && seconds <= seconds_of(now) + LEEWAY_SECS;
+        let is_past = |seconds: f64| {
+            (0.0..=MAX_DATE).contains(&seconds) && seconds <= seconds_of(now) + f64::from(CLOCK_LEEWAY_SECS)
+        };
         let auth_time = match claims.get("auth_time") {
             Some(Value::Number(number)) if number.as_f64().is_some_and(is_past) => Some(number.clone()),
             _ => None,
@@ -46,7 +44,7 @@ impl Authentication {
         Self { auth_time, acr, amr: amr.filter(|methods: &Vec<String>| !methods.is_empty()) }
     }
 
-    /// Returns whether nothing is said.
+    /// Returns whether the provider says nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

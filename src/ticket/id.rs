@@ -1,7 +1,7 @@
-//! Names and secrets of a ticket: the public [`TicketId`] and the [`BindingSecret`] that ties a ticket to one browser.
+//! Ids and secrets of a ticket: the public [`TicketId`], and the [`BindingSecret`] that ties a ticket to one browser.
 //!
-//! Both are made by this process from the operating system's generator and never taken from a caller unless they parse
-//! to exactly the shape that is made here. Of a secret only its [`BindingHash`] is ever stored or compared.
+//! The server draws them (`random`). Text from a caller must parse to exactly the form that `Display` writes. The store keeps,
+//! and comparisons use, only the [`BindingHash`] of a secret.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,13 +12,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use subtle::ConstantTimeEq;
 
-/// The public name of a ticket: 128 random bits, written as 22 characters of unpadded base64url (RFC 4648 §5).
+/// The public id of a ticket: 128 random bits, written as 22 characters of unpadded base64url (RFC 4648 §5).
 ///
-/// It stands in the QR code and is therefore no secret.
+/// The QR code contains it, so it is no secret.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TicketId([u8; 16]);
 
-/// A text that is not what a [`TicketId`] or a [`BindingSecret`] looks like.
+/// The text is not the form of a [`TicketId`] or a [`BindingSecret`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not {expected} characters of base64url")]
 pub struct ParseIdError {
@@ -26,7 +26,7 @@ pub struct ParseIdError {
 }
 
 impl TicketId {
-    /// How many characters the text form has.
+    /// The length of the text form, in characters.
     pub const TEXT_LEN: usize = 22;
 
     /// Makes an id of 128 bits, which the caller draws at random.
@@ -56,10 +56,10 @@ impl fmt::Debug for TicketId {
     }
 }
 
-/// What a scanner is called towards the approver of a share: 128 random bits, drawn at the scan and kept with it.
+/// The id that names a scanner to the approver of a share: 128 random bits, drawn at the scan and stored with it.
 ///
-/// It is random, not a hash of the scanner: an id that depends on a subject tells an approver which of their guesses is right.
-/// Compared in constant time.
+/// It is random and not a hash of the scanner: with an id that depends on the subject, an approver could test guesses.
+/// Comparisons take constant time.
 #[derive(Clone, Copy)]
 pub struct ScannerId([u8; 16]);
 
@@ -109,9 +109,9 @@ impl<'de> Deserialize<'de> for ScannerId {
     }
 }
 
-/// The 256-bit secret that proves to be the browser (or native client) that a ticket is bound to.
+/// The 256-bit secret by which a browser or native app proves that a ticket is bound to it.
 ///
-/// It travels in a cookie or as a bearer token, as 43 characters of unpadded base64url. Its `Debug` form hides it.
+/// A cookie or a bearer token carries it, as 43 characters of unpadded base64url. Its `Debug` form hides it.
 #[derive(Clone)]
 pub struct BindingSecret([u8; 32]);
 
@@ -122,13 +122,13 @@ impl BindingSecret {
         Self(bytes)
     }
 
-    /// Returns the hash by which tickets remember this secret.
+    /// Returns the hash that a ticket stores.
     #[must_use]
     pub fn hash(&self) -> BindingHash {
         BindingHash(sha256(&self.0))
     }
 
-    /// Returns the text form, for the cookie or the create answer alone.
+    /// Returns the text form, only for the cookie or the answer that creates the ticket.
     #[must_use]
     pub fn reveal(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
@@ -149,7 +149,7 @@ impl fmt::Debug for BindingSecret {
     }
 }
 
-/// The SHA-256 of a [`BindingSecret`]; compared in constant time.
+/// The SHA-256 of a [`BindingSecret`]. Comparisons take constant time.
 #[derive(Clone, Copy)]
 pub struct BindingHash([u8; 32]);
 
@@ -180,7 +180,7 @@ impl<'de> Deserialize<'de> for BindingHash {
     }
 }
 
-/// Decodes exactly `N` bytes; anything that is not the one canonical text of them is refused.
+/// Decodes exactly `N` bytes, and refuses any text but their one canonical form.
 fn decode<const N: usize>(text: &str) -> Result<[u8; N], ParseIdError> {
     let malformed = ParseIdError { expected: (N * 4).div_ceil(3) };
     let mut bytes = [0; N];

@@ -1,7 +1,7 @@
-//! Number matching: the approver tells the number that the other screen shows, and so proves to be looking at it.
+//! Number matching: the approver enters the number that the other screen shows, which proves that they see it.
 //!
-//! One attempt is all there is: with three numbers to choose from, a person who is led to approve somebody else's ticket is
-//! right by chance once in three times, with two digits to type once in ninety.
+//! There is one attempt. A person who is tricked into approving a stranger's ticket guesses right once in three times with
+//! three numbers to choose from, and once in ninety with two digits to type.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,16 +9,16 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// How the approver proves to be looking at the other screen, from the least that is asked to the most.
+/// How the approver proves that they see the other screen, from the weakest check to the strongest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MatchPolicy {
-    /// It is not asked.
+    /// No check.
     #[default]
     None,
-    /// The approver chooses the number that the other screen shows.
+    /// The approver chooses the number from three.
     Choose,
-    /// The approver types the number that the other screen shows.
+    /// The approver types the number.
     Type,
 }
 
@@ -27,7 +27,7 @@ pub enum MatchPolicy {
 #[serde(transparent)]
 pub struct MatchNumber(u8);
 
-/// What is no number of two digits.
+/// The text is not a number of two digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a number from 10 to 99")]
 pub struct ParseMatchNumberError;
@@ -53,7 +53,7 @@ impl FromStr for MatchNumber {
     type Err = ParseMatchNumberError;
 
     fn from_str(text: &str) -> Result<Self, ParseMatchNumberError> {
-        // `parse` alone would take a sign, too.
+        // `parse` alone would accept a sign, too.
         let is_digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
         let number = text.parse().ok().filter(|number| is_digits && (Self::MIN..=Self::MAX).contains(number));
         number.map(Self).ok_or(ParseMatchNumberError)
@@ -66,23 +66,23 @@ impl fmt::Display for MatchNumber {
     }
 }
 
-/// How one ticket's screens are compared.
+/// The number check of one ticket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Matching {
-    /// Whether the approver chooses or types; never [`MatchPolicy::None`].
+    /// The policy; never [`MatchPolicy::None`].
     pub policy: MatchPolicy,
     /// The number that the recipient's screen shows.
     pub number: MatchNumber,
-    /// Three different numbers in random order, one of them the right one.
+    /// Three different numbers in random order, including the right one.
     pub choices: [MatchNumber; 3],
 }
 
 impl Matching {
-    /// How many numbers the approver chooses from.
+    /// The number of choices.
     pub const CHOICES: usize = 3;
 
-    /// Makes the comparison of a new ticket from the numbers that the caller has drawn: `choices` are different, and the one
-    /// at index `right` is the ticket's. Returns `None` if the policy needs no number.
+    /// Creates the check of a new ticket from numbers that the caller has drawn: `choices` must be different, and the one at
+    /// index `right` is the ticket's. Returns `None` if the policy needs no number.
     ///
     /// # Panics
     /// If `right` is not below [`Matching::CHOICES`].

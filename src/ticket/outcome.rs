@@ -1,41 +1,41 @@
-//! What goes into a transition and what comes out of it.
+//! The input of a confirmation, and the result of a transition.
 
 use super::matching::MatchNumber;
 use super::parties::Claims;
 use super::record::Ticket;
 
-/// What an approver who confirms says.
+/// The approver's input to a confirmation.
 #[derive(Debug, Clone, Copy)]
 pub struct Decision<'a> {
-    /// The approver's claims, of which those are granted that the ticket asks for.
+    /// The approver's claims. The confirmation grants those that the ticket asks for.
     pub claims: &'a Claims,
-    /// Which of those alone, if not all.
+    /// The names of the claims to grant, if not all of those.
     pub release: Option<&'a [String]>,
-    /// The number on the other screen.
+    /// The number that the other screen shows.
     pub number: Option<MatchNumber>,
-    /// Whom the approver saw to have scanned: [`Ticket::scanner_id`].
+    /// The scanner that the approver saw: [`Ticket::scanner_id`].
     pub scanner: Option<&'a str>,
 }
 
 impl<'a> Decision<'a> {
-    /// Grants everything that the ticket asks for, to whoever has scanned.
+    /// Grants everything that the ticket asks for, to any scanner.
     #[must_use]
     pub fn all(claims: &'a Claims) -> Self {
         Self { claims, release: None, number: None, scanner: None }
     }
 }
 
-/// What an allowed action leads to.
+/// The result of an allowed action.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// The next revision, to be stored.
+    /// The next revision, which the caller stores.
     Changed(Ticket),
-    /// It was done before by the same party: the same answer again, nothing to store.
+    /// The same party did this before: the answer is the same, and there is nothing to store.
     Unchanged(Ticket),
 }
 
 impl Outcome {
-    /// Returns the ticket as it is after the step.
+    /// Returns the ticket after the action.
     #[must_use]
     pub fn into_ticket(self) -> Ticket {
         match self {
@@ -44,49 +44,49 @@ impl Outcome {
     }
 }
 
-/// Why an action is not allowed.
+/// The reason for which an action is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The ticket's time is over.
+    /// The ticket has expired.
     #[error("the ticket has expired")]
     Expired,
-    /// The party is none of this ticket's, or not the one that may do this.
-    #[error("this party may not do that")]
+    /// The party has no part in this ticket, or another party may do this.
+    #[error("this party may not do this")]
     NotPermitted,
-    /// Presenters cannot scan their own ticket.
-    #[error("this is the party's own ticket")]
+    /// A presenter cannot scan its own ticket.
+    #[error("a presenter cannot scan its own ticket")]
     OwnTicket,
     /// Nobody has scanned yet.
-    #[error("the ticket was not scanned yet")]
+    #[error("the ticket has not been scanned yet")]
     NotScanned,
-    /// Somebody else scanned first.
-    #[error("somebody else has scanned the ticket")]
+    /// Another party scanned first.
+    #[error("another party has scanned the ticket")]
     AlreadyScanned,
-    /// A claim was to be released that the ticket does not ask for.
-    #[error("a claim is named that the ticket does not ask for")]
+    /// The approver released a claim that the ticket does not ask for.
+    #[error("the ticket does not ask for a released claim")]
     NotOffered,
-    /// The approver does not say whom they saw to have scanned.
-    #[error("the scanner is not named")]
+    /// The confirmation does not name the scanner that the approver saw.
+    #[error("the confirmation does not name the scanner")]
     ScannerUnnamed,
-    /// It is somebody else who has scanned than the approver saw.
-    #[error("somebody else has scanned than was named")]
+    /// The ticket's scanner is not the one that the approver saw.
+    #[error("the ticket's scanner is not the named one")]
     ScannerChanged,
-    /// The number on the other screen is asked for and was not given.
-    #[error("the number of the other screen is missing")]
+    /// The ticket requires the number on the other screen, and the confirmation has none.
+    #[error("the number on the other screen is missing")]
     NumberMissing,
-    /// A number was given and none is asked for.
-    #[error("no number is asked for")]
+    /// The confirmation has a number, and the ticket requires none.
+    #[error("the ticket requires no number")]
     NumberUnasked,
-    /// The number was wrong, which has ended the ticket.
-    #[error("the number was not that of the other screen")]
+    /// The number was wrong, which cancelled the ticket.
+    #[error("the number is not the one on the other screen")]
     Mismatch,
     /// The approver has not confirmed yet.
     #[error("the ticket is not confirmed yet")]
     NotConfirmed,
-    /// It is confirmed and can be neither scanned nor cancelled any more.
+    /// The ticket is confirmed and can no longer be scanned or cancelled.
     #[error("the ticket is already confirmed")]
     AlreadyConfirmed,
-    /// It was cancelled.
+    /// The ticket was cancelled.
     #[error("the ticket was cancelled")]
     AlreadyCancelled,
 }

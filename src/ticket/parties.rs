@@ -1,4 +1,4 @@
-//! Who takes part in a ticket.
+//! The parties of a ticket: browsers, persons and registered clients. Data only; the rules are in `transitions`.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -20,22 +20,22 @@ impl fmt::Display for ClientId {
     }
 }
 
-/// A signed-in person, as their own identity provider names them (`sub`).
+/// The subject (`sub`) that identifies a person at their identity provider.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Subject(pub String);
 
-/// Claims by name, as they stood in the approver's token.
+/// Claims by name, unchanged from the approver's token.
 pub type Claims = serde_json::Map<String, serde_json::Value>;
 
-/// A verified person, and what the other screen may show of them.
+/// A verified person, with the details that the other screen may show.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Person {
-    /// Who it is.
+    /// The person's subject.
     pub subject: Subject,
-    /// The name to show, if their token has one.
+    /// The display name, if the token has one.
     pub name: Option<String>,
-    /// The address of a picture to show, if their token has one.
+    /// The URL of a picture, if the token has one.
     pub picture: Option<String>,
 }
 
@@ -43,14 +43,14 @@ pub struct Person {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Party {
-    /// Whoever knows the secret with this hash.
+    /// The browser that holds the secret with this hash.
     Browser(BindingHash),
-    /// Whoever brings a token of this person.
+    /// A person, verified by a token.
     Person(Person),
 }
 
 impl Party {
-    /// Returns whether both are the same party. Persons are told apart by subject alone: a name may change.
+    /// Returns whether both are the same party. Only the subject identifies a person, because a name may change.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
         match (self, other) {
@@ -60,7 +60,7 @@ impl Party {
         }
     }
 
-    /// Returns whether this is the person called `subject`.
+    /// Returns whether this is the person with `subject`.
     #[must_use]
     pub fn is_subject(&self, subject: &Subject) -> bool {
         matches!(self, Self::Person(person) if person.subject == *subject)
@@ -73,47 +73,47 @@ impl Party {
     }
 }
 
-/// Who asks, as the approver is told.
+/// The device that asks for the sign-in, as the approver sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Requester {
-    /// The address of the browser itself, not of a proxy.
+    /// The browser's own address, not a proxy's.
     pub ip: IpAddr,
-    /// The browser's name, if its `User-Agent` tells.
+    /// The browser's name, if its `User-Agent` contains it.
     pub browser: Option<String>,
-    /// The operating system, if its `User-Agent` tells.
+    /// The operating system, if the `User-Agent` contains it.
     pub os: Option<String>,
 }
 
-/// Who scanned.
+/// The party that scanned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scanner {
-    /// The party that is bound to the ticket by it.
+    /// The party that the scan bound to the ticket.
     pub party: Party,
-    /// What it is called towards an approver who is another: in `share` alone.
+    /// The id that names the scanner to the approver; only in `share`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<ScannerId>,
-    /// The client that the JWT is to be for, where the scanner receives it and uses another than the presenter.
+    /// The client that the JWT is for, if the scanner receives it and uses another client than the presenter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audience: Option<Audience>,
-    /// Where it scanned from, where the approver is told.
+    /// The scanner's device, if the approver sees it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Requester>,
 }
 
 impl Scanner {
-    /// Returns the scanner that is this party and tells nothing else.
+    /// Creates a scanner from a party alone.
     #[must_use]
     pub fn of(party: Party) -> Self {
         Self { party, id: None, audience: None, from: None }
     }
 
-    /// Returns the scanner that is this party and is called `id` towards the approver.
+    /// Creates a scanner that the approver sees as `id`.
     #[must_use]
-    pub fn called(party: Party, id: ScannerId) -> Self {
+    pub fn with_id(party: Party, id: ScannerId) -> Self {
         Self { id: Some(id), ..Self::of(party) }
     }
 
-    /// Returns whether this is that party.
+    /// Returns whether this scanner is `party`.
     #[must_use]
     pub fn is(&self, party: &Party) -> bool {
         self.party.is(party)
@@ -123,11 +123,11 @@ impl Scanner {
 /// A client that a JWT is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Audience {
-    /// Which one.
+    /// The client.
     pub client_id: ClientId,
-    /// The claims that its JWTs may carry.
+    /// The claims that its JWTs may contain.
     pub claims: Vec<String>,
-    /// How the screens are compared, where it asks for more than the ticket's client does.
+    /// The number check, if this client requires a stronger one than the ticket's client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matching: Option<Matching>,
 }

@@ -15,28 +15,28 @@ use super::time::Timestamp;
 /// One sign-in attempt at one revision.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ticket {
-    /// Its public name.
+    /// The public id.
     pub id: TicketId,
-    /// Counts the changes, from [`Ticket::FIRST_REVISION`].
+    /// The number of the revision, from [`Ticket::FIRST_REVISION`].
     pub revision: u64,
-    /// Tells it from every other ticket of this id and revision: a failover can take a change back, and another one be made
-    /// in its place.
+    /// Distinguishes this ticket from any other of the same id and revision: a failover may lose a change, and another change
+    /// may get its revision.
     pub stamp: Stamp,
-    /// When it was made, in the store's time.
+    /// When it was created, in the store's time.
     pub created_at: Timestamp,
-    /// When its time is over and the store forgets it.
+    /// When it expires and the store drops it.
     pub deadline: Timestamp,
-    /// What was asked for.
+    /// The request that created it.
     pub request: TicketRequest,
-    /// Where it stands.
+    /// The current state.
     pub state: State,
 }
 
 impl Ticket {
-    /// The revision of a ticket that was just made.
+    /// The revision of a new ticket.
     pub const FIRST_REVISION: u64 = 1;
 
-    /// Returns who decides: the scanner in `login` (nobody before the scan), the presenter in `share`.
+    /// Returns the approver: in `login` the scanner (none before the scan), in `share` the presenter.
     #[must_use]
     pub fn approver(&self) -> Option<&Party> {
         match self.request.flow {
@@ -45,13 +45,13 @@ impl Ticket {
         }
     }
 
-    /// Returns whether `party` is the one that decides.
+    /// Returns whether `party` is the approver.
     #[must_use]
     pub fn is_approver(&self, party: &Party) -> bool {
         self.approver().is_some_and(|approver| approver.is(party))
     }
 
-    /// Returns whether `party` is the one that receives the JWT.
+    /// Returns whether `party` is the recipient of the JWT.
     #[must_use]
     pub fn is_recipient(&self, party: &Party) -> bool {
         match self.request.flow {
@@ -60,13 +60,13 @@ impl Ticket {
         }
     }
 
-    /// Returns whether `party` may read this ticket at all.
+    /// Returns whether `party` may read this ticket.
     #[must_use]
     pub fn is_party(&self, party: &Party) -> bool {
         self.request.presenter.is(party) || self.scanner().is_some_and(|scanner| scanner.is(party))
     }
 
-    /// Returns who scanned, once somebody has.
+    /// Returns the scanner, if the ticket was scanned.
     #[must_use]
     pub fn scanner(&self) -> Option<&Scanner> {
         match &self.state {
@@ -78,29 +78,29 @@ impl Ticket {
         }
     }
 
-    /// Returns what the scanner is called towards the approver, in `share`: the same for as long as this scan stands.
+    /// Returns the id that names the scanner to the approver, in `share`. A repeated scan keeps it.
     #[must_use]
     pub fn scanner_id(&self) -> Option<ScannerId> {
         self.scanner().and_then(|scanner| scanner.id)
     }
 
-    /// Returns the client that the JWT is for: the scanner's own, if it has named one.
+    /// Returns the client that the JWT is for: the scanner's client if it named one, else the ticket's.
     #[must_use]
     pub fn audience(&self) -> &ClientId {
         let named = self.scanner().and_then(|scanner| scanner.audience.as_ref());
         named.map_or(&self.request.client_id, |audience| &audience.client_id)
     }
 
-    /// Returns how the screens are compared, if they are: as the ticket's client wants it, or the one that the JWT is for if
-    /// that wants more.
+    /// Returns the number check, if there is one: the scanner's client decides if it requires a stronger check than the ticket's
+    /// client.
     #[must_use]
     pub fn matching(&self) -> Option<&Matching> {
         let named = self.scanner().and_then(|scanner| scanner.audience.as_ref());
         named.and_then(|audience| audience.matching.as_ref()).or(self.request.matching.as_ref())
     }
 
-    /// Returns the names of the claims that the approver may grant: what the ticket asks for, as far as the client that the
-    /// JWT is for may have it.
+    /// Returns the names of the claims that the approver may grant: those that the ticket asks for and that the JWT's client may
+    /// have.
     #[must_use]
     pub fn offered(&self) -> Vec<&String> {
         let audience = self.scanner().and_then(|scanner| scanner.audience.as_ref());
@@ -120,40 +120,40 @@ pub enum Flow {
     Share,
 }
 
-/// What was asked for when the ticket was made; never changes afterwards.
+/// The request that created a ticket. It never changes afterwards.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TicketRequest {
-    /// Which party approves and which one receives.
+    /// The flow.
     pub flow: Flow,
     /// The registered client that the sign-in is for.
     pub client_id: ClientId,
-    /// Who shows the QR code.
+    /// The party that shows the QR code.
     pub presenter: Party,
-    /// What the approver is told about who asks.
+    /// The device that asks, as the approver sees it.
     pub requester: Requester,
-    /// Where the recipient goes on to; one of the client's own list.
+    /// The URL that the recipient continues at, from the client's own list.
     pub return_to: Option<String>,
-    /// How the two screens are compared, if the client asks for it.
+    /// The number check, if the client requires one.
     pub matching: Option<Matching>,
-    /// Names of the approver's claims that the JWT may carry.
+    /// The names of the approver's claims that the JWT may contain.
     pub release: Vec<String>,
-    /// What the QR code says, where that is not for the gateway to say.
+    /// The content of the QR code, if a connector decides it.
     pub code: Option<String>,
 }
 
-/// A ticket that the store is yet to give its time.
+/// A ticket before the store sets its time of creation.
 #[derive(Debug, Clone)]
 pub struct NewTicket {
-    /// Its name, fresh from [`crate::random::ticket_id`].
+    /// Its id, newly drawn.
     pub id: TicketId,
-    /// What is asked for.
+    /// The request.
     pub request: TicketRequest,
-    /// How long it may stay pending.
+    /// How long it stays pending.
     pub ttl: Duration,
 }
 
 impl NewTicket {
-    /// Returns the pending ticket as it is at `now`, the store's time of creation.
+    /// Creates the pending ticket at `now`, the store's time of creation.
     #[must_use]
     pub fn at(self, now: Timestamp) -> Ticket {
         Ticket {

@@ -1,4 +1,4 @@
-//! What tells two tickets of the same id and revision apart.
+//! Distinguishes two tickets of the same id and revision.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,20 +8,20 @@ use aws_lc_rs::digest;
 use super::state::State;
 use super::time::Timestamp;
 
-/// A hash over everything that has become of a ticket; zero for one that was just made.
+/// A hash over all states that a ticket has had; zero for a new ticket.
 ///
-/// Revisions alone do not name a state: a primary that fails can take a scan of revision 2 with it, and its successor store
-/// another scan as revision 2. Who has read the first must not change the second.
+/// A revision alone does not identify a state: a primary that fails may lose a scan stored as revision 2, and its successor may
+/// store another scan as revision 2. A caller that has read the first must not replace the second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Stamp(u64);
 
 impl Stamp {
-    /// Returns the stamp of what comes after the ticket with this one.
+    /// Returns the stamp of the revision that follows.
     pub(super) fn after(self, state: &State, deadline: Timestamp) -> Self {
         let mut hash = digest::Context::new(&digest::SHA256);
         hash.update(&self.0.to_le_bytes());
         hash.update(&deadline.0.to_le_bytes());
-        // It does not fail: what is written has string keys only.
+        // It does not fail: every map has string keys.
         hash.update(&serde_json::to_vec(state).unwrap_or_default());
         let hash = hash.finish();
         Self(hash.as_ref().iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte)))

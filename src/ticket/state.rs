@@ -1,4 +1,4 @@
-//! The states of a ticket.
+//! The states of a ticket, each with the data that belongs to it.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -7,48 +7,48 @@ use super::authentication::Authentication;
 use super::parties::{Claims, Scanner, Subject};
 use super::time::Timestamp;
 
-/// Where a ticket stands, with what is known there. `expired` is no state: an expired ticket is not there any more.
+/// The state of a ticket. `expired` is not a state: the store no longer has an expired ticket.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
 pub enum State {
-    /// The code is shown; nobody has scanned it.
+    /// The presenter shows the code; nobody has scanned it.
     Pending,
-    /// Somebody scanned; the approver is deciding.
+    /// A party scanned; the approver is deciding.
     Scanned {
-        /// Who scanned, and is the only one that may go on.
+        /// The party that scanned. No other party may continue.
         scanner: Scanner,
     },
-    /// The approver said yes; the recipient has not yet fetched the JWT.
+    /// The approver confirmed; the recipient has not yet fetched the JWT.
     Confirmed {
-        /// Who scanned.
+        /// The party that scanned.
         scanner: Scanner,
-        /// What the JWT will say.
+        /// The content of the JWT.
         grant: Grant,
     },
-    /// The recipient was handed the JWT.
+    /// The recipient received the JWT.
     Claimed {
-        /// Who scanned.
+        /// The party that scanned.
         scanner: Scanner,
-        /// What the JWT says.
+        /// The content of the JWT.
         grant: Grant,
-        /// The JWT's fixed parts, the same for every redelivery.
+        /// The JWT's id and times, the same for every redelivery.
         receipt: Receipt,
     },
     /// One party ended it.
     Cancelled {
-        /// Who scanned, if anybody had.
+        /// The party that scanned, if one had.
         scanner: Option<Scanner>,
-        /// Why it ended.
+        /// The reason.
         reason: CancelReason,
     },
 }
 
-/// What the approver granted.
+/// The content of the JWT, as the approver granted it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Grant {
-    /// The person whom the JWT is about.
+    /// The person that the JWT identifies.
     pub subject: Subject,
-    /// The released claims, exactly as they go into the JWT.
+    /// The released claims, unchanged in the JWT.
     pub claims: Claims,
     /// How and when the person signed in to their identity provider.
     #[serde(default, skip_serializing_if = "Authentication::is_empty")]
@@ -57,16 +57,16 @@ pub struct Grant {
     pub confirmed_at: Timestamp,
 }
 
-/// What the claim fixes, so that a redelivered JWT is the same one.
+/// The JWT's id and times. The claim fixes them, so that a redelivered JWT is the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Receipt {
     /// The JWT's id (`jti`).
     pub jti: String,
     /// When the JWT was issued (`iat`, `nbf`).
     pub issued_at: Timestamp,
-    /// When the JWT ends (`exp`).
+    /// When the JWT expires (`exp`).
     pub expires_at: Timestamp,
-    /// Until when the same binding may be handed it again.
+    /// Until when the same recipient may receive it again.
     pub redeem_until: Timestamp,
 }
 
@@ -74,18 +74,18 @@ pub struct Receipt {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CancelReason {
-    /// The approver said no.
+    /// The approver declined.
     Declined,
-    /// The presenter went away.
+    /// The presenter closed the page.
     Closed,
-    /// The presenter asked for a fresh ticket.
+    /// The presenter created a new ticket.
     Superseded,
-    /// The approver gave a number that the other screen did not show.
+    /// The approver entered a wrong number.
     Mismatch,
 }
 
 impl CancelReason {
-    /// Returns the word as it stands in answers and metrics.
+    /// Returns the word that answers and metrics use.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -77,7 +77,7 @@ impl Cast {
 
     fn scanned(&self) -> Ticket {
         self.pending()
-            .scan(&Scanner::called(self.scanner.clone(), random::scanner_id()), T0, DECISION)
+            .scan(&Scanner::with_id(self.scanner.clone(), random::scanner_id()), T0, DECISION)
             .unwrap()
             .into_ticket()
     }
@@ -134,7 +134,7 @@ fn verdict(result: Result<Outcome, Refusal>) -> Verdict {
 fn act(cast: &Cast, ticket: &Ticket, action: &str, who: Who, now: Timestamp) -> Result<Outcome, Refusal> {
     let party = cast.party(who);
     match action {
-        "scan" => ticket.scan(&Scanner::called(party.clone(), random::scanner_id()), now, DECISION),
+        "scan" => ticket.scan(&Scanner::with_id(party.clone(), random::scanner_id()), now, DECISION),
         "confirm" => {
             let (claims, scanner) = (Claims::new(), ticket.scanner_id().map(|id| id.to_string()));
             let decision = Decision { scanner: scanner.as_deref(), ..Decision::all(&claims) };
@@ -258,7 +258,7 @@ fn a_late_scan_leaves_the_decision_time() {
     let late = T0 + Duration::from_secs(119);
     let ticket = cast
         .pending()
-        .scan(&Scanner::called(cast.scanner.clone(), random::scanner_id()), late, DECISION)
+        .scan(&Scanner::with_id(cast.scanner.clone(), random::scanner_id()), late, DECISION)
         .unwrap()
         .into_ticket();
     assert_eq!(ticket.deadline, late + DECISION);
@@ -358,7 +358,7 @@ fn a_number_is_asked_for_once() {
     for flow in [Flow::Login, Flow::Share] {
         let (cast, pending, matching) = matched(flow);
         let ticket = pending
-            .scan(&Scanner::called(cast.scanner.clone(), random::scanner_id()), T0, DECISION)
+            .scan(&Scanner::with_id(cast.scanner.clone(), random::scanner_id()), T0, DECISION)
             .unwrap()
             .into_ticket();
         let claims = Claims::new();
@@ -390,7 +390,7 @@ fn a_number_that_nobody_asked_for_is_refused() {
 fn a_share_is_granted_to_the_scanner_that_was_seen_and_to_no_other() {
     let cast = Cast::new(Flow::Share);
     let seen = cast.scanned();
-    let another = Scanner::called(cast.stranger.clone(), random::scanner_id());
+    let another = Scanner::with_id(cast.stranger.clone(), random::scanner_id());
     let swapped = Ticket { state: State::Scanned { scanner: another }, ..seen.clone() };
     let claims = Claims::new();
     let by = |ticket: &Ticket, scanner: Option<&str>| {
@@ -412,7 +412,7 @@ fn a_scanner_is_called_what_leads_back_to_nobody() {
         "the same scanner of the same ticket is called otherwise each time"
     );
     let id = ticket.scanner_id().unwrap();
-    let rescanned = ticket.scan(&Scanner::called(cast.scanner.clone(), random::scanner_id()), T0, DECISION).unwrap();
+    let rescanned = ticket.scan(&Scanner::with_id(cast.scanner.clone(), random::scanner_id()), T0, DECISION).unwrap();
     assert_eq!(rescanned.into_ticket().scanner_id(), Some(id), "who scans again keeps the name that was shown");
     assert!(!id.is(""));
     assert!(!id.is(&id.to_string()[1..]));

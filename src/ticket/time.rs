@@ -1,9 +1,14 @@
-//! Points in the store's time.
+//! Points in the store's time, and the bounds of dates that other parties write.
 
 use std::ops::Add;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+/// The last second with a four-digit year (RFC 3339 §1). A greater number is no time in seconds; it may be milliseconds.
+pub const MAX_DATE: f64 = 253_402_300_799.0;
+/// The difference between two clocks that is tolerated, in seconds: the identity provider's, the store's and this machine's.
+pub const CLOCK_LEEWAY_SECS: u32 = 30;
 
 /// A point in the store's time: milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -11,13 +16,13 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
-    /// Returns how long after `earlier` this is; zero if it is not.
+    /// Returns the time since `earlier`, or zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
-    /// Returns the whole seconds since the Unix epoch, as JWTs count (RFC 7519 §2, `NumericDate`).
+    /// Returns whole seconds since the Unix epoch, the unit of JWTs (RFC 7519 §2, `NumericDate`).
     #[must_use]
     pub fn unix_seconds(self) -> u64 {
         self.0 / 1000

@@ -1,4 +1,4 @@
-//! The transitions between the states of a ticket.
+//! The transitions between the states of a ticket: who may do what, in which state, with which effect.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use super::record::{Flow, Ticket};
 use super::state::{CancelReason, Grant, Receipt, State};
 use super::time::Timestamp;
 
-/// How long a cancelled or claimed ticket stays readable to its parties.
+/// How long the parties can read a cancelled or claimed ticket.
 pub const AFTERLIFE: Duration = Duration::from_secs(30);
 
 impl Ticket {
-    /// `scan`: binds a pending ticket to the party that scanned it and leaves it at least `decision` to decide.
+    /// `scan`: binds a pending ticket to the party that scanned it. At least `decision` remains for the decision.
     ///
     /// # Errors
-    /// [`Refusal::AlreadyScanned`] by anybody but the first scanner; [`Refusal::OwnTicket`] by the presenter itself;
-    /// [`Refusal::NotPermitted`] where the flow wants a signed-in person and it is none; the refusals of a ticket that is
-    /// past scanning.
+    /// [`Refusal::AlreadyScanned`] to any party but the first scanner; [`Refusal::OwnTicket`] to the presenter;
+    /// [`Refusal::NotPermitted`] if the flow requires a signed-in person and the party is none;
+    /// [`Refusal::AlreadyConfirmed`] and [`Refusal::AlreadyCancelled`] in a later state.
     pub fn scan(&self, by: &Scanner, now: Timestamp, decision: Duration) -> Result<Outcome, Refusal> {
-        self.alive(now)?;
+        self.check_deadline(now)?;
         if self.request.presenter.is(&by.party) {
             return Err(Refusal::OwnTicket);
         }
@@ -38,13 +38,13 @@ impl Ticket {
         }
     }
 
-    /// `confirm`: the approver grants those claims that the ticket asks for and the decision names; the recipient has
-    /// `redeem` to fetch the JWT. A wrong number ends the ticket instead: there is one attempt.
+    /// `confirm`: the approver grants the claims that the ticket asks for and the decision names. The recipient then has
+    /// `redeem` to fetch the JWT. A wrong number cancels the ticket: there is one attempt.
     ///
     /// # Errors
-    /// [`Refusal::NotScanned`] while pending; [`Refusal::NotPermitted`] by anybody but the approver;
-    /// [`Refusal::ScannerUnnamed`] in `share` if the decision does not say whom it is for, [`Refusal::ScannerChanged`] if
-    /// that is not who has scanned; [`Refusal::NumberMissing`] and [`Refusal::NumberUnasked`];
+    /// [`Refusal::NotScanned`] while pending; [`Refusal::NotPermitted`] to any party but the approver;
+    /// [`Refusal::ScannerUnnamed`] in `share` if the decision names no scanner, [`Refusal::ScannerChanged`] if it names another
+    /// one; [`Refusal::NumberMissing`] and [`Refusal::NumberUnasked`];
     /// [`Refusal::NotOffered`] if `release` names what the ticket does not ask for; [`Refusal::Mismatch`] after a wrong
     /// number; [`Refusal::AlreadyCancelled`].
     pub fn confirm(
@@ -54,7 +54,7 @@ impl Ticket {
         now: Timestamp,
         redeem: Duration,
     ) -> Result<Outcome, Refusal> {
-        self.alive(now)?;
+        self.check_deadline(now)?;
         if self.state == State::Pending {
             return Err(Refusal::NotScanned);
         }
@@ -84,12 +84,12 @@ impl Ticket {
         Ok(self.next(State::Confirmed { scanner: scanner.clone(), grant }, now + redeem))
     }
 
-    /// `cancel`: either party ends a ticket that is not confirmed yet.
+    /// `cancel`: the presenter or the scanner cancels a ticket that is not confirmed yet.
     ///
     /// # Errors
-    /// [`Refusal::NotPermitted`] by a stranger; [`Refusal::AlreadyConfirmed`] once confirmed.
+    /// [`Refusal::NotPermitted`] to any other party; [`Refusal::AlreadyConfirmed`] once confirmed.
     pub fn cancel(&self, by: &Party, reason: CancelReason, now: Timestamp) -> Result<Outcome, Refusal> {
-        self.alive(now)?;
+        self.check_deadline(now)?;
         if !self.request.presenter.is(by) && !self.scanner().is_some_and(|scanner| scanner.is(by)) {
             return Err(Refusal::NotPermitted);
         }
@@ -102,13 +102,13 @@ impl Ticket {
         }
     }
 
-    /// `claim`: the recipient is handed the JWT, whose `jti` and lifetime are fixed here, once.
+    /// `claim`: the recipient gets the JWT. The first claim fixes its `jti` and lifetime.
     ///
     /// # Errors
-    /// [`Refusal::NotPermitted`] by anybody but the recipient; [`Refusal::NotConfirmed`] before the approver confirmed;
+    /// [`Refusal::NotPermitted`] to any party but the recipient; [`Refusal::NotConfirmed`] before the approver confirmed;
     /// [`Refusal::AlreadyCancelled`].
     pub fn claim(&self, by: &Party, jti: &str, token_ttl: Duration, now: Timestamp) -> Result<Outcome, Refusal> {
-        self.alive(now)?;
+        self.check_deadline(now)?;
         if !self.is_recipient(by) {
             return Err(Refusal::NotPermitted);
         }
@@ -139,7 +139,7 @@ impl Ticket {
         Ok(granted.filter_map(|name| Some((name.clone(), claims.get(name)?.clone()))).collect())
     }
 
-    fn alive(&self, now: Timestamp) -> Result<(), Refusal> {
+    fn check_deadline(&self, now: Timestamp) -> Result<(), Refusal> {
         if now < self.deadline { Ok(()) } else { Err(Refusal::Expired) }
     }
 

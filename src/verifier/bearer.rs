@@ -12,14 +12,14 @@ use super::{claims, name};
 use crate::metrics::Metrics;
 use crate::ticket::{Claims, Person, Subject};
 
-/// The longest token that is looked at, in bytes.
+/// The longest token that the verifier reads, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 /// The longest `sub`, in characters (OpenID Connect Core §2).
 const MAX_SUBJECT_CHARS: usize = 255;
-/// The longest address of a picture that is passed on, in bytes; a longer one is dropped.
+/// The longest picture URL that the gateway passes on, in bytes; it drops a longer one.
 const MAX_PICTURE_BYTES: usize = 2048;
 
-/// Who brought the token, and all that it says.
+/// The person that a token identifies, and all its claims.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Identity {
     /// The person, as the other screen may show them.
@@ -42,25 +42,24 @@ enum Keys {
 }
 
 impl Verifier {
-    /// Checks HS256 tokens with a secret that the provider and the gateway share.
+    /// Creates a verifier of HS256 tokens, with a secret that the provider and the gateway share.
     #[must_use]
     pub fn with_secret(secret: &[u8], issuer: String, audience: String, metrics: Arc<Metrics>) -> Self {
         let keys = Keys::Secret(DecodingKey::from_secret(secret));
         Self { keys, issuer, audience, refusals: Refusals::new(metrics) }
     }
 
-    /// Checks tokens with the keys that the provider publishes.
+    /// Creates a verifier that uses the keys that the provider publishes.
     #[must_use]
     pub fn with_jwks(keys: RemoteKeys, issuer: String, audience: String, metrics: Arc<Metrics>) -> Self {
         Self { keys: Keys::Remote(keys), issuer, audience, refusals: Refusals::new(metrics) }
     }
 
-    /// Returns who the token is of.
+    /// Verifies a token, and returns the person that it identifies.
     ///
     /// # Errors
-    /// [`VerifyError::Invalid`] for a token that is malformed, of another kind, badly signed, expired, not yet valid, of
-    /// another issuer or for another audience; [`VerifyError::NoKeys`] while the provider has never answered, or not for too
-    /// long.
+    /// [`VerifyError::Invalid`] if the token is malformed, of another type, badly signed, expired, not yet valid, from another
+    /// issuer or for another audience; [`VerifyError::NoKeys`] while the gateway has no keys, or only outdated ones.
     pub async fn verify(&self, token: &str) -> Result<Identity, VerifyError> {
         match self.check(token).await {
             Ok(identity) => Ok(identity),
@@ -68,14 +67,14 @@ impl Verifier {
         }
     }
 
-    /// Counts and logs that a token is refused, and returns why.
+    /// Counts and logs a refused token, and returns the error.
     #[must_use]
     pub fn refuse(&self, error: VerifyError) -> VerifyError {
         self.refusals.note(error, &self.issuer, &self.audience);
         error
     }
 
-    /// Returns whether keys to check with were ever at hand.
+    /// Returns whether the verifier has ever had keys.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         match &self.keys {
@@ -105,7 +104,7 @@ impl Verifier {
 
 fn identity(claims: Claims) -> Result<Identity, Fault> {
     let text = |name: &str| claims.get(name).and_then(serde_json::Value::as_str);
-    // Taken as it is: two texts that differ in a blank are two people.
+    // Not trimmed: two subjects that differ in a blank are two people.
     let subject = text("sub").unwrap_or_default();
     if !(1..=MAX_SUBJECT_CHARS).contains(&subject.chars().count()) || subject.chars().any(char::is_control) {
         return Err(Fault::Subject);

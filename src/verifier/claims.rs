@@ -1,16 +1,13 @@
-//! What the claims of a token must say (RFC 7519 §4.1), once its signature was checked.
+//! Checks the claims of a token (RFC 7519 §4.1), after its signature.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
 use super::fault::Fault;
-use crate::ticket::{Claims, MAX_DATE};
+use crate::ticket::{CLOCK_LEEWAY_SECS, Claims, MAX_DATE};
 
-/// By how much the provider's clock may differ from ours, in seconds.
-const LEEWAY_SECS: f64 = 30.0;
-
-/// Checks everything but `sub`, which `bearer` makes a person of.
+/// Checks every claim but `sub`, from which `bearer` derives the person.
 pub(super) fn check(claims: &Claims, issuer: &str, audience: &str) -> Result<(), Fault> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     check_at(claims, issuer, audience, now)
@@ -41,21 +38,22 @@ fn check_at(claims: &Claims, issuer: &str, audience: &str, now: f64) -> Result<(
         Some(Value::String(_) | Value::Array(_)) => return Err(Fault::OtherAudience),
         _ => return Err(Fault::MalformedClaim),
     }
+    let leeway = f64::from(CLOCK_LEEWAY_SECS);
     let (exp, nbf, iat) = (date(claims, "exp")?, date(claims, "nbf")?, date(claims, "iat")?);
-    if exp.is_none_or(|exp| exp + LEEWAY_SECS <= now) {
+    if exp.is_none_or(|exp| exp + leeway <= now) {
         return Err(Fault::Expired);
     }
-    if nbf.is_some_and(|nbf| nbf > now + LEEWAY_SECS) {
+    if nbf.is_some_and(|nbf| nbf > now + leeway) {
         return Err(Fault::NotYetValid);
     }
-    if iat.is_some_and(|iat| iat > now + LEEWAY_SECS) {
+    if iat.is_some_and(|iat| iat > now + leeway) {
         return Err(Fault::IssuedInFuture);
     }
     Ok(())
 }
 
-/// Returns a time in seconds (RFC 7519 §2, `NumericDate`), which may have a fraction; `None` if it is not there. One that is
-/// no number, or none that there is a date for, such as one in milliseconds, is a fault: it would never come.
+/// Returns a time in seconds, which may have a fraction (RFC 7519 §2, `NumericDate`), or `None` if the claim is missing. A claim
+/// that is not a number, or is after [`MAX_DATE`] (such as milliseconds), is a fault: that time would never come.
 fn date(claims: &Claims, name: &str) -> Result<Option<f64>, Fault> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     let seconds = value.as_f64().filter(|seconds| (0.0..=MAX_DATE).contains(seconds));

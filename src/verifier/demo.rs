@@ -1,4 +1,4 @@
-//! Made-up people, so that the whole sign-in can be tried with nothing else. Only ever where `config` finds it safe.
+//! Made-up people, so that a sign-in can be tried without an identity provider. `config` allows them only where it is safe.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,7 +9,7 @@ use serde_json::json;
 use super::bearer::Verifier;
 use crate::metrics::Metrics;
 
-/// How long a made-up person stays signed in.
+/// The lifetime of a made-up person's token.
 pub const TOKEN_TTL: Duration = Duration::from_secs(3600);
 /// The longest name, in characters.
 pub const MAX_NAME_CHARS: usize = 64;
@@ -22,7 +22,7 @@ pub struct DemoIdentity {
 }
 
 impl DemoIdentity {
-    /// Makes the pair. Gateways that share a sign-in have to have the same secret.
+    /// Creates the issuer and its verifier. Gateways that serve the same sign-in need the same secret.
     #[must_use]
     pub fn new(secret: &[u8; 32], metrics: Arc<Metrics>) -> (Self, Verifier) {
         let verifier = Verifier::with_secret(secret, ISSUER.to_owned(), ISSUER.to_owned(), metrics);
@@ -32,7 +32,7 @@ impl DemoIdentity {
     /// Returns a token for the made-up person `name`.
     ///
     /// # Errors
-    /// The library's, which HS256 has no reason for.
+    /// The library's; HS256 gives no cause for one.
     pub fn sign_in(&self, name: &str) -> Result<String, jsonwebtoken::errors::Error> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let claims = json!({

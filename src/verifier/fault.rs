@@ -1,85 +1,85 @@
-//! Why a token does not prove who brought it. None of the texts has any of the token in it.
+//! The reasons for refusing a token. No message contains any part of the token.
 
-/// What is wrong with a token.
+/// The fault of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Fault {
-    /// It is longer than `MAX_TOKEN_BYTES`.
+    /// The token is longer than `MAX_TOKEN_BYTES`.
     #[error("the token is too long")]
     TooLong,
-    /// Not three parts of base64url, of which two are JSON objects, with members of the right types.
+    /// The token is not three parts of base64url, two of them JSON objects whose members have the right types.
     #[error("the token is not a JWT")]
     NotJwt,
-    /// One of its objects has two members of one name.
-    #[error("the token is not a JWT: a name is there twice")]
+    /// One of its JSON objects has two members of one name.
+    #[error("the token is not a JWT: a JSON object has two members of one name")]
     DuplicateMember,
-    /// RFC 7516.
-    #[error("the token is encrypted, and encrypted tokens are not read")]
+    /// The token is encrypted (RFC 7516).
+    #[error("the token is encrypted; send a signed token")]
     Encrypted,
     /// `alg` is `none`.
     #[error("the token is not signed")]
     Unsigned,
-    /// RFC 7515 §4.1.11.
-    #[error("the token has critical header parameters that are not understood")]
+    /// The header has critical parameters (RFC 7515 §4.1.11).
+    #[error("the token has unsupported critical header parameters")]
     Critical,
-    /// `alg` is no algorithm that is understood.
+    /// `alg` is not a supported algorithm.
     #[error(
-        "the token's alg is not understood; those that are: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, Ed25519 (also called EdDSA), and HS256 with a shared secret"
+        "the token's alg is not supported; supported are RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, Ed25519 (also called EdDSA), and HS256 with a shared secret"
     )]
     UnknownAlgorithm,
-    /// `typ` is that of something else than an access or ID token.
-    #[error("the token's typ is of another kind: it must be JWT or at+jwt, or be left out")]
+    /// `typ` is not that of an access or ID token.
+    #[error("the token's typ must be JWT or at+jwt, or be left out")]
     OtherType,
     /// No published key has its `kid`.
     #[error("the token is signed with a key that the identity provider does not publish")]
     UnknownKey,
-    /// There is a key of its `kid`, for other algorithms.
-    #[error("the token is signed with another algorithm than its key is for")]
+    /// The key of its `kid` is for other algorithms.
+    #[error("the token's alg does not fit its key")]
     OtherAlgorithm,
-    /// No key that fits has signed it.
-    #[error("the token's signature is wrong")]
+    /// No fitting key has signed it.
+    #[error("the token's signature is invalid")]
     Signature,
-    /// It is bound to a key of its holder (RFC 7800), whom to ask for it there is no way here.
-    #[error("the token is bound to a key of its holder (cnf) and is no bearer token")]
+    /// The token is bound to a key of its holder (RFC 7800); the gateway cannot ask the holder to prove it.
+    #[error("the token is bound to a key of its holder (cnf) and is not a bearer token")]
     SenderConstrained,
-    /// It tells of an event (RFC 8417), as logout tokens do.
-    #[error("the token tells of an event (events) and names nobody who is signed in")]
+    /// The token reports a security event (RFC 8417), as logout tokens do.
+    #[error("the token reports an event (events) and is not a sign-in")]
     Event,
-    /// A claim is missing that must be there.
+    /// A required claim is missing.
     #[error("the token lacks one of iss, aud, exp, sub")]
     MissingClaim,
-    /// A claim has another type, or a time that there is not.
+    /// A claim has the wrong type, or a time that is no date.
     #[error(
-        "the token has a claim of the wrong type: iss is a text, aud a text or a list of texts, exp, nbf and iat are seconds since 1970"
+        "the token has a claim of the wrong type: iss is a string, aud a string or an array of strings, exp, nbf and iat are seconds since 1970"
     )]
     MalformedClaim,
     /// `iss` is not the configured issuer.
-    #[error("the token is of another issuer")]
+    #[error("the token is from another issuer")]
     OtherIssuer,
-    /// `iss` is the configured issuer but for a slash at its end.
-    #[error("the token is of another issuer: its iss and the configured one differ by a slash at the end")]
+    /// `iss` and the configured issuer differ only by a trailing slash.
+    #[error("the token is from another issuer: its iss and the configured one differ by a trailing slash")]
     IssuerSlash,
-    /// `aud` does not have the configured audience.
+    /// `aud` does not contain the configured audience.
     #[error("the token is for another audience")]
     OtherAudience,
     /// `exp` has passed.
     #[error("the token has expired")]
     Expired,
-    /// `nbf` lies ahead.
+    /// `nbf` is in the future.
     #[error("the token is not valid yet")]
     NotYetValid,
-    /// `iat` lies ahead.
-    #[error("the token was issued in the future: the identity provider's clock and this one differ")]
+    /// `iat` is in the future.
+    #[error("the token was issued in the future: the clocks of the identity provider and this machine differ")]
     IssuedInFuture,
-    /// `sub` is empty, too long, no text or has control characters.
-    #[error("the token's sub must have 1 to 255 characters, none of them a control character")]
+    /// `sub` is empty, too long, not a string, or has control characters.
+    #[error("the token's sub must have 1 to 255 characters and no control characters")]
     Subject,
-    /// `sub` is one that a connector gives.
-    #[error("the token's sub is one that a connector gives")]
+    /// `sub` has the form of a connector's subjects.
+    #[error("the token's sub is reserved for a connector")]
     ConnectorSubject,
 }
 
 impl Fault {
-    /// All of them.
+    /// Every fault.
     pub const ALL: [Self; 23] = [
         Self::TooLong,
         Self::NotJwt,
@@ -106,7 +106,7 @@ impl Fault {
         Self::ConnectorSubject,
     ];
 
-    /// Returns what the metric and the log call it.
+    /// Returns the word that the metric and the log use.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -137,24 +137,22 @@ impl Fault {
     }
 }
 
-/// Why no token can be checked at all.
+/// The reason for which no token can be checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum NoKeys {
-    /// The identity provider has never given a key.
-    #[error("the identity provider's keys could not be fetched yet")]
+    /// No fetch of the keys has succeeded yet.
+    #[error("the identity provider's keys have not been fetched yet")]
     NeverFetched,
-    /// It has not for longer than the maximum age.
-    #[error(
-        "the identity provider's keys could not be renewed for longer than --identity-keys-max-age and are no longer believed"
-    )]
+    /// The last successful fetch is older than the maximum age.
+    #[error("the identity provider's keys are older than --identity-keys-max-age, and fetches fail")]
     TooOld,
 }
 
 impl NoKeys {
-    /// Both.
+    /// Both reasons.
     pub const ALL: [Self; 2] = [Self::NeverFetched, Self::TooOld];
 
-    /// Returns what the metric and the log call it.
+    /// Returns the word that the metric and the log use.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -164,24 +162,24 @@ impl NoKeys {
     }
 }
 
-/// Why a token does not prove who brought it.
+/// The reason for refusing a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
-    /// The token is not good.
+    /// The token is invalid.
     #[error(transparent)]
     Invalid(Fault),
-    /// There are no keys to check it with.
+    /// The gateway has no keys to check it with.
     #[error(transparent)]
     NoKeys(NoKeys),
 }
 
 impl VerifyError {
-    /// Every reason, as the metric and the log call it.
+    /// Returns every reason, as the metric and the log name it.
     pub fn reasons() -> impl Iterator<Item = &'static str> {
         Fault::ALL.into_iter().map(Fault::as_str).chain(NoKeys::ALL.into_iter().map(NoKeys::as_str))
     }
 
-    /// Returns what the metric and the log call it.
+    /// Returns the word that the metric and the log use.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! One key of a JWK Set.
+//! One key of a JWK Set (RFC 7517 §4): the algorithms that it verifies, or the reason why it verifies none.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,11 +7,11 @@ use serde_json::{Map, Value};
 
 use super::jws::algorithm;
 
-/// The most keys of one set that are kept.
+/// The most keys that the verifier keeps of one set.
 pub(super) const MAX_KEYS: usize = 64;
-/// The sizes of an RSA modulus that is taken, in bits: the least that is safe (RFC 7518 §3.3), the most that the library takes.
+/// The accepted sizes of an RSA modulus in bits: from the least that is safe (RFC 7518 §3.3) to the most that the library takes.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
-/// The longest RSA exponent that is taken, in bytes.
+/// The longest accepted RSA exponent, in bytes.
 const MAX_EXPONENT_BYTES: usize = 4;
 
 const P256: &[Algorithm] = &[Algorithm::ES256];
@@ -20,7 +20,7 @@ const ED25519: &[Algorithm] = &[Algorithm::EdDSA];
 pub(super) const RSA: &[Algorithm] =
     &[Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::PS256, Algorithm::PS384, Algorithm::PS512];
 
-/// A public key, and what it may verify: algorithms of one family, or the one that it names.
+/// A public key and the algorithms that it may verify: those of its family, or only the one that it names.
 pub(super) struct PublicKey {
     pub(super) kid: Option<String>,
     pub(super) algorithms: Vec<Algorithm>,
@@ -75,7 +75,7 @@ pub(super) fn read(members: &Map<String, Value>) -> Result<PublicKey, Unusable> 
     Ok(PublicKey { kid, algorithms, key })
 }
 
-/// Returns the public half, and all that its type and size allow (RFC 7518 §6, RFC 8037 §2).
+/// Returns the public key, and the algorithms that its type and size allow (RFC 7518 §6, RFC 8037 §2).
 fn public_half(members: &Map<String, Value>) -> Result<(&'static [Algorithm], DecodingKey), Unusable> {
     match text(members, "kty")?.ok_or(Unusable::Missing("kty"))? {
         "RSA" => {
@@ -89,7 +89,7 @@ fn public_half(members: &Map<String, Value>) -> Result<(&'static [Algorithm], De
             if n.last().is_none_or(|last| last % 2 == 0) {
                 return Err(Unusable::Malformed("n"));
             }
-            // With 1, every message is its own signature.
+            // With exponent 1, every message is its own signature.
             if e == [1] || e.len() > MAX_EXPONENT_BYTES || e.last().is_none_or(|last| last % 2 == 0) {
                 return Err(Unusable::Malformed("e"));
             }
@@ -108,7 +108,7 @@ fn public_half(members: &Map<String, Value>) -> Result<(&'static [Algorithm], De
             if y.len() != size {
                 return Err(Unusable::Malformed("y"));
             }
-            // SEC 1 §2.3.3: 4 says that both coordinates follow.
+            // SEC 1 §2.3.3: 4 means that both coordinates follow.
             let point = [&[4_u8][..], &x, &y].concat();
             Ok((fitting, DecodingKey::from_ec_der(&point)))
         }
@@ -137,59 +137,59 @@ fn text<'a>(members: &'a Map<String, Value>, name: &'static str) -> Result<Optio
 
 fn bytes(members: &Map<String, Value>, name: &'static str) -> Result<Vec<u8>, Unusable> {
     let text = text(members, name)?.ok_or(Unusable::Missing(name))?;
-    // RFC 7515 §2: without padding. Some providers pad.
+    // RFC 7515 §2 forbids padding, but some providers pad.
     URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_error| Unusable::Malformed(name))
 }
 
-/// Why an entry verifies nothing.
+/// The reason why an entry verifies nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
-    /// It is no object.
+    /// It is not an object.
     #[error("it is not a JSON object")]
     NotAnObject,
-    /// A member that is needed is not there.
+    /// A required member is missing.
     #[error("it has no {0}")]
     Missing(&'static str),
-    /// A member is not what RFC 7517 or RFC 7518 says that it is.
+    /// A member does not have the form of RFC 7517 or RFC 7518.
     #[error("its {0} is malformed")]
     Malformed(&'static str),
-    /// It is for encryption; most providers have one.
+    /// It is for encryption; most providers publish one.
     #[error("it is for encryption")]
     Encryption,
-    /// `use` is something else than `sig`.
+    /// `use` is not `sig`.
     #[error("its use forbids verifying")]
     Use,
-    /// `key_ops` is there without `verify`.
+    /// `key_ops` does not contain `verify`.
     #[error("its key_ops forbid verifying")]
     Operations,
-    /// A symmetric key in a public place is no secret.
-    #[error("it is a symmetric key, and everybody can read it")]
+    /// It is a symmetric key; published, it is no secret.
+    #[error("it is a symmetric key, and anyone can read it")]
     Symmetric,
-    /// So is a private one.
-    #[error("its private half is published with it, so that everybody can sign with it")]
+    /// Its private half is published.
+    #[error("its private half is published with it, so anyone can sign with it")]
     Private,
-    /// `kty` is not understood.
-    #[error("its kty is not understood")]
+    /// `kty` is not supported.
+    #[error("its kty is not supported")]
     Type,
-    /// `crv` is not understood.
-    #[error("its crv is not understood")]
+    /// `crv` is not supported.
+    #[error("its crv is not supported")]
     Curve,
-    /// `alg` is not understood.
-    #[error("its alg is not understood")]
+    /// `alg` is not supported.
+    #[error("its alg is not supported")]
     Algorithm,
-    /// `alg` is one of other keys.
+    /// `alg` belongs to another type of key.
     #[error("its alg does not fit its kty and crv")]
     AlgorithmOfOthers,
     /// Its modulus is too short or too long.
     #[error("its modulus does not have 2048 to 8192 bits")]
     Size,
-    /// There are as many as are looked at before it.
-    #[error("there are {MAX_KEYS} keys before it, and more are not kept")]
+    /// The set has more keys than the verifier keeps.
+    #[error("it comes after {MAX_KEYS} keys, and the gateway keeps no more")]
     TooMany,
 }
 
 impl Unusable {
-    /// Returns whether somebody should do something about it.
+    /// Returns whether an operator should act on it.
     #[must_use]
     pub fn is_fault(self) -> bool {
         self != Self::Encryption

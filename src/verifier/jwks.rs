@@ -1,5 +1,5 @@
-//! The identity provider's public keys: fetched, kept for a while when the provider fails, fetched again for a signature that
-//! none of them has made. What an entry of the set is good for is `jwk`'s concern.
+//! The identity provider's public keys: it fetches them regularly, keeps them for a while when the provider fails, and fetches
+//! again for a token that no known key has signed. `key_set` and `jwk` read the fetched set.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,20 +17,20 @@ use super::key_set::{KeySet, Skipped};
 use crate::metrics::Metrics;
 use crate::net::{BodyError, read_body, root_cause};
 
-/// How often the keys are fetched with no particular reason, so that revoked ones go.
+/// The interval of regular fetches, so that revoked keys disappear.
 const REFRESH_EVERY: Duration = Duration::from_secs(300);
-/// How long after a fetch a signature of an unknown key causes no other: made-up ones must not turn into a load on the provider.
+/// The shortest time between a fetch and one that a token with an unknown key causes: forged tokens must not load the provider.
 pub const COOL_DOWN: Duration = Duration::from_secs(10);
-/// The bound of one fetch.
+/// The timeout of one fetch.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
-/// The largest key set that is read, in bytes.
+/// The largest key set that the gateway reads, in bytes.
 const MAX_BYTES: usize = 256 * 1024;
-/// The most keys that one token is tried with: some tens of microseconds each.
+/// The most keys that one token is checked with; each takes some tens of microseconds.
 const MAX_TRIED: usize = 8;
-/// Of how many entries that are left out the log tells.
-const MAX_TOLD: usize = 16;
+/// The most left-out entries that one log message or error names.
+const MAX_NAMED: usize = 16;
 
-/// What was fetched last, and when.
+/// The last fetched set, and its time.
 struct Known {
     set: KeySet,
     fetched_at: Instant,
@@ -43,7 +43,7 @@ pub struct RemoteKeys {
     max_age: Duration,
     http: reqwest::Client,
     known: Arc<ArcSwapOption<Known>>,
-    /// When a fetch last began; held while one runs, so that there is one at a time.
+    /// When the last fetch began. A running fetch holds the lock, so that there is one at a time.
     last_fetch: Arc<Mutex<Option<Instant>>>,
     metrics: Arc<Metrics>,
 }
@@ -51,26 +51,26 @@ pub struct RemoteKeys {
 /// Why the keys could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// No answer, or not a good one.
+    /// The request failed, or the answer was an error.
     #[error("{}", root_cause(.0))]
     Http(#[from] reqwest::Error),
-    /// The answer is larger than one that is read.
+    /// The answer is larger than the gateway reads.
     #[error("the answer has more than {MAX_BYTES} bytes")]
     TooLarge,
-    /// The answer is no JWK Set.
-    #[error("the answer is not a JWK Set (RFC 7517): a JSON object with a list called keys")]
+    /// The answer is not a JWK Set.
+    #[error("the answer is not a JWK Set (RFC 7517), a JSON object with an array keys")]
     NotJwks,
-    /// None of the keys can verify a signature.
-    #[error("the JWK Set holds no key that can verify signatures{}", because(.0))]
+    /// No key can verify a signature.
+    #[error("the JWK Set has no key that can verify signatures{}", reasons(.0))]
     NoUsableKey(Vec<Skipped>),
 }
 
-fn because(skipped: &[Skipped]) -> String {
-    let told: Vec<String> = skipped.iter().take(MAX_TOLD).map(ToString::to_string).collect();
-    if told.is_empty() { ": it is empty".to_owned() } else { format!(": {}", told.join("; ")) }
+fn reasons(skipped: &[Skipped]) -> String {
+    let named: Vec<String> = skipped.iter().take(MAX_NAMED).map(ToString::to_string).collect();
+    if named.is_empty() { ": it is empty".to_owned() } else { format!(": {}", named.join("; ")) }
 }
 
-/// Makes the client that the provider is asked with, for `url` and what belongs to it.
+/// Creates the HTTP client for requests to the provider at `url`.
 ///
 /// # Errors
 /// The HTTP client's, if TLS cannot be set up.
@@ -79,13 +79,13 @@ pub fn client(url: &Url) -> Result<reqwest::Client, reqwest::Error> {
         .timeout(FETCH_TIMEOUT)
         .connect_timeout(FETCH_TIMEOUT)
         .redirect(reqwest::redirect::Policy::limited(3))
-        // A redirect must not lead from a protected answer to one that anybody on the way can write.
+        // A redirect must not lead from https to an answer that anyone on the network path can write.
         .https_only(url.scheme() == "https")
         .user_agent(concat!("scangate/", env!("CARGO_PKG_VERSION")))
         .build()
 }
 
-/// Fetches `url`, of which no more than 256 KiB are read.
+/// Fetches `url`, and reads at most 256 KiB.
 ///
 /// # Errors
 /// [`FetchError::Http`], [`FetchError::TooLarge`].
@@ -99,8 +99,8 @@ pub async fn fetch(http: &reqwest::Client, url: &Url) -> Result<Vec<u8>, FetchEr
 }
 
 impl RemoteKeys {
-    /// Prepares for `url`; nothing is fetched yet. Keys that could not be renewed for `max_age` verify nothing: one that was
-    /// withdrawn meanwhile must not be believed for ever.
+    /// Prepares for `url` without a fetch. Keys older than `max_age` verify nothing, because the provider may have withdrawn them
+    /// since.
     ///
     /// # Errors
     /// The HTTP client's, if TLS cannot be set up.
@@ -109,61 +109,61 @@ impl RemoteKeys {
         Ok(Self { url, max_age, http, known: Arc::default(), last_fetch: Arc::default(), metrics })
     }
 
-    /// Returns whether any key was ever fetched.
+    /// Returns whether a fetch has ever succeeded.
     #[must_use]
     pub fn are_known(&self) -> bool {
         self.known.load().is_some()
     }
 
-    /// Checks the signature of a token with every key that it may be signed with: those of its `kid`, or all if it names none,
-    /// that are for its algorithm.
+    /// Checks the signature of a token with every candidate key: the keys for its algorithm with its `kid`, or with any id if the
+    /// token names none.
     ///
     /// # Errors
-    /// [`VerifyError::Invalid`] if none fits or none has signed it; [`VerifyError::NoKeys`] while there are none that are
-    /// believed.
+    /// [`VerifyError::Invalid`] if no key fits or none signed it; [`VerifyError::NoKeys`] while there are no keys, or only
+    /// outdated ones.
     pub(super) async fn check(&self, jws: &Jws<'_>) -> Result<(), VerifyError> {
-        // A key that does not fit may be an old one: some providers put a new key under the id of the last, or name none.
+        // A mismatch may mean that the known key is old: some providers reuse the id of the last key, or name none.
         if let Some(Ok(())) = self.try_known(jws) {
             return Ok(());
         }
-        // In a task of its own: a caller who hangs up must not end the fetch and leave its cool-down behind.
+        // In a separate task: a caller that disconnects must not abort the fetch and leave the cool-down running.
         let fetch = Self::fetch_now(self.clone(), Some(COOL_DOWN));
-        // It fails only if the task panicked, which was logged; the keys are looked at either way.
+        // It fails only if the task panicked, which is logged; the check below follows in either case.
         let _ = crate::task::spawn("identity-fetch", fetch).await;
         if let Some(verdict) = self.try_known(jws) {
             return verdict.map_err(VerifyError::Invalid);
         }
-        let Some(known) = self.believed() else {
+        let Some(known) = self.current() else {
             let never = !self.are_known();
             return Err(VerifyError::NoKeys(if never { NoKeys::NeverFetched } else { NoKeys::TooOld }));
         };
-        let is_there = known.set.keys.iter().any(|key| is_called(key, jws.kid.as_deref()));
-        Err(VerifyError::Invalid(if is_there { Fault::OtherAlgorithm } else { Fault::UnknownKey }))
+        let has_id = known.set.keys.iter().any(|key| has_kid(key, jws.kid.as_deref()));
+        Err(VerifyError::Invalid(if has_id { Fault::OtherAlgorithm } else { Fault::UnknownKey }))
     }
 
-    /// Keeps the keys fresh for ever.
+    /// Fetches the keys regularly. Never returns.
     pub async fn refresh(self) {
         loop {
             self.clone().fetch_now(None).await;
-            let pause = if self.believed().is_some() { REFRESH_EVERY.min(self.max_age / 2) } else { COOL_DOWN };
+            let pause = if self.current().is_some() { REFRESH_EVERY.min(self.max_age / 2) } else { COOL_DOWN };
             tokio::time::sleep(pause).await;
         }
     }
 
-    /// Returns the keys, unless they could not be renewed for too long.
-    fn believed(&self) -> Option<Arc<Known>> {
+    /// Returns the keys, unless they are older than the maximum age.
+    fn current(&self) -> Option<Arc<Known>> {
         self.known.load_full().filter(|known| known.fetched_at.elapsed() < self.max_age)
     }
 
-    /// Checks with the keys at hand; `None` if none of them fits.
+    /// Checks with the known keys. Returns `None` if no key fits.
     fn try_known(&self, jws: &Jws<'_>) -> Option<Result<(), Fault>> {
-        let known = self.believed()?;
+        let known = self.current()?;
         let mut candidates = candidates(&known.set.keys, jws.kid.as_deref(), jws.algorithm).peekable();
         candidates.peek()?;
         Some(if candidates.any(|key| jws.is_signed_by(&key.key)) { Ok(()) } else { Err(Fault::Signature) })
     }
 
-    /// Fetches, unless that was done within `cool_down`.
+    /// Fetches, unless the last fetch began within `cool_down`.
     async fn fetch_now(self, cool_down: Option<Duration>) {
         let mut last_fetch = self.last_fetch.lock().await;
         let is_cooling = |at: Instant| cool_down.is_some_and(|cool_down| at.elapsed() < cool_down);
@@ -174,7 +174,7 @@ impl RemoteKeys {
         let previous = self.known.load_full();
         match self.fetch().await {
             Ok(set) => {
-                self.tell_what_is_left_out(&set, previous.as_deref());
+                self.log_skipped(&set, previous.as_deref());
                 self.metrics.identity.set_keys(set.keys.len(), set.skipped.len(), unix_seconds());
                 self.known.store(Some(Arc::new(Known { set, fetched_at: Instant::now() })));
             }
@@ -183,35 +183,35 @@ impl RemoteKeys {
                 let url = &self.url;
                 match previous.map(|known| known.fetched_at.elapsed()) {
                     None => {
-                        tracing::warn!(%error, %url, "the identity provider's keys could not be fetched; phones are refused");
+                        tracing::warn!(%error, %url, "could not fetch the identity provider's keys; approvers are refused");
                     }
                     Some(age) if age < self.max_age => tracing::warn!(
                         %error, %url, age_secs = age.as_secs(), max_age_secs = self.max_age.as_secs(),
-                        "the identity provider's keys could not be fetched; known ones are kept until they are too old"
+                        "could not fetch the identity provider's keys; using the known ones until they are too old"
                     ),
                     Some(age) => tracing::error!(
                         %error, %url, age_secs = age.as_secs(), max_age_secs = self.max_age.as_secs(),
-                        "the identity provider's keys could not be fetched for too long and are no longer believed; phones are refused"
+                        "could not fetch the identity provider's keys for too long; approvers are refused"
                     ),
                 }
             }
         }
     }
 
-    /// Logs each entry that is left out once, for as long as it stays the same.
-    fn tell_what_is_left_out(&self, set: &KeySet, previous: Option<&Known>) {
+    /// Logs each left-out entry, once as long as it stays the same.
+    fn log_skipped(&self, set: &KeySet, previous: Option<&Known>) {
         let is_new = |skipped: &&Skipped| !previous.is_some_and(|known| known.set.skipped.contains(skipped));
-        for skipped in set.skipped.iter().filter(is_new).take(MAX_TOLD) {
+        for skipped in set.skipped.iter().filter(is_new).take(MAX_NAMED) {
             let url = &self.url;
             if skipped.reason.is_fault() {
-                tracing::warn!(%url, "a key of the identity provider is left out: {skipped}");
+                tracing::warn!(%url, "left out a key of the identity provider: {skipped}");
             } else {
-                tracing::info!(%url, "a key of the identity provider is left out: {skipped}");
+                tracing::info!(%url, "left out a key of the identity provider: {skipped}");
             }
         }
     }
 
-    /// Fetches the keys once, for the doctor; returns how many there are, and what is left out.
+    /// Fetches the keys once, for the doctor. Returns the number of usable keys, and the entries left out.
     ///
     /// # Errors
     /// [`FetchError`].
@@ -232,11 +232,11 @@ fn candidates<'a>(
     kid: Option<&'a str>,
     algorithm: Algorithm,
 ) -> impl Iterator<Item = &'a PublicKey> {
-    keys.iter().filter(move |key| is_called(key, kid) && key.verifies(algorithm)).take(MAX_TRIED)
+    keys.iter().filter(move |key| has_kid(key, kid) && key.verifies(algorithm)).take(MAX_TRIED)
 }
 
-/// Returns whether a token that names `kid`, or none, may be signed with that key.
-fn is_called(key: &PublicKey, kid: Option<&str>) -> bool {
+/// Returns whether a token that names `kid`, or none, may be signed with `key`.
+fn has_kid(key: &PublicKey, kid: Option<&str>) -> bool {
     kid.is_none_or(|kid| key.kid.as_deref() == Some(kid))
 }
 

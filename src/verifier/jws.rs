@@ -1,7 +1,7 @@
-//! A signed token as it comes: three parts of base64url, of which the first is a JSON object (RFC 7515 §3.1, RFC 7519 §7.2).
+//! A signed token: three parts of base64url, the first of which is a JSON object (RFC 7515 §3.1, RFC 7519 §7.2).
 //!
-//! What is in the header is read by this module's own hand: the library refuses a whole token for a name that it does not
-//! know, and takes the first or last of two members of one name. Nothing here is believed before a signature is checked.
+//! This module reads the header itself: the library refuses a whole token for a name that it does not know, and it picks one of
+//! two members of one name. No content counts before a signature is checked.
 
 use std::fmt;
 
@@ -13,15 +13,15 @@ use serde_json::{Map, Value};
 
 use super::fault::Fault;
 
-/// The kinds of token that name who brings them, without `application/`: JWTs that do not say what they are, and access
-/// tokens (RFC 9068 §2.1). Others are for something else: logging somebody out, proving a key, describing an event.
+/// The types of token that identify their bearer, without `application/`: plain JWTs and access tokens (RFC 9068 §2.1). Other
+/// types serve other purposes: to log a person out, to prove a key, to report an event.
 const BEARER_TYPES: [&str; 2] = ["jwt", "at+jwt"];
 
-/// A token whose header was read, and whose signature was not checked.
+/// A token whose header was read and whose signature was not checked yet.
 pub(super) struct Jws<'a> {
-    /// What it says to be signed with.
+    /// The algorithm that its header names.
     pub(super) algorithm: Algorithm,
-    /// Which key it says to be signed with.
+    /// The key that its header names.
     pub(super) kid: Option<String>,
     message: &'a str,
     payload: &'a str,
@@ -33,7 +33,7 @@ impl<'a> Jws<'a> {
     pub(super) fn read(token: &'a str) -> Result<Self, Fault> {
         let parts: Vec<&str> = token.splitn(6, '.').collect();
         let [header, payload, signature] = parts[..] else {
-            // RFC 7516 §3.1: an encrypted one has five parts.
+            // RFC 7516 §3.1: an encrypted token has five parts.
             return Err(if parts.len() == 5 { Fault::Encrypted } else { Fault::NotJwt });
         };
         let message = &token[..header.len() + 1 + payload.len()];
@@ -41,7 +41,7 @@ impl<'a> Jws<'a> {
         if header.contains_key("enc") {
             return Err(Fault::Encrypted);
         }
-        // RFC 7515 §4.1.11: what is critical and not understood makes the token invalid; `b64` (RFC 7797) has to be critical.
+        // RFC 7515 §4.1.11: an unsupported critical parameter makes the token invalid; `b64` (RFC 7797) must be critical.
         if header.contains_key("crit") || header.contains_key("b64") {
             return Err(Fault::Critical);
         }
@@ -63,32 +63,32 @@ impl<'a> Jws<'a> {
         Ok(Self { algorithm, kid, message, payload, signature })
     }
 
-    /// Returns whether `key` has signed it, with the algorithm that it says. A key of another family has not.
+    /// Returns whether `key` signed it with the named algorithm. A key of another family did not.
     pub(super) fn is_signed_by(&self, key: &DecodingKey) -> bool {
         jsonwebtoken::crypto::verify(self.signature, self.message.as_bytes(), key, self.algorithm).unwrap_or(false)
     }
 
-    /// Returns what it says; believed only if the signature was checked.
+    /// Returns the claims. They count only after the signature was checked.
     pub(super) fn claims(&self) -> Result<Map<String, Value>, Fault> {
         object(self.payload)
     }
 }
 
-/// Returns the algorithm of a name that a token or a key has (RFC 7518 §3.1, RFC 8037 §3.1, RFC 9864 §2.2).
+/// Returns the algorithm that a token or a key names (RFC 7518 §3.1, RFC 8037 §3.1, RFC 9864 §2.2).
 pub(super) fn algorithm(name: &str) -> Option<Algorithm> {
-    // What `EdDSA` leaves open, RFC 9864 says: which curve. There is one that is understood.
+    // `EdDSA` does not name the curve; RFC 9864 does. One curve is supported.
     if name == "Ed25519" { Some(Algorithm::EdDSA) } else { name.parse().ok() }
 }
 
-/// RFC 7515 §4.1.9: a media type, in which `application/` may be left out. Media types have no case.
+/// RFC 7515 §4.1.9: `typ` is a media type, which may omit `application/`. Media types are case-insensitive.
 fn is_bearer_type(typ: &str) -> bool {
     let typ = typ.to_ascii_lowercase();
     let typ = typ.strip_prefix("application/").unwrap_or(&typ);
     BEARER_TYPES.contains(&typ)
 }
 
-/// Reads a part that is a JSON object in base64url. RFC 7515 §4 and RFC 7519 §4: a name that is there twice may be refused,
-/// and is, since two readers of such a token may read two different things.
+/// Reads a part: a JSON object in base64url. It refuses two members of one name, as RFC 7515 §4 and RFC 7519 §4 allow, because
+/// two readers of such a token may read different values.
 fn object(part: &str) -> Result<Map<String, Value>, Fault> {
     let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_error| Fault::NotJwt)?;
     let UniqueMembers { members, has_duplicate } = serde_json::from_slice(&bytes).map_err(|_error| Fault::NotJwt)?;

@@ -1,4 +1,4 @@
-//! A JWK Set (RFC 7517 §5).
+//! A JWK Set (RFC 7517 §5): its usable keys, and the entries left out. A bad entry does not affect the others.
 
 use std::fmt;
 
@@ -7,10 +7,10 @@ use serde_json::{Deserializer, Value};
 
 use super::jwk::{self, MAX_KEYS, PublicKey, Unusable};
 
-/// How much of a key's id is shown to people, in characters.
+/// How much of a key's id messages show, in characters.
 const MAX_SHOWN_CHARS: usize = 64;
 
-/// The keys of a set, and what is left out of it.
+/// The usable keys of a set, and the entries left out.
 #[derive(Default)]
 pub(super) struct KeySet {
     pub(super) keys: Vec<PublicKey>,
@@ -18,7 +18,7 @@ pub(super) struct KeySet {
 }
 
 impl KeySet {
-    /// Reads a JWK Set; `None` if it is none (RFC 7517 §5: an object with a list called `keys`).
+    /// Reads a JWK Set. Returns `None` if `body` is not an object with an array `keys` (RFC 7517 §5).
     pub(super) fn read(body: &[u8]) -> Option<Self> {
         let mut set = Self::default();
         for (index, entry) in entries(body)?.into_iter().enumerate() {
@@ -32,36 +32,36 @@ impl KeySet {
             };
             match read {
                 Ok(key) => set.keys.push(key),
-                Err(reason) => set.skipped.push(Skipped { place: index + 1, kid, reason }),
+                Err(reason) => set.skipped.push(Skipped { position: index + 1, kid, reason }),
             }
         }
         Some(set)
     }
 }
 
-/// An entry that is left out.
+/// An entry that the verifier left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
-    /// Its place in the set, from 1.
-    place: usize,
-    /// Its `kid`, if that can be read.
+    /// Its position in the set, from 1.
+    position: usize,
+    /// Its `kid`, if it is readable.
     kid: Option<String>,
-    /// Why.
+    /// The reason.
     pub reason: Unusable,
 }
 
 impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kid {
-            // As a literal: what is in it, another party has written.
-            Some(kid) => write!(f, "key {:?} (entry {}): {}", kid, self.place, self.reason),
-            None => write!(f, "entry {}: {}", self.place, self.reason),
+            // Escaped, because another party wrote it.
+            Some(kid) => write!(f, "key {:?} (entry {}): {}", kid, self.position, self.reason),
+            None => write!(f, "entry {}: {}", self.position, self.reason),
         }
     }
 }
 
-/// Returns the entries of the list `keys`, as they are written. They are only told apart here, so that one that cannot be read
-/// (a number that is too large, an escape that stands for nothing) leaves the others alone.
+/// Returns the text of each entry of the array `keys`. It only separates them, so that an unreadable entry (a number too large,
+/// an invalid escape) does not affect the others.
 fn entries(body: &[u8]) -> Option<Vec<&[u8]>> {
     let mut rest = Text(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body));
     let mut found = None;
@@ -79,7 +79,7 @@ fn entries(body: &[u8]) -> Option<Vec<&[u8]>> {
     rest.is_at_end().then_some(found)?
 }
 
-/// What is left of a JSON text.
+/// The rest of a JSON text.
 struct Text<'a>(&'a [u8]);
 
 impl<'a> Text<'a> {
@@ -87,13 +87,13 @@ impl<'a> Text<'a> {
         self.0.trim_ascii_start().is_empty()
     }
 
-    /// Takes one character, and the blanks before it.
+    /// Takes one character, and the white space before it.
     fn take(&mut self, character: u8) -> Option<()> {
         self.0 = self.0.trim_ascii_start().strip_prefix(&[character])?;
         Some(())
     }
 
-    /// Takes one value, whatever is in it.
+    /// Takes one value of any type.
     fn value(&mut self) -> Option<&'a [u8]> {
         let mut values = Deserializer::from_slice(self.0).into_iter::<IgnoredAny>();
         values.next()?.ok()?;
@@ -102,7 +102,7 @@ impl<'a> Text<'a> {
         Some(value)
     }
 
-    /// Takes a list of elements with commas between them.
+    /// Takes elements with commas between them, enclosed in `begin` and `end`.
     fn list(&mut self, begin: u8, end: u8, mut element: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
         self.take(begin)?;
         if self.take(end).is_some() {

@@ -1,35 +1,35 @@
-//! Names as a screen can show them: people decide by them, so nothing in one may be unseen, stand for a blank, or turn around
-//! what follows (Unicode TR 9 §2, TR 36 §2.5).
+//! Names made safe to show: people decide by them, so a name may contain no invisible character, no character that looks like
+//! a blank, and none that reverses the text after it (Unicode TR 9 §2, TR 36 §2.5).
 
 use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory, GeneralCategoryGroup};
 use icu_properties::{CodePointMapData, CodePointSetData};
 
-/// The longest name that is passed on, in characters; the rest is cut.
+/// The longest name that the gateway passes on, in characters; it cuts the rest.
 const MAX_CHARS: usize = 128;
-/// How many marks may be stacked on one letter. Written languages need five or six; hundreds cover what is around them.
+/// The most combining marks on one letter. Written languages need five or six; hundreds cover the text around them.
 const MAX_MARKS: usize = 8;
-/// Characters with a glyph that shows nothing and that have no property which says so: the blank of Braille, a note without a
-/// head, and the blanks of three scripts.
+/// Characters with an empty glyph that no Unicode property marks as such: the Braille blank, a musical note without a head, and
+/// the blanks of three scripts.
 const BLANK_GLYPHS: [char; 5] = ['\u{2800}', '\u{1d159}', '\u{13441}', '\u{13442}', '\u{16fe4}'];
 
-/// Returns `name` without what is not seen; empty if nothing is left that is. Joiners and the selectors of a variant stay
-/// behind a character that is seen, one at a time: some scripts and pictures need them.
+/// Returns `name` without its invisible characters; an empty text if no visible one is left. A joiner or a variation selector
+/// stays after a visible character, one at a time: some scripts and emoji need them.
 pub(super) fn readable(name: &str) -> String {
     let mut shown = String::new();
-    // What may follow the last character that is seen: a selector and a joiner, a joiner, neither.
+    // What may follow the last visible character: a selector and a joiner, a joiner, or neither.
     let (mut marks, mut after) = (0, After::Joiner);
-    for (count, c) in name.chars().filter(|c| !is_unseen(*c)).enumerate() {
+    for (count, c) in name.chars().filter(|c| !is_invisible(*c)).enumerate() {
         if count == MAX_CHARS {
             break;
         }
         if c.is_whitespace() || BLANK_GLYPHS.contains(&c) {
-            // One blank is as good as many, which would push what follows out of sight.
+            // One blank replaces many, which could push the following text out of view.
             if !shown.is_empty() && !shown.ends_with(' ') {
                 shown.push(' ');
             }
             (marks, after) = (0, After::Joiner);
         } else if is_selector(c) {
-            if after == After::Seen {
+            if after == After::Visible {
                 shown.push(c);
                 after = After::Selector;
             }
@@ -43,16 +43,16 @@ pub(super) fn readable(name: &str) -> String {
             if marks <= MAX_MARKS {
                 shown.push(c);
             }
-            after = After::Seen;
+            after = After::Visible;
         }
     }
     let shown = shown.trim_end_matches(|c: char| c.is_whitespace() || is_joiner(c));
-    if shown.chars().any(is_seen_alone) { shown.to_owned() } else { String::new() }
+    if shown.chars().any(is_visible_alone) { shown.to_owned() } else { String::new() }
 }
 
 #[derive(PartialEq)]
 enum After {
-    Seen,
+    Visible,
     Selector,
     Joiner,
 }
@@ -61,14 +61,15 @@ fn is_joiner(c: char) -> bool {
     matches!(c, '\u{200c}' | '\u{200d}')
 }
 
-/// Standardised variation selectors, those of ideographs, and those of Mongolian.
+/// Returns whether `c` is a variation selector: a standardised one, or one of ideographs or of Mongolian.
 fn is_selector(c: char) -> bool {
     matches!(c, '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}' | '\u{180b}'..='\u{180d}' | '\u{180f}')
 }
 
-/// What no screen shows: what Unicode says may be ignored (fillers, tags, invisible operators, …), controls and formats. The
-/// signs that enclose numbers in Arabic and Syriac are formats that are seen; they draw over what follows, and go as well.
-fn is_unseen(c: char) -> bool {
+/// Returns whether no screen shows `c`: characters that Unicode marks as ignorable (fillers, tags, invisible operators), controls
+/// and format characters. The visible signs that enclose Arabic and Syriac numbers are format characters too; they draw over the
+/// following text, so they are removed as well.
+fn is_invisible(c: char) -> bool {
     if is_joiner(c) || is_selector(c) || c.is_whitespace() {
         return false;
     }
@@ -81,8 +82,8 @@ fn is_mark(c: char) -> bool {
     GeneralCategoryGroup::Mark.contains(CodePointMapData::<GeneralCategory>::new().get(c))
 }
 
-/// Returns whether there is something to see if this is all that there is.
-fn is_seen_alone(c: char) -> bool {
+/// Returns whether `c` is visible on its own.
+fn is_visible_alone(c: char) -> bool {
     !c.is_whitespace() && !is_joiner(c) && !is_selector(c) && !is_mark(c) && !BLANK_GLYPHS.contains(&c)
 }
 
@@ -149,7 +150,7 @@ mod tests {
         fn what_is_left_of_any_name_stays_as_it_is(name in "\\PC{0,60}|.{0,60}") {
             let once = readable(&name);
             prop_assert_eq!(readable(&once), once.clone());
-            prop_assert!(once.is_empty() || once.chars().any(is_seen_alone));
+            prop_assert!(once.is_empty() || once.chars().any(is_visible_alone));
         }
     }
 }

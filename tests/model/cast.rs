@@ -73,7 +73,7 @@ impl Who {
     /// Each is called the same in every run: what the model visits must not depend on chance.
     fn scanner(self) -> Scanner {
         let id = [self as u8; 16];
-        Scanner::called(self.party().clone(), ScannerId::from_bytes(id))
+        Scanner::with_id(self.party().clone(), ScannerId::from_bytes(id))
     }
 
     fn person(self) -> &'static Person {

@@ -109,7 +109,7 @@ fn an_entry_costs_nobody_but_itself() {
         let body = format!("\u{feff} {{\"other\": {deep}, \"keys\" : [ {broken} , {good} ], \"x\": 1e999}} ");
         let set = KeySet::read(body.as_bytes()).unwrap();
         assert_eq!(set.keys.len(), 1, "{broken:.40}");
-        assert_eq!((set.skipped.len(), set.skipped[0].place), (1, 1), "{broken:.40}");
+        assert_eq!((set.skipped.len(), set.skipped[0].position), (1, 1), "{broken:.40}");
     }
 }
 
