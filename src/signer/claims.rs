@@ -1,8 +1,9 @@
 //! The claims of the JWTs that the gateway issues: the gateway's own, and those that the approver released.
 
 use serde::Serialize;
+use serde_json::{Number, Value};
 
-use crate::ticket::{Authentication, Claims, Flow};
+use crate::ticket::{Authentication, Claims, Flow, Grant, Receipt};
 
 /// Claims that only the gateway sets. No client may have them released from the approver's token.
 pub const RESERVED_CLAIMS: [&str; 15] = [
@@ -27,32 +28,81 @@ pub const RESERVED_CLAIMS: [&str; 15] = [
 /// (RFC 8176 §2, `mca`).
 const LOGIN_AMR: &str = "mca";
 
+/// Every claim of one JWT. A claim of the gateway's own is a field here, a name in [`RESERVED_CLAIMS`] and its value in
+/// [`IssuedClaims::new`].
 #[derive(Serialize)]
 pub(super) struct IssuedClaims<'a> {
-    pub(super) iss: &'a str,
-    pub(super) sub: &'a str,
-    pub(super) aud: &'a str,
-    pub(super) iat: u64,
-    pub(super) nbf: u64,
-    pub(super) exp: u64,
-    pub(super) jti: &'a str,
-    pub(super) flow: Flow,
-    pub(super) confirmed_at: u64,
+    iss: &'a str,
+    sub: &'a str,
+    aud: &'a str,
+    iat: u64,
+    nbf: u64,
+    exp: u64,
+    jti: &'a str,
+    flow: Flow,
+    confirmed_at: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) auth_time: Option<&'a serde_json::Number>,
+    auth_time: Option<&'a Number>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) acr: Option<&'a str>,
+    acr: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) amr: Option<Vec<&'a str>>,
+    amr: Option<Vec<&'a str>>,
     #[serde(flatten)]
-    pub(super) released: &'a Claims,
+    released: Claims,
+}
+
+impl<'a> IssuedClaims<'a> {
+    /// Returns the claims of a claimed ticket. They depend on the arguments alone, so every redelivery has the same.
+    pub(super) fn new(issuer: &'a str, flow: Flow, audience: &'a str, grant: &'a Grant, receipt: &'a Receipt) -> Self {
+        let is_free = |(name, _): &(&String, &Value)| !RESERVED_CLAIMS.contains(&name.as_str());
+        let released = grant.claims.iter().filter(is_free).map(|(name, value)| (name.clone(), value.clone()));
+        Self {
+            iss: issuer,
+            sub: &grant.subject.0,
+            aud: audience,
+            iat: receipt.issued_at.unix_seconds(),
+            nbf: receipt.issued_at.unix_seconds(),
+            exp: receipt.expires_at.unix_seconds(),
+            jti: &receipt.jti,
+            flow,
+            confirmed_at: grant.confirmed_at.unix_seconds(),
+            auth_time: grant.authentication.auth_time.as_ref(),
+            acr: grant.authentication.acr.as_deref(),
+            amr: methods(flow, &grant.authentication),
+            released: released.collect(),
+        }
+    }
 }
 
 /// Returns the authentication methods of a JWT: the provider's, unchanged. A share signs nobody in, so it adds none.
-pub(super) fn methods(flow: Flow, authentication: &Authentication) -> Option<Vec<&str>> {
+fn methods(flow: Flow, authentication: &Authentication) -> Option<Vec<&str>> {
     match (&authentication.amr, flow) {
         (Some(methods), _) => Some(methods.iter().map(String::as_str).collect()),
         (None, Flow::Login) => Some(vec![LOGIN_AMR]),
         (None, Flow::Share) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ticket::{Subject, Timestamp};
+
+    #[test]
+    fn every_claim_of_the_gateways_own_is_reserved() {
+        let at = Timestamp(1_700_000_000_000);
+        let authentication =
+            Authentication { auth_time: Some(1.into()), acr: Some("0".into()), amr: Some(vec!["pwd".into()]) };
+        let grant = Grant { subject: Subject("ada".into()), claims: Claims::new(), authentication, confirmed_at: at };
+        let receipt = Receipt { jti: "one".into(), issued_at: at, expires_at: at, redeem_until: at };
+        let claims = serde_json::to_value(IssuedClaims::new("i", Flow::Login, "web", &grant, &receipt)).unwrap();
+        let claims = claims.as_object().unwrap();
+        assert!(claims.len() >= 12, "{claims:?}");
+        for name in claims.keys() {
+            assert!(
+                RESERVED_CLAIMS.contains(&name.as_str()),
+                "a client may have {name} released in the place of the gateway's"
+            );
+        }
     }
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use jsonwebtoken::{EncodingKey, Header};
 
-use super::claims::{IssuedClaims, RESERVED_CLAIMS, methods};
+use super::claims::IssuedClaims;
 use super::keys::{self, KeyAlgorithm, KeyError, KeySet};
-use crate::ticket::{Claims, Flow, Grant, Receipt, Subject};
+use crate::ticket::{Flow, Grant, Receipt, Subject};
 
 /// The interval at which the key directory is read.
 pub const RESCAN_EVERY: Duration = Duration::from_secs(5);
@@ -62,27 +62,7 @@ impl Signer {
         let key = keys.signing();
         let mut header = Header::new(key.algorithm.jws());
         header.kid = Some(key.id.clone());
-        let released: Claims = grant
-            .claims
-            .iter()
-            .filter(|(name, _)| !RESERVED_CLAIMS.contains(&name.as_str()))
-            .map(|(n, v)| (n.clone(), v.clone()))
-            .collect();
-        let claims = IssuedClaims {
-            iss: &self.issuer,
-            sub: &grant.subject.0,
-            aud: audience,
-            iat: receipt.issued_at.unix_seconds(),
-            nbf: receipt.issued_at.unix_seconds(),
-            exp: receipt.expires_at.unix_seconds(),
-            jti: &receipt.jti,
-            flow,
-            confirmed_at: grant.confirmed_at.unix_seconds(),
-            auth_time: grant.authentication.auth_time.as_ref(),
-            acr: grant.authentication.acr.as_deref(),
-            amr: methods(flow, &grant.authentication),
-            released: &released,
-        };
+        let claims = IssuedClaims::new(&self.issuer, flow, audience, grant, receipt);
         let secret: &EncodingKey = &key.secret;
         Ok(jsonwebtoken::encode(&header, &claims, secret)?)
     }
