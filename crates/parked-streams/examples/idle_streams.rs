@@ -22,8 +22,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     serve("127.0.0.1:8080", Settings { max_connections: 10_100, ..Settings::default() }).await
 }
 
-/// Serves the app on `address`.
-pub async fn serve(address: &str, settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) async fn serve(address: &str, settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
     let app = Router::new().route("/events", get(events)).route("/say", post(say));
     let server = Server::builder(app.with_state(broadcast::channel(16).0)).settings(settings).start()?;
     let listener = Listener::bind(&address.parse()?).await?;
