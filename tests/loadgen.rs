@@ -340,7 +340,7 @@ async fn what_cannot_work_is_refused_before_anything_is_opened() {
         (&["idle", "--target", target, "--hold", "0s"], "from 1ms to 24h"),
         (&["idle", "--target", target, "--streams", "500000", "--processes", "1"], "use more --processes"),
         (&["idle", "--target", target, "--client-id", "nobody"], "create: 400 Bad Request unknown_client"),
-        (&["login", "--target", target, "--events-path", "/x"], "--events-path is for idle only"),
+        (&["login", "--target", target, "--events-path", "/x"], "unexpected argument '--events-path'"),
         (&["expiry", "--target", target, "--other-keys", "9"], "--redis-url"),
         (&["expiry", "--target", target, "--redis-url", "redis://127.0.0.1:1"], "cannot be reached"),
         (&["login", "--target", target], "--approver-token-file"),
@@ -353,10 +353,25 @@ async fn what_cannot_work_is_refused_before_anything_is_opened() {
     }
 }
 
+fn help(args: &[&str]) -> String {
+    String::from_utf8(loadgen(args).arg("--help").output().unwrap().stdout).unwrap()
+}
+
+#[test]
+fn the_heartbeat_that_it_expects_is_the_gateways_default() {
+    let gateway = Command::new(env!("CARGO_BIN_EXE_scangate")).arg("--help").output().unwrap();
+    let gateway = String::from_utf8(gateway.stdout).unwrap();
+    let default_of = |help: &str| {
+        let (_, rest) = help.split_once("--heartbeat <").unwrap();
+        let (_, rest) = rest.split_once("[default: ").unwrap();
+        rest.split_once(']').unwrap().0.to_owned()
+    };
+    assert_eq!(default_of(&help(&["idle"])), default_of(&gateway));
+}
+
 #[test]
 fn help_names_every_scenario_and_exit_code() {
-    let output = loadgen(&["--help"]).output().unwrap();
-    let help = String::from_utf8(output.stdout).unwrap();
+    let help = help(&[]);
     for word in ["idle", "login", "expiry", "storm", "poll", "130", "Examples:"] {
         assert!(help.contains(word), "{word} is missing");
     }

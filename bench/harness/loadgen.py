@@ -29,7 +29,9 @@ class Loadgen:
         command = [settings.programs.loadgen, scenario]
         for target in targets:
             command += ["--target", target]
-        command += ["--json", self.result_file, "--status", "json", "--heartbeat", f"{settings.sizes.heartbeat}s"]
+        command += ["--json", self.result_file, "--status", "json"]
+        if scenario != "poll":
+            command += ["--heartbeat", f"{settings.sizes.heartbeat}s"]
         self.process: Process = stage.start(f"loadgen {scenario}", [*command, *options], stderr=subprocess.PIPE)
         threading.Thread(target=self._follow, daemon=True).start()
 

@@ -1,80 +1,83 @@
-//! The gateway's requests as a native client and a phone make them, over kept-alive connections.
+//! The gateway's requests as a native client and an approver make them, over kept-alive connections.
 //!
 //! Event streams are in `stream`.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::connect::{ANSWER_TIME, Dialer, Line, LineError};
-use crate::target::{Place, Target};
+use crate::connect::{Connection, ConnectionError, Dialer, RESPONSE_TIMEOUT};
+use crate::target::{Address, Target};
 
-/// The largest answer that is read, in bytes.
-const MAX_ANSWER_BYTES: usize = 64 * 1024;
+/// The largest response body, in bytes.
+const MAX_BODY_BYTES: usize = 64 * 1024;
 /// How many connections per target are kept for the next request.
-const MAX_IDLE_LINES: usize = 256;
-/// How this tool calls itself.
-const AGENT: &str = concat!("scangate-loadgen/", env!("CARGO_PKG_VERSION"));
-/// The gateway counts in whole milliseconds: up to so much less may be left than it says.
+const MAX_IDLE_CONNECTIONS: usize = 256;
+/// The `User-Agent` of every request.
+const USER_AGENT: &str = concat!("scangate-loadgen/", env!("CARGO_PKG_VERSION"));
+/// The gateway rounds to whole milliseconds: the time left may be shorter than it says by this much.
 const CLOCK_STEP: Duration = Duration::from_millis(1);
-/// What is waited before trying again where the answer does not say.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// The longest that an answer can make us wait.
+/// How long to wait before a retry if the response has no `Retry-After`.
+const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// The upper bound on `Retry-After`.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
 
-/// Why something was not done.
+/// A request that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// No answer.
-    #[error("{what}: {error}")]
-    Line { what: &'static str, error: LineError },
-    /// Another answer than hoped for.
-    #[error("{what}: {status} {code}")]
-    Refused { what: &'static str, status: StatusCode, code: String, retry_after: Duration },
+    /// No response.
+    #[error("{action}: {error}")]
+    Connection { action: &'static str, error: ConnectionError },
+    /// A response with another status than expected.
+    #[error("{action}: {status} {code}")]
+    Refused { action: &'static str, status: StatusCode, code: String, retry_after: Duration },
 }
 
 impl ApiError {
-    /// Returns after what time it may go better, if that is to be expected.
-    pub fn again_after(&self) -> Option<Duration> {
+    /// Returns when a retry may succeed; `None` if it will not.
+    pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Line { .. } => Some(RETRY_AFTER),
+            Self::Connection { .. } => Some(DEFAULT_RETRY_AFTER),
             Self::Refused { status, retry_after, .. } if status.is_server_error() => Some(*retry_after),
             Self::Refused { .. } => None,
         }
     }
 
-    /// Whether the gateway knows no such ticket (any more).
+    /// Returns whether the status is 404.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { status: StatusCode::NOT_FOUND, .. })
     }
 }
 
-/// Someone who scans and confirms.
+/// A person who scans and confirms.
 #[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
 pub struct Approver {
-    /// For each target, as made-up people are known only to the gateway that made them up; the last is good for the rest.
+    /// One token per target, as only the gateway that made up a demo person accepts its token. Further targets use the last.
     pub tokens: Vec<String>,
 }
 
-/// A ticket and the secret by which its maker is known.
+/// A ticket and the secret that identifies its presenter.
 #[derive(Debug)]
 pub struct Ticket {
     pub id: String,
     pub secret: String,
-    /// The path of its stream.
+    /// The path of its event stream.
     pub events: String,
     pub deadline: Deadline,
 }
 
-/// When a ticket expires, as far as one knows here: the gateway said how much time is left after it was asked and before
-/// the answer came. All answers together say it best.
+/// The range in which a ticket expires.
+///
+/// The gateway measures the time left after it gets a request and before the response arrives. Every further response
+/// narrows the range.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
     pub earliest: Instant,
@@ -82,37 +85,37 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// Makes it of an answer that came at `answered`.
-    pub fn new(asked: Instant, answered: Instant, left: Duration) -> Self {
-        let earliest = (asked + left).checked_sub(CLOCK_STEP).unwrap_or(asked);
-        Self { earliest, latest: answered + left }
+    /// Returns the range that a response with so much time `left` allows.
+    pub fn new(sent: Instant, received: Instant, left: Duration) -> Self {
+        let earliest = (sent + left).checked_sub(CLOCK_STEP).unwrap_or(sent);
+        Self { earliest, latest: received + left }
     }
 
-    /// Adds what another answer says.
+    /// Narrows the range to the part that `other` allows, too.
     pub fn narrow(&mut self, other: Self) {
         self.earliest = self.earliest.max(other.earliest);
         self.latest = self.latest.min(other.latest);
     }
 
-    /// Returns how far apart the earliest and the latest are.
-    pub fn error(self) -> Duration {
+    /// Returns the length of the range.
+    pub fn uncertainty(self) -> Duration {
         self.latest.saturating_duration_since(self.earliest)
     }
 }
 
-/// An answer that was read to its end.
-pub struct Answer {
+/// A response that was read to its end.
+pub struct Response {
     pub status: StatusCode,
     pub body: Bytes,
     retry_after: Option<Duration>,
 }
 
-/// A client of the gateway's requests.
+/// A client of the gateway's HTTP interface.
 pub struct Api {
     pub dialer: Arc<Dialer>,
     pub targets: Arc<[Target]>,
     client_id: Option<String>,
-    idle: Vec<Mutex<VecDeque<Line>>>,
+    idle: Vec<Mutex<VecDeque<Connection>>>,
     next: AtomicUsize,
 }
 
@@ -122,185 +125,193 @@ impl Api {
         Self { dialer, targets, client_id, idle, next: AtomicUsize::new(0) }
     }
 
-    /// Makes a ticket for a native client.
+    /// Creates a ticket as a native client.
     ///
     /// # Errors
-    /// When there is no answer, or another than 201.
+    /// If there is no response, or its status is not 201.
     pub async fn create(&self) -> Result<Ticket, ApiError> {
-        let what = "create";
+        let action = "create";
         let mut body = json!({ "binding": "bearer" });
         if let Some(id) = &self.client_id {
             body["client_id"] = id.as_str().into();
         }
-        let asked = Instant::now();
-        let answer = self.call(what, "/v1/tickets", None, &body).await?;
-        let answered = Instant::now();
-        let answer = answer.expect(what, StatusCode::CREATED)?;
-        let ticket: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let sent = Instant::now();
+        let response = self.post(action, "/v1/tickets", None, &body).await?;
+        let received = Instant::now();
+        let response = response.expect(action, StatusCode::CREATED)?;
+        let ticket: Value = serde_json::from_slice(&response.body).unwrap_or_default();
         let text = |field: &str| ticket[field].as_str().map(str::to_owned);
         let (Some(id), Some(secret), Some(events)) = (text("ticket_id"), text("ticket_secret"), text("events")) else {
-            return Err(answer.refused(what, "without ticket_id, ticket_secret and events"));
+            return Err(response.refused(action, "without ticket_id, ticket_secret and events"));
         };
         let left = Duration::try_from_secs_f64(ticket["expires_in"].as_f64().unwrap_or_default()).unwrap_or_default();
-        Ok(Ticket { id, secret, events, deadline: Deadline::new(asked, answered, left) })
+        Ok(Ticket { id, secret, events, deadline: Deadline::new(sent, received, left) })
     }
 
-    /// Scans as the person whose token it is.
+    /// Scans a ticket.
     ///
     /// # Errors
-    /// When there is no answer, or another than 200.
-    pub async fn scan(&self, id: &str, who: &Approver) -> Result<(), ApiError> {
-        self.decide("scan", id, who).await
+    /// If there is no response, or its status is not 200.
+    pub async fn scan(&self, id: &str, approver: &Approver) -> Result<(), ApiError> {
+        self.change_ticket("scan", id, approver).await
     }
 
-    /// Confirms as the person who scanned.
+    /// Confirms a ticket that the same approver has scanned.
     ///
     /// # Errors
-    /// When there is no answer, or another than 200.
-    pub async fn confirm(&self, id: &str, who: &Approver) -> Result<(), ApiError> {
-        self.decide("confirm", id, who).await
+    /// If there is no response, or its status is not 200.
+    pub async fn confirm(&self, id: &str, approver: &Approver) -> Result<(), ApiError> {
+        self.change_ticket("confirm", id, approver).await
     }
 
-    async fn decide(&self, what: &'static str, id: &str, who: &Approver) -> Result<(), ApiError> {
-        let answer = self.call(what, &format!("/v1/tickets/{id}/{what}"), Some(who), &json!({})).await?;
-        answer.expect(what, StatusCode::OK).map(drop)
+    async fn change_ticket(&self, action: &'static str, id: &str, approver: &Approver) -> Result<(), ApiError> {
+        let response = self.post(action, &format!("/v1/tickets/{id}/{action}"), Some(approver), &json!({})).await?;
+        response.expect(action, StatusCode::OK).map(drop)
     }
 
-    /// Returns a made-up person, who signs in at every target that answers.
+    /// Makes up a person in the demo, and signs it in at every target that responds.
     ///
     /// # Errors
-    /// When none answers, or one answers otherwise than with 200.
+    /// If no target responds, or one responds with another status than 200.
     pub async fn sign_in(&self, name: &str) -> Result<Approver, ApiError> {
-        let what = "demo sign-in";
-        let mut who = Approver::default();
-        let mut silence = None;
+        let action = "demo sign-in";
+        let mut approver = Approver::default();
+        let mut unreachable = None;
         for index in 0..self.targets.len() {
-            let answer = self.post(index, "/demo/sign-in", None, &json!({ "name": name })).await;
-            let answer = match answer {
-                Ok(answer) => answer.expect(what, StatusCode::OK)?,
+            let response = self.post_to(index, "/demo/sign-in", None, &json!({ "name": name })).await;
+            let response = match response {
+                Ok(response) => response.expect(action, StatusCode::OK)?,
                 Err(error) => {
-                    silence = Some(ApiError::Line { what, error });
-                    who.tokens.push(String::new());
+                    unreachable = Some(ApiError::Connection { action, error });
+                    approver.tokens.push(String::new());
                     continue;
                 }
             };
-            let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-            let token = body["access_token"].as_str().ok_or_else(|| answer.refused(what, "without access_token"))?;
-            who.tokens.push(token.to_owned());
+            let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+            let token =
+                body["access_token"].as_str().ok_or_else(|| response.refused(action, "without access_token"))?;
+            approver.tokens.push(token.to_owned());
         }
-        match silence {
-            Some(error) if who.tokens.iter().all(String::is_empty) => Err(error),
-            _ => Ok(who),
+        match unreachable {
+            Some(error) if approver.tokens.iter().all(String::is_empty) => Err(error),
+            _ => Ok(approver),
         }
     }
 
-    /// Posts to one of the targets, to the next if one cannot be reached.
-    async fn call(
+    /// Posts to the targets in turn. If one cannot be reached, tries the next.
+    async fn post(
         &self,
-        what: &'static str,
+        action: &'static str,
         path: &str,
-        who: Option<&Approver>,
+        approver: Option<&Approver>,
         body: &Value,
-    ) -> Result<Answer, ApiError> {
+    ) -> Result<Response, ApiError> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let mut result = None;
         for step in 0..self.targets.len() {
             let index = (turn + step) % self.targets.len();
-            let token = who.and_then(|who| who.tokens.get(index).or(who.tokens.last()));
-            match self.post(index, path, token.map(String::as_str), body).await {
-                Ok(answer) => return Ok(answer),
+            let token = approver.and_then(|approver| approver.tokens.get(index).or(approver.tokens.last()));
+            match self.post_to(index, path, token.map(String::as_str), body).await {
+                Ok(response) => return Ok(response),
                 Err(error) => result = Some(error),
             }
         }
-        let error = result.unwrap_or_else(|| LineError::Connect("there is no target".to_owned()));
-        Err(ApiError::Line { what, error })
+        let error = result.unwrap_or_else(|| ConnectionError::Connect("there is no target".to_owned()));
+        Err(ApiError::Connection { action, error })
     }
 
-    async fn post(&self, index: usize, path: &str, token: Option<&str>, body: &Value) -> Result<Answer, LineError> {
+    async fn post_to(
+        &self,
+        index: usize,
+        path: &str,
+        token: Option<&str>,
+        body: &Value,
+    ) -> Result<Response, ConnectionError> {
         let target = &self.targets[index];
         let body = Bytes::from(body.to_string());
         let request = || {
             let request = request(Method::POST, target, path, token).header(header::CONTENT_TYPE, "application/json");
-            request.body(Full::new(body.clone())).map_err(|error| LineError::Request(error.to_string()))
+            request.body(Full::new(body.clone())).map_err(|error| ConnectionError::Request(error.to_string()))
         };
-        let kept = self.take(index);
-        if let Some(mut line) = kept {
-            // The gateway may close a kept connection just now. All that is posted here may be posted twice.
-            if let Ok(answer) = exchange(&mut line, request()?).await {
-                self.keep(index, line);
-                return Ok(answer);
+        let kept = self.take_idle(index);
+        if let Some(mut connection) = kept {
+            // The gateway may be closing a kept connection. A request that fails on one is sent again on a new one:
+            // each of these requests may be sent twice.
+            if let Ok(response) = exchange(&mut connection, request()?).await {
+                self.keep_idle(index, connection);
+                return Ok(response);
             }
         }
-        let mut line = self.dialer.dial(target).await?;
-        let answer = exchange(&mut line, request()?).await?;
-        self.keep(index, line);
-        Ok(answer)
+        let mut connection = self.dialer.dial(target).await?;
+        let response = exchange(&mut connection, request()?).await?;
+        self.keep_idle(index, connection);
+        Ok(response)
     }
 
-    /// Takes the connection that has been kept longest, so that all source addresses get their turn.
-    fn take(&self, index: usize) -> Option<Line> {
-        let mut idle = self.idle[index].lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < self.dialer.sources().min(MAX_IDLE_LINES) {
+    /// Takes the connection that has been idle longest, so that all source addresses are used in turn.
+    fn take_idle(&self, index: usize) -> Option<Connection> {
+        let mut idle = self.idle[index].lock();
+        if idle.len() < self.dialer.sources().min(MAX_IDLE_CONNECTIONS) {
             return None;
         }
-        while let Some(mut line) = idle.pop_front() {
-            if !line.is_closed() {
-                return Some(line);
+        while let Some(mut connection) = idle.pop_front() {
+            if !connection.is_closed() {
+                return Some(connection);
             }
         }
         None
     }
 
-    fn keep(&self, index: usize, line: Line) {
-        let mut idle = self.idle[index].lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < MAX_IDLE_LINES {
-            idle.push_back(line);
+    fn keep_idle(&self, index: usize, connection: Connection) {
+        let mut idle = self.idle[index].lock();
+        if idle.len() < MAX_IDLE_CONNECTIONS {
+            idle.push_back(connection);
         }
     }
 }
 
-impl Answer {
-    fn expect(self, what: &'static str, status: StatusCode) -> Result<Self, ApiError> {
-        if self.status == status { Ok(self) } else { Err(self.refused(what, &self.code())) }
+impl Response {
+    fn expect(self, action: &'static str, status: StatusCode) -> Result<Self, ApiError> {
+        if self.status == status { Ok(self) } else { Err(self.refused(action, &self.problem_code())) }
     }
 
-    /// Returns the problem's code, or nothing where there is none.
-    pub fn code(&self) -> String {
+    /// Returns the problem's code; empty without one.
+    pub fn problem_code(&self) -> String {
         let problem: Value = serde_json::from_slice(&self.body).unwrap_or_default();
         problem["code"].as_str().unwrap_or_default().to_owned()
     }
 
-    fn refused(&self, what: &'static str, code: &str) -> ApiError {
-        let retry_after = self.retry_after.unwrap_or(RETRY_AFTER).min(MAX_RETRY_AFTER);
-        ApiError::Refused { what, status: self.status, code: code.to_owned(), retry_after }
+    fn refused(&self, action: &'static str, code: &str) -> ApiError {
+        let retry_after = self.retry_after.unwrap_or(DEFAULT_RETRY_AFTER).min(MAX_RETRY_AFTER);
+        ApiError::Refused { action, status: self.status, code: code.to_owned(), retry_after }
     }
 }
 
-/// Returns the beginning of a request to `target`.
+/// Returns the builder of a request to `target`, with the headers that every request has.
 pub fn request(method: Method, target: &Target, path: &str, bearer: Option<&str>) -> http::request::Builder {
-    let scheme = if matches!(target.place, Place::Tcp { tls: true, .. }) { "https" } else { "http" };
+    let scheme = if matches!(target.address, Address::Tcp { tls: true, .. }) { "https" } else { "http" };
     let request = Request::builder().method(method).uri(format!("{scheme}://{}{path}", target.authority));
-    let request = request.header(header::USER_AGENT, AGENT);
+    let request = request.header(header::USER_AGENT, USER_AGENT);
     match bearer {
         Some(token) => request.header(header::AUTHORIZATION, format!("Bearer {token}")),
         None => request,
     }
 }
 
-/// Sends a request and reads the whole answer.
+/// Sends a request and reads the whole response.
 ///
 /// # Errors
-/// When the connection fails, or the answer is too large or too slow.
-pub async fn exchange(line: &mut Line, request: Request<Full<Bytes>>) -> Result<Answer, LineError> {
-    let answer = line.send(request).await?;
-    let status = answer.status();
-    let seconds =
-        answer.headers().get(header::RETRY_AFTER).and_then(|value| str::from_utf8(value.as_bytes()).ok()?.parse().ok());
-    let body = line.driver().until(Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect());
-    let body = timeout(ANSWER_TIME, body).await;
-    let body = body.map_err(|_| LineError::Request("the answer did not end in time".to_owned()))?;
-    let body = body.map_err(|error| LineError::Request(error.to_string()))?.to_bytes();
-    Ok(Answer { status, body, retry_after: seconds.map(Duration::from_secs) })
+/// If the connection fails, or the response is too large or too slow.
+pub async fn exchange(connection: &mut Connection, request: Request<Full<Bytes>>) -> Result<Response, ConnectionError> {
+    let response = connection.send(request).await?;
+    let status = response.status();
+    let retry_after = response.headers().get(header::RETRY_AFTER);
+    let seconds = retry_after.and_then(|value| str::from_utf8(value.as_bytes()).ok()?.parse().ok());
+    let body = connection.driver().until(Limited::new(response.into_body(), MAX_BODY_BYTES).collect());
+    let body = timeout(RESPONSE_TIMEOUT, body).await;
+    let body = body.map_err(|_| ConnectionError::Request("the response did not end in time".to_owned()))?;
+    let body = body.map_err(|error| ConnectionError::Request(error.to_string()))?.to_bytes();
+    Ok(Response { status, body, retry_after: seconds.map(Duration::from_secs) })
 }
 
 #[cfg(test)]
@@ -308,15 +319,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_answer_narrows_the_deadline() {
+    fn every_response_narrows_the_deadline() {
         let now = Instant::now();
         let millis = Duration::from_millis;
         let mut deadline = Deadline::new(now, now + millis(40), millis(5_000));
-        assert_eq!(deadline.error(), millis(41));
-        // Asked 100 ms later, in the middle of an answer of 10 ms: 4,905 ms before the same deadline.
+        assert_eq!(deadline.uncertainty(), millis(41));
+        // Sent 100 ms later, answered within 10 ms: 4,905 ms before the same deadline.
         deadline.narrow(Deadline::new(now + millis(100), now + millis(110), millis(4_905)));
         assert_eq!((deadline.earliest, deadline.latest), (now + millis(5_004), now + millis(5_015)));
         deadline.narrow(Deadline::new(now, now + millis(500), millis(5_000)));
-        assert_eq!(deadline.error(), millis(11));
+        assert_eq!(deadline.uncertainty(), millis(11));
     }
 }

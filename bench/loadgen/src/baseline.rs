@@ -1,35 +1,35 @@
-//! What `expiry` is compared with: a plain key for each ticket, with the same deadline, whose channel somebody has subscribed
-//! to and waits, as systems do that rely on keyspace notifications alone.
+//! The baseline of `expiry`: for each ticket a plain key with the same deadline, whose keyspace notification a subscriber
+//! waits for. Systems that rely on keyspace notifications alone work like this.
 //!
-//! Invariant: a key is written once and not touched again, nor is there anything else that would: when it is reported to have
-//! expired is up to Redis.
+//! Invariant: a key is written once and nothing touches it again, so that Redis alone decides when it reports the expiry.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use futures_util::StreamExt as _;
+use parking_lot::Mutex;
 use redis::aio::{PubSubSink, PubSubStream};
 
-use crate::measurements::Times;
+use crate::measurements::Latencies;
 use crate::primaries::{Clock, Primaries};
 use crate::spawn;
 
-/// How long after the last deadline is waited for notifications.
+/// How long to wait for notifications after the last deadline.
 pub const GRACE: Duration = Duration::from_secs(20);
-/// How many channels one SUBSCRIBE names at most, and how many keys are written in one go.
+/// The most channels of one SUBSCRIBE, and the most keys of one pipeline.
 const BATCH: usize = 500;
-/// A key that has less time than this is not made: it might be over before it is written.
-const SHORTEST: Duration = Duration::from_millis(100);
+/// A key with less time left than this is skipped: it might expire before it is written.
+const MIN_TIME_LEFT: Duration = Duration::from_millis(100);
 /// How long Redis may take to confirm a SUBSCRIBE.
-const SUBSCRIBE_TIME: Duration = Duration::from_secs(10);
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Baseline keys, and somebody who waits for each.
+/// Plain keys, and the subscriptions to their channels.
 pub struct Baseline {
     primaries: Arc<Primaries>,
     prefix: String,
-    /// One for each primary: a Cluster's servers report their own keys only.
+    /// One per primary: the servers of a Cluster report only their own keys.
     sinks: Vec<PubSubSink>,
     last_deadline: Instant,
     shared: Arc<Mutex<Shared>>,
@@ -38,47 +38,48 @@ pub struct Baseline {
 #[derive(Default)]
 struct Shared {
     clocks: Vec<Clock>,
-    /// The deadlines, in Redis's milliseconds, of the keys that have not been reported, and where they are; by channel.
+    /// The keys without a notification, by channel: the index of the primary, and the deadline in milliseconds by its clock.
     waiting: HashMap<String, (usize, u64)>,
     outcome: Outcome,
 }
 
-/// What came of plain keys.
+/// The results of the plain keys.
 #[derive(Debug, Default, Clone)]
 pub struct Outcome {
     pub made: u64,
     pub delivered: u64,
-    pub lag: Times,
-    /// By how much the lag may be wrong: as Redis's clock could be read.
+    pub lag: Latencies,
+    /// The uncertainty of the lag: how exactly Redis's clock could be read.
     pub clock_error: Duration,
-    /// Keys that were not made because their time was almost over.
+    /// Keys that were skipped because they had too little time left.
     pub too_late: u64,
-    /// Connections that broke, after which nothing was delivered.
+    /// Subscriber connections that broke; their keys were not delivered.
     pub broken: u64,
 }
 
 impl Baseline {
-    /// Connects, and waits for nothing yet.
+    /// Connects without subscribing to anything.
     ///
     /// # Errors
-    /// When Redis does not answer.
+    /// If Redis does not respond.
     pub async fn start(primaries: Arc<Primaries>, prefix: &str) -> anyhow::Result<Self> {
         let shared = Arc::new(Mutex::new(Shared::default()));
         let mut sinks = Vec::new();
         for index in 0..primaries.count() {
             let (sink, messages) = primaries.subscriber(index).await?;
             sinks.push(sink);
-            spawn(listen(messages, Arc::clone(&shared)));
+            spawn(receive(messages, Arc::clone(&shared)));
         }
-        let plain = Self { primaries, prefix: format!("{prefix}plain:"), sinks, last_deadline: Instant::now(), shared };
-        plain.read_clocks().await?;
-        Ok(plain)
+        let baseline =
+            Self { primaries, prefix: format!("{prefix}plain:"), sinks, last_deadline: Instant::now(), shared };
+        baseline.read_clocks().await?;
+        Ok(baseline)
     }
 
-    /// Makes a key for each of these deadlines.
+    /// Writes a key for each deadline, and subscribes to its channel.
     ///
     /// # Errors
-    /// When Redis does not take them.
+    /// If Redis refuses a command.
     pub async fn add(&mut self, deadlines: &[Instant]) -> anyhow::Result<()> {
         if deadlines.is_empty() {
             return Ok(());
@@ -91,12 +92,12 @@ impl Baseline {
     }
 
     async fn add_batch(&mut self, deadlines: &[Instant]) -> anyhow::Result<()> {
-        let soonest = Instant::now() + SHORTEST;
+        let soonest = Instant::now() + MIN_TIME_LEFT;
         let mut keys = Vec::new();
         let mut millis = HashMap::new();
         let mut channels = vec![Vec::new(); self.sinks.len()];
         {
-            let mut shared = lock(&self.shared);
+            let mut shared = self.shared.lock();
             for &deadline in deadlines {
                 if deadline < soonest {
                     shared.outcome.too_late += 1;
@@ -104,7 +105,7 @@ impl Baseline {
                 }
                 self.last_deadline = self.last_deadline.max(deadline);
                 let key = format!("{}{}", self.prefix, shared.outcome.made);
-                let (index, channel) = (self.primaries.of(&key), self.primaries.channel(&key));
+                let (index, channel) = (self.primaries.index_of(&key), self.primaries.channel(&key));
                 let at = shared.clocks[index].millis(deadline);
                 shared.outcome.made += 1;
                 shared.waiting.insert(channel.clone(), (index, at));
@@ -113,11 +114,11 @@ impl Baseline {
                 keys.push(key);
             }
         }
-        // Whoever waits is there before the key is.
+        // Subscribes before the key exists, so that no notification is missed.
         for (sink, channels) in self.sinks.iter_mut().zip(&channels) {
             if !channels.is_empty() {
-                let subscribed = tokio::time::timeout(SUBSCRIBE_TIME, sink.subscribe(channels)).await;
-                subscribed.context("Redis does not confirm a SUBSCRIBE")??;
+                let subscribed = tokio::time::timeout(SUBSCRIBE_TIMEOUT, sink.subscribe(channels)).await;
+                subscribed.context("Redis did not confirm a SUBSCRIBE in time")??;
             }
         }
         let write = |pipe: &mut redis::Pipeline, key: &str| {
@@ -128,43 +129,43 @@ impl Baseline {
         Ok(())
     }
 
-    /// Reads Redis's clocks again: ours may run at another pacer.
+    /// Reads the clocks of Redis again: they may drift from ours.
     async fn read_clocks(&self) -> anyhow::Result<()> {
         let mut clocks = Vec::new();
         for index in 0..self.primaries.count() {
             clocks.push(self.primaries.clock(index).await?);
         }
-        let mut shared = lock(&self.shared);
+        let mut shared = self.shared.lock();
         let error = clocks.iter().map(|clock| clock.error).max().unwrap_or_default();
         shared.outcome.clock_error = shared.outcome.clock_error.max(error);
         shared.clocks = clocks;
         Ok(())
     }
 
-    /// Returns how much longer notifications are waited for.
+    /// Returns how long to wait for the remaining notifications.
     pub fn time_left(&self) -> Duration {
         (self.last_deadline + GRACE).saturating_duration_since(Instant::now())
     }
 
-    /// Returns a question that can be asked at any time: whether all have been reported.
-    pub fn is_over(&self) -> impl Fn() -> bool + use<> {
+    /// Returns a function that returns whether Redis has reported every key.
+    pub fn is_complete(&self) -> impl Fn() -> bool + use<> {
         let shared = Arc::clone(&self.shared);
-        move || lock(&shared).waiting.is_empty()
+        move || shared.lock().waiting.is_empty()
     }
 
-    /// Returns what came of them until now.
+    /// Returns the results until now.
     pub fn outcome(&self) -> Outcome {
-        lock(&self.shared).outcome.clone()
+        self.shared.lock().outcome.clone()
     }
 
-    /// Waits for nothing any more, and removes what is left.
+    /// Stops counting notifications, and removes the remaining keys.
     ///
     /// # Errors
-    /// When Redis does not do it.
+    /// If Redis refuses a command.
     pub async fn remove(&mut self) -> anyhow::Result<()> {
         let made = {
-            let mut shared = lock(&self.shared);
-            // Removing a key whose time is over has Redis report it.
+            let mut shared = self.shared.lock();
+            // Removing an expired key makes Redis report its expiry.
             shared.waiting.clear();
             shared.outcome.made
         };
@@ -176,22 +177,18 @@ impl Baseline {
     }
 }
 
-/// Hears what one primary says, until it says nothing more.
-async fn listen(mut messages: PubSubStream, shared: Arc<Mutex<Shared>>) {
+/// Receives the notifications of one primary until the connection ends.
+async fn receive(mut messages: PubSubStream, shared: Arc<Mutex<Shared>>) {
     while let Some(message) = messages.next().await {
         let at = Instant::now();
         if message.get_payload_bytes() != b"expired" {
             continue;
         }
-        let mut shared = lock(&shared);
+        let mut shared = shared.lock();
         let Some((index, millis)) = shared.waiting.remove(message.get_channel_name()) else { continue };
-        let late = shared.clocks[index].since(millis, at);
+        let lag = shared.clocks[index].since(millis, at);
         shared.outcome.delivered += 1;
-        shared.outcome.lag.record(late);
+        shared.outcome.lag.record(lag);
     }
-    lock(&shared).outcome.broken += 1;
-}
-
-fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
+    shared.lock().outcome.broken += 1;
 }

@@ -1,6 +1,6 @@
-//! Connections to the targets: TCP, Unix socket or TLS, then HTTP/1.1 or HTTP/2 by hyper, all within bounded times.
+//! Connections to the targets: TCP, Unix socket or TLS, then HTTP/1.1 or HTTP/2 by hyper. Every step has a timeout.
 //!
-//! A connection has no task of its own: whoever waits for something on it drives it ([`Driver::until`]), so that one
+//! A connection has no task of its own. The task that waits for something on it drives it ([`Driver::until`]), so that one
 //! stream costs one task and one wake-up per heartbeat.
 
 use std::future::poll_fn;
@@ -26,26 +26,26 @@ use tokio::net::{TcpSocket, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::options::HttpVersion;
-use crate::target::{Place, Target};
+use crate::settings::HttpVersion;
+use crate::target::{Address, Target};
 
-/// How long connecting may take, TLS and HTTP's own beginning included.
-const CONNECT_TIME: Duration = Duration::from_secs(10);
-/// How long the head of an answer may take.
-pub const ANSWER_TIME: Duration = Duration::from_secs(10);
-/// What hyper may buffer for one HTTP/1.1 connection, in bytes; its least is 8 KiB.
+/// How long connecting may take, the handshakes of TLS and HTTP included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the head of a response may take, and then its body.
+pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The buffer of one HTTP/1.1 connection, in bytes; hyper's minimum is 8 KiB.
 const BUFFER_BYTES: usize = 16 * 1024;
 
 trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
 
-/// Why there is no answer.
+/// A request without a response.
 #[derive(Debug, thiserror::Error)]
-pub enum LineError {
-    /// No connection.
+pub enum ConnectionError {
+    /// The connection could not be opened.
     #[error("connect: {0}")]
     Connect(String),
-    /// A connection, but no answer.
+    /// The connection failed before the response.
     #[error("request: {0}")]
     Request(String),
 }
@@ -59,16 +59,16 @@ pub struct Dialer {
 }
 
 impl Dialer {
-    /// Makes one that connects from `sources` in turn.
+    /// Returns a dialer that connects from `sources` in turn.
     ///
     /// # Errors
-    /// When the certificates cannot be read.
+    /// If the certificates cannot be read.
     pub fn new(sources: Vec<IpAddr>, http: HttpVersion, ca: Option<&Path>, insecure: bool) -> anyhow::Result<Self> {
         let tls = TlsConnector::from(Arc::new(tls_config(http, ca, insecure)?));
         Ok(Self { sources, next_source: AtomicUsize::new(0), tls, http })
     }
 
-    /// Returns how many addresses it connects from in turn; 0 where the system chooses.
+    /// Returns how many addresses it connects from in turn; 0 if the system chooses.
     pub fn sources(&self) -> usize {
         self.sources.len()
     }
@@ -76,32 +76,32 @@ impl Dialer {
     /// Connects to `target`.
     ///
     /// # Errors
-    /// When that fails or takes too long.
-    pub async fn dial(&self, target: &Target) -> Result<Line, LineError> {
-        let dialed = timeout(CONNECT_TIME, self.begin(target)).await;
-        dialed.unwrap_or_else(|_| Err("timed out".to_owned())).map_err(LineError::Connect)
+    /// If that fails or takes too long.
+    pub async fn dial(&self, target: &Target) -> Result<Connection, ConnectionError> {
+        let dialed = timeout(CONNECT_TIMEOUT, self.connect(target)).await;
+        dialed.unwrap_or_else(|_| Err("timed out".to_owned())).map_err(ConnectionError::Connect)
     }
 
-    async fn begin(&self, target: &Target) -> Result<Line, String> {
-        let (socket, is_h2) = self.socket(target).await.map_err(|error| short(&error))?;
+    async fn connect(&self, target: &Target) -> Result<Connection, String> {
+        let (socket, is_h2) = self.socket(target).await.map_err(|error| describe(&error))?;
         let io = TokioIo::new(socket);
         let (sender, driver): (_, Pin<Box<dyn Future<Output = ()> + Send>>) = if is_h2 {
             let opened = http2::Builder::new(TokioExecutor::new()).handshake(io).await;
-            let (sender, connection) = opened.map_err(|error| chain(&error))?;
+            let (sender, connection) = opened.map_err(|error| with_causes(&error))?;
             (Sender::H2(sender), Box::pin(async move { drop(connection.await) }))
         } else {
             let opened = http1::Builder::new().max_buf_size(BUFFER_BYTES).handshake(io).await;
-            let (sender, connection) = opened.map_err(|error| chain(&error))?;
+            let (sender, connection) = opened.map_err(|error| with_causes(&error))?;
             (Sender::H1(sender), Box::pin(async move { drop(connection.await) }))
         };
-        Ok(Line { sender, driver: Driver(Some(driver)) })
+        Ok(Connection { sender, driver: Driver(Some(driver)) })
     }
 
     async fn socket(&self, target: &Target) -> io::Result<(Box<dyn Socket>, bool)> {
         let prior_h2 = self.http == HttpVersion::Two;
-        match &target.place {
-            Place::Unix(path) => Ok((Box::new(UnixStream::connect(path).await?), prior_h2)),
-            Place::Tcp { host, tls, addresses, .. } => {
+        match &target.address {
+            Address::Unix(path) => Ok((Box::new(UnixStream::connect(path).await?), prior_h2)),
+            Address::Tcp { host, tls, addresses, .. } => {
                 let socket = self.tcp(addresses).await?;
                 if !tls {
                     return Ok((Box::new(socket), prior_h2));
@@ -122,7 +122,7 @@ impl Dialer {
             if source.is_some_and(|source| source.is_ipv4() != address.is_ipv4()) {
                 continue;
             }
-            result = connect(source, address).await;
+            result = connect_from(source, address).await;
             if result.is_ok() {
                 break;
             }
@@ -131,15 +131,15 @@ impl Dialer {
     }
 }
 
-async fn connect(source: Option<IpAddr>, address: SocketAddr) -> io::Result<tokio::net::TcpStream> {
+async fn connect_from(source: Option<IpAddr>, address: SocketAddr) -> io::Result<tokio::net::TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if let Some(source) = source {
         socket.bind((source, 0).into())?;
     }
     let stream = socket.connect(address).await?;
     stream.set_nodelay(true)?;
-    // Closed with a reset: otherwise its port waits for a minute in TIME_WAIT, and after thousands of streams the next ones
-    // search for a free port longer than a login takes.
+    // Closes with a reset. Otherwise the port waits for a minute in TIME_WAIT, and after thousands of streams the search for
+    // a free port takes longer than a login.
     stream.set_zero_linger()?;
     Ok(stream)
 }
@@ -147,7 +147,7 @@ async fn connect(source: Option<IpAddr>, address: SocketAddr) -> io::Result<toki
 fn tls_config(http: HttpVersion, ca: Option<&Path>, insecure: bool) -> anyhow::Result<rustls::ClientConfig> {
     let builder = rustls::ClientConfig::builder();
     let mut config = if insecure {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(trust::Anyone)).with_no_client_auth()
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(insecure::AcceptAny)).with_no_client_auth()
     } else {
         let mut roots = rustls::RootCertStore::empty();
         if let Some(path) = ca {
@@ -165,22 +165,22 @@ fn tls_config(http: HttpVersion, ca: Option<&Path>, insecure: bool) -> anyhow::R
         HttpVersion::Two => vec![b"h2".to_vec()],
         HttpVersion::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
     };
-    // Different people share no session.
+    // Different users share no TLS session.
     config.resumption = rustls::client::Resumption::disabled();
     Ok(config)
 }
 
-/// `--insecure`.
-mod trust {
+/// The certificate verifier of `--insecure`.
+mod insecure {
     use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
     use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
     use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
-    /// Takes every certificate.
+    /// Accepts every certificate.
     #[derive(Debug)]
-    pub struct Anyone;
+    pub struct AcceptAny;
 
-    impl ServerCertVerifier for Anyone {
+    impl ServerCertVerifier for AcceptAny {
         fn verify_server_cert(
             &self,
             _: &CertificateDer<'_>,
@@ -222,23 +222,23 @@ enum Sender {
 }
 
 /// An open connection for one request at a time.
-pub struct Line {
+pub struct Connection {
     sender: Sender,
     driver: Driver,
 }
 
-impl Line {
-    /// Sends `request` and waits for the head of its answer.
+impl Connection {
+    /// Sends `request` and waits for the head of the response.
     ///
     /// # Errors
-    /// When the connection fails or the answer takes too long.
-    pub async fn send(&mut self, mut request: Request<Full<Bytes>>) -> Result<Response<Incoming>, LineError> {
+    /// If the connection fails or the response takes too long.
+    pub async fn send(&mut self, mut request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ConnectionError> {
         let sender = &mut self.sender;
-        let answer = self.driver.until(async {
+        let response = self.driver.until(async {
             match sender {
                 Sender::H1(sender) => {
                     sender.ready().await?;
-                    // HTTP/1.1 has the host in a header, HTTP/2 in the URI.
+                    // HTTP/1.1 carries the host in a header, HTTP/2 in the URI.
                     if let Some(authority) = request.uri().authority() {
                         let host = http::HeaderValue::from_str(authority.as_str());
                         request
@@ -255,39 +255,39 @@ impl Line {
                 }
             }
         });
-        let answer = timeout(ANSWER_TIME, answer).await;
-        let answer = answer.map_err(|_| LineError::Request("no answer in time".to_owned()))?;
-        answer.map_err(|error| LineError::Request(chain(&error)))
+        let response = timeout(RESPONSE_TIMEOUT, response).await;
+        let response = response.map_err(|_| ConnectionError::Request("no response in time".to_owned()))?;
+        response.map_err(|error| ConnectionError::Request(with_causes(&error)))
     }
 
-    /// Whether the peer has closed it, as far as that has been heard.
+    /// Returns whether the peer has closed the connection, by the bytes received until now.
     pub fn is_closed(&mut self) -> bool {
-        self.driver.turn();
+        self.driver.poll_once();
         match &self.sender {
             Sender::H1(sender) => sender.is_closed(),
             Sender::H2(sender) => sender.is_closed(),
         }
     }
 
-    /// Returns what drives the connection until the present answer has been read; no further request can be sent.
+    /// Returns the driver, for reading the present response. No further request can be sent.
     pub fn into_driver(self) -> Driver {
         self.driver
     }
 
-    /// Returns what drives the connection.
+    /// Returns the driver.
     pub fn driver(&mut self) -> &mut Driver {
         &mut self.driver
     }
 }
 
-/// What makes a connection read and write, while it is not yet over.
+/// The future that makes a connection read and write; `None` once the connection has ended.
 pub struct Driver(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
 
 impl Driver {
-    /// Waits for `work`, which needs the connection to go on.
+    /// Waits for `work` and drives the connection meanwhile.
     ///
     /// # Cancel safety
-    /// As safe as `work` is.
+    /// The same as that of `work`.
     pub async fn until<W: Future>(&mut self, work: W) -> W::Output {
         let mut work = pin!(work);
         poll_fn(|context| {
@@ -301,8 +301,8 @@ impl Driver {
         .await
     }
 
-    /// Reads what has come meanwhile, the connection's end for one.
-    fn turn(&mut self) {
+    /// Reads what has arrived meanwhile, such as the end of the connection.
+    fn poll_once(&mut self) {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         if let Some(connection) = &mut self.0
             && connection.as_mut().poll(&mut context).is_ready()
@@ -312,8 +312,8 @@ impl Driver {
     }
 }
 
-/// Returns an I/O error without the address in it, so that equal errors count as one.
-fn short(error: &io::Error) -> String {
+/// Describes an I/O error without the address in it, so that equal errors are counted together.
+fn describe(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "refused".to_owned(),
         io::ErrorKind::ConnectionReset => "reset".to_owned(),
@@ -321,8 +321,8 @@ fn short(error: &io::Error) -> String {
     }
 }
 
-/// Returns an error with its causes.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+/// Describes an error with its causes.
+pub fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let causes: Vec<String> =
         std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
     causes.join(": ")

@@ -1,147 +1,158 @@
-//! What the people of one process share: the settings, the way to the targets, the clock of the run, and what is counted.
+//! What the tasks of one worker share: settings, targets, the clock of the run, and measurements.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::api::{Api, Approver};
 use crate::measurements::Measurements;
-use crate::options::Settings;
+use crate::settings::{EventStreams, Settings};
 
-/// How often it is looked for streams that are silent.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// How often the worker looks for silent streams.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Shared by all people of one process.
+/// Shared by all tasks of one worker.
 pub struct Context {
     pub settings: Settings,
     pub api: Api,
-    /// Those who scan; at least one where there are logins.
+    /// The people who scan; at least one in scenarios with logins.
     pub approvers: Vec<Approver>,
-    /// When the run began, by this process's clock.
-    pub began: Instant,
-    /// One for each person.
-    pub seats: Vec<Slot>,
-    /// When tickets expire, in the time of the run, of which the parent has not been told yet.
+    /// When the run started, by this process's clock.
+    pub started: Instant,
+    /// The state of each presenter.
+    pub presenters: Vec<PresenterState>,
+    /// When tickets expire, since the start of the run; not reported to the coordinator yet.
     deadlines: Mutex<Vec<Duration>>,
-    measured: Mutex<Measurements>,
+    measurements: Mutex<Measurements>,
 }
 
-/// What the sweeper and the confirmer see of one person.
+/// The part of a presenter that other tasks read: the heartbeat check and the approvers.
 #[derive(Default)]
-pub struct Slot {
-    /// When the stream last said something, in milliseconds of the run; 0 while there is none.
-    heard_ms: AtomicU32,
-    /// A missed heartbeat has been counted.
+pub struct PresenterState {
+    /// When the stream last received anything, in milliseconds since the start of the run; 0 without a stream.
+    received_ms: AtomicU32,
+    /// A missed heartbeat has been counted for the present silence.
     is_late: AtomicBool,
-    held: Mutex<Option<Held>>,
+    ticket: Mutex<Option<WaitingTicket>>,
 }
 
-/// The ticket of an open stream.
-struct Held {
+/// The ticket that a presenter waits for.
+struct WaitingTicket {
     id: String,
     confirmation: Option<Arc<Confirmation>>,
 }
 
-/// A confirmation that somebody makes of a ticket whose stream is open.
+/// A confirmation of a ticket whose presenter waits.
 #[derive(Default)]
 pub struct Confirmation {
-    /// When the request that got through was sent.
-    pub asked_at: Mutex<Option<Instant>>,
-    /// The stream has been told.
+    /// When the latest confirm request was sent.
+    pub requested_at: Mutex<Option<Instant>>,
+    /// The stream has received the event.
     pub is_delivered: AtomicBool,
 }
 
 impl Context {
-    pub fn new(settings: Settings, api: Api, approvers: Vec<Approver>, began: Instant, people: usize) -> Self {
-        let seats = std::iter::repeat_with(Slot::default).take(people).collect();
-        Self { settings, api, approvers, began, seats, deadlines: Mutex::default(), measured: Mutex::default() }
+    pub fn new(settings: Settings, api: Api, approvers: Vec<Approver>, started: Instant, presenters: usize) -> Self {
+        let presenters = std::iter::repeat_with(PresenterState::default).take(presenters).collect();
+        Self {
+            settings,
+            api,
+            approvers,
+            started,
+            presenters,
+            deadlines: Mutex::default(),
+            measurements: Mutex::default(),
+        }
     }
 
-    /// Counts.
-    pub fn count<T>(&self, change: impl FnOnce(&mut Measurements) -> T) -> T {
-        change(&mut self.measured.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Calls `change` with the measurements.
+    pub fn measure<T>(&self, change: impl FnOnce(&mut Measurements) -> T) -> T {
+        change(&mut self.measurements.lock())
     }
 
-    /// Returns the time of the run.
-    pub fn now(&self) -> Duration {
-        self.at(Instant::now())
+    /// Returns the time since the start of the run.
+    pub fn elapsed(&self) -> Duration {
+        self.since_start(Instant::now())
     }
 
-    /// Returns an instant in the time of the run.
-    pub fn at(&self, instant: Instant) -> Duration {
-        instant.saturating_duration_since(self.began)
+    /// Returns the time from the start of the run to `instant`.
+    pub fn since_start(&self, instant: Instant) -> Duration {
+        instant.saturating_duration_since(self.started)
     }
 
-    /// Notes when a ticket expires, for the parent.
-    pub fn deadline(&self, at: Duration) {
-        self.deadlines.lock().unwrap_or_else(PoisonError::into_inner).push(at);
+    /// Keeps a ticket's deadline for the next report to the coordinator.
+    pub fn add_deadline(&self, at: Duration) {
+        self.deadlines.lock().push(at);
     }
 
-    /// Returns what was noted since the last call.
+    /// Returns the deadlines that were added since the last call.
     pub fn take_deadlines(&self) -> Vec<Duration> {
-        std::mem::take(&mut self.deadlines.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.deadlines.lock())
     }
 
-    /// Notes that the stream of `seat` says something.
-    pub fn heard(&self, seat: &Slot, at: Instant) {
-        let millis = u32::try_from(self.at(at).as_millis()).unwrap_or(u32::MAX).max(1);
-        seat.heard_ms.store(millis, Ordering::Relaxed);
-        seat.is_late.store(false, Ordering::Relaxed);
+    /// Records that the stream of `presenter` received something at `at`.
+    pub fn received(&self, presenter: &PresenterState, at: Instant) {
+        let millis = u32::try_from(self.since_start(at).as_millis()).unwrap_or(u32::MAX).max(1);
+        presenter.received_ms.store(millis, Ordering::Relaxed);
+        presenter.is_late.store(false, Ordering::Relaxed);
     }
 
-    /// Counts heartbeats missed, for ever. One look at all streams every second, instead of a timer for each.
-    pub async fn sweep(self: Arc<Self>) {
-        let allowed = u32::try_from((self.settings.heartbeat * 3 / 2).as_millis()).unwrap_or(u32::MAX);
-        let mut ticks = tokio::time::interval(SWEEP_EVERY);
+    /// Counts missed heartbeats until the process ends. One pass over all streams every second
+    /// replaces one timer per stream.
+    pub async fn count_missed_heartbeats(self: Arc<Self>, streams: EventStreams) {
+        let allowed = u32::try_from((streams.heartbeat * 3 / 2).as_millis()).unwrap_or(u32::MAX);
+        let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
         loop {
             ticks.tick().await;
-            let now = u32::try_from(self.now().as_millis()).unwrap_or(u32::MAX);
-            let missed = self.seats.iter().filter(|seat| seat.is_newly_late(now, allowed)).count();
+            let now = u32::try_from(self.elapsed().as_millis()).unwrap_or(u32::MAX);
+            let missed = self.presenters.iter().filter(|presenter| presenter.becomes_late(now, allowed)).count();
             if missed > 0 {
-                self.count(|measured| measured.heartbeats_missed += u64::try_from(missed).unwrap_or(u64::MAX));
+                self.measure(|measured| measured.heartbeats_missed += u64::try_from(missed).unwrap_or(u64::MAX));
             }
         }
     }
 }
 
-impl Slot {
-    /// Notes that the stream of the ticket `id` is open.
-    pub fn opened(&self, id: &str) {
-        let mut held = self.held();
-        // A stream that came back belongs to the same ticket, whose confirmation may be under way.
-        if held.as_ref().is_none_or(|held| held.id != id) {
-            *held = Some(Held { id: id.to_owned(), confirmation: None });
+impl PresenterState {
+    /// Records an open stream of the ticket `id`.
+    pub fn set_open(&self, id: &str) {
+        let mut ticket = self.ticket();
+        // A reconnected stream belongs to the same ticket, whose confirmation may be under way.
+        if ticket.as_ref().is_none_or(|ticket| ticket.id != id) {
+            *ticket = Some(WaitingTicket { id: id.to_owned(), confirmation: None });
         }
     }
 
-    /// Notes that there is no stream at present.
-    pub fn closed(&self) {
-        self.heard_ms.store(0, Ordering::Relaxed);
+    /// Records that no stream is open.
+    pub fn set_closed(&self) {
+        self.received_ms.store(0, Ordering::Relaxed);
     }
 
-    /// Chooses this ticket for a confirmation, if nobody else has. Its stream may be away at the moment: a person with a
-    /// phone does not wait for it.
-    pub fn choose(&self) -> Option<(String, Arc<Confirmation>)> {
-        let mut held = self.held();
-        let held = held.as_mut().filter(|held| held.confirmation.is_none())?;
+    /// Reserves the ticket for a confirmation, unless it is reserved already. The stream may be closed at the moment: an
+    /// approver does not wait for the presenter's connection.
+    pub fn reserve(&self) -> Option<(String, Arc<Confirmation>)> {
+        let mut ticket = self.ticket();
+        let ticket = ticket.as_mut().filter(|ticket| ticket.confirmation.is_none())?;
         let confirmation = Arc::new(Confirmation::default());
-        held.confirmation = Some(Arc::clone(&confirmation));
-        Some((held.id.clone(), confirmation))
+        ticket.confirmation = Some(Arc::clone(&confirmation));
+        Some((ticket.id.clone(), confirmation))
     }
 
-    /// Ends with the ticket; returns the confirmation that was made of it, if any.
+    /// Ends the wait for the ticket, and returns its confirmation.
     pub fn leave(&self) -> Option<Arc<Confirmation>> {
-        self.closed();
-        self.held().take().and_then(|held| held.confirmation)
+        self.set_closed();
+        self.ticket().take().and_then(|ticket| ticket.confirmation)
     }
 
-    fn held(&self) -> std::sync::MutexGuard<'_, Option<Held>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ticket(&self) -> MutexGuard<'_, Option<WaitingTicket>> {
+        self.ticket.lock()
     }
 
-    fn is_newly_late(&self, now: u32, allowed: u32) -> bool {
-        let heard = self.heard_ms.load(Ordering::Relaxed);
-        let is_late = heard != 0 && now.saturating_sub(heard) > allowed;
+    fn becomes_late(&self, now: u32, allowed: u32) -> bool {
+        let received = self.received_ms.load(Ordering::Relaxed);
+        let is_late = received != 0 && now.saturating_sub(received) > allowed;
         is_late && !self.is_late.swap(true, Ordering::Relaxed)
     }
 }
@@ -152,24 +163,24 @@ mod tests {
 
     #[test]
     fn a_silent_stream_misses_one_heartbeat_until_it_speaks() {
-        let seat = Slot::default();
-        assert!(!seat.is_newly_late(100_000, 1_500));
-        seat.heard_ms.store(1_000, Ordering::Relaxed);
-        assert!(!seat.is_newly_late(2_500, 1_500));
-        assert!(seat.is_newly_late(2_501, 1_500));
-        assert!(!seat.is_newly_late(9_000, 1_500));
+        let presenter = PresenterState::default();
+        assert!(!presenter.becomes_late(100_000, 1_500));
+        presenter.received_ms.store(1_000, Ordering::Relaxed);
+        assert!(!presenter.becomes_late(2_500, 1_500));
+        assert!(presenter.becomes_late(2_501, 1_500));
+        assert!(!presenter.becomes_late(9_000, 1_500));
     }
 
     #[test]
-    fn a_ticket_is_chosen_once_and_keeps_its_confirmation_over_a_reconnect() {
-        let seat = Slot::default();
-        assert!(seat.choose().is_none(), "there is no ticket");
-        seat.opened("a");
-        assert_eq!(seat.choose().unwrap().0, "a");
-        assert!(seat.choose().is_none());
-        seat.opened("a");
-        assert!(seat.leave().is_some());
-        seat.opened("b");
-        assert!(seat.leave().is_none());
+    fn a_ticket_is_reserved_once_and_keeps_its_confirmation_over_a_reconnect() {
+        let presenter = PresenterState::default();
+        assert!(presenter.reserve().is_none(), "there is no ticket");
+        presenter.set_open("a");
+        assert_eq!(presenter.reserve().unwrap().0, "a");
+        assert!(presenter.reserve().is_none());
+        presenter.set_open("a");
+        assert!(presenter.leave().is_some());
+        presenter.set_open("b");
+        assert!(presenter.leave().is_none());
     }
 }

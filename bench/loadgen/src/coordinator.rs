@@ -1,4 +1,4 @@
-//! A run from its beginning to its end: checks what it was told, starts the workers, takes them through the phases.
+//! A run from start to end: checks the options, starts the workers, and goes through the phases of the scenario.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,49 +10,50 @@ use rustix::process::{Pid, Resource, getrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{interval, sleep_until, timeout};
 
+use crate::UNUSABLE;
 use crate::api::{Api, ApiError, Approver};
 use crate::baseline::Baseline;
 use crate::connect::Dialer;
-use crate::filler_keys::FillerKeys;
-use crate::messages::{Order, Plan};
-use crate::options::{Options, Scenario, Settings, Signal};
+use crate::filler_keys::{self, FillerKeys};
+use crate::messages::{Order, Plan, Role};
+use crate::options::Command;
 use crate::primaries::{Primaries, RedisUrl};
 use crate::progress::{Phase, Progress};
 use crate::report::{self, Ending, Run};
+use crate::settings::{Scenario, Settings, Signal};
 use crate::target::Target;
 use crate::workers::Workers;
-use crate::{UNUSABLE, filler_keys};
 
-/// The exit code where something was lost.
+/// The exit code if something was lost.
 const LOST: u8 = 1;
 /// The exit code after Ctrl-C or SIGTERM: 128 and the number of SIGINT.
 const INTERRUPTED: u8 = 130;
-/// How many made-up people sign in to scan.
+/// How many people of the demo sign in as approvers.
 const APPROVERS: usize = 8;
-/// Files that a process needs besides its streams: kept connections, logins under way, standard streams.
-const FILES_BESIDES: u64 = 1_500;
-/// How long after the end the last confirmations of a storm are waited for.
-const SETTLE_TIME: Duration = Duration::from_secs(30);
-/// How long removing what was written to Redis may take.
-const REMOVE_TIME: Duration = Duration::from_secs(60);
+/// The files that a process opens besides its streams: kept connections, logins under way, standard streams.
+const OTHER_FILES: u64 = 1_500;
+/// How long to wait for the last confirmations of a storm.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long removing the keys in Redis may take.
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest token, in bytes.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
-/// Why there is no result.
-pub struct Fault {
+/// A run without a result.
+pub struct Failure {
     /// The exit code.
     pub code: u8,
     pub error: anyhow::Error,
 }
 
-/// Runs; returns the exit code.
+/// Makes a run, and returns its exit code.
 ///
 /// # Errors
-/// When there is no result.
-pub async fn run(options: &Options) -> Result<u8, Fault> {
-    let prepared = prepare(options).await.map_err(|error| Fault { code: UNUSABLE, error })?;
-    let run = conduct(options, prepared).await.map_err(|error| Fault { code: LOST, error })?;
-    report::publish(&run, options.json.as_deref()).map_err(|error| Fault { code: LOST, error })?;
+/// If the run has no result.
+pub async fn run(command: &Command) -> Result<u8, Failure> {
+    let prepared = prepare(command).await.map_err(|error| Failure { code: UNUSABLE, error })?;
+    let run = execute(command, prepared).await.map_err(|error| Failure { code: LOST, error })?;
+    report::publish(&run, command.common().json.as_deref()).map_err(|error| Failure { code: LOST, error })?;
     Ok(match run.ending {
         Ending::Interrupted => INTERRUPTED,
         Ending::Complete if run.losses().is_empty() => 0,
@@ -64,56 +65,58 @@ struct Prepared {
     settings: Settings,
     targets: Vec<Target>,
     approvers: Vec<Approver>,
-    beside: Option<Beside>,
+    keys: Option<RedisKeys>,
 }
 
-/// What `expiry` writes to the Redis that it was told of.
-struct Beside {
-    others: FillerKeys,
-    plain: Baseline,
+/// The keys that `expiry` writes to Redis.
+struct RedisKeys {
+    filler: FillerKeys,
+    baseline: Baseline,
 }
 
-impl Beside {
-    /// Connects; writes nothing yet.
-    async fn new(url: &RedisUrl, other_keys: u64) -> anyhow::Result<Self> {
+impl RedisKeys {
+    /// Connects without writing anything.
+    async fn connect(url: &RedisUrl, other_keys: u64) -> anyhow::Result<Self> {
         let primaries = Arc::new(Primaries::connect(url).await?);
-        // Other runs may be at the same Redis.
+        // Other runs may use the same Redis.
         let prefix = format!("loadgen:{:08x}:", rand::random::<u32>());
         primaries.require_notifications(&prefix).await?;
-        let plain = Baseline::start(Arc::clone(&primaries), &prefix).await?;
-        Ok(Self { others: FillerKeys::new(primaries, &prefix, other_keys), plain })
+        let baseline = Baseline::start(Arc::clone(&primaries), &prefix).await?;
+        Ok(Self { filler: FillerKeys::new(primaries, &prefix, other_keys), baseline })
     }
 
-    /// Removes everything. What cannot be removed expires.
+    /// Removes all keys. Those that it cannot remove expire.
     async fn remove(&mut self) {
-        let removed = timeout(REMOVE_TIME, async {
-            self.plain.remove().await?;
-            self.others.remove().await?;
+        let removed = timeout(REMOVE_TIMEOUT, async {
+            self.baseline.remove().await?;
+            self.filler.remove().await?;
             anyhow::Ok(())
         });
         let error = match removed.await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),
-            Err(_) => "it takes too long".to_owned(),
+            Err(_) => "timed out".to_owned(),
         };
-        report::complain(&format!(
-            "scangate-loadgen: not all keys of others could be removed from Redis ({error}); they expire in {}",
+        report::print_error(&format!(
+            "scangate-loadgen: not all keys could be removed from Redis ({error}); they expire in {}",
             humantime::format_duration(filler_keys::TIME_TO_LIVE)
         ));
     }
 }
 
-/// Checks all that can be checked before anything is opened.
-async fn prepare(options: &Options) -> anyhow::Result<Prepared> {
-    let mut targets = options.target.clone();
+/// Checks everything that can be checked before the first stream.
+async fn prepare(command: &Command) -> anyhow::Result<Prepared> {
+    let mut targets = command.common().target.clone();
     for target in &mut targets {
         target.resolve().await?;
     }
-    let settings = options.settings(&targets).map_err(anyhow::Error::msg)?;
-    check_files(&settings)?;
-    for &pid in &settings.pids {
-        rustix::process::test_kill_process(process(pid)?)
-            .with_context(|| format!("process {pid} cannot be signalled"))?;
+    let settings = command.settings(&targets).map_err(anyhow::Error::msg)?;
+    check_file_limit(&settings)?;
+    if let Scenario::Storm { pids, .. } = &settings.scenario {
+        for &pid in pids {
+            rustix::process::test_kill_process(process(pid)?)
+                .with_context(|| format!("process {pid} cannot be signalled"))?;
+        }
     }
     let dialer =
         Dialer::new(settings.source_addresses.clone(), settings.http, settings.ca.as_deref(), settings.insecure)?;
@@ -128,21 +131,21 @@ async fn prepare(options: &Options) -> anyhow::Result<Prepared> {
     reached?;
     let api = Api::new(Arc::new(dialer), targets.clone().into(), settings.client_id.clone());
     let mut approvers = Vec::new();
-    if settings.events_path.is_none() {
-        api.create().await.context("no ticket could be made to begin with")?;
-        if matches!(settings.scenario, Scenario::Login | Scenario::Storm) {
-            approvers = those_who_scan(&api, options.approver_token_file.as_deref()).await?;
+    if settings.scenario.events_path().is_none() {
+        api.create().await.context("the first ticket could not be created")?;
+        if settings.scenario.has_approvers() {
+            approvers = sign_in_approvers(&api, command.approver_token_file()).await?;
         }
     }
-    let beside = match &options.redis_url {
-        Some(url) => Some(Beside::new(url, settings.other_keys).await?),
-        None => None,
+    let keys = match (command.redis_url(), settings.scenario.comparison()) {
+        (Some(url), Some(comparison)) => Some(RedisKeys::connect(url, comparison.other_keys).await?),
+        _ => None,
     };
-    Ok(Prepared { settings, targets, approvers, beside })
+    Ok(Prepared { settings, targets, approvers, keys })
 }
 
-/// Returns those who scan.
-async fn those_who_scan(api: &Api, file: Option<&Path>) -> anyhow::Result<Vec<Approver>> {
+/// Returns the approver of the token in `file`, or people of the demo.
+async fn sign_in_approvers(api: &Api, file: Option<&Path>) -> anyhow::Result<Vec<Approver>> {
     if let Some(path) = file {
         let token = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
         let token = token.trim();
@@ -151,212 +154,212 @@ async fn those_who_scan(api: &Api, file: Option<&Path>) -> anyhow::Result<Vec<Ap
         }
         return Ok(vec![Approver { tokens: vec![token.to_owned()] }]);
     }
-    let mut people = Vec::new();
+    let mut approvers = Vec::new();
     for number in 1..=APPROVERS {
         match api.sign_in(&format!("Loadgen {number}")).await {
-            Ok(person) => people.push(person),
+            Ok(approver) => approvers.push(approver),
             Err(error) if error.is_not_found() => bail!(
                 "the gateway runs no demo, so there are no made-up people; give --approver-token-file with a token of its identity provider"
             ),
-            // Fewer do, where the gateway lets no more sign in at once.
-            Err(ApiError::Refused { .. }) if !people.is_empty() => break,
+            // A rate limit may allow fewer sign-ins.
+            Err(ApiError::Refused { .. }) if !approvers.is_empty() => break,
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(people)
+    Ok(approvers)
 }
 
-fn check_files(settings: &Settings) -> anyhow::Result<()> {
+fn check_file_limit(settings: &Settings) -> anyhow::Result<()> {
     let hard = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     let share = u64::try_from(settings.streams.div_ceil(settings.processes)).unwrap_or(u64::MAX);
-    if share + FILES_BESIDES > hard {
+    if share + OTHER_FILES > hard {
         bail!(
-            "{share} streams per process are too many where a process may open {hard} files; use more --processes, \
+            "{share} streams per process are too many, as a process may open {hard} files; use more --processes, \
              or raise the hard limit (ulimit -Hn)"
         );
     }
     Ok(())
 }
 
-/// Divides the work.
-fn plans(prepared: &Prepared, began: Duration) -> Vec<Plan> {
+/// Divides the work among the workers.
+fn plans(prepared: &Prepared, started: Duration) -> Vec<Plan> {
     let settings = &prepared.settings;
     let count = settings.processes;
     let share = |all: usize, index: usize| all / count + usize::from(index < all % count);
     let part = |all: f64| all / u32::try_from(count).map_or(1.0, f64::from);
-    let plan = |people, first, background, rate, logins_per_second, logins| Plan {
+    let plan = |role| Plan {
         settings: settings.clone(),
         targets: prepared.targets.clone(),
         approvers: prepared.approvers.clone(),
-        people,
-        first,
-        background,
-        rate,
-        logins_per_second,
-        logins,
-        began,
+        role,
+        started,
     };
+    let background = if let Scenario::Expiry { background, .. } = settings.scenario { background } else { 0 };
+    let confirmations =
+        if let Scenario::Storm { logins_per_second, .. } = settings.scenario { logins_per_second } else { 0.0 };
     let mut plans = Vec::new();
     let mut first = 0;
     for index in 0..count {
-        let people = share(settings.streams, index);
-        if people > 0 {
-            let background = share(settings.background, index);
-            let rate = settings.logins_per_second.map(part);
-            plans.push(plan(people, first, background, part(settings.rate.into()), rate, 0));
+        let presenters = share(settings.streams, index);
+        if presenters > 0 {
+            plans.push(plan(Role::Presenters {
+                count: presenters,
+                first,
+                background: share(background, index),
+                rate: part(settings.rate.into()),
+                confirmations_per_second: part(confirmations),
+            }));
         }
-        first += people;
+        first += presenters;
     }
-    // Logins are timed in a process of their own, which nobody who merely waits keeps busy.
-    if settings.scenario == Scenario::Login {
-        plans.push(plan(0, first, 0, 0.0, settings.logins_per_second, settings.logins));
+    if let Scenario::Login { logins, logins_per_second, concurrency_logins, .. } = settings.scenario {
+        plans.push(plan(Role::Logins {
+            count: logins,
+            per_second: logins_per_second,
+            concurrency: concurrency_logins,
+        }));
     }
     plans
 }
 
-async fn conduct(options: &Options, mut prepared: Prepared) -> anyhow::Result<Run> {
+async fn execute(command: &Command, mut prepared: Prepared) -> anyhow::Result<Run> {
     let started_at = SystemTime::now();
-    let began = Instant::now();
+    let started = Instant::now();
     let since_1970 = started_at.duration_since(SystemTime::UNIX_EPOCH).context("the clock is before 1970")?;
-    let beside = prepared.beside.take();
-    let first = if beside.is_some() { Phase::Filling } else { Phase::Opening };
-    let mut stage = Stage {
+    let keys = prepared.keys.take();
+    let first = if keys.is_some() { Phase::Filling } else { Phase::Opening };
+    let mut coordinator = Coordinator {
         workers: Workers::new(),
-        beside,
-        progress: Progress::new(options.status, first, prepared.settings.streams, began),
-        began,
-        ends_at: began + prepared.settings.max_time,
+        keys,
+        progress: Progress::new(command.common().status, first, prepared.settings.streams, started),
+        started,
+        ends_at: started + prepared.settings.max_time,
+        signalled_at: None,
         interrupt: signal(SignalKind::interrupt())?,
         terminate: signal(SignalKind::terminate())?,
     };
-    let mut signalled_at = None;
-    let played = stage.play(&prepared, since_1970, &mut signalled_at).await;
-    let open = stage.workers.open();
-    stage.progress.enter(Phase::Closing, open);
-    let plain = stage.beside.as_ref().map(|beside| beside.plain.outcome());
-    if let Some(beside) = &mut stage.beside {
-        beside.remove().await;
+    let stopped = coordinator.run_phases(&prepared, since_1970).await;
+    let open = coordinator.workers.open();
+    coordinator.progress.enter(Phase::Closing, open);
+    let baseline = coordinator.keys.as_ref().map(|keys| keys.baseline.outcome());
+    if let Some(keys) = &mut coordinator.keys {
+        keys.remove().await;
     }
-    let ending = match played? {
-        Err(ending) => ending,
+    let ending = match stopped {
         Ok(()) => Ending::Complete,
+        Err(Stopped::Early(ending)) => ending,
+        Err(Stopped::Failed(error)) => return Err(error),
     };
-    let measured = stage.workers.close().await?;
-    let seconds = began.elapsed();
-    stage.progress.enter(Phase::Done, 0);
-    let signalled_at = signalled_at.map(|at: Instant| at.duration_since(began));
+    let measurements = coordinator.workers.stop().await?;
+    let seconds = started.elapsed();
+    coordinator.progress.enter(Phase::Done, 0);
+    let signalled_at = coordinator.signalled_at.map(|at| at.duration_since(started));
     let Prepared { settings, targets, .. } = prepared;
     let targets = targets.into_iter().map(|target| target.text).collect();
-    Ok(Run { settings, targets, started_at, seconds, ending, signalled_at, measured, plain })
+    Ok(Run { settings, targets, started_at, seconds, ending, signalled_at, measurements, baseline })
 }
 
-/// What a run needs while it waits.
-struct Stage {
+/// The state of a run.
+struct Coordinator {
     workers: Workers,
-    beside: Option<Beside>,
+    keys: Option<RedisKeys>,
     progress: Progress,
-    began: Instant,
+    started: Instant,
     ends_at: Instant,
+    /// When `storm` sent its signal.
+    signalled_at: Option<Instant>,
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
 }
 
-impl Stage {
-    /// Goes through the phases of the scenario; the inner error says what ended it before its time.
-    async fn play(
-        &mut self,
-        prepared: &Prepared,
-        began: Duration,
-        at: &mut Option<Instant>,
-    ) -> anyhow::Result<Result<(), Ending>> {
-        let settings = &prepared.settings;
-        let steps = async {
-            self.fill().await?;
-            self.workers.start(plans(prepared, began)).await?;
-            self.enter(Phase::Opening);
-            self.wait(None, Workers::all_opened).await?;
-            match settings.scenario {
-                Scenario::Idle | Scenario::Poll => {
-                    self.enter(if settings.scenario == Scenario::Idle { Phase::Holding } else { Phase::Running });
-                    self.wait(Some(settings.hold), |_| false).await?;
-                }
-                Scenario::Login | Scenario::Expiry => {
-                    self.enter(Phase::Running);
-                    self.workers.order(&Order::Run).await?;
-                    self.wait(None, Workers::all_finished).await?;
-                    if let Some(Beside { plain, .. }) = &self.beside {
-                        let is_over = plain.is_over();
-                        self.wait(Some(plain.time_left()), |_| is_over()).await?;
-                    }
-                }
-                Scenario::Storm => {
-                    self.enter(Phase::Running);
-                    self.workers.order(&Order::Run).await?;
-                    self.wait(Some(settings.after), |_| false).await?;
-                    if !settings.pids.is_empty() {
-                        *at = Some(Instant::now());
-                        send(settings.signal, &settings.pids)?;
-                    }
-                    self.wait(Some(settings.hold), |_| false).await?;
-                    self.workers.order(&Order::Settle).await?;
-                    self.wait(Some(SETTLE_TIME), Workers::all_finished).await?;
+impl Coordinator {
+    /// Goes through the phases of the scenario.
+    async fn run_phases(&mut self, prepared: &Prepared, since_1970: Duration) -> Result<(), Stopped> {
+        self.write_filler_keys().await?;
+        self.workers.start(plans(prepared, since_1970)).await?;
+        self.enter(Phase::Opening);
+        self.wait(None, Workers::all_opened).await?;
+        match &prepared.settings.scenario {
+            Scenario::Idle { hold, .. } => {
+                self.enter(Phase::Holding);
+                self.wait(Some(*hold), |_| false).await?;
+            }
+            Scenario::Poll { hold, .. } => {
+                self.enter(Phase::Running);
+                self.wait(Some(*hold), |_| false).await?;
+            }
+            Scenario::Login { .. } | Scenario::Expiry { .. } => {
+                self.enter(Phase::Running);
+                self.workers.send(&Order::Run).await?;
+                self.wait(None, Workers::all_finished).await?;
+                if let Some(RedisKeys { baseline, .. }) = &self.keys {
+                    let is_complete = baseline.is_complete();
+                    self.wait(Some(baseline.time_left()), |_| is_complete()).await?;
                 }
             }
-            Ok(())
-        };
-        match steps.await {
-            Ok(()) => Ok(Ok(())),
-            Err(Halt::Ending(ending)) => Ok(Err(ending)),
-            Err(Halt::Error(error)) => Err(error),
-        }
-    }
-
-    /// Writes the keys of others, if there are to be any.
-    async fn fill(&mut self) -> Result<(), Halt> {
-        let Some(Beside { others, .. }) = &mut self.beside else { return Ok(()) };
-        let mut ticks = interval(Duration::from_secs(1));
-        while !others.is_complete() {
-            tokio::select! {
-                added = others.add() => added.context("the keys of others could not be written to Redis")?,
-                _ = self.interrupt.recv() => return Err(Halt::Ending(Ending::Interrupted)),
-                _ = self.terminate.recv() => return Err(Halt::Ending(Ending::Interrupted)),
-                () = sleep_until(self.ends_at.into()) => return Err(Halt::Ending(Ending::OutOfTime)),
-            }
-            if ticks.tick().now_or_never().is_some() {
-                self.progress.show_keys(others.count(), others.wanted());
+            Scenario::Storm { pids, signal, after, hold, .. } => {
+                self.enter(Phase::Running);
+                self.workers.send(&Order::Run).await?;
+                self.wait(Some(*after), |_| false).await?;
+                if !pids.is_empty() {
+                    self.signalled_at = Some(Instant::now());
+                    send_signal(*signal, pids)?;
+                }
+                self.wait(Some(*hold), |_| false).await?;
+                self.workers.send(&Order::Settle).await?;
+                self.wait(Some(SETTLE_TIMEOUT), Workers::all_finished).await?;
             }
         }
         Ok(())
     }
 
-    /// Makes a plain key for each ticket that was reported since.
-    async fn follow(&mut self) -> anyhow::Result<()> {
-        let deadlines: Vec<_> = self.workers.take_deadlines().into_iter().map(|at| self.began + at).collect();
-        let Some(Beside { plain, .. }) = &mut self.beside else { return Ok(()) };
-        plain.add(&deadlines).await.context("the plain keys could not be written to Redis")
+    /// Writes the filler keys, if the run has any.
+    async fn write_filler_keys(&mut self) -> Result<(), Stopped> {
+        let Some(RedisKeys { filler, .. }) = &mut self.keys else { return Ok(()) };
+        let mut ticks = interval(Duration::from_secs(1));
+        while !filler.is_complete() {
+            tokio::select! {
+                added = filler.add() => added.context("the filler keys could not be written to Redis")?,
+                _ = self.interrupt.recv() => return Err(Stopped::Early(Ending::Interrupted)),
+                _ = self.terminate.recv() => return Err(Stopped::Early(Ending::Interrupted)),
+                () = sleep_until(self.ends_at.into()) => return Err(Stopped::Early(Ending::OutOfTime)),
+            }
+            if ticks.tick().now_or_never().is_some() {
+                self.progress.show_keys(filler.written(), filler.wanted());
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a plain key for each deadline that the workers have reported.
+    async fn write_plain_keys(&mut self) -> anyhow::Result<()> {
+        let deadlines: Vec<_> = self.workers.take_deadlines().into_iter().map(|at| self.started + at).collect();
+        let Some(RedisKeys { baseline, .. }) = &mut self.keys else { return Ok(()) };
+        baseline.add(&deadlines).await.context("the plain keys could not be written to Redis")
     }
 
     fn enter(&mut self, phase: Phase) {
         self.progress.enter(phase, self.workers.open());
     }
 
-    /// Waits until `is_done`, or for `time` if that is shorter.
-    async fn wait(&mut self, time: Option<Duration>, is_done: impl Fn(&Workers) -> bool) -> Result<(), Halt> {
+    /// Waits until `is_done`, but not longer than `time`.
+    async fn wait(&mut self, time: Option<Duration>, is_done: impl Fn(&Workers) -> bool) -> Result<(), Stopped> {
         let ends_at = time.map(|time| Instant::now() + time);
         let deadline = ends_at.unwrap_or(self.ends_at).min(self.ends_at);
         let mut ticks = interval(Duration::from_secs(1));
         ticks.reset();
         while !is_done(&self.workers) {
             tokio::select! {
-                heard = self.workers.hear() => {
-                    heard?;
-                    self.follow().await?;
+                received = self.workers.receive() => {
+                    received?;
+                    self.write_plain_keys().await?;
                 }
                 _ = ticks.tick() => self.progress.show(self.workers.open()),
-                _ = self.interrupt.recv() => return Err(Halt::Ending(Ending::Interrupted)),
-                _ = self.terminate.recv() => return Err(Halt::Ending(Ending::Interrupted)),
+                _ = self.interrupt.recv() => return Err(Stopped::Early(Ending::Interrupted)),
+                _ = self.terminate.recv() => return Err(Stopped::Early(Ending::Interrupted)),
                 () = sleep_until(deadline.into()) => {
-                    return if ends_at.is_some_and(|at| at <= self.ends_at) { Ok(()) } else { Err(Halt::Ending(Ending::OutOfTime)) };
+                    let is_in_time = ends_at.is_some_and(|at| at <= self.ends_at);
+                    return if is_in_time { Ok(()) } else { Err(Stopped::Early(Ending::OutOfTime)) };
                 }
             }
         }
@@ -364,19 +367,20 @@ impl Stage {
     }
 }
 
-/// Why waiting ended before its time.
-enum Halt {
-    Ending(Ending),
-    Error(anyhow::Error),
+/// Why the phases stopped before their end.
+enum Stopped {
+    /// The run still has a result.
+    Early(Ending),
+    Failed(anyhow::Error),
 }
 
-impl From<anyhow::Error> for Halt {
+impl From<anyhow::Error> for Stopped {
     fn from(error: anyhow::Error) -> Self {
-        Self::Error(error)
+        Self::Failed(error)
     }
 }
 
-fn send(signal: Signal, pids: &[i32]) -> anyhow::Result<()> {
+fn send_signal(signal: Signal, pids: &[i32]) -> anyhow::Result<()> {
     let signal = match signal {
         Signal::Kill => rustix::process::Signal::KILL,
         Signal::Term => rustix::process::Signal::TERM,

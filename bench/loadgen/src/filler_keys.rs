@@ -1,6 +1,6 @@
-//! The keys of others in `expiry`: as many with a time to live as a busy Redis holds, among which Redis looks for expired ones.
+//! The filler keys of `expiry`: as many keys with a time to live as a busy Redis holds, which Redis has to search for expired ones.
 //!
-//! They are removed at the end of a run. Should that not come, they expire by themselves.
+//! The run removes them at its end. If it cannot, they expire.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,55 +9,55 @@ use redis::RedisError;
 
 use crate::primaries::Primaries;
 
-/// How long they live at least. Longer than a run: none is to expire in it.
+/// The shortest time to live of a filler key; longer than a run, so that none expires during one.
 pub const TIME_TO_LIVE: Duration = Duration::from_secs(3600);
-/// The shortest lives by so much less than the longest.
+/// The range of the times to live above the shortest.
 const SPREAD: Duration = Duration::from_secs(600);
-/// How many are written, or removed, in one go.
+/// How many keys one pipeline writes or removes.
 const BATCH: u64 = 5_000;
 
-/// The keys of others. Nothing is there until [`FillerKeys::add`].
+/// The filler keys of a run. [`FillerKeys::add`] writes them.
 pub struct FillerKeys {
     primaries: Arc<Primaries>,
     prefix: String,
     wanted: u64,
-    /// Those that may be there.
-    made: u64,
+    /// How many may exist.
+    written: u64,
 }
 
 impl FillerKeys {
     pub fn new(primaries: Arc<Primaries>, prefix: &str, wanted: u64) -> Self {
-        Self { primaries, prefix: format!("{prefix}other:"), wanted, made: 0 }
+        Self { primaries, prefix: format!("{prefix}other:"), wanted, written: 0 }
     }
 
-    /// Returns how many there are.
-    pub fn count(&self) -> u64 {
-        self.made
+    /// Returns how many have been written.
+    pub fn written(&self) -> u64 {
+        self.written
     }
 
-    /// Returns how many there are to be.
+    /// Returns how many are to be written.
     pub fn wanted(&self) -> u64 {
         self.wanted
     }
 
-    /// Returns whether all are there.
+    /// Returns whether all have been written.
     pub fn is_complete(&self) -> bool {
-        self.made >= self.wanted
+        self.written >= self.wanted
     }
 
-    /// Writes some more.
+    /// Writes the next batch.
     ///
     /// # Errors
-    /// When Redis does not take them.
+    /// If Redis refuses a command.
     ///
     /// # Cancel safety
-    /// Those that may have been written are known.
+    /// A cancelled batch counts as written, so that [`FillerKeys::remove`] removes it.
     pub async fn add(&mut self) -> Result<(), RedisError> {
-        let first = self.made;
-        self.made = self.wanted.min(first + BATCH);
+        let first = self.written;
+        self.written = self.wanted.min(first + BATCH);
         let spread = u64::try_from(SPREAD.as_millis()).unwrap_or(u64::MAX);
         let shortest = u64::try_from(TIME_TO_LIVE.as_millis()).unwrap_or(u64::MAX);
-        let keys = (first..self.made).map(|number| format!("{}{number}", self.prefix));
+        let keys = (first..self.written).map(|number| format!("{}{number}", self.prefix));
         let mut number = first;
         let write = |pipe: &mut redis::Pipeline, key: &str| {
             pipe.cmd("SET").arg(key).arg("").arg("PX").arg(shortest + number % spread).ignore();
@@ -69,13 +69,13 @@ impl FillerKeys {
     /// Removes all of them.
     ///
     /// # Errors
-    /// When Redis does not do it.
+    /// If Redis refuses a command.
     pub async fn remove(&mut self) -> Result<(), RedisError> {
-        while self.made > 0 {
-            let first = self.made.saturating_sub(BATCH);
-            let keys = (first..self.made).map(|number| format!("{}{number}", self.prefix));
+        while self.written > 0 {
+            let first = self.written.saturating_sub(BATCH);
+            let keys = (first..self.written).map(|number| format!("{}{number}", self.prefix));
             self.primaries.remove(keys).await?;
-            self.made = first;
+            self.written = first;
         }
         Ok(())
     }

@@ -1,18 +1,19 @@
-//! The load generator: puts load on an installation by its public HTTP, and says what its people would see.
+//! The load generator: puts load on an installation over its public HTTP, and measures what its users would see.
 //!
-//! It uses nothing of the gateway's insides, and speaks to Redis only where `expiry` is told of one. The parent reads the options, starts worker processes (a process may only open so
-//! many files) and adds up what they report; each worker simulates its share of the people on one thread.
+//! It uses none of the gateway's code, and connects to Redis only for `expiry --redis-url`. The coordinator parses the
+//! command line, starts worker processes and adds up their measurements. There are several of them because one process can
+//! open only so many files. Each worker simulates its share of the presenters on one thread.
 //!
-//! | part | owns |
+//! | module | owns |
 //! |---|---|
-//! | `options` | the command line, and the settings of a run |
-//! | `target`, `connect` | where the load goes; connections to there and nowhere else |
-//! | `api`, `sse`, `stream` | requests, the event stream format, one event stream |
-//! | `person`, `poll`, `logins`, `pacer` | what people do, and how often |
-//! | `primaries`, `others`, `plain` | the Redis that `expiry` is told of, the keys of others in it, plain keys to compare with |
-//! | `context`, `measured` | what the people of a process share; what is counted and timed |
-//! | `worker`, `messages`, `workers` | the worker process, what is said to it, the parent's side of it |
-//! | `conduct`, `progress`, `report` | the phases of a run, what is shown meanwhile, the result |
+//! | `options`, `settings` | the command line; the settings that a run has in every process |
+//! | `target`, `connect` | the addresses of the targets; connections to them |
+//! | `api`, `sse`, `stream` | requests; the event stream format; one event stream |
+//! | `presenter`, `poller`, `logins`, `pacer` | what presenters and approvers do, and how often |
+//! | `primaries`, `filler_keys`, `baseline` | the Redis of `expiry --redis-url`; keys that only fill it; keys to compare with |
+//! | `context`, `measurements` | what the tasks of one worker share; counts and latencies |
+//! | `worker`, `messages`, `workers` | the worker process; the messages to and from it; the coordinator's side of it |
+//! | `coordinator`, `progress`, `report` | the phases of a run; the progress shown meanwhile; the result |
 
 mod api;
 mod baseline;
@@ -30,6 +31,7 @@ mod presenter;
 mod primaries;
 mod progress;
 mod report;
+mod settings;
 mod sse;
 mod stream;
 mod target;
@@ -40,31 +42,31 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-/// The exit code for options that are wrong, and for targets that cannot be reached.
+/// The exit code for wrong options and unreachable targets.
 const UNUSABLE: u8 = 2;
 
 fn main() -> ExitCode {
-    // Fails only if there is one already, which is as good.
+    // Fails only if a provider is installed already, which would serve as well.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     if std::env::args().nth(1).as_deref() == Some(workers::WORKER) {
         return worker::main();
     }
-    let options = options::Options::parse();
+    let command = options::Options::parse().command;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(coordinator::run(&options)),
-        Err(error) => Err(coordinator::Fault { code: UNUSABLE, error: error.into() }),
+        Ok(runtime) => runtime.block_on(coordinator::run(&command)),
+        Err(error) => Err(coordinator::Failure { code: UNUSABLE, error: error.into() }),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),
-        Err(fault) => {
-            report::complain(&format!("scangate-loadgen: {:#}", fault.error));
-            ExitCode::from(fault.code)
+        Err(failure) => {
+            report::print_error(&format!("scangate-loadgen: {:#}", failure.error));
+            ExitCode::from(failure.code)
         }
     }
 }
 
-/// Spawns a task. A panic in one ends nothing else; it shows as a stream too few.
+/// Spawns a task. A panic in it ends no other task; the result shows it as a missing stream.
 fn spawn<F: Future<Output = ()> + Send + 'static>(future: F) {
     drop(tokio::spawn(future));
 }

@@ -1,4 +1,4 @@
-//! What was counted and timed: one [`Measurements`] per process, sent to the parent and added up there.
+//! Counts and latencies: one [`Measurements`] per worker, which the coordinator adds up.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,39 +7,39 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// The longest time that a histogram tells apart, in microseconds.
+/// The longest time that a histogram resolves, in microseconds.
 const MAX_MICROS: u64 = 3_600_000_000;
 /// Significant digits of the histograms.
 const DIGITS: u8 = 3;
-/// The most kinds of errors that are told apart.
+/// How many kinds of errors are counted separately.
 const MAX_ERRORS: usize = 50;
 /// The longest text of an error, in characters.
 const MAX_ERROR_CHARS: usize = 160;
-/// One step of the timeline.
+/// The length of one step of the timeline.
 pub const STEP: Duration = Duration::from_millis(100);
-/// The most steps of the timeline: one hour.
+/// The upper bound on the timeline: one hour.
 const MAX_STEPS: usize = 36_000;
 
-/// Everything that one process counted.
+/// All measurements of one worker, or of the whole run.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Measurements {
-    /// People who got their first stream (or, in `poll`, their first answer).
+    /// Presenters with a first stream (in `poll`: a first response).
     pub opened: u64,
-    /// Streams that are open.
+    /// Streams that are open now.
     pub open: u64,
-    /// Streams that ended otherwise than by their last event, or by us.
+    /// Streams that ended without a final event before the run did.
     pub lost: u64,
-    /// Attempts that got no stream.
+    /// Attempts without a stream.
     pub refused: u64,
-    /// Tickets replaced because they were over.
+    /// Tickets replaced after their end.
     pub renewed: u64,
-    /// Streams that came back after they were lost.
+    /// Streams reopened after they were lost.
     pub reopened: u64,
-    /// What went wrong, and how often.
+    /// Errors and how often each occurred.
     pub errors: BTreeMap<String, u64>,
-    /// From connecting until the first event (with a path of one's own: until the answer's head).
-    pub open_times: Times,
-    /// When the first stream began to be opened and the last was open, in seconds of the run.
+    /// From connecting to the first event (with `--events-path`: to the head of the response).
+    pub open_times: Latencies,
+    /// From the first attempt to open a stream until the last was open.
     pub opening: Span,
     pub heartbeats_seen: u64,
     pub heartbeats_missed: u64,
@@ -49,47 +49,47 @@ pub struct Measurements {
     pub poll: PollMeasurements,
 }
 
-/// What came of logins; in `storm`, of confirmations alone.
+/// The results of logins; in `storm`, of confirmations alone.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct LoginMeasurements {
     pub count: u64,
     pub failed: u64,
     pub span: Span,
-    pub confirm_to_event: Times,
-    pub confirm_request: Times,
-    pub whole: Times,
+    pub confirm_to_event: Latencies,
+    pub confirm_request: Latencies,
+    pub whole: Latencies,
 }
 
-/// What came of tickets that nobody scans.
+/// The results of tickets that nobody scans.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct ExpiryMeasurements {
     pub delivered: u64,
     pub missing: u64,
-    /// When the last of the tickets is over, in the time of the run.
+    /// When the last ticket expires, since the start of the run.
     pub last_deadline: Duration,
-    /// From the earliest possible deadline to the event: too long by the deadline's error at most, and never too short.
-    pub lag: Times,
-    /// How far the earliest and the latest possible deadline are apart.
-    pub deadline_error: Times,
+    /// From the earliest possible deadline to the event: never too short, and too long by the uncertainty at most.
+    pub lag: Latencies,
+    /// The uncertainty: the time between the earliest and the latest possible deadline.
+    pub deadline_error: Latencies,
 }
 
-/// What happened while streams were lost and came back.
+/// The results of a storm.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct StormMeasurements {
     /// Confirmations that the gateway accepted.
     pub made: u64,
-    /// Those of which the stream was told.
+    /// Confirmations whose stream received the event.
     pub delivered: u64,
-    pub reconnect: Times,
-    /// When the first stream was lost and the last was back.
+    pub reconnect: Latencies,
+    /// From the first lost stream until the last was back.
     pub outage: Span,
-    /// Lost streams that are not back, nor otherwise done with.
+    /// Lost streams that are neither reopened nor settled otherwise.
     pub away: u64,
     /// Per [`STEP`] since the start of the run.
     pub steps: Vec<Step>,
 }
 
-/// What happened to streams in one step of the timeline.
+/// The streams of one step of the timeline.
 #[derive(Debug, Default, Clone, Copy, Serialize, Deserialize)]
 pub struct Step {
     pub opened: u64,
@@ -97,32 +97,32 @@ pub struct Step {
     pub lost: u64,
 }
 
-/// What came of polling.
+/// The results of polling.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct PollMeasurements {
     pub polls: u64,
     pub failed: u64,
     pub span: Span,
-    pub latency: Times,
+    pub latency: Latencies,
 }
 
 impl Measurements {
     /// Counts an error under its text.
-    pub fn error(&mut self, text: &str) {
+    pub fn count_error(&mut self, text: &str) {
         let text: String = text.chars().take(MAX_ERROR_CHARS).collect();
         let is_known = self.errors.len() < MAX_ERRORS || self.errors.contains_key(&text);
         *self.errors.entry(if is_known { text } else { "others".to_owned() }).or_default() += 1;
     }
 
-    /// Counts a lost stream that was noticed `at` this time of the run.
-    pub fn lost(&mut self, at: Duration) {
+    /// Counts a stream that was lost `at` this time since the start of the run.
+    pub fn count_lost(&mut self, at: Duration) {
         self.lost += 1;
         self.storm.away += 1;
-        self.storm.outage.begins(at);
+        self.storm.outage.starts(at);
         self.storm.step(at).lost += 1;
     }
 
-    /// Adds what another process counted.
+    /// Adds the measurements of another worker.
     pub fn add(&mut self, other: &Self) {
         self.opened += other.opened;
         self.open += other.open;
@@ -162,7 +162,7 @@ impl LoginMeasurements {
 }
 
 impl StormMeasurements {
-    /// Returns the step of the timeline that `at` is in.
+    /// Returns the step of the timeline at `at`.
     pub fn step(&mut self, at: Duration) -> &mut Step {
         let index = usize::try_from(at.as_millis() / STEP.as_millis()).unwrap_or(usize::MAX).min(MAX_STEPS);
         if self.steps.len() <= index {
@@ -171,8 +171,8 @@ impl StormMeasurements {
         &mut self.steps[index]
     }
 
-    /// Notes that a lost stream is back, or that nobody waits for it any more.
-    pub fn settled(&mut self, at: Duration) {
+    /// Records that a lost stream is back, or that its presenter has stopped waiting.
+    pub fn stream_settled(&mut self, at: Duration) {
         self.away = self.away.saturating_sub(1);
         self.outage.ends(at);
     }
@@ -194,7 +194,7 @@ impl StormMeasurements {
     }
 }
 
-/// From the first beginning to the last end of something, in the time of the run.
+/// The time from the first start to the last end, since the start of the run.
 #[derive(Debug, Default, Clone, Copy, Serialize, Deserialize)]
 pub struct Span {
     pub from: Option<Duration>,
@@ -202,17 +202,17 @@ pub struct Span {
 }
 
 impl Span {
-    /// Notes a beginning.
-    pub fn begins(&mut self, at: Duration) {
+    /// Records a start.
+    pub fn starts(&mut self, at: Duration) {
         self.from = Some(self.from.map_or(at, |from| from.min(at)));
     }
 
-    /// Notes an end.
+    /// Records an end.
     pub fn ends(&mut self, at: Duration) {
         self.to = self.to.max(Some(at));
     }
 
-    /// Returns the seconds between; 0 if one of them is missing.
+    /// Returns its length in seconds; 0 without a start or an end.
     pub fn seconds(self) -> f64 {
         let (Some(from), Some(to)) = (self.from, self.to) else { return 0.0 };
         to.saturating_sub(from).as_secs_f64()
@@ -220,30 +220,30 @@ impl Span {
 
     fn add(&mut self, other: Self) {
         if let Some(from) = other.from {
-            self.begins(from);
+            self.starts(from);
         }
         self.to = self.to.max(other.to);
     }
 }
 
-/// A histogram of times, kept in microseconds and shown in milliseconds.
+/// A histogram of latencies, in microseconds inside and milliseconds in the result.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(from = "Vec<(u64, u64)>", into = "Vec<(u64, u64)>")]
-pub struct Times(Option<Box<Histogram<u64>>>);
+pub struct Latencies(Option<Box<Histogram<u64>>>);
 
-impl Default for Times {
+impl Default for Latencies {
     fn default() -> Self {
         Self(Histogram::new_with_bounds(1, MAX_MICROS, DIGITS).ok().map(Box::new))
     }
 }
 
-impl Clone for Times {
+impl Clone for Latencies {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl From<Vec<(u64, u64)>> for Times {
+impl From<Vec<(u64, u64)>> for Latencies {
     fn from(pairs: Vec<(u64, u64)>) -> Self {
         let mut times = Self::default();
         if let Some(histogram) = &mut times.0 {
@@ -255,22 +255,22 @@ impl From<Vec<(u64, u64)>> for Times {
     }
 }
 
-impl From<Times> for Vec<(u64, u64)> {
-    fn from(times: Times) -> Self {
+impl From<Latencies> for Vec<(u64, u64)> {
+    fn from(times: Latencies) -> Self {
         let Some(histogram) = times.0 else { return Self::new() };
         histogram.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value())).collect()
     }
 }
 
-impl Times {
-    /// Adds one time.
+impl Latencies {
+    /// Adds one latency.
     pub fn record(&mut self, time: Duration) {
         if let Some(histogram) = &mut self.0 {
             histogram.saturating_record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
         }
     }
 
-    /// Returns how many there are.
+    /// Returns how many were recorded.
     pub fn count(&self) -> u64 {
         self.0.as_ref().map_or(0, |histogram| histogram.len())
     }
@@ -285,7 +285,7 @@ impl Times {
         self.0.as_ref().map_or(0.0, |histogram| millis(histogram.max()))
     }
 
-    /// Returns it for the result.
+    /// Returns the histogram as JSON.
     pub fn to_json(&self) -> Value {
         let Some(histogram) = &self.0 else { return Value::Null };
         let at = |q: f64| millis(histogram.value_at_quantile(q));
@@ -297,7 +297,7 @@ impl Times {
 
     fn add(&mut self, other: &Self) {
         if let (Some(histogram), Some(other)) = (&mut self.0, &other.0) {
-            // Fails only where bounds differ; all have the same.
+            // Fails only if the bounds differ, and all histograms have the same.
             let _ = histogram.add(&**other);
         }
     }
@@ -307,12 +307,12 @@ fn millis(micros: u64) -> f64 {
     round(Duration::from_micros(micros).as_secs_f64() * 1e3)
 }
 
-/// Returns `value` with three decimals.
+/// Rounds to three decimals.
 pub fn round(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }
 
-/// Returns how many per second; 0 where no time has passed.
+/// Returns the rate per second; 0 if no time has passed.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 pub fn per_second(count: u64, seconds: f64) -> f64 {
     if seconds > 0.0 { round(count as f64 / seconds) } else { 0.0 }
@@ -323,14 +323,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tallies_survive_the_way_and_add_up() {
+    fn measurements_survive_the_way_and_add_up() {
         let mut one = Measurements { opened: 2, ..Measurements::default() };
         one.open_times.record(Duration::from_millis(2));
         one.open_times.record(Duration::from_secs(4));
-        one.lost(Duration::from_millis(250));
-        one.error("x");
+        one.count_lost(Duration::from_millis(250));
+        one.count_error("x");
         let mut two: Measurements = serde_json::from_str(&serde_json::to_string(&one).unwrap()).unwrap();
-        two.storm.settled(Duration::from_millis(900));
+        two.storm.stream_settled(Duration::from_millis(900));
         let mut sum = Measurements::default();
         sum.add(&one);
         sum.add(&two);
@@ -345,7 +345,7 @@ mod tests {
     fn errors_are_bounded_in_kind() {
         let mut measured = Measurements::default();
         for number in 0..1000 {
-            measured.error(&format!("error {number}"));
+            measured.count_error(&format!("error {number}"));
         }
         assert_eq!(measured.errors.len(), MAX_ERRORS + 1);
         assert_eq!(measured.errors["others"], 950);

@@ -1,4 +1,4 @@
-//! What the parent and its worker processes tell each other: one line of JSON each, over standard input and output.
+//! The messages between the coordinator and its worker processes: one line of JSON each, over standard input and output.
 
 use std::time::Duration;
 
@@ -6,56 +6,71 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::Approver;
 use crate::measurements::Measurements;
-use crate::options::Settings;
+use crate::settings::Settings;
 use crate::target::Target;
 
-/// From the parent.
+/// A message from the coordinator.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Order {
-    /// First: open your streams.
+    /// The first message: open the streams of this plan.
     Begin(Box<Plan>),
     /// Do what the scenario does while streams are open.
     Run,
-    /// Begin nothing new, and say when what was begun has ended.
+    /// Start nothing new, and report when everything under way has ended.
     Settle,
-    /// Close everything and report.
+    /// Close everything and send the measurements.
     Stop,
 }
 
-/// What one worker is to do.
+/// The work of one worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Plan {
     pub settings: Settings,
     pub targets: Vec<Target>,
     pub approvers: Vec<Approver>,
-    /// How many people wait here, and the number of the first.
-    pub people: usize,
-    pub first: usize,
-    /// Tickets without a stream to make here.
-    pub background: usize,
-    /// Streams to open per second here; 0 is as fast as it goes.
-    pub rate: f64,
-    /// Logins to make here per second; `None` if each follows another.
-    pub logins_per_second: Option<f64>,
-    /// How many logins to make here.
-    pub logins: u64,
-    /// When the run began, in seconds since 1970.
-    pub began: Duration,
+    pub role: Role,
+    /// When the run started, since 1970.
+    pub started: Duration,
 }
 
-/// From a worker.
+/// What a worker simulates.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub enum Role {
+    /// Presenters that wait or poll.
+    Presenters {
+        count: usize,
+        /// The number of the first, over all workers.
+        first: usize,
+        /// Tickets without a stream.
+        background: usize,
+        /// Streams to open per second; 0 sets no limit.
+        rate: f64,
+        /// Tickets to scan and confirm per second.
+        confirmations_per_second: f64,
+    },
+    /// Complete logins, in a process that no waiting presenter keeps busy.
+    Logins {
+        count: u64,
+        /// With `None`, a login starts when one has ended.
+        per_second: Option<f64>,
+        /// How many logins run at the same time.
+        concurrency: usize,
+    },
+}
+
+/// A message from a worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Report {
     /// How many streams are open, several times a second.
     Open(u64),
-    /// When further tickets expire whose streams are open, in the time of the run; `expiry` with a Redis only.
+    /// When the tickets of newly opened streams expire, since the start of the run; only in `expiry` with a Redis.
     Deadlines(Vec<Duration>),
-    /// Every person has a stream, or has failed to get one.
+    /// Every presenter has a stream, or has failed to get one.
     Opened,
-    /// What the scenario does has come to its own end.
+    /// The scenario has run to its end.
     Finished,
-    /// Last.
+    /// The last message.
     Result(Box<Measurements>),
-    /// It cannot be done.
+    /// The worker cannot do its work.
     Failed(String),
 }

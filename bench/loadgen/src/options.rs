@@ -1,133 +1,36 @@
-//! What can be said on the command line, and the settings that come of it. `--help` is made of this file.
+//! The command line: one subcommand with its own arguments per scenario. `--help` is generated from this file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
-use serde::{Deserialize, Serialize};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::primaries::RedisUrl;
+use crate::settings::{Comparison, EventStreams, HttpVersion, Scenario, Settings, Signal};
 use crate::target::{Sources, Target};
 
 /// The most streams of a run.
 const MAX_STREAMS: u64 = 1_000_000;
 /// The most processes of a run.
 const MAX_PROCESSES: u64 = 256;
-/// How many streams one process takes if not said otherwise: a process may usually open 20,000 files.
+/// How many streams one process takes by default: a process may usually open 20,000 files.
 const STREAMS_PER_PROCESS: usize = 15_000;
-/// The longest that a run may be told to last, and the longest of every other time.
+/// The upper bound of every duration.
 const MAX_TIME: Duration = Duration::from_secs(24 * 3600);
 
-/// Puts load on a scangate installation by its public HTTP, and measures what its people would see.
+/// Puts load on a scangate installation over its public HTTP, and measures what its users would see.
 ///
-/// Simulated people are native clients: each makes a ticket, opens its event stream on a connection of its own, and
-/// waits. Nothing but the named targets is ever connected to. Use it on installations that are yours.
+/// Simulated presenters are native clients: each creates a ticket, opens its event stream on a connection of its own, and
+/// waits. The load generator connects to the named targets and to nothing else. Use it on your own installations.
 ///
-/// Exit codes: 0 all as promised; 1 something was lost (streams in idle, confirmations in login and storm, events in
-/// expiry) or not everything could be opened; 2 wrong options, or nothing reachable; 130 ended by Ctrl-C or SIGTERM, after
-/// the summary so far.
+/// Exit codes: 0 everything kept its promise; 1 something was lost (streams in idle, logins in login, confirmations in
+/// storm, events in expiry) or not everything could be opened; 2 wrong options, or no target reachable; 130 ended by Ctrl-C
+/// or SIGTERM, after the summary so far.
 #[derive(Debug, Parser)]
 #[command(name = "scangate-loadgen", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Options {
-    /// What to do
-    #[arg(value_enum)]
-    pub scenario: Scenario,
-
-    /// Where to: http://HOST:PORT, https://HOST:PORT or unix:/PATH. May be repeated: streams are spread over all, and one
-    /// that is lost comes back to the next
-    #[arg(long, value_name = "URL", required = true, help_heading = "Where")]
-    pub target: Vec<Target>,
-    /// The version of HTTP; auto is what TLS agrees on, and 1.1 without TLS
-    #[arg(long, value_enum, default_value_t = HttpVersion::Auto, help_heading = "Where")]
-    pub http: HttpVersion,
-    /// PEM file of the certificates to trust instead of the system's
-    #[arg(long, value_name = "FILE", help_heading = "Where", conflicts_with = "insecure")]
-    pub ca: Option<PathBuf>,
-    /// Take any certificate
-    #[arg(long, help_heading = "Where")]
-    pub insecure: bool,
-    /// Addresses to connect from: a list, or how many of 127.1.0.1, 127.1.0.2, … for targets on this machine.
-    /// By itself one, but for targets on this machine one for every 10,000 streams
-    #[arg(long, value_name = "N|LIST", help_heading = "Where")]
-    pub source_addresses: Option<Sources>,
-    /// idle only: open this path as plain SSE instead of making tickets, to compare with other servers. An n in braces
-    /// stands for the stream's number
-    #[arg(long, value_name = "PATH", value_parser = parse_path, help_heading = "Where")]
-    pub events_path: Option<String>,
-
-    /// How many people wait (poll: poll) at the same time
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(0..=MAX_STREAMS), help_heading = "How much")]
-    pub streams: u64,
-    /// How many processes share them; by itself one for every 15,000
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_PROCESSES), help_heading = "How much")]
-    pub processes: Option<u64>,
-    /// Streams to open per second, over all processes; 0 is as fast as it goes
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=1_000_000), help_heading = "How much")]
-    pub rate: u32,
-    /// How many streams each process may be opening at the same time
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=10_000), help_heading = "How much")]
-    pub concurrency: u32,
-    /// Make all tickets before the first stream is opened, so that opens per second are those of streams alone
-    #[arg(long, help_heading = "How much")]
-    pub tickets_first: bool,
-    /// How long to stay once all is open; storm: after the kill, too
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_time, help_heading = "How much")]
-    pub hold: Duration,
-    /// When the whole run ends at the latest
-    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = parse_time, help_heading = "How much")]
-    pub max_time: Duration,
-
-    /// The client whose tickets are made; the gateway's first if not said
-    #[arg(long, value_name = "ID", help_heading = "Who")]
-    pub client_id: Option<String>,
-    /// File with a token of the approvers' identity provider, for login and storm; without it the gateway's demo is
-    /// asked for made-up people
-    #[arg(long, value_name = "FILE", help_heading = "Who")]
-    pub approver_token_file: Option<PathBuf>,
-
-    /// login, storm: logins (confirmations) per second, over all processes. By itself 5 in storm; in login each begins when
-    /// one has ended
-    #[arg(long, value_name = "N", value_parser = parse_rate, help_heading = "Scenarios")]
-    pub logins_per_second: Option<f64>,
-    /// login: how many logins
-    #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=10_000_000), help_heading = "Scenarios")]
-    pub logins: u64,
-    /// login: how many are under way at the same time, at most
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000), help_heading = "Scenarios")]
-    pub concurrency_logins: u32,
-    /// expiry: further tickets without a stream
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=10_000_000), help_heading = "Scenarios")]
-    pub background: u64,
-    /// expiry: the Redis of the gateway: redis://HOST:PORT/DB, rediss://…, or redis-cluster://HOST:PORT,HOST:PORT. For each
-    /// ticket a plain key with the same deadline is made there, and its keyspace notification waited for, for comparison
-    #[arg(long, value_name = "URL", help_heading = "Scenarios")]
-    pub redis_url: Option<RedisUrl>,
-    /// expiry: how many keys of others, with a time to live of an hour, are in that Redis meanwhile. Removed at the end;
-    /// those of a run that is killed expire
-    #[arg(long, value_name = "N", default_value_t = 0, requires = "redis_url", value_parser = clap::value_parser!(u64).range(0..=100_000_000), help_heading = "Scenarios")]
-    pub other_keys: u64,
-    /// storm: the process to signal, of this machine; may be repeated, or left out if somebody else does it
-    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(2..), help_heading = "Scenarios")]
-    pub pid: Vec<i32>,
-    /// storm: the signal
-    #[arg(long, value_enum, default_value_t = Signal::Kill, help_heading = "Scenarios")]
-    pub signal: Signal,
-    /// storm: how long after all streams are open
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_time, help_heading = "Scenarios")]
-    pub after: Duration,
-    /// poll: the time between two polls of one person
-    #[arg(long, value_name = "TIME", default_value = "1.5s", value_parser = parse_time, help_heading = "Scenarios")]
-    pub interval: Duration,
-    /// The gateway's heartbeat: a stream that is silent for one and a half of it has missed one
-    #[arg(long, value_name = "TIME", default_value = "25s", value_parser = parse_time, help_heading = "Scenarios")]
-    pub heartbeat: Duration,
-
-    /// Write the result as JSON; - is standard output, where the summary then is not
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub json: Option<PathBuf>,
-    /// What to show meanwhile, on standard error; by itself a bar on a terminal
-    #[arg(long, value_enum, help_heading = "Output")]
-    pub status: Option<Status>,
+    #[command(subcommand)]
+    pub command: Command,
 }
 
 const EXAMPLES: &str = "\
@@ -138,51 +41,202 @@ Examples:
   scangate-loadgen storm --target http://127.0.0.1:8080 --target http://127.0.0.1:8081 --pid 4711
   scangate-loadgen expiry --target http://127.0.0.1:8080 --redis-url redis://127.0.0.1 --other-keys 1000000
 
-docs/load-testing.md says what each scenario does, what bounds it, and what the result holds.";
+`scangate-loadgen SCENARIO --help` lists the options of a scenario. docs/load-testing.md describes what each scenario
+does, its bounds, and the fields of the result.";
 
-/// What to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scenario {
-    /// Open streams, hold them, count what is lost and every heartbeat missed
-    Idle,
-    /// Log in again and again while others wait; time from confirm to event
-    Login,
+/// What to do, with the arguments of each scenario.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Open streams and hold them; count lost streams and missed heartbeats
+    Idle(IdleArgs),
+    /// Log in repeatedly while presenters wait; time from confirmation to event
+    Login(LoginArgs),
     /// Let tickets expire; time how late the event comes
-    Expiry,
-    /// Kill what it is told to; time how long until all streams are back, count confirmations lost
-    Storm,
+    Expiry(ExpiryArgs),
+    /// Kill processes; time until all streams are back, count lost confirmations
+    Storm(StormArgs),
     /// Poll instead of waiting, for comparison
-    Poll,
+    Poll(PollArgs),
 }
 
-/// The version of HTTP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-pub enum HttpVersion {
-    /// HTTP/1.1
-    #[value(name = "1.1")]
-    #[serde(rename = "1.1")]
-    One,
-    /// HTTP/2; without TLS by prior knowledge
-    #[value(name = "2")]
-    #[serde(rename = "2")]
-    Two,
-    /// What TLS agrees on; 1.1 without TLS
-    #[serde(rename = "auto")]
-    Auto,
+#[derive(Debug, Args)]
+pub struct IdleArgs {
+    /// How many presenters wait at the same time
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=MAX_STREAMS))]
+    streams: u64,
+    /// How long to hold the streams once all are open
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_time)]
+    hold: Duration,
+    /// Open this path as plain SSE instead of creating tickets, to compare with other servers. `{n}` stands for the
+    /// stream's number
+    #[arg(long, value_name = "PATH", value_parser = parse_path)]
+    events_path: Option<String>,
+    #[command(flatten)]
+    event_streams: EventStreamArgs,
+    #[command(flatten)]
+    common: CommonArgs,
 }
 
-/// What a process is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Signal {
-    /// SIGKILL: gone at once
-    Kill,
-    /// SIGTERM: it may drain
-    Term,
+#[derive(Debug, Args)]
+pub struct LoginArgs {
+    /// How many presenters wait meanwhile
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(0..=MAX_STREAMS))]
+    streams: u64,
+    /// How many logins to make
+    #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    logins: u64,
+    /// Logins per second; without it, each starts when one has ended
+    #[arg(long, value_name = "N", value_parser = parse_rate)]
+    logins_per_second: Option<f64>,
+    /// The most logins at the same time
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    concurrency_logins: u32,
+    #[command(flatten)]
+    approvers: ApproverArgs,
+    #[command(flatten)]
+    event_streams: EventStreamArgs,
+    #[command(flatten)]
+    common: CommonArgs,
 }
 
-/// What is shown meanwhile.
+#[derive(Debug, Args)]
+pub struct ExpiryArgs {
+    /// How many presenters wait for their ticket to expire
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=MAX_STREAMS))]
+    streams: u64,
+    /// Further tickets without a stream
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=10_000_000))]
+    background: u64,
+    #[command(flatten)]
+    comparison: Option<ComparisonArgs>,
+    #[command(flatten)]
+    event_streams: EventStreamArgs,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct StormArgs {
+    /// How many presenters wait at the same time
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=MAX_STREAMS))]
+    streams: u64,
+    /// A process of this machine to signal; repeatable. Without it, someone else ends the gateway
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(2..))]
+    pid: Vec<i32>,
+    /// The signal
+    #[arg(long, value_enum, default_value_t = Signal::Kill)]
+    signal: Signal,
+    /// The time from the last opened stream to the signal
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_time)]
+    after: Duration,
+    /// How long to continue after the signal
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_time)]
+    hold: Duration,
+    /// Tickets that are scanned and confirmed per second, over all processes
+    #[arg(long, value_name = "N", default_value_t = 5.0, value_parser = parse_rate)]
+    logins_per_second: f64,
+    #[command(flatten)]
+    approvers: ApproverArgs,
+    #[command(flatten)]
+    event_streams: EventStreamArgs,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct PollArgs {
+    /// How many presenters poll at the same time
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=MAX_STREAMS))]
+    streams: u64,
+    /// The time between two polls of one presenter
+    #[arg(long, value_name = "TIME", default_value = "1.5s", value_parser = parse_time)]
+    interval: Duration,
+    /// How long to continue once every presenter has polled
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_time)]
+    hold: Duration,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// The arguments of every scenario.
+#[derive(Debug, Args)]
+pub struct CommonArgs {
+    /// http://HOST:PORT, https://HOST:PORT or unix:/PATH. Repeatable: streams are spread over all targets, and a lost
+    /// stream reconnects to the next one
+    #[arg(long, value_name = "URL", required = true, help_heading = "Targets")]
+    pub target: Vec<Target>,
+    /// The version of HTTP; auto is what TLS negotiates, and 1.1 without TLS
+    #[arg(long, value_enum, default_value_t = HttpVersion::Auto, help_heading = "Targets")]
+    http: HttpVersion,
+    /// PEM file of the certificates to trust instead of the system's
+    #[arg(long, value_name = "FILE", help_heading = "Targets", conflicts_with = "insecure")]
+    ca: Option<PathBuf>,
+    /// Accept any certificate
+    #[arg(long, help_heading = "Targets")]
+    insecure: bool,
+    /// Addresses to connect from: a list, or how many of 127.1.0.1, 127.1.0.2, … for targets on this machine.
+    /// [default: one; for targets on this machine, one for every 10,000 streams]
+    #[arg(long, value_name = "N|LIST", help_heading = "Targets")]
+    source_addresses: Option<Sources>,
+    /// The client whose tickets are created [default: the gateway's first]
+    #[arg(long, value_name = "ID", help_heading = "Targets")]
+    client_id: Option<String>,
+
+    /// How many processes share the streams [default: one for every 15,000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_PROCESSES), help_heading = "Load")]
+    processes: Option<u64>,
+    /// Streams to open per second, over all processes; 0 sets no limit
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=1_000_000), help_heading = "Load")]
+    rate: u32,
+    /// How many streams each process opens at the same time
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=10_000), help_heading = "Load")]
+    concurrency: u32,
+    /// The upper bound on the duration of the whole run
+    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = parse_time, help_heading = "Load")]
+    max_time: Duration,
+
+    /// Write the result as JSON; with -, to standard output, and the summary to standard error
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub json: Option<PathBuf>,
+    /// The progress on standard error [default: bar on a terminal, otherwise none]
+    #[arg(long, value_enum, help_heading = "Output")]
+    pub status: Option<Status>,
+}
+
+/// The arguments of the scenarios that hold event streams.
+#[derive(Debug, Args)]
+pub struct EventStreamArgs {
+    /// Create all tickets before the first stream is opened, so that opens per second count streams alone
+    #[arg(long, help_heading = "Streams")]
+    tickets_first: bool,
+    /// The gateway's heartbeat interval: a stream that is silent for one and a half of it has missed a heartbeat
+    #[arg(long, value_name = "TIME", default_value = "25s", value_parser = parse_time, help_heading = "Streams")]
+    heartbeat: Duration,
+}
+
+/// The arguments of the scenarios in which tickets are scanned and confirmed.
+#[derive(Debug, Args)]
+pub struct ApproverArgs {
+    /// File with a token of the approvers' identity provider. Without it, made-up people of the gateway's demo approve
+    #[arg(long, value_name = "FILE", help_heading = "Approvers")]
+    approver_token_file: Option<PathBuf>,
+}
+
+/// The arguments of `expiry` that compare tickets with plain keys.
+#[derive(Debug, Args)]
+pub struct ComparisonArgs {
+    /// The Redis of the gateway: redis://HOST:PORT/DB, rediss://…, or redis-cluster://HOST:PORT,HOST:PORT. For
+    /// comparison, the load generator writes a plain key with the deadline of each ticket there, and waits for its
+    /// keyspace notification
+    #[arg(long, value_name = "URL", required = true, help_heading = "Comparison")]
+    redis_url: RedisUrl,
+    /// How many filler keys, with a time to live of an hour, that Redis holds meanwhile. They are removed at the end;
+    /// those of a killed run expire
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=100_000_000), help_heading = "Comparison")]
+    other_keys: u64,
+}
+
+/// The kind of progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Status {
     /// A progress bar
@@ -193,92 +247,111 @@ pub enum Status {
     None,
 }
 
-/// The settings of a run, as every process of it has them. Times are in seconds in JSON.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Settings {
-    pub scenario: Scenario,
-    pub http: HttpVersion,
-    pub ca: Option<PathBuf>,
-    pub insecure: bool,
-    pub source_addresses: Vec<std::net::IpAddr>,
-    pub events_path: Option<String>,
-    pub streams: usize,
-    pub processes: usize,
-    pub rate: u32,
-    pub concurrency: usize,
-    pub tickets_first: bool,
-    #[serde(with = "seconds")]
-    pub hold: Duration,
-    #[serde(with = "seconds")]
-    pub max_time: Duration,
-    pub client_id: Option<String>,
-    pub logins_per_second: Option<f64>,
-    pub logins: u64,
-    pub concurrency_logins: usize,
-    pub background: usize,
-    /// Where it is, without credentials.
-    pub redis: Option<String>,
-    pub other_keys: u64,
-    pub pids: Vec<i32>,
-    pub signal: Signal,
-    #[serde(with = "seconds")]
-    pub after: Duration,
-    #[serde(with = "seconds")]
-    pub interval: Duration,
-    #[serde(with = "seconds")]
-    pub heartbeat: Duration,
-}
+impl Command {
+    /// Returns the arguments that every scenario has.
+    pub fn common(&self) -> &CommonArgs {
+        match self {
+            Self::Idle(IdleArgs { common, .. })
+            | Self::Login(LoginArgs { common, .. })
+            | Self::Expiry(ExpiryArgs { common, .. })
+            | Self::Storm(StormArgs { common, .. })
+            | Self::Poll(PollArgs { common, .. }) => common,
+        }
+    }
 
-impl Options {
+    /// Returns the file with the approvers' token.
+    pub fn approver_token_file(&self) -> Option<&Path> {
+        match self {
+            Self::Login(LoginArgs { approvers, .. }) | Self::Storm(StormArgs { approvers, .. }) => {
+                approvers.approver_token_file.as_deref()
+            }
+            Self::Idle(_) | Self::Expiry(_) | Self::Poll(_) => None,
+        }
+    }
+
+    /// Returns the Redis that holds the keys to compare with.
+    pub fn redis_url(&self) -> Option<&RedisUrl> {
+        if let Self::Expiry(args) = self { args.comparison.as_ref().map(|args| &args.redis_url) } else { None }
+    }
+
     /// Returns the settings of a run against `targets`, which are resolved.
     ///
     /// # Errors
-    /// When options do not go together.
+    /// If source addresses are to be made up and a target is not on this machine.
     pub fn settings(&self, targets: &[Target]) -> Result<Settings, String> {
-        let streams = usize::try_from(self.streams).unwrap_or(usize::MAX);
-        if self.events_path.is_some() && self.scenario != Scenario::Idle {
-            return Err("--events-path is for idle only".to_owned());
-        }
-        if streams == 0 && self.scenario != Scenario::Login {
-            return Err("--streams must be at least 1 here; only login goes without".to_owned());
-        }
-        if !self.pid.is_empty() && self.scenario != Scenario::Storm {
-            return Err("--pid is for storm only".to_owned());
-        }
-        if self.redis_url.is_some() && self.scenario != Scenario::Expiry {
-            return Err("--redis-url is for expiry only".to_owned());
-        }
-        let by_itself = streams.div_ceil(STREAMS_PER_PROCESS).max(1);
-        let processes = self.processes.map_or(by_itself, |said| usize::try_from(said).unwrap_or(1));
-        let storm_rate = (self.scenario == Scenario::Storm).then_some(5.0);
+        let common = self.common();
+        let streams = to_usize(self.streams());
+        let processes = common.processes.map_or_else(|| streams.div_ceil(STREAMS_PER_PROCESS), to_usize);
         Ok(Settings {
-            scenario: self.scenario,
-            http: self.http,
-            ca: self.ca.clone(),
-            insecure: self.insecure,
-            source_addresses: Sources::choose(self.source_addresses.as_ref(), targets, streams)?,
-            events_path: self.events_path.clone(),
+            scenario: self.scenario(),
+            http: common.http,
+            ca: common.ca.clone(),
+            insecure: common.insecure,
+            source_addresses: Sources::choose(common.source_addresses.as_ref(), targets, streams)?,
+            client_id: common.client_id.clone(),
             streams,
-            processes: processes.min(streams.max(1)),
-            rate: self.rate,
-            concurrency: usize::try_from(self.concurrency).unwrap_or(1),
-            tickets_first: self.tickets_first,
-            hold: self.hold,
-            max_time: self.max_time,
-            client_id: self.client_id.clone(),
-            logins_per_second: self.logins_per_second.or(storm_rate),
-            logins: self.logins,
-            concurrency_logins: usize::try_from(self.concurrency_logins).unwrap_or(1),
-            background: usize::try_from(self.background).unwrap_or(usize::MAX),
-            redis: self.redis_url.as_ref().map(RedisUrl::address),
-            other_keys: self.other_keys,
-            pids: self.pid.clone(),
-            signal: self.signal,
-            after: self.after,
-            interval: self.interval,
-            heartbeat: self.heartbeat,
+            processes: processes.clamp(1, streams.max(1)),
+            rate: common.rate,
+            concurrency: usize::try_from(common.concurrency).unwrap_or(1),
+            max_time: common.max_time,
         })
     }
+
+    fn streams(&self) -> u64 {
+        match self {
+            Self::Idle(IdleArgs { streams, .. })
+            | Self::Login(LoginArgs { streams, .. })
+            | Self::Expiry(ExpiryArgs { streams, .. })
+            | Self::Storm(StormArgs { streams, .. })
+            | Self::Poll(PollArgs { streams, .. }) => *streams,
+        }
+    }
+
+    fn scenario(&self) -> Scenario {
+        match self {
+            Self::Idle(args) => Scenario::Idle {
+                hold: args.hold,
+                events_path: args.events_path.clone(),
+                event_streams: args.event_streams.settings(),
+            },
+            Self::Login(args) => Scenario::Login {
+                logins: args.logins,
+                logins_per_second: args.logins_per_second,
+                concurrency_logins: usize::try_from(args.concurrency_logins).unwrap_or(1),
+                event_streams: args.event_streams.settings(),
+            },
+            Self::Expiry(args) => Scenario::Expiry {
+                background: to_usize(args.background),
+                comparison: args.comparison.as_ref().map(ComparisonArgs::settings),
+                event_streams: args.event_streams.settings(),
+            },
+            Self::Storm(args) => Scenario::Storm {
+                pids: args.pid.clone(),
+                signal: args.signal,
+                after: args.after,
+                hold: args.hold,
+                logins_per_second: args.logins_per_second,
+                event_streams: args.event_streams.settings(),
+            },
+            Self::Poll(args) => Scenario::Poll { hold: args.hold, interval: args.interval },
+        }
+    }
+}
+
+impl EventStreamArgs {
+    fn settings(&self) -> EventStreams {
+        EventStreams { tickets_first: self.tickets_first, heartbeat: self.heartbeat }
+    }
+}
+
+impl ComparisonArgs {
+    fn settings(&self) -> Comparison {
+        Comparison { redis: self.redis_url.address(), other_keys: self.other_keys }
+    }
+}
+
+fn to_usize(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
 }
 
 fn parse_time(text: &str) -> Result<Duration, String> {
@@ -290,7 +363,7 @@ fn parse_time(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Reads what humantime does not: seconds with decimals.
+/// Parses seconds with decimals, which humantime does not.
 fn parse_fraction(text: &str) -> Option<Duration> {
     let number = text.strip_suffix('s').filter(|number| number.contains('.'))?;
     Duration::try_from_secs_f64(number.parse().ok()?).ok()
@@ -306,24 +379,15 @@ fn parse_path(text: &str) -> Result<String, String> {
     if is_path { Ok(text.to_owned()) } else { Err("it must be a path that begins with / and may hold {n}".to_owned()) }
 }
 
-/// Times as seconds with decimals.
-mod seconds {
-    use std::time::Duration;
-
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    pub fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_f64(time.as_secs_f64())
-    }
-
-    pub fn deserialize<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Duration, D::Error> {
-        Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(D::Error::custom)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse(words: &[&str]) -> Result<Settings, String> {
+        let words = ["scangate-loadgen"].iter().chain(words).chain(&["--target", "http://127.0.0.1:1"]);
+        let options = Options::try_parse_from(words).map_err(|error| error.to_string())?;
+        options.command.settings(&[])
+    }
 
     #[test]
     fn the_command_line_holds_together() {
@@ -342,15 +406,43 @@ mod tests {
 
     #[test]
     fn options_of_another_scenario_are_refused() {
-        let settings = |more: &[&str]| {
-            let words = ["scangate-loadgen"].iter().chain(more).chain(&["--target", "http://127.0.0.1:1"]);
-            Options::try_parse_from(words).unwrap().settings(&[])
-        };
-        assert!(settings(&["login", "--events-path", "/x"]).is_err());
-        assert!(settings(&["idle", "--pid", "77"]).is_err());
-        assert!(settings(&["idle", "--streams", "0"]).is_err());
-        assert!(settings(&["idle", "--redis-url", "redis://127.0.0.1"]).is_err());
-        assert_eq!(settings(&["idle", "--streams", "40000"]).unwrap().processes, 3);
-        assert_eq!(settings(&["storm"]).unwrap().logins_per_second, Some(5.0));
+        assert!(parse(&["login", "--events-path", "/x"]).is_err());
+        assert!(parse(&["idle", "--pid", "77"]).is_err());
+        assert!(parse(&["idle", "--redis-url", "redis://127.0.0.1"]).is_err());
+        assert!(parse(&["poll", "--heartbeat", "5s"]).is_err());
+        assert!(parse(&["expiry", "--other-keys", "9"]).unwrap_err().contains("--redis-url"));
+    }
+
+    #[test]
+    fn only_login_runs_without_streams() {
+        for scenario in ["idle", "expiry", "storm", "poll"] {
+            assert!(parse(&[scenario, "--streams", "0"]).is_err(), "{scenario}");
+        }
+        assert_eq!(parse(&["login", "--streams", "0"]).unwrap().processes, 1);
+    }
+
+    #[test]
+    fn defaults_depend_on_the_scenario() {
+        assert_eq!(parse(&["idle", "--streams", "40000"]).unwrap().processes, 3);
+        let storm = parse(&["storm"]).unwrap().scenario;
+        assert!(matches!(storm, Scenario::Storm { logins_per_second: 5.0, .. }), "{storm:?}");
+        let expiry = parse(&["expiry"]).unwrap().scenario;
+        assert!(expiry.comparison().is_none(), "{expiry:?}");
+    }
+
+    #[test]
+    fn settings_survive_the_way_to_a_worker() {
+        for words in [
+            &["idle", "--events-path", "/x/{n}", "--source-addresses", "10.0.0.1,::1"][..],
+            &["login", "--logins-per-second", "2.5"],
+            &["expiry", "--redis-url", "redis://127.0.0.1", "--other-keys", "9"],
+            &["storm", "--pid", "77", "--signal", "term"],
+            &["poll", "--interval", "0.2s"],
+        ] {
+            let text = serde_json::to_string(&parse(words).unwrap()).unwrap();
+            let settings: Settings = serde_json::from_str(&text).unwrap();
+            assert_eq!(serde_json::to_string(&settings).unwrap(), text);
+            assert!(text.contains(&format!("\"scenario\":\"{}\"", words[0])), "{text}");
+        }
     }
 }

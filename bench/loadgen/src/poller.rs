@@ -1,7 +1,7 @@
-//! One person who polls, as the systems that came before do: a request every so often, on a connection of their own.
+//! One presenter that polls, as systems without event streams do: a request per interval, on a connection of its own.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -9,54 +9,54 @@ use http_body_util::Full;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, sleep_until};
 
-use crate::api::{self, Answer, Ticket};
-use crate::connect::{Line, LineError};
+use crate::api::{self, Response, Ticket};
+use crate::connect::{Connection, ConnectionError};
 use crate::context::Context;
 
-/// Lives, giving `permit` back after the first poll.
-pub async fn live(context: Arc<Context>, number: usize, permit: OwnedSemaphorePermit) {
-    let mut poller = Poller { context, target: number, line: None, permit: Some(permit) };
+/// Polls one ticket after the other, and returns `permit` after the first poll. Ends only if a ticket is refused.
+pub async fn run(context: Arc<Context>, number: usize, interval: Duration, permit: OwnedSemaphorePermit) {
+    let mut poller = Poller { context, target: number, connection: None, permit: Some(permit) };
     let mut due = Instant::now();
     let mut has_opened = false;
     let context = Arc::clone(&poller.context);
     loop {
         let Some(ticket) = poller.create().await else { return };
         loop {
-            let began = Instant::now();
+            let started = Instant::now();
             if !has_opened {
-                context.count(|measured| measured.opening.begins(context.at(began)));
+                context.measure(|measured| measured.opening.starts(context.since_start(started)));
             }
             let result = poller.poll(&ticket).await;
             poller.permit = None;
-            let at = Instant::now();
-            context.count(|measured| {
-                measured.poll.span.begins(context.at(began));
-                measured.poll.span.ends(context.at(at));
+            let ended = Instant::now();
+            context.measure(|measured| {
+                measured.poll.span.starts(context.since_start(started));
+                measured.poll.span.ends(context.since_start(ended));
                 measured.poll.polls += 1;
-                measured.poll.latency.record(at - began);
+                measured.poll.latency.record(ended - started);
                 match &result {
-                    Ok(answer) if answer.status == StatusCode::OK && !has_opened => {
+                    Ok(response) if response.status == StatusCode::OK && !has_opened => {
                         has_opened = true;
                         measured.opened += 1;
                         measured.open += 1;
-                        measured.open_times.record(at - began);
-                        measured.opening.ends(context.at(at));
+                        measured.open_times.record(ended - started);
+                        measured.opening.ends(context.since_start(ended));
                     }
-                    Ok(answer) if answer.status == StatusCode::OK => {}
-                    Ok(answer) if answer.status == StatusCode::NOT_FOUND => measured.renewed += 1,
-                    Ok(answer) => {
+                    Ok(response) if response.status == StatusCode::OK => {}
+                    Ok(response) if response.status == StatusCode::NOT_FOUND => measured.renewed += 1,
+                    Ok(response) => {
                         measured.poll.failed += 1;
-                        measured.error(&format!("poll: {} {}", answer.status, answer.code()));
+                        measured.count_error(&format!("poll: {} {}", response.status, response.problem_code()));
                     }
                     Err(error) => {
                         measured.poll.failed += 1;
-                        measured.error(&format!("poll: {error}"));
+                        measured.count_error(&format!("poll: {error}"));
                     }
                 }
             });
-            due = (due + context.settings.interval).max(at);
+            due = (due + interval).max(ended);
             sleep_until(due.into()).await;
-            if result.is_ok_and(|answer| answer.status == StatusCode::NOT_FOUND) {
+            if result.is_ok_and(|response| response.status == StatusCode::NOT_FOUND) {
                 break;
             }
         }
@@ -66,8 +66,8 @@ pub async fn live(context: Arc<Context>, number: usize, permit: OwnedSemaphorePe
 struct Poller {
     context: Arc<Context>,
     target: usize,
-    line: Option<Line>,
-    /// Given back after the first attempt.
+    connection: Option<Connection>,
+    /// Returned after the first attempt.
     permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -78,40 +78,40 @@ impl Poller {
                 Ok(ticket) => return Some(ticket),
                 Err(error) => error,
             };
-            self.context.count(|measured| {
+            self.context.measure(|measured| {
                 measured.refused += 1;
-                measured.error(&error.to_string());
+                measured.count_error(&error.to_string());
             });
             self.permit = None;
-            sleep(error.again_after()?).await;
+            sleep(error.retry_after()?).await;
         }
     }
 
-    async fn poll(&mut self, ticket: &Ticket) -> Result<Answer, LineError> {
+    async fn poll(&mut self, ticket: &Ticket) -> Result<Response, ConnectionError> {
         let path = ticket.events.trim_end_matches("/events");
         let targets = &self.context.api.targets;
         let target = &targets[self.target % targets.len()];
         let request = || {
             let request = api::request(Method::GET, target, path, Some(&ticket.secret));
-            request.body(Full::<Bytes>::default()).map_err(|error| LineError::Request(error.to_string()))
+            request.body(Full::<Bytes>::default()).map_err(|error| ConnectionError::Request(error.to_string()))
         };
-        if let Some(mut line) = self.line.take()
-            && !line.is_closed()
-            && let Ok(answer) = api::exchange(&mut line, request()?).await
+        if let Some(mut connection) = self.connection.take()
+            && !connection.is_closed()
+            && let Ok(response) = api::exchange(&mut connection, request()?).await
         {
-            self.line = Some(line);
-            return Ok(answer);
+            self.connection = Some(connection);
+            return Ok(response);
         }
-        let answer = async {
-            let mut line = self.context.api.dialer.dial(target).await?;
-            let answer = api::exchange(&mut line, request()?).await?;
-            self.line = Some(line);
-            Ok(answer)
+        let response = async {
+            let mut connection = self.context.api.dialer.dial(target).await?;
+            let response = api::exchange(&mut connection, request()?).await?;
+            self.connection = Some(connection);
+            Ok(response)
         };
-        let answer = answer.await;
-        if answer.is_err() {
+        let response = response.await;
+        if response.is_err() {
             self.target += 1;
         }
-        answer
+        response
     }
 }

@@ -1,10 +1,10 @@
-//! One person who waits: makes a ticket, opens its stream, and does what a page would do when something happens to it.
+//! One presenter that waits: creates a ticket, opens its stream, and reacts to events as a page would.
 //!
-//! A stream that ends or breaks is opened again after its last `retry`, as `EventSource` does it, at the next target. A
-//! ticket that is over is replaced by a fresh one, except in `expiry`, where that is the end.
+//! A stream that ends or breaks is reopened after its last `retry`, as `EventSource` does, at the next target. After a
+//! ticket's end the presenter creates the next one, except in `expiry`, where it stops.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
@@ -13,32 +13,32 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 
 use crate::api::{Deadline, Ticket};
-use crate::connect::{ANSWER_TIME, LineError};
-use crate::context::{Context, Slot};
-use crate::options::Scenario;
-use crate::sse::Heard;
+use crate::connect::{ConnectionError, RESPONSE_TIMEOUT};
+use crate::context::{Context, PresenterState};
+use crate::settings::Scenario;
+use crate::sse::Item;
 use crate::stream::{OpenError, Request, Stream, is_final};
 use crate::target::Target;
 
-/// What browsers wait where the server never said `retry`.
+/// What browsers wait before reconnecting if the server never sent `retry`.
 const DEFAULT_RETRY: Duration = Duration::from_secs(3);
 
-/// A person while their task runs.
+/// A presenter while its task runs.
 pub struct Presenter {
     context: Arc<Context>,
-    /// Over all processes.
+    /// Its number over all processes.
     number: usize,
-    /// In this process.
-    seat: usize,
+    /// Its index in [`Context::presenters`].
+    index: usize,
     target: usize,
-    /// Given back when the first stream is open, or has failed to.
+    /// Returned when the first stream is open, or has failed to open.
     permit: Option<OwnedSemaphorePermit>,
     has_opened: bool,
 }
 
-/// What a person waits on.
+/// The wait for one ticket, over all its streams.
 struct Wait {
-    /// `None` where a path of one's own is opened.
+    /// `None` with `--events-path`.
     ticket: Option<Ticket>,
     path: String,
     retry: Duration,
@@ -46,54 +46,54 @@ struct Wait {
     lost_at: Option<Instant>,
 }
 
-/// How waiting for a ticket ended.
+/// How the wait for a ticket ended.
 #[derive(Clone, Copy, PartialEq)]
 enum End {
-    /// The ticket is over.
+    /// The ticket has reached its end.
     Over,
-    /// The stream does not open, and does not if it is tried again.
+    /// The stream was refused in a way that a retry does not change.
     GaveUp,
 }
 
 impl Presenter {
-    pub fn new(context: &Arc<Context>, number: usize, seat: usize, permit: OwnedSemaphorePermit) -> Self {
+    pub fn new(context: &Arc<Context>, number: usize, index: usize, permit: OwnedSemaphorePermit) -> Self {
         let target = number % context.api.targets.len();
-        Self { context: Arc::clone(context), number, seat, target, permit: Some(permit), has_opened: false }
+        Self { context: Arc::clone(context), number, index, target, permit: Some(permit), has_opened: false }
     }
 
-    /// Lives, beginning with `ticket` if it has been made already.
-    pub async fn live(mut self, mut ticket: Option<Ticket>) {
+    /// Waits for one ticket after the other, the first of them `ticket` if it exists already.
+    pub async fn run(mut self, mut ticket: Option<Ticket>) {
         loop {
-            if ticket.is_none() && self.context.settings.events_path.is_none() {
+            if ticket.is_none() && self.context.settings.scenario.events_path().is_none() {
                 ticket = self.create().await;
                 if ticket.is_none() {
                     return;
                 }
             }
             let end = self.wait(ticket.take()).await;
-            if end == End::GaveUp || self.context.settings.scenario == Scenario::Expiry {
+            if end == End::GaveUp || self.is_expiry() {
                 return;
             }
-            self.context.count(|measured| measured.renewed += 1);
+            self.context.measure(|measured| measured.renewed += 1);
         }
     }
 
-    /// Makes a ticket, however long that takes; `None` if it is refused for good.
+    /// Creates a ticket, and retries while that may help; `None` if it is refused.
     async fn create(&mut self) -> Option<Ticket> {
         loop {
             let error = match self.context.api.create().await {
                 Ok(ticket) => return Some(ticket),
                 Err(error) => error,
             };
-            self.refused(&error.to_string());
+            self.count_refusal(&error.to_string());
             self.permit = None;
-            sleep(error.again_after()?).await;
+            sleep(error.retry_after()?).await;
         }
     }
 
-    /// Waits for the end of a ticket, over as many streams as it takes.
+    /// Waits for the end of a ticket, and reconnects as often as needed.
     async fn wait(&mut self, ticket: Option<Ticket>) -> End {
-        let path = match (&ticket, &self.context.settings.events_path) {
+        let path = match (&ticket, self.context.settings.scenario.events_path()) {
             (None, Some(path)) => path.replace("{n}", &self.number.to_string()),
             (ticket, _) => ticket.as_ref().map_or_else(String::new, |ticket| ticket.events.clone()),
         };
@@ -102,20 +102,20 @@ impl Presenter {
             let opened = self.open(&mut wait).await;
             self.permit = None;
             match opened {
-                Ok((mut stream, last_event)) => {
-                    if self.hold(&mut stream, last_event, &mut wait).await {
+                Ok((mut stream, final_event)) => {
+                    if self.hold(&mut stream, final_event, &mut wait).await {
                         return End::Over;
                     }
                 }
                 Err(OpenError::Refused(StatusCode::NO_CONTENT | StatusCode::NOT_FOUND, _)) if self.has_opened => {
-                    self.over(&mut wait, None);
+                    self.finish(&mut wait, None);
                     return End::Over;
                 }
                 Err(error) => {
-                    self.refused(&error.to_string());
-                    // `EventSource` gives up on any other status, and tries again whatever else happens.
+                    self.count_refusal(&error.to_string());
+                    // `EventSource` gives up on any other status, and retries after every other failure.
                     if matches!(error, OpenError::Refused(..)) {
-                        self.over(&mut wait, None);
+                        self.finish(&mut wait, None);
                         return End::GaveUp;
                     }
                 }
@@ -125,11 +125,11 @@ impl Presenter {
         }
     }
 
-    /// Opens a stream and waits for its first event, which shows that it works; returns that event's name if it is final.
+    /// Opens a stream and waits for its first event, which shows that it works. Returns the event's name if it is final.
     async fn open(&mut self, wait: &mut Wait) -> Result<(Stream, Option<String>), OpenError> {
-        let began = Instant::now();
+        let started = Instant::now();
         if !self.has_opened {
-            self.context.count(|measured| measured.opening.begins(self.context.at(began)));
+            self.context.measure(|measured| measured.opening.starts(self.context.since_start(started)));
         }
         let request = Request {
             target: self.target(),
@@ -138,65 +138,66 @@ impl Presenter {
             last_id: &wait.last_id,
         };
         let mut stream = Stream::open(&self.context.api.dialer, request).await?;
-        let mut last_event = None;
-        // Other servers may have nothing to say at first.
+        let mut final_event = None;
+        // Other servers may send nothing at first.
         if wait.ticket.is_some() {
-            let first = timeout(ANSWER_TIME, wait.first_event(&mut stream, began)).await;
-            let first = first.map_err(|_| LineError::Request("no event in time".to_owned()))?;
-            last_event = first.map_err(OpenError::Broken)?;
+            let first = timeout(RESPONSE_TIMEOUT, wait.first_event(&mut stream, started)).await;
+            let first = first.map_err(|_| ConnectionError::Request("no event in time".to_owned()))?;
+            final_event = first.map_err(OpenError::Broken)?;
         }
-        self.opened(wait, began, &stream);
-        Ok((stream, last_event))
+        self.count_opened(wait, started, &stream);
+        Ok((stream, final_event))
     }
 
-    fn opened(&mut self, wait: &mut Wait, began: Instant, stream: &Stream) {
+    fn count_opened(&mut self, wait: &mut Wait, started: Instant, stream: &Stream) {
         let context = &self.context;
-        self.seat().opened(wait.ticket.as_ref().map_or("", |ticket| &ticket.id));
-        context.heard(self.seat(), stream.heard_at);
-        let at = context.at(stream.heard_at);
+        self.state().set_open(wait.ticket.as_ref().map_or("", |ticket| &ticket.id));
+        context.received(self.state(), stream.received_at);
+        let at = context.since_start(stream.received_at);
         let lost_at = wait.lost_at.take();
-        context.count(|measured| {
+        context.measure(|measured| {
             measured.open += 1;
-            measured.open_times.record(stream.heard_at - began);
+            measured.open_times.record(stream.received_at - started);
             measured.storm.step(at).opened += 1;
             if !self.has_opened {
                 measured.opened += 1;
                 measured.opening.ends(at);
-                let deadline = wait.ticket.as_ref().map_or(at, |ticket| context.at(ticket.deadline.latest));
+                let deadline = wait.ticket.as_ref().map_or(at, |ticket| context.since_start(ticket.deadline.latest));
                 measured.expiry.last_deadline = measured.expiry.last_deadline.max(deadline);
-                if context.settings.redis.is_some() {
-                    context.deadline(deadline);
+                if context.settings.scenario.comparison().is_some() {
+                    context.add_deadline(deadline);
                 }
             }
             if let Some(lost_at) = lost_at {
                 measured.reopened += 1;
-                measured.storm.settled(at);
-                measured.storm.reconnect.record(stream.heard_at.saturating_duration_since(lost_at));
+                measured.storm.stream_settled(at);
+                measured.storm.reconnect.record(stream.received_at.saturating_duration_since(lost_at));
             }
         });
         self.has_opened = true;
     }
 
-    /// Holds an open stream to its end; returns whether that was the ticket's, too.
-    async fn hold(&self, stream: &mut Stream, last_event: Option<String>, wait: &mut Wait) -> bool {
-        let end = match last_event {
+    /// Reads an open stream to its end; returns whether the ticket ended with it.
+    async fn hold(&self, stream: &mut Stream, final_event: Option<String>, wait: &mut Wait) -> bool {
+        let end = match final_event {
             Some(event) => Ok(Some(event)),
             None => self.read(stream, wait).await,
         };
         let at = Instant::now();
-        self.seat().closed();
+        self.state().set_closed();
         let is_over = matches!(end, Ok(Some(_)));
-        self.context.count(|measured| {
+        self.context.measure(|measured| {
+            let at = self.context.since_start(at);
             measured.open -= 1;
-            measured.storm.step(self.context.at(at)).closed += 1;
+            measured.storm.step(at).closed += 1;
             if !is_over {
-                measured.lost(self.context.at(at));
+                measured.count_lost(at);
                 let error = end.as_ref().err().map_or("ended by the server", String::as_str);
-                measured.error(&format!("stream: {error}"));
+                measured.count_error(&format!("stream: {error}"));
             }
         });
         if let Ok(Some(event)) = end {
-            self.over(wait, Some((&event, stream.heard_at)));
+            self.finish(wait, Some((&event, stream.received_at)));
         } else {
             wait.lost_at = Some(at);
             stream.last_id().clone_into(&mut wait.last_id);
@@ -204,42 +205,41 @@ impl Presenter {
         is_over
     }
 
-    /// Reads to the last event (its name), or the end of the stream (`None`).
+    /// Reads up to the final event and returns its name; `None` if the stream ends without one.
     async fn read(&self, stream: &mut Stream, wait: &mut Wait) -> Result<Option<String>, String> {
         loop {
-            let heard = stream.next().await?;
-            self.context.heard(self.seat(), stream.heard_at);
-            match heard {
-                Some(heard) if heard.is_heartbeat() => self.context.count(|measured| measured.heartbeats_seen += 1),
-                Some(Heard::Retry(time)) => wait.retry = time,
-                Some(Heard::Event { name, .. }) if wait.ticket.is_some() && is_final(&name) => return Ok(Some(name)),
-                Some(Heard::Event { .. } | Heard::Comment) => {}
+            let item = stream.next().await?;
+            self.context.received(self.state(), stream.received_at);
+            match item {
+                Some(item) if item.is_heartbeat() => self.context.measure(|measured| measured.heartbeats_seen += 1),
+                Some(Item::Retry(time)) => wait.retry = time,
+                Some(Item::Event { name, .. }) if wait.ticket.is_some() && is_final(&name) => return Ok(Some(name)),
+                Some(Item::Event { .. } | Item::Comment) => {}
                 None => return Ok(None),
             }
         }
     }
 
-    /// Notes that the ticket is over: by its last event, or because the gateway does not know it any more.
-    fn over(&self, wait: &mut Wait, event: Option<(&str, Instant)>) {
-        let confirmation = self.seat().leave();
-        self.context.count(|measured| {
+    /// Records the end of the ticket: by its final event, or because the gateway no longer knows it.
+    fn finish(&self, wait: &mut Wait, event: Option<(&str, Instant)>) {
+        let confirmation = self.state().leave();
+        self.context.measure(|measured| {
             if wait.lost_at.take().is_some() {
-                measured.storm.settled(self.context.now());
+                measured.storm.stream_settled(self.context.elapsed());
             }
             if let (Some(confirmation), Some(("confirmed", at))) = (confirmation, event) {
                 confirmation.is_delivered.store(true, Ordering::Relaxed);
                 measured.storm.delivered += 1;
-                let asked_at = *confirmation.asked_at.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(asked_at) = asked_at {
-                    measured.login.confirm_to_event.record(at.saturating_duration_since(asked_at));
+                if let Some(requested_at) = *confirmation.requested_at.lock() {
+                    measured.login.confirm_to_event.record(at.saturating_duration_since(requested_at));
                 }
             }
-            if self.context.settings.scenario == Scenario::Expiry {
+            if self.is_expiry() {
                 match (event, &wait.ticket) {
                     (Some(("expired", at)), Some(ticket)) => {
                         measured.expiry.delivered += 1;
                         measured.expiry.lag.record(at.saturating_duration_since(ticket.deadline.earliest));
-                        measured.expiry.deadline_error.record(ticket.deadline.error());
+                        measured.expiry.deadline_error.record(ticket.deadline.uncertainty());
                     }
                     _ => measured.expiry.missing += 1,
                 }
@@ -247,15 +247,19 @@ impl Presenter {
         });
     }
 
-    fn refused(&self, error: &str) {
-        self.context.count(|measured| {
+    fn count_refusal(&self, error: &str) {
+        self.context.measure(|measured| {
             measured.refused += 1;
-            measured.error(error);
+            measured.count_error(error);
         });
     }
 
-    fn seat(&self) -> &Slot {
-        &self.context.seats[self.seat]
+    fn is_expiry(&self) -> bool {
+        matches!(self.context.settings.scenario, Scenario::Expiry { .. })
+    }
+
+    fn state(&self) -> &PresenterState {
+        &self.context.presenters[self.index]
     }
 
     fn target(&self) -> &Target {
@@ -265,26 +269,26 @@ impl Presenter {
 }
 
 impl Wait {
-    /// Waits for the first event of a stream that was `asked` for; returns its name if it is also the last.
-    async fn first_event(&mut self, stream: &mut Stream, asked: Instant) -> Result<Option<String>, String> {
+    /// Waits for the first event of a stream whose request was `sent`; returns its name if it is final.
+    async fn first_event(&mut self, stream: &mut Stream, sent: Instant) -> Result<Option<String>, String> {
         loop {
             match stream.next().await? {
-                Some(Heard::Event { name, .. }) if name == "heartbeat" || name == "reconnect" => {}
-                Some(Heard::Event { name, data }) => {
-                    self.narrow_deadline(asked, stream.heard_at, &data);
+                Some(Item::Event { name, .. }) if name == "heartbeat" || name == "reconnect" => {}
+                Some(Item::Event { name, data }) => {
+                    self.narrow_deadline(sent, stream.received_at, &data);
                     return Ok(is_final(&name).then_some(name));
                 }
-                Some(Heard::Retry(time)) => self.retry = time,
-                Some(Heard::Comment) => {}
-                None => return Err("sent away to come back".to_owned()),
+                Some(Item::Retry(time)) => self.retry = time,
+                Some(Item::Comment) => {}
+                None => return Err("the server asked to reconnect".to_owned()),
             }
         }
     }
 
-    fn narrow_deadline(&mut self, asked: Instant, answered: Instant, data: &str) {
+    fn narrow_deadline(&mut self, sent: Instant, received: Instant, data: &str) {
         let left = serde_json::from_str::<Value>(data).ok().and_then(|ticket| ticket["expires_in"].as_f64());
         if let (Some(ticket), Some(Ok(left))) = (&mut self.ticket, left.map(Duration::try_from_secs_f64)) {
-            ticket.deadline.narrow(Deadline::new(asked, answered, left));
+            ticket.deadline.narrow(Deadline::new(sent, received, left));
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The Redis that a run was told of: its primaries, which of them a key belongs to, and what time it is there.
+//! The Redis of `expiry --redis-url`: its primaries, the primary of a key, and the clock of each.
 //!
-//! Only `expiry --redis-url` connects to it. What is written there is up to `others` and `plain`.
+//! No other scenario connects to Redis. `filler_keys` and `baseline` decide what is written.
 
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -9,29 +9,28 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow, bail};
 use futures_util::StreamExt as _;
 use redis::aio::{MultiplexedConnection, PubSubSink, PubSubStream};
-use redis::cluster_routing::Slot;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, Pipeline, RedisError, Value,
 };
 use tokio::time::{sleep, timeout};
 
-/// How long connecting, and each answer, may take.
-const ANSWER_TIME: Duration = Duration::from_secs(10);
-/// How long Redis may take to report the probe's key.
-const PROBE_TIME: Duration = Duration::from_secs(2);
-/// How many keys are tried for one that belongs to a primary: enough for one with a single slot.
+/// How long connecting and each reply may take.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long Redis may take to report the expiry of the probe key.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How many names are tried for a probe key on a given primary: enough to find one even if it has a single slot.
 const MAX_PROBES: u32 = 1_000_000;
-/// The slots of a Cluster.
+/// The number of slots of a Cluster.
 const SLOTS: u16 = 16_384;
-/// How often Redis is asked for its time: the quickest answer says most.
+/// How often a clock is read: the fastest reply is the most exact.
 const CLOCK_PROBES: usize = 5;
-/// What can be said.
+/// The accepted forms.
 const FORM: &str = "redis://HOST:PORT/DB, rediss://…, redis+unix:///PATH or redis-cluster://HOST:PORT,HOST:PORT";
 
-/// Where Redis is, as its URL says.
+/// The servers that a Redis URL names.
 #[derive(Clone)]
 pub struct RedisUrl {
-    /// One server, or those of a Cluster that are asked for the others.
+    /// The one server, or the seeds of a Cluster.
     servers: Vec<ConnectionInfo>,
     is_cluster: bool,
 }
@@ -40,7 +39,7 @@ impl FromStr for RedisUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let malformed = || format!("this cannot be read; write {FORM}");
+        let malformed = || format!("not a Redis URL; write {FORM}");
         let (scheme, rest) = text.split_once("://").ok_or_else(malformed)?;
         let parse = |url: &str| url.into_connection_info().map_err(|_| malformed());
         let scheme = match scheme {
@@ -58,7 +57,7 @@ impl FromStr for RedisUrl {
 }
 
 impl RedisUrl {
-    /// Returns where it is, without credentials.
+    /// Returns the addresses of the servers, without credentials.
     pub fn address(&self) -> String {
         let servers: Vec<_> = self.servers.iter().map(|server| server.addr().to_string()).collect();
         servers.join(",")
@@ -74,8 +73,8 @@ impl std::fmt::Debug for RedisUrl {
 /// A connected Redis: the one server, or all primaries of a Cluster.
 pub struct Primaries {
     all: Vec<Primary>,
-    /// Which of them has a slot; empty where there is but one.
-    slots: HashMap<Slot, usize>,
+    /// The primary of each slot; empty without a Cluster.
+    slots: HashMap<u16, usize>,
     database: i64,
 }
 
@@ -85,10 +84,10 @@ struct Primary {
 }
 
 impl Primaries {
-    /// Connects to all of them.
+    /// Connects to all primaries.
     ///
     /// # Errors
-    /// When one cannot be reached, or slots of a Cluster have nobody who serves them.
+    /// If one cannot be reached, or a slot of a Cluster is not served.
     pub async fn connect(url: &RedisUrl) -> anyhow::Result<Self> {
         if url.is_cluster {
             return Self::of_cluster(url).await;
@@ -111,19 +110,19 @@ impl Primaries {
         let mut all: Vec<Primary> = Vec::new();
         let mut slots = HashMap::new();
         for range in map {
-            let [from, to, server, ..] = range.as_slice() else {
-                bail!("CLUSTER SLOTS is answered with something else")
-            };
+            let [from, to, server, ..] = range.as_slice() else { bail!("the reply to CLUSTER SLOTS is malformed") };
             let (from, to): (u16, u16) = (value(from)?, value(to)?);
-            let Value::Array(server) = server else { bail!("CLUSTER SLOTS names no server") };
-            let [host, port, ..] = server.as_slice() else { bail!("CLUSTER SLOTS names a server without a port") };
+            let Value::Array(server) = server else { bail!("the reply to CLUSTER SLOTS names no server") };
+            let [host, port, ..] = server.as_slice() else {
+                bail!("the reply to CLUSTER SLOTS names a server without a port")
+            };
             let info = first.neighbour(value::<Option<String>>(host)?, value(port)?);
             let known = all.iter().position(|primary| primary.info.addr() == info.addr());
             let index = known.unwrap_or(all.len());
             if known.is_none() {
                 all.push(Primary::connect(info).await?);
             }
-            slots.extend((from..=to).filter_map(Slot::new).map(|slot| (slot, index)));
+            slots.extend((from..=to).filter(|slot| *slot < SLOTS).map(|slot| (slot, index)));
         }
         if slots.len() < usize::from(SLOTS) {
             bail!("only {} of {SLOTS} slots of the Cluster are served", slots.len());
@@ -131,25 +130,25 @@ impl Primaries {
         Ok(Self { all, slots, database: 0 })
     }
 
-    /// Returns how many there are.
+    /// Returns the number of primaries.
     pub fn count(&self) -> usize {
         self.all.len()
     }
 
-    /// Returns which of them `key` belongs to.
-    pub fn of(&self, key: &str) -> usize {
-        if self.slots.is_empty() { 0 } else { self.slots.get(&Slot::for_key(key)).copied().unwrap_or_default() }
+    /// Returns the index of the primary of `key`.
+    pub fn index_of(&self, key: &str) -> usize {
+        if self.slots.is_empty() { 0 } else { self.slots.get(&slot_of(key)).copied().unwrap_or_default() }
     }
 
-    /// Returns the channel on which is said what happens to `key`.
+    /// Returns the channel of the keyspace notifications of `key`.
     pub fn channel(&self, key: &str) -> String {
         format!("__keyspace@{}__:{key}", self.database)
     }
 
-    /// Does to each of `keys`, where it belongs, what `command` adds to the pipeline for it.
+    /// Sends the commands that `command` adds to a pipeline for each key, to the primary of the key.
     ///
     /// # Errors
-    /// When one of the commands fails.
+    /// If a command fails.
     pub async fn run<K: AsRef<str>>(
         &self,
         keys: impl IntoIterator<Item = K>,
@@ -157,7 +156,7 @@ impl Primaries {
     ) -> Result<(), RedisError> {
         let mut pipes: Vec<_> = self.all.iter().map(|_| redis::pipe()).collect();
         for key in keys {
-            command(&mut pipes[self.of(key.as_ref())], key.as_ref());
+            command(&mut pipes[self.index_of(key.as_ref())], key.as_ref());
         }
         for (pipe, primary) in pipes.iter().zip(&self.all) {
             if !pipe.is_empty() {
@@ -167,10 +166,10 @@ impl Primaries {
         Ok(())
     }
 
-    /// Removes these keys.
+    /// Removes `keys`.
     ///
     /// # Errors
-    /// When Redis does not do it.
+    /// If a command fails.
     pub async fn remove<K: AsRef<str>>(&self, keys: impl IntoIterator<Item = K>) -> Result<(), RedisError> {
         self.run(keys, |pipe, key| {
             pipe.cmd("UNLINK").arg(key).ignore();
@@ -181,26 +180,28 @@ impl Primaries {
     /// Opens a connection for subscriptions.
     ///
     /// # Errors
-    /// When it cannot be opened.
+    /// If it cannot be opened.
     pub async fn subscriber(&self, index: usize) -> anyhow::Result<(PubSubSink, PubSubStream)> {
         let client = Client::open(self.all[index].info.clone())?;
-        let subscriber = timeout(ANSWER_TIME, client.get_async_pubsub()).await.context("Redis does not answer")??;
+        let subscriber =
+            timeout(REPLY_TIMEOUT, client.get_async_pubsub()).await.context("Redis did not respond in time")??;
         Ok(subscriber.split())
     }
 
-    /// Makes sure that all of them report keys that have expired: has one key expire, and reads it, on each.
+    /// Checks that every primary reports expired keys: lets one key expire on each, and reads it.
     ///
     /// # Errors
-    /// When one does not.
+    /// If a primary reports nothing.
     pub async fn require_notifications(&self, prefix: &str) -> anyhow::Result<()> {
         for (index, primary) in self.all.iter().enumerate() {
-            let key = (0..MAX_PROBES).map(|number| format!("{prefix}probe:{number}")).find(|key| self.of(key) == index);
-            let key = key.with_context(|| format!("no key was found that belongs to {}", primary.info.addr()))?;
-            let heard = timeout(PROBE_TIME, self.hear_expiry(index, &key)).await;
-            heard.unwrap_or_else(|_| {
+            let key =
+                (0..MAX_PROBES).map(|number| format!("{prefix}probe:{number}")).find(|key| self.index_of(key) == index);
+            let key = key.with_context(|| format!("no key of {} was found", primary.info.addr()))?;
+            let reported = timeout(PROBE_TIMEOUT, self.receive_expiry(index, &key)).await;
+            reported.unwrap_or_else(|_| {
                 Err(anyhow!(
-                    "{} does not report keys that have expired. A gateway sets notify-keyspace-events by itself: is this \
-                     the Redis of the gateway? Otherwise: CONFIG SET notify-keyspace-events Kx",
+                    "{} does not report expired keys. A gateway sets notify-keyspace-events automatically: is this the \
+                     Redis of the gateway? Otherwise: CONFIG SET notify-keyspace-events Kx",
                     primary.info.addr()
                 ))
             })?;
@@ -208,31 +209,31 @@ impl Primaries {
         Ok(())
     }
 
-    async fn hear_expiry(&self, index: usize, key: &str) -> anyhow::Result<()> {
+    async fn receive_expiry(&self, index: usize, key: &str) -> anyhow::Result<()> {
         let (mut sink, mut messages) = self.subscriber(index).await?;
         sink.subscribe(self.channel(key)).await?;
         let mut commands = self.all[index].commands.clone();
         let () = redis::cmd("SET").arg(key).arg("").arg("PX").arg(1).query_async(&mut commands).await?;
         sleep(Duration::from_millis(5)).await;
         let _: bool = redis::cmd("EXISTS").arg(key).query_async(&mut commands).await?;
-        while messages.next().await.context("Redis ends the connection")?.get_payload::<String>()? != "expired" {}
+        while messages.next().await.context("Redis closed the connection")?.get_payload::<String>()? != "expired" {}
         Ok(())
     }
 
-    /// Reads the clock of one of them.
+    /// Reads the clock of a primary.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// If it does not respond.
     pub async fn clock(&self, index: usize) -> Result<Clock, RedisError> {
         let mut best: Option<Clock> = None;
         for _ in 0..CLOCK_PROBES {
-            let asked = Instant::now();
+            let sent = Instant::now();
             let (seconds, micros): (u64, u32) =
                 redis::cmd("TIME").query_async(&mut self.all[index].commands.clone()).await?;
-            let error = asked.elapsed() / 2;
-            let shows = Duration::from_secs(seconds) + Duration::from_micros(micros.into());
+            let error = sent.elapsed() / 2;
+            let time = Duration::from_secs(seconds) + Duration::from_micros(micros.into());
             if best.is_none_or(|best| error < best.error) {
-                best = Some(Clock { at: asked + error, shows, error });
+                best = Some(Clock { at: sent + error, time, error });
             }
         }
         best.ok_or_else(|| RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)))
@@ -242,15 +243,15 @@ impl Primaries {
 impl Primary {
     async fn connect(info: ConnectionInfo) -> anyhow::Result<Self> {
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(ANSWER_TIME))
-            .set_response_timeout(Some(ANSWER_TIME));
+            .set_connection_timeout(Some(REPLY_TIMEOUT))
+            .set_response_timeout(Some(REPLY_TIMEOUT));
         let client = Client::open(info.clone())?;
         let commands = client.get_multiplexed_async_connection_with_config(&config).await;
         let commands = commands.with_context(|| format!("Redis at {} cannot be reached", info.addr()))?;
         Ok(Self { info, commands })
     }
 
-    /// Returns how to reach another server of the same Cluster. One without a name is this one.
+    /// Returns the address of another server of the same Cluster. A server without a host name has the host of this one.
     fn neighbour(&self, host: Option<String>, port: u16) -> ConnectionInfo {
         let mut addr = self.info.addr().clone();
         if let ConnectionAddr::Tcp(its_host, its_port) | ConnectionAddr::TcpTls { host: its_host, port: its_port, .. } =
@@ -269,30 +270,36 @@ fn value<T: redis::FromRedisValue>(value: &Value) -> anyhow::Result<T> {
     Ok(redis::from_redis_value(value.clone())?)
 }
 
-/// What a Redis's clock shows at an instant of ours.
+/// Returns the slot of a key without a hash tag.
+fn slot_of(key: &str) -> u16 {
+    crc16::State::<crc16::XMODEM>::calculate(key.as_bytes()) % SLOTS
+}
+
+/// The time of a Redis clock at one of our instants.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     at: Instant,
-    shows: Duration,
-    /// By how much it may be wrong: half of the time that the answer took.
+    /// Since 1970.
+    time: Duration,
+    /// The uncertainty: half of the time until the reply.
     pub error: Duration,
 }
 
 impl Clock {
-    /// Returns what it shows at `instant`, in milliseconds since 1970.
+    /// Returns the time of the clock at `instant`, in milliseconds since 1970.
     pub fn millis(&self, instant: Instant) -> u64 {
-        let shows = match instant.checked_duration_since(self.at) {
-            Some(later) => self.shows + later,
-            None => self.shows.saturating_sub(self.at - instant),
+        let time = match instant.checked_duration_since(self.at) {
+            Some(later) => self.time + later,
+            None => self.time.saturating_sub(self.at - instant),
         };
-        u64::try_from(shows.as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Returns how long before `instant` it showed `millis`; nothing if it did not yet.
+    /// Returns the time from `millis` on the clock to `instant`; zero if `millis` is later.
     pub fn since(&self, millis: u64, instant: Instant) -> Duration {
-        let showed = Duration::from_millis(millis);
-        let later = instant.saturating_duration_since(self.at) + self.shows;
-        later.saturating_sub(self.at.saturating_duration_since(instant)).saturating_sub(showed)
+        let start = Duration::from_millis(millis);
+        let later = instant.saturating_duration_since(self.at) + self.time;
+        later.saturating_sub(self.at.saturating_duration_since(instant)).saturating_sub(start)
     }
 }
 
@@ -301,7 +308,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_server_and_clusters_are_told_apart_and_passwords_hidden() {
+    fn servers_and_clusters_are_distinguished_and_passwords_hidden() {
         let one: RedisUrl = "redis://ada:hunter2@localhost:6380/3".parse().unwrap();
         assert_eq!((one.address().as_str(), one.is_cluster), ("localhost:6380", false));
         assert_eq!(one.servers[0].redis_settings().db(), 3);
@@ -315,9 +322,15 @@ mod tests {
     }
 
     #[test]
-    fn another_clock_is_read_both_ways() {
+    fn slots_are_those_of_redis() {
+        // The reference value of the Cluster specification.
+        assert_eq!(slot_of("123456789"), 0x31C3);
+    }
+
+    #[test]
+    fn another_clock_is_converted_both_ways() {
         let at = Instant::now() + Duration::from_secs(60);
-        let clock = Clock { at, shows: Duration::from_millis(1_000_000), error: Duration::ZERO };
+        let clock = Clock { at, time: Duration::from_millis(1_000_000), error: Duration::ZERO };
         let second = Duration::from_secs(1);
         let before = |time| at.checked_sub(time).unwrap();
         assert_eq!((clock.millis(at + second), clock.millis(before(second))), (1_001_000, 999_000));

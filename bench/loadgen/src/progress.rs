@@ -1,4 +1,4 @@
-//! What is shown on standard error while a run goes on.
+//! The progress of a run on standard error.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Instant;
@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use crate::measurements::round;
 use crate::options::Status;
 
-/// Where a run is.
+/// A phase of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// The keys of others are written.
+    /// The filler keys are written.
     Filling,
     Opening,
     Holding,
@@ -34,71 +34,73 @@ impl Phase {
     }
 }
 
-/// Shows where a run is.
+/// Shows the phase of a run and how many streams are open.
 pub struct Progress {
-    shown: Shown,
-    began: Instant,
+    display: Display,
+    started: Instant,
     phase: Phase,
 }
 
-enum Shown {
+enum Display {
     Bar(ProgressBar),
     Json,
     Nothing,
 }
 
 impl Progress {
-    /// Begins with `phase`; `said` is what the options say.
-    pub fn new(said: Option<Status>, phase: Phase, streams: usize, began: Instant) -> Self {
-        let by_itself = if std::io::stderr().is_terminal() { Status::Bar } else { Status::None };
-        let shown = match said.unwrap_or(by_itself) {
-            Status::Bar => Shown::Bar(bar(streams)),
-            Status::Json => Shown::Json,
-            Status::None => Shown::Nothing,
+    /// Starts with `phase`. Without a `status`, shows a bar on a terminal and nothing elsewhere.
+    pub fn new(status: Option<Status>, phase: Phase, streams: usize, started: Instant) -> Self {
+        let default = if std::io::stderr().is_terminal() { Status::Bar } else { Status::None };
+        let display = match status.unwrap_or(default) {
+            Status::Bar => Display::Bar(bar(streams)),
+            Status::Json => Display::Json,
+            Status::None => Display::Nothing,
         };
-        let progress = Self { shown, began, phase };
+        let progress = Self { display, started, phase };
         progress.show(0);
         progress
     }
 
-    /// Notes a change of phase.
+    /// Changes the phase.
     pub fn enter(&mut self, phase: Phase, open: u64) {
         self.phase = phase;
         self.show(open);
-        if let (Shown::Bar(bar), Phase::Done) = (&self.shown, phase) {
+        if let (Display::Bar(bar), Phase::Done) = (&self.display, phase) {
             bar.finish_and_clear();
         }
     }
 
-    /// Shows how many of the keys of others are there.
-    pub fn show_keys(&self, made: u64, wanted: u64) {
-        match &self.shown {
-            Shown::Bar(bar) => bar.set_message(format!("{} {made} of {wanted} other keys", self.phase.name())),
-            Shown::Json => say(&json!({ "phase": self.phase.name(), "open": 0, "keys": made, "t": self.seconds() })),
-            Shown::Nothing => {}
+    /// Shows how many filler keys have been written.
+    pub fn show_keys(&self, written: u64, wanted: u64) {
+        match &self.display {
+            Display::Bar(bar) => bar.set_message(format!("{} {written} of {wanted} filler keys", self.phase.name())),
+            Display::Json => {
+                print_line(&json!({ "phase": self.phase.name(), "open": 0, "keys": written, "t": self.seconds() }))
+            }
+            Display::Nothing => {}
         }
     }
 
     fn seconds(&self) -> f64 {
-        round(self.began.elapsed().as_secs_f64())
+        round(self.started.elapsed().as_secs_f64())
     }
 
     /// Shows how many streams are open.
     pub fn show(&self, open: u64) {
-        match &self.shown {
-            Shown::Bar(bar) => {
+        match &self.display {
+            Display::Bar(bar) => {
                 bar.set_message(self.phase.name());
                 bar.set_position(open);
             }
-            Shown::Json => {
-                say(&json!({ "phase": self.phase.name(), "open": open, "t": self.seconds() }));
+            Display::Json => {
+                print_line(&json!({ "phase": self.phase.name(), "open": open, "t": self.seconds() }));
             }
-            Shown::Nothing => {}
+            Display::Nothing => {}
         }
     }
 }
 
-fn say(line: &Value) {
+fn print_line(line: &Value) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 

@@ -1,4 +1,4 @@
-//! The result of a run: as JSON for machines, as a summary for people, and what in it is a loss.
+//! The result of a run: as JSON, as a summary for people, and the losses in it.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -9,10 +9,10 @@ use anyhow::Context as _;
 use serde_json::{Map, Value, json};
 
 use crate::baseline::{GRACE, Outcome};
-use crate::measurements::{Measurements, STEP, Times, per_second, round};
-use crate::options::{Scenario, Settings};
+use crate::measurements::{Latencies, Measurements, STEP, per_second, round};
+use crate::settings::{Scenario, Settings};
 
-/// How many steps of the timeline are a second.
+/// How many steps of the timeline make a second.
 const STEPS_PER_SECOND: usize = 10;
 
 /// How a run ended.
@@ -26,41 +26,40 @@ pub enum Ending {
     OutOfTime,
 }
 
-/// All that is known of a run.
+/// A finished run.
 pub struct Run {
     pub settings: Settings,
     pub targets: Vec<String>,
     pub started_at: SystemTime,
     pub seconds: Duration,
     pub ending: Ending,
-    /// When the processes were signalled, in the time of the run.
+    /// When the processes were signalled, since the start of the run.
     pub signalled_at: Option<Duration>,
-    pub measured: Measurements,
-    /// What came of the plain keys that expiry is compared with.
-    pub plain: Option<Outcome>,
+    pub measurements: Measurements,
+    /// The results of the plain keys that expiry is compared with.
+    pub baseline: Option<Outcome>,
 }
 
 impl Run {
-    /// Returns what was promised and not kept, in words.
+    /// Returns the promises that the run broke, in words.
     pub fn losses(&self) -> Vec<String> {
-        let measured = &self.measured;
-        let scenario = self.settings.scenario;
+        let measured = &self.measurements;
         let mut losses = Vec::new();
         let mut loss = |count: u64, what: &str| {
             if count > 0 {
                 losses.push(format!("{count} {what}"));
             }
         };
-        loss(self.wanted().saturating_sub(measured.opened), "of those wanted were never opened");
-        match scenario {
-            Scenario::Idle => loss(measured.lost, "streams lost"),
-            Scenario::Login => loss(measured.login.failed, "logins failed"),
-            Scenario::Expiry => loss(measured.expiry.missing, "expired events missing"),
-            Scenario::Storm => {
+        loss(self.wanted().saturating_sub(measured.opened), "of the wanted streams never opened");
+        match self.settings.scenario {
+            Scenario::Idle { .. } => loss(measured.lost, "streams lost"),
+            Scenario::Login { .. } => loss(measured.login.failed, "logins failed"),
+            Scenario::Expiry { .. } => loss(measured.expiry.missing, "expired events missing"),
+            Scenario::Storm { .. } => {
                 loss(self.confirmations_lost(), "confirmations lost");
                 loss(measured.login.failed, "confirmations failed");
             }
-            Scenario::Poll => {}
+            Scenario::Poll { .. } => {}
         }
         losses
     }
@@ -70,16 +69,16 @@ impl Run {
     }
 
     fn confirmations_lost(&self) -> u64 {
-        self.measured.storm.made.saturating_sub(self.measured.storm.delivered)
+        self.measurements.storm.made.saturating_sub(self.measurements.storm.delivered)
     }
 
-    /// Returns the result for machines.
+    /// Returns the result as JSON.
     pub fn to_json(&self) -> Value {
-        let measured = &self.measured;
-        let scenario = self.settings.scenario;
+        let measured = &self.measurements;
+        let scenario = &self.settings.scenario;
         let mut result = Map::new();
         let mut put = |name: &str, value: Value| drop(result.insert(name.to_owned(), value));
-        put("scenario", json!(scenario));
+        put("scenario", json!(scenario.name()));
         put("version", json!(env!("CARGO_PKG_VERSION")));
         put("targets", json!(self.targets));
         put("options", json!(self.settings));
@@ -92,18 +91,18 @@ impl Run {
             "open",
             json!({ "seconds": round(opening), "per_second": per_second(measured.opened, opening), "latency_ms": measured.open_times.to_json() }),
         );
-        if scenario != Scenario::Poll {
+        if scenario.event_streams().is_some() {
             put("heartbeats", json!({ "seen": measured.heartbeats_seen, "missed": measured.heartbeats_missed }));
         }
         match scenario {
-            Scenario::Idle => {}
-            Scenario::Login => put("login", self.login()),
-            Scenario::Expiry => put("expiry", self.expiry()),
-            Scenario::Storm => {
+            Scenario::Idle { .. } => {}
+            Scenario::Login { .. } => put("login", self.login()),
+            Scenario::Expiry { .. } => put("expiry", self.expiry()),
+            Scenario::Storm { .. } => {
                 put("login", self.login());
                 put("storm", self.storm());
             }
-            Scenario::Poll => {
+            Scenario::Poll { .. } => {
                 let poll = &measured.poll;
                 let rate = per_second(poll.polls, poll.span.seconds());
                 put(
@@ -116,7 +115,7 @@ impl Run {
     }
 
     fn streams(&self) -> Value {
-        let measured = &self.measured;
+        let measured = &self.measurements;
         json!({
             "wanted": self.wanted(), "opened": measured.opened, "open_at_end": measured.open, "lost": measured.lost,
             "refused": measured.refused, "renewed": measured.renewed, "reopened": measured.reopened, "errors": measured.errors,
@@ -124,26 +123,26 @@ impl Run {
     }
 
     fn login(&self) -> Value {
-        let login = &self.measured.login;
+        let login = &self.measurements.login;
         let mut value = json!({
             "count": login.count, "failed": login.failed, "per_second": per_second(login.count, login.span.seconds()),
             "confirm_to_event_ms": login.confirm_to_event.to_json(),
             "confirm_request_ms": login.confirm_request.to_json(),
         });
-        if self.settings.scenario == Scenario::Login {
+        if matches!(self.settings.scenario, Scenario::Login { .. }) {
             value["whole_ms"] = login.whole.to_json();
         }
         value
     }
 
     fn expiry(&self) -> Value {
-        let expiry = &self.measured.expiry;
+        let expiry = &self.measurements.expiry;
         let mut value = json!({
             "count": expiry.delivered + expiry.missing, "delivered": expiry.delivered, "missing": expiry.missing,
             "lag_ms": expiry.lag.to_json(), "deadline_error_ms": expiry.deadline_error.to_json(),
         });
-        if let Some(plain) = &self.plain {
-            value["other_keys"] = self.settings.other_keys.into();
+        if let (Some(plain), Some(comparison)) = (&self.baseline, self.settings.scenario.comparison()) {
+            value["other_keys"] = comparison.other_keys.into();
             value["plain"] = json!({
                 "count": plain.made, "delivered": plain.delivered, "missing": plain.made - plain.delivered,
                 "lag_ms": plain.lag.to_json(), "clock_error_ms": round(plain.clock_error.as_secs_f64() * 1e3),
@@ -154,34 +153,34 @@ impl Run {
     }
 
     fn storm(&self) -> Value {
-        let storm = &self.measured.storm;
+        let storm = &self.measurements.storm;
         json!({
             "event_at_s": self.event_at().map(|at| round(at.as_secs_f64())),
-            "lost_streams": self.measured.lost, "back_after_s": self.back_after(),
+            "lost_streams": self.measurements.lost, "back_after_s": self.back_after(),
             "peak_opens_per_second": self.peak(),
             "confirmations": { "made": storm.made, "delivered": storm.delivered, "lost": self.confirmations_lost() },
             "reconnect_ms": storm.reconnect.to_json(), "timeline": self.timeline(),
         })
     }
 
-    /// Returns when it happened: by our signal, or else when the first stream was lost.
+    /// Returns when the storm started: with the signal, or else with the first lost stream.
     fn event_at(&self) -> Option<Duration> {
-        self.signalled_at.or(self.measured.storm.outage.from)
+        self.signalled_at.or(self.measurements.storm.outage.from)
     }
 
-    /// Returns how many seconds after it all were back; `None` if some never were.
+    /// Returns how many seconds later all streams were back; `None` if some never were.
     fn back_after(&self) -> Option<f64> {
-        let storm = &self.measured.storm;
+        let storm = &self.measurements.storm;
         let last = storm.outage.to.unwrap_or_default();
         let at = self.event_at().unwrap_or_default();
         (storm.away == 0).then(|| round(last.saturating_sub(at).as_secs_f64()))
     }
 
-    /// Returns the most streams opened in any one second after it.
+    /// Returns the most streams opened in any second since then.
     fn peak(&self) -> u64 {
         let Some(at) = self.event_at() else { return 0 };
         let first = usize::try_from(at.as_millis() / STEP.as_millis()).unwrap_or(usize::MAX);
-        let steps = self.measured.storm.steps.get(first..).unwrap_or_default();
+        let steps = self.measurements.storm.steps.get(first..).unwrap_or_default();
         let opened: Vec<u64> = steps.iter().map(|step| step.opened).collect();
         let in_all = opened.iter().sum();
         opened.windows(STEPS_PER_SECOND).map(|second| second.iter().sum()).max().unwrap_or(in_all)
@@ -189,7 +188,7 @@ impl Run {
 
     fn timeline(&self) -> Value {
         let (mut opened, mut closed, mut lost) = (0, 0, 0);
-        let steps = self.measured.storm.steps.iter().zip(1_u32..).map(|(step, number)| {
+        let steps = self.measurements.storm.steps.iter().zip(1_u32..).map(|(step, number)| {
             opened += step.opened;
             closed += step.closed;
             lost += step.lost;
@@ -201,21 +200,23 @@ impl Run {
 
     /// Returns the summary for people.
     fn summary(&self) -> String {
-        let measured = &self.measured;
+        let measured = &self.measurements;
         let mut text = String::new();
         let mut line = |name: &str, value: String| {
             let _ = writeln!(text, "{name:>17}  {value}");
         };
-        let name = json!(self.settings.scenario);
-        line("scenario", format!("{} against {}", name.as_str().unwrap_or_default(), self.targets.join(", ")));
+        line("scenario", format!("{} against {}", self.settings.scenario.name(), self.targets.join(", ")));
         let ending = match self.ending {
             Ending::Complete => "",
             Ending::Interrupted => ", interrupted",
             Ending::OutOfTime => ", ended by --max-time before it was complete",
         };
         line("time", format!("{:.1} s{ending}", self.seconds.as_secs_f64()));
-        let what = if self.settings.scenario == Scenario::Poll { "people" } else { "streams" };
-        line(what, format!("{} of {} opened, {} open at the end", measured.opened, self.wanted(), measured.open));
+        let is_polling = self.settings.scenario.event_streams().is_none();
+        line(
+            if is_polling { "presenters" } else { "streams" },
+            format!("{} of {} opened, {} open at the end", measured.opened, self.wanted(), measured.open),
+        );
         line(
             "",
             format!(
@@ -225,7 +226,7 @@ impl Run {
         );
         line("opens per second", format!("{:.0}", per_second(measured.opened, measured.opening.seconds())));
         line("open", spread(&measured.open_times));
-        if self.settings.scenario != Scenario::Poll {
+        if !is_polling {
             line("heartbeats", format!("{} seen, {} missed", measured.heartbeats_seen, measured.heartbeats_missed));
         }
         self.summarise_scenario(&mut line);
@@ -239,24 +240,24 @@ impl Run {
     }
 
     fn summarise_scenario(&self, line: &mut impl FnMut(&str, String)) {
-        let Measurements { login, expiry, storm, poll, .. } = &self.measured;
+        let Measurements { login, expiry, storm, poll, .. } = &self.measurements;
         match self.settings.scenario {
-            Scenario::Idle => {}
-            Scenario::Login => {
+            Scenario::Idle { .. } => {}
+            Scenario::Login { .. } => {
                 let rate = per_second(login.count, login.span.seconds());
                 line("logins", format!("{}, {} failed, {rate:.1} per second", login.count, login.failed));
                 line("confirm to event", spread(&login.confirm_to_event));
                 line("confirm request", spread(&login.confirm_request));
                 line("whole login", spread(&login.whole));
             }
-            Scenario::Expiry => {
+            Scenario::Expiry { .. } => {
                 line("expired events", format!("{} delivered, {} missing", expiry.delivered, expiry.missing));
                 line("late by", spread(&expiry.lag));
-                if let Some(plain) = &self.plain {
-                    self.summarise_plain(plain, line);
+                if let Some(baseline) = &self.baseline {
+                    self.summarise_baseline(baseline, line);
                 }
             }
-            Scenario::Storm => {
+            Scenario::Storm { .. } => {
                 let back = self
                     .back_after()
                     .map_or_else(|| "never all back".to_owned(), |after| format!("all back after {after} s"));
@@ -264,7 +265,7 @@ impl Run {
                     "storm",
                     format!(
                         "{} streams lost, {back}, {} opens per second at the peak",
-                        self.measured.lost,
+                        self.measurements.lost,
                         self.peak()
                     ),
                 );
@@ -273,7 +274,7 @@ impl Run {
                 line("confirmations", format!("{} made, {} delivered, {lost} lost", storm.made, storm.delivered));
                 line("confirm to event", spread(&login.confirm_to_event));
             }
-            Scenario::Poll => {
+            Scenario::Poll { .. } => {
                 let rate = per_second(poll.polls, poll.span.seconds());
                 line("polls", format!("{}, {} failed, {rate:.0} per second", poll.polls, poll.failed));
                 line("poll", spread(&poll.latency));
@@ -281,26 +282,25 @@ impl Run {
         }
     }
 
-    fn summarise_plain(&self, plain: &Outcome, line: &mut impl FnMut(&str, String)) {
-        let Outcome { made, delivered, .. } = plain;
+    fn summarise_baseline(&self, baseline: &Outcome, line: &mut impl FnMut(&str, String)) {
+        let Outcome { made, delivered, .. } = baseline;
         let missing = made - delivered;
-        line(
-            "plain keys told",
-            format!("{delivered} delivered, {missing} missing {} s after the last", GRACE.as_secs()),
-        );
-        line("late by", spread(&plain.lag));
-        let redis = self.settings.redis.as_deref().unwrap_or_default();
-        line("in Redis", format!("{} other keys with a time to live, at {redis}", self.settings.other_keys));
-        if plain.too_late > 0 {
-            line("", format!("{} plain keys not made: too little time was left", plain.too_late));
+        line("plain keys", format!("{delivered} delivered, {missing} missing {} s after the last", GRACE.as_secs()));
+        line("late by", spread(&baseline.lag));
+        if let Some(comparison) = self.settings.scenario.comparison() {
+            let (keys, redis) = (comparison.other_keys, &comparison.redis);
+            line("in Redis", format!("{keys} filler keys with a time to live, at {redis}"));
         }
-        if plain.broken > 0 {
-            line("", format!("{} connections that waited for plain keys broke", plain.broken));
+        if baseline.too_late > 0 {
+            line("", format!("{} plain keys not written: too little time was left", baseline.too_late));
+        }
+        if baseline.broken > 0 {
+            line("", format!("{} subscriber connections broke", baseline.broken));
         }
     }
 }
 
-fn spread(times: &Times) -> String {
+fn spread(times: &Latencies) -> String {
     if times.count() == 0 {
         return "-".to_owned();
     }
@@ -308,17 +308,17 @@ fn spread(times: &Times) -> String {
     format!("p50 {:.2} ms, p90 {:.2}, p99 {:.2}, max {:.2}", at(0.5), at(0.9), at(0.99), times.max_ms())
 }
 
-/// Writes the result as JSON where that was asked for, and the summary.
+/// Writes the summary, and the result as JSON to `json`.
 ///
 /// # Errors
-/// When the file cannot be written.
+/// If the file or standard output cannot be written.
 pub fn publish(run: &Run, json: Option<&Path>) -> anyhow::Result<()> {
     let Some(path) = json else {
         return write(&run.summary());
     };
     let text = serde_json::to_string_pretty(&run.to_json())? + "\n";
     if path == Path::new("-") {
-        complain(run.summary().trim_end());
+        print_error(run.summary().trim_end());
         return write(&text);
     }
     write(&run.summary())?;
@@ -326,10 +326,10 @@ pub fn publish(run: &Run, json: Option<&Path>) -> anyhow::Result<()> {
 }
 
 fn write(text: &str) -> anyhow::Result<()> {
-    std::io::stdout().write_all(text.as_bytes()).context("standard output cannot be written to")
+    std::io::stdout().write_all(text.as_bytes()).context("standard output cannot be written")
 }
 
 /// Writes a line to standard error.
-pub fn complain(line: &str) {
+pub fn print_error(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -1,28 +1,28 @@
-//! Server-Sent Events, read piece by piece: bytes in, what was heard out.
+//! An incremental parser of Server-Sent Events: bytes in, items out.
 //!
-//! Follows the event stream format of the HTML standard (section 9.2.6) except for the byte order mark. It keeps no more
-//! than one event, and none over [`MAX_EVENT_BYTES`].
+//! Follows the event stream format of the HTML standard (section 9.2.6), except for the byte order mark. It buffers at most
+//! one event, and none over [`MAX_EVENT_BYTES`].
 
 use std::time::Duration;
 
-/// The largest event that is taken; the gateway's are about 1 KiB.
+/// The largest event, in bytes; the gateway's are about 1 KiB.
 const MAX_EVENT_BYTES: usize = 64 * 1024;
-/// What a buffer that was emptied may keep.
+/// The most capacity that an empty buffer keeps, in bytes.
 const KEPT_BYTES: usize = 256;
 
-/// One thing that a stream said.
+/// One item of a stream.
 #[derive(Debug, PartialEq)]
-pub enum Heard {
-    /// How long to wait before opening the stream again.
+pub enum Item {
+    /// `retry`: how long to wait before reconnecting.
     Retry(Duration),
-    /// A comment: the heartbeat of other servers.
+    /// A comment: other servers send them as heartbeats.
     Comment,
-    /// An event; the name is `message` where none was given.
+    /// An event; without a name, it is called `message`.
     Event { name: String, data: String },
 }
 
-impl Heard {
-    /// Returns whether it says that the stream is alive, and nothing more.
+impl Item {
+    /// Returns whether the item only shows that the stream is alive.
     pub fn is_heartbeat(&self) -> bool {
         match self {
             Self::Comment => true,
@@ -32,18 +32,18 @@ impl Heard {
     }
 }
 
-/// The stream has an event over [`MAX_EVENT_BYTES`].
+/// An event over [`MAX_EVENT_BYTES`].
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[error("an event of over {MAX_EVENT_BYTES} bytes")]
 pub struct TooLong;
 
-/// The state between two pieces of a stream.
+/// The state of the parser between two chunks.
 #[derive(Debug, Default)]
 pub struct Parser {
     buffer: Vec<u8>,
-    /// Where the first line that was not looked at begins.
+    /// Where the first unparsed line starts.
     at: usize,
-    /// The line before ended in CR, so that an LF now belongs to it.
+    /// The previous line ended in CR: an LF that follows belongs to it.
     after_cr: bool,
     name: String,
     data: String,
@@ -53,20 +53,20 @@ pub struct Parser {
 }
 
 impl Parser {
-    /// Takes the next bytes.
+    /// Adds a chunk.
     ///
     /// # Errors
-    /// When an event is too long.
+    /// If an event is too long.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
         self.buffer.extend_from_slice(bytes);
         if self.buffer.len() - self.at + self.data.len() > MAX_EVENT_BYTES { Err(TooLong) } else { Ok(()) }
     }
 
-    /// Returns the next thing that was heard, or `None` until there are more bytes.
-    pub fn heard(&mut self) -> Option<Heard> {
-        while let Some(line) = self.line() {
-            if let Some(heard) = self.interpret(&line) {
-                return Some(heard);
+    /// Returns the next complete item; `None` until more bytes arrive.
+    pub fn next_item(&mut self) -> Option<Item> {
+        while let Some(line) = self.next_line() {
+            if let Some(item) = self.parse_line(&line) {
+                return Some(item);
             }
         }
         self.buffer.drain(..self.at);
@@ -75,12 +75,12 @@ impl Parser {
         None
     }
 
-    /// Returns the `id` of the last event that was heard; empty if there was none.
+    /// Returns the `id` of the last event; empty without one.
     pub fn last_id(&self) -> &str {
         &self.last_id
     }
 
-    fn line(&mut self) -> Option<String> {
+    fn next_line(&mut self) -> Option<String> {
         if self.after_cr {
             let next = self.buffer.get(self.at)?;
             self.at += usize::from(*next == b'\n');
@@ -94,27 +94,27 @@ impl Parser {
         Some(line)
     }
 
-    fn interpret(&mut self, line: &str) -> Option<Heard> {
+    fn parse_line(&mut self, line: &str) -> Option<Item> {
         if line.is_empty() {
             return self.dispatch();
         }
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
         match field {
-            "" => return Some(Heard::Comment),
+            "" => return Some(Item::Comment),
             "event" => value.clone_into(&mut self.name),
             "data" => {
                 self.data.push_str(value);
                 self.data.push('\n');
             }
             "id" if !value.contains('\0') => self.pending_id = Some(value.to_owned()),
-            "retry" => return value.parse().ok().map(|millis| Heard::Retry(Duration::from_millis(millis))),
+            "retry" => return value.parse().ok().map(|millis| Item::Retry(Duration::from_millis(millis))),
             _ => {}
         }
         None
     }
 
-    fn dispatch(&mut self) -> Option<Heard> {
+    fn dispatch(&mut self) -> Option<Item> {
         if let Some(id) = self.pending_id.take() {
             self.last_id = id;
         }
@@ -122,7 +122,7 @@ impl Parser {
         let mut data = std::mem::take(&mut self.data);
         data.pop()?;
         let name = if name.is_empty() { "message".to_owned() } else { name };
-        Some(Heard::Event { name, data })
+        Some(Item::Event { name, data })
     }
 }
 
@@ -130,26 +130,26 @@ impl Parser {
 mod tests {
     use super::*;
 
-    fn event(name: &str, data: &str) -> Heard {
-        Heard::Event { name: name.to_owned(), data: data.to_owned() }
+    fn event(name: &str, data: &str) -> Item {
+        Item::Event { name: name.to_owned(), data: data.to_owned() }
     }
 
-    fn all(pieces: &[&[u8]]) -> (Vec<Heard>, String) {
+    fn all(pieces: &[&[u8]]) -> (Vec<Item>, String) {
         let mut parser = Parser::default();
-        let mut heard = Vec::new();
+        let mut items = Vec::new();
         for piece in pieces {
             parser.feed(piece).unwrap();
-            heard.extend(std::iter::from_fn(|| parser.heard()));
+            items.extend(std::iter::from_fn(|| parser.next_item()));
         }
-        (heard, parser.last_id().to_owned())
+        (items, parser.last_id().to_owned())
     }
 
     const STREAM: &[u8] =
         b"retry: 2345\n\nevent: pending\nid: 1\ndata: {\"a\":1}\n\n:\n\n: beat\nid: 7\ndata:x\ndata: y\n\nevent: none\n\n";
 
-    fn expected() -> Vec<Heard> {
-        let retry = Heard::Retry(Duration::from_millis(2345));
-        vec![retry, event("pending", "{\"a\":1}"), Heard::Comment, Heard::Comment, event("message", "x\ny")]
+    fn expected() -> Vec<Item> {
+        let retry = Item::Retry(Duration::from_millis(2345));
+        vec![retry, event("pending", "{\"a\":1}"), Item::Comment, Item::Comment, event("message", "x\ny")]
     }
 
     #[test]
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_without_its_blank_line_is_not_heard() {
+    fn an_event_without_its_blank_line_is_no_item() {
         assert_eq!(all(&[b"event: a\nid: 5\ndata: b\n"]), (vec![], String::new()));
     }
 

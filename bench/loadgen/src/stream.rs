@@ -1,4 +1,4 @@
-//! One event stream, from its opening on a connection of its own to its end.
+//! One event stream on a connection of its own.
 
 use std::time::{Duration, Instant};
 
@@ -9,20 +9,20 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use crate::api;
-use crate::connect::{ANSWER_TIME, Dialer, Driver, LineError, chain};
-use crate::sse::{Heard, Parser};
+use crate::connect::{ConnectionError, Dialer, Driver, with_causes};
+use crate::sse::{Item, Parser};
 use crate::target::Target;
 
-/// How long closing one's own side may take where the other has ended the stream.
-const GOODBYE_TIME: Duration = Duration::from_millis(100);
+/// How long to wait for the body of a refusal.
+const REFUSAL_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Why there is no stream.
+/// A stream that could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// No answer.
+    /// No response.
     #[error("stream: {0}")]
-    Line(#[from] LineError),
-    /// Another answer than a stream.
+    Connection(#[from] ConnectionError),
+    /// A response that is no stream: its status, and the problem's code.
     #[error("stream: {0} {1}")]
     Refused(StatusCode, String),
     /// A stream that broke before its first event.
@@ -30,66 +30,67 @@ pub enum OpenError {
     Broken(String),
 }
 
-/// What to open.
+/// The stream to open.
 pub struct Request<'a> {
     pub target: &'a Target,
     pub path: &'a str,
     pub bearer: Option<&'a str>,
-    /// Empty if nothing has been seen.
+    /// The id of the last event received; empty without one.
     pub last_id: &'a str,
 }
 
-/// An open stream. Nothing is read while nobody waits.
+/// An open stream. It reads only while a caller waits.
 pub struct Stream {
     driver: Driver,
     body: Incoming,
     parser: Parser,
-    /// When the last bytes came.
-    pub heard_at: Instant,
+    /// When the last bytes arrived.
+    pub received_at: Instant,
 }
 
 impl Stream {
-    /// Connects and waits for the head of the answer.
+    /// Connects and waits for the head of the response.
     ///
     /// # Errors
-    /// When there is no connection, or another answer than 200 with an event stream.
-    pub async fn open(dialer: &Dialer, wanted: Request<'_>) -> Result<Self, OpenError> {
-        let mut line = dialer.dial(wanted.target).await?;
-        let mut request = api::request(Method::GET, wanted.target, wanted.path, wanted.bearer)
+    /// If there is no connection, or the response is not 200 with an event stream.
+    pub async fn open(dialer: &Dialer, stream: Request<'_>) -> Result<Self, OpenError> {
+        let mut connection = dialer.dial(stream.target).await?;
+        let mut request = api::request(Method::GET, stream.target, stream.path, stream.bearer)
             .header(header::ACCEPT, "text/event-stream")
             .header(header::CACHE_CONTROL, "no-store");
-        if !wanted.last_id.is_empty() {
-            request = request.header("last-event-id", wanted.last_id);
+        if !stream.last_id.is_empty() {
+            request = request.header("last-event-id", stream.last_id);
         }
-        let request = request.body(Full::<Bytes>::default()).map_err(|error| LineError::Request(error.to_string()))?;
-        let answer = line.send(request).await?;
-        let status = answer.status();
-        let is_stream = answer.headers().get(header::CONTENT_TYPE).is_some_and(is_event_stream);
-        let mut driver = line.into_driver();
+        let request = request.body(Full::<Bytes>::default());
+        let request = request.map_err(|error| ConnectionError::Request(error.to_string()))?;
+        let response = connection.send(request).await?;
+        let status = response.status();
+        let is_stream = response.headers().get(header::CONTENT_TYPE).is_some_and(is_event_stream);
+        let mut driver = connection.into_driver();
         if status != StatusCode::OK || !is_stream {
-            let text = refusal(&mut driver, answer.into_body()).await;
-            return Err(OpenError::Refused(status, text));
+            let code = problem_code(&mut driver, response.into_body()).await;
+            return Err(OpenError::Refused(status, code));
         }
-        Ok(Self { driver, body: answer.into_body(), parser: Parser::default(), heard_at: Instant::now() })
+        Ok(Self { driver, body: response.into_body(), parser: Parser::default(), received_at: Instant::now() })
     }
 
-    /// Waits for the next thing that the stream says; `None` is its end.
+    /// Waits for the next item; `None` is the end of the stream.
     ///
     /// # Errors
-    /// When it breaks off, or an event is too long.
+    /// If the connection breaks, or an event is too long.
     ///
     /// # Cancel safety
-    /// Nothing is lost.
-    pub async fn next(&mut self) -> Result<Option<Heard>, String> {
+    /// No item is lost.
+    pub async fn next(&mut self) -> Result<Option<Item>, String> {
         loop {
-            if let Some(heard) = self.parser.heard() {
-                return Ok(Some(heard));
+            if let Some(item) = self.parser.next_item() {
+                return Ok(Some(item));
             }
             match self.driver.until(self.body.frame()).await {
                 None => return Ok(None),
-                Some(Err(error)) => return Err(chain(&error)),
+                Some(Err(error)) => return Err(with_causes(&error)),
                 Some(Ok(frame)) => {
-                    self.heard_at = Instant::now();
+                    self.received_at = Instant::now();
                     if let Some(bytes) = frame.data_ref() {
                         self.parser.feed(bytes).map_err(|error| error.to_string())?;
                     }
@@ -98,15 +99,15 @@ impl Stream {
         }
     }
 
-    /// Waits for the event `name`; returns its data and when its last byte came.
+    /// Waits for the event `name`; returns when its last byte arrived, and its data.
     ///
     /// # Errors
-    /// When the stream ends or says something final before.
+    /// If the stream ends, or another final event comes first.
     pub async fn until(&mut self, name: &str) -> Result<(Instant, String), String> {
         loop {
             match self.next().await? {
-                Some(Heard::Event { name: found, data }) if found == name => return Ok((self.heard_at, data)),
-                Some(Heard::Event { name: found, .. }) if is_final(&found) => {
+                Some(Item::Event { name: found, data }) if found == name => return Ok((self.received_at, data)),
+                Some(Item::Event { name: found, .. }) if is_final(&found) => {
                     return Err(format!("{found} instead of {name}"));
                 }
                 Some(_) => {}
@@ -115,13 +116,13 @@ impl Stream {
         }
     }
 
-    /// Returns the id of the last event.
+    /// Returns the id of the last event received; empty without one.
     pub fn last_id(&self) -> &str {
         self.parser.last_id()
     }
 }
 
-/// Whether nothing comes after this event.
+/// Returns whether no event follows this one.
 pub fn is_final(event: &str) -> bool {
     matches!(event, "confirmed" | "cancelled" | "expired")
 }
@@ -130,9 +131,9 @@ fn is_event_stream(value: &HeaderValue) -> bool {
     value.as_bytes().starts_with(b"text/event-stream")
 }
 
-/// Returns what a refusal says: its problem's code, as far as it comes soon.
-async fn refusal(driver: &mut Driver, body: Incoming) -> String {
-    let body = timeout(GOODBYE_TIME.min(ANSWER_TIME), driver.until(body.collect())).await;
+/// Returns the code of the problem in `body`; empty if it is none or takes too long.
+async fn problem_code(driver: &mut Driver, body: Incoming) -> String {
+    let body = timeout(REFUSAL_TIMEOUT, driver.until(body.collect())).await;
     let bytes = body.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let problem: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
     problem["code"].as_str().unwrap_or_default().to_owned()

@@ -1,4 +1,4 @@
-//! Where the load goes, and from which addresses: parsed from text, resolved once, never anything else afterwards.
+//! The targets of a run and the source addresses: parsed from text and resolved once, before the first stream.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -8,30 +8,30 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
-/// How long looking up a host's addresses may take.
-const RESOLVE_TIME: Duration = Duration::from_secs(10);
-/// The most source addresses.
+/// How long resolving a host name may take.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The most source addresses of a run.
 pub const MAX_SOURCES: usize = 4096;
-/// How many connections one source address is given to one target.
+/// How many connections one source address opens to one target.
 ///
-/// Linux has 28,000 ports for them and hands out the even ones first. Once those are taken, every further connection searches
-/// through all of them: with 15,000 open, that took 0.7 ms each, more than a whole login otherwise.
+/// Linux has 28,000 ports for them and assigns the even ones first. Once those are taken, every further connection searches
+/// through all of them. With 15,000 open connections that took 0.7 ms each, more than a whole login otherwise.
 pub const STREAMS_PER_SOURCE: usize = 10_000;
 
-/// A target as it was named, and what is needed to connect to it.
+/// A target, and how to connect to it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Target {
-    /// As it was named.
+    /// As the command line names it.
     pub text: String,
-    /// What the `Host` header says.
+    /// The value of the `Host` header.
     pub authority: String,
-    /// How to get there.
-    pub place: Place,
+    /// How to connect.
+    pub address: Address,
 }
 
-/// How to reach a target.
+/// The address of a target.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub enum Place {
+pub enum Address {
     /// TCP, with TLS if `tls`. `addresses` is empty until [`Target::resolve`].
     Tcp { host: String, port: u16, tls: bool, addresses: Vec<SocketAddr> },
     /// A Unix socket, without TLS.
@@ -47,8 +47,8 @@ impl FromStr for Target {
             if !path.starts_with('/') {
                 return Err(format!("{text:?} needs an absolute path; write {form}"));
             }
-            let place = Place::Unix(path.into());
-            return Ok(Self { text: text.to_owned(), authority: "localhost".to_owned(), place });
+            let address = Address::Unix(path.into());
+            return Ok(Self { text: text.to_owned(), authority: "localhost".to_owned(), address });
         }
         let url = url::Url::parse(text).map_err(|error| format!("{text:?} is no URL ({error}); write {form}"))?;
         let tls = match url.scheme() {
@@ -67,20 +67,20 @@ impl FromStr for Target {
             url::Host::Ipv4(address) => address.to_string(),
             url::Host::Ipv6(address) => address.to_string(),
         };
-        Ok(Self { text: text.to_owned(), authority, place: Place::Tcp { host, port, tls, addresses: Vec::new() } })
+        Ok(Self { text: text.to_owned(), authority, address: Address::Tcp { host, port, tls, addresses: Vec::new() } })
     }
 }
 
 impl Target {
-    /// Looks the host up.
+    /// Resolves the host name.
     ///
     /// # Errors
-    /// When it has no address.
+    /// If it has no address.
     pub async fn resolve(&mut self) -> anyhow::Result<()> {
-        if let Place::Tcp { host, port, addresses, .. } = &mut self.place {
-            let found = tokio::time::timeout(RESOLVE_TIME, tokio::net::lookup_host((host.as_str(), *port)));
-            let found = found.await.with_context(|| format!("{host} could not be looked up in time"))?;
-            *addresses = found.with_context(|| format!("{host} cannot be looked up"))?.collect();
+        if let Address::Tcp { host, port, addresses, .. } = &mut self.address {
+            let found = tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((host.as_str(), *port)));
+            let found = found.await.with_context(|| format!("{host} could not be resolved in time"))?;
+            *addresses = found.with_context(|| format!("{host} cannot be resolved"))?.collect();
             if addresses.is_empty() {
                 bail!("{host} has no address");
             }
@@ -89,22 +89,22 @@ impl Target {
     }
 
     fn is_ipv4_loopback(&self) -> bool {
-        let Place::Tcp { addresses, .. } = &self.place else { return false };
+        let Address::Tcp { addresses, .. } = &self.address else { return false };
         let mut addresses = addresses.iter().map(SocketAddr::ip);
         addresses.clone().all(|ip| ip.is_loopback()) && addresses.any(|ip| ip.is_ipv4())
     }
 
     fn is_tcp(&self) -> bool {
-        matches!(self.place, Place::Tcp { .. })
+        matches!(self.address, Address::Tcp { .. })
     }
 }
 
-/// What `--source-addresses` says.
+/// The value of `--source-addresses`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Sources {
-    /// This many of 127.1.0.1, 127.1.0.2 …
+    /// The first of 127.1.0.1, 127.1.0.2 …
     Count(usize),
-    /// These.
+    /// A list.
     List(Vec<IpAddr>),
 }
 
@@ -128,16 +128,16 @@ impl FromStr for Sources {
 }
 
 impl Sources {
-    /// Returns the addresses to connect from; none leaves the choice to the system.
+    /// Returns the addresses to connect from; with none, the system chooses.
     ///
-    /// `wanted` is how many streams there will be, for a choice where nothing was said (`None`).
+    /// Without an `option`, the number depends on that of the `streams`.
     ///
     /// # Errors
-    /// When addresses are to be made up and a target is not on this machine.
-    pub fn choose(said: Option<&Self>, targets: &[Target], wanted: usize) -> Result<Vec<IpAddr>, String> {
+    /// If the option is a number and a target is not on this machine.
+    pub fn choose(option: Option<&Self>, targets: &[Target], streams: usize) -> Result<Vec<IpAddr>, String> {
         let is_local = targets.iter().all(|target| target.is_ipv4_loopback() || !target.is_tcp());
         let has_tcp = targets.iter().any(Target::is_tcp);
-        match said {
+        match option {
             Some(Self::List(list)) => Ok(list.clone()),
             Some(Self::Count(1)) => Ok(Vec::new()),
             Some(Self::Count(count)) if is_local => Ok((0..*count).map(loopback).collect()),
@@ -145,8 +145,8 @@ impl Sources {
                 "--source-addresses as a number is for targets on 127.0.0.0/8; list this machine's addresses instead"
                     .to_owned(),
             ),
-            None if is_local && has_tcp && wanted > STREAMS_PER_SOURCE => {
-                Ok((0..wanted.div_ceil(STREAMS_PER_SOURCE)).map(loopback).collect())
+            None if is_local && has_tcp && streams > STREAMS_PER_SOURCE => {
+                Ok((0..streams.div_ceil(STREAMS_PER_SOURCE)).map(loopback).collect())
             }
             None => Ok(Vec::new()),
         }
@@ -163,28 +163,28 @@ fn loopback(n: usize) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn place(text: &str) -> (String, Place) {
+    fn parse(text: &str) -> (String, Address) {
         let target: Target = text.parse().unwrap();
-        (target.authority, target.place)
+        (target.authority, target.address)
     }
 
     fn local(text: &str) -> Target {
         let mut target: Target = text.parse().unwrap();
-        if let Place::Tcp { port, addresses, host, .. } = &mut target.place {
+        if let Address::Tcp { port, addresses, host, .. } = &mut target.address {
             addresses.push((host.parse::<IpAddr>().unwrap(), *port).into());
         }
         target
     }
 
     #[test]
-    fn addresses_are_read() {
-        let (authority, Place::Tcp { host, port, tls, .. }) = place("http://127.0.0.1:8080") else { panic!() };
+    fn addresses_are_parsed() {
+        let (authority, Address::Tcp { host, port, tls, .. }) = parse("http://127.0.0.1:8080") else { panic!() };
         assert_eq!((authority.as_str(), host.as_str(), port, tls), ("127.0.0.1:8080", "127.0.0.1", 8080, false));
-        let (authority, Place::Tcp { host, port, tls, .. }) = place("https://example.com/") else { panic!() };
+        let (authority, Address::Tcp { host, port, tls, .. }) = parse("https://example.com/") else { panic!() };
         assert_eq!((authority.as_str(), host.as_str(), port, tls), ("example.com", "example.com", 443, true));
-        let (authority, Place::Tcp { host, port, .. }) = place("http://[::1]:81") else { panic!() };
+        let (authority, Address::Tcp { host, port, .. }) = parse("http://[::1]:81") else { panic!() };
         assert_eq!((authority.as_str(), host.as_str(), port), ("[::1]:81", "::1", 81));
-        let (authority, Place::Unix(path)) = place("unix:/run/x.sock") else { panic!() };
+        let (authority, Address::Unix(path)) = parse("unix:/run/x.sock") else { panic!() };
         assert_eq!((authority.as_str(), path), ("localhost", PathBuf::from("/run/x.sock")));
     }
 
@@ -211,8 +211,9 @@ mod tests {
     }
 
     #[test]
-    fn made_up_sources_are_for_this_machine_only() {
-        let choose = |said: Option<Sources>, to: &str, wanted| Sources::choose(said.as_ref(), &[local(to)], wanted);
+    fn a_number_of_sources_is_for_this_machine_only() {
+        let choose =
+            |option: Option<Sources>, to: &str, streams| Sources::choose(option.as_ref(), &[local(to)], streams);
         let ips = |texts: &[&str]| texts.iter().map(|text| text.parse::<IpAddr>().unwrap()).collect::<Vec<_>>();
         assert_eq!(choose(Some(Sources::Count(2)), "http://127.0.0.1:1", 1), Ok(ips(&["127.1.0.1", "127.1.0.2"])));
         assert_eq!(choose(None, "http://127.0.0.1:1", 30_001).unwrap().len(), 4);

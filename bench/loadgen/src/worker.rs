@@ -1,5 +1,4 @@
-//! A worker process: opens its share of the streams and does what it is told, until it is told to stop or the parent is
-//! gone.
+//! A worker process: opens its share of the streams and follows orders until it is stopped or the coordinator ends.
 
 use std::collections::VecDeque;
 use std::io::{BufRead as _, Write as _};
@@ -17,68 +16,70 @@ use tokio_util::task::TaskTracker;
 use crate::api::{Api, Ticket};
 use crate::connect::Dialer;
 use crate::context::Context;
-use crate::messages::{Order, Plan, Report};
-use crate::options::Scenario;
+use crate::messages::{Order, Plan, Report, Role};
 use crate::pacer::Pacer;
 use crate::presenter::Presenter;
+use crate::settings::Scenario;
 use crate::{logins, poller, spawn};
 
-/// How often the parent hears how many streams are open.
-const REPORT_EVERY: Duration = Duration::from_millis(250);
-/// How long a worker goes on after the run's own bound: it should have been stopped long ago.
+/// How often the worker reports how many streams are open.
+const REPORT_INTERVAL: Duration = Duration::from_millis(250);
+/// How long a worker continues after the run's own bound: the coordinator should have stopped it long before.
 const OVERTIME: Duration = Duration::from_secs(60);
 /// How long after its deadline an `expired` event may come.
 const EXPIRY_GRACE: Duration = Duration::from_secs(60);
 /// How many orders may wait.
-const ORDERS: usize = 16;
-/// The exit code where the parent is gone.
+const MAX_ORDERS: usize = 16;
+/// The exit code of a worker whose coordinator has ended.
 const ORPHANED: i32 = 3;
 
 /// Runs as a worker.
 pub fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = runtime.context("no runtime").and_then(|runtime| {
-        let result = runtime.block_on(work());
+        let result = runtime.block_on(follow_orders());
         runtime.shutdown_background();
         result
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&Report::Failed(format!("{error:#}")));
+            send(&Report::Failed(format!("{error:#}")));
             ExitCode::FAILURE
         }
     }
 }
 
-async fn work() -> anyhow::Result<()> {
-    let mut orders = listen();
-    let Some(Order::Begin(plan)) = orders.recv().await else { bail!("no plan came") };
-    // The parent has looked whether this is enough.
+async fn follow_orders() -> anyhow::Result<()> {
+    let mut orders = read_orders();
+    let Some(Order::Begin(plan)) = orders.recv().await else { bail!("the first order is no plan") };
+    // The coordinator has checked that the hard limit is high enough.
     let _ = raise_open_files();
-    let context = Arc::new(context(&plan)?);
-    let too_late = Instant::now() + context.settings.max_time + OVERTIME;
-    let people = TaskTracker::new();
+    let role = plan.role;
+    let context = Arc::new(context(*plan)?);
+    let ends_at = Instant::now() + context.settings.max_time + OVERTIME;
+    let presenters = TaskTracker::new();
     let settling = CancellationToken::new();
-    spawn(Arc::clone(&context).sweep());
-    spawn(report(Arc::clone(&context)));
-    let plan = Arc::new(*plan);
-    spawn(open(Arc::clone(&context), Arc::clone(&plan), people.clone()));
+    if let Some(streams) = context.settings.scenario.event_streams() {
+        spawn(Arc::clone(&context).count_missed_heartbeats(streams));
+    }
+    spawn(report_periodically(Arc::clone(&context)));
+    spawn(open(Arc::clone(&context), role, presenters.clone()));
     loop {
         let order = tokio::select! {
             order = orders.recv() => order,
-            () = sleep_until(too_late.into()) => None,
+            () = sleep_until(ends_at.into()) => None,
         };
         match order {
-            Some(Order::Run) => run(&context, &plan, &people, &settling),
+            Some(Order::Run) => run(&context, role, &presenters, &settling),
             Some(Order::Settle) => settling.cancel(),
             Some(Order::Stop) => break,
             Some(Order::Begin(_)) => bail!("a second plan came"),
-            None => bail!("nobody gives orders any more"),
+            None => bail!("no order came in time"),
         }
     }
-    let measured = context.count(std::mem::take);
-    say(&Report::Result(Box::new(measured)));
+    let measurements = context.measure(std::mem::take);
+    send(&Report::Result(Box::new(measurements)));
     Ok(())
 }
 
@@ -89,56 +90,59 @@ fn raise_open_files() -> std::io::Result<()> {
     Ok(setrlimit(Resource::Nofile, limit)?)
 }
 
-fn context(plan: &Plan) -> anyhow::Result<Context> {
-    let settings = plan.settings.clone();
+fn context(plan: Plan) -> anyhow::Result<Context> {
+    let Plan { settings, targets, approvers, role, started } = plan;
     let sources = settings.source_addresses.clone();
     let dialer = Arc::new(Dialer::new(sources, settings.http, settings.ca.as_deref(), settings.insecure)?);
-    let api = Api::new(dialer, plan.targets.clone().into(), settings.client_id.clone());
-    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().saturating_sub(plan.began);
-    let began = Instant::now().checked_sub(since).unwrap_or_else(Instant::now);
-    Ok(Context::new(settings, api, plan.approvers.clone(), began, plan.people))
+    let api = Api::new(dialer, targets.into(), settings.client_id.clone());
+    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().saturating_sub(started);
+    let started = Instant::now().checked_sub(since).unwrap_or_else(Instant::now);
+    let presenters = if let Role::Presenters { count, .. } = role { count } else { 0 };
+    Ok(Context::new(settings, api, approvers, started, presenters))
 }
 
-/// Opens all streams at the set rate, then says so.
-async fn open(context: Arc<Context>, plan: Arc<Plan>, people: TaskTracker) {
-    let permits = Arc::new(Semaphore::new(context.settings.concurrency));
-    make_tickets(&context, plan.background, &permits).await;
-    let is_polling = context.settings.scenario == Scenario::Poll;
-    let beforehand = if context.settings.tickets_first && !is_polling { plan.people } else { 0 };
-    let mut tickets = make_tickets(&context, beforehand, &permits).await;
-    let mut pacer = Pacer::new(plan.rate);
-    for seat in 0..plan.people {
-        pacer.next().await;
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
-        let number = plan.first + seat;
-        if is_polling {
-            spawn(people.track_future(poller::live(Arc::clone(&context), number, permit)));
-        } else {
-            let person = Presenter::new(&context, number, seat, permit);
-            spawn(people.track_future(person.live(tickets.pop_front())));
+/// Opens all streams of a worker at their rate, then reports that they are open.
+async fn open(context: Arc<Context>, role: Role, tasks: TaskTracker) {
+    if let Role::Presenters { count, first, background, rate, .. } = role {
+        let permits = Arc::new(Semaphore::new(context.settings.concurrency));
+        create_tickets(&context, background, &permits).await;
+        let streams = context.settings.scenario.event_streams();
+        let beforehand = if streams.is_some_and(|streams| streams.tickets_first) { count } else { 0 };
+        let mut tickets = create_tickets(&context, beforehand, &permits).await;
+        let mut pacer = Pacer::new(rate);
+        for index in 0..count {
+            pacer.next().await;
+            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
+            let number = first + index;
+            if let Scenario::Poll { interval, .. } = context.settings.scenario {
+                spawn(tasks.track_future(poller::run(Arc::clone(&context), number, interval, permit)));
+            } else {
+                let presenter = Presenter::new(&context, number, index, permit);
+                spawn(tasks.track_future(presenter.run(tickets.pop_front())));
+            }
         }
+        // Every first attempt returns its permit when it ends.
+        let all = u32::try_from(context.settings.concurrency).unwrap_or(u32::MAX);
+        drop(permits.acquire_many(all).await);
     }
-    people.close();
-    // All permits are back when nobody is at their first attempt any more.
-    let all = u32::try_from(context.settings.concurrency).unwrap_or(u32::MAX);
-    drop(permits.acquire_many(all).await);
-    tell(&context);
-    say(&Report::Opened);
+    tasks.close();
+    report(&context);
+    send(&Report::Opened);
 }
 
-/// Makes tickets as fast as it goes; errors are counted, not tried again.
-async fn make_tickets(context: &Arc<Context>, count: usize, permits: &Arc<Semaphore>) -> VecDeque<Ticket> {
-    let (made, mut tickets) = mpsc::channel(context.settings.concurrency);
-    let makers = Arc::clone(context);
+/// Creates tickets without a rate limit. Failures are counted and not retried.
+async fn create_tickets(context: &Arc<Context>, count: usize, permits: &Arc<Semaphore>) -> VecDeque<Ticket> {
+    let (created, mut tickets) = mpsc::channel(context.settings.concurrency);
+    let shared = Arc::clone(context);
     let permits = Arc::clone(permits);
     spawn(async move {
         for _ in 0..count {
             let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
-            let (context, made) = (Arc::clone(&makers), made.clone());
+            let (context, created) = (Arc::clone(&shared), created.clone());
             spawn(async move {
                 match context.api.create().await {
-                    Ok(ticket) => drop(made.send(ticket).await),
-                    Err(error) => context.count(|measured| measured.error(&error.to_string())),
+                    Ok(ticket) => drop(created.send(ticket).await),
+                    Err(error) => context.measure(|measured| measured.count_error(&error.to_string())),
                 }
                 drop(permit);
             });
@@ -151,64 +155,66 @@ async fn make_tickets(context: &Arc<Context>, count: usize, permits: &Arc<Semaph
     all
 }
 
-/// Does what the scenario does while streams are open.
-fn run(context: &Arc<Context>, plan: &Arc<Plan>, people: &TaskTracker, settling: &CancellationToken) {
-    let (context, plan, settling) = (Arc::clone(context), Arc::clone(plan), settling.clone());
-    match context.settings.scenario {
-        Scenario::Idle | Scenario::Poll => {}
-        Scenario::Login if plan.logins == 0 => {}
-        Scenario::Login => {
+/// Starts what the scenario does while streams are open.
+fn run(context: &Arc<Context>, role: Role, presenters: &TaskTracker, settling: &CancellationToken) {
+    let (context, settling) = (Arc::clone(context), settling.clone());
+    match role {
+        Role::Logins { count, per_second, concurrency } => {
             spawn(async move {
-                logins::all(&context, plan.logins, plan.logins_per_second, &settling).await;
-                say(&Report::Finished);
+                logins::log_in_repeatedly(&context, count, per_second, concurrency, &settling).await;
+                send(&Report::Finished);
             });
         }
-        Scenario::Storm => {
-            spawn(async move {
-                logins::confirmations(&context, plan.logins_per_second.unwrap_or_default(), &settling).await;
-                say(&Report::Finished);
-            });
-        }
-        Scenario::Expiry => {
-            let people = people.clone();
-            spawn(async move {
-                let ends_at = context.began + context.count(|measured| measured.expiry.last_deadline) + EXPIRY_GRACE;
-                let left = ends_at.saturating_duration_since(Instant::now());
-                if timeout(left, people.wait()).await.is_err() {
-                    context
-                        .count(|measured| measured.expiry.missing += u64::try_from(people.len()).unwrap_or(u64::MAX));
-                }
-                say(&Report::Finished);
-            });
-        }
+        Role::Presenters { confirmations_per_second, .. } => match context.settings.scenario {
+            Scenario::Idle { .. } | Scenario::Poll { .. } | Scenario::Login { .. } => {}
+            Scenario::Storm { .. } => {
+                spawn(async move {
+                    logins::confirm_waiting_tickets(&context, confirmations_per_second, &settling).await;
+                    send(&Report::Finished);
+                });
+            }
+            Scenario::Expiry { .. } => {
+                let presenters = presenters.clone();
+                spawn(async move {
+                    let last_deadline = context.measure(|measured| measured.expiry.last_deadline);
+                    let ends_at = context.started + last_deadline + EXPIRY_GRACE;
+                    let left = ends_at.saturating_duration_since(Instant::now());
+                    if timeout(left, presenters.wait()).await.is_err() {
+                        let missing = u64::try_from(presenters.len()).unwrap_or(u64::MAX);
+                        context.measure(|measured| measured.expiry.missing += missing);
+                    }
+                    send(&Report::Finished);
+                });
+            }
+        },
     }
 }
 
-async fn report(context: Arc<Context>) {
-    let mut ticks = interval(REPORT_EVERY);
+async fn report_periodically(context: Arc<Context>) {
+    let mut ticks = interval(REPORT_INTERVAL);
     loop {
         ticks.tick().await;
-        tell(&context);
+        report(&context);
     }
 }
 
-fn tell(context: &Context) {
-    say(&Report::Open(context.count(|measured| measured.open)));
+fn report(context: &Context) {
+    send(&Report::Open(context.measure(|measured| measured.open)));
     let deadlines = context.take_deadlines();
     if !deadlines.is_empty() {
-        say(&Report::Deadlines(deadlines));
+        send(&Report::Deadlines(deadlines));
     }
 }
 
-/// Returns the parent's orders. When the parent is gone, this process ends on the spot, whatever it is doing.
-fn listen() -> mpsc::Receiver<Order> {
-    let (sender, orders) = mpsc::channel(ORDERS);
+/// Returns the coordinator's orders. When the coordinator ends, this process exits at once.
+fn read_orders() -> mpsc::Receiver<Order> {
+    let (sender, orders) = mpsc::channel(MAX_ORDERS);
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines() {
             let order = line.ok().and_then(|line| serde_json::from_str(&line).ok());
             let Some(order) = order else { break };
             if sender.blocking_send(order).is_err() {
-                // Work is over; the parent may take its time.
+                // The work has ended; the coordinator still reads the result.
                 return;
             }
         }
@@ -217,9 +223,9 @@ fn listen() -> mpsc::Receiver<Order> {
     orders
 }
 
-fn say(report: &Report) {
+fn send(report: &Report) {
     let line = serde_json::to_string(report).unwrap_or_default();
     let mut output = std::io::stdout().lock();
-    // Without a parent there is nobody to tell.
+    // Fails only when the coordinator has ended, and then this process ends too.
     let _ = writeln!(output, "{line}").and_then(|()| output.flush());
 }

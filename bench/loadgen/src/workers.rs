@@ -1,6 +1,6 @@
-//! The parent's side of the worker processes: starts them, gives them orders, hears their reports.
+//! The coordinator's side of the worker processes: starts them, sends orders, receives reports.
 //!
-//! They end with the parent: it kills them where it ends in order, and otherwise they find their input closed.
+//! Workers end with the coordinator: it kills them on a regular exit, and otherwise they see their input closed.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -12,28 +12,28 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::measurements::Measurements;
-use crate::messages::{Order, Plan, Report};
-use crate::options::Scenario;
+use crate::messages::{Order, Plan, Report, Role};
+use crate::settings::Scenario;
 use crate::spawn;
 
 /// The argument that makes this program a worker.
 pub const WORKER: &str = "__worker";
 /// How many reports may wait.
-const REPORTS: usize = 1024;
+const MAX_REPORTS: usize = 1024;
 /// How long workers may take to close everything and report.
-const CLOSE_TIME: Duration = Duration::from_secs(30);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The worker processes of a run.
 pub struct Workers {
-    members: Vec<Member>,
+    all: Vec<Worker>,
     sender: mpsc::Sender<(usize, Option<Report>)>,
     reports: mpsc::Receiver<(usize, Option<Report>)>,
-    /// When tickets expire, in the time of the run, of which nobody has asked yet.
+    /// When tickets expire, since the start of the run; not taken yet.
     deadlines: Vec<Duration>,
 }
 
-struct Member {
-    /// Killed when this is dropped.
+struct Worker {
+    /// Killed on drop.
     _child: Child,
     input: ChildStdin,
     open: u64,
@@ -43,44 +43,45 @@ struct Member {
 }
 
 impl Workers {
-    /// Has no members yet.
+    /// Starts with no workers.
     pub fn new() -> Self {
-        let (sender, reports) = mpsc::channel(REPORTS);
-        Self { members: Vec::new(), sender, reports, deadlines: Vec::new() }
+        let (sender, reports) = mpsc::channel(MAX_REPORTS);
+        Self { all: Vec::new(), sender, reports, deadlines: Vec::new() }
     }
 
     /// Starts one worker for each plan.
     ///
     /// # Errors
-    /// When a process cannot be started.
+    /// If a process cannot be started.
     pub async fn start(&mut self, plans: Vec<Plan>) -> anyhow::Result<()> {
-        let program = std::env::current_exe().context("this program's file cannot be found")?;
+        let program = std::env::current_exe().context("the path of this program is unknown")?;
         for (index, plan) in plans.into_iter().enumerate() {
             let mut command = Command::new(&program);
             command.arg(WORKER).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-            // Ctrl-C in a terminal is for the parent, which has the workers close in order.
+            // Ctrl-C in a terminal reaches the coordinator alone, which stops the workers in order.
             command.process_group(0);
-            let mut child = command.spawn().context("a worker process cannot be started")?;
+            let mut child = command.spawn().context("a worker process could not be started")?;
             let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
                 return Err(anyhow!("a worker process has no input or output"));
             };
-            spawn(listen(index, output, self.sender.clone()));
-            // Only those with something of their own to do will say that they have finished.
-            let has_finished = plan.settings.scenario == Scenario::Login && plan.logins == 0;
-            let mut member = Member { _child: child, input, open: 0, has_opened: false, has_finished, result: None };
-            member.tell(&Order::Begin(Box::new(plan))).await?;
-            self.members.push(member);
+            spawn(forward_reports(index, output, self.sender.clone()));
+            // In `login`, the workers that only hold streams never report an end.
+            let has_finished = matches!(plan.settings.scenario, Scenario::Login { .. })
+                && matches!(plan.role, Role::Presenters { .. });
+            let mut worker = Worker { _child: child, input, open: 0, has_opened: false, has_finished, result: None };
+            worker.send(&Order::Begin(Box::new(plan))).await?;
+            self.all.push(worker);
         }
         Ok(())
     }
 
-    /// Gives all of them an order.
+    /// Sends an order to all workers.
     ///
     /// # Errors
-    /// When one is gone.
-    pub async fn order(&mut self, order: &Order) -> anyhow::Result<()> {
-        for member in &mut self.members {
-            member.tell(order).await?;
+    /// If one has ended.
+    pub async fn send(&mut self, order: &Order) -> anyhow::Result<()> {
+        for worker in &mut self.all {
+            worker.send(order).await?;
         }
         Ok(())
     }
@@ -88,75 +89,75 @@ impl Workers {
     /// Waits for the next report.
     ///
     /// # Errors
-    /// When a worker has failed or gone.
+    /// If a worker has failed or ended.
     ///
     /// # Cancel safety
     /// No report is lost.
-    pub async fn hear(&mut self) -> anyhow::Result<()> {
-        let Some((index, report)) = self.reports.recv().await else { return Err(anyhow!("all workers are gone")) };
-        let member = &mut self.members[index];
+    pub async fn receive(&mut self) -> anyhow::Result<()> {
+        let Some((index, report)) = self.reports.recv().await else { return Err(anyhow!("all workers have ended")) };
+        let worker = &mut self.all[index];
         match report {
-            Some(Report::Open(open)) => member.open = open,
+            Some(Report::Open(open)) => worker.open = open,
             Some(Report::Deadlines(deadlines)) => self.deadlines.extend(deadlines),
-            Some(Report::Opened) => member.has_opened = true,
-            Some(Report::Finished) => member.has_finished = true,
-            Some(Report::Result(measured)) => member.result = Some(*measured),
+            Some(Report::Opened) => worker.has_opened = true,
+            Some(Report::Finished) => worker.has_finished = true,
+            Some(Report::Result(measurements)) => worker.result = Some(*measurements),
             Some(Report::Failed(error)) => return Err(anyhow!("worker {index}: {error}")),
-            None if member.result.is_some() => {}
-            None => return Err(anyhow!("worker {index} has ended early; was it killed for want of memory?")),
+            None if worker.result.is_some() => {}
+            None => return Err(anyhow!("worker {index} ended early; was it killed for lack of memory?")),
         }
         Ok(())
     }
 
-    /// Has them close everything; returns what all of them counted.
+    /// Stops all workers, and returns the sum of their measurements.
     ///
     /// # Errors
-    /// When one is gone or takes too long.
-    pub async fn close(mut self) -> anyhow::Result<Measurements> {
-        self.order(&Order::Stop).await?;
+    /// If one has ended or takes too long.
+    pub async fn stop(mut self) -> anyhow::Result<Measurements> {
+        self.send(&Order::Stop).await?;
         let all = async {
-            while self.members.iter().any(|member| member.result.is_none()) {
-                self.hear().await?;
+            while self.all.iter().any(|worker| worker.result.is_none()) {
+                self.receive().await?;
             }
             anyhow::Ok(())
         };
-        timeout(CLOSE_TIME, all).await.context("the workers did not end in time")??;
+        timeout(CLOSE_TIMEOUT, all).await.context("the workers did not end in time")??;
         let mut sum = Measurements::default();
-        for measured in self.members.iter().filter_map(|member| member.result.as_ref()) {
-            sum.add(measured);
+        for measurements in self.all.iter().filter_map(|worker| worker.result.as_ref()) {
+            sum.add(measurements);
         }
         Ok(sum)
     }
 
-    /// Returns when tickets expire, in the time of the run, as was reported since the last call.
+    /// Returns the deadlines that were reported since the last call.
     pub fn take_deadlines(&mut self) -> Vec<Duration> {
         std::mem::take(&mut self.deadlines)
     }
 
     /// Returns how many streams are open.
     pub fn open(&self) -> u64 {
-        self.members.iter().map(|member| member.open).sum()
+        self.all.iter().map(|worker| worker.open).sum()
     }
 
     pub fn all_opened(&self) -> bool {
-        self.members.iter().all(|member| member.has_opened)
+        self.all.iter().all(|worker| worker.has_opened)
     }
 
     pub fn all_finished(&self) -> bool {
-        self.members.iter().all(|member| member.has_finished)
+        self.all.iter().all(|worker| worker.has_finished)
     }
 }
 
-impl Member {
-    async fn tell(&mut self, order: &Order) -> anyhow::Result<()> {
+impl Worker {
+    async fn send(&mut self, order: &Order) -> anyhow::Result<()> {
         let line = serde_json::to_string(order)? + "\n";
-        self.input.write_all(line.as_bytes()).await.context("a worker process has ended early")?;
-        self.input.flush().await.context("a worker process has ended early")
+        self.input.write_all(line.as_bytes()).await.context("a worker process ended early")?;
+        self.input.flush().await.context("a worker process ended early")
     }
 }
 
-/// Passes a worker's reports on, and `None` after the last.
-async fn listen(index: usize, output: ChildStdout, reports: mpsc::Sender<(usize, Option<Report>)>) {
+/// Forwards a worker's reports, and `None` after the last.
+async fn forward_reports(index: usize, output: ChildStdout, reports: mpsc::Sender<(usize, Option<Report>)>) {
     let mut lines = BufReader::new(output).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         let report = serde_json::from_str(&line).unwrap_or_else(|error| Report::Failed(format!("{error}: {line:.80}")));

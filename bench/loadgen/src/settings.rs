@@ -1,0 +1,183 @@
+//! The settings of a run. The coordinator sends them to every worker, and the result repeats them.
+//!
+//! Durations are seconds in JSON.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+/// The settings of a run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Settings {
+    /// The scenario, with the settings that it alone has.
+    #[serde(flatten)]
+    pub scenario: Scenario,
+    pub http: HttpVersion,
+    /// The certificates to trust instead of the system's.
+    pub ca: Option<PathBuf>,
+    pub insecure: bool,
+    /// The addresses to connect from in turn; with none, the system chooses.
+    pub source_addresses: Vec<IpAddr>,
+    pub client_id: Option<String>,
+    /// How many presenters wait (or poll) at the same time.
+    pub streams: usize,
+    pub processes: usize,
+    /// Streams to open per second over all processes; 0 sets no limit.
+    pub rate: u32,
+    /// How many streams each process opens at the same time.
+    pub concurrency: usize,
+    #[serde(with = "seconds")]
+    pub max_time: Duration,
+}
+
+/// What a run does.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "scenario", rename_all = "lowercase")]
+pub enum Scenario {
+    /// Opens streams and holds them.
+    Idle {
+        #[serde(with = "seconds")]
+        hold: Duration,
+        /// The path to open instead of a ticket's stream.
+        events_path: Option<String>,
+        event_streams: EventStreams,
+    },
+    /// Logs in repeatedly while presenters wait.
+    Login {
+        logins: u64,
+        /// Over all processes; with `None`, a login starts when one has ended.
+        logins_per_second: Option<f64>,
+        /// How many logins run at the same time.
+        concurrency_logins: usize,
+        event_streams: EventStreams,
+    },
+    /// Lets tickets expire.
+    Expiry {
+        /// Further tickets without a stream.
+        background: usize,
+        comparison: Option<Comparison>,
+        event_streams: EventStreams,
+    },
+    /// Signals processes, and confirms tickets while presenters reconnect.
+    Storm {
+        pids: Vec<i32>,
+        signal: Signal,
+        /// The time from the last opened stream to the signal.
+        #[serde(with = "seconds")]
+        after: Duration,
+        #[serde(with = "seconds")]
+        hold: Duration,
+        /// Confirmations per second over all processes.
+        logins_per_second: f64,
+        event_streams: EventStreams,
+    },
+    /// Polls instead of waiting.
+    Poll {
+        #[serde(with = "seconds")]
+        hold: Duration,
+        #[serde(with = "seconds")]
+        interval: Duration,
+    },
+}
+
+/// How presenters open and watch their event streams.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct EventStreams {
+    /// Create all tickets before the first stream is opened.
+    pub tickets_first: bool,
+    /// The gateway's heartbeat interval.
+    #[serde(with = "seconds")]
+    pub heartbeat: Duration,
+}
+
+/// What `expiry` writes to Redis to compare tickets with.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Comparison {
+    /// The address of Redis, without credentials.
+    pub redis: String,
+    /// How many filler keys to write.
+    pub other_keys: u64,
+}
+
+impl Scenario {
+    /// Returns the name of the subcommand.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Idle { .. } => "idle",
+            Self::Login { .. } => "login",
+            Self::Expiry { .. } => "expiry",
+            Self::Storm { .. } => "storm",
+            Self::Poll { .. } => "poll",
+        }
+    }
+
+    /// Returns how presenters use event streams; `None` if they poll.
+    pub fn event_streams(&self) -> Option<EventStreams> {
+        match self {
+            Self::Idle { event_streams, .. }
+            | Self::Login { event_streams, .. }
+            | Self::Expiry { event_streams, .. }
+            | Self::Storm { event_streams, .. } => Some(*event_streams),
+            Self::Poll { .. } => None,
+        }
+    }
+
+    /// Returns the path that streams open instead of a ticket's.
+    pub fn events_path(&self) -> Option<&str> {
+        if let Self::Idle { events_path, .. } = self { events_path.as_deref() } else { None }
+    }
+
+    /// Returns whether approvers scan and confirm tickets.
+    pub fn has_approvers(&self) -> bool {
+        matches!(self, Self::Login { .. } | Self::Storm { .. })
+    }
+
+    /// Returns what tickets are compared with in Redis.
+    pub fn comparison(&self) -> Option<&Comparison> {
+        if let Self::Expiry { comparison, .. } = self { comparison.as_ref() } else { None }
+    }
+}
+
+/// The version of HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+pub enum HttpVersion {
+    /// HTTP/1.1
+    #[value(name = "1.1")]
+    #[serde(rename = "1.1")]
+    One,
+    /// HTTP/2; without TLS by prior knowledge
+    #[value(name = "2")]
+    #[serde(rename = "2")]
+    Two,
+    /// What TLS negotiates; 1.1 without TLS
+    #[serde(rename = "auto")]
+    Auto,
+}
+
+/// The signal that `storm` sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Signal {
+    /// SIGKILL: ends at once
+    Kill,
+    /// SIGTERM: drains first
+    Term,
+}
+
+/// Durations as seconds with decimals.
+mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(time.as_secs_f64())
+    }
+
+    pub fn deserialize<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Duration, D::Error> {
+        Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
