@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
-from . import environment, plots, report
+from . import environment, report
 from .figures import FIGURES, Figure
 from .peers import NotThere
 from .processes import Failure
@@ -89,6 +89,9 @@ def write(raw: dict, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "results.json").write_text(json.dumps(raw, indent=1) + "\n")
     (out / "results.md").write_text(report.markdown(raw))
+    # Imported here: --list and bad options need no matplotlib.
+    from . import plots
+
     plots.draw(raw, out)
 
 

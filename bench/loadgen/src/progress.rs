@@ -75,7 +75,7 @@ impl Progress {
         match &self.display {
             Display::Bar(bar) => bar.set_message(format!("{} {written} of {wanted} filler keys", self.phase.name())),
             Display::Json => {
-                print_line(&json!({ "phase": self.phase.name(), "open": 0, "keys": written, "t": self.seconds() }))
+                print_line(&json!({ "phase": self.phase.name(), "open": 0, "keys": written, "t": self.seconds() }));
             }
             Display::Nothing => {}
         }
