@@ -16,6 +16,7 @@ mod support;
 mod api;
 mod auth_request;
 mod browser;
+mod cleanup;
 mod cli;
 mod clients;
 mod coming_from;

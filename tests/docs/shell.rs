@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
+use crate::support::process::guard;
 use crate::support::until;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -79,6 +80,7 @@ impl Shell {
         let temp = format!("TMPDIR={}", place.path().display());
         command.args(["env", "-i", &path, &home_is, &temp, "PYTHONUNBUFFERED=1", "bash", "--norc"]).current_dir(&home);
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        guard('+', process.id());
         let input = process.stdin.take();
         let mut shell = Self { process, input, place, commands: 0 };
         let (said, code) = shell.run("ip link set lo up");
@@ -163,6 +165,7 @@ impl Drop for Shell {
         drop(self.input.take());
         let _ = self.process.kill();
         let _ = self.process.wait();
+        guard('-', self.process.id());
     }
 }
 

@@ -1,8 +1,11 @@
-//! A child process that ends with its handle, whatever becomes of the test.
+//! A child process that ends with its handle, and with the test process, even if that is killed.
 
-use std::io::{BufRead as _, BufReader, Read};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use rustix::process::{Signal, set_parent_process_death_signal};
 
 /// A running program and all that it has written to standard error.
 pub struct Process {
@@ -20,6 +23,7 @@ impl Process {
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?} could not be started: {error}"));
         let lines = Arc::default();
+        guard('+', child.id());
         keep(child.stdout.take().unwrap(), &lines);
         keep(child.stderr.take().unwrap(), &lines);
         Self { child, lines }
@@ -51,6 +55,7 @@ impl Process {
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        guard('-', self.id());
     }
 }
 
@@ -58,6 +63,45 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Reads `+ PID` and `- PID` until its input ends, which is when the test process has ended. Then it kills the processes
+/// that are left, each with its descendants: a driver that is killed leaves its browser behind.
+const GUARD: &str = r#"
+trap '' INT TERM HUP
+pids=' '
+while read -r change pid; do
+    case $change in
+        +) pids="$pids$pid " ;;
+        -) case $pids in *" $pid "*) pids="${pids%%" $pid "*} ${pids#*" $pid "}" ;; esac ;;
+    esac
+done
+end() {
+    set -- "$1" $(cat /proc/"$1"/task/*/children 2>/dev/null)
+    kill -KILL "$1" 2>/dev/null
+    shift
+    for child; do end "$child"; done
+}
+for pid in $pids; do end "$pid"; done
+"#;
+
+/// Tells the guard that a process was started (`+`) or has ended (`-`). The first call starts the guard.
+pub fn guard(change: char, pid: u32) {
+    static INPUT: OnceLock<Mutex<ChildStdin>> = OnceLock::new();
+    let input = INPUT.get_or_init(|| {
+        // The kernel sends this signal when cargo ends. The setting is one of a thread, so this thread lives on.
+        std::thread::spawn(|| {
+            let _ = set_parent_process_death_signal(Some(Signal::TERM));
+            loop {
+                std::thread::park();
+            }
+        });
+        let mut shell = Command::new("sh");
+        // In a process group of its own, Ctrl-C in a terminal does not reach it.
+        shell.args(["-c", GUARD]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        Mutex::new(shell.spawn().unwrap().stdin.take().unwrap())
+    });
+    let _ = writeln!(input.lock().unwrap(), "{change} {pid}");
 }
 
 fn keep(output: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) {
