@@ -1,30 +1,30 @@
-# One image with one binary, in which the pages and scripts are, and what that binary loads: no shell, no package manager.
+# An image of one binary, which contains the pages and scripts, and the libraries that it loads: no shell, no package manager.
 # tests/image builds and runs it.
 
 ARG RUST=1
 FROM docker.io/library/rust:${RUST}-bookworm AS build
 WORKDIR /build
 
-# The dependencies alone, on empty sources: this layer is built again only when Cargo.toml or Cargo.lock change. Every
-# target that Cargo.toml names has to be there, and so has every package of the workspace, or cargo refuses it.
+# Compiles the dependencies and the crates of the workspace with empty sources of the gateway. This layer is rebuilt only when
+# they change. Cargo refuses a workspace if the manifest of a member, or a target that a manifest names, is missing.
 COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock build.rs ./
+COPY crates crates
 COPY bench/loadgen/Cargo.toml bench/loadgen/
-COPY crates/parked-streams/Cargo.toml crates/parked-streams/
-RUN mkdir -p src tests bench/loadgen/src crates/parked-streams/src \
+RUN mkdir -p src tests bench/loadgen/src \
  && echo 'fn main() {}' | tee src/main.rs bench/loadgen/src/main.rs >tests/main.rs \
- && touch src/lib.rs crates/parked-streams/src/lib.rs \
+ && touch src/lib.rs \
  && cargo build --profile dist --locked \
- && rm -rf src crates
+ && rm -rf src
 
-# COPY keeps the times of the files, and cargo goes by them: older than the empty sources, they would count as built.
+# COPY keeps the modification times of the files. Cargo compares them: files older than the empty sources count as unchanged.
 COPY . .
-RUN touch src/main.rs src/lib.rs crates/parked-streams/src/lib.rs \
+RUN touch src/main.rs src/lib.rs \
  && cargo build --profile dist --locked
 
-# The root of the image: the binary, the libraries that it names, the certificate authorities (for rediss:// and https://)
-# and, for scanners that look for known faults, which Debian packages these files are of. /keys is there because a new
-# volume takes its owner from it.
+# The root of the image: the binary, its shared libraries, and the certificate authorities (for rediss:// and https://).
+# Vulnerability scanners read from /var/lib/dpkg/status.d which Debian packages these files belong to. A new volume takes its
+# owner from /keys.
 RUN install -D --strip --target-directory=/image/usr/local/bin target/dist/scangate \
  && ldd target/dist/scangate | grep --only-matching '/[^ ]*' \
     | xargs cp --parents --dereference --target-directory=/image \
@@ -40,7 +40,7 @@ RUN install -D --strip --target-directory=/image/usr/local/bin target/dist/scang
 
 FROM scratch
 
-# Of the sources this was built from, as `git rev-parse HEAD` says it.
+# The revision of the sources, as `git rev-parse HEAD` prints it.
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="scangate" \
       org.opencontainers.image.description="A sign-in gateway: scan a QR code with a signed-in phone, and the waiting browser gets a JWT over Server-Sent Events" \
@@ -50,17 +50,17 @@ LABEL org.opencontainers.image.title="scangate" \
 
 COPY --from=build /image /
 
-# A number, so that Kubernetes can see that it is not root.
+# A number: Kubernetes checks from it that the user is not root.
 USER 65532:65532
 
-# The admin listener (health, metrics) is for the network of the containers: publish 8080 alone.
+# Publish only 8080. The admin listener (health, metrics) is for the network of the containers.
 ENV PATH=/usr/local/bin \
     SCANGATE_LISTEN=0.0.0.0:8080 \
     SCANGATE_ADMIN_LISTEN=0.0.0.0:9090
 EXPOSE 8080 9090
 
-# Without --live, `doctor` looks at everything that the gateway depends on: a Redis that is away would have every gateway
-# restarted.
+# With --live, `doctor` checks the process alone. Otherwise it checks everything that the gateway depends on, and an
+# unreachable Redis would restart every gateway.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
     CMD ["scangate", "doctor", "--live"]
 
