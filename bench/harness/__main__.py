@@ -1,4 +1,4 @@
-"""The measuring part of `bench/run`: takes the figures one after the other and writes what came of them."""
+"""The measuring part of `bench/run`: measures the figures one after the other and writes the results."""
 
 import argparse
 import json
@@ -27,7 +27,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--render", type=Path)
-    # Of the gateway, if it was built from these sources.
+    # The gateway's revision, if it was built from these sources.
     parser.add_argument("--revision", default="built elsewhere")
     for program in ("scangate", "loadgen", "axum-sse", "redis-ping"):
         parser.add_argument(f"--{program}", type=Path, default=Path(program))
@@ -72,7 +72,7 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
 
 
 def take(figure: Figure, settings: Settings, progress: Progress) -> dict:
-    """Takes one figure; whatever goes wrong is part of the result."""
+    """Measures one figure. A failure becomes part of the result."""
     start = time.monotonic()
     try:
         result = {"status": "ok", "data": figure.run(settings, progress)}
@@ -80,7 +80,7 @@ def take(figure: Figure, settings: Settings, progress: Progress) -> dict:
         result = {"status": "absent", "reason": str(reason)}
     except Failure as reason:
         result = {"status": "failed", "reason": str(reason)}
-    except Exception:  # A fault of the benchmark is told like any other, and the other figures are still worth having.
+    except Exception:  # A fault of the benchmark fails this figure alone.
         result = {"status": "failed", "reason": "a fault of the benchmark itself\n" + traceback.format_exc()}
     return {**result, "seconds": time.monotonic() - start}
 
@@ -98,7 +98,7 @@ def write(raw: dict, out: Path) -> None:
 def main() -> int:
     arguments = options()
     if arguments.render or arguments.list:
-        # Nothing is started, so whoever reads may stop reading.
+        # Nothing has been started, so a closed pipe may end the program.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if arguments.render:
         raw = json.loads((arguments.render / "results.json").read_text())
@@ -112,7 +112,7 @@ def main() -> int:
             print(f"{name:<24} {clock(figure.seconds(settings.sizes)):>6}  {figure.title}")
         return 0
 
-    # Leaving a figure stops what it started, so both ways of being stopped are the same exception.
+    # Both signals raise the same exception: leaving a figure stops everything that it started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     progress = Progress(len(figures), sum(figure.seconds(settings.sizes) for figure in figures.values()))
     raw = {
@@ -137,7 +137,7 @@ def main() -> int:
             progress.step(f"{entry['status']}: {entry['reason']}")
         raw["figures"][name] = entry
         raw["seconds"] = progress.elapsed()
-        # What there is so far, should the rest never come.
+        # Writes the results after each figure, in case the run is cut short.
         write(raw, settings.out)
 
     if raw["figures"]:

@@ -1,4 +1,4 @@
-"""A headless Chromium with one page, driven over the pipe of its DevTools Protocol. Knows nothing of who is measured."""
+"""A headless Chromium with one page, driven over the pipe of its DevTools Protocol. Knows nothing of the gateway."""
 
 import fcntl
 import json
@@ -8,7 +8,7 @@ import time
 
 from .processes import Failure, Stage, until
 
-# Nothing of the browser's own may run beside the page that is measured.
+# Disables everything in the browser that would run besides the measured page.
 OPTIONS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--disable-extensions",
@@ -16,7 +16,7 @@ OPTIONS = [
 ]  # fmt: skip
 # Chromium reads commands from descriptor 3 and writes answers to 4. Bash puts them there.
 WITH_PIPES = 'exec "$@" 3<&{} 4>&{}'
-# Above every descriptor that bash uses by itself.
+# Above every descriptor that bash itself uses.
 FIRST_DESCRIPTOR = 20
 ANSWER_SECONDS = 20
 
@@ -45,7 +45,7 @@ class Chromium:
         return [target["targetId"] for target in targets if target["type"] == "page"]
 
     def command(self, method: str, **params) -> dict:
-        """Sends a command of the DevTools Protocol and returns its answer; events are passed over."""
+        """Sends a command of the DevTools Protocol and returns its answer; skips events."""
         self._sent += 1
         message = {"id": self._sent, "method": method, "params": params}
         if self._session:
@@ -71,7 +71,7 @@ class Chromium:
         return json.loads(message)
 
     def run(self, expression: str):
-        """The value of a script in the page."""
+        """Evaluates a script in the page and returns its value."""
         answer = self.command("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in answer:
             raise Failure(f"the page's script failed: {answer['exceptionDetails']}")
@@ -83,16 +83,16 @@ class Chromium:
             raise Failure(f"Chromium cannot open {url}: {error}")
 
     def until(self, what: str, expression: str) -> None:
-        """Waits until a script in the page returns something true."""
+        """Waits until a script in the page returns a true value."""
         until(what, lambda: self.run(expression), 30, self.process, every=0.2)
 
     def frames(self) -> dict[str, float]:
-        """How often the page was laid out, and how often its styles were computed, since it was opened."""
+        """Returns how often the page was laid out, and how often its styles were computed, since it was opened."""
         self.command("Performance.enable")
         return {metric["name"]: metric["value"] for metric in self.command("Performance.getMetrics")["metrics"]}
 
     def hide(self) -> None:
-        """Puts another page in front of this one."""
+        """Opens another page in front of this one."""
         session, self._session = self._session, None
         self.command("Target.createTarget", url="about:blank")
         self._session = session

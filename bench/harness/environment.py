@@ -1,4 +1,4 @@
-"""On what a run was made: without it, no figure can be compared with another."""
+"""The machine and the programs of a run: figures can be compared only with these."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ from .settings import Settings
 
 
 def describe(settings: Settings, revision: str) -> dict[str, str]:
-    """One line for each part, in the order in which it is shown."""
+    """Returns one line for each part, in the order of the report."""
     lock = (ROOT / "bench/peers/axum-sse/Cargo.lock").read_text()
     axum = re.search(r'name = "axum"\nversion = "([^"]+)"', lock)
     model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Runs the load generator, follows its phases, and hands over its result."""
+"""Runs the load generator, follows its phases, and returns its result."""
 
 import json
 import signal
@@ -45,11 +45,11 @@ class Loadgen:
                 self._said = [*self._said[-20:], text]
 
     def until_phase(self, *phases: str, seconds: float, of: int | None = None) -> None:
-        """Waits until it is in one of these phases. `of` is the number of streams that are to be opened."""
+        """Waits until it is in one of these phases. `of` is the number of streams to open."""
         deadline = time.monotonic() + seconds
         while self.status["phase"] not in phases:
             if self.process.died():
-                # The last lines may still be on their way.
+                # The last lines may still be in the pipe.
                 time.sleep(0.2)
                 if self.status["phase"] in phases:
                     return
@@ -67,7 +67,7 @@ class Loadgen:
         return "\n".join(self._said) or "(it said nothing)"
 
     def stop(self, seconds: float = 60) -> dict:
-        """Ends it as Ctrl-C does, and returns what it has measured so far."""
+        """Interrupts it as Ctrl-C does, and returns its measurements until then."""
         self.process.signal(signal.SIGTERM)
         return self.finish(seconds)
 
@@ -75,7 +75,7 @@ class Loadgen:
         """Waits for its end and returns its result."""
         code = self.process.wait(seconds)
         self._stage.stop(self.process)
-        # 1 is "something was lost", which the result says in numbers.
+        # 1 means that something was lost; the result has the numbers.
         if code not in (0, 1, INTERRUPTED):
             raise Failure(f"loadgen {self.scenario} ended with code {code}: {self.said()}")
         try:

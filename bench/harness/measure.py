@@ -1,4 +1,4 @@
-"""What the kernel and Redis say about running processes. Reads only; knows nothing of who is measured."""
+"""Reads measurements of running processes from the kernel and Redis. Knows nothing of the gateway."""
 
 import json
 import os
@@ -17,7 +17,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def family(pid: int) -> list[int]:
-    """The process and all of its descendants, such as the workers of nginx."""
+    """Returns the process and all of its descendants, such as the workers of nginx."""
     parents: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -46,7 +46,7 @@ def user_bytes(pid: int) -> int:
             raise Failure(
                 "/proc/PID/smaps_rollup cannot be read; run this as the user who owns the processes"
             ) from error
-        # What was swapped out is still held.
+        # Swapped memory still belongs to the process.
         for kilobytes in re.findall(r"^(?:Pss|SwapPss):\s+(\d+) kB", rollup, re.MULTILINE):
             total += int(kilobytes) * 1024
     return total
@@ -59,7 +59,7 @@ def cpu_seconds(pid: int) -> float:
     """
     total = 0.0
     for member in family(pid):
-        # As clock_getcpuclockid(3) makes it: the complement of the pid, and 2 for the time by the scheduler.
+        # The clock id of clock_getcpuclockid(3): the complement of the pid, and 2 for the scheduler's time.
         with suppress(OSError):
             total += time.clock_gettime((~member << 3) | 2)
     return total
@@ -67,7 +67,7 @@ def cpu_seconds(pid: int) -> float:
 
 @dataclass(frozen=True)
 class Kernel:
-    """Kernel memory of the whole machine that open sockets are part of."""
+    """The kernel memory of the whole machine that includes open sockets."""
 
     slab: int  # all slab caches: sockets, files, inodes, epoll entries, and whatever else moved meanwhile
     buffers: int  # pages that TCP counts as its own: what is queued in sockets
@@ -80,7 +80,7 @@ class Kernel:
         return Kernel(slab=slab, buffers=int(tcp[2]) * PAGE, sockets=int(tcp[1]))
 
     def since(self, before: "Kernel", expected: int) -> dict:
-        """What has grown. Bytes per socket only where about as many sockets came as were expected.
+        """Returns the growth. It has bytes per socket only if about as many sockets were added as expected.
 
         All of it is the machine's, so any other program that opens connections meanwhile would spoil the figure.
         """
@@ -96,13 +96,13 @@ class Kernel:
 
 
 class Redis:
-    """As much of a Redis client as INFO takes."""
+    """A Redis client that can send INFO and no more."""
 
     def __init__(self, port: int):
         self.port = port
 
     def ask(self, command: str) -> str:
-        """The answer to a command whose words have no spaces, if it is a line or a text."""
+        """Returns the reply to a command whose words have no spaces, if it is a line or a text."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
             connection.sendall(f"{command}\r\n".encode())
             reader = connection.makefile("rb")
@@ -129,7 +129,7 @@ def ping(program: Path, port: int, count: int, pause_ms: float) -> dict:
 
 
 def metrics(port: int) -> dict[str, float]:
-    """Every series of a gateway's metrics."""
+    """Returns every series of a gateway's metrics."""
     connection = HTTPConnection("127.0.0.1", port, timeout=10)
     connection.request("GET", "/metrics")
     text = connection.getresponse().read().decode()
@@ -139,7 +139,7 @@ def metrics(port: int) -> dict[str, float]:
 
 
 def requests(port: int, path: str, count: int, keep_alive: bool = True) -> float:
-    """Sends so many GET requests, one after the other, and returns the seconds it took."""
+    """Sends GET requests one after the other, and returns how many seconds they took."""
     start = time.monotonic()
     connection = HTTPConnection("127.0.0.1", port, timeout=10)
     for _ in range(count):

@@ -16,23 +16,23 @@ FIRST_EVENT = PEERS_DIR / "first-event.json"
 NCHAN_MODULE = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
 
 
-# So that opens per second are those of streams alone, as they are with the peers.
+# Opens per second then count streams alone, as with the peers.
 TICKETS = ["--tickets-first"]
 
 
 @dataclass
 class Served:
-    """A server whose idle streams can be weighed."""
+    """A server whose idle streams are measured."""
 
     process: Process
     target: str
-    # What the load generator is told besides the target: a path to open, or to make tickets.
+    # The load generator's options besides the target.
     loadgen: list = field(default_factory=list)
     redis: RedisServer | None = None
 
 
 class NotThere(Failure):
-    """This build has no such thing: said in the results, and no failure of the run."""
+    """This machine lacks the peer. The results say so, and the run does not fail."""
 
 
 def scangate_on_redis(stage: Stage, settings: Settings, *extra: str) -> Served:
@@ -55,12 +55,12 @@ def scangate_in_memory(stage: Stage, settings: Settings) -> Served:
 
 
 def nchan(stage: Stage, settings: Settings) -> Served:
-    """One channel per stream, as one ticket is. The first events are published before anything is weighed."""
+    """One channel per stream, as with tickets. The first events are published before the measurement."""
     return _nchan(stage, settings, "/events/{n}", settings.sizes.streams)
 
 
 def nchan_one_channel(stage: Stage, settings: Settings) -> Served:
-    """All streams on one channel: no waiting room for tickets, but the least that nchan can be made to take."""
+    """All streams on one channel: of no use for tickets, but the least memory that nchan can take."""
     return _nchan(stage, settings, "/events/0", 1)
 
 
@@ -118,7 +118,7 @@ def node(stage: Stage, settings: Settings) -> Served:
     return Served(process, f"http://127.0.0.1:{port}", ["--events-path", "/events/{n}"])
 
 
-# By key: what it is called in the table, and what starts it.
+# By key: its name in the table, and the function that starts it.
 PEERS = {
     "scangate": ("scangate, Redis", scangate_on_redis),
     "scangate-undetached": ("scangate, Redis, `--detach false`", scangate_undetached),

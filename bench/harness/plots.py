@@ -1,4 +1,4 @@
-"""The plots, as SVG: made from the raw results alone. White paper and dark ink, so that they read on any background."""
+"""Draws the plots as SVG from the raw results alone, in dark on white, so that they are readable on any background."""
 
 from pathlib import Path
 
@@ -28,20 +28,20 @@ STYLE = {
     "axes.grid": True,
     "grid.color": "#dddddd",
     "axes.axisbelow": True,
-    # As text, so that a reader can search and copy it; the font is the reader's.
+    # Text stays text, so that readers can search and copy it. The viewer chooses the font.
     "svg.fonttype": "none",
-    # The same results make the same file.
+    # The same results give the same file.
     "svg.hashsalt": "scangate",
 }
 
-# A rate is over this many steps of a tenth of a second.
+# The window of a rate, in steps of 100 ms.
 RATE_STEPS = 5
 
 THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.0f}")
 
 
 def draw(raw: dict, out: Path) -> list[Path]:
-    """Draws what there are results for, and returns the files."""
+    """Draws a plot for each figure that has results, and returns the files."""
     results = Results(raw)
     plots = {
         "memory": memory,
@@ -57,7 +57,7 @@ def draw(raw: dict, out: Path) -> list[Path]:
         for name, plot in plots.items():
             figure = plot(results)
             path = out / f"{name}.svg"
-            # None is left of an earlier run that has nothing to do with these results.
+            # Removes the plot of an earlier run, which does not belong to these results.
             path.unlink(missing_ok=True)
             if figure is not None:
                 figure.savefig(path, metadata={"Date": None}, bbox_inches="tight")
@@ -162,7 +162,7 @@ def _curve(results: Results, name: str, title: str, marks: list[dict]):
     if not timeline:
         return None
     event = results.get(name, "loadgen", "storm", "event_at_s")
-    # The filling before is of no interest; nor is the time after, when nothing moves any more.
+    # Leaves out the opening of the streams before, and the time after the last change.
     first = (marks[0]["t_s"] if marks else event or 0) - 3
     last_change = max(
         (

@@ -1,4 +1,4 @@
-"""Everything that a figure starts: started in one place, with one log each, and stopped whatever happens.
+"""The processes of a figure: started in one place, each with a log, and stopped in any case.
 
 Every wait here has an end. A process that dies while it is waited for is an error that shows its last lines.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 
 
 class Failure(Exception):
-    """A figure cannot be had; the text says why and, where it is known, what to do."""
+    """A figure cannot be measured. The text says why and, if known, what to do."""
 
 
 class Process:
@@ -47,19 +47,19 @@ class Process:
             os.kill(self.pid, number)
 
     def wait(self, seconds: float) -> int:
-        """The exit code. Raises `Failure` if it is still there after so many seconds."""
+        """Returns the exit code. Raises `Failure` if the program still runs after so many seconds."""
         try:
             return self.popen.wait(seconds)
         except subprocess.TimeoutExpired:
             raise Failure(f"{self.name} is still running after {seconds:.0f} s") from None
 
     def stop(self, seconds: float = 10) -> None:
-        """Ends the program and all of its children, by force if it must be."""
+        """Stops the program and all of its children; kills them if they do not stop."""
         if not self.died():
             self.signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
                 self.popen.wait(seconds)
-        # The children are in its process group, which is its own.
+        # The program leads a process group, which contains its children.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         with suppress(subprocess.TimeoutExpired):
@@ -67,7 +67,7 @@ class Process:
 
 
 class Stage(AbstractContextManager):
-    """A temporary directory and what was started in it. Leaving it stops and removes everything."""
+    """A temporary directory and the processes started in it. Leaving it stops and removes everything."""
 
     def __init__(self) -> None:
         self.dir = Path(tempfile.mkdtemp(prefix="scangate-bench-"))
@@ -89,10 +89,10 @@ class Stage(AbstractContextManager):
         return path
 
     def start(self, name: str, command: list, **popen) -> Process:
-        """Starts a program in a process group of its own, so that Ctrl-C comes to this program alone."""
+        """Starts a program in a process group of its own, so that Ctrl-C reaches this program alone."""
         self._count += 1
         log = self.dir / f"{self._count:02}-{name.replace(' ', '-')}.log"
-        # Should this program be killed, the kernel ends what it started.
+        # If this program is killed, the kernel kills what it started.
         command = ["setpriv", "--pdeathsig", "TERM", *map(str, command)]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("SCANGATE_")}
         with log.open("wb") as output:
@@ -116,7 +116,7 @@ _handed_out: set[int] = set()
 
 
 def free_port() -> int:
-    """A port that nothing listens on, never the same twice in one run.
+    """Returns a port that nothing listens on, a different one at every call.
 
     From below the range that outgoing connections are given theirs from: a server that is started again after a storm
     would otherwise find its port taken by a client.
@@ -131,7 +131,7 @@ def free_port() -> int:
 
 
 def until(what: str, ready, seconds: float, process: Process | None = None, every: float = 0.05):
-    """Waits until `ready()` is true and returns what it returned."""
+    """Waits until `ready()` is true and returns its value."""
     deadline = time.monotonic() + seconds
     while True:
         if process is not None:

@@ -1,4 +1,4 @@
-"""Says on standard error what is being done, how far it is, and how long it may take."""
+"""Shows on standard error the current step, its progress, and how long it may take."""
 
 import sys
 import time
@@ -24,11 +24,11 @@ class Progress:
         self._line(f"[{number}/{self.figures}] {name}: {title} (about {clock(seconds)}; {gone})")
 
     def step(self, text: str) -> None:
-        """A new thing is being done."""
+        """Starts a step."""
         self._line(f"      {self._figure}: {text}")
 
     def working(self, text: str) -> None:
-        """The same thing goes on."""
+        """Updates the progress of the current step."""
         now = time.monotonic()
         if self._terminal:
             if now - self._last > 0.5:
@@ -38,7 +38,7 @@ class Progress:
             self._line(f"      {self._figure}: {text}")
 
     def wait(self, seconds: float, text: str) -> None:
-        """Waits, and says for how much longer."""
+        """Waits, and shows for how much longer."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self.working(f"{text}, {clock(left)} left")

@@ -1,4 +1,4 @@
-"""The Markdown that a run ends with: made from the raw results alone, so that old ones can be rendered again."""
+"""Writes the Markdown of a run from the raw results alone, so that old results can be rendered again."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from .peers import PEERS
 
 
 class Results:
-    """The raw results of one run, read without asking whether each figure succeeded."""
+    """The raw results of one run, read without checks whether each figure succeeded."""
 
     def __init__(self, raw: dict):
         self.raw = raw
 
     def get(self, figure: str, *path):
-        """The value at that path of a figure; None if the figure was not taken, failed, or has no such value."""
+        """Returns the value at a path of a figure; None if the figure was not measured, failed, or has no such value."""
         value = self.raw["figures"].get(figure)
         if value is None or value["status"] != "ok":
             return None
@@ -77,12 +77,12 @@ def markdown(raw: dict) -> str:
     return head + "\n" + "".join(f"\n## {title}\n\n{text(results)}" for title, text in sections)
 
 
-# ---- What the gateway is held to -----------------------------------------------------------------------------------
+# ---- Bounds of the gateway -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Target:
-    """A figure that is held to a bound, and which figures it is made of."""
+    """A value with a bound, and the figures that it is computed from."""
 
     what: str
     limit: float
@@ -119,7 +119,7 @@ def targets(results: Results) -> list[Target]:
         return None if measured is None else 1.5 * measured
 
     def back(results: Results) -> float | None:
-        # Never is later than any bound.
+        # A stream that never came back breaks every bound.
         return None if results.get("storm") is None else results.get("storm", "back_after_s") or inf
 
     def late(name: str) -> Callable[[Results], float | None]:
@@ -371,7 +371,7 @@ def expiry(results: Results) -> str:
         if row is None:
             rows.append([f"tickets {title}", results.why_not(f"expiry-{name}"), *["–"] * 5])
             continue
-        # A percentile of what was delivered says little where most was not.
+        # Percentiles of the delivered events mean little if most were not delivered.
         for what, told in ((f"scangate, tickets {title}", row), ("… plain keyspace notifications beside it", row["plain"])):
             lag = told["lag_ms"]
             some = lag["count"] > 0
@@ -383,7 +383,7 @@ def expiry(results: Results) -> str:
 
 
 def topologies(results: Results) -> str:
-    """One row for each kind of Redis, and what the others cost against the first."""
+    """Returns one row per kind of Redis, and the cost of the others relative to the first."""
     columns = ["bytes_per_stream", "cpu_percent_per_10k", "p50_ms", "p99_ms", "resync_s"]
     rows = []
     for name, (title, _, _) in on.VARIANTS.items():

@@ -1,4 +1,4 @@
-"""What every figure of scangate begins with: a stage, a Redis, an identity provider. Gateways and load as needed."""
+"""The common setup of scangate's figures: a stage, a Redis, an identity provider; gateways and load as needed."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -9,12 +9,12 @@ from .progress import Progress
 from .servers import Edge, Gateway, Identity, RedisServer
 from .settings import Settings
 
-# A bound for what is held until it is told to stop, should this program be gone.
+# Upper bounds on streams that are held until they are stopped, in case this program is killed.
 HELD = ["--hold", "1h", "--max-time", "2h"]
 
 
 class Scene(AbstractContextManager):
-    """Leaving it stops everything that was started in it."""
+    """The setup of one figure. Leaving it stops everything that was started in it."""
 
     def __init__(self, settings: Settings, progress: Progress, redis: Callable[[Stage], RedisServer] = RedisServer):
         self.settings = settings
@@ -43,7 +43,7 @@ class Scene(AbstractContextManager):
         return Loadgen(self.stage, self.settings, self.progress, scenario, targets, *options)
 
     def hold(self, targets: list[str], count: int, *options) -> Loadgen:
-        """Opens so many idle streams, as fast as it goes unless the options say otherwise, and leaves them open."""
+        """Opens `count` idle streams, without a rate limit unless the options set one, and leaves them open."""
         self.progress.step(f"opening {count:,} streams")
         load = self.load("idle", targets, "--streams", count, *HELD, *(options or ("--rate", 0)))
         load.until_phase("holding", seconds=120 + count / 50, of=count)

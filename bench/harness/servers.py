@@ -1,4 +1,4 @@
-"""The servers of one figure: Redis, the gateway, nginx in front of it. On free ports, in the stage's directory."""
+"""The servers of one figure: Redis, the gateway, and nginx in front of it, on free ports and in the stage's directory."""
 
 import base64
 import hashlib
@@ -20,18 +20,18 @@ from .settings import Settings
 ROOT = Path(__file__).resolve().parents[2]
 NGINX = ROOT / "nginx"
 
-# Higher than anything here comes to: what is measured is the gateway, not its limits.
+# Limits that no figure reaches: the figures measure the gateway, not its limits.
 NO_LIMIT = "100000000"
 NO_RATE = "1000000"
 
 
 def files_limit() -> int:
-    """How many files one process may open here."""
+    """Returns how many files one process may open."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
 
 class RedisServer:
-    """A Redis of its own, without persistence."""
+    """A Redis without persistence."""
 
     def __init__(self, stage: Stage):
         self.port = free_port()
@@ -90,7 +90,7 @@ class RedisCluster:
 
 
 class Identity:
-    """The identity provider of the approvers: a shared secret, one person's token, and keys all replicas sign with."""
+    """The identity provider of the approvers: a shared secret, one person's token, and the keys that all replicas sign with."""
 
     def __init__(self, stage: Stage, settings: Settings):
         directory = stage.directory("identity")
@@ -122,7 +122,7 @@ def _hs256(claims: dict, secret: str) -> str:
 
 @cache
 def has_flag(scangate: Path, flag: str) -> bool:
-    """Whether this build of the gateway knows the flag."""
+    """Returns whether this build of the gateway knows the flag."""
     text = subprocess.run([scangate, "--help"], capture_output=True, text=True, timeout=10, check=True).stdout
     return re.search(rf"{flag}\b", text) is not None
 
@@ -166,7 +166,7 @@ class Gateway:
         self.start()
 
     def start(self) -> None:
-        """Starts it, also again after it was stopped, on the same ports."""
+        """Starts it, or restarts it on the same ports."""
         self.process = self.stage.start(self.name, self.command)
         until(f"{self.name} is ready", self._ready, 30, self.process)
 
@@ -180,12 +180,12 @@ class Gateway:
         return True
 
 
-# Streams are spread over many workers, because a worker holds two files for each.
+# Spreads streams over many workers, because a worker opens two files for each.
 EDGE_WORKERS = 4
 
 
 class Edge:
-    """nginx in front of gateways: with the settings of nginx/, or as little as makes streams work at all."""
+    """nginx in front of gateways: with the settings of nginx/, or with the minimum that makes streams work."""
 
     def __init__(self, stage: Stage, gateways: list[Gateway], port: int, *, ours: bool, tls: bool):
         self.port = port
@@ -209,11 +209,11 @@ class Edge:
         until("nginx listens", lambda: listening(port), 10, self.process)
 
     def _listen(self) -> str:
-        # The kernel deals connections out evenly; the first worker to wake would otherwise run out of files.
+        # The kernel distributes connections evenly. Otherwise the first worker to wake would run out of files.
         return f"listen 127.0.0.1:{self.port} {'ssl http2 ' if self._tls else ''}reuseport backlog=4096;"
 
     def _our_site(self) -> str:
-        """The template in nginx/, but for the requests per second. Plain HTTP is the same site without `ssl http2`."""
+        """Returns the template of nginx/ without its requests per second. Plain HTTP is the same site without `ssl http2`."""
         text = (NGINX / "scangate.conf.template").read_text()
         values = {
             "EDGE_UPSTREAM": self._servers.replace(";", " max_fails=0;"),
@@ -226,13 +226,13 @@ class Edge:
         }
         for name, value in values.items():
             text = text.replace(f"${{{name}}}", value)
-        # All tickets are made over the few connections of one load generator, as no edge ever sees it.
+        # One load generator creates all tickets over few connections, unlike the clients of a real edge.
         for rate in ("rate=100r/s;", "rate=400r/s;", "rate=1600r/s;"):
             text = _replaced(text, rate, "rate=100000r/s;")
         return _replaced(text, f"listen {self.port} ssl http2;", self._listen())
 
     def _default_site(self) -> str:
-        """What a first search finds: buffering off, times long enough, everything else as nginx comes."""
+        """Returns what a first search finds: buffering off, timeouts long enough, everything else at its default."""
         return f"""
 upstream gateways {{
     server {self._servers};
@@ -253,12 +253,12 @@ server {{
 
 
 def run_as() -> str:
-    """Started by root, the workers would otherwise be nobody, who cannot read the stage's directory."""
+    """Returns the user of the workers. Started by root, they would run as nobody, which cannot read the stage's directory."""
     return "user root root;" if os.geteuid() == 0 else ""
 
 
 def _main_file() -> str:
-    """nginx/nginx.conf, with as many workers and files as the streams need here."""
+    """Returns nginx/nginx.conf with the workers and files that the streams need."""
     files = min(65_536, files_limit())
     text = (NGINX / "nginx.conf").read_text()
     text = _replaced(text, "worker_processes auto;", f"worker_processes {EDGE_WORKERS};")

@@ -1,4 +1,4 @@
-"""How large each measurement is, and what the whole run was asked to do.
+"""The size of each measurement, and the options of the whole run.
 
 Two sizes: the full one, whose figures are quoted, and the quick one, which only shows that everything works.
 """
@@ -6,8 +6,8 @@ Two sizes: the full one, whose figures are quoted, and the quick one, which only
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-# A stream is one file of the gateway and one of the load generator. What is left over is for Redis, the listeners and
-# the connections on which tickets are made.
+# A stream is one file of the gateway and one of the load generator. The rest is for Redis, the listeners and
+# the connections that create tickets.
 SPARE_FILES = 2_000
 
 
@@ -17,7 +17,7 @@ class Sizes:
 
     streams: int  # the idle streams of most figures
     heartbeat: int  # seconds, for the gateway and every peer
-    heartbeats: int  # how many of them the CPU is measured over
+    heartbeats: int  # the number of them over which CPU is measured
     idle_counts: tuple[int, ...]  # for the latency
     rounds: int  # of logins, of which the median is taken
     logins: int  # in one round
@@ -38,7 +38,7 @@ class Sizes:
     page_window: int  # seconds that a page in a browser is watched in each state
 
     def window(self, heartbeats: int | None = None) -> float:
-        """Seconds in which every stream sends the same number of heartbeats, whenever it was opened."""
+        """Returns the seconds in which every stream sends the same number of heartbeats, whenever it was opened."""
         return float(self.heartbeat * (heartbeats or self.heartbeats))
 
 
@@ -92,7 +92,7 @@ QUICK = Sizes(
 
 
 def with_streams(sizes: Sizes, streams: int) -> Sizes:
-    """The same run with another number of idle streams, of which no process holds more."""
+    """Returns the same run with another number of idle streams, which no process exceeds."""
     return replace(
         sizes,
         streams=streams,
@@ -108,7 +108,7 @@ def with_streams(sizes: Sizes, streams: int) -> Sizes:
 
 @dataclass(frozen=True)
 class Programs:
-    """The binaries that are measured and that measure."""
+    """The programs that are measured, and those that measure."""
 
     scangate: Path
     loadgen: Path
@@ -118,7 +118,7 @@ class Programs:
 
 @dataclass(frozen=True)
 class Settings:
-    """What one run was asked to do."""
+    """The options of one run."""
 
     sizes: Sizes
     programs: Programs

@@ -1,4 +1,4 @@
-"""The figures, in the order in which they are taken. Each is independent of the others and starts what it needs."""
+"""The figures, in the order of measurement. Each is independent of the others and starts what it needs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from . import cost, edge, expiry, failover, growth, idle, latency, pages, routes
 
 @dataclass(frozen=True)
 class Figure:
-    """One thing that is measured: `run` returns plain data for the raw JSON."""
+    """One figure. `run` returns plain data for the raw JSON."""
 
     title: str
     seconds: Callable[[Sizes], float]

@@ -1,4 +1,4 @@
-"""What users cost who do something: a login, a poll, a ticket."""
+"""The cost of a login, a poll, and a ticket."""
 
 import json
 from http.client import HTTPConnection
@@ -19,7 +19,7 @@ def poll_seconds(sizes: Sizes) -> float:
 
 
 def poll(settings: Settings, progress: Progress) -> dict:
-    """CPU of users who poll, as systems did before there were event streams."""
+    """Measures the CPU of polling presenters, as in systems without event streams."""
     sizes = settings.sizes
     with Scene(settings, progress) as scene:
         gateway, redis = scene.gateway(), scene.redis
@@ -53,7 +53,7 @@ def login_cpu_seconds(sizes: Sizes) -> float:
 
 
 def login_cpu(settings: Settings, progress: Progress) -> dict:
-    """CPU time that the gateway takes for a whole login, and for ten requests that do nothing."""
+    """Measures the gateway's CPU time for a whole login, and for ten requests that do nothing."""
     count = settings.sizes.counted_logins
     with Scene(settings, progress) as scene:
         gateway, redis = scene.gateway(), scene.redis
@@ -90,7 +90,7 @@ def tickets_seconds(sizes: Sizes) -> float:
 
 
 def tickets(settings: Settings, progress: Progress) -> dict:
-    """Bytes in Redis of tickets that nobody streams. With a stream each, the idle figure has them."""
+    """Measures the bytes in Redis of tickets without a stream. The idle figure includes those with a stream."""
     count = settings.sizes.tickets
     with Scene(settings, progress) as scene:
         gateway, redis = scene.gateway(), scene.redis

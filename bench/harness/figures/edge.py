@@ -1,4 +1,4 @@
-"""What a stream costs the nginx in front of the gateway."""
+"""The cost of a stream in the nginx in front of the gateway."""
 
 from .. import measure
 from ..processes import free_port
@@ -29,7 +29,7 @@ def seconds(sizes: Sizes) -> float:
 
 
 def of(name: str):
-    """The measurement of one variant."""
+    """Returns the measurement of one variant."""
 
     def run(settings: Settings, progress: Progress) -> dict:
         return weigh(settings, progress, ours=name.endswith("ours"), tls=name.startswith("tls"))

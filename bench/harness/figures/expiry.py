@@ -1,4 +1,4 @@
-"""How late `expired` comes, among very many other keys, beside what plain keyspace notifications give in the same run."""
+"""The lag of `expired` events among very many filler keys, and the lag of plain keyspace notifications in the same run."""
 
 from ..processes import Failure
 from ..progress import Progress
@@ -6,7 +6,7 @@ from ..scene import Scene
 from ..servers import RedisCluster, RedisServer
 from ..settings import Settings, Sizes
 
-# What the load generator waits for plain keys after the last deadline.
+# How long the load generator waits for plain keys after the last deadline, in seconds.
 GRACE = 20
 KEYS_PER_SECOND = 400_000
 
@@ -19,7 +19,7 @@ TOGETHER = 2
 
 
 def rate(sizes: Sizes, name: str) -> int:
-    """Tickets per second. The last is made before the first is over."""
+    """Returns the tickets per second at which the last is created before the first expires."""
     over = 0.8 * sizes.expiry_ttl if name == "spread" else TOGETHER
     return max(1, round(sizes.expiry_streams / over))
 
@@ -33,7 +33,7 @@ def seconds_of(name: str):
 
 
 def of(name: str):
-    """The measurement of one variant."""
+    """Returns the measurement of one variant."""
 
     def run(settings: Settings, progress: Progress) -> dict:
         sizes = settings.sizes
@@ -49,7 +49,7 @@ def of(name: str):
             load.until_phase("running", seconds=120 + expected, of=count)
             progress.step("waiting for the tickets' time to be over, and for plain keys")
             load.until_phase("closing", "done", seconds=60 + expected)
-            # Removing the other keys is part of it.
+            # Includes the time for removing the filler keys.
             result = load.finish(60 + sizes.other_keys / 20_000)
             if result["streams"]["opened"] < count:
                 opened, errors = result["streams"]["opened"], result["streams"]["errors"]

@@ -1,4 +1,4 @@
-"""What happens to waiting people when a replica goes: killed (a storm), or restarted in turn (a drain)."""
+"""What presenters see when a replica is killed (a storm), or when replicas are restarted in turn (a drain)."""
 
 import signal
 import time
@@ -12,13 +12,13 @@ from ..settings import Settings, Sizes
 from .edge import OPENS_PER_SECOND, addresses
 
 LOGINS_PER_SECOND = 5
-# Time enough for all streams to be on the first replica, and for the second to start and come to rest.
+# Long enough for all streams to open on the first replica, and for the second to start and become idle.
 STORM_AFTER = 25
 STORM_HOLD = 30
-# The gateway spreads the ends of its streams over 5 s and leaves after 30 s at the latest.
+# The gateway ends its streams over 5 s and exits after at most 30 s.
 DRAIN_BOUND = 45
 DRAIN_REST = 8
-# Long enough for both restarts; ended in its own time, the load generator waits for the last confirmations.
+# Long enough for both restarts. The load generator then waits for the last confirmations.
 DRAIN_HOLD = 110
 
 
@@ -27,7 +27,7 @@ def storm_seconds(sizes: Sizes) -> float:
 
 
 def storm(settings: Settings, progress: Progress) -> dict:
-    """One of two replicas is killed, which holds as many streams as the other figures have on one process.
+    """Kills one of two replicas, which holds as many streams as one process in the other figures.
 
     The second replica is started only when the first holds them all: the load generator deals its streams out over its
     targets, and whoever is refused by the second goes to the first.
@@ -57,13 +57,13 @@ def storm(settings: Settings, progress: Progress) -> dict:
 
 
 def all_open(load: Loadgen, count: int, seconds: float) -> None:
-    """Waits until all streams are open, but for those whose tickets are being confirmed just now."""
+    """Waits until all streams are open, except those whose tickets are being confirmed."""
     enough = count - 2 * LOGINS_PER_SECOND
     until(f"{count:,} streams open", lambda: load.status["open"] >= enough, seconds, load.process)
 
 
 def outcome(result: dict) -> dict:
-    """What was lost for good, and what the curve shows."""
+    """Returns what was lost, and the values of the curve."""
     streams, storm = result["streams"], result["storm"]
     confirmations = storm["confirmations"]
     return {
@@ -71,7 +71,7 @@ def outcome(result: dict) -> dict:
         "back_after_s": storm.get("back_after_s"),
         "peak_opens_per_second": storm.get("peak_opens_per_second"),
         "confirmations": confirmations,
-        # No ticket lives out its half hour here: one that had to be replaced without having been confirmed was lost.
+        # No ticket reaches its half hour here: one that was replaced without a confirmation was lost.
         "tickets_lost": max(0, streams.get("renewed", 0) - confirmations["delivered"]),
         "missing_at_end": streams["wanted"] - streams["open_at_end"],
         "reconnect_ms": storm.get("reconnect_ms"),
@@ -83,7 +83,7 @@ def drain_seconds(sizes: Sizes) -> float:
 
 
 def drain(settings: Settings, progress: Progress) -> dict:
-    """Two replicas behind nginx with our settings; each is told to stop, waited for, and started again."""
+    """Stops and restarts each of two replicas behind nginx with our settings."""
     count = settings.sizes.drain_streams
     with Scene(settings, progress) as scene:
         port = free_port()

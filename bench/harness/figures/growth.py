@@ -1,4 +1,4 @@
-"""The same figures for more and more streams over several gateways: per stream they should stay as they are."""
+"""The same figures for more and more streams over several gateways: per stream they should not change."""
 
 from .. import measure
 from ..progress import Progress

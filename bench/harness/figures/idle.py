@@ -1,4 +1,4 @@
-"""What an idle stream costs one server: user bytes, kernel bytes, CPU, and how fast streams can be opened."""
+"""The cost of an idle stream in one server: user bytes, kernel bytes, CPU; and how fast streams can be opened."""
 
 from .. import measure
 from ..loadgen import Loadgen
@@ -16,7 +16,7 @@ def seconds(sizes: Sizes) -> float:
 
 
 def of(key: str):
-    """The measurement of one peer."""
+    """Returns the measurement of one peer."""
     _, start = PEERS[key]
 
     def run(settings: Settings, progress: Progress) -> dict:
@@ -79,14 +79,14 @@ def weigh(stage: Stage, settings: Settings, progress: Progress, served: Served) 
 
 
 def require_heartbeats(result: dict, due: int) -> None:
-    """A peer that is silent would have its CPU time for nothing."""
+    """Fails if heartbeats are missing: a silent peer needs no CPU time."""
     seen = result["heartbeats"]["seen"]
     if seen < due:
         raise Failure(f"only {seen:,} of {due:,} heartbeats came")
 
 
 def require_all(result: dict, streams: int, wanted: int) -> None:
-    """Bytes per stream are worth nothing if streams were lost on the way."""
+    """Fails if streams were lost: bytes per stream would be wrong."""
     lost = result["streams"].get("lost", 0)
     if streams < wanted or lost:
         errors = result["streams"].get("errors") or "no errors named"

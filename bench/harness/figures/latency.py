@@ -1,4 +1,4 @@
-"""From the confirm request to the event's last byte, with more and more idle streams beside it."""
+"""The time from the confirm request to the event's last byte, with more and more idle streams."""
 
 from statistics import median
 
@@ -8,9 +8,9 @@ from ..progress import Progress
 from ..scene import Scene
 from ..settings import Settings, Sizes
 
-# Between two PINGs and, at most, between two logins: each begins from rest, on a machine that is not busy.
+# The time between two PINGs and, at most, between two logins: each starts on an idle machine.
 PAUSE_MS = 10
-# What is opened or closed has an effect for a while.
+# Opening and closing streams has an effect for a while.
 REST = 3
 
 
@@ -43,13 +43,13 @@ def row(scene: Scene, targets: list[str], count: int) -> dict:
 
 
 def warm_up(scene: Scene, targets: list[str], count: int) -> None:
-    """Not measured: the first logins meet cold caches and connections that are yet to be made."""
+    """Makes logins without measuring them: the first ones meet cold caches and have to connect."""
     scene.progress.step("the first logins, which are not measured")
     logins(scene, targets, max(50, count // 5))
 
 
 def logins(scene: Scene, targets: list[str], count: int) -> dict:
-    """So many whole logins, one after the other."""
+    """Makes whole logins, one after the other."""
     load = scene.load(
         "login", targets, "--streams", 0, "--logins", count, "--concurrency-logins", 1,
         "--logins-per-second", 1_000 // PAUSE_MS, "--max-time", "30m",
@@ -63,7 +63,7 @@ def logins(scene: Scene, targets: list[str], count: int) -> dict:
 
 
 def rounds(scene: Scene, targets: list[str], count: int) -> dict:
-    """The median over the rounds of each percentile, and every round beside it."""
+    """Returns the median over the rounds of each percentile, and every round."""
     scene.progress.step(f"{scene.sizes.rounds} × {count:,} logins")
     results = [logins(scene, targets, count) for _ in range(scene.sizes.rounds)]
     times = [result["confirm_to_event_ms"] for result in results]

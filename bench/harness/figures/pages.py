@@ -1,4 +1,4 @@
-"""What a page costs the visitor's browser while it waits, in every state that can last."""
+"""The cost of a waiting page in the visitor's browser, in every lasting state."""
 
 import json
 import threading
@@ -33,7 +33,7 @@ DROP_IN = b"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Shop</
 
 
 class Visit:
-    """A browser at the gateway's pages, and the person with the phone beside it."""
+    """A browser on the gateway's pages, and the approver with a phone."""
 
     def __init__(self, scene: Scene, browser: Chromium, gateway, site: str):
         self.scene, self.browser, self.gateway, self.site = scene, browser, gateway, site
@@ -49,7 +49,7 @@ class Visit:
         self.browser.until(f"the page is {state}", is_there)
 
     def shown(self) -> str:
-        """The ticket whose code is on show."""
+        """Returns the ticket whose code the page shows."""
         return self.browser.run("document.querySelector('.scangate-link').href").rpartition("/")[2]
 
     def ask(self, method: str, path: str, body: dict | None = None, *, as_person: bool = True) -> dict:
@@ -73,7 +73,7 @@ class Visit:
         )
 
     def sign_in(self) -> None:
-        """Gives the pages the person's token, as a site's own sign-in does."""
+        """Gives the pages the approver's token, as a site's own sign-in does."""
         self.browser.goto(self.url + "/static/favicon.svg")
         self.browser.run(f"sessionStorage.setItem('scangate.bearer', {json.dumps(self.token)})")
 
@@ -184,7 +184,7 @@ def drop_in_scanned(visit: Visit) -> None:
 
 
 EMPTY = "an empty page"
-# What is on show, and what brings the browser there.
+# Each state, and the function that brings the browser to it.
 STATES: dict[str, Callable[[Visit], None]] = {
     EMPTY: nothing,
     "sign-in: waiting": waiting,
@@ -212,7 +212,7 @@ def seconds(sizes: Sizes) -> float:
 
 
 def run(settings: Settings, progress: Progress) -> dict:
-    """CPU of the whole browser in each state, above that of an empty page."""
+    """Measures the CPU of the whole browser in each state, above that of an empty page."""
     window = settings.sizes.page_window
     with Scene(settings, progress) as scene:
         port, site = free_port(), free_port()
@@ -222,7 +222,7 @@ def run(settings: Settings, progress: Progress) -> dict:
         serve(site, DROP_IN.replace(b"{gateway}", f"http://localhost:{gateway.port}".encode()))
         rows = []
         for name, reach in STATES.items():
-            # A browser of its own for each: nothing of the state before is left.
+            # A new browser for each state: nothing remains of the one before.
             browser = Chromium(scene.stage)
             reach(Visit(scene, browser, gateway, f"http://localhost:{site}/"))
             progress.wait(SETTLE, f"settling, {name}")
@@ -253,6 +253,6 @@ def serve(port: int, page: bytes) -> None:
             self.wfile.write(page)
 
         def log_message(self, *_) -> None:
-            """Says nothing: what is asked is known."""
+            """Logs no requests."""
 
     threading.Thread(target=ThreadingHTTPServer(("127.0.0.1", port), Site).serve_forever, daemon=True).start()

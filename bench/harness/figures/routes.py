@@ -1,4 +1,4 @@
-"""What one request costs that anybody may send: CPU time of the gateway, for every route and for what is made to be dear.
+"""The cost of one request that anyone may send: the gateway's CPU time for every route, and for requests made expensive.
 
 A request that takes over a millisecond of CPU needs a bound of its own: a thousand of them in a second are a whole core.
 """
@@ -24,7 +24,7 @@ from ..servers import Gateway
 from ..settings import Settings, Sizes
 
 UNKNOWN = "A" * 22
-# A whole body, as large as it may be.
+# A body of the largest size.
 BODY_BYTES = 16 * 1024
 CHINESE = {"accept-language": "zh-CN,zh;q=0.9,en;q=0.8"}
 JSON = {"content-type": "application/json"}
@@ -32,7 +32,7 @@ JSON = {"content-type": "application/json"}
 
 @dataclass(frozen=True)
 class Request:
-    """One kind of request, and what it is answered with: another answer would be another cost."""
+    """One kind of request and its expected status: another response would have another cost."""
 
     title: str
     path: str
@@ -47,7 +47,7 @@ def base64url(data: bytes) -> str:
 
 
 class PublishedIdentity:
-    """An identity provider with published keys of each kind. Nobody has a token of it: signatures are made up."""
+    """An identity provider with published keys of each kind. Nobody has its tokens: signatures are made up."""
 
     ALGORITHMS = {
         "RS256": ("rsa", ["-pkeyopt", "rsa_keygen_bits:4096"], 512),
@@ -87,7 +87,7 @@ class PublishedIdentity:
         if kind == "rsa":
             modulus = self._openssl("rsa", "-in", pem, "-noout", "-modulus").decode().strip().split("=")[1]
             return {"kty": "RSA", "alg": alg, "kid": alg, "n": base64url(bytes.fromhex(modulus)), "e": "AQAB"}
-        # The key itself is what the DER form of a public key ends with.
+        # The DER form of a public key ends with the key itself.
         der = self._openssl("pkey", "-in", pem, "-pubout", "-outform", "DER")
         if kind == "ed25519":
             return {"kty": "OKP", "crv": "Ed25519", "alg": alg, "kid": alg, "x": base64url(der[-32:])}
@@ -100,15 +100,15 @@ class PublishedIdentity:
         return subprocess.run(["openssl", *arguments], capture_output=True, check=True, timeout=60).stdout
 
     def forged(self, alg: str, padding: int = 0) -> str:
-        """A token that is right in all but its signature."""
+        """Returns a token that is valid except for its signature."""
         claims = {"iss": "bench", "aud": "bench", "sub": "ada", "exp": 4_000_000_000, "pad": "x" * padding}
         head = ".".join(base64url(json.dumps(part).encode()) for part in ({"alg": alg, "kid": alg}, claims))
-        # Below the order of every curve and every modulus, so that it is looked at in full.
+        # Below the order of every curve and every modulus, so that it is verified in full.
         return f"{head}.{base64url(bytes([1]) + secrets.token_bytes(self.ALGORITHMS[alg][2] - 1))}"
 
 
 def noise(side: int) -> bytes:
-    """A PNG of as many colours as there can be: the dearest logo."""
+    """Returns a PNG with as many colours as possible: the most expensive logo."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -204,7 +204,7 @@ def seconds(sizes: Sizes) -> float:
 
 
 def run(settings: Settings, progress: Progress) -> dict:
-    """CPU time of the gateway for each kind of request, one after the other on one connection."""
+    """Measures the gateway's CPU time for each kind of request, one after the other on one connection."""
     count = settings.sizes.counted_requests
     with Scene(settings, progress) as scene:
         directory = scene.stage.directory("routes")
@@ -225,7 +225,7 @@ def run(settings: Settings, progress: Progress) -> dict:
 
 
 def forged_jwt(gateway: Gateway) -> str:
-    """A JWT as the gateway's own, signed by nobody."""
+    """Returns a JWT like the gateway's own, with a made-up signature."""
     connection = HTTPConnection("127.0.0.1", gateway.port, timeout=10)
     connection.request("GET", "/.well-known/jwks.json")
     key = json.loads(connection.getresponse().read())["keys"][0]

@@ -1,4 +1,4 @@
-"""Three gateways on one Redis and on a Cluster: per process they should cost the same. And what the wait for replicas costs."""
+"""Three gateways on one Redis and on a Cluster: per process they should cost the same. Also the cost of the wait for replicas."""
 
 import time
 
@@ -13,7 +13,7 @@ from .latency import rounds, warm_up
 
 GATEWAYS = 3
 HEARTBEATS = 2
-# How long the streams of a lost subscriber connection may take to be read again, before this gives up.
+# How long the streams of a lost subscriber connection may take to be read again.
 RESYNC_TIMEOUT = 60
 
 VARIANTS = {
@@ -33,7 +33,7 @@ def seconds(sizes: Sizes) -> float:
 
 
 def of(name: str):
-    """The measurement of one variant."""
+    """Returns the measurement of one variant."""
     _, redis, options = VARIANTS[name]
 
     def run(settings: Settings, progress: Progress) -> dict:
@@ -78,7 +78,7 @@ def redis_seconds(scene: Scene) -> float:
 
 
 def read_again(scene: Scene, gateways: list, progress: Progress) -> dict:
-    """Cuts every subscriber off at once, and waits until each of their tickets was subscribed and read again."""
+    """Disconnects every subscriber at once, and waits until each of their tickets was subscribed and read again."""
     progress.step("cutting the subscribers off")
 
     def totals() -> tuple[float, float, float]:
