@@ -1,8 +1,8 @@
-//! Who counts as one caller: an address, and the networks around it that one party may hold whole.
+//! Callers, as limits count them: an address, and the networks around it that one party may own entirely.
 //!
-//! A limit that counts single addresses is no limit for whoever has a network of them. So every limit counts at three
-//! [`Tier`]s, each with a larger allowance than the one before, and whoever calls must be within all of them. IPv6 addresses
-//! that stand for an IPv4 address are counted as that one. What is limited, and by how much, is each limit's own business.
+//! A limit on single addresses is no limit for someone who owns a network of them. So every limit counts at three [`Tier`]s,
+//! each with a larger allowance than the one before, and a caller must be within all of them. An IPv6 address that stands for
+//! an IPv4 address counts as that address. Each limit decides for itself what it limits, and by how much.
 
 pub mod allowance;
 
@@ -13,20 +13,20 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// How wide a group of addresses is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tier {
-    /// One IPv4 address, or an IPv6 /64: what a single subscriber has at least (RFC 6177 §2).
+    /// One IPv4 address, or an IPv6 /64, which a single subscriber has at least (RFC 6177 §2).
     Address,
-    /// An IPv6 /56: what a home or a small office is often given. IPv4 has nothing of the kind.
+    /// An IPv6 /56, which a home or a small office often gets. IPv4 has no equivalent.
     Site,
-    /// An IPv6 /48 or an IPv4 /24: the most that one customer is usually given.
+    /// An IPv6 /48 or an IPv4 /24, usually the most that one customer gets.
     Network,
 }
 
 impl Tier {
-    /// All of them, the narrowest first.
+    /// All tiers, the narrowest first.
     pub const ALL: [Self; 3] = [Self::Address, Self::Site, Self::Network];
 
-    /// Returns how many times the allowance of an address the whole group has. Much less than it has addresses: few of them
-    /// are busy at the same time, unless they are all one party's.
+    /// Returns the allowance of the whole group, as a multiple of an address's. It is much less than the number of addresses:
+    /// few of them are busy at the same time, unless they all belong to one party.
     #[must_use]
     pub const fn factor(self) -> u32 {
         match self {
@@ -37,12 +37,12 @@ impl Tier {
     }
 }
 
-/// Who calls, as limits count: the narrowest group of the address.
+/// A caller, as limits count it: the narrowest group of the address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Caller(IpAddr);
 
 impl Caller {
-    /// Finds the caller that an address belongs to.
+    /// Returns the caller to which an address belongs.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
         Self(match address {
@@ -51,7 +51,7 @@ impl Caller {
         })
     }
 
-    /// Returns the groups that it is in, the narrowest first; each by its first address.
+    /// Returns the groups of the caller, the narrowest first; each by its first address.
     pub fn groups(self) -> impl Iterator<Item = (Tier, IpAddr)> {
         Tier::ALL.into_iter().filter_map(move |tier| {
             let group = match (tier, self.0) {
@@ -70,8 +70,8 @@ fn first_bits(address: Ipv6Addr, bits: u32) -> IpAddr {
     IpAddr::V6((u128::from(address) & (u128::MAX << (128 - bits))).into())
 }
 
-/// Returns the IPv4 address that an IPv6 address stands for. Each gives its holder a whole /64 or more, or the choice of some
-/// bits, so counted as IPv6 addresses they would make many callers of one.
+/// Returns the IPv4 address for which an IPv6 address stands. The owner of such an address controls a whole /64 or more, or
+/// some of the bits, so counted as IPv6 addresses they would turn one caller into many.
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let bits = u128::from(address);
     #[expect(clippy::cast_possible_truncation, reason = "the lower 32 bits are meant")]
@@ -79,15 +79,15 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     match address.segments() {
         // IPv4-mapped (RFC 4291 §2.5.5.2), and NAT64's well-known prefix (RFC 6052 §2.1).
         [0, 0, 0, 0, 0, 0xffff, _, _] | [0x64, 0xff9b, 0, 0, 0, 0, _, _] => Some(lower(bits)),
-        // 6to4 (RFC 3056 §2): the address stands after the first 16 bits, and leads a /48.
+        // 6to4 (RFC 3056 §2): the address follows the first 16 bits and owns a /48.
         [0x2002, ..] => Some(lower(bits >> 80)),
-        // Teredo (RFC 4380 §4): the client's address is inverted at the end; what comes before is the client's to choose.
+        // Teredo (RFC 4380 §4): the address is inverted at the end; its owner chooses the bits before it.
         [0x2001, 0, ..] => Some(lower(!bits)),
         _ => None,
     }
 }
 
-/// How many of something all callers hold at present, at every tier.
+/// Counts what all callers hold at present, at every tier.
 #[derive(Debug, Default)]
 pub struct Holdings {
     tiers: [HashMap<IpAddr, u32>; Tier::ALL.len()],
@@ -100,7 +100,7 @@ impl Holdings {
         self.full_within(caller, per_address, usize::MAX)
     }
 
-    /// The same, if no group may hold more than `share`, unless an address alone may.
+    /// Does the same for groups that may hold at most `share`, or what a single address may hold if that is more.
     #[must_use]
     pub fn full_within(&self, caller: Caller, per_address: usize, share: usize) -> Option<Tier> {
         caller.groups().find_map(|(tier, group)| {
@@ -125,30 +125,30 @@ impl Holdings {
                 *count -= 1;
                 if *count == 0 {
                     groups.remove(&group);
-                    give_back(groups);
+                    shrink_after_peak(groups);
                 }
             }
         }
     }
 
-    /// Returns whether nobody holds anything.
+    /// Returns whether no caller holds anything.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.tiers.iter().all(HashMap::is_empty)
     }
 
-    /// Returns how many groups there is room for, which is what its memory goes by.
+    /// Returns for how many groups there is room, which determines the memory used.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.tiers.iter().map(HashMap::capacity).max().unwrap_or(0)
     }
 }
 
-/// A table that has room for this many is too small to be made smaller.
+/// A table with room for this many entries or fewer is not shrunk.
 pub(crate) const SMALL: usize = 1024;
 
-/// Gives memory back after a peak.
-pub(crate) fn give_back<K: Eq + Hash, V>(table: &mut HashMap<K, V>) {
+/// Frees memory after a peak.
+pub(crate) fn shrink_after_peak<K: Eq + Hash, V>(table: &mut HashMap<K, V>) {
     if table.capacity() > SMALL && table.len() < table.capacity() / 8 {
         table.shrink_to(table.len() * 2);
     }

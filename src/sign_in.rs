@@ -170,7 +170,7 @@ impl SignIns {
         Ok(reading)
     }
 
-    /// Records that a waiting party was told of the ticket's expiry, `late` after the deadline if that is known.
+    /// Records that a waiting party learns of the ticket's expiry. `late` is the time since the deadline, if known.
     pub fn expire(&self, id: &TicketId, late: Option<Duration>) {
         if let Some(late) = late {
             self.metrics.expiry_lag(late);

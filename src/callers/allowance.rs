@@ -1,8 +1,8 @@
-//! Allowances that refill: so many at once for each caller, at every tier. Both the limits per minute and the shares of a
-//! daily quota are made of it.
+//! Allowances that refill: a number of attempts at once for each caller, at every tier. The limits per minute and the shares of
+//! a daily quota both use them.
 //!
-//! The tables are bounded, and callers whose allowance has refilled are forgotten. Where one is full, the wider tiers go on
-//! counting; past the widest, all callers share one large allowance.
+//! The tables are bounded, and callers whose allowance has refilled are forgotten. If one table is full, the wider tiers
+//! still count. If the widest is full, all callers share one large allowance.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -15,9 +15,9 @@ use super::{Caller, Tier};
 
 /// How many addresses one table remembers. An entry takes about 64 bytes.
 pub const MAX_ADDRESSES: usize = 500_000;
-/// How many of the wider groups, of each tier.
+/// How many groups of each wider tier are remembered.
 pub const MAX_NETWORKS: usize = 250_000;
-/// How many addresses' allowance all callers share once the table of the widest tier is full.
+/// The allowance that all callers share once the table of the widest tier is full, as a multiple of an address's.
 const SHARED_ALLOWANCE: u32 = 1_000;
 
 /// One allowance for each group of each tier.
@@ -29,14 +29,14 @@ pub struct Allowances {
 /// An allowance that is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UsedUp {
-    /// Whose: the address's own, or that of a network around it.
+    /// The tier whose allowance is used up.
     pub tier: Tier,
-    /// When some of it is there again.
+    /// The time until one attempt has refilled.
     pub wait: Duration,
 }
 
 impl Allowances {
-    /// Makes full allowances; `quota` is asked for that of a group with so many times the allowance of an address.
+    /// Creates full allowances. `quota` returns the quota of a group from its multiple of an address's allowance.
     #[must_use]
     pub fn new(quota: impl Fn(u32) -> Quota) -> Self {
         Self {
@@ -45,17 +45,17 @@ impl Allowances {
         }
     }
 
-    /// Makes allowances of so many at once for an address, refilled over a minute.
+    /// Creates allowances of `count` attempts at once for an address, refilled over a minute.
     #[must_use]
     pub fn per_minute(count: u32) -> Self {
         Self::new(|factor| Quota::per_minute(at_least_one(count.saturating_mul(factor))))
     }
 
-    /// Uses up one of each of the caller's allowances, the narrowest first: whoever has none left takes nothing from the
-    /// others of the network. `on_full_table` is told of each table that has no room.
+    /// Uses up one attempt at each tier, the narrowest first, so that a refused caller takes nothing from the others of its
+    /// network. Calls `on_full_table` for each table that has no room.
     ///
     /// # Errors
-    /// [`UsedUp`], of the first tier at which none is left.
+    /// [`UsedUp`], for the first tier at which no attempt is left.
     pub fn take(&self, caller: Caller, mut on_full_table: impl FnMut()) -> Result<(), UsedUp> {
         for (tier, group) in caller.groups() {
             let table = &self.tiers[tier as usize];
@@ -90,7 +90,7 @@ fn max_groups(tier: Tier) -> usize {
     }
 }
 
-/// Returns a count that a quota can be of.
+/// Returns `count`, or one if it is zero: a quota cannot be of zero.
 #[must_use]
 pub fn at_least_one(count: u32) -> NonZeroU32 {
     NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN)

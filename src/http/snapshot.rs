@@ -38,8 +38,8 @@ impl Snapshot {
 /// Renders `reading` for `party`, a party of the ticket that has seen revisions up to `last_seen`. Claims the ticket if it is
 /// confirmed and the party is its recipient.
 ///
-/// A revision that is new to the party is sent only after the store confirms it as replicated, as the one who stored it was
-/// promised. Otherwise a failover could lose it, and the ticket would go on with revisions that the party takes for old.
+/// Sends a revision that is new to the party only after the store confirms it as replicated. Otherwise a failover could lose
+/// it, and the ticket would go on with revisions that the party takes for old.
 pub(super) async fn render(
     gateway: &Gateway,
     reading: Reading,

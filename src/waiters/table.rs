@@ -9,7 +9,7 @@ use std::task::Waker;
 use slab::Slab;
 
 use super::timer_wheel::TimerWheel;
-use crate::callers::{Caller, Holdings, SMALL, give_back};
+use crate::callers::{Caller, Holdings, SMALL, shrink_after_peak};
 use crate::ticket::TicketId;
 
 /// Why a registration was woken.
@@ -236,7 +236,7 @@ impl Table {
 
     /// Frees memory after a peak.
     fn shrink(&mut self) {
-        give_back(&mut self.by_ticket);
+        shrink_after_peak(&mut self.by_ticket);
         if self.entries.is_empty() && self.entries.capacity() > SMALL {
             self.entries = Slab::new();
             self.wheel.reset();

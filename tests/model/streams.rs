@@ -1,6 +1,6 @@
 //! A page's event stream: opened, woken, shown the ticket, handed the JWT, ended; and the browser that comes back.
 //!
-//! It restates `Waiter` of `http/wait.rs` and `show` of `http/handover.rs`; whose ticket it is and what a claim makes
+//! It restates `Waiter` of `http/wait.rs` and `render` of `http/snapshot.rs`; whose ticket it is and what a claim makes
 //! of it, it asks the real one.
 
 use scangate::ticket::Ticket;
