@@ -52,6 +52,8 @@ pub(super) fn cors(gateway: &SharedGateway) -> CorsLayer {
         .allow_headers(ALLOWED_HEADERS)
         .expose_headers([header::RETRY_AFTER])
         .max_age(PREFLIGHT_MAX_AGE)
+        // Methods and headers are the same for every origin, so answers depend on nothing else.
+        .vary([header::ORIGIN])
 }
 
 /// Refuses state-changing requests that a page of another origin makes a browser send.

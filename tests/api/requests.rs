@@ -68,7 +68,7 @@ async fn a_person_whose_cookies_are_too_large_is_told_so_on_a_page() {
             format!("GET / HTTP/1.1\r\nHost: localhost\r\n{PERSON}Accept-Language: {language}\r\n{cookies}\r\n");
         exchange(&gateway.base, request.as_bytes()).await
     };
-    for (language, words) in [("en-GB", "delete the cookies"), ("zh_CN", "Cookie")] {
+    for (language, words) in [("en-GB", "cookies in your browser"), ("zh_CN", "Cookie")] {
         let answer = ask(language).await;
         assert_eq!(answer.status, 431);
         assert_eq!(answer.headers["content-type"], "text/html; charset=utf-8");
