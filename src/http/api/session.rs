@@ -362,7 +362,7 @@ fn find<'a>(gateway: &'a Gateway, id: Option<&str>) -> Result<&'a Client, Proble
 fn bearer_jwt(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     fields::bearer(headers).map_err(|_problem| {
         Problem::from(&problem::INVALID_SESSION)
-            .detail("Send exactly one Authorization: Bearer header, with a JWT of this gateway.")
+            .detail("Authorization: Bearer must have one token; send one JWT of this gateway.")
     })
 }
 
