@@ -35,7 +35,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// An error that becomes an answer.
 #[derive(Debug)]
 pub struct Problem {
-    problem_type: &'static ProblemType,
+    definition: &'static ProblemType,
     detail: Cow<'static, str>,
     retry_after: Option<Duration>,
     /// For the log only; never in the answer.
@@ -115,7 +115,7 @@ impl Problem {
     /// Returns the row of the table.
     #[must_use]
     pub fn problem_type(&self) -> &'static ProblemType {
-        self.problem_type
+        self.definition
     }
 
     /// Returns the problem of a caller whose allowance is used up.
@@ -126,7 +126,7 @@ impl Problem {
     /// Sets the label of the bound at `tier`. The detail says if the caller shares that bound with its network.
     pub(super) fn of_tier(self, tier: Tier, names: Names) -> Self {
         let problem = self.counted_as(names[tier as usize]);
-        let advice = problem.problem_type.advice;
+        let advice = problem.definition.advice;
         match tier {
             Tier::Address => problem,
             Tier::Site | Tier::Network => {
@@ -137,7 +137,7 @@ impl Problem {
 
     /// Returns the cause, for the log only.
     pub(super) fn hidden_cause(&self) -> &str {
-        self.cause.as_deref().unwrap_or(self.problem_type.title)
+        self.cause.as_deref().unwrap_or(self.definition.title)
     }
 
     fn cause(self, cause: impl std::fmt::Display) -> Self {
@@ -149,7 +149,7 @@ impl From<&'static ProblemType> for Problem {
     fn from(problem_type: &'static ProblemType) -> Self {
         let retry_after = (problem_type.status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER);
         let detail = Cow::Borrowed(problem_type.advice);
-        Self { problem_type, detail, retry_after, cause: None, reason: problem_type.code, retry_href: None }
+        Self { definition: problem_type, detail, retry_after, cause: None, reason: problem_type.code, retry_href: None }
     }
 }
 
@@ -281,7 +281,7 @@ impl From<SignError> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let refused = Refused {
-            problem_type: self.problem_type,
+            problem_type: self.definition,
             cause: self.cause,
             reason: self.reason,
             detail: self.detail,

@@ -81,7 +81,7 @@ impl Crate {
         let children: Vec<_> = module.children.iter().cloned().collect();
         self.modules.insert(path.clone(), module);
         for child in children {
-            let path = [&path[..], &[child.clone()]].concat();
+            let path = [&path[..], std::slice::from_ref(&child)].concat();
             self.read_module(files, &format!("{folder}/{child}.rs"), path);
         }
     }
@@ -144,7 +144,7 @@ impl Crate {
             "self" => from.to_vec(),
             "super" => from.split_last()?.1.to_vec(),
             name if name == self.library => Vec::new(),
-            name if here.children.contains(name) => [from, &[first.clone()]].concat(),
+            name if here.children.contains(name) => [from, std::slice::from_ref(first)].concat(),
             name => {
                 let import = here.imports.get(name)?;
                 // `use name::…` of another crate binds the crate's own name.
