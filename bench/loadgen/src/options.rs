@@ -108,7 +108,7 @@ pub struct ExpiryArgs {
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=10_000_000))]
     background: u64,
     #[command(flatten)]
-    comparison: Option<ComparisonArgs>,
+    comparison: ComparisonArgs,
     #[command(flatten)]
     event_streams: EventStreamArgs,
     #[command(flatten)]
@@ -228,11 +228,11 @@ pub struct ComparisonArgs {
     /// The Redis of the gateway: redis://HOST:PORT/DB, rediss://…, or redis-cluster://HOST:PORT,HOST:PORT. For
     /// comparison, the load generator writes a plain key with the deadline of each ticket there, and waits for its
     /// keyspace notification
-    #[arg(long, value_name = "URL", required = true, help_heading = "Comparison")]
-    redis_url: RedisUrl,
+    #[arg(long, value_name = "URL", help_heading = "Comparison")]
+    redis_url: Option<RedisUrl>,
     /// How many filler keys, with a time to live of an hour, that Redis holds meanwhile. They are removed at the end;
     /// those of a killed run expire
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=100_000_000), help_heading = "Comparison")]
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "redis_url", value_parser = clap::value_parser!(u64).range(0..=100_000_000), help_heading = "Comparison")]
     other_keys: u64,
 }
 
@@ -271,7 +271,7 @@ impl Command {
 
     /// Returns the Redis that holds the keys to compare with.
     pub fn redis_url(&self) -> Option<&RedisUrl> {
-        if let Self::Expiry(args) = self { args.comparison.as_ref().map(|args| &args.redis_url) } else { None }
+        if let Self::Expiry(args) = self { args.comparison.redis_url.as_ref() } else { None }
     }
 
     /// Returns the settings of a run against `targets`, which are resolved.
@@ -322,7 +322,7 @@ impl Command {
             },
             Self::Expiry(args) => Scenario::Expiry {
                 background: to_usize(args.background),
-                comparison: args.comparison.as_ref().map(ComparisonArgs::settings),
+                comparison: args.comparison.settings(),
                 event_streams: args.event_streams.settings(),
             },
             Self::Storm(args) => Scenario::Storm {
@@ -345,8 +345,9 @@ impl EventStreamArgs {
 }
 
 impl ComparisonArgs {
-    fn settings(&self) -> Comparison {
-        Comparison { redis: self.redis_url.address(), other_keys: self.other_keys }
+    fn settings(&self) -> Option<Comparison> {
+        let redis = self.redis_url.as_ref()?.address();
+        Some(Comparison { redis, other_keys: self.other_keys })
     }
 }
 

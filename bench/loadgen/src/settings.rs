@@ -43,6 +43,7 @@ pub enum Scenario {
         hold: Duration,
         /// The path to open instead of a ticket's stream.
         events_path: Option<String>,
+        #[serde(flatten)]
         event_streams: EventStreams,
     },
     /// Logs in repeatedly while presenters wait.
@@ -52,13 +53,16 @@ pub enum Scenario {
         logins_per_second: Option<f64>,
         /// How many logins run at the same time.
         concurrency_logins: usize,
+        #[serde(flatten)]
         event_streams: EventStreams,
     },
     /// Lets tickets expire.
     Expiry {
         /// Further tickets without a stream.
         background: usize,
+        #[serde(flatten)]
         comparison: Option<Comparison>,
+        #[serde(flatten)]
         event_streams: EventStreams,
     },
     /// Signals processes, and confirms tickets while presenters reconnect.
@@ -72,6 +76,7 @@ pub enum Scenario {
         hold: Duration,
         /// Confirmations per second over all processes.
         logins_per_second: f64,
+        #[serde(flatten)]
         event_streams: EventStreams,
     },
     /// Polls instead of waiting.
