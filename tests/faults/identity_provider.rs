@@ -420,7 +420,8 @@ async fn a_refused_token_is_told_by_its_reason_and_never_repeated() {
         let counted = gateway.metric(&format!("scangate_identity_refused_total{{reason=\"{reason}\"}}")).await;
         assert!((counted - 5.0).abs() < 0.5, "{reason}: {counted}");
         let log = gateway.log();
-        let lines = log.lines().filter(|line| line.contains("was refused") && line.contains(&format!("\"{reason}\"")));
+        let lines =
+            log.lines().filter(|line| line.contains("refused a token") && line.contains(&format!("\"{reason}\"")));
         assert_eq!(lines.count(), 1, "{reason} in:\n{log}");
         assert!(log.contains("\"expected_issuer\":\"https://idp\""), "{log}");
         for part in token.split('.').chain(["canary"]) {
