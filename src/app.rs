@@ -52,7 +52,7 @@ pub fn install_crypto() {
 /// Serves until `stop` completes, then drains the streams, lets requests finish and returns.
 ///
 /// # Errors
-/// What prevents the start: keys, the store, or an address to listen on.
+/// Reasons that prevent the start: keys, the store, or an address to listen on.
 pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyhow::Result<()> {
     limit_to_open_files(&mut config)?;
     let gateway = Arc::new(assemble(&config).await?);

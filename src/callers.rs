@@ -193,7 +193,7 @@ mod tests {
         ] {
             assert_eq!(caller(other), caller("192.0.2.1"), "{other}");
         }
-        // What only looks like it: ordinary addresses under 2001::/16.
+        // Addresses under 2001::/16 that are not Teredo.
         assert_ne!(caller("2001:1::3fff:fdfe"), caller("192.0.2.1"));
     }
 

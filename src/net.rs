@@ -5,7 +5,7 @@
 
 use std::error::Error;
 
-use futures_util::StreamExt as _;
+use tokio_stream::StreamExt as _;
 use url::{Host, Url};
 
 /// Parses `text` as an http(s) URL that is nothing but an origin: no login, path, query or fragment.

@@ -42,7 +42,7 @@ impl<'de> Deserialize<'de> for Secret {
 /// end. `names` are those of the two settings, for messages.
 ///
 /// # Errors
-/// What is wrong, if both are set or the file cannot be read.
+/// Both are set, or the file cannot be read.
 pub fn direct_or_file(
     names: (&str, &str),
     direct: Option<&str>,

@@ -23,7 +23,7 @@ const SET_ONE: &str =
 /// Reads the identity provider's flags, or allows the demo.
 ///
 /// # Errors
-/// What is wrong, with the remedy.
+/// The fault, with its remedy.
 pub(super) fn identity(flags: &Flags, exposure: &Exposure<'_>) -> Result<IdentitySettings, String> {
     let secret = direct_or_file(
         ("--identity-secret", "--identity-secret-file"),

@@ -39,7 +39,7 @@ impl StoreSettings {
 /// Reads the store's flags.
 ///
 /// # Errors
-/// What is wrong with the first faulty flag.
+/// The fault of the first faulty flag.
 pub(super) fn store(flags: &Flags) -> Result<StoreSettings, String> {
     let Some(url) = direct_or_file(
         ("--redis-url", "--redis-url-file"),

@@ -1,4 +1,4 @@
-//! What the doctor reports: findings, each with a verdict.
+//! The doctor's report: findings, each with a verdict.
 
 use std::fmt;
 

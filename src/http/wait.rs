@@ -28,7 +28,7 @@ pub(super) const RETRY_MILLIS: Range<u64> = 1_000..4_000;
 /// alone: the ticket may be gone, and only parties of the ticket were sent the event.
 pub(super) const EXPIRED_ID: &str = "expired";
 
-/// What a waiting party gets next.
+/// The next thing sent to a waiting party.
 pub(super) enum Update {
     Snapshot(Box<Snapshot>),
     Expired,

@@ -24,7 +24,7 @@ define_label!(
     Reason, reason
 );
 define_label!(
-    /// What a ticket or a change came to.
+    /// The outcome of a ticket or a change.
     Outcome, outcome
 );
 define_label!(

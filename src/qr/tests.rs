@@ -16,7 +16,7 @@ fn pixels(png: &[u8]) -> (usize, Vec<u8>) {
     (frame.width as usize, gray.collect())
 }
 
-/// What a scanner reads. Each pixel is seen by several of a camera's.
+/// Returns the text that a decoder reads. Several of a camera's pixels cover each pixel of the code.
 fn read(png: &[u8]) -> Option<String> {
     let (side, gray) = pixels(png);
     let zoom = if side < 256 { 4 } else { 1 };

@@ -109,7 +109,7 @@ fn confirm(ticket: &Ticket, by: &Person, decision: Decision<'_>) -> Result<Outco
     ticket.confirm(by, Decision { scanner: scanner.as_deref(), ..decision }, T0, REDEEM)
 }
 
-/// What an action leads to, without the ticket: `Changed` to a state, the `Same` again, or a refusal.
+/// The outcome of an action without the ticket: changed to a state, unchanged, or refused.
 #[derive(Debug, PartialEq)]
 enum Verdict {
     To(&'static str),

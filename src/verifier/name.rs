@@ -16,7 +16,7 @@ const BLANK_GLYPHS: [char; 5] = ['\u{2800}', '\u{1d159}', '\u{13441}', '\u{13442
 /// stays after a visible character, one at a time: some scripts and emoji need them.
 pub(super) fn readable(name: &str) -> String {
     let mut shown = String::new();
-    // What may follow the last visible character: a selector and a joiner, a joiner, or neither.
+    // The last visible character may be followed by a selector and a joiner, a joiner, or neither.
     let (mut marks, mut after) = (0, After::Joiner);
     for (count, c) in name.chars().filter(|c| !is_invisible(*c)).enumerate() {
         if count == MAX_CHARS {

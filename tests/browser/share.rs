@@ -218,7 +218,7 @@ async fn either_side_can_end_it() {
     scanner.until("closed").await;
     assert_eq!(scanner.text("#outcome-title").await, "Request cancelled");
     presenter.until("closed").await;
-    assert_eq!(presenter.text("#outcome-title").await, "Request cancelled");
+    assert_eq!(presenter.text("#outcome-title").await, "They cancelled their request");
     scanner.end().await;
 
     // The presenter stops before anybody has scanned.

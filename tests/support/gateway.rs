@@ -135,7 +135,7 @@ impl Builder {
         };
         default("--listen", "127.0.0.1:0");
         default("--admin-listen", "127.0.0.1:0");
-        default("--log", "scangate=debug");
+        default("--log", "scangate=debug,parked_streams=debug");
         if !self.has_default_limits {
             default("--tickets-per-address", "1000000");
             for limit in ["create", "connector", "draw", "scan", "confirm", "invalid-scan", "invalid-confirm"] {

@@ -1,4 +1,4 @@
-//! What the tasks of one worker share: settings, targets, the clock of the run, and measurements.
+//! State that the tasks of one worker share: settings, targets, the clock of the run, and measurements.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

@@ -33,7 +33,7 @@ pub struct Plan {
     pub started: Duration,
 }
 
-/// What a worker simulates.
+/// The parties that a worker simulates.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub enum Role {
     /// Presenters that wait or poll.

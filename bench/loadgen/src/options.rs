@@ -44,7 +44,7 @@ Examples:
 `scangate-loadgen SCENARIO --help` lists the options of a scenario. docs/load-testing.md describes what each scenario
 does, its bounds, and the fields of the result.";
 
-/// What to do, with the arguments of each scenario.
+/// The scenario to run, with its arguments.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Open streams and hold them; count lost streams and missed heartbeats

@@ -20,7 +20,7 @@ use crate::sse::Item;
 use crate::stream::{OpenError, Request, Stream, is_final};
 use crate::target::Target;
 
-/// What browsers wait before reconnecting if the server never sent `retry`.
+/// The time that browsers wait before reconnecting if the server never sent `retry`.
 const DEFAULT_RETRY: Duration = Duration::from_secs(3);
 
 /// A presenter while its task runs.

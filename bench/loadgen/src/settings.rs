@@ -33,7 +33,7 @@ pub struct Settings {
     pub max_time: Duration,
 }
 
-/// What a run does.
+/// The work of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "scenario", rename_all = "lowercase")]
 pub enum Scenario {
@@ -98,7 +98,7 @@ pub struct EventStreams {
     pub heartbeat: Duration,
 }
 
-/// What `expiry` writes to Redis to compare tickets with.
+/// The keys that `expiry` writes to Redis for comparison with tickets.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Comparison {
     /// The address of Redis, without credentials.
@@ -157,7 +157,7 @@ pub enum HttpVersion {
     #[value(name = "2")]
     #[serde(rename = "2")]
     Two,
-    /// What TLS negotiates; 1.1 without TLS
+    /// The version that TLS negotiates; 1.1 without TLS
     #[serde(rename = "auto")]
     Auto,
 }

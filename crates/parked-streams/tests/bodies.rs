@@ -20,7 +20,7 @@ fn settings(park: bool, write_timeout: Duration) -> Settings {
     Settings { park, write_timeout, ..Settings::default() }
 }
 
-/// What a body does before it yields a chunk.
+/// The behaviour of a body before it yields a chunk.
 #[derive(Debug, Clone, Copy)]
 enum Pause {
     /// It has the chunk at hand.
@@ -288,7 +288,7 @@ async fn one_that_does_not_read_is_closed(is_tcp: bool) {
     assert_eq!(slow_ones + vanished, 1);
     assert!(is_tcp || slow_ones == 1, "nobody vanishes from a Unix socket");
     assert_eq!(site.counts.open(), 4);
-    // What had been written before is still there, and then the end, without the last chunk.
+    // The client gets everything written before, then the end of the connection without the last chunk.
     while slow.receive().await.is_ok_and(|count| count > 0) {}
     assert!(!slow.unread.ends_with(b"0\r\n\r\n"));
 }

@@ -50,7 +50,7 @@ pub struct CreateTicket {
     release: Option<Vec<String>>,
 }
 
-/// What to add to the answer.
+/// The parts to add to the answer.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]

@@ -1,4 +1,4 @@
-//! What `scangate doctor` can learn about a Redis installation: what its Sentinels or the nodes of its Cluster say about
+//! The findings of `scangate doctor` on a Redis installation: the views that its Sentinels or the nodes of its Cluster have of
 //! it, and what each node that stores tickets says about itself.
 //!
 //! The diagnosis judges nothing. It changes nothing either, except that it sets missing notification flags of primaries, as
@@ -25,18 +25,18 @@ use super::address::Address;
 use super::redis_url::Kind;
 use super::settings::RedisSettings;
 
-/// What the diagnosis has learned.
+/// The findings.
 #[derive(Debug)]
 pub struct Diagnosis {
     /// The kind of installation that the URL names, and what its servers say about it.
     pub installation: Installation,
-    /// What each primary says about itself; empty if no server names the primaries.
+    /// Each primary's view of itself; empty if no server names the primaries.
     pub primaries: Vec<Probe<Facts>>,
-    /// What each replica says about itself.
+    /// Each replica's view of itself.
     pub replicas: Vec<Probe<Facts>>,
 }
 
-/// What the servers say that know the primaries.
+/// The views of the servers that know the primaries.
 #[derive(Debug)]
 pub enum Installation {
     /// One server.
@@ -45,14 +45,14 @@ pub enum Installation {
     Sentinel {
         /// The primary's name.
         name: String,
-        /// What each Sentinel in the URL says.
+        /// The view of each Sentinel in the URL.
         sentinels: Vec<Probe<SentinelView>>,
     },
     /// Primaries that share the slots.
     Cluster {
         /// The addresses in the URL.
         seeds: Vec<String>,
-        /// What the nodes at these addresses say, and the nodes that they name.
+        /// The views of the nodes at these addresses, and of the nodes that they name.
         nodes: Vec<Probe<ClusterView>>,
         /// The first and the last slot of each run of slots that no node serves.
         unserved_slots: Vec<(u16, u16)>,

@@ -51,7 +51,7 @@ struct SentinelAnswer {
     result: Result<(MultiplexedConnection, Opinion), RedisError>,
 }
 
-/// What a Sentinel knows about the primary that it watches, and the address that it names as primary.
+/// A Sentinel's view of the primary that it watches, and the address that it names as primary.
 type Opinion = (WatchedPrimary, Address);
 
 impl Discovery {

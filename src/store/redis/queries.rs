@@ -12,7 +12,7 @@ use redis::{Cmd, ErrorKind, RedisError, Value};
 use super::address::Address;
 use super::slots::{LAST_SLOT, SlotMap, SlotRange};
 
-/// What one node says about its Cluster.
+/// One node's view of its Cluster.
 #[derive(Debug)]
 pub(super) struct ClusterState {
     /// Whether the node considers the Cluster to be up; `None` if this user may not ask.
@@ -20,7 +20,7 @@ pub(super) struct ClusterState {
     pub(super) slots: SlotMap,
 }
 
-/// What one Sentinel says about the primary that it watches.
+/// One Sentinel's view of the primary that it watches.
 #[derive(Debug, Default)]
 pub(super) struct WatchedPrimary {
     fields: Fields,

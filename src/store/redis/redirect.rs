@@ -4,7 +4,7 @@ use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use super::address::Address;
 
-/// What to do after an error.
+/// The step to take after an error.
 pub(super) enum Redirect {
     /// Send the command to this node, which owns the key's slot.
     Moved(Address),

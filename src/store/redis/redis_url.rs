@@ -16,7 +16,7 @@ const SENTINEL_PORT: u16 = 26_379;
 /// The port of a Cluster's node whose URL names none.
 const CLUSTER_PORT: u16 = 6379;
 
-/// What a URL says.
+/// The parts of a URL.
 pub(super) struct RedisUrl {
     pub(super) kind: Kind,
     /// The servers that the URL names, at least one.
@@ -138,7 +138,7 @@ impl RedisUrl {
     }
 }
 
-/// What follows the scheme in a URL with several hosts.
+/// The part after the scheme in a URL with several hosts.
 struct Parts<'a> {
     /// `USER:PASSWORD@`, or nothing.
     login: &'a str,

@@ -36,7 +36,7 @@ pub(super) struct Replication {
     reports: Reports,
 }
 
-/// What the last answers said about the replicas.
+/// The state of the replicas in the last answers.
 #[derive(Default)]
 struct Observed {
     /// How many were connected, and when, while the node was certainly the primary.

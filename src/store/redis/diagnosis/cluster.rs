@@ -1,4 +1,4 @@
-//! What the nodes of a Cluster say about it.
+//! The nodes' views of their Cluster.
 
 use futures_util::future::join_all;
 use redis::aio::MultiplexedConnection;
@@ -10,7 +10,7 @@ use crate::store::redis::queries;
 use crate::store::redis::settings::RedisSettings;
 use crate::store::redis::slots::SlotMap;
 
-/// What one node says.
+/// One node's view.
 #[derive(Debug)]
 pub struct ClusterView {
     /// Whether it considers the Cluster to be up; `None` if this user may not ask.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::store::redis::address::Address;
 use crate::store::redis::queries::fields;
 
-/// What `INFO` says.
+/// The parts of an `INFO` answer that the doctor reads.
 #[derive(Debug, Default)]
 pub struct Info {
     /// The server's version, such as `7.0.15`.
@@ -22,7 +22,7 @@ pub struct Info {
     pub maxmemory_bytes: Option<u64>,
     /// The memory that counts towards the limit, in bytes.
     pub used_bytes: u64,
-    /// What it does when its memory is full.
+    /// Its policy when its memory is full (`maxmemory-policy`).
     pub eviction_policy: Option<String>,
     /// Whether it writes an append-only file.
     pub has_aof: Option<bool>,

@@ -1,4 +1,4 @@
-//! What a node that stores tickets says about itself.
+//! A ticket-storing node's view of itself.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -20,7 +20,7 @@ use crate::store::redis::trial;
 /// How many pings measure the distance to a node. A ping costs the node nothing.
 const PINGS: usize = 9;
 
-/// What a node says about itself.
+/// A node's view of itself.
 #[derive(Debug)]
 pub struct Facts {
     /// How long its answers took.

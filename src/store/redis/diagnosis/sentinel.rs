@@ -1,4 +1,4 @@
-//! What Sentinels say about the primary that they watch.
+//! The Sentinels' views of the primary that they watch.
 
 use futures_util::future::join_all;
 use redis::aio::MultiplexedConnection;
@@ -8,7 +8,7 @@ use crate::store::redis::address::Address;
 use crate::store::redis::queries;
 use crate::store::redis::settings::RedisSettings;
 
-/// What one Sentinel says about the primary.
+/// One Sentinel's view of the primary.
 #[derive(Debug)]
 pub struct SentinelView {
     /// The primary's address.

@@ -22,7 +22,7 @@ pub(super) struct Refreshes {
     requested: Arc<Notify>,
 }
 
-/// What the next refresh should take into account.
+/// The facts that the next refresh should take into account.
 #[derive(Default)]
 pub(super) struct RefreshRequest {
     /// The number of the refresh.

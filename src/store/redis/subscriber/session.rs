@@ -56,7 +56,7 @@ pub(super) async fn run(shared: &Arc<Shared>, was_established: &mut bool) -> Res
     session.serve(&ended).await
 }
 
-/// What a notification means.
+/// The meaning of a notification.
 #[derive(Debug, PartialEq)]
 enum Event {
     /// A ticket has changed or expired.
@@ -107,7 +107,7 @@ struct Session<'a> {
     in_flight: FuturesOrdered<BoxFuture<'static, Result<Answer, RedisError>>>,
 }
 
-/// What Redis has answered.
+/// An answer from Redis.
 enum Answer {
     Ping,
     Subscribed(Vec<TicketId>),

@@ -1,4 +1,4 @@
-//! What a subscriber, its session and its monitor share.
+//! State that a subscriber shares with its session and its monitor.
 
 use std::sync::Arc;
 use std::time::Duration;
