@@ -58,7 +58,7 @@ impl Signer {
         let claims = jsonwebtoken::decode::<Claims>(token, &key.public, &validation).map_err(explain)?.claims;
         // The scanner of a share is not the person that its JWT names.
         if claims.get("flow").and_then(serde_json::Value::as_str) != Some("login") {
-            return Err(ParseIssuedError("the JWT's flow is not login, so it signs nobody in"));
+            return Err(ParseIssuedError("the JWT's flow is not login; a JWT of a share signs nobody in"));
         }
         let subject = claims.get("sub").and_then(serde_json::Value::as_str).filter(|subject| !subject.is_empty());
         let subject = subject.ok_or(ParseIssuedError("the JWT has no subject"))?.to_owned();
