@@ -38,18 +38,18 @@ async fn memory_is_given_back_after_a_peak() {
     const STREAMS: usize = 3_000;
 
     let redis = Redis::start();
-    // Tickets are in Redis: all that the gateway holds is streams.
-    let gateway = roomy().redis(&redis).arg("--ticket-ttl", "30m").start().await;
+    // Tickets are in Redis: all that the gateway holds is streams. hyper keeps them, since parked ones are so small that what
+    // the threads' own caches grow by on a busy machine is as much.
+    let gateway = roomy().redis(&redis).arg("--ticket-ttl", "30m").arg("--detach", "false").start().await;
     let guest = Guest::of(&gateway).await;
     // What every thread keeps once it has worked is no matter of the peak.
     drop(guest.wait_often_at(&gateway, 200).await);
     metric_is(&gateway, "scangate_connections_open", |open| open == 0.0).await;
     let before = memory_kib(&gateway.process);
     let streams = guest.wait_often_at(&gateway, STREAMS).await;
-    parked(&gateway, STREAMS).await;
     let peak = memory_kib(&gateway.process);
     // Otherwise there would be nothing to give back.
-    assert!(peak > before + STREAMS as u64 / 4, "{peak} KiB with streams, {before} KiB without");
+    assert!(peak > before + STREAMS as u64 * 4, "{peak} KiB with streams, {before} KiB without");
     drop(streams);
     metric_is(&gateway, "scangate_connections_open", |open| open == 0.0).await;
     let is_given_back = async || {

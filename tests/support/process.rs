@@ -1,16 +1,19 @@
 //! A child process that ends with its handle, and with the test process, even if that is killed.
 
-use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::io::{Read, Write as _};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 /// A running program and all that it has written to standard error.
 pub struct Process {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
+    outputs: [OwnedFd; 2],
 }
 
 impl Process {
@@ -24,14 +27,26 @@ impl Process {
             .unwrap_or_else(|error| panic!("{command:?} could not be started: {error}"));
         let lines = Arc::default();
         guard('+', child.id());
-        keep(child.stdout.take().unwrap(), &lines);
-        keep(child.stderr.take().unwrap(), &lines);
-        Self { child, lines }
+        let outputs = [
+            keep(child.stdout.take().unwrap(), Arc::clone(&lines)),
+            keep(child.stderr.take().unwrap(), Arc::clone(&lines)),
+        ];
+        Self { child, lines, outputs }
     }
 
-    /// Returns everything written so far.
+    /// Returns every line written before this call, those that were still in the pipe included.
     pub fn lines(&self) -> Vec<String> {
-        self.lines.lock().unwrap().clone()
+        loop {
+            let lines = self.lines.lock().unwrap();
+            // A reader takes bytes from its pipe only while it has the lock: with empty pipes, all lines are here.
+            if !self.outputs.iter().any(|output| {
+                wait_for(output, Some(&Timespec::default())).is_ok_and(|seen| seen.contains(PollFlags::IN))
+            }) {
+                return lines.clone();
+            }
+            drop(lines);
+            std::thread::yield_now();
+        }
     }
 
     /// Returns the process's id.
@@ -104,11 +119,38 @@ pub fn guard(change: char, pid: u32) {
     let _ = writeln!(input.lock().unwrap(), "{change} {pid}");
 }
 
-fn keep(output: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) {
-    let lines = Arc::clone(lines);
+/// Waits, for `limit` at most, until there are bytes to read or the output has ended.
+fn wait_for(output: impl AsFd, limit: Option<&Timespec>) -> rustix::io::Result<PollFlags> {
+    let mut polled = [PollFd::new(&output, PollFlags::IN)];
+    poll(&mut polled, limit)?;
+    Ok(polled[0].revents())
+}
+
+/// Has a thread collect the output's lines; returns a second handle to it.
+fn keep<R: Read + AsFd + Send + 'static>(mut output: R, lines: Arc<Mutex<Vec<String>>>) -> OwnedFd {
+    let handle = output.as_fd().try_clone_to_owned().unwrap();
     std::thread::spawn(move || {
-        for line in BufReader::new(output).lines().map_while(Result::ok) {
-            lines.lock().unwrap().push(line);
+        let (mut buffer, mut unfinished) = (vec![0; 1 << 16], Vec::new());
+        loop {
+            // Never reads, and so never blocks, with the lock unless there is something to read or the end.
+            if wait_for(&output, None).is_err() {
+                continue;
+            }
+            let mut lines = lines.lock().unwrap();
+            let length = match output.read(&mut buffer) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Ok(length) if length > 0 => length,
+                _ => break,
+            };
+            unfinished.extend_from_slice(&buffer[..length]);
+            while let Some(end) = unfinished.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = unfinished.drain(..=end).collect();
+                lines.push(String::from_utf8_lossy(&line[..end]).into_owned());
+            }
+        }
+        if !unfinished.is_empty() {
+            lines.lock().unwrap().push(String::from_utf8_lossy(&unfinished).into_owned());
         }
     });
+    handle
 }
