@@ -14,13 +14,13 @@ COPY bench/loadgen/Cargo.toml bench/loadgen/
 RUN mkdir -p src tests bench/loadgen/src \
  && echo 'fn main() {}' | tee src/main.rs bench/loadgen/src/main.rs >tests/main.rs \
  && touch src/lib.rs \
- && cargo build --profile dist --locked \
+ && cargo build --profile dist --features jemalloc --locked \
  && rm -rf src
 
 # COPY keeps the modification times of the files. Cargo compares them: files older than the empty sources count as unchanged.
 COPY . .
 RUN touch src/main.rs src/lib.rs \
- && cargo build --profile dist --locked
+ && cargo build --profile dist --features jemalloc --locked
 
 # The root of the image: the binary, its shared libraries, and the certificate authorities (for rediss:// and https://).
 # Vulnerability scanners read from /var/lib/dpkg/status.d which Debian packages these files belong to. A new volume takes its

@@ -37,6 +37,11 @@ use crate::verifier::jwks::RemoteKeys;
 use crate::verifier::settings::IdentitySettings;
 use crate::waiters::Waiters;
 
+/// Whether the build is one to deploy: optimised, with jemalloc. `cargo run --release` builds neither, since both take long to
+/// compile. Debug builds are not warned of: nobody mistakes them.
+const IS_DEPLOYABLE: bool = cfg!(debug_assertions)
+    || (cfg!(feature = "jemalloc") && matches!(env!("BUILD_OPT_LEVEL").as_bytes(), b"2" | b"3"));
+
 /// How long the gateway waits at start for a Redis that does not answer yet, as when both start together.
 const STORE_TIMEOUT: Duration = Duration::from_secs(15);
 /// The pause between two attempts.
@@ -260,6 +265,12 @@ fn print_start(config: &Config, description: &Description) {
     tracing::info!(public_url = %config.public_url, store, identity, keys, "serving");
     for warning in &config.warnings {
         tracing::warn!("{warning}");
+    }
+    if !IS_DEPLOYABLE && !matches!(config.identity, IdentitySettings::Demo) {
+        tracing::warn!(
+            "this program was built for a first try: it is slower and keeps memory that was freed; deploy what `cargo build \
+             --profile dist --features jemalloc` builds"
+        );
     }
     if !std::io::stdout().is_terminal() {
         return;

@@ -16,6 +16,7 @@ use scangate::signer::keys::{self, KeySet};
 use tracing_subscriber::EnvFilter;
 
 /// Chosen by measurement: docs/decisions/0009-what-an-idle-stream-costs.md.
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -125,6 +125,9 @@ pub fn loadgen() -> &'static Path {
         };
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet", "--locked", "--workspace", "--bin", "scangate-loadgen", "--test", "tests"]);
+        if cfg!(feature = "jemalloc") {
+            cargo.args(["--features", "jemalloc"]);
+        }
         cargo.args(["--profile", profile, "--target-dir"]).arg(directory.parent().unwrap());
         let status = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap();
         assert!(status.success(), "the load generator could not be built");
