@@ -39,8 +39,8 @@ use crate::waiters::Waiters;
 
 /// Whether the build is one to deploy: optimised, with jemalloc. `cargo run --release` builds neither, since both take long to
 /// compile. Debug builds are not warned of: nobody mistakes them.
-const IS_DEPLOYABLE: bool = cfg!(debug_assertions)
-    || (cfg!(feature = "jemalloc") && matches!(env!("BUILD_OPT_LEVEL").as_bytes(), b"2" | b"3"));
+const IS_DEPLOYABLE: bool =
+    cfg!(debug_assertions) || (cfg!(feature = "jemalloc") && matches!(env!("BUILD_OPT_LEVEL").as_bytes(), b"2" | b"3"));
 
 /// How long the gateway waits at start for a Redis that does not answer yet, as when both start together.
 const STORE_TIMEOUT: Duration = Duration::from_secs(15);
