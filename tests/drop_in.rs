@@ -309,7 +309,7 @@ async fn a_site_that_is_not_on_the_list_gets_no_code() {
     // People are told the truth, and the site's developer what to do.
     let is_told = async || (page.text(".scangate-title").await == "This page can’t sign you in").then_some(());
     within(Duration::from_secs(10), "the truth", is_told).await;
-    assert!(page.text(".scangate-detail").await.contains("isn’t set up"));
+    assert!(page.text(".scangate-detail").await.contains("isn’t registered"));
     // The driver may report the console's message later than the page shows its own.
     let is_logged = async || {
         let faults = page.faults().await;

@@ -612,7 +612,7 @@ async fn a_page_without_its_gateway_is_in_the_readers_language() {
     ] {
         let request = edge.http().build().unwrap().get(edge.url(path)).header("accept-language", accepted);
         let html = request.send().await.unwrap().text().await.unwrap();
-        let title = if lang == "zh" { "请稍候" } else { "One moment" };
+        let title = if lang == "zh" { "请稍候" } else { "Temporarily unavailable" };
         assert!(html.contains(&format!("<html lang=\"{lang}\">")), "{path} {accepted}: {html}");
         assert!(
             html.contains(&format!("<h1>{title}</h1>")) && html.contains(&format!("<title>{title}</title>")),

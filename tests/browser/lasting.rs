@@ -301,7 +301,7 @@ async fn a_way_back_that_is_blocked_is_said_at_once() {
         screen.goto(&stage.edge.url(&format!("/?{query}"))).await;
         screen.until("waiting").await;
         ada(&stage).await.approve(id(&screen.scan().await)).await;
-        let words = if index == 1 { "Shop hasn’t opened yet." } else { "blocked the way back to Shop" };
+        let words = if index == 1 { "Shop hasn’t opened yet." } else { "blocked the return to Shop" };
         let is_said = async || screen.text(".scangate-detail").await.contains(words).then_some(());
         within(Duration::from_secs(40), words, is_said).await;
         assert!(screen.sees("#again").await, "what can be done");

@@ -104,7 +104,7 @@ async fn a_presenter_chooses_the_number_of_the_scanner() {
     let scanner = continue_as_nobody(&stage, &presenter).await;
     presenter.until("scanned").await;
     let number = scanner.text("#number").await;
-    assert_eq!(scanner.text("#waiting-lead").await, "Ada will be asked which number you see. It’s this one:");
+    assert_eq!(scanner.text("#waiting-lead").await, "Ada will be asked to choose this number:");
     presenter.click(&format!("[data-choice='{number}']")).await;
     presenter.until("granted").await;
     scanner.until("granted").await;

@@ -341,7 +341,7 @@ async fn a_scan_whose_answer_is_lost_is_not_called_somebody_elses() {
     presenter.until("scanned").await;
     scanner.click("#retry").await;
     scanner.until("taken").await;
-    assert_eq!(scanner.text("#outcome-title").await, "That didn’t go through");
+    assert_eq!(scanner.text("#outcome-title").await, "Couldn’t complete the request");
     presenter.end().await;
     scanner.end_after_refusals().await;
 }
