@@ -129,9 +129,9 @@
     }
   }
 
-  function finish(next, words, detail) {
+  function finish(next, texts, detail) {
     if (next !== 'error') { deadline = 0; }
-    page.writeOutcome(words, { name: siteName() }, detail);
+    page.writeOutcome(texts, { name: siteName() }, detail);
     byId('back').parentNode.hidden = next !== 'error' || !request;
     show(next);
   }
@@ -150,7 +150,7 @@
     page.showView(state);
     showTimes();
     title = moveFocus();
-    setText('message', title);
+    setText('announcement', title);
     document.title = title + ' · ' + text.title;
   }
 

@@ -13,12 +13,15 @@ var DIRECTIONS = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
 var scangate = window.scangate;
 
+// The longest time between the two clicks of a double click. A new view ignores clicks for this long.
+scangate.CLICK_BLOCK_MS = 500;
+
 /*
  * Replaces the text of an element; isolated parts become <bdi>.
  * The same text is not written again, because a screen reader would announce it again.
  */
-scangate.setContent = function (element, words) {
-  var parts = String(words).split(ISOLATES);
+scangate.setContent = function (element, text) {
+  var parts = String(text).split(ISOLATES);
   if (element.textContent === parts.join('')) { return; }
   element.textContent = '';
   parts.forEach(function (part, index) {
@@ -39,8 +42,8 @@ scangate.isolate = function (name) {
 };
 
 /* Replaces each {name} by its value. Values are isolated, except numbers and times. */
-scangate.format = function (words, values) {
-  return words.replace(/\{(\w+)\}/g, function (slot, name) {
+scangate.format = function (template, values) {
+  return template.replace(/\{(\w+)\}/g, function (slot, name) {
     var value = values[name];
     return value === undefined ? slot : /^[\d:]*$/.test(value) ? value : scangate.isolate(value);
   });

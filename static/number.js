@@ -46,9 +46,9 @@
     return isNumber ? typed : '';
   }
 
-  function showFault(words) {
-    page.setText('number-fault', words);
-    byId('number').setAttribute('aria-invalid', words ? 'true' : 'false');
-    if (words) { byId('number').focus(); }
+  function showFault(text) {
+    page.setText('number-fault', text);
+    byId('number').setAttribute('aria-invalid', text ? 'true' : 'false');
+    if (text) { byId('number').focus(); }
   }
 }());

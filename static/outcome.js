@@ -17,17 +17,17 @@
   var availableAt = 0;
 
   /* Writes the outcome, without an action. `detail`, if given, is the gateway's own, in English, instead of the page's. */
-  page.writeOutcome = function (words, values, detail) {
-    page.setText('outcome-title', scangate.format(words[0], values));
-    page.setText('outcome-detail', detail || scangate.format(words[1], values));
+  page.writeOutcome = function (texts, values, detail) {
+    page.setText('outcome-title', scangate.format(texts[0], values));
+    page.setText('outcome-detail', detail || scangate.format(texts[1], values));
     byId('outcome-detail').lang = detail ? 'en' : page.lang;
     byId('retry').hidden = true;
     action = null;
   };
 
   /* Adds a button to the outcome, which can be pressed after `afterMs`. */
-  page.offerAction = function (words, callback, afterMs) {
-    label = words;
+  page.offerAction = function (text, callback, afterMs) {
+    label = text;
     action = callback;
     availableAt = Date.now() + (afterMs || 0);
     byId('retry').hidden = false;

@@ -13,8 +13,6 @@
   var page = window.scangatePage = {};
 
   var TICK_MS = 500;
-  // The longest time between the two taps of a double tap. A new view ignores taps for this long.
-  var GUARD_MS = 500;
   // The refresh button of the widget is left out: the widget blocks its own buttons.
   var BUTTONS = '.scangate-button:not(.scangate-refresh), .link';
   var TIME_CLAIMS = { exp: 1, iat: 1, nbf: 1, auth_time: 1, confirmed_at: 1, updated_at: 1 };
@@ -37,8 +35,8 @@
     return document.getElementById(id);
   };
 
-  page.setText = function (id, words) {
-    scangate.setContent(page.byId(id), words);
+  page.setText = function (id, text) {
+    scangate.setContent(page.byId(id), text);
   };
 
   // ---- Time ----
@@ -64,14 +62,14 @@
   /* Adds a term and its value to a <dl>. The value has `attribute`="name". */
   page.addRow = function (list, attribute, name, term, value) {
     var row = document.createElement('div');
-    var left = document.createElement('dt');
-    var right = document.createElement('dd');
-    left.textContent = term;
-    scangate.setContent(right, scangate.isolate(value));
-    right.setAttribute(attribute, name);
+    var termElement = document.createElement('dt');
+    var valueElement = document.createElement('dd');
+    termElement.textContent = term;
+    scangate.setContent(valueElement, scangate.isolate(value));
+    valueElement.setAttribute(attribute, name);
     row.className = 'fact-' + name;
-    row.appendChild(left);
-    row.appendChild(right);
+    row.appendChild(termElement);
+    row.appendChild(valueElement);
     list.appendChild(row);
   };
 
@@ -113,7 +111,7 @@
   // ---- Views ----
 
   /*
-   * Makes buttons ignore clicks for GUARD_MS. The second tap of a double tap was meant for the view before, and would answer
+   * Makes buttons ignore clicks for scangate.CLICK_BLOCK_MS. The second tap of a double tap was meant for the view before, and would answer
    * a question that nobody has read. Buttons are only marked as disabled, so none loses the focus and keys work: the focus
    * never moves to a button that decides.
    */
@@ -123,14 +121,14 @@
     setTimeout(function () {
       if (block !== blocks) { return; }
       [].forEach.call(document.querySelectorAll(BUTTONS), function (button) { button.removeAttribute('aria-disabled'); });
-    }, GUARD_MS);
+    }, scangate.CLICK_BLOCK_MS);
   };
 
   document.addEventListener('click', function (event) {
-    var at = event.target;
-    while (at && at.nodeName !== 'BUTTON') { at = at.parentNode; }
+    var button = event.target;
+    while (button && button.nodeName !== 'BUTTON') { button = button.parentNode; }
     // A click by key has the detail 0, and is always accepted.
-    if (event.detail && at && at.getAttribute('aria-disabled') === 'true') {
+    if (event.detail && button && button.getAttribute('aria-disabled') === 'true') {
       event.preventDefault();
       event.stopPropagation();
     }
@@ -198,8 +196,8 @@
   function readQuery(search) {
     var found = {};
     search.replace(/^\?/, '').split('&').forEach(function (pair) {
-      var at = pair.indexOf('=');
-      if (at > 0) { found[decode(pair.slice(0, at))] = decode(pair.slice(at + 1)); }
+      var equals = pair.indexOf('=');
+      if (equals > 0) { found[decode(pair.slice(0, equals))] = decode(pair.slice(equals + 1)); }
     });
     return found;
   }

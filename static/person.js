@@ -48,13 +48,13 @@
    * Asks somebody without a valid token to sign in: in the demo by its form, otherwise by the outcome `words`, with an action
    * that looks for a token again. `view` has showForm(), finish(view, words) and begin().
    */
-  function requireSignIn(view, hasExpired, words) {
+  function requireSignIn(view, hasExpired, texts) {
     if (isDemo) {
       prepareForm(hasExpired);
       view.showForm();
       return;
     }
-    view.finish('no-identity', words);
+    view.finish('no-identity', texts);
     page.offerAction(page.text.check, function () {
       person.token = stored();
       view.begin();
@@ -78,9 +78,9 @@
     });
   }
 
-  function showFault(words) {
-    page.setText('name-fault', words);
-    page.byId('name').setAttribute('aria-invalid', words ? 'true' : 'false');
-    if (words) { page.byId('name').focus(); }
+  function showFault(text) {
+    page.setText('name-fault', text);
+    page.byId('name').setAttribute('aria-invalid', text ? 'true' : 'false');
+    if (text) { page.byId('name').focus(); }
   }
 }());

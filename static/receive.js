@@ -177,10 +177,10 @@
 
   // ---- The views ----
 
-  function finish(next, words, detail) {
+  function finish(next, texts, detail) {
     if (code) { code.stop(); }
     code = null;
-    page.writeOutcome(words, values(), detail);
+    page.writeOutcome(texts, values(), detail);
     page.hideClaims();
     show(next);
   }
@@ -191,7 +191,7 @@
     view = next;
     render();
     (view === 'sign-in' ? byId('name') : title).focus();
-    setText('said', title.textContent);
+    setText('announcement', title.textContent);
     document.title = title.textContent + ' · ' + text.title;
   }
 

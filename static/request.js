@@ -16,8 +16,8 @@
   // ---- Requests ----
 
   /* Sends a request as scangate.send does. `done` gets the status 0 if there is no answer. */
-  page.send = function (method, url, more, done) {
-    return scangate.send(method, url, more, function (status, body, xhr) {
+  page.send = function (method, url, options, done) {
+    return scangate.send(method, url, options, function (status, body, xhr) {
       var serverNow = status && Date.parse(xhr.getResponseHeader('Date') || '');
       if (serverNow) { skewMs = serverNow - Date.now(); }
       done(status, body, xhr);
@@ -39,11 +39,11 @@
   };
 
   /* Sends a POST unless another one is under way. No button can be pressed until the answer arrives. */
-  page.post = function (url, more, done) {
+  page.post = function (url, options, done) {
     var focused = document.activeElement;
     if (page.busy) { return; }
     setBusy(true);
-    page.send('POST', url, more, function (status, body, xhr) {
+    page.send('POST', url, options, function (status, body, xhr) {
       setBusy(false);
       done(status, body, xhr);
       // A disabled button loses the focus. It gets the focus back if it is still visible.
@@ -79,10 +79,10 @@
   /* Returns a time, in milliseconds of this device's clock, and how long ago it was. */
   page.timeAgo = function (time) {
     var secs = Math.round((Date.now() - time) / 1000);
-    var words = secs < 5 ? page.text.just_now
+    var age = secs < 5 ? page.text.just_now
       : secs < 60 ? scangate.format(page.text.secs_ago, { n: secs - secs % 5 })
       : scangate.format(page.text.mins_ago, { n: Math.floor(secs / 60) });
-    return time ? localTime(new Date(time)) + ' · ' + words : '';
+    return time ? localTime(new Date(time)) + ' · ' + age : '';
   };
 
   function localTime(date) {

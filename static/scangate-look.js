@@ -13,10 +13,8 @@
 var ROUND = 'M132,3H237A24,24,0,0,1,261,27V237A24,24,0,0,1,237,261H27A24,24,0,0,1,3,237V27A24,24,0,0,1,27,3Z';
 var RING = 991;
 var LOW_SECS = 15;
-// The longest time between the two clicks of a double click. A new state ignores clicks for this long.
-var GUARD_MS = 500;
 var SVG = 'http://www.w3.org/2000/svg';
-var SIGNS = { confirmed: 'M20 33l8.5 8.5L44.5 24', declined: 'M23 23l18 18M41 23L23 41', cancelled: 'M23 23l18 18M41 23L23 41', error: 'M32 18v17M32 45v.1' };
+var ICONS = { confirmed: 'M20 33l8.5 8.5L44.5 24', declined: 'M23 23l18 18M41 23L23 41', cancelled: 'M23 23l18 18M41 23L23 41', error: 'M32 18v17M32 45v.1' };
 // The elements: name, parent, tag, attributes. A comma in an attribute is a space.
 var ELEMENTS = [
   'banner root p role=status',
@@ -66,7 +64,7 @@ function loadStyle(gateway, path) {
 /* Makes the widget inside `element`. Returns a function that brings the widget up to date with `code`. */
 scangate.look = function (element, code, options, gateway) {
   var text = options.texts || {};
-  var at = { root: append(element, 'div', { 'class': 'scangate', tabindex: '-1' }) };
+  var elements = { root: append(element, 'div', { 'class': 'scangate', tabindex: '-1' }) };
   var isThemed = false;
   var hiddenFocus = null;      // the element that had the focus before it was hidden
   var failures = 0;
@@ -81,17 +79,17 @@ scangate.look = function (element, code, options, gateway) {
 
   function build() {
     ELEMENTS.forEach(function (line) {
-      var words = line.split(' ');
-      var attributes = { 'class': 'scangate-' + words[0] };
-      words.slice(3).forEach(function (pair) {
+      var fields = line.split(' ');
+      var attributes = { 'class': 'scangate-' + fields[0] };
+      fields.slice(3).forEach(function (pair) {
         attributes[pair.split('=')[0]] = pair.split('=')[1].replace(/,/g, ' ');
       });
-      at[words[0]] = append(at[words[1]], words[2], attributes);
+      elements[fields[0]] = append(elements[fields[1]], fields[2], attributes);
     });
-    [1, 2, 3].forEach(function () { append(at.dots, 'i', {}); });
-    at.refresh.className += ' scangate-button';
-    at.left.setAttribute('stroke-dasharray', RING);
-    at.refresh.onclick = at.renew.onclick = function (event) {
+    [1, 2, 3].forEach(function () { append(elements.dots, 'i', {}); });
+    elements.refresh.className += ' scangate-button';
+    elements.left.setAttribute('stroke-dasharray', RING);
+    elements.refresh.onclick = elements.renew.onclick = function (event) {
       // A click by key has the detail 0, and is always accepted.
       if (!event.detail || !event.currentTarget.hasAttribute('aria-disabled')) { code.refresh(); }
     };
@@ -100,20 +98,20 @@ scangate.look = function (element, code, options, gateway) {
   // The second click of a double click was not meant for the state that the first one brought. Buttons are only marked as
   // disabled, so the focus stays and keys work.
   function blockClicks() {
-    var buttons = [at.refresh, at.renew], block = blocks += 1;
+    var buttons = [elements.refresh, elements.renew], block = blocks += 1;
     buttons.forEach(function (button) { button.setAttribute('aria-disabled', 'true'); });
     setTimeout(function () {
       if (block === blocks) { buttons.forEach(function (button) { button.removeAttribute('aria-disabled'); }); }
-    }, GUARD_MS);
+    }, scangate.CLICK_BLOCK_MS);
   }
 
   function render() {
     var active = scangate.own('activeElement');
-    var focused = at.root.contains(active) && active;
-    if (at.root.getAttribute('data-state') !== code.state) { blockClicks(); }
-    setAttribute(at.root, 'data-state', code.state);
-    setAttribute(at.root, 'data-reason', code.reason);
-    setAttribute(at.root, 'data-transport', code.transport);
+    var focused = elements.root.contains(active) && active;
+    if (elements.root.getAttribute('data-state') !== code.state) { blockClicks(); }
+    setAttribute(elements.root, 'data-state', code.state);
+    setAttribute(elements.root, 'data-reason', code.reason);
+    setAttribute(elements.root, 'data-transport', code.transport);
     applyTheme();
     renderTicket(code.ticket || {});
     renderTexts();
@@ -125,8 +123,8 @@ scangate.look = function (element, code, options, gateway) {
   function keepFocus(focused) {
     if (focused && !scangate.isVisible(focused)) {
       hiddenFocus = focused;
-      (scangate.isVisible(at.refresh) ? at.refresh : at.root).focus();
-    } else if (hiddenFocus && focused === at.root && scangate.isVisible(hiddenFocus)) {
+      (scangate.isVisible(elements.refresh) ? elements.refresh : elements.root).focus();
+    } else if (hiddenFocus && focused === elements.root && scangate.isVisible(hiddenFocus)) {
       hiddenFocus.focus();
       hiddenFocus = null;
     }
@@ -141,31 +139,31 @@ scangate.look = function (element, code, options, gateway) {
   function renderTicket(ticket) {
     var person = (ticket.scanned_by || {}).name || text.someone || '';
     var hasLink = !connector() && /^https?:/.test(ticket.scan_url);
-    if (code.qr) { setAttribute(at.qr, 'src', code.qr); }
-    if (at.qr.hidden !== !code.qr) { at.qr.hidden = !code.qr; }
-    setAttribute(at.qr, 'aria-hidden', code.state !== 'waiting');
-    setAttribute(at.mark, 'd', SIGNS[code.state] || '');
+    if (code.qr) { setAttribute(elements.qr, 'src', code.qr); }
+    if (elements.qr.hidden !== !code.qr) { elements.qr.hidden = !code.qr; }
+    setAttribute(elements.qr, 'aria-hidden', code.state !== 'waiting');
+    setAttribute(elements.mark, 'd', ICONS[code.state] || '');
     // Hidden but not removed, so that the layout does not move.
-    if (at.help.style.visibility !== (hasLink ? '' : 'hidden')) { at.help.style.visibility = hasLink ? '' : 'hidden'; }
-    if (hasLink) { setAttribute(at.link, 'href', ticket.scan_url); }
+    if (elements.help.style.visibility !== (hasLink ? '' : 'hidden')) { elements.help.style.visibility = hasLink ? '' : 'hidden'; }
+    if (hasLink) { setAttribute(elements.link, 'href', ticket.scan_url); }
     // The person's picture is not loaded: its host would learn who signs in where.
-    setContent(at.who, person && scangate.isolate(person));
-    setContent(at.avatar, (/[\uD800-\uDBFF][\uDC00-\uDFFF]|\S/.exec(person) || [''])[0].toUpperCase());
-    setContent(at.number, ticket.number || '');
-    setAttribute(at.root, 'data-number', ticket.number ? 'yes' : 'no');
+    setContent(elements.who, person && scangate.isolate(person));
+    setContent(elements.avatar, (/[\uD800-\uDBFF][\uDC00-\uDFFF]|\S/.exec(person) || [''])[0].toUpperCase());
+    setContent(elements.number, ticket.number || '');
+    setAttribute(elements.root, 'data-number', ticket.number ? 'yes' : 'no');
   }
 
   function renderTexts() {
     var values = { name: (code.client || {}).name || text.some_site, number: (code.ticket || {}).number };
     var pair = unlisted ? text.unlisted : text[code.reason + '_' + connector()] || text[code.reason] || text[code.state] || ['', ''];
     var problem = code.problem && code.problem.detail;
-    setAttribute(at.qr, 'alt', textOf('qr', values));
-    setContent(at.banner, code.away ? textOf(navigator.onLine === false ? 'offline' : 'reconnecting') : '');
-    setContent(at.link, textOf('scan_link'));
-    setContent(at.renew, textOf('renew'));
-    setContent(at.title, scangate.format(pair[0], values));
-    setContent(at.detail, code.reason === 'failed' && problem || scangate.format(pair[1], values));
-    setAttribute(at.detail, 'lang', code.reason === 'failed' && problem ? 'en' : at.root.lang || scangate.own('documentElement').lang);
+    setAttribute(elements.qr, 'alt', textOf('qr', values));
+    setContent(elements.banner, code.away ? textOf(navigator.onLine === false ? 'offline' : 'reconnecting') : '');
+    setContent(elements.link, textOf('scan_link'));
+    setContent(elements.renew, textOf('renew'));
+    setContent(elements.title, scangate.format(pair[0], values));
+    setContent(elements.detail, code.reason === 'failed' && problem || scangate.format(pair[1], values));
+    setAttribute(elements.detail, 'lang', code.reason === 'failed' && problem ? 'en' : elements.root.lang || scangate.own('documentElement').lang);
   }
 
   function renderTime() {
@@ -174,13 +172,13 @@ scangate.look = function (element, code, options, gateway) {
     var left = Math.max(0, Math.ceil((code.deadline - now) / 1000));
     var wait = code.retryAt ? Math.max(0, Math.ceil((code.retryAt - now) / 1000)) : 0;
     var isOffline = code.reason === 'unreachable' || navigator.onLine === false;
-    setContent(at.timer, code.deadline ? textOf('left', { time: scangate.formatTime(left) }) : '');
-    setAttribute(at.stage, 'data-low', code.deadline && left <= LOW_SECS ? 'yes' : 'no');
-    setAttribute(at.left, 'stroke-dashoffset', code.state === 'confirmed' ? 0 : Math.round(RING * (1 - Math.min(1, left && left * 1000 / code.lifeMs))));
-    setAttribute(at.dots, 'data-beat', left % 3);
-    setContent(at.refresh, code.state !== 'error' ? textOf('renew') : textOf(wait && !isOffline ? 'retry_in' : 'retry', { time: scangate.formatTime(wait) }));
+    setContent(elements.timer, code.deadline ? textOf('left', { time: scangate.formatTime(left) }) : '');
+    setAttribute(elements.stage, 'data-low', code.deadline && left <= LOW_SECS ? 'yes' : 'no');
+    setAttribute(elements.left, 'stroke-dashoffset', code.state === 'confirmed' ? 0 : Math.round(RING * (1 - Math.min(1, left && left * 1000 / code.lifeMs))));
+    setAttribute(elements.dots, 'data-beat', left % 3);
+    setContent(elements.refresh, code.state !== 'error' ? textOf('renew') : textOf(wait && !isOffline ? 'retry_in' : 'retry', { time: scangate.formatTime(wait) }));
     // Do not retry before the time that the gateway named. If the gateway is unreachable, allow a retry at any time.
-    if (at.refresh.disabled !== (wait > 0 && !isOffline)) { at.refresh.disabled = wait > 0 && !isOffline; }
+    if (elements.refresh.disabled !== (wait > 0 && !isOffline)) { elements.refresh.disabled = wait > 0 && !isOffline; }
   }
 
   function connector() {
@@ -196,7 +194,7 @@ scangate.look = function (element, code, options, gateway) {
         return;
       }
       text = table.texts;
-      at.root.lang = table.lang;
+      elements.root.lang = table.lang;
       render();
     });
   }

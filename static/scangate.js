@@ -9,19 +9,19 @@
 
 var SEND_MS = 15000, POLL_MS = 40000, POLL_SECS = 25, MAX_PAUSE_MS = 15000, TICK_MS = 500, RENEWALS = 5;
 // A stream without an event for this long is held back by a proxy.
-var SILENCE_MS = 6000;
+var STREAM_TIMEOUT_MS = 6000;
 // How long after the deadline the gateway may still report the end.
-var GRACE_MS = 3000;
+var EXPIRY_GRACE_MS = 3000;
 // How long a stream may be disconnected before the page says so.
-var AWAY_MS = 1000;
+var DISCONNECT_GRACE_MS = 1000;
 // A stream without an event for two heartbeats and this long is lost, even if the browser reports no error.
-var LATE_MS = 2000;
+var HEARTBEAT_GRACE_MS = 2000;
 var script = own('currentScript') || doc('querySelector', 'script[src*="scangate.js"]');
-var home = script instanceof HTMLScriptElement ? script.src.replace(/^(\w+:\/\/[^\/]+).*/, '$1') : location.origin;
+var defaultGateway = script instanceof HTMLScriptElement ? script.src.replace(/^(\w+:\/\/[^\/]+).*/, '$1') : location.origin;
 // Whether an event has ever arrived by a stream.
-var streamed = false;
+var hasStreamed = false;
 // Whether streams do not get through, so that this page only polls from now on.
-var blocked = false;
+var streamsBlocked = false;
 
 function noop() {}
 
@@ -39,16 +39,16 @@ function doc(method, first, second) { return Document.prototype[method].call(doc
 function parse(json) { try { return JSON.parse(json); } catch (e) { return null; } }
 
 /* Sends a request. `done` gets the status (0 without an answer), the parsed body and the XMLHttpRequest. */
-function send(method, url, more, done) {
+function send(method, url, options, done) {
   var xhr = new XMLHttpRequest();
   xhr.open(method, url, true);
-  xhr.timeout = more.timeoutMs || SEND_MS;
-  if (more.token) { xhr.setRequestHeader('Authorization', 'Bearer ' + more.token); }
-  if (more.body) { xhr.setRequestHeader('Content-Type', 'application/json'); }
+  xhr.timeout = options.timeoutMs || SEND_MS;
+  if (options.token) { xhr.setRequestHeader('Authorization', 'Bearer ' + options.token); }
+  if (options.body) { xhr.setRequestHeader('Content-Type', 'application/json'); }
   // A 502 or 504 comes from a proxy that cannot reach the gateway, so it counts as no answer.
   xhr.onload = function () { done(/50[24]/.test(xhr.status) ? 0 : xhr.status, parse(xhr.responseText), xhr); };
   xhr.onerror = xhr.ontimeout = function () { done(0, null, xhr); };
-  xhr.send(more.body ? JSON.stringify(more.body) : null);
+  xhr.send(options.body ? JSON.stringify(options.body) : null);
   return xhr;
 }
 
@@ -59,35 +59,35 @@ function pauseMs(xhr, failures) {
 }
 
 function start(element, options) {
-  var gateway = options.gateway === undefined ? home : options.gateway;
+  var gateway = options.gateway === undefined ? defaultGateway : options.gateway;
   var code = { ticket: null, client: null, refresh: refresh, stop: stop, take: take };
-  var epoch = 0, renewals = 0, failures = 0, expected = 0, lostAt = 0, retryMs = 3000, lastId = '', secret = '', timer = 0, halt = noop;
-  var received = false, eventAt = 0, proved = false, overrun = false, renewLater = false, render = noop, resume = options.resume;
+  var epoch = 0, renewals = 0, failures = 0, expected = 0, lostAt = 0, retryMs = 3000, lastId = '', secret = '', timer = 0, stopTransport = noop;
+  var received = false, eventAt = 0, isBound = false, isOverdue = false, renewLater = false, render = noop, resume = options.resume;
   var bearer = gateway !== location.origin || navigator.cookieEnabled === false;
 
   // Stops the transport in use. Callbacks of an earlier epoch do nothing.
   function reset(transport) {
     epoch += 1;
-    halt();
-    halt = noop;
+    stopTransport();
+    stopTransport = noop;
     code.transport = transport;
   }
 
   function scoped(callback) {
-    var mine = epoch;
-    return function () { return mine === epoch ? callback.apply(null, arguments) : null; };
+    var startedIn = epoch;
+    return function () { return startedIn === epoch ? callback.apply(null, arguments) : null; };
   }
 
   function delay(callback, ms) { setTimeout(scoped(callback), ms); }
 
   // Returns false if the page's callback has started something else.
   function notify() {
-    var mine = epoch;
+    var startedIn = epoch;
     render();
     try {
       if (options.onState) { options.onState(code.state, code); }
     } catch (e) { setTimeout(function () { throw e; }, 0); }
-    return mine === epoch;
+    return startedIn === epoch;
   }
 
   function enter(state, reason) {
@@ -116,11 +116,11 @@ function start(element, options) {
   }
 
   // Continues with a code that this page made before it was reloaded, if it is still open.
-  function restore(kept) {
+  function restore(stored) {
     resume = null;
-    send('GET', gateway + '/v1/tickets/' + kept.ticket_id, { token: options.token }, scoped(function (status, got) {
+    send('GET', gateway + '/v1/tickets/' + stored.ticket_id, { token: options.token }, scoped(function (status, got) {
       if (status !== 200 || !got || !(got.token || got.state === 'pending' || got.state === 'scanned')) { create(); return; }
-      got.client = kept.client;
+      got.client = stored.client;
       got.qr = { svg: gateway + got.poll + '/qr.svg' };
       begin(got);
     }));
@@ -128,7 +128,7 @@ function start(element, options) {
 
   function begin(ticket) {
     secret = options.token || ticket.ticket_secret;
-    proved = false;
+    isBound = false;
     lastId = '';
     failures = 0;
     code.client = ticket.client || code.client;
@@ -138,12 +138,12 @@ function start(element, options) {
       take(ticket);
       return;
     }
-    adopt(ticket);
+    setTicket(ticket);
     if (ticket.state === 'scanned' ? enter('scanned', ticket.number && 'numbered') : enter('waiting')) { connect(); }
   }
 
   // The gateway does not find a ticket that it has just made: the browser did not send back the cookie or the secret.
-  function unkept(problem) {
+  function handleUnboundTicket(problem) {
     end();
     if (!bearer && !options.ticket) {
       bearer = true;
@@ -160,7 +160,7 @@ function start(element, options) {
     if (ticket.ticket_id !== old.ticket_id || ticket.revision < old.revision) { return; }
     setDeadline(ticket.expires_in);
     if (ticket.revision === old.revision && ticket.state === old.state) { return; }
-    adopt(ticket);
+    setTicket(ticket);
     if (ticket.state === 'scanned') { enter('scanned', ticket.number && 'numbered'); return; }
     end();
     if (ticket.state === 'cancelled') {
@@ -174,7 +174,7 @@ function start(element, options) {
     }
   }
 
-  function adopt(ticket) {
+  function setTicket(ticket) {
     code.ticket = ticket;
     setDeadline(ticket.expires_in);
     code.lifeMs = code.deadline - Date.now();
@@ -182,7 +182,7 @@ function start(element, options) {
 
   function setDeadline(secs) {
     code.deadline = Date.now() + secs * 1000;
-    overrun = false;
+    isOverdue = false;
   }
 
   function expired() {
@@ -200,11 +200,11 @@ function start(element, options) {
   }
 
   function refused(status, problem, xhr) {
-    var passing = !status || status === 429 || status === 503;
+    var isTemporary = !status || status === 429 || status === 503;
     end();
     code.problem = problem || { status: status };
-    if (passing) { code.retryAt = Date.now() + pauseMs(xhr, ++failures); }
-    enter('error', !passing ? 'failed' : status ? 'busy' : 'unreachable');
+    if (isTemporary) { code.retryAt = Date.now() + pauseMs(xhr, ++failures); }
+    enter('error', !isTemporary ? 'failed' : status ? 'busy' : 'unreachable');
   }
 
   function end() {
@@ -213,9 +213,9 @@ function start(element, options) {
     code.deadline = code.retryAt = lostAt = 0;
   }
 
-  function withdraw(reason, leaves) {
+  function withdraw(reason, isUnloading) {
     var url = code.transport && !options.ticket && gateway + code.ticket.poll + '?reason=' + reason;
-    if (url && leaves && typeof window.fetch === 'function') {
+    if (url && isUnloading && typeof window.fetch === 'function') {
       window.fetch(url, { method: 'DELETE', keepalive: true, headers: secret ? { Authorization: 'Bearer ' + secret } : {} }).then(noop, noop);
     } else if (url) {
       send('DELETE', url, { token: secret }, noop);
@@ -237,14 +237,14 @@ function start(element, options) {
   // ---- The stream
 
   function connect() {
-    var how = !secret ? window.EventSource && listen : window.ReadableStream && window.TextDecoder && window.AbortController && read;
-    if (blocked || !how) { poll(); return; }
+    var openStream = !secret ? window.EventSource && listen : window.ReadableStream && window.TextDecoder && window.AbortController && read;
+    if (streamsBlocked || !openStream) { poll(); return; }
     reset('sse');
     received = false;
     eventAt = Date.now();
-    expect(false);
+    expectEvent(false);
     // A browser may have the names and lack what is behind them.
-    try { how(); } catch (e) { poll(); return; }
+    try { openStream(); } catch (e) { poll(); return; }
     notify();
   }
 
@@ -254,28 +254,28 @@ function start(element, options) {
   function receive(event) {
     var ticket = parse(event.data), name = event.event || event.type;
     if (!ticket || name === 'reconnect') { return; }
-    received = streamed = proved = true;
+    received = hasStreamed = isBound = true;
     eventAt = Date.now();
     lastId = event.id || lastId;
     if (!setAway(false)) { return; }
     if (name === 'expired') { expired(); } else { take(ticket); }
   }
 
-  function expect(opened) {
-    var mine = ++expected;
+  function expectEvent(opened) {
+    var attempt = ++expected;
     delay(function () {
-      if (received || mine !== expected) { return; }
+      if (received || attempt !== expected) { return; }
       // If streams worked before and this one does not even open, the network is down, and streams are not blocked.
-      blocked = opened || !streamed;
-      poll(!blocked);
-    }, SILENCE_MS);
+      streamsBlocked = opened || !hasStreamed;
+      poll(!streamsBlocked);
+    }, STREAM_TIMEOUT_MS);
   }
 
   function listen() {
     var source = new EventSource(gateway + code.ticket.events);
-    halt = function () { source.close(); };
+    stopTransport = function () { source.close(); };
     ['heartbeat', 'pending', 'scanned', 'confirmed', 'cancelled', 'expired'].forEach(function (name) { source.addEventListener(name, scoped(receive)); });
-    source.onopen = scoped(function () { expect(true); });
+    source.onopen = scoped(function () { expectEvent(true); });
     source.onerror = scoped(function () {
       markLost();
       // EventSource does not reconnect after this; the poll learns why.
@@ -297,26 +297,26 @@ function start(element, options) {
         return next();
       }));
     }
-    function again() {
+    function reconnect() {
       markLost();
       delay(read, Math.max(retryMs, failures && pauseMs(null, failures)));
     }
     if (lastId) { headers['Last-Event-ID'] = lastId; }
-    halt = function () { attempt.abort(); };
+    stopTransport = function () { attempt.abort(); };
     window.fetch(gateway + code.ticket.events, { headers: headers, cache: 'no-store', signal: attempt.signal }).then(scoped(function (response) {
       if (response.status !== 200 || !response.body) { poll(); return null; }
       failures = 0;
-      expect(true);
+      expectEvent(true);
       reader = response.body.getReader();
       return next();
-    })).then(scoped(again), scoped(function () { failures += 1; again(); }));
+    })).then(scoped(reconnect), scoped(function () { failures += 1; reconnect(); }));
   }
 
   function dispatch(block) {
     var event = {};
     block.split('\n').forEach(function (line) {
-      var at = line.indexOf(': ');
-      if (at > 0) { event[line.slice(0, at)] = line.slice(at + 2); }
+      var colon = line.indexOf(': ');
+      if (colon > 0) { event[line.slice(0, colon)] = line.slice(colon + 2); }
     });
     retryMs = +event.retry || retryMs;
     // Outside the promise, so that an exception of the page's callback does not count as a lost connection.
@@ -332,22 +332,22 @@ function start(element, options) {
 
   // The first request, also after a failure, is answered at once. With `once`, a stream follows it.
   function load(first, once) {
-    var sentAt = Date.now(), before = code.ticket.revision, mine = epoch;
+    var sentAt = Date.now(), before = code.ticket.revision, startedIn = epoch;
     var url = gateway + code.ticket.poll + (first ? '' : '?wait=' + POLL_SECS + '&revision=' + before);
-    var xhr = send('GET', url, { token: secret, timeoutMs: first ? SILENCE_MS : POLL_MS }, scoped(function (status, body) {
+    var xhr = send('GET', url, { token: secret, timeoutMs: first ? STREAM_TIMEOUT_MS : POLL_MS }, scoped(function (status, body) {
       if (status === 200 && body) {
         failures = 0;
-        proved = true;
+        isBound = true;
         if (setAway(false)) { take(body); }
-        if (mine !== epoch) { return; }
+        if (startedIn !== epoch) { return; }
         if (once) { connect(); return; }
         // A long poll that returns early and unchanged is slowed down to one every 2 s.
         repeat(false, first || code.ticket.revision !== before || Date.now() - sentAt > 2000 ? 0 : 2000);
       } else if (status === 401 || status === 403) {
         refused(status, body);
-      } else if (status === 404 && !proved && !options.token && Date.now() < code.deadline) {
-        unkept(body);
-      } else if (status === 404 || overrun) {
+      } else if (status === 404 && !isBound && !options.token && Date.now() < code.deadline) {
+        handleUnboundTicket(body);
+      } else if (status === 404 || isOverdue) {
         expired();
       } else {
         markLost();
@@ -355,20 +355,20 @@ function start(element, options) {
         repeat(true, Math.max(0, pauseMs(xhr, ++failures) - (first && !status ? Date.now() - sentAt : 0)), once);
       }
     }));
-    halt = function () { xhr.abort(); };
+    stopTransport = function () { xhr.abort(); };
   }
 
   function repeat(first, ms, once) { delay(function () { load(first, once); }, ms); }
 
   // ---- The browser's events
 
-  function listeners(how) {
-    how += 'EventListener';
-    window[how]('online', online);
-    window[how]('offline', offline);
-    window[how]('pageshow', shown);
-    window[how]('pagehide', hidden);
-    doc(how, 'visibilitychange', visible);
+  function listeners(action) {
+    var method = action + 'EventListener';
+    window[method]('online', online);
+    window[method]('offline', offline);
+    window[method]('pageshow', shown);
+    window[method]('pagehide', hidden);
+    doc(method, 'visibilitychange', visible);
   }
 
   function online() {
@@ -405,11 +405,11 @@ function start(element, options) {
 
   function tick() {
     var now = Date.now();
-    if (lostAt && now > lostAt + AWAY_MS) { setAway(true); }
-    if (code.transport === 'sse' && now > eventAt + code.ticket.heartbeat * 2000 + LATE_MS) { check(); }
-    if (code.deadline && !overrun && now > code.deadline + GRACE_MS) {
+    if (lostAt && now > lostAt + DISCONNECT_GRACE_MS) { setAway(true); }
+    if (code.transport === 'sse' && now > eventAt + code.ticket.heartbeat * 2000 + HEARTBEAT_GRACE_MS) { check(); }
+    if (code.deadline && !isOverdue && now > code.deadline + EXPIRY_GRACE_MS) {
       // The gateway did not report the end.
-      overrun = true;
+      isOverdue = true;
       if (navigator.onLine === false) { expired(); } else { poll(); }
     }
     if (!own('hidden') && (code.retryAt ? now > code.retryAt : renewLater && navigator.onLine !== false)) { create(); }
@@ -418,7 +418,7 @@ function start(element, options) {
 
   create();
   if (element) {
-    loadLook(gateway, function () {
+    loadWidget(gateway, function () {
       render = api.look(element, code, options, gateway);
       render();
     });
@@ -427,12 +427,12 @@ function start(element, options) {
 }
 
 /* Loads the widget, which is a file of its own, and retries until it has come. */
-function loadLook(gateway, then) {
+function loadWidget(gateway, then) {
   var tag = doc('createElement', 'script');
   if (api.look) { then(); return; }
   tag.src = gateway + '/static/scangate-look.js';
   tag.onload = then;
-  tag.onerror = function () { setTimeout(loadLook, SEND_MS, gateway, then); };
+  tag.onerror = function () { setTimeout(loadWidget, SEND_MS, gateway, then); };
   doc('querySelector', 'head').appendChild(tag);
 }
 

@@ -18,7 +18,7 @@
 (function () {
   'use strict';
 
-  var ON_STAGE = { loading: 1, waiting: 1, expired: 1, error: 1 };
+  var WIDGET_VIEWS = { loading: 1, waiting: 1, expired: 1, error: 1 };
 
   var scangate = window.scangate;
   var page = window.scangatePage;
@@ -244,18 +244,18 @@
     page.addRow(byId('granted'), 'data-fact', 'release', text.granted, withAccount(ticket.release));
   }
 
-  function finishCancelled(reason, words) {
-    finish(reason === 'declined' || reason === 'mismatch' ? reason : 'closed', words);
+  function finishCancelled(reason, texts) {
+    finish(reason === 'declined' || reason === 'mismatch' ? reason : 'closed', texts);
   }
 
-  function finish(next, words) {
+  function finish(next, texts) {
     code.stop();
-    showOutcome(next, words);
+    showOutcome(next, texts);
     page.offerAction(text.renew, code.refresh);
   }
 
-  function showOutcome(next, words) {
-    page.writeOutcome(words, values());
+  function showOutcome(next, texts) {
+    page.writeOutcome(texts, values());
     page.empty(byId('granted'));
     show(next);
   }
@@ -269,12 +269,12 @@
     var isNew = next !== view;
     view = next;
     page.showLiveView(view, code);
-    document.title = ON_STAGE[view] ? heading : title.textContent + ' · ' + heading;
+    document.title = WIDGET_VIEWS[view] ? heading : title.textContent + ' · ' + heading;
     showTimes();
-    if (isNew && ON_STAGE[view]) { keepFocus(); }
-    if (!isNew || ON_STAGE[view]) { return; }
+    if (isNew && WIDGET_VIEWS[view]) { keepFocus(); }
+    if (!isNew || WIDGET_VIEWS[view]) { return; }
     (view === 'sign-in' ? byId('name') : title).focus();
-    setText('said', title.textContent);
+    setText('announcement', title.textContent);
   }
 
   // If the focus was in a view that is now hidden, or nowhere, moves it to what can be done.

@@ -21,7 +21,7 @@
 
   var MAX_STATE_CHARS = 512;
   // If the site has not answered after this time, it is slow, or something has blocked the form without an error.
-  var STUCK_MS = 10000;
+  var REDIRECT_TIMEOUT_MS = 10000;
   var STOPPED = { declined: 1, cancelled: 1, expired: 1, error: 1 };
 
   var scangate = window.scangate;
@@ -30,8 +30,8 @@
   var query = page.query;
   var text = page.loadTexts();
   var heading = byId('heading').textContent;
-  var returningWords = text.returning;
-  var claimsWords = text.confirmed;
+  var returningTexts = text.returning;
+  var claimsTexts = text.confirmed;
   var shownState = '';
   var options;
   var code;
@@ -51,19 +51,19 @@
     code = scangate.start(byId('code'), options);
     byId('again').onclick = code.refresh;
     document.addEventListener('securitypolicyviolation', function (event) {
-      if (/^form-action/.test(event.violatedDirective)) { showStuck(text.blocked); }
+      if (/^form-action/.test(event.violatedDirective)) { showRedirectFailure(text.blocked); }
     });
   }
 
   function onState(state, now) {
-    var words = text[now.reason] || text[state];
+    var texts = text[now.reason] || text[state];
     var name = (now.client || {}).name || text.some_site;
     page.storeCode(options, state, now);
     page.showView(state, now);
     // Goes by the query string: the ticket has return_to only with the JWT, and the widget is drawn before this callback.
-    text.confirmed = query.return_to ? returningWords : claimsWords;
+    text.confirmed = query.return_to ? returningTexts : claimsTexts;
     document.title = state === 'waiting' || state === 'loading' ? heading
-      : scangate.format(words[0], { name: name, number: (now.ticket || {}).number }) + ' · ' + heading;
+      : scangate.format(texts[0], { name: name, number: (now.ticket || {}).number }) + ' · ' + heading;
     if (state !== 'confirmed') { showResult(false); }
     // If the focus is nowhere, moves it to what can be done.
     if (STOPPED[state] && state !== shownState && document.activeElement === document.body) { document.querySelector('.scangate-refresh').focus(); }
@@ -76,9 +76,9 @@
       try {
         postToSite(ticket.return_to, token);
       } catch (e) {
-        showStuck(text.blocked);
+        showRedirectFailure(text.blocked);
       }
-      setTimeout(function () { if (code.ticket === ticket) { showStuck(text.stuck); } }, STUCK_MS);
+      setTimeout(function () { if (code.ticket === ticket) { showRedirectFailure(text.stuck); } }, REDIRECT_TIMEOUT_MS);
     } else {
       page.showClaims(token);
       showResult(true);
@@ -87,9 +87,9 @@
   }
 
   // Says, once, why the site does not open and what to do. The words are for this sign-in only.
-  function showStuck(words) {
-    if (code.state !== 'confirmed' || text.confirmed !== returningWords) { return; }
-    text.confirmed = words;
+  function showRedirectFailure(texts) {
+    if (code.state !== 'confirmed' || text.confirmed !== returningTexts) { return; }
+    text.confirmed = texts;
     page.hideClaims();
     page.blockClicks();
     showResult(true);

@@ -191,7 +191,7 @@ async fn every_page_wears_the_clients_colours() {
     screen.until("confirmed").await;
     phone.until("confirmed").await;
     assert_eq!(drawn(&screen, ".scangate-sign", "stroke").await, "rgb(122, 0, 25)", "the tick");
-    assert_eq!(drawn(&phone, ".sign-good", "stroke").await, "rgb(122, 0, 25)");
+    assert_eq!(drawn(&phone, ".icon-good", "stroke").await, "rgb(122, 0, 25)");
     screen.keep_page("colours-confirmed").await;
     screen.goto(&stage.edge.url("/share")).await;
     screen.until("sign-in").await;

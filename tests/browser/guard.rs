@@ -8,8 +8,8 @@ use super::{Stage, made_up, sign_in};
 use crate::support::browser::{Chromium, Device};
 use crate::support::gateway::file;
 
-/// How long the pages' guard lasts: `GUARD_MS` of static/page.js and static/scangate-look.js.
-const GUARD_MS: u64 = 500;
+/// How long pages ignore clicks after a change of view: `CLICK_BLOCK_MS` of static/dom.js.
+const CLICK_BLOCK_MS: u64 = 500;
 /// More than it takes to answer a request: what a tap had set off would be there.
 const TICKS: u64 = 4;
 
@@ -30,7 +30,7 @@ async fn open(stage: &Stage) -> Chromium {
          (function () {{
            var set = window.setTimeout;
            window.setTimeout = function (step, ms) {{
-             if (holding && ms === {GUARD_MS}) {{ held.push(step); return 0; }}
+             if (holding && ms === {CLICK_BLOCK_MS}) {{ held.push(step); return 0; }}
              return set.apply(window, arguments);
            }};
          }}());

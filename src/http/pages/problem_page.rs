@@ -92,7 +92,7 @@ impl ProblemReader {
             title,
             detail,
             again,
-            sign => if is_late || body.status == 429 { "late" } else { "fault" },
+            icon => if is_late || body.status == 429 { "late" } else { "fault" },
             refresh_secs => refresh_secs.map(|secs| secs.clamp(*REFRESH_SECS.start(), *REFRESH_SECS.end())),
             style => minijinja::value::Value::from_safe_string(style().to_owned()),
             code => &body.code,

@@ -7,7 +7,7 @@ function isSeen(element) {
     if (getComputedStyle(at).opacity < 0.5) { return false; }
   }
   return element.getClientRects().length > 0 && getComputedStyle(element).visibility !== 'hidden'
-    && !element.closest('.unseen, head, script, style, details:not([open]) > :not(summary)');
+    && !element.closest('.visually-hidden, head, script, style, details:not([open]) > :not(summary)');
 }
 
 function name(box) { return '"' + box.words.slice(0, 40) + '"'; }
@@ -25,7 +25,7 @@ function boxes() {
       if (rect.width > 0) { found.push({ element: node.parentElement, words: node.data.trim(), rect: rect, isText: true }); }
     }
   }
-  for (var element of document.querySelectorAll('img, input, button, .scangate-banner, .sign, .scangate-sign, .scangate-avatar')) {
+  for (var element of document.querySelectorAll('img, input, button, .scangate-banner, .icon, .scangate-sign, .scangate-avatar')) {
     if (isSeen(element)) {
       found.push({ element: element, words: element.id || String(element.className.baseVal || element.className), rect: element.getBoundingClientRect() });
     }
