@@ -1,11 +1,11 @@
 /*
- * The confirm page: shows a signed-in person who asks to sign in, and sends the person's answer.
+ * The confirm page: shows the signed-in person which device asks to sign in, and sends their decision.
  *
  * Opening the page changes nothing. The ticket is scanned only when the person presses a button.
  *
  * Tests and style sheets may rely on data-state (and data-view, the same) on <body>, one of
  *   sign-in | no-identity | ready | scanned | confirmed | declined | mismatch | expired | refused | error
- * on data-busy="yes" on <body> while a request is under way, and on the ids #name, #sign-in, #continue, #other, #confirm,
+ * on data-busy="yes" on <body> while a request is in progress, and on the ids #name, #sign-in, #continue, #other, #confirm,
  *   #decline, #countdown, #request (each <dd> has data-fact="browser|os|ip|time|release"), #outcome (#outcome-title,
  *   #outcome-detail), #retry, #back; for the number see number.js, for the person see person.js.
  *
@@ -23,7 +23,7 @@
   var ticketId = (/\/s\/([A-Za-z0-9_-]+)\/?$/.exec(location.pathname) || [])[1];
 
   var state = 'loading';
-  var request = null;          // the answer to the scan: who asks for what
+  var request = null;          // the response to the scan: the request to decide on
   var requestedAt = 0;         // by this device's clock
   var deadline = 0;
 
@@ -69,12 +69,12 @@
       hasExpired, hasExpired ? text.ran_out : text.no_identity);
   }
 
-  // ---- The request and the answer to it ----
+  // ---- The request and the decision ----
 
   function scan() {
     send('scan', null, scan, function (body) {
       if (body.flow === 'share') {
-        // This code shares a sign-in. The page for that finds the same person signed in.
+        // This code shares a sign-in. On the page for that flow, the same person is signed in.
         location.replace('/share/' + ticketId + location.search);
         return;
       }
@@ -137,7 +137,7 @@
   }
 
   function tick() {
-    // The page need not wait for the gateway here: it would refuse a later answer.
+    // The gateway would refuse a later decision, so the page does not wait for it.
     if (deadline && Date.now() >= deadline && !page.busy) { finish('expired', text.expired); }
     showTimes();
   }

@@ -1,14 +1,14 @@
 /*
- * Writes texts and attributes into elements: for the widget of scangate-look.js and for the gateway's own pages.
+ * Writes texts and attributes into elements, for the widget of scangate-look.js and for the gateway's own pages.
  *
- * The gateway serves it as a file of its own, and in front of scangate-look.js, which other sites load alone. It adds its
- * functions to `scangate`, so scangate.js comes first. ES5.
+ * The gateway serves this file separately, and also at the start of scangate-look.js for other sites. It adds its functions
+ * to `scangate`, so scangate.js comes first. ES5.
  */
 (function () {
 'use strict';
 
 var ISOLATES = /[\u2066-\u2069]/;
-// Characters that change the direction of text (Unicode TR 9). The gateway removes them from names as well.
+// Characters that change the direction of text (Unicode TR 9). The gateway also removes them from names.
 var DIRECTIONS = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
 var scangate = window.scangate;
@@ -18,7 +18,7 @@ scangate.CLICK_BLOCK_MS = 500;
 
 /*
  * Replaces the text of an element; isolated parts become <bdi>.
- * The same text is not written again, because a screen reader would announce it again.
+ * Does not write an unchanged text, because a screen reader would announce it again.
  */
 scangate.setContent = function (element, text) {
   var parts = String(text).split(ISOLATES);
@@ -30,7 +30,7 @@ scangate.setContent = function (element, text) {
   });
 };
 
-/* Sets an attribute. The same value is not set again, because browsers would compute styles and layout again. */
+/* Sets an attribute. Does not set an unchanged value, because the browser would compute styles and layout again. */
 scangate.setAttribute = function (element, name, value) {
   value = String(value);
   if (element.getAttribute(name) !== value) { element.setAttribute(name, value); }
@@ -41,7 +41,7 @@ scangate.isolate = function (name) {
   return '\u2068' + String(name).replace(DIRECTIONS, '') + '\u2069';
 };
 
-/* Replaces each {name} by its value. Values are isolated, except numbers and times. */
+/* Replaces each {name} with its value. Isolates the values, except numbers and times. */
 scangate.format = function (template, values) {
   return template.replace(/\{(\w+)\}/g, function (slot, name) {
     var value = values[name];

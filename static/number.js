@@ -2,7 +2,7 @@
  * The approver's side of number matching: scangatePage.number asks for the number on the other screen.
  *
  * The page has #choose with #choices (three buttons with data-choice="NUMBER"; a choice also confirms), and #type with
- * #number and #number-fault. data-match on <body> says which of them is visible: none, choose or type.
+ * #number and #number-fault. data-match on <body> is the visible one: none, choose or type.
  *
  * Needs page.js. ES5 and the browser API of 2014 only.
  */
@@ -14,7 +14,7 @@
 
   page.number = { show: show, readTyped: readTyped };
 
-  /* Shows the question in the way that the client has set: none, choose or type. Calls `onChosen` with the chosen number. */
+  /* Asks for the number as configured by the client: none, choose or type. Calls `onChosen` with the chosen number. */
   function show(match, choices, onChosen) {
     var list = byId('choices');
     var mode = match === 'choose' || match === 'type' ? match : 'none';
@@ -36,7 +36,7 @@
     });
   }
 
-  /* Returns the typed number. If it is not a number of two digits, shows what is wrong and returns ''. */
+  /* Returns the typed number. If it is not a number of two digits, shows an error and returns an empty string. */
   function readTyped() {
     var typed = byId('number').value.replace(/\s/g, '').replace(/[\uFF10-\uFF19]/g, function (wide) {
       return String.fromCharCode(wide.charCodeAt(0) - 0xFEE0);

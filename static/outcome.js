@@ -1,5 +1,5 @@
 /*
- * How a request ended: the view #outcome with #outcome-title and #outcome-detail, and #retry for what can be done next.
+ * Shows how a request ended: the view #outcome with #outcome-title and #outcome-detail, and #retry for the next action.
  *
  * Needs request.js. ES5 and the browser API of 2014 only.
  */
@@ -16,7 +16,7 @@
   var action = null;
   var availableAt = 0;
 
-  /* Writes the outcome, without an action. `detail`, if given, is the gateway's own, in English, instead of the page's. */
+  /* Writes the outcome, without an action. `detail`, if given, is the gateway's English text and replaces the page's. */
   page.writeOutcome = function (texts, values, detail) {
     page.setText('outcome-title', scangate.format(texts[0], values));
     page.setText('outcome-detail', detail || scangate.format(texts[1], values));
@@ -25,7 +25,7 @@
     action = null;
   };
 
-  /* Adds a button to the outcome, which can be pressed after `afterMs`. */
+  /* Adds a button to the outcome. It is disabled for `afterMs`. */
   page.offerAction = function (text, callback, afterMs) {
     label = text;
     action = callback;
@@ -35,7 +35,7 @@
     render();
   };
 
-  /* Says by `finish` why a request failed, and offers to repeat it. */
+  /* Shows why a request failed, using `finish`, and offers to repeat it. */
   page.showFailure = function (finish, status, problem, xhr, repeat) {
     var isBusy = status === 429 || status === 503;
     if (isBusy) {

@@ -1,5 +1,5 @@
 /*
- * What all pages share: their texts, their views, the query string, and the claims of a JWT.
+ * Shared by all pages: texts, views, the query string, and the claims of a JWT.
  *
  * The pages' scripts share one global, scangatePage. This file creates it; request.js, person.js, number.js and outcome.js
  * add to it on the pages that need them; the page's own script comes last.
@@ -13,7 +13,7 @@
   var page = window.scangatePage = {};
 
   var TICK_MS = 500;
-  // The refresh button of the widget is left out: the widget blocks its own buttons.
+  // Without the widget's refresh button: the widget blocks clicks on its own buttons.
   var BUTTONS = '.scangate-button:not(.scangate-refresh), .link';
   var TIME_CLAIMS = { exp: 1, iat: 1, nbf: 1, auth_time: 1, confirmed_at: 1, updated_at: 1 };
 
@@ -25,7 +25,7 @@
 
   // ---- Texts ----
 
-  /* Reads and returns the page's texts, which the gateway has embedded in the page's language. */
+  /* Reads and returns the texts that the gateway has embedded in the page, in the page's language. */
   page.loadTexts = function () {
     page.text = JSON.parse(page.byId('texts').textContent);
     return page.text;
@@ -42,8 +42,8 @@
   // ---- Time ----
 
   /*
-   * Calls `step` twice a second while the page is visible, so that no second is skipped, and at once when it becomes visible.
-   * A step should change what is displayed at most once a second: more repaints cost the visitor's battery.
+   * Calls `step` when the page becomes visible, and then twice a second while it is visible, so that no second is skipped.
+   * A step should change the display at most once a second: more repaints drain the device's battery.
    */
   page.whileVisible = function (step) {
     function callIfVisible() {
@@ -73,7 +73,7 @@
     list.appendChild(row);
   };
 
-  /* Lists what a site learns from a JWT, in words; and all its claims unchanged, collapsed. */
+  /* Lists the claims of a JWT that have a name in the page's language, and, collapsed, all claims unchanged. */
   page.showClaims = function (token) {
     var claims = page.decodeJwt(token.access_token) || {};
     page.hideClaims();
@@ -111,9 +111,9 @@
   // ---- Views ----
 
   /*
-   * Makes buttons ignore clicks for scangate.CLICK_BLOCK_MS. The second tap of a double tap was meant for the view before, and would answer
-   * a question that nobody has read. Buttons are only marked as disabled, so none loses the focus and keys work: the focus
-   * never moves to a button that decides.
+   * Makes buttons ignore clicks for scangate.CLICK_BLOCK_MS. The second tap of a double tap was meant for the previous view,
+   * and would answer an unread question. Buttons are only marked as disabled, so they keep the focus and work by keyboard,
+   * which is safe because the focus never moves to a button that confirms or declines.
    */
   page.blockClicks = function () {
     var block = blocks += 1;
@@ -127,14 +127,14 @@
   document.addEventListener('click', function (event) {
     var button = event.target;
     while (button && button.nodeName !== 'BUTTON') { button = button.parentNode; }
-    // A click by key has the detail 0, and is always accepted.
+    // A click by keyboard has the detail 0, and is always accepted.
     if (event.detail && button && button.getAttribute('aria-disabled') === 'true') {
       event.preventDefault();
       event.stopPropagation();
     }
   }, true);
 
-  /* Shows a view. Its state has the same name, or is `offline` while the connection of `code` is lost. */
+  /* Shows a view. data-state is the view's name, or `offline` while the connection of `code` is lost. */
   page.showView = function (view, code) {
     if (document.body.getAttribute('data-view') !== view) { page.blockClicks(); }
     scangate.setAttribute(document.body, 'data-view', view);
@@ -142,7 +142,7 @@
     scangate.setAttribute(document.body, 'data-transport', (code && code.transport) || 'none');
   };
 
-  // For display only: it verifies nothing. The gateway verifies the token, or the site that receives the JWT does.
+  // For display only, without verification. The gateway verifies a person's token; the receiving site verifies the JWT.
   page.decodeJwt = function (token) {
     var part = String(token).split('.')[1] || '';
     try {
@@ -161,18 +161,18 @@
 
   // ---- A code across a reload ----
 
-  // Holds the ticket's id. The id alone proves nothing: the cookie or the person's token does.
+  // The key of the stored ticket id. The id is not a secret: requests are authenticated by the cookie or the person's token.
   var STORED = 'scangate.ticket';
 
-  /* Makes scangate.js continue with the code that this tab had for the same purpose before it was reloaded. */
+  /* Makes scangate.js continue with the code that this tab showed for the same purpose before a reload. */
   page.resumeCode = function (options) {
     var stored;
     try { stored = JSON.parse(sessionStorage.getItem(STORED)); } catch (e) { /* storage may be disabled */ }
     if (stored && stored.purpose === purpose()) { options.resume = stored; }
   };
 
-  /* Stores the code for resumeCode, or removes one that has ended. A code with a bearer secret is never stored, so it is
-     withdrawn when the page is closed. */
+  /* Stores the code for resumeCode, or removes a code that has ended. Never stores a code with a bearer secret; scangate.js
+     withdraws that code when the page is closed. */
   page.storeCode = function (options, state, code) {
     var ticket = code.ticket || {};
     if (state === 'loading' || (state === 'scanned' && options.resumable)) { return; }

@@ -1,9 +1,9 @@
 /*
  * The person who is signed in here: scangatePage.person.
  *
- * <meta name="scangate-identity"> says where the person's token comes from:
- *   demo    POST /demo/sign-in, for a made-up person; the token is in sessionStorage "scangate.demo"
- *   bearer  the site's own sign-in, which put the token into sessionStorage "scangate.bearer" before it opened this page
+ * <meta name="scangate-identity"> is the source of the person's token:
+ *   demo    POST /demo/sign-in, for a demo user; the token is in sessionStorage "scangate.demo"
+ *   bearer  the site's own sign-in, which stores the token in sessionStorage "scangate.bearer" before it opens this page
  *
  * In the demo the page has the form #sign-in-form with #name, #name-fault and #sign-in-lead.
  *
@@ -21,7 +21,7 @@
     signIn: signIn, showFault: showFault
   };
 
-  // Storage may be disabled. The token then lasts as long as the page.
+  // If storage is disabled, the token lasts as long as the page.
   function setToken(token) {
     person.token = token;
     try {
@@ -45,8 +45,8 @@
   }
 
   /*
-   * Asks somebody without a valid token to sign in: in the demo by its form, otherwise by the outcome `words`, with an action
-   * that looks for a token again. `view` has showForm(), finish(view, words) and begin().
+   * Asks a person without a valid token to sign in: in the demo with the form, otherwise with the outcome `texts` and an
+   * action that checks for a token again. `view` has showForm(), finish(view, texts) and begin().
    */
   function requireSignIn(view, hasExpired, texts) {
     if (isDemo) {
@@ -61,7 +61,7 @@
     });
   }
 
-  /* Signs in under the typed name. If the request fails otherwise, `failed` gets its answer. */
+  /* Signs in with the typed name. Shows an error for a refused name; `failed` gets the response of any other failure. */
   function signIn(done, failed) {
     var typed = page.byId('name').value.replace(/^\s+|\s+$/g, '');
     showFault(typed ? '' : page.text.name_missing);

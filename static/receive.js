@@ -1,5 +1,5 @@
 /*
- * The scanner's page: asks the presenter to share a sign-in, waits for the answer, and shows what was granted.
+ * The scanner's page: asks the presenter to share a sign-in, waits for the decision, and shows the granted claims.
  *
  * Opening the page changes nothing. The ticket is scanned only when the person presses a button.
  *
@@ -7,7 +7,7 @@
  *   data-state      ready | sign-in | waiting | granted | declined | closed | mismatch | expired | taken | own | offline |
  *                   error
  *   data-view       the same without "offline"
- *   data-busy       yes while a request is under way
+ *   data-busy       yes while a request is in progress
  * and on the ids #continue, #without, #other, #notice; #name, #sign-in; #number, #offer (each <dd> has
  *   data-fact="site|release"), #countdown, #cancel; #outcome (#outcome-title, #outcome-detail), #claims (each <dd> has
  *   data-claim="NAME"), #raw (with all claims in #raw-claims), #retry. For the person see person.js.
@@ -28,10 +28,10 @@
   var text = page.loadTexts();
   var path = '/v1/tickets/' + (/\/share\/([A-Za-z0-9_-]+)\/?$/.exec(location.pathname) || [])[1];
   var view = 'ready';
-  var offer = null;            // the answer to the scan: who shows the code, and what they offer
-  var token = null;            // the token of the scan: the person's own, or the binding's secret; null with the cookie
+  var offer = null;            // the response to the scan: the presenter, and the offered claims
+  var token = null;            // the token of the scan: the person's own, or the binding's secret; null if the cookie is used
   var code = null;
-  var isUncertain = false;     // whether a scan may have succeeded whose answer, with this browser's binding, was lost
+  var isUncertain = false;     // whether a scan may have succeeded although its response, with this browser's binding, was lost
 
   function start() {
     byId('continue').onclick = function () { scan(person.token); };
@@ -47,7 +47,7 @@
     setText('notice', notice);
     setText('continue', person.token && person.name() ? scangate.format(text.go_on_as, values()) : text.go_on);
     byId('without').parentNode.hidden = !person.token;
-    // Only in the demo can somebody choose a name.
+    // A person can choose a name only in the demo.
     byId('other').parentNode.hidden = !person.isDemo;
     setText('other', person.token ? text.other : text.as_person);
     show('ready');
@@ -65,10 +65,10 @@
     person.signIn(function () { scan(person.token); }, function (status, problem, xhr) { handleFailure(status, problem, xhr, signIn); });
   }
 
-  // ---- The request, and the answer to it ----
+  // ---- The request and the decision ----
 
   function scan(personToken) {
-    // A ticket is scanned only once. A browser without cookies gets its binding in the answer instead.
+    // A second scan would be refused, so a browser without cookies asks for its binding in the response to the first.
     var body = personToken || keepsCookies() ? {} : { binding: 'bearer' };
     token = personToken;
     page.post(path + '/scan', { body: body, token: personToken }, function (status, got, xhr) {
@@ -76,7 +76,7 @@
       if (status !== 200 || !got) {
         handleFailure(status, got, xhr, function () { scan(personToken); });
       } else if (got.flow !== 'share') {
-        // This code asks for a sign-in. The page for that finds the same person signed in.
+        // This code asks for a sign-in. On the page for that flow, the same person is signed in.
         location.replace(location.pathname.replace(/\/share\//, '/s/') + location.search);
       } else {
         token = personToken || got.ticket_secret || null;
@@ -85,14 +85,14 @@
     });
   }
 
-  // Tries it, because a browser that blocks cookies may still say that they are enabled.
+  // Sets a cookie to test this, because a browser that blocks cookies may still report that they are enabled.
   function keepsCookies() {
     var isKept = false;
     try {
       document.cookie = 'scangate-probe=1; Path=/; SameSite=Strict';
       isKept = /\bscangate-probe=1/.test(document.cookie);
       document.cookie = 'scangate-probe=; Path=/; Max-Age=0';
-    } catch (e) { /* then it keeps none */ }
+    } catch (e) { /* cookies are blocked */ }
     return isKept;
   }
 
@@ -132,12 +132,12 @@
     } else if (ticket.state === 'cancelled') {
       finish(ticket.reason === 'declined' || ticket.reason === 'mismatch' ? ticket.reason : 'closed', text[ticket.reason] || text.closed);
     } else if (ticket.state === 'claimed') {
-      // The JWT was handed over before, and the time to fetch it again has passed.
+      // The JWT was delivered before, and the time to fetch it again has passed.
       finish('expired', text.expired);
     }
   }
 
-  // Does not wait for the answer: if the request is lost, nobody fetches what is granted.
+  // Does not wait for the response: if the request is lost, nobody fetches the JWT.
   function cancel() {
     page.send('POST', path + '/cancel', { body: {}, token: token }, page.noop);
     finish('closed', text.gone);
@@ -154,7 +154,7 @@
       finish('own', text.own);
       page.offerAction(text.without, function () { scan(null); });
     } else if (reason === 'already_scanned') {
-      // Perhaps by this browser, which did not get its binding and so cannot prove it.
+      // This browser may be the scanner, but it did not receive its binding.
       finish('taken', isUncertain ? text.refused : text.taken);
     } else if (status === 409) {
       readDecision();
@@ -163,7 +163,7 @@
     }
   }
 
-  // The ticket is decided already. A browser that scanned it and then reloaded the page may still read the decision.
+  // The ticket has been decided. A browser that scanned it and then reloaded the page can still read the decision.
   function readDecision() {
     page.send('GET', path, { token: token }, function (status, ticket) {
       if (status === 200 && ticket) {

@@ -1,5 +1,5 @@
 /*
- * Requests and facts, for the pages on which people decide or ask: confirm, share and receive.
+ * Requests to the gateway and lists of request details, for the pages confirm, share and receive.
  *
  * Needs scangate.js and page.js. ES5 and the browser API of 2014 only.
  */
@@ -15,7 +15,7 @@
 
   // ---- Requests ----
 
-  /* Sends a request as scangate.send does. `done` gets the status 0 if there is no answer. */
+  /* Sends a request as scangate.send does. `done` gets the status 0 if there is no response. */
   page.send = function (method, url, options, done) {
     return scangate.send(method, url, options, function (status, body, xhr) {
       var serverNow = status && Date.parse(xhr.getResponseHeader('Date') || '');
@@ -25,20 +25,20 @@
   };
 
   page.noop = function () {
-    // For requests whose answer does not matter: a ticket that could not be cancelled expires.
+    // For requests whose response does not matter: a ticket that could not be cancelled expires.
   };
 
-  /* Returns how long the gateway asks to wait before a retry, or 0. */
+  /* Returns the time to wait before a retry, from Retry-After, in milliseconds; 0 without it. */
   page.retryAfterMs = function (xhr) {
     return (xhr.status && parseFloat(xhr.getResponseHeader('Retry-After')) * 1000) || 0;
   };
 
-  /* Converts a time of the gateway into the time of this device, whose clock may be wrong. */
+  /* Converts a time of the gateway's clock into milliseconds of this device's clock, which may be wrong. */
   page.toLocalTime = function (stamp) {
     return Date.parse(stamp) - skewMs;
   };
 
-  /* Sends a POST unless another one is under way. No button can be pressed until the answer arrives. */
+  /* Sends a POST unless another one is in progress. Disables all buttons until the response arrives. */
   page.post = function (url, options, done) {
     var focused = document.activeElement;
     if (page.busy) { return; }
@@ -46,7 +46,7 @@
     page.send('POST', url, options, function (status, body, xhr) {
       setBusy(false);
       done(status, body, xhr);
-      // A disabled button loses the focus. It gets the focus back if it is still visible.
+      // A disabled button loses the focus. Return the focus if the button is still visible.
       if (focused && document.activeElement === document.body && scangate.isVisible(focused)) { focused.focus(); }
     });
   };
@@ -57,9 +57,9 @@
     [].forEach.call(document.querySelectorAll('.view button'), function (button) { button.disabled = busy; });
   }
 
-  // ---- Facts ----
+  // ---- The details of a request ----
 
-  /* Lists facts, each a pair of the name of its text and its value. */
+  /* Lists details of a request. Each is a pair: the name of its text, and its value. */
   page.showFacts = function (list, facts) {
     page.empty(list);
     facts.forEach(function (fact) {
@@ -76,7 +76,7 @@
     return Object.prototype.hasOwnProperty.call(page.text.claims, claim) ? page.text.claims[claim] : claim;
   };
 
-  /* Returns a time, in milliseconds of this device's clock, and how long ago it was. */
+  /* Formats a time, in milliseconds of this device's clock, together with its age. */
   page.timeAgo = function (time) {
     var secs = Math.round((Date.now() - time) / 1000);
     var age = secs < 5 ? page.text.just_now
@@ -93,7 +93,7 @@
     }
   }
 
-  /* Shows in #countdown how long it is until a deadline; nothing without one. Returns the seconds. */
+  /* Shows the time until a deadline in #countdown, or nothing without a deadline. Returns that time in seconds. */
   page.showCountdown = function (deadline) {
     var secs = Math.max(0, Math.ceil((deadline - Date.now()) / 1000));
     page.setText('countdown', deadline ? scangate.format(page.text.left, { time: scangate.formatTime(secs) }) : '');
@@ -112,7 +112,7 @@
     return (chars[0] + last).toUpperCase();
   };
 
-  /* Replaces the gateway's own logo by the client's, if it has one. */
+  /* Replaces the gateway's own logo with the client's, if the client has one. */
   page.showLogo = function (id, client) {
     var own = page.byId(id);
     var logo = document.createElement('img');
@@ -125,7 +125,7 @@
     own.parentNode.replaceChild(logo, own);
   };
 
-  /* Applies the colours of a client that the page has only learnt by the scan. */
+  /* Applies the colours of a client that the page knows only after the scan. */
   page.applyTheme = function (client) {
     var link;
     if (!client || !isOwnPath(client.theme) || document.querySelector('link[href="' + client.theme + '"]')) { return; }
@@ -135,14 +135,14 @@
     document.head.appendChild(link);
   };
 
-  // A path of the gateway's origin: the pages request nothing from third parties.
+  // Accepts only paths of the gateway's origin: the pages request nothing from third parties.
   function isOwnPath(address) {
     return /^\/(?![\/\\])[\w.\/-]+$/.test(address || '');
   }
 
   // ---- Views ----
 
-  /* Shows a view that waits for `code`, and a banner while its connection is lost. */
+  /* Shows a view that waits for changes of `code`, with a banner while the connection is lost. */
   page.showLiveView = function (view, code) {
     page.showView(view, code);
     page.setText('banner', !code || !code.away ? '' : navigator.onLine === false ? page.text.offline : page.text.reconnecting);

@@ -1,21 +1,21 @@
 /*
  * The widget of scangate.js: the QR code, a ring that shows the time left, and instructions.
  *
- * Its elements have the classes scangate-NAME, by the names in ELEMENTS. data-state, data-reason and data-transport are on
- * the root. Its texts come with the options, or from the gateway in the reader's language.
+ * Its elements have the classes scangate-NAME, with the names in ELEMENTS. The root has data-state, data-reason and
+ * data-transport. The texts come from the options, or from the gateway in the language that the browser prefers.
  *
  * Needs scangate.js and dom.js; the gateway serves dom.js at the start of this file. ES5.
  */
 (function () {
 'use strict';
 
-// The ring's path, from the middle of its top, and its length.
+// The ring's path, which starts in the middle of its top, and the length of that path.
 var ROUND = 'M132,3H237A24,24,0,0,1,261,27V237A24,24,0,0,1,237,261H27A24,24,0,0,1,3,237V27A24,24,0,0,1,27,3Z';
 var RING = 991;
 var LOW_SECS = 15;
 var SVG = 'http://www.w3.org/2000/svg';
 var ICONS = { confirmed: 'M20 33l8.5 8.5L44.5 24', declined: 'M23 23l18 18M41 23L23 41', cancelled: 'M23 23l18 18M41 23L23 41', error: 'M32 18v17M32 45v.1' };
-// The elements: name, parent, tag, attributes. A comma in an attribute is a space.
+// The elements: name, parent, tag, attributes. A comma in an attribute becomes a space.
 var ELEMENTS = [
   'banner root p role=status',
   'stage root div',
@@ -56,12 +56,12 @@ function append(parent, tag, attributes) {
   return parent.appendChild(element);
 }
 
-// The page may have loaded the style sheet already: in its own HTML, or for another code.
+// The page may have loaded the style sheet already, in its own HTML or for another code.
 function loadStyle(gateway, path) {
   if (!scangate.doc('querySelector', 'link[rel=stylesheet][href*="' + path + '"]')) { append(scangate.doc('querySelector', 'head'), 'link', { rel: 'stylesheet', href: gateway + path }); }
 }
 
-/* Makes the widget inside `element`. Returns a function that brings the widget up to date with `code`. */
+/* Creates the widget inside `element`. Returns a function that updates the widget from `code`. */
 scangate.look = function (element, code, options, gateway) {
   var text = options.texts || {};
   var elements = { root: append(element, 'div', { 'class': 'scangate', tabindex: '-1' }) };
@@ -70,8 +70,8 @@ scangate.look = function (element, code, options, gateway) {
   var failures = 0;
   var rendered = '';
   var blocks = 0;
-  var hasWarned = false;       // the site's developer is warned once
-  var unlisted = false;        // the gateway is reachable, but does not list this page's origin
+  var hasWarned = false;       // whether the site's developer has been warned
+  var unlisted = false;        // whether the gateway is reachable, but does not list this page's origin
 
   function textOf(name, values) {
     return scangate.format(text[name] || '', values || {});
@@ -90,13 +90,13 @@ scangate.look = function (element, code, options, gateway) {
     elements.refresh.className += ' scangate-button';
     elements.left.setAttribute('stroke-dasharray', RING);
     elements.refresh.onclick = elements.renew.onclick = function (event) {
-      // A click by key has the detail 0, and is always accepted.
+      // A click by keyboard has the detail 0, and is always accepted.
       if (!event.detail || !event.currentTarget.hasAttribute('aria-disabled')) { code.refresh(); }
     };
   }
 
-  // The second click of a double click was not meant for the state that the first one brought. Buttons are only marked as
-  // disabled, so the focus stays and keys work.
+  // The second click of a double click belongs to the previous state. Buttons are only marked as disabled, so they keep the
+  // focus and work by keyboard.
   function blockClicks() {
     var buttons = [elements.refresh, elements.renew], block = blocks += 1;
     buttons.forEach(function (button) { button.setAttribute('aria-disabled', 'true'); });
@@ -146,7 +146,7 @@ scangate.look = function (element, code, options, gateway) {
     // Hidden but not removed, so that the layout does not move.
     if (elements.help.style.visibility !== (hasLink ? '' : 'hidden')) { elements.help.style.visibility = hasLink ? '' : 'hidden'; }
     if (hasLink) { setAttribute(elements.link, 'href', ticket.scan_url); }
-    // The person's picture is not loaded: its host would learn who signs in where.
+    // The person's picture is not loaded, because its host would learn who signs in where.
     setContent(elements.who, person && scangate.isolate(person));
     setContent(elements.avatar, (/[\uD800-\uDBFF][\uDC00-\uDFFF]|\S/.exec(person) || [''])[0].toUpperCase());
     setContent(elements.number, ticket.number || '');
@@ -177,7 +177,7 @@ scangate.look = function (element, code, options, gateway) {
     setAttribute(elements.left, 'stroke-dashoffset', code.state === 'confirmed' ? 0 : Math.round(RING * (1 - Math.min(1, left && left * 1000 / code.lifeMs))));
     setAttribute(elements.dots, 'data-beat', left % 3);
     setContent(elements.refresh, code.state !== 'error' ? textOf('renew') : textOf(wait && !isOffline ? 'retry_in' : 'retry', { time: scangate.formatTime(wait) }));
-    // Do not retry before the time that the gateway named. If the gateway is unreachable, allow a retry at any time.
+    // No retry before the time in Retry-After. If the gateway is unreachable, the person may retry at any time.
     if (elements.refresh.disabled !== (wait > 0 && !isOffline)) { elements.refresh.disabled = wait > 0 && !isOffline; }
   }
 
@@ -189,7 +189,7 @@ scangate.look = function (element, code, options, gateway) {
     var url = gateway + '/static/texts.json' + (options.lang ? '?lang=' + encodeURIComponent(options.lang) : '');
     scangate.send('GET', url, {}, function (status, table, xhr) {
       if (status !== 200 || !table) {
-        // Try until it works: without texts the buttons have no labels.
+        // Retry until it works: without texts the buttons have no labels.
         setTimeout(loadTexts, scangate.pauseMs(xhr, ++failures));
         return;
       }
@@ -200,9 +200,9 @@ scangate.look = function (element, code, options, gateway) {
   }
 
   /*
-   * Tells an origin that is not listed from a gateway that is unreachable. A page of an unlisted origin may not read the
-   * gateway's answers, which looks like no connection; but any page may read texts.json. The query string is new each time,
-   * so that the answer does not come from the browser's cache.
+   * Distinguishes an unlisted origin from an unreachable gateway. The browser hides the gateway's responses from a page of
+   * an unlisted origin, which looks like a lost connection; but any page may read texts.json. The query string is new each
+   * time, so that the response does not come from the browser's cache.
    */
   function checkOrigin() {
     if (code.reason !== 'unreachable' || gateway === location.origin) { return; }
@@ -212,13 +212,13 @@ scangate.look = function (element, code, options, gateway) {
       render();
       if (window.console && !hasWarned) {
         hasWarned = true;
-        window.console.error('scangate: POST ' + gateway + '/v1/tickets was refused to this page. Add its origin, ' + location.origin
+        window.console.error('scangate: POST ' + gateway + '/v1/tickets was refused for this page. Add its origin, ' + location.origin
           + ', to `origins` of the client ' + (options.clientId || 'that is the first') + ' in the gateway\'s settings, and restart the gateway.');
       }
     });
   }
 
-  // A hidden page renders only changes of the code; the time is rendered when the page is visible again.
+  // A hidden page renders only changes of the code. It renders the time again when it becomes visible.
   function update() {
     var ticket = code.ticket || {};
     var current = [code.state, code.reason, code.away, code.transport, ticket.ticket_id, ticket.revision].join(' ');

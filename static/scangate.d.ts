@@ -1,44 +1,44 @@
 /**
- * scangate.js: sign in by a QR code, on any page.
+ * scangate.js: sign in with a QR code, on any page.
  *
  * Add `<script src="https://YOUR-GATEWAY/static/scangate.js"></script>`. It defines the global `scangate`. If the page's
  * origin is not the gateway's, the client must list it (`origins` in the gateway's settings).
  */
 declare namespace scangate {
   /**
-   * Shows a code and waits until it is confirmed.
+   * Shows a code and waits for its confirmation.
    *
-   * @param element where to put the ready-made widget; `null` for no widget, in which case `onState` reports everything.
-   * @param options are read again for each code, so they may be changed later.
+   * @param element the parent of the ready-made widget; `null` for no widget: `onState` reports every change.
+   * @param options read again for each code, so the page may change them later.
    */
   function start(element: Element | null, options: Options): Code;
 
   interface Options {
-    /** The id of the registered client to sign in to: the `aud` of the JWT. The gateway's first client if left out. */
+    /** The id of the registered client to sign in to: the `aud` of the JWT. The gateway's first client if omitted. */
     clientId?: string;
-    /** Where to continue, one of the client's `return_to`; returned as `code.ticket.return_to`. The script itself does not navigate. */
+    /** The URL to continue at, one of the client's `return_to`. The script only returns it, as `code.ticket.return_to`. */
     returnTo?: string;
-    /** `login` (the default), or `share`: the person on this page shows the code and decides who is signed in as them. */
+    /** `login` (the default), or `share`: the person on this page decides whether the scanner is signed in as them. */
     flow?: 'login' | 'share';
     /** The signed-in person's own token: for `share`, and for a ticket that was scanned with it. */
     token?: string;
-    /** A ticket to wait for, instead of a new one: the answer to a scan with a binding of its own. */
+    /** A ticket to wait for instead of a new one, from the response to a scan that created a binding. */
     ticket?: Ticket;
-    /** A code that this tab showed before it was reloaded. It is continued if the browser can still prove that it made it. */
+    /** A code that this tab showed before a reload. It continues if the browser still holds its binding. */
     resume?: { ticket_id: string; client?: Client | null };
-    /** Set it if the page will `resume` the code: then the code is not withdrawn when the page is closed. */
+    /** Whether the page will `resume` the code. If true, closing the page does not withdraw the code. */
     resumable?: boolean;
-    /** How often an expired code is replaced automatically; 5 if left out. While the page is hidden, it waits until the person is back. */
+    /** The maximum number of times that an expired code is replaced; 5 if omitted. A hidden page waits until it is visible. */
     renewals?: number;
     /** Called after each change: of the state, its reason, the ticket, or whether the connection is lost. */
     onState?(state: State, code: Code): void;
     /** Called once, with the JWT, at the end of a sign-in. Keep the JWT out of URLs and storage. */
     onToken?(token: Token, code: Code): void;
-    /** The gateway's origin; the script's origin if left out. */
+    /** The gateway's origin; the script's origin if omitted. */
     gateway?: string;
-    /** The language of the ready-made widget, such as `zh`; the browser's if left out. */
+    /** The language of the ready-made widget, such as `zh`; the browser's preferred language if omitted. */
     lang?: string;
-    /** Texts for the ready-made widget: a changed copy of all `texts` in the answer to `GET /static/texts.json`. */
+    /** Texts for the ready-made widget: a changed copy of all `texts` in the response to `GET /static/texts.json`. */
     texts?: Texts;
   }
 
@@ -52,15 +52,15 @@ declare namespace scangate {
     readonly client: Client | null;
     /** The QR code, as a `data:` URL for an `<img>`. */
     readonly qr?: string;
-    /** When the ticket expires, in milliseconds since 1970 by this device's clock; 0 while it waits for nothing. */
+    /** When the ticket expires, in milliseconds since 1970 by this device's clock; 0 if the script waits for no ticket. */
     readonly deadline: number;
-    /** How long the ticket had left when it entered this state, in milliseconds. */
+    /** The time that the ticket had left when it entered this state, in milliseconds. */
     readonly lifeMs: number;
-    /** When the script will retry automatically (`error` with `busy` or `unreachable`), as `deadline`; otherwise 0. */
+    /** When the script will retry (`error` with `busy` or `unreachable`), in the same unit as `deadline`; otherwise 0. */
     readonly retryAt: number;
-    /** Whether the connection is lost at the moment. The script reconnects automatically. */
+    /** Whether the connection is lost now. The script reconnects automatically. */
     readonly away: boolean;
-    /** How changes arrive at the moment; empty while it waits for nothing. */
+    /** How changes arrive now; empty if the script waits for no ticket. */
     readonly transport: '' | 'sse' | 'poll';
     /** The gateway's error (RFC 9457). */
     readonly problem: Problem | null;
@@ -74,14 +74,14 @@ declare namespace scangate {
 
   type Reason =
     | State
-    /** scanned: show `ticket.number`, which the phone asks for */
+    /** scanned: show `ticket.number`, which the approver is asked for */
     | 'numbered'
     /** cancelled */
     | 'closed' | 'superseded' | 'mismatch'
-    /** expired: a new code follows as soon as the person is back */
+    /** expired while the page was hidden or offline: a new code follows when it is visible and online again */
     | 'away'
-    /** error: refused; the browser sends back neither the cookie nor the secret; too many requests; no answer. The script
-        retries the last two automatically. */
+    /** error. `failed`: refused. `unkept`: the browser did not send its binding, usually because cookies are blocked.
+        `busy`: too many requests. `unreachable`: no response. The script retries after the last two. */
     | 'failed' | 'unkept' | 'busy' | 'unreachable';
 
   interface Ticket {
@@ -98,7 +98,7 @@ declare namespace scangate {
     scan_url: string;
     events: string;
     poll: string;
-    /** The scanner. `picture` is a URL elsewhere: whoever loads it tells its host who signs in where. */
+    /** The scanner. `picture` is a URL on another host, which learns who signs in where if the page loads it. */
     scanned_by?: { name?: string | null; picture?: string | null; [more: string]: unknown };
     number?: string;
     reason?: 'declined' | 'closed' | 'superseded' | 'mismatch';
@@ -118,13 +118,14 @@ declare namespace scangate {
   interface Client {
     id: string;
     name: string;
-    /** Paths at the gateway. */
+    /** The path of the logo at the gateway. */
     logo?: string;
+    /** The path of the style sheet with the client's colours at the gateway. */
     theme?: string;
     connector?: 'wechat';
   }
 
-  /** If the error has no body in this format, only the status. */
+  /** Only `status` is set if the response has no body in this format. */
   interface Problem {
     status: number;
     code?: string;

@@ -1,33 +1,33 @@
 /*
- * Signs people in by a QR code: scangate.start(element, options). scangate.d.ts describes options and result.
+ * Signs people in with a QR code: scangate.start(element, options). scangate.d.ts describes the options and the result.
  *
  * On the gateway's own origin the browser has a cookie, and waits on an EventSource. A page of another origin gets a secret
- * and reads the event stream with fetch. If neither works, it polls. ES5.
+ * and reads the event stream with fetch. If a page can use neither, it polls. ES5.
  */
 (function () {
 'use strict';
 
 var SEND_MS = 15000, POLL_MS = 40000, POLL_SECS = 25, MAX_PAUSE_MS = 15000, TICK_MS = 500, RENEWALS = 5;
-// A stream without an event for this long is held back by a proxy.
+// If a stream has no event for this long, a proxy is buffering it.
 var STREAM_TIMEOUT_MS = 6000;
-// How long after the deadline the gateway may still report the end.
+// The time after the deadline in which the gateway may still report the end.
 var EXPIRY_GRACE_MS = 3000;
-// How long a stream may be disconnected before the page says so.
+// The time that a stream may be disconnected before the page shows it.
 var DISCONNECT_GRACE_MS = 1000;
-// A stream without an event for two heartbeats and this long is lost, even if the browser reports no error.
+// A stream without an event for two heartbeats and this time is lost, even if the browser reports no error.
 var HEARTBEAT_GRACE_MS = 2000;
 var script = own('currentScript') || doc('querySelector', 'script[src*="scangate.js"]');
 var defaultGateway = script instanceof HTMLScriptElement ? script.src.replace(/^(\w+:\/\/[^\/]+).*/, '$1') : location.origin;
-// Whether an event has ever arrived by a stream.
+// Whether a stream of this page has ever delivered an event.
 var hasStreamed = false;
-// Whether streams do not get through, so that this page only polls from now on.
+// Whether something on the path blocks streams, so that this page only polls from now on.
 var streamsBlocked = false;
 
 function noop() {}
 
 /*
- * Reads a property of `document` through its prototype. On a site that lets its users write markup, an element can shadow
- * any property of `document` by its name, but none of the prototype's. So no code here uses `document` itself.
+ * Reads a property of `document` through its prototype. On a site that lets its users write markup, the name of an element
+ * can shadow any property of `document`, but none of the prototype. So no other code here uses `document`.
  */
 function own(name) {
   var property = Object.getOwnPropertyDescriptor(Document.prototype, name);
@@ -38,21 +38,21 @@ function doc(method, first, second) { return Document.prototype[method].call(doc
 
 function parse(json) { try { return JSON.parse(json); } catch (e) { return null; } }
 
-/* Sends a request. `done` gets the status (0 without an answer), the parsed body and the XMLHttpRequest. */
+/* Sends a request. `done` gets the status (0 without a response), the parsed body and the XMLHttpRequest. */
 function send(method, url, options, done) {
   var xhr = new XMLHttpRequest();
   xhr.open(method, url, true);
   xhr.timeout = options.timeoutMs || SEND_MS;
   if (options.token) { xhr.setRequestHeader('Authorization', 'Bearer ' + options.token); }
   if (options.body) { xhr.setRequestHeader('Content-Type', 'application/json'); }
-  // A 502 or 504 comes from a proxy that cannot reach the gateway, so it counts as no answer.
+  // A 502 or 504 comes from a proxy that cannot reach the gateway, so it is treated as no response.
   xhr.onload = function () { done(/50[24]/.test(xhr.status) ? 0 : xhr.status, parse(xhr.responseText), xhr); };
   xhr.onerror = xhr.ontimeout = function () { done(0, null, xhr); };
   xhr.send(options.body ? JSON.stringify(options.body) : null);
   return xhr;
 }
 
-/* Returns how long to wait before a retry: Retry-After if there is one, otherwise longer after each failure. */
+/* Returns the time to wait before a retry, in milliseconds: from Retry-After, or without it, longer after each failure. */
 function pauseMs(xhr, failures) {
   var secs = xhr && parseFloat(xhr.getResponseHeader('Retry-After'));
   return secs > 0 ? secs * 1000 : Math.min(MAX_PAUSE_MS, 500 * Math.pow(2, failures)) * (0.75 + Math.random() / 4);
@@ -80,7 +80,7 @@ function start(element, options) {
 
   function delay(callback, ms) { setTimeout(scoped(callback), ms); }
 
-  // Returns false if the page's callback has started something else.
+  // Returns false if the page's callback started or stopped a code.
   function notify() {
     var startedIn = epoch;
     render();
@@ -115,7 +115,7 @@ function start(element, options) {
     }));
   }
 
-  // Continues with a code that this page made before it was reloaded, if it is still open.
+  // Continues with the code that this page showed before a reload, if the sign-in can still succeed.
   function restore(stored) {
     resume = null;
     send('GET', gateway + '/v1/tickets/' + stored.ticket_id, { token: options.token }, scoped(function (status, got) {
@@ -142,7 +142,7 @@ function start(element, options) {
     if (ticket.state === 'scanned' ? enter('scanned', ticket.number && 'numbered') : enter('waiting')) { connect(); }
   }
 
-  // The gateway does not find a ticket that it has just made: the browser did not send back the cookie or the secret.
+  // The gateway does not find a ticket that it has just created: the browser did not send the cookie or the secret.
   function handleUnboundTicket(problem) {
     end();
     if (!bearer && !options.ticket) {
@@ -154,7 +154,7 @@ function start(element, options) {
     }
   }
 
-  // Takes over a newer revision of the ticket, whichever way it came. Older and repeated ones change nothing.
+  // Applies a newer revision of the ticket, from the stream, the poll or the page. Older and repeated ones change nothing.
   function take(ticket) {
     var old = code.ticket;
     if (ticket.ticket_id !== old.ticket_id || ticket.revision < old.revision) { return; }
@@ -169,7 +169,7 @@ function start(element, options) {
       enter('confirmed');
       if (ticket.token && options.onToken) { options.onToken(ticket.token, code); }
     } else {
-      // The JWT was handed over elsewhere.
+      // The JWT was delivered elsewhere.
       expired();
     }
   }
@@ -243,12 +243,12 @@ function start(element, options) {
     received = false;
     eventAt = Date.now();
     expectEvent(false);
-    // A browser may have the names and lack what is behind them.
+    // A browser may define these names without implementing them.
     try { openStream(); } catch (e) { poll(); return; }
     notify();
   }
 
-  // Reads the ticket once and then opens a new stream, because what is displayed may be out of date.
+  // Reads the ticket once and then opens a new stream, because the page may be out of date.
   function check() { poll(true); }
 
   function receive(event) {
@@ -265,7 +265,7 @@ function start(element, options) {
     var attempt = ++expected;
     delay(function () {
       if (received || attempt !== expected) { return; }
-      // If streams worked before and this one does not even open, the network is down, and streams are not blocked.
+      // If streams worked before and this one does not open, the network is down, and streams are not blocked.
       streamsBlocked = opened || !hasStreamed;
       poll(!streamsBlocked);
     }, STREAM_TIMEOUT_MS);
@@ -278,12 +278,12 @@ function start(element, options) {
     source.onopen = scoped(function () { expectEvent(true); });
     source.onerror = scoped(function () {
       markLost();
-      // EventSource does not reconnect after this; the poll learns why.
+      // EventSource does not reconnect after this; a poll finds out why.
       if (source.readyState === 2) { poll(); }
     });
   }
 
-  // Does what EventSource does, which cannot send a secret.
+  // Does the same as EventSource, which cannot send headers.
   function read() {
     var attempt = new window.AbortController(), decoder = new window.TextDecoder(), rest = '', reader;
     var headers = { Authorization: 'Bearer ' + secret };
@@ -319,7 +319,7 @@ function start(element, options) {
       if (colon > 0) { event[line.slice(0, colon)] = line.slice(colon + 2); }
     });
     retryMs = +event.retry || retryMs;
-    // Outside the promise, so that an exception of the page's callback does not count as a lost connection.
+    // Outside the promise, so that an exception in the page's callback is not treated as a lost connection.
     delay(function () { receive(event); }, 0);
   }
 
@@ -330,7 +330,7 @@ function start(element, options) {
     if (notify()) { load(true, once); }
   }
 
-  // The first request, also after a failure, is answered at once. With `once`, a stream follows it.
+  // The first request, and the first after a failure, does not wait for a change. With `once`, a stream follows it.
   function load(first, once) {
     var sentAt = Date.now(), before = code.ticket.revision, startedIn = epoch;
     var url = gateway + code.ticket.poll + (first ? '' : '?wait=' + POLL_SECS + '&revision=' + before);
@@ -341,7 +341,7 @@ function start(element, options) {
         if (setAway(false)) { take(body); }
         if (startedIn !== epoch) { return; }
         if (once) { connect(); return; }
-        // A long poll that returns early and unchanged is slowed down to one every 2 s.
+        // After a long poll that returns early without a change, the next one waits 2 s.
         repeat(false, first || code.ticket.revision !== before || Date.now() - sentAt > 2000 ? 0 : 2000);
       } else if (status === 401 || status === 403) {
         refused(status, body);
@@ -351,7 +351,7 @@ function start(element, options) {
         expired();
       } else {
         markLost();
-        // A timed-out request has waited already. A browser may hold several dead connections, and tries them in turn.
+        // The time of a timed-out request is part of the pause: the browser may try several dead connections in turn.
         repeat(true, Math.max(0, pauseMs(xhr, ++failures) - (first && !status ? Date.now() - sentAt : 0)), once);
       }
     }));
@@ -381,12 +381,12 @@ function start(element, options) {
     if (code.transport && !own('hidden')) { check(); } else { tick(); }
   }
 
-  // A page from the back/forward cache shows an old state.
+  // A page that returns from the back/forward cache shows an old state.
   function shown(event) {
     if (event.persisted) { if (code.transport) { check(); } else { refresh(); } }
   }
 
-  // Withdraws the code when the page is closed, so that nobody signs in a page that no longer exists.
+  // Withdraws the code when the page is closed, so that nobody confirms a sign-in to a closed page.
   function hidden(event) {
     if (!event.persisted && !options.resumable) { withdraw('closed', true); }
   }
@@ -408,7 +408,7 @@ function start(element, options) {
     if (lostAt && now > lostAt + DISCONNECT_GRACE_MS) { setAway(true); }
     if (code.transport === 'sse' && now > eventAt + code.ticket.heartbeat * 2000 + HEARTBEAT_GRACE_MS) { check(); }
     if (code.deadline && !isOverdue && now > code.deadline + EXPIRY_GRACE_MS) {
-      // The gateway did not report the end.
+      // The gateway did not report the end in time.
       isOverdue = true;
       if (navigator.onLine === false) { expired(); } else { poll(); }
     }
@@ -426,7 +426,7 @@ function start(element, options) {
   return code;
 }
 
-/* Loads the widget, which is a file of its own, and retries until it has come. */
+/* Loads the widget from its own file, and retries until it succeeds. */
 function loadWidget(gateway, then) {
   var tag = doc('createElement', 'script');
   if (api.look) { then(); return; }
@@ -436,5 +436,6 @@ function loadWidget(gateway, then) {
   doc('querySelector', 'head').appendChild(tag);
 }
 
+// The widget uses these functions, and defines `look`. Files of two versions meet during a rolling restart, so names stay.
 var api = window.scangate = { start: start, send: send, pauseMs: pauseMs, own: own, doc: doc };
 }());

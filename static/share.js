@@ -1,5 +1,5 @@
 /*
- * The presenter's page: a signed-in person shows a code, sees who has scanned it, and decides what to share.
+ * The presenter's page: a signed-in person shows a code, sees the scanner, and decides what to share.
  *
  * Query string: client_id. The gateway reads lang as well.
  *
@@ -7,13 +7,13 @@
  *   data-state      sign-in | no-identity | loading | waiting | scanned | granted | declined | closed | mismatch | late |
  *                   expired | offline | error
  *   data-view       the same without "offline"
- *   data-busy       yes while a request is under way
+ *   data-busy       yes while a request is in progress
  * and on the ids #name, #sign-in; #offer, #stop, #other; #countdown (of the decision), #request (each <dd> has
  *   data-fact="site|browser|os|ip|time"), #release (a checkbox with data-claim for each claim), #confirm, #decline, #notice,
  *   #fault; #outcome (#outcome-title, #outcome-detail), #granted, #retry. For the number see number.js, for the person see
  *   person.js.
  *
- * The widget in #code is scangate-look.js's. Needs all of the shared files. ES5 and the browser API of 2014 only.
+ * The widget in #code comes from scangate-look.js. Needs all of the shared files. ES5 and the browser API of 2014 only.
  */
 (function () {
   'use strict';
@@ -94,7 +94,7 @@
     } else if (state === 'confirmed') {
       showGranted(now.ticket);
     } else if (state === 'declined' || state === 'cancelled') {
-      // The reason is the same whether the scanner or the presenter ended it, but the presenter's page has shown that already.
+      // The reason does not say which party ended the ticket. If it was the presenter, this page already shows the outcome.
       finishCancelled(now.reason, text[now.reason] || text.closed);
     } else if (state === 'expired' && scanner) {
       finish('late', text.late);
@@ -110,7 +110,7 @@
   function resetScanner() {
     scanner = null;
     shownRevision = 0;
-    // An expired code is replaced if nobody scanned it, and not if a scanner waited in vain.
+    // An expired code is replaced if nobody scanned it, but not after a scanner waited.
     options.renewals = undefined;
   }
 
@@ -147,7 +147,7 @@
     ]);
     showRelease(ticket.release || []);
     page.number.show(match, ticket.choices, grant);
-    // The view may be visible already, with another scanner in it.
+    // The view may be visible already, with another scanner.
     page.blockClicks();
     show('scanned');
   }
@@ -195,7 +195,7 @@
   function send(action, body) {
     setText('fault', '');
     page.post(code.ticket.poll + '/' + action, { body: body, token: person.token }, function (status, got) {
-      // The event stream may have brought the outcome first.
+      // The event stream may have delivered the outcome first.
       if (view !== 'scanned') { return; }
       if (status === 200 && got) { code.take(got); } else { handleFailure(status, got); }
     });
@@ -210,7 +210,7 @@
     } else if (reason === 'mismatch') {
       finishCancelled('mismatch', text.mismatch);
     } else if (reason === 'not_scanned') {
-      // The gateway's store has lost the scan. The ticket's revision is now lower than this page's, so the page cannot follow it.
+      // The gateway's store has lost the scan. The ticket's revision is now lower, and code.take ignores lower ones.
       code.refresh();
     } else if (status === 403 || status === 409) {
       readTicket(reason === 'scanner_changed' ? text.changed : '');
@@ -262,7 +262,7 @@
 
   // ---- The views ----
 
-  // Moves the focus to the start of a new view. The stage keeps the focus, and has a live region of its own.
+  // Moves the focus to the start of a new view. The widget keeps the focus, and has its own live region.
   function show(next) {
     var first = next === 'sign-in' ? '.view-sign-in' : next === 'scanned' ? '.view-scanned' : '.view-outcome';
     var title = document.querySelector(first + ' h1');
@@ -277,7 +277,7 @@
     setText('announcement', title.textContent);
   }
 
-  // If the focus was in a view that is now hidden, or nowhere, moves it to what can be done.
+  // If the focus was in a view that is now hidden, or on no element, moves it to the next action.
   function keepFocus() {
     var focused = document.activeElement;
     if (focused && focused !== document.body && scangate.isVisible(focused)) { return; }

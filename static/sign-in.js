@@ -1,17 +1,16 @@
 /*
- * The sign-in page: shows a QR code by scangate.js, and hands the JWT to the site that asked for the sign-in.
+ * The sign-in page: shows a QR code with scangate.js, and posts the JWT to the site that asked for the sign-in.
  *
- * Query string: client_id, return_to, state (stays in this page and is given back to return_to). The gateway reads lang as
- * well.
+ * Query string: client_id, return_to, state (kept in the page and posted back to return_to). The gateway also reads lang.
  *
  * Tests and style sheets may rely on:
  *   data-state on <body>   loading | waiting | scanned | confirmed | declined | cancelled | expired | offline | error
- *   data-view on <body>    the same without "offline": what the stage shows while the connection is lost
+ *   data-view on <body>    the same without "offline": the state that the widget shows while the connection is lost
  *   data-result on <body>  yes while the claims are visible
  *   .scangate-NAME         the widget of scangate-look.js in #code
- *   #claims                what the site learns about the person, in words: each <dd> has data-claim="NAME"
- *   #raw                   collapsed: all claims unchanged, likewise in #raw-claims; #again is the button below it
- *   #fault                 why the page shows no code at all
+ *   #claims                the claims that have a name in the page's language: each <dd> has data-claim="NAME"
+ *   #raw                   all claims unchanged, collapsed, as above in #raw-claims; #again is the button below
+ *   #fault                 the reason why the page shows no code
  *
  * Needs scangate.js, scangate-look.js and page.js. ES5 and the browser API of 2014 only. The token is kept in memory, never
  * in a URL or in storage.
@@ -20,7 +19,7 @@
   'use strict';
 
   var MAX_STATE_CHARS = 512;
-  // If the site has not answered after this time, it is slow, or something has blocked the form without an error.
+  // If the site has not responded after this time, it is slow, or the browser has blocked the form without an error.
   var REDIRECT_TIMEOUT_MS = 10000;
   var STOPPED = { declined: 1, cancelled: 1, expired: 1, error: 1 };
 
@@ -60,12 +59,12 @@
     var name = (now.client || {}).name || text.some_site;
     page.storeCode(options, state, now);
     page.showView(state, now);
-    // Goes by the query string: the ticket has return_to only with the JWT, and the widget is drawn before this callback.
+    // Uses the query string, because the ticket has return_to only together with the JWT, after the widget was drawn.
     text.confirmed = query.return_to ? returningTexts : claimsTexts;
     document.title = state === 'waiting' || state === 'loading' ? heading
       : scangate.format(texts[0], { name: name, number: (now.ticket || {}).number }) + ' · ' + heading;
     if (state !== 'confirmed') { showResult(false); }
-    // If the focus is nowhere, moves it to what can be done.
+    // If no element has the focus, moves it to the next action.
     if (STOPPED[state] && state !== shownState && document.activeElement === document.body) { document.querySelector('.scangate-refresh').focus(); }
     shownState = state;
   }
@@ -86,7 +85,7 @@
     }
   }
 
-  // Says, once, why the site does not open and what to do. The words are for this sign-in only.
+  // Shows once why the site does not open and what to do. The texts are for this sign-in only.
   function showRedirectFailure(texts) {
     if (code.state !== 'confirmed' || text.confirmed !== returningTexts) { return; }
     text.confirmed = texts;
@@ -101,7 +100,7 @@
     document.body.setAttribute('data-result', isVisible ? 'yes' : 'no');
   }
 
-  // OAuth 2.0 Form Post Response Mode: the token is in a request body, so it is in no log and not in the history.
+  // OAuth 2.0 Form Post Response Mode: the token is in a request body, so it is neither in logs nor in the history.
   function postToSite(address, token) {
     var form = document.createElement('form');
     form.setAttribute('method', 'post');
