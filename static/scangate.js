@@ -8,7 +8,7 @@
 'use strict';
 
 var SEND_MS = 15000, POLL_MS = 40000, POLL_SECS = 25, MAX_PAUSE_MS = 15000, TICK_MS = 500, RENEWALS = 5;
-// If a stream has no event for this long, a proxy is buffering it.
+// If a new stream delivers no event for this long, a proxy is buffering it.
 var STREAM_TIMEOUT_MS = 6000;
 // The time after the deadline in which the gateway may still report the end.
 var EXPIRY_GRACE_MS = 3000;
