@@ -26,7 +26,7 @@ use crate::qr;
 use crate::sign_in::SignIns;
 use crate::signer::Signer;
 use crate::signer::keys::{self, KeyAlgorithm};
-use crate::store::measured::Measured;
+use crate::store::instrumented::Instrumented;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::{RedisSettings, RedisStore};
 use crate::store::{Put, Store};
@@ -200,11 +200,11 @@ async fn open_store(
     match settings {
         StoreSettings::Memory { max_tickets } => {
             let store = MemoryStore::open(*max_tickets, waiters.changes());
-            Ok(Arc::new(Measured::new(store, Arc::clone(metrics))))
+            Ok(Arc::new(Instrumented::new(store, Arc::clone(metrics))))
         }
         StoreSettings::Redis(settings) => {
             let store = open_redis(settings, waiters, metrics).await?;
-            Ok(Arc::new(Measured::new(store, Arc::clone(metrics))))
+            Ok(Arc::new(Instrumented::new(store, Arc::clone(metrics))))
         }
     }
 }

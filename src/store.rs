@@ -1,11 +1,11 @@
 //! The ticket store: the contract that every engine keeps, the engines, and the one way to store a transition.
 //!
 //! `contract` holds the traits and their types. [`memory`] and [`redis`] are the engines; `app` chooses one, and
-//! [`measured`] adds metrics to either. `transition` applies a transition of [`ticket`](crate::ticket) to a stored ticket.
+//! [`instrumented`] adds metrics to either. `transition` applies a transition of [`ticket`](crate::ticket) to a stored ticket.
 
 mod contract;
 mod key;
-pub mod measured;
+pub mod instrumented;
 pub mod memory;
 pub mod redis;
 mod transition;

@@ -23,12 +23,12 @@ pub use authentication::Authentication;
 pub use id::{BindingHash, BindingSecret, ParseIdError, ScannerId, TicketId};
 pub use matching::{MatchNumber, MatchPolicy, Matching, ParseMatchNumberError};
 pub use outcome::{Decision, Outcome, Refusal};
-pub use parties::{Audience, Claims, ClientId, Party, Person, Requester, Scanner, Subject};
+pub use parties::{Audience, Claims, ClientId, Party, Person, Device, Scanner, Subject};
 pub use record::{Flow, NewTicket, Ticket, TicketRequest};
 pub use stamp::Stamp;
 pub use state::{CancelReason, Grant, Receipt, State};
 pub use time::{CLOCK_LEEWAY_SECS, MAX_DATE, Timestamp, millis};
-pub use transitions::AFTERLIFE;
+pub use transitions::FINAL_STATE_TTL;
 
 #[cfg(test)]
 mod tests;

@@ -65,11 +65,11 @@ impl Waiters {
     /// registered and read its ticket.
     ///
     /// # Errors
-    /// [`RegisterError::Opening`] after ten seconds.
-    pub async fn opening_permit(&self) -> Result<SemaphorePermit<'_>, RegisterError> {
-        match tokio::time::timeout(PERMIT_TIMEOUT, self.shared.opening.acquire()).await {
+    /// [`RegisterError::TooManyAtOnce`] after ten seconds.
+    pub async fn registration_permit(&self) -> Result<SemaphorePermit<'_>, RegisterError> {
+        match tokio::time::timeout(PERMIT_TIMEOUT, self.shared.registering.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(RegisterError::Opening),
+            Ok(Err(_)) | Err(_) => Err(RegisterError::TooManyAtOnce),
         }
     }
 

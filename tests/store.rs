@@ -12,7 +12,7 @@ use scangate::store::memory::MemoryStore;
 use scangate::store::redis::{OpenError, RedisSettings, RedisStore, Topology};
 use scangate::store::{self, Changes, MAX_VALUE_BYTES, Put, Replaced, Store, StoreError, TransitionError};
 use scangate::ticket::{
-    CancelReason, Claims, ClientId, Decision, Flow, NewTicket, Outcome, Party, Person, Refusal, Requester, Scanner,
+    CancelReason, Claims, ClientId, Decision, Flow, NewTicket, Outcome, Party, Person, Refusal, Device, Scanner,
     State, Subject, Ticket, TicketId, TicketRequest,
 };
 
@@ -266,7 +266,7 @@ fn new_ticket(ttl: Duration) -> (NewTicket, Party) {
         flow: Flow::Login,
         client_id: ClientId("web".into()),
         presenter: presenter.clone(),
-        requester: Requester { ip: [192, 0, 2, 1].into(), browser: Some("Firefox".into()), os: None },
+        requester: Device { ip: [192, 0, 2, 1].into(), browser: Some("Firefox".into()), os: None },
         return_to: Some("https://app.example.com/".into()),
         matching: None,
         release: vec!["name".into()],

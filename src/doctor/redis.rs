@@ -69,7 +69,7 @@ fn sentinel(report: &mut Report, found: &Diagnosis, name: &str, sentinels: &[Pro
                 format!("{address} says that the primary {} is down: check that they reach each other", view.primary),
             );
         }
-        if let Some(why) = view.hindrance() {
+        if let Some(why) = view.failover_obstacle() {
             report.warn("sentinel", format!(
                 "{address} could not start a failover ({}): start the missing Sentinels, or set a smaller quorum with `SENTINEL SET {name} quorum N`",
                 why.trim_end_matches('.')
@@ -139,7 +139,7 @@ fn cluster(
         views.iter().filter(|(_, view)| is(view)).map(|(address, _)| *address).collect()
     };
     let (primaries, replicas) = (found.primaries.len(), found.replicas.len());
-    let down = named(|view| view.is_well == Some(false));
+    let down = named(|view| view.is_up == Some(false));
     let check = views.first().map(|(address, _)| format!("`redis-cli --cluster check {address}`")).unwrap_or_default();
     if !down.is_empty() {
         report.bad(

@@ -8,7 +8,7 @@ use axum::http::header::{HeaderMap, HeaderValue, USER_AGENT};
 use woothee::parser::Parser;
 use woothee::woothee::VALUE_UNKNOWN;
 
-use crate::ticket::Requester;
+use crate::ticket::Device;
 
 /// woothee's categories of devices that people browse with; the rest are crawlers and libraries.
 const BROWSER_CATEGORIES: [&str; 4] = ["pc", "smartphone", "mobilephone", "appliance"];
@@ -16,7 +16,7 @@ const BROWSER_CATEGORIES: [&str; 4] = ["pc", "smartphone", "mobilephone", "appli
 const MAX_USER_AGENT_BYTES: usize = 512;
 
 /// Describes the device at `ip`.
-pub(super) fn describe(ip: IpAddr, headers: &HeaderMap) -> Requester {
+pub(super) fn describe(ip: IpAddr, headers: &HeaderMap) -> Device {
     let bytes = headers.get(USER_AGENT).map(HeaderValue::as_bytes).unwrap_or_default();
     // Bytes that are not UTF-8 affect only themselves: the names to find are ASCII.
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_USER_AGENT_BYTES)]);
@@ -24,7 +24,7 @@ pub(super) fn describe(ip: IpAddr, headers: &HeaderMap) -> Requester {
     let known = |name: &str| (!name.is_empty() && name != VALUE_UNKNOWN).then(|| name.to_owned());
     let browser = found.as_ref().and_then(|found| known(found.name));
     let os = found.as_ref().and_then(|found| known(found.os));
-    Requester { ip, browser, os }
+    Device { ip, browser, os }
 }
 
 #[cfg(test)]
@@ -64,7 +64,7 @@ mod tests {
         let long = [&firefox[..], &"\u{e9}".repeat(700).into_bytes()].concat();
         for agent in [&firefox[..], &long] {
             let headers = HeaderMap::from_iter([(USER_AGENT, HeaderValue::from_bytes(agent).unwrap())]);
-            let Requester { browser, os, .. } = describe([192, 0, 2, 1].into(), &headers);
+            let Device { browser, os, .. } = describe([192, 0, 2, 1].into(), &headers);
             assert_eq!((browser.as_deref(), os.as_deref()), (Some("Firefox"), Some("Linux")));
         }
     }

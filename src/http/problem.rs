@@ -174,11 +174,11 @@ impl From<Refusal> for Problem {
             Refusal::NotOffered => {
                 invalid("release names a claim that is not offered; name only claims that the scan listed.")
             }
-            Refusal::ScannerUnnamed => {
+            Refusal::ScannerMissing => {
                 invalid("scanner is missing; send the id of scanned_by, so that no other scanner is granted anything.")
             }
             Refusal::NumberMissing => invalid("match is missing; send the two digits that the other screen shows."),
-            Refusal::NumberUnasked => invalid("This client asks for no number; leave match out."),
+            Refusal::UnexpectedNumber => invalid("This client asks for no number; leave match out."),
             Refusal::ScannerChanged => Self::from(&SCANNER_CHANGED),
             Refusal::Mismatch => Self::from(&MISMATCH),
             Refusal::NotScanned | Refusal::NotConfirmed => Self::from(&NOT_SCANNED),
@@ -205,7 +205,7 @@ impl From<RegisterError> for Problem {
             RegisterError::TicketFull => Self::from(&TOO_MANY_STREAMS).counted_as("streams_per_ticket"),
             RegisterError::CallerFull(tier) => Self::from(&TOO_MANY_STREAMS).of_tier(tier, bounds::STREAMS),
             RegisterError::ProcessFull => Self::from(&UNAVAILABLE).cause(error).counted_as("streams_per_process"),
-            RegisterError::Opening => Self::from(&UNAVAILABLE).cause(error).counted_as("streams_opening"),
+            RegisterError::TooManyAtOnce => Self::from(&UNAVAILABLE).cause(error).counted_as("streams_opening"),
             RegisterError::Draining => Self::from(&UNAVAILABLE).cause(error).counted_as("draining"),
             RegisterError::Store(error) => error.into(),
         }

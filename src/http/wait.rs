@@ -70,7 +70,7 @@ impl Waiter {
         party: Party,
         address: IpAddr,
     ) -> Result<(Self, Snapshot), Problem> {
-        let _permit = gateway.waiters.opening_permit().await?;
+        let _permit = gateway.waiters.registration_permit().await?;
         // A stranger must not use up the ticket's registrations, learn from their number that the ticket exists, or make
         // the store watch it. So the party is checked before it registers.
         find(gateway, &id, &party).await?;

@@ -27,7 +27,7 @@ mod subscriber;
 mod subscriptions;
 mod timeout;
 mod topology;
-mod trial;
+mod notify_probe;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,10 +78,10 @@ impl RedisStore {
         let is_standalone = !settings.topology.has_replicas();
         let is_replicated = settings.wait_replicas > 0;
         let prepare = async |node: Arc<Node>| {
-            if is_standalone && trial::is_in_a_cluster(&node.endpoint).await {
+            if is_standalone && notify_probe::is_in_a_cluster(&node.endpoint).await {
                 return Err(TopologyError::Node.into());
             }
-            trial::check_rights(&node.endpoint, is_replicated).await?;
+            notify_probe::check_rights(&node.endpoint, is_replicated).await?;
             notify_flags::ensure(&node.endpoint).await?;
             Ok(())
         };
@@ -91,7 +91,7 @@ impl RedisStore {
         fatal.into_iter().collect::<Result<(), _>>()?;
         require_majority(tolerable)?;
         let keys = Keys::new(&settings.prefix, settings.topology.database());
-        let scripts = Scripts::new(settings.topology.refuses_readers());
+        let scripts = Scripts::new(settings.topology.replicas_refuse_reads());
         Ok(Self { router, keys, scripts, is_replicated })
     }
 }

@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_provider_says_is_passed_on_as_it_is() {
+    fn claims_are_copied_unchanged() {
         let said = json!({"auth_time": 1_600_000_000, "acr": "urn:example:loa:3", "amr": ["pwd", "otp"]});
         assert_eq!(read(&said), said);
         assert_eq!(read(&json!({"auth_time": 1_600_000_000.25})), json!({"auth_time": 1_600_000_000.25}));
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_meaning_is_left_out_and_costs_nothing_else() {
+    fn an_invalid_claim_is_omitted_and_does_not_affect_others() {
         let nonsense = [
             json!({"auth_time": "now"}),
             json!({"auth_time": -1}),

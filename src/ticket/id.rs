@@ -26,9 +26,6 @@ pub struct ParseIdError {
 }
 
 impl TicketId {
-    /// The length of the text form, in characters.
-    pub const TEXT_LEN: usize = 22;
-
     /// Makes an id of 128 bits, which the caller draws at random.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
@@ -204,14 +201,14 @@ mod tests {
     use crate::random;
 
     #[test]
-    fn an_id_is_22_characters_and_survives_its_text() {
+    fn an_id_is_22_characters_and_is_parsed_back() {
         let id = random::ticket_id();
-        assert_eq!(id.to_string().len(), TicketId::TEXT_LEN);
+        assert_eq!(id.to_string().len(), 22);
         assert_eq!(id.to_string().parse(), Ok(id));
     }
 
     #[test]
-    fn a_secret_hides_from_debug() {
+    fn debug_hides_a_secret() {
         let secret = random::binding_secret();
         let shown = format!("{secret:?} {:?}", secret.hash());
         assert!(!shown.contains(&secret.reveal()));
@@ -228,14 +225,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_refused_or_the_one_form_of_an_id(text in ".{0,40}") {
+        fn any_text_is_the_canonical_form_of_an_id_or_refused(text in ".{0,40}") {
             if let Ok(id) = text.parse::<TicketId>() {
                 prop_assert_eq!(id.to_string(), text);
             }
         }
 
         #[test]
-        fn any_base64url_of_the_right_length_is_the_one_form_or_refused(text in "[A-Za-z0-9_-]{22}") {
+        fn any_base64url_of_the_right_length_is_the_canonical_form_or_refused(text in "[A-Za-z0-9_-]{22}") {
             if let Ok(id) = text.parse::<TicketId>() {
                 prop_assert_eq!(id.to_string(), text);
             }

@@ -67,7 +67,7 @@ pub enum Refusal {
     NotOffered,
     /// The confirmation does not name the scanner that the approver saw.
     #[error("the confirmation does not name the scanner")]
-    ScannerUnnamed,
+    ScannerMissing,
     /// The ticket's scanner is not the one that the approver saw.
     #[error("the ticket's scanner is not the named one")]
     ScannerChanged,
@@ -76,7 +76,7 @@ pub enum Refusal {
     NumberMissing,
     /// The confirmation has a number, and the ticket requires none.
     #[error("the ticket requires no number")]
-    NumberUnasked,
+    UnexpectedNumber,
     /// The number was wrong, which cancelled the ticket.
     #[error("the number is not the one on the other screen")]
     Mismatch,

@@ -75,7 +75,7 @@ impl Party {
 
 /// The device that asks for the sign-in, as the approver sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Requester {
+pub struct Device {
     /// The browser's own address, not a proxy's.
     pub ip: IpAddr,
     /// The browser's name, if its `User-Agent` contains it.
@@ -97,7 +97,7 @@ pub struct Scanner {
     pub audience: Option<Audience>,
     /// The scanner's device, if the approver sees it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<Requester>,
+    pub from: Option<Device>,
 }
 
 impl Scanner {

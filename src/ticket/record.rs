@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::id::{ScannerId, TicketId};
 use super::matching::Matching;
-use super::parties::{ClientId, Party, Requester, Scanner};
+use super::parties::{ClientId, Party, Device, Scanner};
 use super::stamp::Stamp;
 use super::state::State;
 use super::time::Timestamp;
@@ -130,7 +130,7 @@ pub struct TicketRequest {
     /// The party that shows the QR code.
     pub presenter: Party,
     /// The device that asks, as the approver sees it.
-    pub requester: Requester,
+    pub requester: Device,
     /// The URL that the recipient continues at, from the client's own list.
     pub return_to: Option<String>,
     /// The number check, if the client requires one.

@@ -66,7 +66,7 @@ impl Cast {
             flow: self.flow,
             client_id: ClientId("web".into()),
             presenter: self.presenter.clone(),
-            requester: Requester { ip: [192, 0, 2, 1].into(), browser: None, os: None },
+            requester: Device { ip: [192, 0, 2, 1].into(), browser: None, os: None },
             return_to: None,
             matching: None,
             release: vec!["name".into()],
@@ -113,7 +113,7 @@ fn confirm(ticket: &Ticket, by: &Person, decision: Decision<'_>) -> Result<Outco
 #[derive(Debug, PartialEq)]
 enum Verdict {
     To(&'static str),
-    Same,
+    Unchanged,
     No(Refusal),
 }
 
@@ -126,7 +126,7 @@ fn verdict(result: Result<Outcome, Refusal>) -> Verdict {
             State::Claimed { .. } => "claimed",
             State::Cancelled { .. } => "cancelled",
         }),
-        Ok(Outcome::Unchanged(_)) => Verdict::Same,
+        Ok(Outcome::Unchanged(_)) => Verdict::Unchanged,
         Err(refusal) => Verdict::No(refusal),
     }
 }
@@ -151,7 +151,7 @@ fn login_follows_the_table_in_every_state_for_every_party() {
     use Refusal::{
         AlreadyCancelled, AlreadyConfirmed, AlreadyScanned, NotConfirmed, NotPermitted, NotScanned, OwnTicket,
     };
-    use Verdict::{No, Same, To};
+    use Verdict::{No, Unchanged, To};
     use Who::{Presenter, Scanner, Stranger};
 
     let cast = Cast::new(Flow::Login);
@@ -165,7 +165,7 @@ fn login_follows_the_table_in_every_state_for_every_party() {
     // One row for each action and party; one column for each state, in the order above.
     let table = [
         ("scan", Presenter, [No(OwnTicket), No(OwnTicket), No(OwnTicket), No(OwnTicket), No(OwnTicket)]),
-        ("scan", Scanner, [To("scanned"), Same, No(AlreadyConfirmed), No(AlreadyConfirmed), No(AlreadyCancelled)]),
+        ("scan", Scanner, [To("scanned"), Unchanged, No(AlreadyConfirmed), No(AlreadyConfirmed), No(AlreadyCancelled)]),
         (
             "scan",
             Stranger,
@@ -176,16 +176,16 @@ fn login_follows_the_table_in_every_state_for_every_party() {
             Presenter,
             [No(NotScanned), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)],
         ),
-        ("confirm", Scanner, [No(NotScanned), To("confirmed"), Same, Same, No(AlreadyCancelled)]),
+        ("confirm", Scanner, [No(NotScanned), To("confirmed"), Unchanged, Unchanged, No(AlreadyCancelled)]),
         ("confirm", Stranger, [No(NotScanned), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
-        ("cancel", Presenter, [To("cancelled"), To("cancelled"), No(AlreadyConfirmed), No(AlreadyConfirmed), Same]),
-        ("cancel", Scanner, [No(NotPermitted), To("cancelled"), No(AlreadyConfirmed), No(AlreadyConfirmed), Same]),
+        ("cancel", Presenter, [To("cancelled"), To("cancelled"), No(AlreadyConfirmed), No(AlreadyConfirmed), Unchanged]),
+        ("cancel", Scanner, [No(NotPermitted), To("cancelled"), No(AlreadyConfirmed), No(AlreadyConfirmed), Unchanged]),
         (
             "cancel",
             Stranger,
             [No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)],
         ),
-        ("claim", Presenter, [No(NotConfirmed), No(NotConfirmed), To("claimed"), Same, No(AlreadyCancelled)]),
+        ("claim", Presenter, [No(NotConfirmed), No(NotConfirmed), To("claimed"), Unchanged, No(AlreadyCancelled)]),
         ("claim", Scanner, [No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
         ("claim", Stranger, [No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
     ];
@@ -197,7 +197,7 @@ fn share_follows_the_table_in_every_state_for_every_party() {
     use Refusal::{
         AlreadyCancelled, AlreadyConfirmed, AlreadyScanned, NotConfirmed, NotPermitted, NotScanned, OwnTicket,
     };
-    use Verdict::{No, Same, To};
+    use Verdict::{No, Unchanged, To};
     use Who::{Presenter, Scanner, Stranger};
 
     let cast = Cast::new(Flow::Share);
@@ -210,17 +210,17 @@ fn share_follows_the_table_in_every_state_for_every_party() {
     ];
     let table = [
         ("scan", Presenter, [No(OwnTicket), No(OwnTicket), No(OwnTicket), No(OwnTicket), No(OwnTicket)]),
-        ("scan", Scanner, [To("scanned"), Same, No(AlreadyConfirmed), No(AlreadyConfirmed), No(AlreadyCancelled)]),
+        ("scan", Scanner, [To("scanned"), Unchanged, No(AlreadyConfirmed), No(AlreadyConfirmed), No(AlreadyCancelled)]),
         (
             "scan",
             Stranger,
             [To("scanned"), No(AlreadyScanned), No(AlreadyScanned), No(AlreadyScanned), No(AlreadyCancelled)],
         ),
-        ("confirm", Presenter, [No(NotScanned), To("confirmed"), Same, Same, No(AlreadyCancelled)]),
+        ("confirm", Presenter, [No(NotScanned), To("confirmed"), Unchanged, Unchanged, No(AlreadyCancelled)]),
         ("confirm", Scanner, [No(NotScanned), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
         ("confirm", Stranger, [No(NotScanned), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
-        ("cancel", Presenter, [To("cancelled"), To("cancelled"), No(AlreadyConfirmed), No(AlreadyConfirmed), Same]),
-        ("cancel", Scanner, [No(NotPermitted), To("cancelled"), No(AlreadyConfirmed), No(AlreadyConfirmed), Same]),
+        ("cancel", Presenter, [To("cancelled"), To("cancelled"), No(AlreadyConfirmed), No(AlreadyConfirmed), Unchanged]),
+        ("cancel", Scanner, [No(NotPermitted), To("cancelled"), No(AlreadyConfirmed), No(AlreadyConfirmed), Unchanged]),
         (
             "cancel",
             Stranger,
@@ -231,7 +231,7 @@ fn share_follows_the_table_in_every_state_for_every_party() {
             Presenter,
             [No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)],
         ),
-        ("claim", Scanner, [No(NotPermitted), No(NotConfirmed), To("claimed"), Same, No(AlreadyCancelled)]),
+        ("claim", Scanner, [No(NotPermitted), No(NotConfirmed), To("claimed"), Unchanged, No(AlreadyCancelled)]),
         ("claim", Stranger, [No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
     ];
     check(&cast, &states, table);
@@ -288,7 +288,7 @@ fn a_person_is_known_by_subject_and_not_by_name() {
 }
 
 #[test]
-fn a_state_survives_its_stored_form() {
+fn a_stored_state_is_read_back() {
     let cast = Cast::new(Flow::Login);
     for ticket in [cast.pending(), cast.scanned(), cast.confirmed(), cast.claimed(), cast.cancelled()] {
         let text = serde_json::to_string(&ticket.state).unwrap();
@@ -317,7 +317,7 @@ fn read_now_and_later<T: serde::de::DeserializeOwned + PartialEq + std::fmt::Deb
 }
 
 #[test]
-fn what_0_1_has_stored_is_read_and_written_the_same() {
+fn the_stored_form_of_0_1_is_read_and_written_unchanged() {
     let words = STORED_BY_0_1.map(|stored| {
         let state: State = read_now_and_later(stored);
         assert_eq!(serde_json::to_string(&state).unwrap(), stored);
@@ -354,7 +354,7 @@ fn matched(flow: Flow) -> (Cast, Ticket, Matching) {
 }
 
 #[test]
-fn a_number_is_asked_for_once() {
+fn there_is_one_attempt_at_a_number() {
     for flow in [Flow::Login, Flow::Share] {
         let (cast, pending, matching) = matched(flow);
         let ticket = pending
@@ -369,25 +369,25 @@ fn a_number_is_asked_for_once() {
         assert_eq!(verdict(with(&ticket, None)), Verdict::No(Refusal::NumberMissing));
         let right = with(&ticket, Some(matching.number)).unwrap().into_ticket();
         assert!(matches!(right.state, State::Confirmed { .. }));
-        assert_eq!(verdict(with(&right, Some(wrong))), Verdict::Same, "what is granted stays granted");
+        assert_eq!(verdict(with(&right, Some(wrong))), Verdict::Unchanged, "what is granted stays granted");
 
         let ended = with(&ticket, Some(wrong)).unwrap().into_ticket();
         assert!(matches!(&ended.state, State::Cancelled { reason: CancelReason::Mismatch, scanner: Some(_) }));
-        assert_eq!(ended.deadline, T0 + AFTERLIFE);
+        assert_eq!(ended.deadline, T0 + FINAL_STATE_TTL);
         assert_eq!(verdict(with(&ended, Some(matching.number))), Verdict::No(Refusal::Mismatch));
     }
 }
 
 #[test]
-fn a_number_that_nobody_asked_for_is_refused() {
+fn an_unexpected_number_is_refused() {
     let cast = Cast::new(Flow::Login);
     let claims = Claims::new();
     let decision = Decision { number: "42".parse().ok(), ..Decision::all(&claims) };
-    assert_eq!(verdict(confirm(&cast.scanned(), &cast.approver(), decision)), Verdict::No(Refusal::NumberUnasked));
+    assert_eq!(verdict(confirm(&cast.scanned(), &cast.approver(), decision)), Verdict::No(Refusal::UnexpectedNumber));
 }
 
 #[test]
-fn a_share_is_granted_to_the_scanner_that_was_seen_and_to_no_other() {
+fn a_share_is_granted_only_to_the_scanner_that_the_approver_saw() {
     let cast = Cast::new(Flow::Share);
     let seen = cast.scanned();
     let another = Scanner::with_id(cast.stranger.clone(), random::scanner_id());
@@ -397,13 +397,13 @@ fn a_share_is_granted_to_the_scanner_that_was_seen_and_to_no_other() {
         verdict(ticket.confirm(&cast.approver(), Decision { scanner, ..Decision::all(&claims) }, T0, REDEEM))
     };
     let id = seen.scanner_id().map(|id| id.to_string());
-    assert_eq!(by(&seen, None), Verdict::No(Refusal::ScannerUnnamed));
+    assert_eq!(by(&seen, None), Verdict::No(Refusal::ScannerMissing));
     assert_eq!(by(&swapped, id.as_deref()), Verdict::No(Refusal::ScannerChanged));
     assert_eq!(by(&seen, id.as_deref()), Verdict::To("confirmed"));
 }
 
 #[test]
-fn a_scanner_is_called_what_leads_back_to_nobody() {
+fn a_scanner_id_reveals_no_subject() {
     let cast = Cast::new(Flow::Share);
     let (ticket, again) = (cast.scanned(), cast.scanned());
     assert_ne!(
@@ -419,7 +419,7 @@ fn a_scanner_is_called_what_leads_back_to_nobody() {
 }
 
 #[test]
-fn a_share_with_no_name_for_its_scanner_is_granted_to_nobody() {
+fn a_share_without_a_scanner_id_is_refused() {
     let cast = Cast::new(Flow::Share);
     let seen = cast.scanned();
     let nameless = Ticket { state: State::Scanned { scanner: Scanner::of(cast.scanner.clone()) }, ..seen.clone() };
@@ -432,7 +432,7 @@ fn a_share_with_no_name_for_its_scanner_is_granted_to_nobody() {
 }
 
 #[test]
-fn a_scanner_may_name_another_client() {
+fn a_scanner_may_use_another_client() {
     let cast = Cast::new(Flow::Share);
     let ticket = cast.scanned();
     let State::Scanned { mut scanner } = ticket.state.clone() else { panic!() };

@@ -10,7 +10,7 @@ use super::state::{CancelReason, Grant, Receipt, State};
 use super::time::Timestamp;
 
 /// How long the parties can read a cancelled or claimed ticket.
-pub const AFTERLIFE: Duration = Duration::from_secs(30);
+pub const FINAL_STATE_TTL: Duration = Duration::from_secs(30);
 
 impl Ticket {
     /// `scan`: binds a pending ticket to the party that scanned it. At least `decision` remains for the decision.
@@ -19,18 +19,18 @@ impl Ticket {
     /// [`Refusal::AlreadyScanned`] to any party but the first scanner; [`Refusal::OwnTicket`] to the presenter;
     /// [`Refusal::NotPermitted`] if the flow requires a signed-in person and the party is none;
     /// [`Refusal::AlreadyConfirmed`] and [`Refusal::AlreadyCancelled`] in a later state.
-    pub fn scan(&self, by: &Scanner, now: Timestamp, decision: Duration) -> Result<Outcome, Refusal> {
+    pub fn scan(&self, actor: &Scanner, now: Timestamp, decision: Duration) -> Result<Outcome, Refusal> {
         self.check_deadline(now)?;
-        if self.request.presenter.is(&by.party) {
+        if self.request.presenter.is(&actor.party) {
             return Err(Refusal::OwnTicket);
         }
-        if self.request.flow == Flow::Login && !by.party.is_person() {
+        if self.request.flow == Flow::Login && !actor.party.is_person() {
             return Err(Refusal::NotPermitted);
         }
         match &self.state {
-            State::Pending => Ok(self.next(State::Scanned { scanner: by.clone() }, self.deadline.max(now + decision))),
-            State::Scanned { scanner } if scanner.is(&by.party) => Ok(Outcome::Unchanged(self.clone())),
-            State::Confirmed { scanner, .. } | State::Claimed { scanner, .. } if scanner.is(&by.party) => {
+            State::Pending => Ok(self.next(State::Scanned { scanner: actor.clone() }, self.deadline.max(now + decision))),
+            State::Scanned { scanner } if scanner.is(&actor.party) => Ok(Outcome::Unchanged(self.clone())),
+            State::Confirmed { scanner, .. } | State::Claimed { scanner, .. } if scanner.is(&actor.party) => {
                 Err(Refusal::AlreadyConfirmed)
             }
             State::Scanned { .. } | State::Confirmed { .. } | State::Claimed { .. } => Err(Refusal::AlreadyScanned),
@@ -43,13 +43,13 @@ impl Ticket {
     ///
     /// # Errors
     /// [`Refusal::NotScanned`] while pending; [`Refusal::NotPermitted`] to any party but the approver;
-    /// [`Refusal::ScannerUnnamed`] in `share` if the decision names no scanner, [`Refusal::ScannerChanged`] if it names another
-    /// one; [`Refusal::NumberMissing`] and [`Refusal::NumberUnasked`];
+    /// [`Refusal::ScannerMissing`] in `share` if the decision names no scanner, [`Refusal::ScannerChanged`] if it names another
+    /// one; [`Refusal::NumberMissing`] and [`Refusal::UnexpectedNumber`];
     /// [`Refusal::NotOffered`] if `release` names what the ticket does not ask for; [`Refusal::Mismatch`] after a wrong
     /// number; [`Refusal::AlreadyCancelled`].
     pub fn confirm(
         &self,
-        by: &Person,
+        actor: &Person,
         decision: Decision<'_>,
         now: Timestamp,
         redeem: Duration,
@@ -58,29 +58,29 @@ impl Ticket {
         if self.state == State::Pending {
             return Err(Refusal::NotScanned);
         }
-        if !self.approver().is_some_and(|approver| approver.is_subject(&by.subject)) {
+        if !self.approver().is_some_and(|approver| approver.is_subject(&actor.subject)) {
             return Err(Refusal::NotPermitted);
         }
         match (&self.state, decision.scanner) {
             (State::Cancelled { reason: CancelReason::Mismatch, .. }, _) => return Err(Refusal::Mismatch),
             (State::Cancelled { .. }, _) => return Err(Refusal::AlreadyCancelled),
             (_, Some(seen)) if self.scanner_id().is_none_or(|id| !id.is(seen)) => return Err(Refusal::ScannerChanged),
-            (_, None) if self.request.flow == Flow::Share => return Err(Refusal::ScannerUnnamed),
+            (_, None) if self.request.flow == Flow::Share => return Err(Refusal::ScannerMissing),
             _ => {}
         }
         let State::Scanned { scanner } = &self.state else { return Ok(Outcome::Unchanged(self.clone())) };
         let claims = self.granted(decision.claims, decision.release)?;
         match (self.matching(), decision.number) {
             (Some(_), None) => return Err(Refusal::NumberMissing),
-            (None, Some(_)) => return Err(Refusal::NumberUnasked),
+            (None, Some(_)) => return Err(Refusal::UnexpectedNumber),
             (Some(matching), Some(number)) if number != matching.number => {
                 let state = State::Cancelled { scanner: Some(scanner.clone()), reason: CancelReason::Mismatch };
-                return Ok(self.next(state, now + AFTERLIFE));
+                return Ok(self.next(state, now + FINAL_STATE_TTL));
             }
             _ => {}
         }
         let authentication = Authentication::of(decision.claims, now);
-        let grant = Grant { subject: by.subject.clone(), claims, authentication, confirmed_at: now };
+        let grant = Grant { subject: actor.subject.clone(), claims, authentication, confirmed_at: now };
         Ok(self.next(State::Confirmed { scanner: scanner.clone(), grant }, now + redeem))
     }
 
@@ -88,14 +88,14 @@ impl Ticket {
     ///
     /// # Errors
     /// [`Refusal::NotPermitted`] to any other party; [`Refusal::AlreadyConfirmed`] once confirmed.
-    pub fn cancel(&self, by: &Party, reason: CancelReason, now: Timestamp) -> Result<Outcome, Refusal> {
+    pub fn cancel(&self, actor: &Party, reason: CancelReason, now: Timestamp) -> Result<Outcome, Refusal> {
         self.check_deadline(now)?;
-        if !self.request.presenter.is(by) && !self.scanner().is_some_and(|scanner| scanner.is(by)) {
+        if !self.request.presenter.is(actor) && !self.scanner().is_some_and(|scanner| scanner.is(actor)) {
             return Err(Refusal::NotPermitted);
         }
         match &self.state {
             State::Pending | State::Scanned { .. } => {
-                Ok(self.next(State::Cancelled { scanner: self.scanner().cloned(), reason }, now + AFTERLIFE))
+                Ok(self.next(State::Cancelled { scanner: self.scanner().cloned(), reason }, now + FINAL_STATE_TTL))
             }
             State::Cancelled { .. } => Ok(Outcome::Unchanged(self.clone())),
             State::Confirmed { .. } | State::Claimed { .. } => Err(Refusal::AlreadyConfirmed),
@@ -107,9 +107,9 @@ impl Ticket {
     /// # Errors
     /// [`Refusal::NotPermitted`] to any party but the recipient; [`Refusal::NotConfirmed`] before the approver confirmed;
     /// [`Refusal::AlreadyCancelled`].
-    pub fn claim(&self, by: &Party, jti: &str, token_ttl: Duration, now: Timestamp) -> Result<Outcome, Refusal> {
+    pub fn claim(&self, actor: &Party, jti: &str, token_ttl: Duration, now: Timestamp) -> Result<Outcome, Refusal> {
         self.check_deadline(now)?;
-        if !self.is_recipient(by) {
+        if !self.is_recipient(actor) {
             return Err(Refusal::NotPermitted);
         }
         match &self.state {
@@ -122,7 +122,7 @@ impl Ticket {
                     redeem_until: self.deadline,
                 };
                 let state = State::Claimed { scanner: scanner.clone(), grant: grant.clone(), receipt };
-                Ok(self.next(state, self.deadline.max(now + AFTERLIFE)))
+                Ok(self.next(state, self.deadline.max(now + FINAL_STATE_TTL)))
             }
             State::Claimed { .. } => Ok(Outcome::Unchanged(self.clone())),
             State::Cancelled { .. } => Err(Refusal::AlreadyCancelled),

@@ -14,9 +14,9 @@ use crate::store::Store;
 
 /// The delay of the refresh after a deadline. Redis expires a key only once its deadline lies in the past; a read in the same
 /// millisecond would still find it.
-pub(super) const AFTER_DEADLINE: Duration = Duration::from_millis(2);
+pub(super) const EXPIRY_READ_DELAY: Duration = Duration::from_millis(2);
 /// The delay of the next refresh after the store failed, plus or minus half of it.
-const RETRY_READ: Duration = Duration::from_millis(1500);
+const RETRY_DELAY: Duration = Duration::from_millis(1500);
 
 /// One waiting party's registration. Dropping it removes it from the registry.
 pub struct Registration {
@@ -40,12 +40,12 @@ impl Registration {
     pub fn set_deadline(&mut self, asked: Instant, remaining: Duration) {
         let deadline = asked + remaining;
         self.deadline = self.shared.ticks(deadline);
-        self.shared.refresh_at(self.key, deadline + AFTER_DEADLINE);
+        self.shared.refresh_at(self.key, deadline + EXPIRY_READ_DELAY);
     }
 
     /// Schedules a refresh in a second or two, after the store failed.
     pub fn refresh_soon(&mut self) {
-        self.shared.refresh_at(self.key, Instant::now() + RETRY_READ.mul_f64(random::within(0.5..1.5)));
+        self.shared.refresh_at(self.key, Instant::now() + RETRY_DELAY.mul_f64(random::within(0.5..1.5)));
     }
 
     /// Sets the reason with which the metrics count the end of this registration. The default is that the client left.

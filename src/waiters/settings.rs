@@ -34,7 +34,7 @@ pub enum RegisterError {
     ProcessFull,
     /// No permit became free in time: too many parties register at once.
     #[error("too many streams are being opened")]
-    Opening,
+    TooManyAtOnce,
     /// The gateway drains.
     #[error("the gateway is shutting down")]
     Draining,

@@ -21,7 +21,7 @@ use crate::ticket::{TicketId, millis};
 pub(super) const HEARTBEAT_TICK: u64 = 100;
 /// How many parties register at the same time. When all streams of a lost replica arrive here, Redis gets this many requests
 /// at once, and confirmations still get their turn.
-pub(super) const MAX_OPENING: usize = 256;
+pub(super) const MAX_REGISTERING: usize = 256;
 
 pub(super) struct Shared {
     pub(super) limits: WaiterLimits,
@@ -29,7 +29,7 @@ pub(super) struct Shared {
     /// The time of the wheel's tick 0.
     pub(super) started: Instant,
     table: Mutex<Table>,
-    pub(super) opening: Semaphore,
+    pub(super) registering: Semaphore,
     is_draining: AtomicBool,
     /// Notified when a timer is due earlier than the timer task's next wake.
     pub(super) due_earlier: Notify,
@@ -44,7 +44,7 @@ impl Shared {
             metrics,
             started: Instant::now(),
             table: Mutex::new(Table::new()),
-            opening: Semaphore::new(MAX_OPENING),
+            registering: Semaphore::new(MAX_REGISTERING),
             is_draining: AtomicBool::new(false),
             due_earlier: Notify::new(),
             missed: Notify::new(),

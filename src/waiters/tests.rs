@@ -6,8 +6,8 @@ use futures_util::FutureExt as _;
 use parking_lot::{Mutex, MutexGuard};
 use proptest::prelude::*;
 
-use super::registration::AFTER_DEADLINE;
-use super::shared::{HEARTBEAT_TICK, MAX_OPENING};
+use super::registration::EXPIRY_READ_DELAY;
+use super::shared::{HEARTBEAT_TICK, MAX_REGISTERING};
 use super::table::Table;
 use super::*;
 use crate::callers::{SMALL, Tier};
@@ -28,13 +28,13 @@ const ROOMY: WaiterLimits =
     WaiterLimits { per_ticket: usize::MAX, per_address: usize::MAX, per_process: usize::MAX, ..LIMITS };
 
 /// The memory store, and which tickets it has been asked to watch.
-struct Noting {
+struct RecordingStore {
     store: MemoryStore,
     watched: Arc<Mutex<HashSet<TicketId>>>,
 }
 
 #[async_trait]
-impl Store for Noting {
+impl Store for RecordingStore {
     async fn create(&self, new: NewTicket) -> Result<Reading, StoreError> {
         self.store.create(new).await
     }
@@ -87,7 +87,7 @@ impl Site {
         let metrics = Arc::new(Metrics::new());
         let waiters = Waiters::new(limits, Arc::clone(&metrics));
         let watched = Arc::default();
-        let store = Noting { store: MemoryStore::open(1, waiters.changes()), watched: Arc::clone(&watched) };
+        let store = RecordingStore { store: MemoryStore::open(1, waiters.changes()), watched: Arc::clone(&watched) };
         Self { waiters, store: Arc::new(store), watched, metrics }
     }
 
@@ -113,77 +113,77 @@ fn address(last: u8) -> IpAddr {
 }
 
 /// Returns what a registration would be told right now.
-fn told(registration: &mut Registration) -> Option<Wake> {
+fn poll_wake(registration: &mut Registration) -> Option<Wake> {
     registration.next().now_or_never()
 }
 
 #[derive(Debug, Clone)]
 enum Op {
-    Sit { ticket: usize, address: u8 },
-    Leave(prop::sample::Index),
+    Register { ticket: usize, address: u8 },
+    Remove(prop::sample::Index),
     Change { ticket: usize },
-    Listen(prop::sample::Index),
+    Poll(prop::sample::Index),
 }
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        4 => (0..5_usize, 0..3_u8).prop_map(|(ticket, address)| Op::Sit { ticket, address }),
-        3 => any::<prop::sample::Index>().prop_map(Op::Leave),
+        4 => (0..5_usize, 0..3_u8).prop_map(|(ticket, address)| Op::Register { ticket, address }),
+        3 => any::<prop::sample::Index>().prop_map(Op::Remove),
         2 => (0..5_usize).prop_map(|ticket| Op::Change { ticket }),
-        2 => any::<prop::sample::Index>().prop_map(Op::Listen),
+        2 => any::<prop::sample::Index>().prop_map(Op::Poll),
     ]
 }
 
 /// A registration as it should be.
-struct Taken {
+struct Registered {
     registration: Registration,
     ticket: usize,
     address: u8,
-    has_news: bool,
+    is_woken: bool,
 }
 
 proptest! {
     #[test]
-    fn seats_of_any_tickets_come_and_go_in_any_order(ops in prop::collection::vec(op(), 1..150)) {
+    fn registrations_are_added_and_removed_in_any_order(ops in prop::collection::vec(op(), 1..150)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let _context = runtime.enter();
         let site = Site::new(LIMITS);
         let ids: Vec<TicketId> = (0..5).map(|_| random::ticket_id()).collect();
-        let mut taken: Vec<Taken> = Vec::new();
+        let mut registered: Vec<Registered> = Vec::new();
         for op in ops {
             match op {
-                Op::Sit { ticket, address: from } => {
-                    let of_ticket = taken.iter().filter(|taken| taken.ticket == ticket).count();
-                    let of_address = taken.iter().filter(|taken| taken.address == from).count();
-                    let is_full = (taken.len() >= LIMITS.per_process, of_address >= LIMITS.per_address, of_ticket >= LIMITS.per_ticket);
+                Op::Register { ticket, address: from } => {
+                    let of_ticket = registered.iter().filter(|registered| registered.ticket == ticket).count();
+                    let of_address = registered.iter().filter(|registered| registered.address == from).count();
+                    let is_full = (registered.len() >= LIMITS.per_process, of_address >= LIMITS.per_address, of_ticket >= LIMITS.per_ticket);
                     let answer = runtime.block_on(site.waiters.register(&site.store, ids[ticket], address(from)));
                     match (answer, is_full) {
-                        (Ok(registration), (false, false, false)) => taken.push(Taken { registration, ticket, address: from, has_news: false }),
+                        (Ok(registration), (false, false, false)) => registered.push(Registered { registration, ticket, address: from, is_woken: false }),
                         (Err(RegisterError::ProcessFull), (true, _, _))
                         | (Err(RegisterError::CallerFull(Tier::Address)), (false, true, _))
                         | (Err(RegisterError::TicketFull), (false, false, true)) => {}
                         (answer, _) => prop_assert!(false, "{:?} where {is_full:?} is full", answer.err()),
                     }
                 }
-                Op::Leave(index) if !taken.is_empty() => drop(taken.remove(index.index(taken.len()))),
+                Op::Remove(index) if !registered.is_empty() => drop(registered.remove(index.index(registered.len()))),
                 Op::Change { ticket } => {
                     site.waiters.changes().changed(&ids[ticket]);
-                    taken.iter_mut().filter(|taken| taken.ticket == ticket).for_each(|taken| taken.has_news = true);
+                    registered.iter_mut().filter(|registered| registered.ticket == ticket).for_each(|registered| registered.is_woken = true);
                 }
-                Op::Listen(index) if !taken.is_empty() => {
-                    let index = index.index(taken.len());
-                    let news = std::mem::take(&mut taken[index].has_news);
-                    prop_assert_eq!(told(&mut taken[index].registration), news.then_some(Wake::Refresh));
+                Op::Poll(index) if !registered.is_empty() => {
+                    let index = index.index(registered.len());
+                    let woken = std::mem::take(&mut registered[index].is_woken);
+                    prop_assert_eq!(poll_wake(&mut registered[index].registration), woken.then_some(Wake::Refresh));
                 }
-                Op::Leave(_) | Op::Listen(_) => {}
+                Op::Remove(_) | Op::Poll(_) => {}
             }
-            prop_assert_eq!(site.waiters.count(), taken.len());
-            prop_assert_eq!(usize::try_from(site.metrics.streams.open.get()), Ok(taken.len()));
-            let expected: HashSet<_> = taken.iter().map(|taken| ids[taken.ticket]).collect();
+            prop_assert_eq!(site.waiters.count(), registered.len());
+            prop_assert_eq!(usize::try_from(site.metrics.streams.open.get()), Ok(registered.len()));
+            let expected: HashSet<_> = registered.iter().map(|registered| ids[registered.ticket]).collect();
             prop_assert_eq!(&*site.watched.lock(), &expected);
         }
-        for mut left in taken.drain(..) {
-            prop_assert_eq!(told(&mut left.registration), left.has_news.then_some(Wake::Refresh));
+        for mut left in registered.drain(..) {
+            prop_assert_eq!(poll_wake(&mut left.registration), left.is_woken.then_some(Wake::Refresh));
         }
         let registrations = site.lock();
         prop_assert!(registrations.by_ticket.is_empty() && registrations.by_caller.is_empty() && registrations.entries.is_empty());
@@ -194,41 +194,41 @@ proptest! {
     #[test]
     fn heartbeats_come_at_their_interval_and_deadlines_once(
         heartbeat in 1_000..60_000_u64,
-        lefts in prop::collection::vec(prop::option::of(0..100_000_u64), 1..40),
+        remaining in prop::collection::vec(prop::option::of(0..100_000_u64), 1..40),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let _context = runtime.enter();
         let site = Site::new(WaiterLimits { heartbeat: Duration::from_millis(heartbeat), ..ROOMY });
-        let mut registrations = runtime.block_on(site.registrations(lefts.len()));
-        let mut looks = Vec::new();
-        for (registration, left) in registrations.iter_mut().zip(&lefts) {
+        let mut registrations = runtime.block_on(site.registrations(remaining.len()));
+        let mut refreshes = Vec::new();
+        for (registration, left) in registrations.iter_mut().zip(&remaining) {
             if let Some(left) = left {
                 registration.set_deadline(Instant::now(), Duration::from_millis(*left));
             }
-            looks.push(left.map(|_| site.lock().entries[registration.key as usize].refresh_at));
+            refreshes.push(left.map(|_| site.lock().entries[registration.key as usize].refresh_at));
         }
-        let taken_at = site.waiters.shared.ticks(Instant::now());
+        let registered_at = site.waiters.shared.ticks(Instant::now());
         let mut beats: Vec<Vec<u64>> = vec![Vec::new(); registrations.len()];
-        let mut looked: Vec<Option<u64>> = vec![None; registrations.len()];
-        let ends_at = taken_at + 4 * heartbeat.max(30_000);
+        let mut refreshed_at: Vec<Option<u64>> = vec![None; registrations.len()];
+        let ends_at = registered_at + 4 * heartbeat.max(30_000);
         while let Some(now) = { let next = site.lock().wheel.next(); next.filter(|&next| next <= ends_at) } {
             site.lock().fire_due(now, heartbeat);
             for (index, registration) in registrations.iter_mut().enumerate() {
-                while let Some(wake) = told(registration) {
+                while let Some(wake) = poll_wake(registration) {
                     match wake {
                         Wake::Heartbeat => beats[index].push(now),
-                        Wake::Refresh => prop_assert_eq!(looked[index].replace(now), None, "told twice"),
+                        Wake::Refresh => prop_assert_eq!(refreshed_at[index].replace(now), None, "told twice"),
                         Wake::Drain => prop_assert!(false, "nobody drains"),
                     }
                 }
             }
         }
         for index in 0..registrations.len() {
-            let due = looks[index].filter(|&due| due <= ends_at);
-            prop_assert_eq!(looked[index], due);
+            let due = refreshes[index].filter(|&due| due <= ends_at);
+            prop_assert_eq!(refreshed_at[index], due);
             let beats = &beats[index];
             prop_assert!(beats.len() >= 2, "{:?}", beats);
-            prop_assert!(beats[0] <= taken_at + heartbeat);
+            prop_assert!(beats[0] <= registered_at + heartbeat);
             for pair in beats.windows(2) {
                 let span = pair[1] - pair[0];
                 prop_assert!(span <= heartbeat && span + HEARTBEAT_TICK > heartbeat, "{} of {}", span, heartbeat);
@@ -239,26 +239,26 @@ proptest! {
 }
 
 #[tokio::test]
-async fn what_a_seat_is_told_comes_by_importance_and_once() {
+async fn the_most_urgent_wake_comes_first_and_once() {
     let site = Site::new(ROOMY);
     let mut registration = site.registration(random::ticket_id()).await;
-    assert_eq!(told(&mut registration), None);
+    assert_eq!(poll_wake(&mut registration), None);
     let key = registration.key as usize;
     for wake in [Wake::Heartbeat, Wake::Drain, Wake::Refresh, Wake::Heartbeat, Wake::Refresh] {
         site.lock().signal(key, wake);
     }
-    let all: Vec<_> = std::iter::from_fn(|| told(&mut registration)).collect();
+    let all: Vec<_> = std::iter::from_fn(|| poll_wake(&mut registration)).collect();
     assert_eq!(all, [Wake::Refresh, Wake::Drain, Wake::Heartbeat]);
 }
 
 #[tokio::test]
-async fn a_deadline_is_not_put_off_by_an_answer_that_waited() {
+async fn a_delayed_reply_does_not_postpone_the_deadline() {
     let site = Site::new(ROOMY);
     let mut registration = site.registration(random::ticket_id()).await;
     let asked = Instant::now();
     tokio::time::sleep(Duration::from_millis(30)).await;
     registration.set_deadline(asked, Duration::from_secs(5));
-    let due = site.waiters.shared.ticks(asked + Duration::from_secs(5) + AFTER_DEADLINE) + 1;
+    let due = site.waiters.shared.ticks(asked + Duration::from_secs(5) + EXPIRY_READ_DELAY) + 1;
     assert_eq!(site.lock().entries[registration.key as usize].refresh_at, due);
     // An answer that waited for longer than was left.
     registration.set_deadline(asked, Duration::from_millis(10));
@@ -266,7 +266,7 @@ async fn a_deadline_is_not_put_off_by_an_answer_that_waited() {
 }
 
 #[tokio::test]
-async fn a_signal_for_a_seat_that_left_reaches_nobody() {
+async fn a_wake_for_a_removed_registration_is_ignored() {
     let site = Site::new(ROOMY);
     let registration = site.registration(random::ticket_id()).await;
     let key = registration.key as usize;
@@ -274,7 +274,7 @@ async fn a_signal_for_a_seat_that_left_reaches_nobody() {
     site.lock().signal(key, Wake::Refresh);
     let mut next = site.registration(random::ticket_id()).await;
     assert_eq!(next.key as usize, key);
-    assert_eq!(told(&mut next), None);
+    assert_eq!(poll_wake(&mut next), None);
 }
 
 #[tokio::test]
@@ -296,7 +296,7 @@ async fn every_waiting_task_is_woken() {
 }
 
 #[tokio::test]
-async fn every_seat_that_missed_something_looks_again() {
+async fn every_registration_that_missed_a_change_refreshes() {
     let site = Site::new(ROOMY);
     crate::task::spawn("test", site.waiters.clone().run());
     let registrations = site.registrations(RESYNC_BATCH * 2 + 1).await;
@@ -311,13 +311,13 @@ async fn every_seat_that_missed_something_looks_again() {
 }
 
 #[tokio::test]
-async fn a_drain_tells_every_seat_and_lets_none_in() {
+async fn a_drain_wakes_every_registration_and_refuses_new_ones() {
     let site = Site::new(ROOMY);
     let mut registrations: Vec<(Registration, usize)> =
         site.registrations(102).await.into_iter().map(|registration| (registration, 0)).collect();
-    let listen = |registrations: &mut Vec<(Registration, usize)>| {
+    let poll = |registrations: &mut Vec<(Registration, usize)>| {
         for (registration, times) in registrations {
-            let all: Vec<_> = std::iter::from_fn(|| told(registration)).collect();
+            let all: Vec<_> = std::iter::from_fn(|| poll_wake(registration)).collect();
             assert!(all.iter().all(|wake| *wake == Wake::Drain), "{all:?}");
             *times += all.len();
         }
@@ -326,7 +326,7 @@ async fn a_drain_tells_every_seat_and_lets_none_in() {
     let drain = site.waiters.drain(false);
     tokio::pin!(drain);
     assert!(drain.as_mut().now_or_never().is_none());
-    listen(&mut registrations);
+    poll(&mut registrations);
     let at_first = registrations.iter().filter(|(_, times)| *times > 0).count();
     assert!(at_first < registrations.len() / 2, "{at_first} at once");
     assert!(site.waiters.is_draining());
@@ -337,28 +337,28 @@ async fn a_drain_tells_every_seat_and_lets_none_in() {
     registrations.remove(index);
     drain.await;
     assert!(started.elapsed() >= LIMITS.drain_spread);
-    listen(&mut registrations);
+    poll(&mut registrations);
     let times: Vec<_> = registrations.iter().map(|(_, times)| *times).collect();
     assert_eq!(times, [1; 101]);
 }
 
 #[tokio::test]
-async fn a_drain_without_seats_ends() {
+async fn a_drain_without_registrations_ends() {
     let site = Site::new(ROOMY);
     tokio::time::timeout(Duration::from_secs(10), site.waiters.drain(true)).await.expect("it hangs");
 }
 
 #[tokio::test]
-async fn little_is_kept_after_a_peak() {
-    const SEATS: usize = 20_000;
+async fn memory_is_freed_after_a_peak() {
+    const REGISTRATIONS: usize = 20_000;
 
     let site = Site::new(ROOMY);
     let mut registrations = Vec::new();
-    for index in 0..SEATS {
+    for index in 0..REGISTRATIONS {
         let address = IpAddr::from(u32::try_from(index).unwrap().to_be_bytes());
         registrations.push(site.waiters.register(&site.store, random::ticket_id(), address).await.unwrap());
     }
-    assert!(site.lock().entries.capacity() >= SEATS);
+    assert!(site.lock().entries.capacity() >= REGISTRATIONS);
     // The first come last.
     while registrations.pop().is_some() {}
     let kept = {
@@ -370,27 +370,27 @@ async fn little_is_kept_after_a_peak() {
     let id = random::ticket_id();
     let mut registration = site.registration(id).await;
     site.waiters.changes().changed(&id);
-    assert_eq!(told(&mut registration), Some(Wake::Refresh));
+    assert_eq!(poll_wake(&mut registration), Some(Wake::Refresh));
 }
 
 #[tokio::test]
-async fn a_turn_that_does_not_come_is_given_up() {
+async fn waiting_for_a_permit_times_out() {
     let site = Site::new(ROOMY);
     let mut permits = Vec::new();
-    for _ in 0..MAX_OPENING {
-        permits.push(site.waiters.opening_permit().await.unwrap());
+    for _ in 0..MAX_REGISTERING {
+        permits.push(site.waiters.registration_permit().await.unwrap());
     }
-    let waiting = site.waiters.opening_permit();
+    let waiting = site.waiters.registration_permit();
     tokio::pin!(waiting);
     assert!(waiting.as_mut().now_or_never().is_none());
     permits.pop();
     let turn = waiting.await;
     assert!(turn.is_ok());
-    assert!(matches!(site.waiters.opening_permit().await, Err(RegisterError::Opening)));
+    assert!(matches!(site.waiters.registration_permit().await, Err(RegisterError::TooManyAtOnce)));
 }
 
 #[tokio::test]
-async fn a_network_has_more_seats_than_an_address_and_not_all() {
+async fn a_network_may_hold_more_registrations_than_an_address_but_not_all() {
     let site = Site::new(WaiterLimits { per_address: 2, ..ROOMY });
     let from = |third: u8, last: u8| IpAddr::from([192, 0, third, last]);
     let mut registrations = Vec::new();

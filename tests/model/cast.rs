@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use scangate::ticket::{
     BindingSecret, CancelReason, Claims, ClientId, Decision, Flow, NewTicket, Outcome, Party, Person, Refusal,
-    Requester, Scanner, ScannerId, State, Subject, Ticket, TicketId, TicketRequest, Timestamp,
+    Device, Scanner, ScannerId, State, Subject, Ticket, TicketId, TicketRequest, Timestamp,
 };
 
 const TTL: Duration = Duration::from_secs(10);
@@ -128,14 +128,13 @@ impl Row {
             flow,
             client_id: ClientId("web".to_owned()),
             presenter: presenter.party().clone(),
-            requester: Requester { ip: [192, 0, 2, 1].into(), browser: None, os: None },
+            requester: Device { ip: [192, 0, 2, 1].into(), browser: None, os: None },
             return_to: None,
             matching: None,
             release: Vec::new(),
             code: None,
         };
-        let id: TicketId = "A".repeat(TicketId::TEXT_LEN).parse().unwrap();
-        let new = NewTicket { id, request, ttl: TTL }.at(timestamp(0));
+        let new = NewTicket { id: TicketId::from_bytes([0; 16]), request, ttl: TTL }.at(timestamp(0));
         let step = |ticket: Ticket, (who, deed): &(Who, Deed)| deed.step(*who, &ticket, 0, true).unwrap().into_ticket();
         Self::new(deeds.iter().fold(new, step))
     }

@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use crate::ticket::Requester;
+use crate::ticket::Device;
 
 /// The longest client name in a reply, in characters: WeChat limits a reply to 2,048 bytes.
 const MAX_NAME_CHARS: usize = 64;
 
 /// Asks for the number, and names the client and the presenter's device.
-pub(super) fn ask(client: &str, requester: &Requester) -> String {
+pub(super) fn ask(client: &str, requester: &Device) -> String {
     let (client, from) = (short(client), device(requester));
     format!(
         "有人正在登录「{client}」（{from}）。\n\
@@ -27,7 +27,7 @@ pub(super) fn ask_again() -> String {
 }
 
 /// Confirms the sign-in, and names the client and the presenter's device.
-pub(super) fn confirmed(client: &str, requester: &Requester) -> String {
+pub(super) fn confirmed(client: &str, requester: &Device) -> String {
     let (client, from) = (short(client), device(requester));
     format!("已登录「{client}」（{from}）。\n\nSigned in to {client} ({from}).")
 }
@@ -61,7 +61,7 @@ pub(super) fn already() -> String {
     "此次登录已完成。\n\nThis sign-in is complete already.".to_owned()
 }
 
-fn device(requester: &Requester) -> String {
+fn device(requester: &Device) -> String {
     let mut text = String::new();
     for part in [&requester.browser, &requester.os].into_iter().flatten() {
         // Writing to a string does not fail.
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn the_longest_names_fit() {
-        let requester = Requester {
+        let requester = Device {
             ip: "2001:db8:1111:2222:3333:4444:5555:6666".parse().unwrap(),
             browser: Some("Internet Explorer".into()),
             os: Some("Windows Phone OS".into()),

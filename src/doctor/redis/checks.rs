@@ -170,7 +170,7 @@ pub(super) fn persistence(facts: &Facts, has_failover: bool, wait_replicas: usiz
 }
 
 pub(super) fn waits(facts: &Facts, wanted: usize) -> Option<Line> {
-    let why = facts.waits.as_ref().err().filter(|_| wanted > 0)?;
+    let why = facts.wait_permission.as_ref().err().filter(|_| wanted > 0)?;
     Some(bad(format!(
         "does not let the gateway wait for replicas ({why}), so scans and confirmations fail. Allow `+wait +role`, or set --redis-wait-replicas 0"
     )))

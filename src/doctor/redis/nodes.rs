@@ -117,9 +117,9 @@ impl<'a> Nodes<'a> {
 
     /// Reports the round trip to the nodes, and its effects.
     fn distance(&self, report: &mut Report, settings: &RedisSettings) {
-        let Some((furthest, facts)) = self.all.iter().max_by_key(|(_, facts)| facts.round_trip.least) else { return };
-        let RoundTrip { least, median } = facts.round_trip;
-        let times = format!("{} (fastest {})", in_millis(median), in_millis(least));
+        let Some((furthest, facts)) = self.all.iter().max_by_key(|(_, facts)| facts.round_trip.fastest) else { return };
+        let RoundTrip { fastest, median } = facts.round_trip;
+        let times = format!("{} (fastest {})", in_millis(median), in_millis(fastest));
         let text = match self.all.as_slice() {
             [_] if self.is_single_server => format!("{furthest} answers in {times}"),
             [_] => format!("{} {furthest} answers in {times}", self.role),
@@ -135,18 +135,18 @@ impl<'a> Nodes<'a> {
         let round_trips = if is_waiting { CONFIRM_TO_EVENT_WAITING } else { CONFIRM_TO_EVENT };
         let late = in_millis(median * round_trips);
         // The fastest round trip counts: a busy machine may have delayed the others.
-        if least > MAX_ROUND_TRIP {
+        if fastest > MAX_ROUND_TRIP {
             report.warn("redis", format!(
                 "{text}. That is far: the page learns of a confirmation some {late} after the tap, and everything else is late as well (docs/operations.md, \"How far away Redis may be\"). Run gateways near Redis"
             ));
         } else {
             report.good("redis", format!("{text}: the page learns of a confirmation some {late} after the tap"));
         }
-        if settings.timeout < least * MIN_TIMEOUT {
+        if settings.timeout < fastest * MIN_TIMEOUT {
             report.warn("redis", format!(
                 "--redis-timeout {:?} is too short for that: a new connection and a command take up to {MIN_TIMEOUT} round trips. Set it to {:?} or more",
                 settings.timeout,
-                Duration::from_millis(u64::try_from((least * MIN_TIMEOUT).as_millis()).unwrap_or(u64::MAX).next_multiple_of(100))
+                Duration::from_millis(u64::try_from((fastest * MIN_TIMEOUT).as_millis()).unwrap_or(u64::MAX).next_multiple_of(100))
             ));
         }
     }

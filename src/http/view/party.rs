@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::client::ClientView;
-use crate::ticket::{Party, Person, Requester};
+use crate::ticket::{Party, Person, Device};
 
 /// A person, as the other screen may show them.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -47,7 +47,7 @@ pub struct DeviceView {
 }
 
 impl DeviceView {
-    pub(super) fn new(requester: &Requester) -> Self {
+    pub(super) fn new(requester: &Device) -> Self {
         Self { ip: requester.ip.to_string(), browser: requester.browser.clone(), os: requester.os.clone() }
     }
 }

@@ -56,26 +56,26 @@ impl<'a> Command<'a> {
         self.ticket
     }
 
-    /// Sends it. `is_asking` tells the node to accept a key of a slot that is migrating to it.
+    /// Sends it. `is_ask` tells the node to accept a key of a slot that is migrating to it.
     ///
     /// # Errors
     /// Redis's.
     pub(super) async fn send(
         &self,
         connection: &mut MultiplexedConnection,
-        is_asking: bool,
+        is_ask: bool,
     ) -> Result<Value, RedisError> {
-        match (self.send_once(connection, is_asking).await, self.script) {
+        match (self.send_once(connection, is_ask).await, self.script) {
             (Err(error), Some(script)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 script.load_async(connection).await?;
-                self.send_once(connection, is_asking).await
+                self.send_once(connection, is_ask).await
             }
             (answer, _) => answer,
         }
     }
 
-    async fn send_once(&self, connection: &mut MultiplexedConnection, is_asking: bool) -> Result<Value, RedisError> {
-        if !is_asking {
+    async fn send_once(&self, connection: &mut MultiplexedConnection, is_ask: bool) -> Result<Value, RedisError> {
+        if !is_ask {
             return self.cmd.query_async(connection).await;
         }
         // In one pipeline: ASKING applies to the very next command, and other commands share the connection.

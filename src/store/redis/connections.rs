@@ -127,14 +127,14 @@ impl Connections {
     ///
     /// # Errors
     /// [`CommandError`].
-    pub(super) async fn send(&self, command: &Command<'_>, is_asking: bool) -> Result<Reply, CommandError> {
+    pub(super) async fn send(&self, command: &Command<'_>, is_ask: bool) -> Result<Reply, CommandError> {
         let shared = &self.shared[self.next.fetch_add(1, Ordering::Relaxed) % self.shared.len()];
         let mut attempt = 1;
         loop {
             let OpenConnection { mut connection, last_reply, waits, generation } = shared.open(&self.endpoint).await?;
             let asked_at = Instant::now();
             let reply = async {
-                let value = command.send(&mut connection, is_asking).await?;
+                let value = command.send(&mut connection, is_ask).await?;
                 let unconfirmed = match &self.replication {
                     Some(replication) if command.is_replicated() => {
                         waits.join(replication.wait(&mut connection)).await?
@@ -144,7 +144,7 @@ impl Connections {
                 Ok(Reply { value, unconfirmed })
             };
             let error = match reply.await {
-                Err(CommandError::Redis(error)) if calls_for_a_fresh_connection(&error) => error,
+                Err(CommandError::Redis(error)) if needs_new_connection(&error) => error,
                 other => {
                     last_reply.record();
                     return other;
@@ -207,7 +207,7 @@ impl SharedConnection {
 }
 
 /// Returns whether another connection may do better: this one is broken or silent, or goes to the wrong server.
-fn calls_for_a_fresh_connection(error: &RedisError) -> bool {
+fn needs_new_connection(error: &RedisError) -> bool {
     is_from_replica(error) || error.is_unrecoverable_error() || error.is_timeout() || error.kind() == ErrorKind::Io
 }
 

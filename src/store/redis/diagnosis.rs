@@ -22,7 +22,7 @@ pub use probe::{Probe, Unanswered};
 pub use sentinel::SentinelView;
 
 use super::address::Address;
-use super::redis_url::Kind;
+use super::redis_url::InstallationKind;
 use super::settings::RedisSettings;
 
 /// The findings.
@@ -62,13 +62,13 @@ pub enum Installation {
 /// Asks the installation about itself.
 pub async fn diagnose(settings: &RedisSettings) -> Diagnosis {
     match settings.topology.kind() {
-        Kind::Standalone => Diagnosis {
+        InstallationKind::Standalone => Diagnosis {
             installation: Installation::Standalone,
             primaries: node::probe_all(settings, settings.topology.seeds(), true).await,
             replicas: Vec::new(),
         },
-        Kind::Sentinel { name, .. } => diagnose_sentinel(settings, name).await,
-        Kind::Cluster => diagnose_cluster(settings).await,
+        InstallationKind::Sentinel { name, .. } => diagnose_sentinel(settings, name).await,
+        InstallationKind::Cluster => diagnose_cluster(settings).await,
     }
 }
 

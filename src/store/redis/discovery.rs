@@ -15,7 +15,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::address::Address;
 use super::queries::{self, WatchedPrimary};
-use super::redis_url::Kind;
+use super::redis_url::InstallationKind;
 use super::slots::{Confidence, SlotMap};
 use super::timeout::timed_out;
 use super::topology::Topology;
@@ -79,13 +79,13 @@ impl Discovery {
         suspects: &[Address],
     ) -> Result<SlotMap, RedisError> {
         match self.topology.kind().clone() {
-            Kind::Standalone => Ok(SlotMap::single(self.topology.seeds()[0].clone(), 0)),
-            Kind::Sentinel { name, .. } => {
+            InstallationKind::Standalone => Ok(SlotMap::single(self.topology.seeds()[0].clone(), 0)),
+            InstallationKind::Sentinel { name, .. } => {
                 // At first only the Sentinel that performs the failover knows about it.
                 let grace = if suspects.is_empty() { GRACE } else { self.timeout };
                 self.ask_sentinels(&name, grace).await
             }
-            Kind::Cluster => self.ask_cluster(known, hint, suspects).await,
+            InstallationKind::Cluster => self.ask_cluster(known, hint, suspects).await,
         }
     }
 
@@ -138,7 +138,7 @@ impl Discovery {
             let ask = async {
                 let mut connection = match connection {
                     Some(connection) => connection,
-                    None => topology.open_for_questions(&sentinel, timeout).await?,
+                    None => topology.open_for_discovery(&sentinel, timeout).await?,
                 };
                 let opinion = queries::watched_primary_and_address(&mut connection, &name).await?;
                 Ok((connection, opinion))
@@ -223,12 +223,12 @@ impl Discovery {
     async fn ask_node(&mut self, node: &Address) -> Result<(SlotMap, bool), RedisError> {
         let connection = match self.connections.get(node) {
             Some(connection) => connection.clone(),
-            None => self.topology.open_for_questions(node, self.timeout).await?,
+            None => self.topology.open_for_discovery(node, self.timeout).await?,
         };
         let state = queries::cluster_state(&connection, node).await?;
         self.connections.insert(node.clone(), connection);
         // A node whose state this user may not ask for is trusted.
-        Ok((state.slots, state.is_ok != Some(false)))
+        Ok((state.slots, state.is_up != Some(false)))
     }
 }
 
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_answer_of_the_sentinels_wins_and_then_the_most_common() {
+    fn the_newest_view_of_the_sentinels_wins_and_then_the_most_common() {
         assert_eq!(
             believed(&[("old", 1, Confirmed), ("old", 1, Confirmed), ("old", 1, Confirmed)]),
             ("old", Confirmed)
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn one_sentinel_that_is_about_to_replace_the_primary_is_enough_to_doubt_it() {
+    fn one_sentinel_about_to_replace_the_primary_makes_it_unconfirmed() {
         assert_eq!(believed(&[("old", 1, Confirmed), ("old", 1, Changing), ("old", 1, Confirmed)]), ("old", Changing));
         assert_eq!(believed(&[("new", 2, Confirmed), ("new", 2, Confirmed), ("old", 1, Changing)]), ("new", Confirmed));
         assert_eq!(

@@ -17,7 +17,7 @@ use super::timeout::{in_time, timed_out};
 
 /// How many connections the pool lends at once: to the start's checks, to the subscriber before it subscribes, and to the
 /// check of notification flags.
-const MAX_LENT: usize = 3;
+const MAX_POOLED: usize = 3;
 
 /// A node's address, and the means to connect to it.
 pub(super) struct Endpoint {
@@ -47,7 +47,7 @@ impl Endpoint {
             .set_response_timeout(Some(*timeout / 2));
         let manager = Manager::new_with_config(info.clone(), config.clone())?;
         let pool = Pool::builder(manager)
-            .max_size(MAX_LENT)
+            .max_size(MAX_POOLED)
             .wait_timeout(Some(*timeout / 4))
             .create_timeout(Some(*timeout / 2))
             .recycle_timeout(Some(*timeout / 4))
@@ -68,8 +68,8 @@ impl Endpoint {
     /// it sends a ping over it, which takes a round trip, and replaces it if there is no answer.
     ///
     /// # Errors
-    /// Why the pool has no connection to lend.
-    pub(super) async fn lend(&self) -> Result<Connection, RedisError> {
+    /// Why the pool has no connection to pooled_connection.
+    pub(super) async fn pooled_connection(&self) -> Result<Connection, RedisError> {
         self.pool.get().await.map_err(|error| match error {
             PoolError::Backend(error) => error,
             PoolError::Timeout(_) => timed_out(),

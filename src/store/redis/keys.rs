@@ -55,7 +55,7 @@ impl Keys {
 
     /// Returns the channel on which gateways tell each other that changes went unreported. Its name has the form of a
     /// ticket's channel, so that a user with the right to subscribe to tickets may subscribe to it.
-    pub(super) fn gap_channel(&self) -> String {
+    pub(super) fn missed_channel(&self) -> String {
         format!("{}{}gap", self.channel_prefix, self.prefix)
     }
 
@@ -74,13 +74,13 @@ mod tests {
     use crate::random;
 
     #[test]
-    fn a_channel_leads_back_to_its_ticket() {
+    fn the_ticket_of_a_channel_is_found() {
         let keys = Keys::new("scangate:", 3);
         let id = random::ticket_id();
         assert_eq!(keys.channel(&id), format!("__keyspace@3__:scangate:{{{id}}}"));
         assert_eq!(keys.channel(&id), format!("__keyspace@3__:{}", keys.ticket(&id).name));
         assert_eq!(keys.ticket_of(&keys.channel(&id)), Some(id));
-        assert_eq!(keys.ticket_of(&keys.gap_channel()), None);
+        assert_eq!(keys.ticket_of(&keys.missed_channel()), None);
     }
 
     proptest! {

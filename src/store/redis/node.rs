@@ -22,7 +22,7 @@ pub(super) struct Node {
     connections: Connections,
     /// Carries the commands that wait for replicas; none if no command waits.
     replicated: Option<Connections>,
-    was_silent: AtomicBool,
+    has_failed: AtomicBool,
 }
 
 impl Node {
@@ -42,34 +42,34 @@ impl Node {
             connections: Connections::new(Arc::clone(&endpoint), *connections),
             replicated,
             subscriber: Subscriber::start(Arc::clone(&endpoint), reports.clone()),
-            was_silent: AtomicBool::new(false),
+            has_failed: AtomicBool::new(false),
             endpoint,
         })
     }
 
     /// Records that the node did not answer. It may have been frozen, and replaced meanwhile.
-    pub(super) fn record_silence(&self) {
-        self.was_silent.store(true, Ordering::Relaxed);
+    pub(super) fn record_failure(&self) {
+        self.has_failed.store(true, Ordering::Relaxed);
     }
 
     /// Returns whether the node failed to answer since it was last confirmed to be the primary.
-    pub(super) fn was_silent(&self) -> bool {
-        self.was_silent.load(Ordering::Relaxed)
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Relaxed)
     }
 
-    /// Clears what [`Node::record_silence`] recorded.
-    pub(super) fn clear_silence(&self) {
-        self.was_silent.store(false, Ordering::Relaxed);
+    /// Clears what [`Node::record_failure`] recorded.
+    pub(super) fn clear_failure(&self) {
+        self.has_failed.store(false, Ordering::Relaxed);
     }
 
     /// Sends a command.
     ///
     /// # Errors
     /// As [`Connections::send`].
-    pub(super) async fn send(&self, command: &Command<'_>, is_asking: bool) -> Result<Reply, CommandError> {
+    pub(super) async fn send(&self, command: &Command<'_>, is_ask: bool) -> Result<Reply, CommandError> {
         match &self.replicated {
-            Some(connections) if command.is_replicated() => connections.send(command, is_asking).await,
-            _ => self.connections.send(command, is_asking).await,
+            Some(connections) if command.is_replicated() => connections.send(command, is_ask).await,
+            _ => self.connections.send(command, is_ask).await,
         }
     }
 

@@ -9,10 +9,10 @@ use redis::{AsyncCommands as _, RedisError};
 
 use super::endpoint::Endpoint;
 use super::error::FlagsError;
-use super::trial;
+use super::notify_probe;
 
 /// The flags that the engine needs: `K`eyspace channels for `g`eneric, `h`ash, e`x`pired and `e`victed events.
-pub(super) const NEEDED: &str = "Kghxe";
+const NEEDED: &str = "Kghxe";
 
 /// Makes sure that the flags are set. Safe to repeat, and repeated after every reconnect: a restarted Redis has forgotten
 /// what was set at run time.
@@ -20,34 +20,34 @@ pub(super) const NEEDED: &str = "Kghxe";
 /// # Errors
 /// [`FlagsError`].
 pub(super) async fn ensure(endpoint: &Endpoint) -> Result<(), FlagsError> {
-    let mut connection = lend(endpoint).await?;
+    let mut connection = pooled_connection(endpoint).await?;
     match read(&mut connection).await.map_err(|error| FlagsError::from(&error))? {
         Some(current) => set_missing(&mut connection, endpoint, &current).await.map(drop),
-        None => try_out(&mut connection, endpoint).await,
+        None => probe(&mut connection, endpoint).await,
     }
 }
 
 /// Sets flags that somebody has removed; returns whether any were missing. If this user may not read the flags, they are
-/// tried out if `may_try_out`, which costs a connection, and assumed to be set if not.
+/// tried out if `may_probe`, which costs a connection, and assumed to be set if not.
 ///
 /// # Errors
 /// [`FlagsError`].
-pub(super) async fn repair(endpoint: &Endpoint, may_try_out: bool) -> Result<bool, FlagsError> {
-    let mut connection = lend(endpoint).await?;
+pub(super) async fn repair(endpoint: &Endpoint, may_probe: bool) -> Result<bool, FlagsError> {
+    let mut connection = pooled_connection(endpoint).await?;
     match read(&mut connection).await.map_err(|error| FlagsError::from(&error))? {
         Some(current) => set_missing(&mut connection, endpoint, &current).await,
-        None if may_try_out => try_out(&mut connection, endpoint).await.map(|()| false),
+        None if may_probe => probe(&mut connection, endpoint).await.map(|()| false),
         None => Ok(false),
     }
 }
 
-async fn lend(endpoint: &Endpoint) -> Result<deadpool_redis::Connection, FlagsError> {
-    endpoint.lend().await.map_err(|error| FlagsError::from(&error))
+async fn pooled_connection(endpoint: &Endpoint) -> Result<deadpool_redis::Connection, FlagsError> {
+    endpoint.pooled_connection().await.map_err(|error| FlagsError::from(&error))
 }
 
 /// Fails if a trial shows that Redis does not report changes.
-async fn try_out(connection: &mut MultiplexedConnection, endpoint: &Endpoint) -> Result<(), FlagsError> {
-    if trial::reports_changes(connection, endpoint).await? {
+async fn probe(connection: &mut MultiplexedConnection, endpoint: &Endpoint) -> Result<(), FlagsError> {
+    if notify_probe::reports_changes(connection, endpoint).await? {
         Ok(())
     } else {
         Err(FlagsError::Missing(NEEDED.to_owned()))
@@ -68,11 +68,11 @@ async fn set_missing(
             // Some providers accept the setting and ignore it.
             let stored = read(connection).await.map_err(|error| FlagsError::from(&error))?;
             if !stored.is_some_and(|now| reports_changes(&now)) {
-                try_out(connection, endpoint).await?;
+                probe(connection, endpoint).await?;
             }
             tracing::info!(before = current, after = merged, "set notify-keyspace-events in Redis");
             // A gateway that is not connected now reads every ticket when it connects.
-            if let Err(error) = connection.publish::<_, _, ()>(endpoint.keys.gap_channel(), "").await {
+            if let Err(error) = connection.publish::<_, _, ()>(endpoint.keys.missed_channel(), "").await {
                 tracing::warn!(%error, "could not tell other gateways that changes went unreported");
             }
             Ok(true)
@@ -98,7 +98,7 @@ pub(super) async fn read(connection: &mut MultiplexedConnection) -> Result<Optio
 }
 
 /// Returns the current flags with the missing ones added, or `None` if none is missing.
-pub(super) fn merge(current: &str) -> Option<String> {
+fn merge(current: &str) -> Option<String> {
     // `A` includes every event class, and so the needed ones, but not `K`.
     let has = |flag| current.contains(flag) || (flag != 'K' && current.contains('A'));
     let missing: String = NEEDED.chars().filter(|&flag| !has(flag)).collect();
@@ -134,7 +134,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn merged_flags_miss_nothing(current in "[KEg$lshzxetdmnA]{0,14}") {
+        fn merged_flags_are_complete(current in "[KEg$lshzxetdmnA]{0,14}") {
             let merged = merge(&current).unwrap_or(current.clone());
             prop_assert!(merged.starts_with(&current));
             prop_assert_eq!(merge(&merged), None);

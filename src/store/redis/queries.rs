@@ -16,17 +16,17 @@ use super::slots::{LAST_SLOT, SlotMap, SlotRange};
 #[derive(Debug)]
 pub(super) struct ClusterState {
     /// Whether the node considers the Cluster to be up; `None` if this user may not ask.
-    pub(super) is_ok: Option<bool>,
+    pub(super) is_up: Option<bool>,
     pub(super) slots: SlotMap,
 }
 
 /// One Sentinel's view of the primary that it watches.
 #[derive(Debug, Default)]
 pub(super) struct WatchedPrimary {
-    fields: Fields,
+    fields: ReplyFields,
 }
 
-type Fields = HashMap<String, String>;
+type ReplyFields = HashMap<String, String>;
 
 /// Asks the node at `address` for the state of its Cluster, in one round trip.
 ///
@@ -48,10 +48,10 @@ pub(super) async fn cluster_state(
     let slots = slots?;
     // A user without the right to CLUSTER INFO does without.
     let info = info.unwrap_or_default();
-    let info = fields(&info);
+    let info = parse_fields(&info);
     let epoch = info.get("cluster_current_epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
-    let is_ok = info.get("cluster_state").map(|&state| state == "ok");
-    Ok(ClusterState { is_ok, slots: parse_slots(&slots, epoch, address)? })
+    let is_up = info.get("cluster_state").map(|&state| state == "ok");
+    Ok(ClusterState { is_up, slots: parse_slots(&slots, epoch, address)? })
 }
 
 /// Asks the node at `address` for the owners of slots, without an epoch.
@@ -84,7 +84,7 @@ pub(super) async fn watched_primary_and_address(
     let mut pipeline = redis::pipe();
     // Sentinel answers in this order, so the address is at least as new as the epoch.
     pipeline.add_command(sentinel("MASTER", Some(name))).add_command(sentinel("GET-MASTER-ADDR-BY-NAME", Some(name)));
-    let (fields, (host, port)): (Fields, (String, u16)) = pipeline.query_async(connection).await?;
+    let (fields, (host, port)): (ReplyFields, (String, u16)) = pipeline.query_async(connection).await?;
     Ok((WatchedPrimary { fields }, Address::new(&host, port)))
 }
 
@@ -112,13 +112,13 @@ pub(super) async fn primary_address(connection: &mut MultiplexedConnection, name
 
 /// Asks a Sentinel for the names of the primaries that it watches; none if it does not say.
 pub(super) async fn watched_names(connection: &mut MultiplexedConnection) -> Vec<String> {
-    let watched: Vec<Fields> = sentinel("MASTERS", None).query_async(connection).await.unwrap_or_default();
+    let watched: Vec<ReplyFields> = sentinel("MASTERS", None).query_async(connection).await.unwrap_or_default();
     watched.into_iter().filter_map(|mut primary| primary.remove("name")).collect()
 }
 
 /// Asks a Sentinel for the replicas of the primary called `name`; none if it does not say.
 pub(super) async fn sentinel_replicas(connection: &mut MultiplexedConnection, name: &str) -> Vec<Address> {
-    let replicas: Vec<Fields> = sentinel("REPLICAS", Some(name)).query_async(connection).await.unwrap_or_default();
+    let replicas: Vec<ReplyFields> = sentinel("REPLICAS", Some(name)).query_async(connection).await.unwrap_or_default();
     replicas.iter().filter_map(parse_address).collect()
 }
 
@@ -177,7 +177,7 @@ impl WatchedPrimary {
 }
 
 /// Reads lines of the form `name:value`, as `INFO` and `CLUSTER INFO` answer.
-pub(super) fn fields(text: &str) -> HashMap<&str, &str> {
+pub(super) fn parse_fields(text: &str) -> HashMap<&str, &str> {
     text.lines().filter_map(|line| line.trim().split_once(':')).collect()
 }
 
@@ -193,7 +193,7 @@ fn sentinel(subcommand: &str, name: Option<&str>) -> Cmd {
     cmd
 }
 
-fn parse_address(fields: &Fields) -> Option<Address> {
+fn parse_address(fields: &ReplyFields) -> Option<Address> {
     Some(Address::new(fields.get("ip")?, fields.get("port")?.parse().ok()?))
 }
 

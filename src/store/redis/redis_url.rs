@@ -18,7 +18,7 @@ const CLUSTER_PORT: u16 = 6379;
 
 /// The parts of a URL.
 pub(super) struct RedisUrl {
-    pub(super) kind: Kind,
+    pub(super) kind: InstallationKind,
     /// The servers that the URL names, at least one.
     pub(super) seeds: Vec<Address>,
     /// How to connect to a node that stores tickets; the node's address replaces the one in it.
@@ -27,7 +27,7 @@ pub(super) struct RedisUrl {
 
 /// The kind of an installation.
 #[derive(Clone)]
-pub(super) enum Kind {
+pub(super) enum InstallationKind {
     /// One server.
     Standalone,
     /// Sentinels, which know the primary of this name, and how to log in to them.
@@ -78,7 +78,7 @@ impl RedisUrl {
 
     fn standalone(url: &str) -> Result<Self, TopologyError> {
         let node = connection_info(url)?;
-        Ok(Self { kind: Kind::Standalone, seeds: vec![address(node.addr())], node })
+        Ok(Self { kind: InstallationKind::Standalone, seeds: vec![address(node.addr())], node })
     }
 
     fn sentinel(scheme: &str, rest: &str) -> Result<Self, TopologyError> {
@@ -102,7 +102,7 @@ impl RedisUrl {
                 _ => return Err(malformed("the query may only set sentinel_user and sentinel_password")),
             };
         }
-        let kind = Kind::Sentinel { name, login: Box::new(sentinel) };
+        let kind = InstallationKind::Sentinel { name, login: Box::new(sentinel) };
         Self::of_many(kind, scheme, login, &hosts, database, SENTINEL_PORT)
     }
 
@@ -114,11 +114,11 @@ impl RedisUrl {
         if !query.is_empty() {
             return Err(malformed("the URL of a Cluster has no query"));
         }
-        Self::of_many(Kind::Cluster, scheme, login, &hosts, "", CLUSTER_PORT)
+        Self::of_many(InstallationKind::Cluster, scheme, login, &hosts, "", CLUSTER_PORT)
     }
 
     fn of_many(
-        kind: Kind,
+        kind: InstallationKind,
         scheme: &str,
         login: &str,
         hosts: &[&str],

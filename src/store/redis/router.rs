@@ -53,7 +53,7 @@ struct Shared {
 struct Target {
     node: Arc<Node>,
     /// Whether the node must be asked to accept a key of a slot that is migrating to it.
-    is_asking: bool,
+    is_ask: bool,
 }
 
 impl Router {
@@ -119,9 +119,9 @@ impl Drop for Router {
 
 impl Shared {
     async fn run(&self, command: &Command<'_>) -> Result<Value, StoreError> {
-        let mut target = Target { node: self.owner(command)?, is_asking: false };
+        let mut target = Target { node: self.owner(command)?, is_ask: false };
         for _ in 0..MAX_NODES {
-            target = match target.node.send(command, target.is_asking).await {
+            target = match target.node.send(command, target.is_ask).await {
                 Ok(reply) => match self.accept(command, &target, reply).await? {
                     ControlFlow::Break(value) => return Ok(value),
                     ControlFlow::Continue(next) => next,
@@ -140,20 +140,20 @@ impl Shared {
         target: &Target,
         reply: Reply,
     ) -> Result<ControlFlow<Value, Target>, StoreError> {
-        let Target { node, is_asking } = target;
+        let Target { node, is_ask } = target;
         let address = &node.endpoint.address;
-        if !is_asking && node.was_silent() {
+        if !is_ask && node.has_failed() {
             // The node may have been frozen, and replaced meanwhile. Then even a reading may be out of date.
             self.refreshes.refresh(Some(address)).await;
-            node.clear_silence();
+            node.clear_failure();
             let owner = self.owner(command)?;
             if owner.endpoint.address != *address {
-                return Ok(ControlFlow::Continue(Target { node: owner, is_asking: false }));
+                return Ok(ControlFlow::Continue(Target { node: owner, is_ask: false }));
             }
         }
         let Some(primary) = &reply.unconfirmed else { return Ok(ControlFlow::Break(reply.value)) };
         // A node that is the target of an ASK redirect was named as a primary a moment ago.
-        if *is_asking || self.is_still_owner(node, command, primary).await {
+        if *is_ask || self.is_still_owner(node, command, primary).await {
             node.confirm(primary);
             return Ok(ControlFlow::Break(reply.value));
         }
@@ -162,7 +162,7 @@ impl Shared {
             self.reports.metrics.redis.unreplicated("refused");
             return Err(unavailable("replicas are missing, and the primary is not confirmed"));
         }
-        Ok(ControlFlow::Continue(Target { node: owner, is_asking: false }))
+        Ok(ControlFlow::Continue(Target { node: owner, is_ask: false }))
     }
 
     /// Returns whether, by an answer that is newer than the call, the node owns the key and no failover is about to
@@ -185,23 +185,23 @@ impl Shared {
                 self.reports.metrics.redis.redirected("moved");
                 self.refreshes.request(Some(address.clone()));
                 let node = self.nodes.lock().node(&address).map_err(|error| from_redis(&error))?;
-                Ok(Target { node, is_asking: false })
+                Ok(Target { node, is_ask: false })
             }
             Redirect::Ask(address) => {
                 self.reports.metrics.redis.redirected("ask");
                 let node = self.follow_ask(command, &address).map_err(|error| from_redis(&error))?;
-                Ok(Target { node, is_asking: true })
+                Ok(Target { node, is_ask: true })
             }
             Redirect::Refresh if !self.settings.topology.has_replicas() => Err(from_redis(error)),
             Redirect::Refresh => {
-                node.record_silence();
+                node.record_failure();
                 self.refreshes.refresh(None).await;
                 let owner = self.owner(command)?;
                 if owner.endpoint.address == node.endpoint.address {
                     // No server names another primary yet.
                     return Err(from_redis(error));
                 }
-                Ok(Target { node: owner, is_asking: false })
+                Ok(Target { node: owner, is_ask: false })
             }
         }
     }

@@ -22,7 +22,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 /// Makes a replica refuse to be read, as it refuses writes; it deletes nothing. A primary that refuses writes for another
 /// reason is read. A Cluster does without: its replicas redirect readers, and a script may touch no second key while its
 /// slot migrates.
-const LUA_ONLY_ON_A_PRIMARY: &str = "
+const LUA_REQUIRE_PRIMARY: &str = "
 local refusal = redis.pcall('DEL', KEYS[1] .. ':none')
 if type(refusal) == 'table' and refusal.err and string.find(refusal.err, 'READONLY', 1, true) then return refusal end
 ";
@@ -91,9 +91,9 @@ pub(super) struct Scripts {
 pub(super) type Row = (u64, Option<u64>, Option<String>, Option<u64>, Option<u64>, Option<String>, Option<String>);
 
 impl Scripts {
-    /// `refuses_readers` if a replica refuses reads without a script's help.
-    pub(super) fn new(refuses_readers: bool) -> Self {
-        let guard = if refuses_readers { "" } else { LUA_ONLY_ON_A_PRIMARY };
+    /// `replicas_refuse_reads` if a replica refuses reads without a script's help.
+    pub(super) fn new(replicas_refuse_reads: bool) -> Self {
+        let guard = if replicas_refuse_reads { "" } else { LUA_REQUIRE_PRIMARY };
         Self {
             create: Script::new(&format!("{LUA_NOW}{LUA_CREATE}")),
             get: Script::new(&format!("{LUA_NOW}{guard}{LUA_GET}")),
@@ -188,7 +188,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_stored_text_is_read_or_called_corrupt(text in ".{0,200}") {
+        fn any_stored_text_is_read_or_reported_as_corrupt(text in ".{0,200}") {
             let _ = decode::<State>(&text);
             let _ = decode::<TicketRequest>(&text);
         }

@@ -138,7 +138,7 @@ mod tests {
 
     /// The example of the Redis Cluster specification.
     #[test]
-    fn a_slot_is_that_of_the_specification() {
+    fn a_slot_matches_the_specification() {
         assert_eq!(crc16::State::<crc16::XMODEM>::calculate(b"123456789"), 0x31C3);
         assert_eq!(slot_of("123456789"), 12_739);
     }

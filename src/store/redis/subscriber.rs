@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 
 use super::endpoint::Endpoint;
 use super::reports::Reports;
-use super::subscriptions::Moving;
+use super::subscriptions::MovedSubscription;
 use crate::store::contract::StoreError;
 use crate::ticket::TicketId;
 use session::PING_INTERVAL;
@@ -64,22 +64,22 @@ impl Subscriber {
     }
 
     /// Releases every watched ticket for which `has_moved` is true.
-    pub(super) fn release_where(&self, has_moved: impl Fn(&TicketId) -> bool) -> Vec<Moving> {
-        let moving = self.shared.subscriptions.lock().release_where(has_moved);
+    pub(super) fn release_if(&self, has_moved: impl Fn(&TicketId) -> bool) -> Vec<MovedSubscription> {
+        let moved = self.shared.subscriptions.lock().release_if(has_moved);
         self.shared.unsubscribe_wanted.notify_one();
-        moving
+        moved
     }
 
     /// Releases one ticket, if it is watched here.
-    pub(super) fn release(&self, id: &TicketId) -> Option<Moving> {
-        let moving = self.shared.subscriptions.lock().release(id);
+    pub(super) fn release(&self, id: &TicketId) -> Option<MovedSubscription> {
+        let moved = self.shared.subscriptions.lock().release(id);
         self.shared.unsubscribe_wanted.notify_one();
-        moving
+        moved
     }
 
     /// Adopts a ticket that another node's subscriber released.
-    pub(super) fn adopt(&self, moving: Moving) {
-        self.shared.subscriptions.lock().adopt(moving);
+    pub(super) fn take_over(&self, moved: MovedSubscription) {
+        self.shared.subscriptions.lock().take_over(moved);
         self.shared.subscribe_wanted.notify_one();
     }
 
@@ -95,8 +95,8 @@ impl Subscriber {
 
     /// Checks that the connection has recently answered.
     pub(super) fn check(&self) -> Result<(), StoreError> {
-        let last_answer = *self.shared.last_answer.lock();
-        match last_answer {
+        let last_reply_at = *self.shared.last_reply_at.lock();
+        match last_reply_at {
             Some(at) if at.elapsed() < PING_INTERVAL + self.shared.endpoint.timeout => Ok(()),
             Some(at) => Err(StoreError::Unavailable(format!(
                 "the subscriber received the last answer to a ping {} s ago",
@@ -122,7 +122,7 @@ async fn keep_connected(shared: Arc<Shared>) {
         let mut was_established = false;
         let Err(error) = session::run(&shared, &mut was_established).await;
         shared.subscriptions.lock().reset(false);
-        *shared.last_answer.lock() = None;
+        *shared.last_reply_at.lock() = None;
         let node = &shared.endpoint.address;
         if was_established {
             failures = 0;

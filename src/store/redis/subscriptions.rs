@@ -151,25 +151,25 @@ impl Subscriptions {
     }
 
     /// Releases every watched ticket for which `has_moved` is true, with the callers that wait for it.
-    pub(super) fn release_where(&mut self, has_moved: impl Fn(&TicketId) -> bool) -> Vec<Moving> {
+    pub(super) fn release_if(&mut self, has_moved: impl Fn(&TicketId) -> bool) -> Vec<MovedSubscription> {
         let moved: Vec<_> = self.watched().filter(|id| has_moved(id)).collect();
         moved.into_iter().filter_map(|id| self.release(&id)).collect()
     }
 
     /// Releases one ticket, if it is watched here.
-    pub(super) fn release(&mut self, id: &TicketId) -> Option<Moving> {
+    pub(super) fn release(&mut self, id: &TicketId) -> Option<MovedSubscription> {
         let entry = self.entries.get(id).filter(|entry| entry.is_watched)?;
         let was_subscribed = entry.is_interrupted || entry.progress == Progress::Acknowledged;
         let waiting = self.waiting.remove(id).unwrap_or_default();
         self.unwatch(id);
-        Some(Moving { id: *id, was_subscribed, waiting })
+        Some(MovedSubscription { id: *id, was_subscribed, waiting })
     }
 
     /// Adopts a ticket that another node released. If it was subscribed there, its subscription counts as interrupted
     /// until this node acknowledges it, even if this node has it already: this node did not report what happened
     /// elsewhere in between.
-    pub(super) fn adopt(&mut self, moving: Moving) {
-        let Moving { id, was_subscribed, waiting } = moving;
+    pub(super) fn take_over(&mut self, moved: MovedSubscription) {
+        let MovedSubscription { id, was_subscribed, waiting } = moved;
         let entry = self.entries.entry(id).or_default();
         if was_subscribed && entry.progress == Progress::Acknowledged {
             entry.progress = Progress::Outdated;
@@ -210,7 +210,7 @@ impl Subscriptions {
 }
 
 /// A ticket on its way from the subscriptions of one node to those of another.
-pub(super) struct Moving {
+pub(super) struct MovedSubscription {
     pub(super) id: TicketId,
     /// Whether Redis has acknowledged the subscription before, so that callers rely on it.
     was_subscribed: bool,

@@ -12,12 +12,12 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::address::Address;
-use super::redis_url::{Kind, RedisUrl, TopologyError};
+use super::redis_url::{InstallationKind, RedisUrl, TopologyError};
 
 /// A Redis installation, as its URL names it. `Debug` hides the passwords.
 #[derive(Clone)]
 pub struct Topology {
-    kind: Kind,
+    kind: InstallationKind,
     /// The servers that the URL names, at least one.
     seeds: Vec<Address>,
     /// How to connect to a node that stores tickets; the node's address replaces the one in it.
@@ -56,7 +56,7 @@ impl Topology {
         Ok(Self { node: Box::new(client.get_connection_info().clone()), ..self })
     }
 
-    pub(super) fn kind(&self) -> &Kind {
+    pub(super) fn kind(&self) -> &InstallationKind {
         &self.kind
     }
 
@@ -67,12 +67,12 @@ impl Topology {
     /// Returns whether a replica can take over from a failed primary.
     #[must_use]
     pub fn has_replicas(&self) -> bool {
-        !matches!(self.kind, Kind::Standalone)
+        !matches!(self.kind, InstallationKind::Standalone)
     }
 
     /// Returns whether a replica refuses reads.
-    pub(super) fn refuses_readers(&self) -> bool {
-        matches!(self.kind, Kind::Cluster)
+    pub(super) fn replicas_refuse_reads(&self) -> bool {
+        matches!(self.kind, InstallationKind::Cluster)
     }
 
     /// Returns the number of the database, which is part of the names of notification channels.
@@ -91,9 +91,9 @@ impl Topology {
     pub fn address(&self) -> String {
         let seeds = self.seeds.iter().map(Address::to_string).collect::<Vec<_>>().join(",");
         match &self.kind {
-            Kind::Standalone => seeds,
-            Kind::Sentinel { name, .. } => format!("{name} (Sentinel {seeds})"),
-            Kind::Cluster => format!("Cluster {seeds}"),
+            InstallationKind::Standalone => seeds,
+            InstallationKind::Sentinel { name, .. } => format!("{name} (Sentinel {seeds})"),
+            InstallationKind::Cluster => format!("Cluster {seeds}"),
         }
     }
 
@@ -101,13 +101,13 @@ impl Topology {
     ///
     /// # Errors
     /// The client's.
-    pub(super) async fn open_for_questions(
+    pub(super) async fn open_for_discovery(
         &self,
         address: &Address,
         timeout: Duration,
     ) -> Result<MultiplexedConnection, RedisError> {
         let mut info = self.connection_info(address);
-        if let Kind::Sentinel { login, .. } = &self.kind {
+        if let InstallationKind::Sentinel { login, .. } = &self.kind {
             info = info.set_redis_settings((**login).clone());
         }
         let config =

@@ -14,7 +14,7 @@ use crate::store::redis::slots::SlotMap;
 #[derive(Debug)]
 pub struct ClusterView {
     /// Whether it considers the Cluster to be up; `None` if this user may not ask.
-    pub is_well: Option<bool>,
+    pub is_up: Option<bool>,
     /// Whether it gives every slot to the same owner as the newest answer does.
     pub agrees: bool,
     epoch: u64,
@@ -29,14 +29,14 @@ pub(super) async fn probe_all(settings: &RedisSettings, addresses: &[Address]) -
 }
 
 async fn view(mut connection: MultiplexedConnection, address: &Address) -> Result<ClusterView, Unanswered> {
-    let state = queries::cluster_state(&connection, address).await.map_err(unanswered)?;
+    let state = queries::cluster_state(&connection, address).await.map_err(refusal_of)?;
     let mut replicas = state.slots.replicas.clone();
     replicas.extend(queries::unlisted_replicas(&mut connection, &state.slots.replicas).await);
-    let queries::ClusterState { is_ok: is_well, slots } = state;
-    Ok(ClusterView { is_well, agrees: true, epoch: slots.epoch, slots, replicas })
+    let queries::ClusterState { is_up, slots } = state;
+    Ok(ClusterView { is_up, agrees: true, epoch: slots.epoch, slots, replicas })
 }
 
-fn unanswered(error: RedisError) -> Unanswered {
+fn refusal_of(error: RedisError) -> Unanswered {
     match error.kind() {
         // The node has answered, but with no slots.
         ErrorKind::UnexpectedReturnType | ErrorKind::InvalidClientConfig => Unanswered::Refused(error.to_string()),
@@ -47,7 +47,7 @@ fn unanswered(error: RedisError) -> Unanswered {
 /// Returns the view that counts: the newest one of a node that reaches the others.
 pub(super) fn newest(nodes: &[Probe<ClusterView>]) -> Option<&ClusterView> {
     let views = nodes.iter().filter_map(|probe| probe.answer.as_ref().ok());
-    views.rev().max_by_key(|view| (view.is_well != Some(false), view.epoch))
+    views.rev().max_by_key(|view| (view.is_up != Some(false), view.epoch))
 }
 
 /// Returns the slots that no node serves. A slot counts as unserved too if its owner has given it up and the others have

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::store::redis::address::Address;
-use crate::store::redis::queries::fields;
+use crate::store::redis::queries::parse_fields;
 
 /// The parts of an `INFO` answer that the doctor reads.
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ pub struct ReplicaLink {
 
 impl Info {
     pub(super) fn parse(text: &str) -> Self {
-        let values = fields(text);
+        let values = parse_fields(text);
         let value = |name: &str| values.get(name).map(|&value| value.to_owned());
         let number = |name: &str| values.get(name).and_then(|value| value.parse::<u64>().ok());
         let is_failed = |name: &str| values.get(name).is_some_and(|&value| value == "err");

@@ -13,9 +13,9 @@ use crate::store::redis::address::Address;
 use crate::store::redis::endpoint::Endpoint;
 use crate::store::redis::error::FlagsError;
 use crate::store::redis::notify_flags;
-use crate::store::redis::redis_url::Kind;
+use crate::store::redis::redis_url::InstallationKind;
 use crate::store::redis::settings::RedisSettings;
-use crate::store::redis::trial;
+use crate::store::redis::notify_probe;
 
 /// How many pings measure the distance to a node. A ping costs the node nothing.
 const PINGS: usize = 9;
@@ -41,14 +41,14 @@ pub struct Facts {
     /// How many replicas are connected, if it says.
     pub replicas_connected: Option<usize>,
     /// Whether this user may wait for replicas.
-    pub waits: Result<(), Unanswered>,
+    pub wait_permission: Result<(), Unanswered>,
 }
 
 /// The distance to a node: the time from a question to its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RoundTrip {
     /// The fastest answer, which waited for nothing.
-    pub least: Duration,
+    pub fastest: Duration,
     /// The median.
     pub median: Duration,
 }
@@ -84,7 +84,7 @@ async fn ask(settings: &RedisSettings, address: &Address, is_primary: bool) -> R
     let mut facts = facts(&endpoint, settings.topology.kind()).await?;
     if is_primary && !facts.is_replica() {
         let reports = async {
-            trial::check_rights(&endpoint, false).await?;
+            notify_probe::check_rights(&endpoint, false).await?;
             notify_flags::ensure(&endpoint).await
         };
         facts.flags = Some(reports.await);
@@ -92,9 +92,9 @@ async fn ask(settings: &RedisSettings, address: &Address, is_primary: bool) -> R
     Ok(facts)
 }
 
-async fn facts(endpoint: &Endpoint, kind: &Kind) -> Result<Facts, Unanswered> {
+async fn facts(endpoint: &Endpoint, kind: &InstallationKind) -> Result<Facts, Unanswered> {
     // Connecting takes as long as several questions, so it has a separate limit.
-    let connection = endpoint.lend().await?;
+    let connection = endpoint.pooled_connection().await?;
     let round_trip = in_time(endpoint.timeout, round_trip((*connection).clone(), endpoint.timeout / 2)).await?;
     // All at once: one after the other they would take as many round trips.
     let answers = async {
@@ -126,7 +126,7 @@ async fn facts(endpoint: &Endpoint, kind: &Kind) -> Result<Facts, Unanswered> {
         flags_before,
         flags: None,
         replicas_connected,
-        waits: role.map(drop).and(wait).map_err(Unanswered::from),
+        wait_permission: role.map(drop).and(wait).map_err(Unanswered::from),
     })
 }
 
@@ -143,7 +143,7 @@ async fn round_trip(mut connection: MultiplexedConnection, time: Duration) -> Re
         }
     }
     times.sort_unstable();
-    Ok(RoundTrip { least: times[0], median: times[times.len() / 2] })
+    Ok(RoundTrip { fastest: times[0], median: times[times.len() / 2] })
 }
 
 async fn info(mut connection: MultiplexedConnection) -> Option<String> {
@@ -161,14 +161,14 @@ async fn clock_difference(mut connection: MultiplexedConnection) -> Result<Durat
 async fn write(
     mut connection: MultiplexedConnection,
     endpoint: &Endpoint,
-    kind: &Kind,
+    kind: &InstallationKind,
 ) -> Result<Result<(), WriteRefusal>, Unanswered> {
     // The key never exists, so the command writes nothing; but the answer shows whether it may.
     let mut write = redis::cmd("PEXPIREAT");
     write.arg(endpoint.keys.check().name).arg(1);
     match write.query_async::<()>(&mut connection).await {
         // Another node of the Cluster owns that key.
-        Err(error) if matches!(kind, Kind::Cluster) && error.redirect_node().is_some() => Ok(Ok(())),
+        Err(error) if matches!(kind, InstallationKind::Cluster) && error.redirect_node().is_some() => Ok(Ok(())),
         Err(error) => Ok(Err(WriteRefusal::from(&error))),
         Ok(()) => Ok(Ok(())),
     }
@@ -224,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_limit_of_subscribers_is_found_among_the_others() {
+    fn the_limit_of_subscribers_is_found() {
         let limits = "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60";
         assert_eq!(pubsub_bytes(limits), Some(33_554_432));
         assert_eq!(pubsub_bytes("normal 0 0 0"), None);

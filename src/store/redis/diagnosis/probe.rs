@@ -64,7 +64,7 @@ pub(super) async fn ask<T>(
 ) -> Probe<T> {
     // Connecting takes as long as several questions, so it has a separate limit.
     let answer = async {
-        let connection = settings.topology.open_for_questions(address, settings.timeout).await?;
+        let connection = settings.topology.open_for_discovery(address, settings.timeout).await?;
         in_time(settings.timeout, questions(connection)).await
     };
     Probe { address: address.to_string(), answer: answer.await }

@@ -30,7 +30,7 @@ pub struct SentinelView {
 impl SentinelView {
     /// Returns the Sentinel's reason why a failover would not work.
     #[must_use]
-    pub fn hindrance(&self) -> Option<&str> {
+    pub fn failover_obstacle(&self) -> Option<&str> {
         match &self.can_fail_over {
             Err(Unanswered::Refused(reason)) => Some(reason),
             // This user may not ask, or an old Sentinel does not know the question.

@@ -21,7 +21,7 @@ fn parse(rows: Vec<Value>) -> Result<SlotMap, RedisError> {
 }
 
 #[test]
-fn slots_lead_to_their_primary_and_replicas_own_none() {
+fn slots_have_a_primary_and_replicas_own_none() {
     let rows = vec![row(12_000, 16_383, &[("c", 3), ("d", 4)]), row(0, 11_999, &[("", 1), ("?", 2)])];
     let slots = parse(rows).unwrap();
     assert_eq!(slots.owner(slot_of("123456789")), Some(&Address::new("c", 3)));
@@ -31,7 +31,7 @@ fn slots_lead_to_their_primary_and_replicas_own_none() {
 }
 
 #[test]
-fn a_malformed_answer_is_refused() {
+fn a_malformed_reply_is_refused() {
     for rows in [
         vec![],
         vec![Value::Nil],
@@ -56,7 +56,7 @@ fn replicas_that_slots_do_not_list_are_found() {
 }
 
 #[test]
-fn what_a_sentinel_knows_about_a_primary_is_read() {
+fn a_sentinels_view_of_a_primary_is_read() {
     let pairs = [
         ("ip", "10.0.0.1"),
         ("port", "6379"),
@@ -77,7 +77,7 @@ fn what_a_sentinel_knows_about_a_primary_is_read() {
 
 proptest! {
     #[test]
-    fn every_slot_has_the_owner_that_the_answer_names(bounds in proptest::collection::btree_set(1..16_384_u16, 0..12)) {
+    fn every_slot_has_the_owner_in_the_reply(bounds in proptest::collection::btree_set(1..16_384_u16, 0..12)) {
         let starts: Vec<u16> = std::iter::once(0).chain(bounds).collect();
         let last = |index: usize| starts.get(index + 1).map_or(16_383, |next| next - 1);
         let rows = starts.iter().enumerate().map(|(index, &first)| row(first, last(index), &[("n", first)])).collect();

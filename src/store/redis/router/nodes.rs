@@ -33,14 +33,14 @@ pub(super) struct Nodes {
     /// The primaries, and nodes that a command was redirected to.
     by_address: HashMap<Address, Arc<Node>>,
     /// Tickets with a subscription at the target of an ASK redirect.
-    strays: HashSet<TicketId>,
+    redirected: HashSet<TicketId>,
 }
 
 impl Nodes {
     /// Starts to connect to the primaries of `slots`.
     pub(super) fn start(settings: RedisSettings, reports: Reports, slots: SlotMap) -> Self {
-        let (confirmed_at, by_address, strays) = (Instant::now(), HashMap::new(), HashSet::new());
-        let mut started = Self { settings, reports, slots, confirmed_at, by_address, strays };
+        let (confirmed_at, by_address, redirected) = (Instant::now(), HashMap::new(), HashSet::new());
+        let mut started = Self { settings, reports, slots, confirmed_at, by_address, redirected };
         started.reconcile();
         started
     }
@@ -97,14 +97,14 @@ impl Nodes {
     pub(super) fn move_subscription(&mut self, id: &TicketId, address: &Address) -> Result<Arc<Node>, RedisError> {
         let node = self.node(address)?;
         let others = self.by_address.values().filter(|other| !Arc::ptr_eq(other, &node));
-        for moving in others.filter_map(|other| other.subscriber.release(id)) {
-            node.subscriber.adopt(moving);
-            self.strays.insert(*id);
+        for moved in others.filter_map(|other| other.subscriber.release(id)) {
+            node.subscriber.take_over(moved);
+            self.redirected.insert(*id);
         }
         Ok(node)
     }
 
-    /// Ends the subscription of a ticket at every node: it may be moving.
+    /// Ends the subscription of a ticket at every node: it may be on its way to another.
     pub(super) fn unwatch(&self, id: &TicketId) {
         for node in self.by_address.values() {
             node.subscriber.unwatch(id);
@@ -150,25 +150,25 @@ impl Nodes {
         for node in self.by_address.values() {
             let has_moved =
                 |id: &TicketId| self.slots.owner_of_tag(id).is_some_and(|owner| *owner != node.endpoint.address);
-            for moving in node.subscriber.release_where(has_moved) {
-                if let Some(owner) = self.slots.owner_of_tag(&moving.id).and_then(|owner| self.by_address.get(owner)) {
-                    owner.subscriber.adopt(moving);
+            for moved in node.subscriber.release_if(has_moved) {
+                if let Some(owner) = self.slots.owner_of_tag(&moved.id).and_then(|owner| self.by_address.get(owner)) {
+                    owner.subscriber.take_over(moved);
                 }
             }
         }
         self.forget_idle();
     }
 
-    /// Moves strays back to the owners of their slots. If a slot is still migrating, the next command makes the ticket a
+    /// Moves redirected subscriptions back to the owners of their slots. If a slot is still migrating, the next command makes the ticket a
     /// stray again; if it is not, nothing else would move the ticket back.
     fn rehome(&mut self) {
-        for id in self.strays.drain() {
+        for id in self.redirected.drain() {
             let Some(owner) = self.slots.owner_of_tag(&id).and_then(|owner| self.by_address.get(owner)) else {
                 continue;
             };
             let others = self.by_address.values().filter(|node| !Arc::ptr_eq(node, owner));
-            for moving in others.filter_map(|node| node.subscriber.release(&id)) {
-                owner.subscriber.adopt(moving);
+            for moved in others.filter_map(|node| node.subscriber.release(&id)) {
+                owner.subscriber.take_over(moved);
             }
         }
     }

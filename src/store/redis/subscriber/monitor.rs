@@ -13,7 +13,7 @@ use crate::store::redis::notify_flags;
 /// subscription as missed.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// If this user may not read the flags, every third check tries them out.
-const CHECKS_PER_TRIAL: u64 = 3;
+const CHECKS_PER_PROBE: u64 = 3;
 
 /// Checks over and over.
 pub(super) async fn run(shared: Arc<Shared>) {
@@ -27,8 +27,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
             shared.reports.changes.missed(interrupted);
         }
         let were_flags_missing = are_flags_missing;
-        let may_try_out = were_flags_missing || check % CHECKS_PER_TRIAL == 0;
-        match notify_flags::repair(&shared.endpoint, may_try_out).await {
+        let may_probe = were_flags_missing || check % CHECKS_PER_PROBE == 0;
+        match notify_flags::repair(&shared.endpoint, may_probe).await {
             Ok(was_repaired) => {
                 are_flags_missing = false;
                 if was_repaired || were_flags_missing {

@@ -62,19 +62,19 @@ enum Event {
     /// A ticket has changed or expired.
     Changed(TicketId),
     /// Another gateway found that changes went unreported.
-    Gap,
+    Missed,
 }
 
 /// Reads notifications until the connection or the session ends.
 async fn read(shared: Arc<Shared>, messages: PubSubStream, ended: CancellationToken) {
     let keys = &shared.endpoint.keys;
-    let gap_channel = keys.gap_channel();
-    let mut events = messages.filter_map(|message| event(&message, keys, &gap_channel));
+    let missed_channel = keys.missed_channel();
+    let mut events = messages.filter_map(|message| event(&message, keys, &missed_channel));
     let reading = async {
         while let Some(event) = events.next().await {
             match event {
                 Event::Changed(id) => shared.reports.changes.changed(&id),
-                Event::Gap => {
+                Event::Missed => {
                     tracing::warn!("a gateway found that Redis reported no changes; reading every stream again");
                     shared.report_all_missed();
                 }
@@ -87,7 +87,7 @@ async fn read(shared: Arc<Shared>, messages: PubSubStream, ended: CancellationTo
     }
 }
 
-fn event(message: &Msg, keys: &Keys, gap_channel: &str) -> Option<Event> {
+fn event(message: &Msg, keys: &Keys, missed_channel: &str) -> Option<Event> {
     // One script sets fields and expiry, and Redis reports both. Waking for both would cost a second reading, and an
     // expiry that is set alone changes nothing.
     if message.get_payload_bytes() == b"expire" {
@@ -96,7 +96,7 @@ fn event(message: &Msg, keys: &Keys, gap_channel: &str) -> Option<Event> {
     let channel = message.get_channel_name();
     match keys.ticket_of(channel) {
         Some(id) => Some(Event::Changed(id)),
-        None => (channel == gap_channel).then_some(Event::Gap),
+        None => (channel == missed_channel).then_some(Event::Missed),
     }
 }
 
@@ -104,11 +104,11 @@ struct Session<'a> {
     shared: &'a Shared,
     sink: PubSubSink,
     /// Commands that Redis has not answered yet, in the order of sending.
-    in_flight: FuturesOrdered<BoxFuture<'static, Result<Answer, RedisError>>>,
+    in_flight: FuturesOrdered<BoxFuture<'static, Result<CommandReply, RedisError>>>,
 }
 
 /// An answer from Redis.
-enum Answer {
+enum CommandReply {
     Ping,
     Subscribed(Vec<TicketId>),
     Unsubscribed,
@@ -134,7 +134,7 @@ impl Session<'_> {
                 }
                 _ = ping.tick(), if has_room => {
                     let mut sink = self.sink.clone();
-                    self.send(async move { sink.ping::<Value>().await.map(|_pong| Answer::Ping) }).await;
+                    self.send(async move { sink.ping::<Value>().await.map(|_pong| CommandReply::Ping) }).await;
                 }
                 Some(answer) = self.in_flight.next() => self.apply(answer?),
                 () = ended.cancelled() => return Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into()),
@@ -143,7 +143,7 @@ impl Session<'_> {
     }
 
     /// Sends a command at once, after those before it; [`Session::in_flight`] yields its answer.
-    async fn send(&mut self, command: impl Future<Output = Result<Answer, RedisError>> + Send + 'static) {
+    async fn send(&mut self, command: impl Future<Output = Result<CommandReply, RedisError>> + Send + 'static) {
         let mut answer: BoxFuture<'static, _> = Box::pin(in_time(self.shared.endpoint.timeout, command));
         self.in_flight.push_back(match futures_util::poll!(&mut answer) {
             Poll::Ready(answer) => Box::pin(std::future::ready(answer)),
@@ -151,9 +151,9 @@ impl Session<'_> {
         });
     }
 
-    fn apply(&self, answer: Answer) {
-        self.record_answer();
-        let Answer::Subscribed(ids) = answer else { return };
+    fn apply(&self, answer: CommandReply) {
+        self.record_reply();
+        let CommandReply::Subscribed(ids) = answer else { return };
         let (resumed, still_interrupted, has_to_unsubscribe) = {
             let mut subscriptions = self.shared.subscriptions.lock();
             let resumed = subscriptions.acknowledge(&ids);
@@ -173,15 +173,15 @@ impl Session<'_> {
 
     /// Checks that this connection answers and that this user may subscribe.
     async fn verify(&mut self) -> Result<(), RedisError> {
-        let gap_channel = self.shared.endpoint.keys.gap_channel();
-        in_time(self.shared.endpoint.timeout, self.sink.subscribe(gap_channel)).await?;
+        let missed_channel = self.shared.endpoint.keys.missed_channel();
+        in_time(self.shared.endpoint.timeout, self.sink.subscribe(missed_channel)).await?;
         in_time(self.shared.endpoint.timeout, self.sink.ping::<Value>()).await?;
-        self.record_answer();
+        self.record_reply();
         Ok(())
     }
 
-    fn record_answer(&self) {
-        *self.shared.last_answer.lock() = Some(Instant::now());
+    fn record_reply(&self) {
+        *self.shared.last_reply_at.lock() = Some(Instant::now());
     }
 
     /// Subscribes to a batch of tickets; returns how many.
@@ -190,7 +190,7 @@ impl Session<'_> {
         let count = ids.len();
         if count > 0 {
             let (mut sink, channels) = (self.sink.clone(), self.channels(&ids));
-            self.send(async move { sink.subscribe(channels).await.map(|()| Answer::Subscribed(ids)) }).await;
+            self.send(async move { sink.subscribe(channels).await.map(|()| CommandReply::Subscribed(ids)) }).await;
         }
         count
     }
@@ -200,7 +200,7 @@ impl Session<'_> {
         let ids = self.shared.subscriptions.lock().take_to_unsubscribe(MAX_CHANNELS);
         if !ids.is_empty() {
             let (mut sink, channels) = (self.sink.clone(), self.channels(&ids));
-            self.send(async move { sink.unsubscribe(channels).await.map(|()| Answer::Unsubscribed) }).await;
+            self.send(async move { sink.unsubscribe(channels).await.map(|()| CommandReply::Unsubscribed) }).await;
         }
         ids.len()
     }

@@ -25,7 +25,7 @@ pub(super) struct Shared {
     /// Wakes the session when there is something to unsubscribe from.
     pub(super) unsubscribe_wanted: Notify,
     /// When the connection last answered; `None` while there is no connection.
-    pub(super) last_answer: Mutex<Option<Instant>>,
+    pub(super) last_reply_at: Mutex<Option<Instant>>,
 }
 
 impl Shared {
@@ -36,7 +36,7 @@ impl Shared {
             subscriptions: Mutex::default(),
             subscribe_wanted: Notify::new(),
             unsubscribe_wanted: Notify::new(),
-            last_answer: Mutex::new(None),
+            last_reply_at: Mutex::new(None),
         }
     }
 

@@ -6,7 +6,7 @@ use super::*;
 use crate::store::redis::address::Address;
 
 #[test]
-fn a_password_shows_neither_in_debug_nor_in_errors() {
+fn neither_debug_nor_errors_show_a_password() {
     let topology = Topology::parse("redis://ada:hunter2@localhost:6380/3").unwrap();
     assert_eq!(format!("{topology:?}"), "Topology(localhost:6380)");
     assert_eq!(topology.database(), 3);
@@ -37,7 +37,7 @@ fn a_sentinel_url_names_sentinels_the_primary_and_both_logins() {
     assert_eq!(node.addr().to_string(), "four:6379");
     assert!(matches!(node.addr(), ConnectionAddr::TcpTls { .. }));
     assert_eq!(node.redis_settings().password(), Some("p@ss"));
-    let Kind::Sentinel { login, .. } = topology.kind() else { panic!("{topology:?}") };
+    let InstallationKind::Sentinel { login, .. } = topology.kind() else { panic!("{topology:?}") };
     assert_eq!((login.username(), login.password()), (Some("eve"), Some("s&s")));
 }
 
@@ -49,7 +49,7 @@ fn a_cluster_url_names_nodes() {
 }
 
 #[test]
-fn the_error_names_what_a_url_lacks_or_has_too_much() {
+fn the_error_names_the_missing_or_superfluous_part_of_a_url() {
     for (url, word) in [
         ("redis-sentinel://one,two", "name"),
         ("redis-sentinel://one/gate/x", "database"),

@@ -27,28 +27,28 @@ const FIRST_LIFETIME: Duration = Duration::from_millis(20);
 /// 640 ms.
 const MAX_KEYS: u32 = 6;
 /// How long to ask for the key after its deadline. A Redis that pauses writes keeps it that long.
-const MAX_OVERTIME: Duration = Duration::from_secs(2);
+const EXPIRY_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a report may take once Redis has answered the later question. Redis itself needs no time for it; a provider's
 /// proxy may send reports another way.
-const PATIENCE: Duration = Duration::from_secs(2);
+const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many ids to draw to find one whose key this node owns: enough for a node that owns one of a Cluster's 16,384 slots.
-const MAX_DRAWS: usize = 200_000;
-/// How many keys to touch to find one that a node of a Cluster does not own. One of three equal primaries owns them all
+const MAX_IDS: usize = 200_000;
+/// How many keys to probe_key to find one that a node of a Cluster does not own. One of three equal primaries owns them all
 /// once in seven thousand times.
-const KEYS_TOUCHED: usize = 8;
+const KEYS_PROBED: usize = 8;
 
 /// The reports that the key must cause: written, given a deadline, expired.
 const REPORTS: [&str; 3] = ["hset", "expire", "expired"];
 
 /// Returns whether the server is a node of a Cluster, which does not own every key. Deletes nothing.
 pub(super) async fn is_in_a_cluster(endpoint: &Endpoint) -> bool {
-    let Ok(connection) = endpoint.lend().await else { return false };
+    let Ok(connection) = endpoint.pooled_connection().await else { return false };
     // All at once: one after the other they would take as many round trips.
-    let touched = join_all((0..KEYS_TOUCHED).map(|_| {
+    let probed = join_all((0..KEYS_PROBED).map(|_| {
         let mut connection: MultiplexedConnection = (*connection).clone();
-        async move { touch(&mut connection, endpoint, &random::ticket_id()).await }
+        async move { probe_key(&mut connection, endpoint, &random::ticket_id()).await }
     }));
-    touched.await.into_iter().any(|answer| answer.is_err_and(|error| error.is_cluster_error()))
+    probed.await.into_iter().any(|answer| answer.is_err_and(|error| error.is_cluster_error()))
 }
 
 /// Checks that this user may do everything that a sign-in needs, so that the start fails instead of the first scan.
@@ -66,12 +66,12 @@ pub(super) async fn check_rights(endpoint: &Endpoint, is_replicated: bool) -> Re
         in_time(endpoint.timeout, sink.subscribe(&channel)).await?;
         in_time(endpoint.timeout, sink.ping::<Value>()).await?;
         in_time(endpoint.timeout, sink.unsubscribe(&channel)).await?;
-        let mut connection = endpoint.lend().await?;
+        let mut connection = endpoint.pooled_connection().await?;
         if is_replicated {
             let mut both = redis::pipe();
             only_refusals(both.cmd("WAIT").arg(0).arg(1).cmd("ROLE").query_async::<Value>(&mut connection).await)?;
         }
-        let Some(id) = own_id(&mut connection, endpoint).await? else { return Ok(()) };
+        let Some(id) = id_in_owned_slot(&mut connection, endpoint).await? else { return Ok(()) };
         let rights = Script::new(LUA_RIGHTS);
         only_refusals(rights.key(endpoint.keys.ticket(&id).name).invoke_async::<Value>(&mut connection).await)
     };
@@ -111,16 +111,16 @@ pub(super) async fn reports_changes(
 ) -> Result<bool, FlagsError> {
     let mut lifetime = FIRST_LIFETIME;
     for _ in 0..MAX_KEYS {
-        match try_key(connection, endpoint, lifetime).await.map_err(|error| FlagsError::from(&error))? {
-            Outcome::Reported | Outcome::OwnsNoKey => return Ok(true),
-            Outcome::Silent => return Ok(false),
-            Outcome::Deleted => lifetime *= 2,
+        match probe_key_events(connection, endpoint, lifetime).await.map_err(|error| FlagsError::from(&error))? {
+            ProbeResult::Reported | ProbeResult::OwnsNoKey => return Ok(true),
+            ProbeResult::Silent => return Ok(false),
+            ProbeResult::Deleted => lifetime *= 2,
         }
     }
     Err(FlagsError::Unreachable("Redis is too slow for the trial of its notifications".to_owned()))
 }
 
-enum Outcome {
+enum ProbeResult {
     /// Redis reported everything.
     Reported,
     /// A report is missing.
@@ -131,12 +131,12 @@ enum Outcome {
     OwnsNoKey,
 }
 
-async fn try_key(
+async fn probe_key_events(
     connection: &mut MultiplexedConnection,
     endpoint: &Endpoint,
     lifetime: Duration,
-) -> Result<Outcome, RedisError> {
-    let Some(id) = own_id(connection, endpoint).await? else { return Ok(Outcome::OwnsNoKey) };
+) -> Result<ProbeResult, RedisError> {
+    let Some(id) = id_in_owned_slot(connection, endpoint).await? else { return Ok(ProbeResult::OwnsNoKey) };
     let key = endpoint.keys.ticket(&id).name;
     let (mut sink, messages) = endpoint.open_subscriber().await?.split();
     in_time(endpoint.timeout, sink.subscribe(endpoint.keys.channel(&id))).await?;
@@ -153,16 +153,16 @@ return 1"
     let mut wait = lifetime;
     loop {
         tokio::time::sleep(wait).await;
-        if !connection.exists::<_, bool>(&key).await? || written.elapsed() > lifetime + MAX_OVERTIME {
+        if !connection.exists::<_, bool>(&key).await? || written.elapsed() > lifetime + EXPIRY_TIMEOUT {
             break;
         }
         wait = FIRST_LIFETIME;
     }
     in_time(endpoint.timeout, sink.ping::<Value>()).await?;
-    let Ok(received) = tokio::time::timeout(PATIENCE, receive_reports(messages)).await else {
-        return Ok(Outcome::Silent);
+    let Ok(received) = tokio::time::timeout(REPORT_TIMEOUT, receive_reports(messages)).await else {
+        return Ok(ProbeResult::Silent);
     };
-    Ok(if received?.contains("expired") { Outcome::Reported } else { Outcome::Deleted })
+    Ok(if received?.contains("expired") { ProbeResult::Reported } else { ProbeResult::Deleted })
 }
 
 /// Collects reports until all [`REPORTS`] have arrived, or the report that the key was deleted.
@@ -180,9 +180,9 @@ async fn receive_reports(messages: PubSubStream) -> Result<HashSet<String>, Redi
 }
 
 /// Returns an id whose key this node owns; `None` if it is a node of a Cluster that owns no slot.
-async fn own_id(connection: &mut MultiplexedConnection, endpoint: &Endpoint) -> Result<Option<TicketId>, RedisError> {
+async fn id_in_owned_slot(connection: &mut MultiplexedConnection, endpoint: &Endpoint) -> Result<Option<TicketId>, RedisError> {
     let id = random::ticket_id();
-    match touch(connection, endpoint, &id).await {
+    match probe_key(connection, endpoint, &id).await {
         Err(error) if error.is_cluster_error() => {}
         Err(error) if is_refusal(&error) || error.code().is_none() => return Err(error),
         _ => return Ok(Some(id)),
@@ -191,12 +191,12 @@ async fn own_id(connection: &mut MultiplexedConnection, endpoint: &Endpoint) -> 
     if !slots.primaries().contains(&&endpoint.address) {
         return Ok(None);
     }
-    let mut ids = std::iter::repeat_with(random::ticket_id).take(MAX_DRAWS);
+    let mut ids = std::iter::repeat_with(random::ticket_id).take(MAX_IDS);
     Ok(ids.find(|id| slots.owner_of_tag(id) == Some(&endpoint.address)))
 }
 
 /// Sets the deadline of a key that does not exist, which writes nothing.
-async fn touch(
+async fn probe_key(
     connection: &mut MultiplexedConnection,
     endpoint: &Endpoint,
     id: &TicketId,

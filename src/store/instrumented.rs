@@ -10,12 +10,12 @@ use crate::metrics::Metrics;
 use crate::ticket::{NewTicket, Ticket, TicketId};
 
 /// An engine with metrics; it behaves as that engine does.
-pub struct Measured<S> {
+pub struct Instrumented<S> {
     store: S,
     metrics: Arc<Metrics>,
 }
 
-impl<S: Store> Measured<S> {
+impl<S: Store> Instrumented<S> {
     /// Wraps `store`.
     pub fn new(store: S, metrics: Arc<Metrics>) -> Self {
         Self { store, metrics }
@@ -34,7 +34,7 @@ impl<S: Store> Measured<S> {
 }
 
 #[async_trait]
-impl<S: Store> Store for Measured<S> {
+impl<S: Store> Store for Instrumented<S> {
     async fn create(&self, new: NewTicket) -> Result<Reading, StoreError> {
         self.measure("create", self.store.create(new)).await
     }
