@@ -1,4 +1,4 @@
-//! The ticket store: the contract that every engine keeps, the engines, and the one way to store a transition.
+//! The ticket store: the contract that every engine keeps, the engines, and the only way to store a transition.
 //!
 //! `contract` holds the traits and their types. [`memory`] and [`redis`] are the engines; `app` chooses one, and
 //! [`instrumented`] adds metrics to either. `transition` applies a transition of [`ticket`](crate::ticket) to a stored ticket.

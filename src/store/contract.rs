@@ -1,11 +1,11 @@
 //! The contract of a ticket store.
 //!
 //! The contract is small on purpose. An engine creates a ticket, reads it, and replaces it if the stored revision is
-//! still the expected one. It tells the time, and it reports changes of watched tickets. It does not know transitions:
-//! those are in `transition`.
+//! still the expected one. It provides the time, and it reports changes of watched tickets. It does not know
+//! transitions: those are in `transition`.
 //!
-//! Invariants: an engine never returns a ticket whose deadline has passed. A watcher learns of every change, or that it
-//! may have missed one.
+//! Invariants: an engine never returns a ticket whose deadline has passed. A watcher gets a report of every change, or
+//! that it may have missed one.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use async_trait::async_trait;
 
 use crate::ticket::{NewTicket, Ticket, TicketId, Timestamp};
 
-/// The longest value that a store keeps beside the tickets, in bytes.
+/// The maximum length of a value that a store keeps beside the tickets, in bytes.
 pub const MAX_VALUE_BYTES: usize = 16 * 1024;
 
 /// A ticket, and the store's time when it read the ticket.
@@ -44,7 +44,7 @@ pub enum Replaced {
     Gone,
 }
 
-/// When [`Store::put_value`] writes.
+/// The condition under which [`Store::put_value`] writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
     /// Always: it replaces any earlier value.
@@ -53,10 +53,10 @@ pub enum Put {
     IfAbsent,
 }
 
-/// Why the store did not do what it was asked.
+/// The reason why an operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The store cannot be reached, or does not answer in time. The caller may retry in a moment.
+    /// The store cannot be reached, or does not answer in time. The caller may retry soon.
     #[error("the ticket store is unavailable: {0}")]
     Unavailable(String),
     /// The store has no room for another record. The caller may retry when tickets have expired.
@@ -87,15 +87,15 @@ pub trait Store: Send + Sync {
     /// ticket has the revision and the stamp of `current`.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`]: the store may hold `next` or not, or holds it with too few replicas.
+    /// [`StoreError::Unavailable`]: the store may or may not hold `next`, or holds it on too few replicas.
     async fn replace(&self, current: &Ticket, next: &Ticket) -> Result<Replaced, StoreError>;
 
-    /// Waits until the ticket, as the caller read it, is replicated as well as [`Store::replace`] guarantees. A caller
-    /// that acts on a change made by another caller calls this first. Returns false if a later revision has superseded
-    /// the ticket.
+    /// Waits until the ticket, as the caller read it, is replicated to the degree that [`Store::replace`] guarantees. A
+    /// caller that acts on a change made by another caller calls this first. Returns false if a later revision has
+    /// superseded the ticket.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`], also if the store has lost what the caller read.
+    /// [`StoreError::Unavailable`], also if the store has lost that revision.
     async fn confirm_replicated(&self, _ticket: &Ticket) -> Result<bool, StoreError> {
         Ok(true)
     }
@@ -107,15 +107,15 @@ pub trait Store: Send + Sync {
     /// [`StoreError::Unavailable`] if Redis did not acknowledge the subscription in time.
     async fn watch(&self, id: &TicketId) -> Result<(), StoreError>;
 
-    /// Ends a [`Store::watch`], now or a little later.
+    /// Ends a [`Store::watch`], now or shortly afterwards.
     fn unwatch(&self, id: &TicketId);
 
     /// Keeps `value`, of at most [`MAX_VALUE_BYTES`], under `name` for `ttl`, replicated as by [`Store::replace`].
-    /// Returns whether the name now has this value. A repeated call does no harm: an equal value that is already stored
-    /// counts as put. A caller that must know that it was the one to put the value makes the value unique.
+    /// Returns whether the name now has this value. Repeated calls are safe: storing an equal value again succeeds. To
+    /// detect whether its own call stored the value, a caller makes the value unique.
     ///
     /// # Errors
-    /// [`StoreError::Full`]; [`StoreError::Unavailable`]: the store may hold the value or not.
+    /// [`StoreError::Full`]; [`StoreError::Unavailable`]: the store may or may not hold the value.
     async fn put_value(&self, name: &str, value: &str, ttl: Duration, put: Put) -> Result<bool, StoreError>;
 
     /// Returns the value under `name`; `None` if there is none or it has expired.

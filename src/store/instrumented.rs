@@ -1,4 +1,4 @@
-//! Wraps any engine and counts the duration and the failures of its operations in the metrics.
+//! Wraps any engine; records the duration and counts the failures of its operations in the metrics.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use super::contract::{Put, Reading, Replaced, Store, StoreError};
 use crate::metrics::Metrics;
 use crate::ticket::{NewTicket, Ticket, TicketId};
 
-/// An engine with metrics; it behaves as that engine does.
+/// An engine with metrics. It delegates every operation.
 pub struct Instrumented<S> {
     store: S,
     metrics: Arc<Metrics>,
@@ -48,7 +48,7 @@ impl<S: Store> Store for Instrumented<S> {
     }
 
     async fn confirm_replicated(&self, ticket: &Ticket) -> Result<bool, StoreError> {
-        // The metric keeps the label that operators know.
+        // The label keeps the operation's earlier name, because dashboards use it.
         self.measure("persist", self.store.confirm_replicated(ticket)).await
     }
 

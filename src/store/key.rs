@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// The key of a value in a store: the first 128 bits of the SHA-256 of its name.
 ///
-/// Its text form is 22 characters of unpadded base64url (RFC 4648 §5), whatever the name contains.
+/// Its text form is 22 characters of unpadded base64url (RFC 4648 §5), for any name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct StoreKey([u8; 16]);
 

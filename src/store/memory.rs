@@ -1,7 +1,7 @@
 //! The in-process engine: tickets in a map, their deadlines in a queue, and one task that expires them.
 //!
-//! It is the default engine, for one process and for trying scangate out. Nothing survives a restart. The engine holds
-//! at most `max_tickets` of [`MemoryStore::open`], and nothing of a ticket after its deadline. `values` keeps the named
+//! It is the default engine, for one process and for evaluation. Nothing survives a restart. The engine holds at most
+//! `max_tickets` (see [`MemoryStore::open`]), and nothing of a ticket after its deadline. `values` keeps the named
 //! values.
 
 mod values;
@@ -19,7 +19,7 @@ use super::key::StoreKey;
 use crate::ticket::{NewTicket, Ticket, TicketId, Timestamp};
 use values::Values;
 
-/// How long the expiry task sleeps at most: a timer does not notice that the wall clock was set, or that the machine
+/// The maximum sleep of the expiry task. A timer does not notice that the wall clock was set, or that the machine
 /// slept.
 const MAX_SLEEP: Duration = Duration::from_secs(1);
 
@@ -193,8 +193,8 @@ fn drop_expired(shared: &Shared) -> (Vec<TicketId>, Option<Timestamp>) {
     (watched, None)
 }
 
-/// Returns the store's time: the wall clock, as in Redis. Setting the clock moves deadlines with it, and JWTs carry the
-/// time that every other machine has.
+/// Returns the store's time: the wall clock, as in Redis. Setting the clock therefore moves deadlines, but JWTs have
+/// the same time as on other machines.
 fn now() -> Timestamp {
     Timestamp(0) + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

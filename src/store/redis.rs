@@ -139,7 +139,7 @@ impl Store for RedisStore {
         match outcome {
             1 => Ok(true),
             2 => Ok(false),
-            // A deposed primary answered the reading, and its successor does not have the change.
+            // A former primary served the read, and its successor does not have the change.
             _ => Err(unavailable("a failover has undone the last change of the ticket")),
         }
     }
@@ -169,12 +169,12 @@ impl Store for RedisStore {
     async fn check(&self) -> Result<(), StoreError> {
         let check = async |node: Arc<Node>| {
             node.subscriber.check()?;
-            // A write, though to a key that never exists: a replica answers reads and can serve no sign-in.
+            // The check writes, to a key that never exists, because a replica answers reads but cannot serve sign-ins.
             let write = Command::plain("PEXPIREAT", &self.keys.check()).arg(1);
             let reply = tokio::time::timeout(node.endpoint.timeout, node.send(&write, false));
-            match reply.await.map_err(|_elapsed| unavailable("no answer in time"))? {
+            match reply.await.map_err(|_elapsed| unavailable("no reply in time"))? {
                 Ok(_) => Ok(()),
-                // A node that knows the owner of the key is well.
+                // A node that redirects to the owner is healthy.
                 Err(CommandError::Redis(error)) if error.redirect_node().is_some() => Ok(()),
                 Err(error) => Err(unavailable(error)),
             }

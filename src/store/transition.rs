@@ -1,18 +1,18 @@
-//! The one way to store a transition: read the ticket, apply the transition, replace the ticket; retry if another caller
-//! was faster.
+//! The only way to store a transition: read the ticket, apply the transition, replace the ticket; retry if another
+//! caller was faster.
 
 use std::sync::Arc;
 
 use super::contract::{Reading, Replaced, Store, StoreError};
 use crate::ticket::{Outcome, Refusal, Ticket, TicketId, Timestamp};
 
-/// How often a transition is retried when other callers change the same ticket at the same time.
+/// The number of attempts to store a transition when other callers change the same ticket at the same time.
 ///
-/// Each round has one winner. The winner's change turns most of the others into refusals or repeats, so a handful of
-/// attempts would do.
+/// Each round has one winner, whose change turns most other transitions into refusals or repeats. A handful of attempts
+/// would suffice.
 pub const MAX_TRANSITION_ATTEMPTS: u32 = 32;
 
-/// Why a transition was not stored.
+/// The reason why a transition was not stored.
 #[derive(Debug, thiserror::Error)]
 pub enum TransitionError {
     /// The ticket does not exist, or has expired.
@@ -52,8 +52,8 @@ pub async fn transition(
     transition_from(store, reading, apply).await
 }
 
-/// Does the same, starting from a ticket that the caller has just read. If the ticket has changed since, it is read
-/// again.
+/// Like [`transition`], starting from a ticket that the caller has just read. If the ticket has changed since, this
+/// function reads it again.
 ///
 /// # Errors
 /// As [`transition`].
@@ -76,7 +76,8 @@ pub async fn transition_from(
             }
             Err(Refusal::Expired) => return Err(TransitionError::NoTicket),
             Err(refusal) => {
-                // A refusal must not rest on a change that a failover may undo, nor on a reading from a deposed primary.
+                // A refusal must not be based on a change that a failover may undo, nor on a read from a former
+                // primary.
                 if store.confirm_replicated(&ticket).await? {
                     return Err(refusal.into());
                 }
@@ -91,5 +92,5 @@ pub async fn transition_from(
         }
         reading = store.get(&ticket.id).await?.ok_or(TransitionError::NoTicket)?;
     }
-    Err(StoreError::Unavailable("too many changes to one ticket at once".to_owned()).into())
+    Err(StoreError::Unavailable("too many concurrent changes of one ticket".to_owned()).into())
 }

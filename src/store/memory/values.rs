@@ -7,7 +7,7 @@ use crate::store::contract::{MAX_VALUE_BYTES, Put, StoreError};
 use crate::store::key::StoreKey;
 use crate::ticket::Timestamp;
 
-/// How many values the engine holds at most. A sign-in through a connector needs about five, for ten minutes.
+/// The maximum number of values. A sign-in through a connector needs about five, for ten minutes.
 const MAX_VALUES: usize = 200_000;
 
 #[derive(Default)]

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::keys::Key;
 use crate::ticket::TicketId;
 
-/// A command about one key. Repeating it does no harm.
+/// A command on one key. Repeating it is safe.
 pub(super) struct Command<'a> {
     cmd: Cmd,
     slot: u16,
@@ -37,7 +37,7 @@ impl<'a> Command<'a> {
         self
     }
 
-    /// Makes the command succeed only when replicas have what it writes.
+    /// Makes the command succeed only when replicas have its writes.
     pub(super) fn replicated(self) -> Self {
         Self { is_replicated: true, ..self }
     }
@@ -51,15 +51,15 @@ impl<'a> Command<'a> {
         self.slot
     }
 
-    /// Returns the ticket that it is about, if it is about one.
+    /// Returns the ticket whose key it uses, if the key is a ticket's.
     pub(super) fn ticket(&self) -> Option<TicketId> {
         self.ticket
     }
 
-    /// Sends it. `is_ask` tells the node to accept a key of a slot that is migrating to it.
+    /// Sends it. `is_ask` makes the node accept a key of a slot that is migrating to it.
     ///
     /// # Errors
-    /// Redis's.
+    /// Redis's error, or the connection's.
     pub(super) async fn send(
         &self,
         connection: &mut MultiplexedConnection,
@@ -70,7 +70,7 @@ impl<'a> Command<'a> {
                 script.load_async(connection).await?;
                 self.send_once(connection, is_ask).await
             }
-            (answer, _) => answer,
+            (reply, _) => reply,
         }
     }
 
@@ -81,39 +81,39 @@ impl<'a> Command<'a> {
         // In one pipeline: ASKING applies to the very next command, and other commands share the connection.
         let mut pipeline = redis::pipe();
         pipeline.cmd("ASKING").ignore().add_command(self.cmd.clone());
-        let (answer,) = pipeline.query_async::<(Value,)>(connection).await?;
-        Ok(answer)
+        let (reply,) = pipeline.query_async::<(Value,)>(connection).await?;
+        Ok(reply)
     }
 }
 
 /// The reply of a node.
 pub(super) struct Reply {
     pub(super) value: Value,
-    /// Set if the node may no longer be the primary. The reply counts only if it still is.
+    /// Set if the node may no longer be the primary. The reply is valid only if it still is.
     pub(super) unconfirmed: Option<UnconfirmedPrimary>,
 }
 
-/// The connected replicas have the change, but they are fewer than before or fewer than configured, or nothing has counted
-/// them for a while. The missing replicas may have failed; or one of them may be the new primary, without the change.
+/// The connected replicas have the change, but they are fewer than before or fewer than configured, or the last count
+/// is outdated. The missing replicas may have failed; or one of them may be the new primary, without the change.
 #[derive(Debug, Clone)]
 pub(super) struct UnconfirmedPrimary {
-    /// When the node was asked. Its answer is not older.
+    /// When the command was sent. The reply is not older.
     pub(super) asked_at: Instant,
     /// How many replicas are connected.
     pub(super) connected: usize,
     /// How many replicas have the change.
     pub(super) reached: usize,
-    /// True if replicas are missing; false if only nothing has counted them for a while.
+    /// True if replicas are missing; false if only the last count is outdated.
     pub(super) is_replica_missing: bool,
 }
 
-/// Why a command failed.
+/// The reason why a command failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum CommandError {
-    /// The connection broke, or Redis answered with an error.
+    /// The connection broke, or Redis returned an error.
     #[error(transparent)]
     Redis(#[from] RedisError),
-    /// The primary has the change, but would lose it if it failed now.
+    /// The primary has the change, but too few replicas do: a failover could lose it.
     #[error("only {reached} of {count} replicas have the change")]
     TooFewReplicas { reached: usize, count: usize },
 }

@@ -1,8 +1,8 @@
 //! The connections to one node that all commands share.
 //!
-//! Commands follow one another on a connection without waiting for answers. So Redis receives them in batches under load,
-//! and a command costs one round trip. A connection lent by a pool for each command would cost two, as the pool checks it
-//! first. A connection is kept until it fails, then the next command opens a fresh one.
+//! Commands follow one another on a connection without waiting for replies. So Redis receives them in batches under
+//! load, and a command costs one round trip. A pooled connection per command would cost two, because the pool checks it
+//! first. A connection is kept until it fails; then the next command opens a new one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -18,8 +18,9 @@ use super::endpoint::Endpoint;
 use super::redirect::is_from_replica;
 use super::replication::Replication;
 
-/// How often a command is sent at most. It is sent a second time, over a fresh connection, if the first one broke or went
-/// silent, as one does that a firewall has forgotten. If Redis itself is silent, no fresh connection opens.
+/// The maximum number of times a command is sent. It is sent a second time, over a new connection, if the first
+/// connection broke or became silent, for example because a firewall dropped it. If Redis itself is silent, no new
+/// connection opens.
 const MAX_ATTEMPTS: usize = 2;
 /// After a failed attempt to connect, commands fail at once for this long. Otherwise a command to a dead node would wait
 /// behind every other command's attempt.
@@ -33,8 +34,8 @@ pub(super) struct Connections {
     next: AtomicUsize,
 }
 
-/// A connection that is opened when a command needs it. The lock is held only briefly, or while a connection opens, which
-/// every command waits for.
+/// A connection that is opened when a command needs it. The lock is held briefly, or while the connection opens: every
+/// command waits for that.
 #[derive(Default)]
 struct SharedConnection {
     state: Mutex<State>,
@@ -70,8 +71,8 @@ impl LastReply {
         *self.0.lock() = Instant::now();
     }
 
-    /// Returns whether the connection was silent for the second half of the time since `asked_at`. Then it is dead, and
-    /// not just slow; a slow node would be slow over a fresh connection too.
+    /// Returns whether the connection received nothing in the second half of the time since `asked_at`. Then the
+    /// connection is dead: a slow node would have replied to other commands.
     fn is_silent_since(&self, asked_at: Instant) -> bool {
         self.0.lock().elapsed() > asked_at.elapsed() / 2
     }
@@ -79,8 +80,9 @@ impl LastReply {
 
 /// The waits for replicas over one connection.
 ///
-/// A wait covers everything written over the connection before it. Until it ends Redis answers nothing else there, and it
-/// takes a round trip to the replicas. If every command waited alone, 50 commands at once would take 50 round trips.
+/// A wait covers everything written over the connection before it. It takes a round trip to the replicas, and until it
+/// ends, Redis processes no other command on that connection. So 50 concurrent commands that waited separately would
+/// take 50 round trips.
 #[derive(Default)]
 struct SharedWaits {
     begun: AtomicU64,
@@ -118,12 +120,13 @@ impl Connections {
         Self { endpoint, shared, replication: None, next: AtomicUsize::new(0) }
     }
 
-    /// Prepares connections for commands that wait for replicas: during a wait Redis answers nothing else there.
+    /// Prepares connections for commands that wait for replicas: during a wait, Redis processes no other command on the
+    /// connection.
     pub(super) fn replicated(endpoint: Arc<Endpoint>, count: usize, replication: Replication) -> Self {
         Self { replication: Some(replication), ..Self::new(endpoint, count) }
     }
 
-    /// Sends `command`, and again if the connection breaks or goes silent: Redis may or may not have received the first.
+    /// Sends `command`, and sends it again if the connection breaks or becomes silent. Redis may then receive it twice.
     ///
     /// # Errors
     /// [`CommandError`].
@@ -196,8 +199,8 @@ impl SharedConnection {
         }
     }
 
-    /// Discards the connection of this generation, so that the next command opens a fresh one. Does nothing if another
-    /// command has discarded it already.
+    /// Discards the connection of this generation, so that the next command opens a new one. Does nothing if another
+    /// command has already discarded it.
     async fn discard(&self, generation: usize) {
         let mut state = self.state.lock().await;
         if state.generation == generation && state.open.take().is_some() {
@@ -206,7 +209,8 @@ impl SharedConnection {
     }
 }
 
-/// Returns whether another connection may do better: this one is broken or silent, or goes to the wrong server.
+/// Returns whether the command may succeed over a new connection: this one is broken or silent, or connects to the
+/// wrong server.
 fn needs_new_connection(error: &RedisError) -> bool {
     is_from_replica(error) || error.is_unrecoverable_error() || error.is_timeout() || error.kind() == ErrorKind::Io
 }

@@ -1,9 +1,9 @@
-//! The findings of `scangate doctor` on a Redis installation: the views that its Sentinels or the nodes of its Cluster have of
-//! it, and what each node that stores tickets says about itself.
+//! The findings of `scangate doctor` on a Redis installation: the views that its Sentinels or the nodes of its Cluster
+//! have of it, and the view that each node that stores tickets has of itself.
 //!
-//! The diagnosis judges nothing. It changes nothing either, except that it sets missing notification flags of primaries, as
-//! a start of the gateway would. It asks all servers at the same time. Each gets [`RedisSettings::timeout`] to connect, and
-//! again to answer, so the number of unreachable servers does not matter.
+//! The diagnosis only collects facts. It changes nothing, except that it sets missing notification flags of primaries,
+//! as the gateway does at startup. It asks all servers concurrently. Each gets [`RedisSettings::timeout`] to connect
+//! and as much again to answer, so unreachable servers do not add to the total time.
 
 mod cluster;
 mod info;
@@ -28,7 +28,7 @@ use super::settings::RedisSettings;
 /// The findings.
 #[derive(Debug)]
 pub struct Diagnosis {
-    /// The kind of installation that the URL names, and what its servers say about it.
+    /// The kind of installation that the URL names, with its servers' views of it.
     pub installation: Installation,
     /// Each primary's view of itself; empty if no server names the primaries.
     pub primaries: Vec<Probe<Facts>>,
@@ -76,7 +76,7 @@ async fn diagnose_sentinel(settings: &RedisSettings, name: &str) -> Diagnosis {
     let seeds = settings.topology.seeds();
     let sentinels = sentinel::probe_all(settings, seeds, name).await;
     let views: Vec<_> = sentinels.iter().filter_map(|probe| probe.answer.as_ref().ok()).collect();
-    // Of several views with the same epoch the first one counts, as for the gateway.
+    // Of several views with the same epoch, the first one is used, as in the gateway.
     let primary = views.iter().rev().max_by_key(|view| view.epoch).map(|view| view.address.clone());
     let named = views.iter().flat_map(|view| view.replicas.iter().cloned());
     let replicas: BTreeSet<_> = named.filter(|replica| Some(replica) != primary.as_ref()).collect();

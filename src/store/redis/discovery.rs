@@ -1,10 +1,11 @@
-//! Finds out which nodes are primaries: asks the Sentinels, or the nodes of a Cluster. `router` acts on the result.
+//! Finds the primaries: asks the Sentinels, or the nodes of a Cluster. `router` acts on the result.
 //!
-//! Any of them may be frozen, cut off or out of date, so discovery relies on none alone. It asks every Sentinel and takes
-//! the newest answer. It asks the nodes of a Cluster one after the other and skips one that says it is cut off.
+//! Any of them may be frozen, cut off or out of date, so discovery does not rely on a single one. It asks every
+//! Sentinel and uses the newest view. It asks the nodes of a Cluster one after another, and skips a node that reports
+//! that it is cut off.
 //!
-//! The connections stay open between questions and are not lent by a pool: a pool would send a ping first. Some sign-ins
-//! wait for an answer, and a Sentinel does not know the command that goes with the pool's ping.
+//! The connections stay open between questions and do not come from a pool, because a pool sends a ping first. That
+//! delays sign-ins that wait for the answer, and a Sentinel does not support one of the pool's commands.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -20,8 +21,8 @@ use super::slots::{Confidence, SlotMap};
 use super::timeout::timed_out;
 use super::topology::Topology;
 
-/// How long discovery waits for the remaining Sentinels once most have answered, unless a primary is suspect. A Sentinel
-/// that is further away answers later; its answer counts as a sign of life the next time.
+/// How long discovery waits for the remaining Sentinels once most have replied, unless a primary is suspect. A distant
+/// Sentinel replies later; in the next round, its reply shows that it is alive.
 const GRACE: Duration = Duration::from_millis(50);
 
 /// A Sentinel that has had no reply from the primary for this long does not know whether the primary is up.
@@ -30,29 +31,29 @@ const MAX_REPLY_AGE: Duration = Duration::from_millis(1500);
 /// Asks for primaries, over connections that it keeps.
 pub(super) struct Discovery {
     topology: Topology,
-    /// The limit of connecting to a server, and the limit of a question to it.
+    /// The limit for connecting to a server, and the limit for its reply.
     timeout: Duration,
     connections: HashMap<Address, MultiplexedConnection>,
-    /// Servers that did not answer the last time. They come last.
+    /// Servers that did not reply the last time. They are asked last.
     silent: HashSet<Address>,
-    /// Counts the rounds of questions. A Cluster's nodes take turns to be first; an answer of an earlier round is
-    /// recognized.
+    /// The number of the current round. Nodes of a Cluster are asked first in turn, and late replies of Sentinels are
+    /// recognised by their round.
     round: usize,
-    /// How many questions each Sentinel has neither answered nor failed to answer in time.
+    /// The number of questions to each Sentinel that have neither a reply nor timed out.
     pending: HashMap<Address, usize>,
-    answers: (UnboundedSender<SentinelAnswer>, UnboundedReceiver<SentinelAnswer>),
+    replies: (UnboundedSender<SentinelReply>, UnboundedReceiver<SentinelReply>),
 }
 
-/// The answer of one Sentinel.
-struct SentinelAnswer {
+/// The reply of one Sentinel.
+struct SentinelReply {
     /// The round of the question.
     round: usize,
     sentinel: Address,
-    result: Result<(MultiplexedConnection, Opinion), RedisError>,
+    result: Result<(MultiplexedConnection, PrimaryView), RedisError>,
 }
 
 /// A Sentinel's view of the primary that it watches, and the address that it names as primary.
-type Opinion = (WatchedPrimary, Address);
+type PrimaryView = (WatchedPrimary, Address);
 
 impl Discovery {
     pub(super) fn new(topology: Topology, timeout: Duration) -> Self {
@@ -63,15 +64,15 @@ impl Discovery {
             silent: HashSet::new(),
             round: 0,
             pending: HashMap::new(),
-            answers: unbounded_channel(),
+            replies: unbounded_channel(),
         }
     }
 
-    /// Returns the slot map of the newest answer. `known` is the map so far, if there is one. `hint` is a node that should
-    /// know better than others; the `suspects` may be out of date.
+    /// Returns the newest slot map. `known` is the current map, if there is one. `hint` is a node that probably has a
+    /// newer map than others; the maps of `suspects` may be outdated.
     ///
     /// # Errors
-    /// The last error, if no server answers.
+    /// The last error, if no server replies.
     pub(super) async fn find_primaries(
         &mut self,
         known: Option<&SlotMap>,
@@ -92,9 +93,9 @@ impl Discovery {
     async fn ask_sentinels(&mut self, name: &str, grace: Duration) -> Result<SlotMap, RedisError> {
         self.round += 1;
         let seeds = self.topology.seeds().to_vec();
-        while let Ok(answer) = self.answers.1.try_recv() {
-            // Too late for its round, but it shows that the Sentinel answers.
-            let _ = self.record(answer);
+        while let Ok(reply) = self.replies.1.try_recv() {
+            // The reply is too late for its round, but it shows that the Sentinel is alive.
+            let _ = self.record(reply);
         }
         let mut waited_for: HashSet<Address> = HashSet::new();
         for sentinel in &seeds {
@@ -106,21 +107,21 @@ impl Discovery {
         }
         let (mut maps, mut last_error) = (Vec::new(), timed_out());
         while !waited_for.is_empty() {
-            // Stop waiting for slow Sentinels once a majority has answered; do not wait for one that was silent before.
+            // Stop waiting for slow Sentinels once a majority has replied; do not wait for one that was silent before.
             let is_majority = maps.len() * 2 > seeds.len();
             let all_silent = waited_for.iter().all(|sentinel| self.silent.contains(sentinel));
-            let patience = if !is_majority {
-                // Connecting and the question have their own limits.
+            let wait = if !is_majority {
+                // Connecting and the reply have their own limits.
                 self.timeout * 2 + GRACE
             } else if all_silent {
                 GRACE
             } else {
                 grace
             };
-            let Ok(Some(answer)) = tokio::time::timeout(patience, self.answers.1.recv()).await else { break };
-            let is_of_this_round = answer.round == self.round && waited_for.remove(&answer.sentinel);
-            match self.record(answer) {
-                Ok(opinion) if is_of_this_round => maps.push(slot_map(opinion)),
+            let Ok(Some(reply)) = tokio::time::timeout(wait, self.replies.1.recv()).await else { break };
+            let is_of_this_round = reply.round == self.round && waited_for.remove(&reply.sentinel);
+            match self.record(reply) {
+                Ok(view) if is_of_this_round => maps.push(slot_map(view)),
                 Err(error) if is_of_this_round => last_error = error,
                 _ => {}
             }
@@ -128,11 +129,11 @@ impl Discovery {
         newest(maps, seeds.len()).ok_or(last_error)
     }
 
-    /// Asks one Sentinel on a separate task, so that its answer may arrive after the round.
+    /// Asks one Sentinel on a separate task, so that its reply may arrive after the round.
     fn ask_sentinel(&mut self, sentinel: &Address, name: &str) {
         *self.pending.entry(sentinel.clone()).or_default() += 1;
         let (topology, timeout, round) = (self.topology.clone(), self.timeout, self.round);
-        let (connection, sender) = (self.connections.get(sentinel).cloned(), self.answers.0.clone());
+        let (connection, sender) = (self.connections.get(sentinel).cloned(), self.replies.0.clone());
         let (sentinel, name) = (sentinel.clone(), name.to_owned());
         crate::task::spawn("sentinel", async move {
             let ask = async {
@@ -140,18 +141,17 @@ impl Discovery {
                     Some(connection) => connection,
                     None => topology.open_for_discovery(&sentinel, timeout).await?,
                 };
-                let opinion = queries::watched_primary_and_address(&mut connection, &name).await?;
-                Ok((connection, opinion))
-            };
+                let view = queries::watched_primary_and_address(&mut connection, &name).await?;
+                Ok((connection, view)) };
             let result = ask.await;
-            // Nothing receives it when the gateway stops.
-            let _ = sender.send(SentinelAnswer { round, sentinel, result });
+            // The receiver is gone if the gateway stops.
+            let _ = sender.send(SentinelReply { round, sentinel, result });
         });
     }
 
-    /// Records whether the Sentinel answered, and returns its answer.
-    fn record(&mut self, answer: SentinelAnswer) -> Result<Opinion, RedisError> {
-        let SentinelAnswer { sentinel, result, .. } = answer;
+    /// Records whether the Sentinel replied, and returns its view.
+    fn record(&mut self, reply: SentinelReply) -> Result<PrimaryView, RedisError> {
+        let SentinelReply { sentinel, result, .. } = reply;
         if let Some(count) = self.pending.get_mut(&sentinel) {
             *count -= 1;
             if *count == 0 {
@@ -159,11 +159,10 @@ impl Discovery {
             }
         }
         match result {
-            Ok((connection, opinion)) => {
+            Ok((connection, view)) => {
                 self.silent.remove(&sentinel);
                 self.connections.insert(sentinel, connection);
-                Ok(opinion)
-            }
+                Ok(view) }
             Err(error) => {
                 tracing::debug!(%error, %sentinel, "a Sentinel does not name the primary");
                 self.connections.remove(&sentinel);
@@ -194,7 +193,7 @@ impl Discovery {
         self.connections.retain(|node, _| candidates.contains(node));
 
         let mut tried: Vec<Address> = Vec::new();
-        // The answer of a node that says it is cut off, or the last error.
+        // The map of a node that reports that it is cut off, or the last error.
         let mut fallback = Err(timed_out());
         for node in candidates {
             if tried.contains(&node) {
@@ -227,7 +226,7 @@ impl Discovery {
         };
         let state = queries::cluster_state(&connection, node).await?;
         self.connections.insert(node.clone(), connection);
-        // A node whose state this user may not ask for is trusted.
+        // If this user may not ask for the state, the node is trusted.
         Ok((state.slots, state.is_up != Some(false)))
     }
 }
@@ -254,7 +253,7 @@ fn newest(maps: Vec<SlotMap>, count: usize) -> Option<SlotMap> {
 
 /// Returns the slot map of one Sentinel. During a failover the Sentinel watches the old primary and already names the new
 /// one, from the promotion until the other replicas follow it.
-fn slot_map((watched, primary): Opinion) -> SlotMap {
+fn slot_map((watched, primary): PrimaryView) -> SlotMap {
     let is_watched = watched.address().as_ref() == Some(&primary);
     let is_changing = watched.is_failing_over() && is_watched;
     // A Sentinel pings the primary every second. It may be about to replace a primary that has not replied for longer.
@@ -272,46 +271,46 @@ mod tests {
 
     use Confidence::{Changing, Confirmed, Unconfirmed};
 
-    /// Returns the primary, and the confidence in it, if these are the answers of three Sentinels.
-    fn believed(answers: &[(&'static str, u64, Confidence)]) -> (&'static str, Confidence) {
+    /// Returns the primary, and the confidence in it, if these are the views of three Sentinels.
+    fn result_of(views: &[(&'static str, u64, Confidence)]) -> (&'static str, Confidence) {
         let map = |&(host, epoch, confidence): &(&'static str, u64, Confidence)| {
             let mut map = SlotMap::single(Address::new(host, 1), epoch);
             map.confidence = confidence;
             map
         };
-        let found = newest(answers.iter().map(map).collect(), 3).unwrap();
+        let found = newest(views.iter().map(map).collect(), 3).unwrap();
         let host = found.primaries()[0].host().to_owned();
-        (answers.iter().find(|(known, ..)| *known == host).unwrap().0, found.confidence)
+        (views.iter().find(|(known, ..)| *known == host).unwrap().0, found.confidence)
     }
 
     #[test]
     fn the_newest_view_of_the_sentinels_wins_and_then_the_most_common() {
         assert_eq!(
-            believed(&[("old", 1, Confirmed), ("old", 1, Confirmed), ("old", 1, Confirmed)]),
+            result_of(&[("old", 1, Confirmed), ("old", 1, Confirmed), ("old", 1, Confirmed)]),
             ("old", Confirmed)
         );
         assert_eq!(
-            believed(&[("old", 1, Confirmed), ("new", 2, Confirmed), ("old", 1, Confirmed)]),
+            result_of(&[("old", 1, Confirmed), ("new", 2, Confirmed), ("old", 1, Confirmed)]),
             ("new", Unconfirmed)
         );
         assert_eq!(
-            believed(&[("old", 2, Confirmed), ("new", 2, Confirmed), ("new", 2, Confirmed)]),
+            result_of(&[("old", 2, Confirmed), ("new", 2, Confirmed), ("new", 2, Confirmed)]),
             ("new", Confirmed)
         );
         assert_eq!(
-            believed(&[("new", 2, Confirmed), ("new", 2, Confirmed), ("old", 2, Confirmed)]),
+            result_of(&[("new", 2, Confirmed), ("new", 2, Confirmed), ("old", 2, Confirmed)]),
             ("new", Confirmed)
         );
-        assert_eq!(believed(&[("old", 1, Confirmed)]), ("old", Unconfirmed));
+        assert_eq!(result_of(&[("old", 1, Confirmed)]), ("old", Unconfirmed));
         assert!(newest(Vec::new(), 3).is_none());
     }
 
     #[test]
     fn one_sentinel_about_to_replace_the_primary_makes_it_unconfirmed() {
-        assert_eq!(believed(&[("old", 1, Confirmed), ("old", 1, Changing), ("old", 1, Confirmed)]), ("old", Changing));
-        assert_eq!(believed(&[("new", 2, Confirmed), ("new", 2, Confirmed), ("old", 1, Changing)]), ("new", Confirmed));
+        assert_eq!(result_of(&[("old", 1, Confirmed), ("old", 1, Changing), ("old", 1, Confirmed)]), ("old", Changing));
+        assert_eq!(result_of(&[("new", 2, Confirmed), ("new", 2, Confirmed), ("old", 1, Changing)]), ("new", Confirmed));
         assert_eq!(
-            believed(&[("old", 1, Confirmed), ("old", 1, Unconfirmed), ("old", 1, Confirmed)]),
+            result_of(&[("old", 1, Confirmed), ("old", 1, Unconfirmed), ("old", 1, Confirmed)]),
             ("old", Unconfirmed)
         );
     }

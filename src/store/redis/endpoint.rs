@@ -1,8 +1,8 @@
-//! How to reach one node: which connections it accepts, and what bounds them.
+//! The means to reach one node: its kinds of connections, and their bounds.
 //!
-//! There are three kinds. *Shared* connections carry the commands of sign-ins; `connections` keeps them open. *Lent*
-//! connections come from a pool, for short checks; the pool takes them back and replaces broken ones. A *subscriber*
-//! connection carries nothing but subscriptions.
+//! There are three kinds. *Shared* connections carry the commands of sign-ins; `connections` keeps them open. *Pooled*
+//! connections are borrowed for short checks; the pool takes them back and replaces broken ones. A *subscriber*
+//! connection carries only subscriptions.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use super::keys::Keys;
 use super::settings::RedisSettings;
 use super::timeout::{in_time, timed_out};
 
-/// How many connections the pool lends at once: to the start's checks, to the subscriber before it subscribes, and to the
-/// check of notification flags.
+/// The maximum number of pooled connections: for the startup checks, for the subscriber before it subscribes, and for
+/// the check of notification flags.
 const MAX_POOLED: usize = 3;
 
 /// A node's address, and the means to connect to it.
@@ -31,14 +31,14 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Prepares to connect; makes no connection yet.
+    /// Prepares to connect; does not connect yet.
     ///
     /// Each wait within a command gets a part of the command's time. So a command can replace a dead connection, and a
-    /// command that has waited too long fails before its connection counts as dead. Connecting gets half of the time: it
-    /// takes up to four round trips (TCP, two for TLS 1.2, the login), an answer takes one.
+    /// command that has waited too long fails before its connection is declared dead. Connecting gets half of the time:
+    /// it takes up to four round trips (TCP, two for TLS 1.2, the login), a reply takes one.
     ///
     /// # Errors
-    /// The client's, if it cannot use the address.
+    /// The client's error, if it cannot use the address.
     pub(super) fn new(settings: &RedisSettings, address: &Address) -> Result<Self, RedisError> {
         let RedisSettings { topology, timeout, .. } = settings;
         let info = topology.connection_info(address);
@@ -64,11 +64,11 @@ impl Endpoint {
         })
     }
 
-    /// Lends a connection for a few commands; dropping it returns it to the pool. Before the pool lends a used connection
-    /// it sends a ping over it, which takes a round trip, and replaces it if there is no answer.
+    /// Borrows a connection from the pool for a few commands; dropping it returns it. Before the pool hands out a used
+    /// connection, it sends a ping, which takes a round trip, and replaces the connection if there is no reply.
     ///
     /// # Errors
-    /// Why the pool has no connection to pooled_connection.
+    /// If the pool cannot provide a connection.
     pub(super) async fn pooled_connection(&self) -> Result<Connection, RedisError> {
         self.pool.get().await.map_err(|error| match error {
             PoolError::Backend(error) => error,
@@ -80,15 +80,15 @@ impl Endpoint {
     /// Opens a connection that commands share.
     ///
     /// # Errors
-    /// The client's.
+    /// The client's error.
     pub(super) async fn open_shared(&self) -> Result<MultiplexedConnection, RedisError> {
         self.client.get_multiplexed_async_connection_with_config(&self.config).await
     }
 
-    /// Opens a connection for subscriptions alone.
+    /// Opens a connection that carries only subscriptions.
     ///
     /// # Errors
-    /// The client's, or an I/O timeout after `timeout`: the client itself would wait forever here.
+    /// The client's error, or an I/O timeout after `timeout`: the client itself would wait forever here.
     pub(super) async fn open_subscriber(&self) -> Result<PubSub, RedisError> {
         in_time(self.timeout, self.client.get_async_pubsub()).await
     }

@@ -1,21 +1,20 @@
-//! The errors of the Redis engine: why it cannot open, why a node cannot be used, and what an error of Redis means to the
-//! callers of the store.
+//! The errors of the Redis engine, and the conversion of Redis's errors to [`StoreError`].
 
 use redis::{ErrorKind, RedisError};
 
 use super::redis_url::TopologyError;
 use crate::store::contract::StoreError;
 
-/// Why the engine cannot open.
+/// The reason why the engine cannot open.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The URL does not describe the installation.
     #[error(transparent)]
     Topology(#[from] TopologyError),
-    /// Redis does not report changes of keys, or refuses this user. The message says what to set.
+    /// Redis does not report changes of keys, or refuses this user. The message names the setting.
     #[error(transparent)]
     Flags(FlagsError),
-    /// Redis does not answer. The caller may retry in a moment.
+    /// Redis does not answer. The caller may retry soon.
     #[error("{0}")]
     Unreachable(String),
 }
@@ -29,7 +28,7 @@ impl From<FlagsError> for OpenError {
     }
 }
 
-/// Why the gateway cannot rely on a node to report changes of keys.
+/// The reason why the gateway cannot rely on a node to report changes of keys.
 #[derive(Debug, thiserror::Error)]
 pub enum FlagsError {
     /// Flags are missing, and this user may not set them.
@@ -56,12 +55,12 @@ impl From<&RedisError> for FlagsError {
     }
 }
 
-/// Returns whether Redis refuses the login, or says that this user may not do something.
+/// Returns whether Redis refuses the login, or denies this user a permission.
 pub(super) fn is_refusal(error: &RedisError) -> bool {
     let says = |word: &str| error.detail().is_some_and(|text| text.contains(word));
     matches!(error.code(), Some("NOPERM" | "NOAUTH" | "WRONGPASS"))
         || error.kind() == ErrorKind::AuthenticationFailed
-        // A refusal within a script has no code: from Redis 7, from Redis 6, and for a renamed command.
+        // A refusal inside a script has no code. These are the texts of Redis 7, of Redis 6, and for a renamed command.
         || says("ACL failure in script")
         || says("-NOPERM")
         || says("can't run this command")
@@ -76,7 +75,7 @@ pub(super) fn unavailable(error: impl std::fmt::Display) -> StoreError {
 }
 
 pub(super) fn from_redis(error: &RedisError) -> StoreError {
-    // Before Redis 7, an error within a script has no code.
+    // Before Redis 7, an error inside a script has no code.
     if error.code() == Some("OOM") || error.detail().is_some_and(|text| text.contains("-OOM ")) {
         return StoreError::Full("Redis has reached its maxmemory; raise it or add a node".to_owned());
     }

@@ -6,7 +6,7 @@ use super::slots::slot_of;
 use crate::store::key::StoreKey;
 use crate::ticket::TicketId;
 
-/// Names keys and channels: key `<prefix>{<id>}`, channel `__keyspace@<database>__:<key>`.
+/// Builds the names of keys and channels: key `<prefix>{<id>}`, channel `__keyspace@<database>__:<key>`.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
     prefix: String,
@@ -32,7 +32,7 @@ impl Keys {
         Key { ticket: Some(*id), ..self.key(id, "") }
     }
 
-    /// Returns the key of a named value. Its suffix keeps it apart from the keys of tickets.
+    /// Returns the key of a named value. Its suffix distinguishes it from the keys of tickets.
     pub(super) fn value(&self, name: &str) -> Key {
         self.key(&StoreKey::of_name(name), ":value")
     }
@@ -42,7 +42,7 @@ impl Keys {
         self.key(&"check", "")
     }
 
-    /// The braces make Redis Cluster compute the slot from `tag` alone.
+    /// The braces make Redis Cluster compute the slot only from `tag`.
     fn key(&self, tag: &impl Display, suffix: &str) -> Key {
         let tag = tag.to_string();
         Key { name: format!("{}{{{tag}}}{suffix}", self.prefix), slot: slot_of(&tag), ticket: None }
@@ -53,8 +53,9 @@ impl Keys {
         format!("{}{}{{{id}}}", self.channel_prefix, self.prefix)
     }
 
-    /// Returns the channel on which gateways tell each other that changes went unreported. Its name has the form of a
-    /// ticket's channel, so that a user with the right to subscribe to tickets may subscribe to it.
+    /// Returns the channel on which gateways notify each other that changes may have been missed. Its name has the form
+    /// of a ticket's channel, so that a user who may subscribe to tickets may also subscribe to it. The suffix `gap`
+    /// stays, because gateways of 0.1 use it.
     pub(super) fn missed_channel(&self) -> String {
         format!("{}{}gap", self.channel_prefix, self.prefix)
     }

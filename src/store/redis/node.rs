@@ -34,7 +34,7 @@ impl Node {
         let RedisSettings { connections, wait_replicas, timeout, .. } = settings;
         let endpoint = Arc::new(Endpoint::new(settings, address)?);
         let replicated = (*wait_replicas > 0).then(|| {
-            // Shorter than the response timeout of a connection, which would count as dead otherwise.
+            // The wait is shorter than the response timeout of a connection, which would otherwise be declared dead.
             let replication = Replication::new(*wait_replicas, *timeout / 4, reports.clone());
             Connections::replicated(Arc::clone(&endpoint), *connections, replication)
         });
@@ -47,12 +47,12 @@ impl Node {
         })
     }
 
-    /// Records that the node did not answer. It may have been frozen, and replaced meanwhile.
+    /// Records that a command failed at the node. It may have been frozen, and replaced meanwhile.
     pub(super) fn record_failure(&self) {
         self.has_failed.store(true, Ordering::Relaxed);
     }
 
-    /// Returns whether the node failed to answer since it was last confirmed to be the primary.
+    /// Returns whether a command failed at the node since it was last confirmed to be the primary.
     pub(super) fn has_failed(&self) -> bool {
         self.has_failed.load(Ordering::Relaxed)
     }

@@ -1,8 +1,9 @@
-//! `notify-keyspace-events`: which flags the engine needs, and how it makes sure that they are set.
+//! Checks that Redis reports changes of keys (`notify-keyspace-events`), and sets missing flags.
 //!
-//! Managed Redis often forbids `CONFIG`. So the engine reads the flags if it may, and merges the missing ones into them if
-//! it may. If it may not read them, it tries out what they do (`trial`). Otherwise the error names the flags. A gateway
-//! that sets flags announces it to all gateways: they would find nothing wrong, and have missed changes.
+//! Managed Redis often forbids `CONFIG`. So the engine reads the flags if it may, and merges the missing ones into them
+//! if it may. If it may not read them, it tests their effect (`notify_probe`). Otherwise the error names the flags. A
+//! gateway that sets flags notifies all other gateways, which would otherwise see correct flags and not know that
+//! changes were missed.
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands as _, RedisError};
@@ -14,8 +15,8 @@ use super::notify_probe;
 /// The flags that the engine needs: `K`eyspace channels for `g`eneric, `h`ash, e`x`pired and `e`victed events.
 const NEEDED: &str = "Kghxe";
 
-/// Makes sure that the flags are set. Safe to repeat, and repeated after every reconnect: a restarted Redis has forgotten
-/// what was set at run time.
+/// Makes sure that the flags are set. Every reconnect repeats this, because a restarted Redis has lost flags that were
+/// set at run time.
 ///
 /// # Errors
 /// [`FlagsError`].
@@ -27,8 +28,8 @@ pub(super) async fn ensure(endpoint: &Endpoint) -> Result<(), FlagsError> {
     }
 }
 
-/// Sets flags that somebody has removed; returns whether any were missing. If this user may not read the flags, they are
-/// tried out if `may_probe`, which costs a connection, and assumed to be set if not.
+/// Sets flags that another client has removed; returns whether any were missing. If this user may not read the flags,
+/// it tests their effect if `may_probe`, which takes a connection; otherwise it assumes that they are set.
 ///
 /// # Errors
 /// [`FlagsError`].
@@ -45,7 +46,7 @@ async fn pooled_connection(endpoint: &Endpoint) -> Result<deadpool_redis::Connec
     endpoint.pooled_connection().await.map_err(|error| FlagsError::from(&error))
 }
 
-/// Fails if a trial shows that Redis does not report changes.
+/// Fails if the probe shows that Redis does not report changes.
 async fn probe(connection: &mut MultiplexedConnection, endpoint: &Endpoint) -> Result<(), FlagsError> {
     if notify_probe::reports_changes(connection, endpoint).await? {
         Ok(())
@@ -73,7 +74,7 @@ async fn set_missing(
             tracing::info!(before = current, after = merged, "set notify-keyspace-events in Redis");
             // A gateway that is not connected now reads every ticket when it connects.
             if let Err(error) = connection.publish::<_, _, ()>(endpoint.keys.missed_channel(), "").await {
-                tracing::warn!(%error, "could not tell other gateways that changes went unreported");
+                tracing::warn!(%error, "could not notify other gateways that changes may have been missed");
             }
             Ok(true)
         }
@@ -85,13 +86,13 @@ async fn set_missing(
 /// Returns the flags; `None` if this user may not read them.
 ///
 /// # Errors
-/// Redis does not answer.
+/// Redis's error, unless it refuses this command.
 pub(super) async fn read(connection: &mut MultiplexedConnection) -> Result<Option<String>, RedisError> {
     let mut get = redis::cmd("CONFIG");
     get.arg("GET").arg("notify-keyspace-events");
     match get.query_async::<std::collections::HashMap<String, String>>(connection).await {
-        // Some providers answer with nothing instead of refusing.
-        Ok(mut answer) => Ok(answer.remove("notify-keyspace-events")),
+        // Some providers return nothing instead of refusing.
+        Ok(mut reply) => Ok(reply.remove("notify-keyspace-events")),
         Err(error) if is_forbidden(&error) => Ok(None),
         Err(error) => Err(error),
     }
@@ -113,7 +114,7 @@ pub fn reports_changes(flags: &str) -> bool {
 
 /// Returns whether Redis, or a provider's proxy, refuses this command.
 fn is_forbidden(error: &RedisError) -> bool {
-    // Any answer refuses the command, unless the node answers so for every command at the moment.
+    // Any error means refusal, except errors that temporarily apply to every command.
     error.code().is_some() && !matches!(error.code(), Some("LOADING" | "BUSY" | "MASTERDOWN" | "TRYAGAIN"))
 }
 

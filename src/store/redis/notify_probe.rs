@@ -1,8 +1,9 @@
-//! Tries out, on a key of the engine's own, what this user may do and whether Redis reports changes of keys.
+//! Tests this user's permissions, and, with a key of its own, whether Redis reports changes of keys.
 //!
-//! Nothing here depends on the distance to Redis. One script sets the key's deadline on Redis's clock, so the deadline is
-//! in the future, and the key expires instead of being deleted. A missing report counts only after Redis has answered a
-//! later question over the connection that carries the reports: what Redis sent before an answer arrives before it.
+//! The result does not depend on the round-trip time. One script sets the key's deadline on Redis's clock, so the
+//! deadline is in the future, and the key expires instead of being deleted. A report is considered missing only after
+//! Redis has answered a later command over the connection that carries the reports, because they arrive in the order of
+//! sending.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -26,15 +27,16 @@ const FIRST_LIFETIME: Duration = Duration::from_millis(20);
 /// If Redis paused for longer, it deleted the key at once, and the next key lives twice as long. The last one lives for
 /// 640 ms.
 const MAX_KEYS: u32 = 6;
-/// How long to ask for the key after its deadline. A Redis that pauses writes keeps it that long.
+/// How long to ask for the key after its deadline. A Redis with paused writes keeps it until then.
 const EXPIRY_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a report may take once Redis has answered the later question. Redis itself needs no time for it; a provider's
-/// proxy may send reports another way.
+/// How long a report may take once Redis has answered the later command. Redis itself needs no time for it; a
+/// provider's proxy may send reports over another path.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How many ids to draw to find one whose key this node owns: enough for a node that owns one of a Cluster's 16,384 slots.
+/// How many random ids to generate to find one whose key this node owns: enough for a node that owns one of a Cluster's
+/// 16,384 slots.
 const MAX_IDS: usize = 200_000;
-/// How many keys to probe_key to find one that a node of a Cluster does not own. One of three equal primaries owns them all
-/// once in seven thousand times.
+/// How many keys to probe to find one that a node of a Cluster does not own. The probability that one of three equal
+/// primaries owns all of them is 1 in 7,000.
 const KEYS_PROBED: usize = 8;
 
 /// The reports that the key must cause: written, given a deadline, expired.
@@ -43,16 +45,16 @@ const REPORTS: [&str; 3] = ["hset", "expire", "expired"];
 /// Returns whether the server is a node of a Cluster, which does not own every key. Deletes nothing.
 pub(super) async fn is_in_a_cluster(endpoint: &Endpoint) -> bool {
     let Ok(connection) = endpoint.pooled_connection().await else { return false };
-    // All at once: one after the other they would take as many round trips.
+    // Sent concurrently: in sequence, they would take a round trip each.
     let probed = join_all((0..KEYS_PROBED).map(|_| {
         let mut connection: MultiplexedConnection = (*connection).clone();
         async move { probe_key(&mut connection, endpoint, &random::ticket_id()).await }
     }));
-    probed.await.into_iter().any(|answer| answer.is_err_and(|error| error.is_cluster_error()))
+    probed.await.into_iter().any(|reply| reply.is_err_and(|error| error.is_cluster_error()))
 }
 
 /// Checks that this user may do everything that a sign-in needs, so that the start fails instead of the first scan.
-/// `is_replicated` if changes wait for replicas.
+/// `is_replicated` is whether changes wait for replicas.
 ///
 /// Other reasons why Redis accepts no changes (no memory, no replicas, a full disk) do not fail this check.
 ///
@@ -78,30 +80,30 @@ pub(super) async fn check_rights(endpoint: &Endpoint, is_replicated: bool) -> Re
     check.await.map_err(|error: RedisError| FlagsError::from(&error))
 }
 
-/// Runs every command of the engine's scripts on a key, and leaves no key: the last `DEL` removes what `HSET` wrote. The
-/// error names the command, as Redis does not always do so.
+/// Runs every command of the engine's scripts on a key, and leaves no key: the last `DEL` removes what `HSET` wrote.
+/// The error names the command, because Redis does not always do so.
 const LUA_RIGHTS: &str = "
 local commands = {
   {'TIME'}, {'HMGET', KEYS[1], 'probe'}, {'HGET', KEYS[1], 'probe'}, {'PEXPIREAT', KEYS[1], 1}, {'DEL', KEYS[1]},
   {'HSET', KEYS[1], 'probe', 1}, {'DEL', KEYS[1]}
 }
 for _, command in ipairs(commands) do
-  local answer = redis.pcall(unpack(command))
-  if type(answer) == 'table' and answer.err then
-    return redis.error_reply('ERR ' .. command[1] .. ': ' .. answer.err)
+  local reply = redis.pcall(unpack(command))
+  if type(reply) == 'table' and reply.err then
+    return redis.error_reply('ERR ' .. command[1] .. ': ' .. reply.err)
   end
 end
 return 1";
 
-/// Passes on the errors that refuse this user or come from the connection; ignores the others.
-fn only_refusals(answer: Result<Value, RedisError>) -> Result<(), RedisError> {
-    match answer {
+/// Returns errors that refuse this user or come from the connection; ignores the others.
+fn only_refusals(reply: Result<Value, RedisError>) -> Result<(), RedisError> {
+    match reply {
         Err(error) if is_refusal(&error) || error.code().is_none() => Err(error),
         _ => Ok(()),
     }
 }
 
-/// Tries out whether Redis reports that a key is written and that it expires.
+/// Tests whether Redis reports that a key is written and that it expires.
 ///
 /// # Errors
 /// [`FlagsError::Refused`], [`FlagsError::Unreachable`].
@@ -117,7 +119,7 @@ pub(super) async fn reports_changes(
             ProbeResult::Deleted => lifetime *= 2,
         }
     }
-    Err(FlagsError::Unreachable("Redis is too slow for the trial of its notifications".to_owned()))
+    Err(FlagsError::Unreachable("Redis is too slow to test its notifications".to_owned()))
 }
 
 enum ProbeResult {
@@ -148,8 +150,8 @@ return 1"
     ));
     write.key(&key).arg(millis(lifetime)).invoke_async::<()>(connection).await?;
     let written = Instant::now();
-    // Asking for an expired key makes Redis expire it. Redis wrote the key before its answer arrived, and the question is
-    // sent a lifetime after that answer. So one question is enough, unless Redis keeps expired keys for a while.
+    // Asking for an expired key makes Redis expire it. Redis wrote the key before its reply arrived, and the question
+    // is sent a lifetime after that reply. So one question is enough, unless Redis keeps expired keys for a while.
     let mut wait = lifetime;
     loop {
         tokio::time::sleep(wait).await;

@@ -1,7 +1,8 @@
-//! The questions that tell which nodes are primaries and replicas, and how to read the answers: `CLUSTER SLOTS`,
+//! The commands that show which nodes are primaries and replicas, and the parsers of their replies: `CLUSTER SLOTS`,
 //! `CLUSTER INFO`, `CLUSTER NODES` and the commands of Sentinel.
 //!
-//! `discovery` and `diagnosis` ask the same questions. They differ in whom they ask, how often, and what they conclude.
+//! `discovery` and `diagnosis` share them. They ask different servers, at different times, and draw different
+//! conclusions.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -31,7 +32,7 @@ type ReplyFields = HashMap<String, String>;
 /// Asks the node at `address` for the state of its Cluster, in one round trip.
 ///
 /// # Errors
-/// Redis's, or that the answer to `CLUSTER SLOTS` is malformed or assigns no slot.
+/// Redis's error, also if the reply to `CLUSTER SLOTS` is malformed or assigns no slot.
 pub(super) async fn cluster_state(
     connection: &MultiplexedConnection,
     address: &Address,
@@ -46,7 +47,7 @@ pub(super) async fn cluster_state(
         slots.query_async::<Value>(&mut second),
     );
     let slots = slots?;
-    // A user without the right to CLUSTER INFO does without.
+    // If this user may not use CLUSTER INFO, epoch and state are unknown.
     let info = info.unwrap_or_default();
     let info = parse_fields(&info);
     let epoch = info.get("cluster_current_epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
@@ -67,16 +68,16 @@ pub(super) async fn cluster_slots(
 }
 
 /// Asks a node of a Cluster for the replicas that are not among `listed`: failed ones, and ones that never received
-/// anything. Returns none if this user may not ask.
+/// data. Returns none if this user may not ask.
 pub(super) async fn unlisted_replicas(connection: &mut MultiplexedConnection, listed: &[Address]) -> Vec<Address> {
     let nodes = cluster("NODES").query_async::<String>(connection).await.unwrap_or_default();
     parse_unlisted_replicas(&nodes, listed)
 }
 
-/// Asks a Sentinel for the primary called `name` in one round trip: what the Sentinel knows about it, and its address.
+/// Asks a Sentinel, in one round trip, for its view of the primary called `name` and for that primary's address.
 ///
 /// # Errors
-/// Redis's, also if the Sentinel watches no primary of that name.
+/// Redis's error, also if the Sentinel watches no primary of that name.
 pub(super) async fn watched_primary_and_address(
     connection: &mut MultiplexedConnection,
     name: &str,
@@ -88,10 +89,10 @@ pub(super) async fn watched_primary_and_address(
     Ok((WatchedPrimary { fields }, Address::new(&host, port)))
 }
 
-/// Asks a Sentinel what it knows about the primary called `name`; `None` if it watches none of that name.
+/// Asks a Sentinel for its view of the primary called `name`; `None` if it watches none of that name.
 ///
 /// # Errors
-/// Redis's.
+/// Redis's error.
 pub(super) async fn watched_primary(
     connection: &mut MultiplexedConnection,
     name: &str,
@@ -103,20 +104,20 @@ pub(super) async fn watched_primary(
     }
 }
 
-/// Asks a Sentinel for the address of the primary called `name`; `None` if it does not say.
+/// Asks a Sentinel for the address of the primary called `name`; `None` if it gives none.
 pub(super) async fn primary_address(connection: &mut MultiplexedConnection, name: &str) -> Option<Address> {
-    let answer = sentinel("GET-MASTER-ADDR-BY-NAME", Some(name)).query_async(connection).await;
-    let (host, port) = answer.unwrap_or(None::<(String, u16)>)?;
+    let reply = sentinel("GET-MASTER-ADDR-BY-NAME", Some(name)).query_async(connection).await;
+    let (host, port) = reply.unwrap_or(None::<(String, u16)>)?;
     Some(Address::new(&host, port))
 }
 
-/// Asks a Sentinel for the names of the primaries that it watches; none if it does not say.
+/// Asks a Sentinel for the names of the primaries that it watches; none if it gives none.
 pub(super) async fn watched_names(connection: &mut MultiplexedConnection) -> Vec<String> {
     let watched: Vec<ReplyFields> = sentinel("MASTERS", None).query_async(connection).await.unwrap_or_default();
     watched.into_iter().filter_map(|mut primary| primary.remove("name")).collect()
 }
 
-/// Asks a Sentinel for the replicas of the primary called `name`; none if it does not say.
+/// Asks a Sentinel for the replicas of the primary called `name`; none if it gives none.
 pub(super) async fn sentinel_replicas(connection: &mut MultiplexedConnection, name: &str) -> Vec<Address> {
     let replicas: Vec<ReplyFields> = sentinel("REPLICAS", Some(name)).query_async(connection).await.unwrap_or_default();
     replicas.iter().filter_map(parse_address).collect()
@@ -125,7 +126,7 @@ pub(super) async fn sentinel_replicas(connection: &mut MultiplexedConnection, na
 /// Asks a Sentinel whether enough Sentinels are reachable for a failover.
 ///
 /// # Errors
-/// The Sentinel's reason why not, or that it did not answer.
+/// The Sentinel's reason why not, or the connection's error.
 pub(super) async fn check_quorum(connection: &mut MultiplexedConnection, name: &str) -> Result<(), RedisError> {
     sentinel("CKQUORUM", Some(name)).query_async::<String>(connection).await.map(drop)
 }
@@ -176,7 +177,7 @@ impl WatchedPrimary {
     }
 }
 
-/// Reads lines of the form `name:value`, as `INFO` and `CLUSTER INFO` answer.
+/// Parses lines of the form `name:value`, the format of `INFO` and `CLUSTER INFO`.
 pub(super) fn parse_fields(text: &str) -> HashMap<&str, &str> {
     text.lines().filter_map(|line| line.trim().split_once(':')).collect()
 }
@@ -197,10 +198,10 @@ fn parse_address(fields: &ReplyFields) -> Option<Address> {
     Some(Address::new(fields.get("ip")?, fields.get("port")?.parse().ok()?))
 }
 
-/// Reads the answer to `CLUSTER SLOTS` of the node at `asked`.
-fn parse_slots(answer: &Value, epoch: u64, asked: &Address) -> Result<SlotMap, RedisError> {
-    let malformed = || RedisError::from((ErrorKind::UnexpectedReturnType, "malformed answer to CLUSTER SLOTS"));
-    let Value::Array(rows) = answer else { return Err(malformed()) };
+/// Parses the reply to `CLUSTER SLOTS` of the node at `asked`.
+fn parse_slots(reply: &Value, epoch: u64, asked: &Address) -> Result<SlotMap, RedisError> {
+    let malformed = || RedisError::from((ErrorKind::UnexpectedReturnType, "malformed reply to CLUSTER SLOTS"));
+    let Value::Array(rows) = reply else { return Err(malformed()) };
     let (mut ranges, mut replicas) = (Vec::new(), Vec::new());
     for row in rows {
         let Value::Array(row) = row else { return Err(malformed()) };
@@ -222,7 +223,7 @@ fn parse_slots(answer: &Value, epoch: u64, asked: &Address) -> Result<SlotMap, R
     Ok(slots)
 }
 
-/// Reads a node's entry in `CLUSTER SLOTS`: its host, port, id and, since Redis 7, more.
+/// Parses a node's entry in `CLUSTER SLOTS`: its host, port, id and, since Redis 7, more.
 fn parse_node(entry: &Value, asked: &Address) -> Option<Address> {
     let Value::Array(parts) = entry else { return None };
     let port = match parts.get(1)? {
@@ -239,14 +240,14 @@ fn parse_node(entry: &Value, asked: &Address) -> Option<Address> {
     Some(Address::new(if matches!(host, "" | "?") { asked.host() } else { host }, port))
 }
 
-/// Reads, from lines such as `ID 127.0.0.1:7003@17003,HOSTNAME slave …`, the replicas that are not among `listed`.
+/// Parses, from lines such as `ID 127.0.0.1:7003@17003,HOSTNAME slave …`, the replicas that are not among `listed`.
 fn parse_unlisted_replicas(nodes: &str, listed: &[Address]) -> Vec<Address> {
     let replica = |line: &str| {
         let [_, endpoint, flags, ..] = line.split(' ').collect::<Vec<_>>()[..] else { return None };
         let is_replica = flags.split(',').any(|flag| flag == "slave") && !flags.contains("noaddr");
         let (address, bus) = endpoint.split_once('@')?;
         let address = Address::parse(address).filter(|_| is_replica)?;
-        // The list may have it by its host name.
+        // `listed` may contain its host name instead.
         let host_name = bus.split(',').nth(1).unwrap_or_default();
         let is_listed = |listed: &Address| *listed == address || *listed == address.with_host(host_name);
         (!listed.iter().any(is_listed)).then_some(address)

@@ -1,4 +1,4 @@
-//! Where to send a command after an error: the redirects of a Cluster, and errors that suggest another primary.
+//! Decides where to send a command after an error: the redirects of a Cluster, and errors that suggest another primary.
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
@@ -31,9 +31,9 @@ impl Redirect {
     }
 }
 
-/// Returns whether the node says that it is a replica.
+/// Returns whether the error shows that the node is a replica.
 pub(super) fn is_from_replica(error: &RedisError) -> bool {
-    // Before Redis 7, an error within a script has no code.
+    // Before Redis 7, an error inside a script has no code.
     matches!(error.code(), Some("READONLY" | "MASTERDOWN"))
         || error.detail().is_some_and(|text| text.contains("-READONLY"))
 }

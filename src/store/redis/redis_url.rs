@@ -21,7 +21,7 @@ pub(super) struct RedisUrl {
     pub(super) kind: InstallationKind,
     /// The servers that the URL names, at least one.
     pub(super) seeds: Vec<Address>,
-    /// How to connect to a node that stores tickets; the node's address replaces the one in it.
+    /// The connection settings of nodes that store tickets; each node's address replaces the one in them.
     pub(super) node: ConnectionInfo,
 }
 
@@ -36,7 +36,7 @@ pub(super) enum InstallationKind {
     Cluster,
 }
 
-/// Why a Redis URL cannot be used.
+/// The reason why a Redis URL cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TopologyError {
     /// This version does not know the scheme.
@@ -109,7 +109,7 @@ impl RedisUrl {
     fn cluster(scheme: &str, rest: &str) -> Result<Self, TopologyError> {
         let Parts { login, hosts, path, query } = Parts::of(rest)?;
         if !matches!(path, "" | "0") {
-            return Err(malformed("a Cluster has no databases but 0: leave the path out"));
+            return Err(malformed("a Cluster has no databases but 0: remove the path"));
         }
         if !query.is_empty() {
             return Err(malformed("the URL of a Cluster has no query"));
@@ -133,7 +133,7 @@ impl RedisUrl {
         };
         let nodes: Vec<_> = hosts.iter().map(|host| node_of(host)).collect::<Result<_, _>>()?;
         let seeds = nodes.iter().map(|node| address(node.addr())).collect();
-        let node = nodes.into_iter().next().ok_or_else(|| malformed("it names no host"))?;
+        let node = nodes.into_iter().next().ok_or_else(|| malformed("the URL has no host"))?;
         Ok(Self { kind, seeds, node })
     }
 }
@@ -143,7 +143,7 @@ struct Parts<'a> {
     /// `USER:PASSWORD@`, or nothing.
     login: &'a str,
     hosts: Vec<&'a str>,
-    /// Without the slash before it.
+    /// Without the leading slash.
     path: &'a str,
     query: &'a str,
 }
@@ -171,7 +171,7 @@ fn connection_info(url: &str) -> Result<ConnectionInfo, TopologyError> {
     let info = url
         .into_connection_info()
         .map_err(|error| malformed(error.detail().unwrap_or("expected redis://host:port/db")))?;
-    // Requests are small and wait for their answer: Nagle's algorithm would only delay them.
+    // Commands are small and wait for their replies, so Nagle's algorithm would only delay them.
     let tcp = TcpSettings::default().set_nodelay(true);
     #[cfg(target_os = "linux")]
     let tcp = tcp.set_user_timeout(USER_TIMEOUT);

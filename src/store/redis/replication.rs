@@ -1,12 +1,12 @@
-//! How many replicas must have a change before it counts: the configured number, or as many as are connected.
+//! Waits until enough replicas have a change: the configured number, or as many as are connected.
 //!
 //! Replication is asynchronous: a primary that fails loses what its replicas have not received. A change survives if one
 //! replica has it. If no replica is connected, one node has already failed; refusing every sign-in until it returns would
 //! do more harm. Operators who want that set Redis's own `min-replicas-to-write`.
 //!
-//! A replica also disconnects when it is promoted, and the old primary learns of that last. So the primary is unconfirmed
-//! ([`UnconfirmedPrimary`]) if fewer replicas are connected than a moment ago or than configured, or if nothing has counted
-//! them for a while. Then only `router` can find out whether the node is still the primary.
+//! A replica also disconnects when it is promoted, and the old primary notices it last. So the primary is unconfirmed
+//! ([`UnconfirmedPrimary`]) if fewer replicas are connected than a moment ago or than configured, or if the last count
+//! is outdated. Then only `router` can find out whether the node is still the primary.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -23,7 +23,8 @@ use crate::ticket::millis;
 /// How long a count of replicas is valid. A failover takes longer, from the moment the new primary disconnects until the
 /// other replicas do.
 const COUNT_LIFETIME: Duration = Duration::from_secs(1);
-/// A replica that lags and makes no progress for this long counts as disconnected. Redis itself waits for `repl-timeout`.
+/// A replica that lags and makes no progress for this long is treated as disconnected. Redis itself waits for
+/// `repl-timeout`.
 const MAX_STALL: Duration = Duration::from_secs(2);
 
 /// Waits for the replicas of one primary.
@@ -36,10 +37,10 @@ pub(super) struct Replication {
     reports: Reports,
 }
 
-/// The state of the replicas in the last answers.
+/// The state of the replicas in the last replies.
 #[derive(Default)]
 struct Observed {
-    /// How many were connected, and when, while the node was certainly the primary.
+    /// How many were connected, and when, while the node was confirmed to be the primary.
     connected: Option<(Instant, usize)>,
     /// The lagging replicas: their offset, and since when they have it.
     lagging: HashMap<Replica, (i64, Instant)>,
@@ -56,8 +57,8 @@ impl Replication {
         Self { count, wait_millis: millis(timeout), observed: Mutex::default(), reports }
     }
 
-    /// Waits until enough replicas have everything written over `connection` before. Other commands may write over it at
-    /// the same time; then the replicas must have more, never less.
+    /// Waits until enough replicas have everything written over `connection` before. Other commands may write over it
+    /// at the same time; then the replicas must have these writes, too.
     ///
     /// # Errors
     /// [`CommandError`].
@@ -67,10 +68,10 @@ impl Replication {
     ) -> Result<Option<UnconfirmedPrimary>, CommandError> {
         let mut target = self.count.min(self.observed.lock().recently_connected().unwrap_or(self.count));
         loop {
-            // In one pipeline, so that no replica can disconnect unnoticed between the two answers.
+            // In one pipeline, so that no replica can disconnect unnoticed between the two replies.
             let mut both = redis::pipe();
             both.cmd("WAIT").arg(target).arg(self.wait_millis).cmd("ROLE");
-            // The answer counts from the time of the question: it may have been on its way for long.
+            // The reply is dated from the question: it may have been in transit for long.
             let asked_at = Instant::now();
             let (reached, role): (usize, Vec<Value>) = both.query_async(connection).await?;
             let mut observed = self.observed.lock();
@@ -110,7 +111,7 @@ impl Observed {
         self.connected.filter(|(at, _)| at.elapsed() < COUNT_LIFETIME).map(|(_, count)| count)
     }
 
-    /// Counts the replicas in an answer to `ROLE`, without those that have lagged and stalled for a while.
+    /// Counts the replicas in a reply to `ROLE`, without those that lag and have made no progress for [`MAX_STALL`].
     fn count_connected(&mut self, role: &[Value]) -> Result<usize, RedisError> {
         let [_, Value::Int(written), Value::Array(replicas)] = role else {
             // No other node has the change.
@@ -138,7 +139,7 @@ impl Observed {
     /// Logs once that too few replicas are connected, and again after there were enough.
     fn log_shortage(&mut self, connected: usize, configured: usize) {
         if connected < configured && !self.is_shortage_logged {
-            tracing::warn!(connected, configured, "fewer replicas are connected than changes wait for");
+            tracing::warn!(connected, configured, "fewer replicas are connected than configured");
         }
         self.is_shortage_logged = connected < configured;
     }

@@ -1,4 +1,4 @@
-//! Where the parts of the engine report what they notice.
+//! The receivers of the engine's events.
 
 use std::sync::Arc;
 

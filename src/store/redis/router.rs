@@ -1,9 +1,9 @@
 //! Sends each command to the primary that owns its key, and keeps each ticket's subscription at that primary.
 //!
-//! A key's owner changes by a failover or a slot migration. The router notices it in three ways: it asks every second
-//! (`discovery`), a node refuses or redirects a command, or a subscriber loses its node. A ticket that was watched at the
-//! old owner is then subscribed at the new one, and is reported as missed once that is acknowledged, so that changes in
-//! between are read.
+//! A key's owner changes through a failover or a slot migration. The router notices it in three ways: it asks every
+//! second (`discovery`), a node refuses or redirects a command, or a subscriber loses its node. A ticket that was
+//! watched at the old owner is then subscribed at the new one, and is reported as missed once that is acknowledged, so
+//! that the waiters read changes in between.
 //!
 //! `router/nodes` holds the nodes and the slot map; `router/refresh` holds the requests to ask for primaries.
 
@@ -31,9 +31,9 @@ use crate::ticket::TicketId;
 use nodes::Nodes;
 use refresh::{RefreshRequest, Refreshes};
 
-/// The shortest pause between two refreshes, whatever requests them.
+/// The minimum pause between two refreshes, requested for any reason.
 const MIN_REFRESH_PAUSE: Duration = Duration::from_millis(50);
-/// How many nodes a command is sent to at most, one redirecting to the next.
+/// The maximum number of nodes that a command is sent to while they redirect it.
 const MAX_NODES: usize = 5;
 
 /// The router. Dropping it ends its refreshes, and the subscribers of its nodes.
@@ -76,15 +76,15 @@ impl Router {
         self.shared.nodes.lock().primaries()
     }
 
-    /// Sends a command to the owner of its key, and returns the answer.
+    /// Sends a command to the owner of its key, and returns the reply.
     ///
     /// # Errors
-    /// [`StoreError`], by the error of Redis or because no answer came in time.
+    /// The [`StoreError`] for Redis's error, also if no reply came in time.
     pub(super) async fn run<T: FromRedisValue>(&self, command: &Command<'_>) -> Result<T, StoreError> {
-        let answer = tokio::time::timeout(self.shared.settings.timeout, self.shared.run(command)).await;
-        let value = answer.unwrap_or_else(|_elapsed| {
+        let reply = tokio::time::timeout(self.shared.settings.timeout, self.shared.run(command)).await;
+        let value = reply.unwrap_or_else(|_elapsed| {
             self.shared.refreshes.request(None);
-            Err(unavailable("no answer in time"))
+            Err(unavailable("no reply in time"))
         })?;
         redis::from_redis_value(value).map_err(unavailable)
     }
@@ -130,7 +130,7 @@ impl Shared {
                 Err(error @ CommandError::TooFewReplicas { .. }) => return Err(unavailable(error)),
             };
         }
-        Err(unavailable("the nodes of the Cluster redirect in a circle"))
+        Err(unavailable("the nodes of the Cluster redirect in a loop"))
     }
 
     /// Returns the value of a reply if the node is the owner of the key, and otherwise the node to ask instead.
@@ -143,7 +143,7 @@ impl Shared {
         let Target { node, is_ask } = target;
         let address = &node.endpoint.address;
         if !is_ask && node.has_failed() {
-            // The node may have been frozen, and replaced meanwhile. Then even a reading may be out of date.
+            // The node may have been frozen, and replaced meanwhile. Then even a read may be outdated.
             self.refreshes.refresh(Some(address)).await;
             node.clear_failure();
             let owner = self.owner(command)?;
@@ -152,7 +152,7 @@ impl Shared {
             }
         }
         let Some(primary) = &reply.unconfirmed else { return Ok(ControlFlow::Break(reply.value)) };
-        // A node that is the target of an ASK redirect was named as a primary a moment ago.
+        // The target of an ASK redirect was just named as a primary.
         if *is_ask || self.is_still_owner(node, command, primary).await {
             node.confirm(primary);
             return Ok(ControlFlow::Break(reply.value));
@@ -165,8 +165,8 @@ impl Shared {
         Ok(ControlFlow::Continue(Target { node: owner, is_ask: false }))
     }
 
-    /// Returns whether, by an answer that is newer than the call, the node owns the key and no failover is about to
-    /// begin. If no replica is missing, the lack of an answer does not count against it.
+    /// Returns whether the node owns the key and no failover is about to begin, according to a reply that is newer than
+    /// the call. If no replica is missing, a missing reply is ignored.
     async fn is_still_owner(&self, node: &Node, command: &Command<'_>, primary: &UnconfirmedPrimary) -> bool {
         let address = &node.endpoint.address;
         let is_trusted = match self.refreshes.refresh(Some(address)).await {
@@ -177,7 +177,7 @@ impl Shared {
         is_trusted && self.nodes.lock().slots().owner(command.slot()) == Some(address)
     }
 
-    /// Returns the node to send the command to after an error of `node`; passes the error on if no other would do better.
+    /// Returns the node to send the command to after an error of `node`; returns the error if no other node would help.
     async fn redirect(&self, command: &Command<'_>, node: &Node, error: &RedisError) -> Result<Target, StoreError> {
         match Redirect::of(error) {
             Redirect::None => Err(from_redis(error)),
@@ -221,7 +221,7 @@ impl Shared {
     }
 }
 
-/// Asks for the primaries over and over.
+/// Refreshes the primaries periodically. Never returns.
 async fn keep_refreshing(shared: Arc<Shared>, mut discovery: Discovery) {
     let mut is_failing = false;
     loop {
@@ -234,7 +234,7 @@ async fn keep_refreshing(shared: Arc<Shared>, mut discovery: Discovery) {
             }
             Err(error) => {
                 if !std::mem::replace(&mut is_failing, true) {
-                    tracing::warn!(%error, "no server names the primary; asking again until one does");
+                    tracing::warn!(%error, "no server knows the primary; retrying");
                 }
                 Confidence::Unconfirmed
             }

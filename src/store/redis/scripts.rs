@@ -1,8 +1,8 @@
 //! The Lua scripts that read and write tickets and values, and the format of a ticket in its hash.
 //!
-//! A ticket is a hash with one field per part. A value is a hash with one field; its key ends in
-//! `:value`, so that no ticket is taken for one. The key has a hash of the value's name, as names contain people's ids.
-//! Values are hashes so that a user needs the rights for tickets only.
+//! A ticket is a hash with one field per part. A value is a hash with one field; its key ends in `:value`, so that it
+//! never equals a ticket's key. The key has a hash of the value's name, because names contain people's ids. Values are
+//! hashes so that a user needs only the rights for tickets.
 
 use std::time::Duration;
 
@@ -19,15 +19,15 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 ";
 
-/// Makes a replica refuse to be read, as it refuses writes; it deletes nothing. A primary that refuses writes for another
-/// reason is read. A Cluster does without: its replicas redirect readers, and a script may touch no second key while its
-/// slot migrates.
+/// Makes a replica refuse the read, by a `DEL` of a key that does not exist. A primary that refuses writes for another
+/// reason still serves reads. In a Cluster this is unnecessary, because replicas redirect readers, and impossible,
+/// because a script may use no second key while its slot migrates.
 const LUA_REQUIRE_PRIMARY: &str = "
 local refusal = redis.pcall('DEL', KEYS[1] .. ':none')
 if type(refusal) == 'table' and refusal.err and string.find(refusal.err, 'READONLY', 1, true) then return refusal end
 ";
 
-/// If the connection breaks before the answer, the command is sent again and finds the ticket that it created.
+/// If the connection breaks before the reply, the command is sent again and finds the ticket that it created.
 const LUA_CREATE: &str = "
 local known = redis.call('HMGET', KEYS[1], 'request', 'revision', 'created_at')
 if known[1] == ARGV[2] and known[2] == '1' then return tonumber(known[3]) end
@@ -42,11 +42,12 @@ const LUA_GET: &str = "
 local row = redis.call('HMGET', KEYS[1], 'revision', 'stamp', 'created_at', 'deadline', 'request', 'state')
 return {now, row[1], row[2], row[3], row[4], row[5], row[6]}";
 
-/// If the command is sent again, it finds a conflict with itself, and the transition starts from what the first one stored.
+/// A repeated command finds a conflict with its first execution, and the transition restarts from the ticket that the
+/// first one stored.
 ///
-/// It sets the expiry first. A Redis without memory refuses the first write of a script if that write may need memory, and
-/// no later one, so sign-ins that have begun can finish. Before Redis 7.2 time goes on during a script: a deadline that has
-/// just passed deletes the ticket, and fields written after that would stay forever.
+/// It sets the expiry first. A Redis that is out of memory refuses a script if its first write may need memory, but it
+/// does not refuse later writes. So started sign-ins can finish. Before Redis 7.2, the clock advances during a script:
+/// a deadline that has just passed deletes the ticket, and fields written after that would stay forever.
 const LUA_REPLACE: &str = "
 local stored = redis.call('HMGET', KEYS[1], 'revision', 'stamp')
 if not stored[1] or tonumber(ARGV[5]) <= now then return -1 end
@@ -57,8 +58,8 @@ redis.call('HSET', KEYS[1], 'revision', ARGV[3], 'stamp', ARGV[4], 'deadline', A
 return 1";
 
 /// Writes the deadline that the ticket already has: replicas that have this write have everything written over the
-/// connection before it. It writes only if the ticket is the one that was read, or a later revision: another node may have
-/// answered the reading.
+/// connection before it. It writes only if the ticket is the one that was read, or a later revision: another node may
+/// have served the read.
 const LUA_CONFIRM_REPLICATED: &str = "
 local stored = redis.call('HMGET', KEYS[1], 'revision', 'stamp', 'deadline')
 local revision, expected = tonumber(stored[1] or 0), tonumber(ARGV[1])
@@ -91,7 +92,7 @@ pub(super) struct Scripts {
 pub(super) type Row = (u64, Option<u64>, Option<String>, Option<u64>, Option<u64>, Option<String>, Option<String>);
 
 impl Scripts {
-    /// `replicas_refuse_reads` if a replica refuses reads without a script's help.
+    /// Creates the scripts. `replicas_refuse_reads` is whether replicas refuse reads by themselves.
     pub(super) fn new(replicas_refuse_reads: bool) -> Self {
         let guard = if replicas_refuse_reads { "" } else { LUA_REQUIRE_PRIMARY };
         Self {
@@ -104,30 +105,30 @@ impl Scripts {
         }
     }
 
-    /// Answers with the store's time.
+    /// The command returns the store's time.
     pub(super) fn create(&self, key: &Key, new: &NewTicket) -> Result<Command<'_>, StoreError> {
         let create = Command::script(&self.create, key).arg(millis(new.ttl));
         Ok(create.arg(encode(&new.request)?).arg(encode(&State::Pending)?))
     }
 
-    /// Answers with a [`Row`].
+    /// The command returns a [`Row`].
     pub(super) fn get(&self, key: &Key) -> Command<'_> {
         Command::script(&self.get, key)
     }
 
-    /// Answers with 1 if it replaced the ticket, 0 on a conflict, -1 if the ticket is gone.
+    /// The command returns 1 if it replaced the ticket, 0 on a conflict, -1 if the ticket is gone.
     pub(super) fn replace(&self, key: &Key, current: &Ticket, next: &Ticket) -> Result<Command<'_>, StoreError> {
         let replace = Command::script(&self.replace, key).arg(current.revision).arg(current.stamp.to_string());
         let replace = replace.arg(next.revision).arg(next.stamp.to_string());
         Ok(replace.arg(next.deadline.0).arg(encode(&next.state)?))
     }
 
-    /// Answers with 1 if the ticket is as it was read, 2 if a later revision superseded it, 0 if it is lost.
+    /// The command returns 1 if the ticket is as it was read, 2 if a later revision superseded it, 0 if it is lost.
     pub(super) fn confirm_replicated(&self, key: &Key, ticket: &Ticket) -> Command<'_> {
         Command::script(&self.confirm_replicated, key).arg(ticket.revision).arg(ticket.stamp.to_string())
     }
 
-    /// Answers with 1 if the key now has the value.
+    /// The command returns 1 if the key now has the value.
     pub(super) fn put_value(&self, key: &Key, value: &str, ttl: Duration, put: Put) -> Result<Command<'_>, StoreError> {
         if value.len() > MAX_VALUE_BYTES {
             return Err(StoreError::Full(format!("the value has more than {MAX_VALUE_BYTES} bytes")));
@@ -139,7 +140,7 @@ impl Scripts {
         Ok(Command::script(&self.put_value, key).arg(value).arg(millis(ttl)).arg(when))
     }
 
-    /// Answers with the value, or nil.
+    /// The command returns the value, or nil.
     pub(super) fn get_value(&self, key: &Key) -> Command<'_> {
         Command::script(&self.get_value, key)
     }

@@ -1,7 +1,7 @@
-//! Which primary owns which slots, as last reported. A data structure alone: `discovery` asks, `router` acts on it.
+//! The owners of slots, as last reported. A data structure without I/O: `discovery` asks, `router` acts on it.
 //!
-//! One server, or a primary that Sentinels watch, owns all 16,384 slots; the primaries of a Cluster share them. A map has
-//! an epoch, which tells an older report from a newer one.
+//! One server, or a primary that Sentinels watch, owns all 16,384 slots; the primaries of a Cluster share them. A map
+//! has an epoch, which distinguishes older from newer reports.
 //!
 //! Invariant: ranges are sorted and do not overlap.
 
@@ -26,12 +26,12 @@ pub(super) struct SlotMap {
     ranges: Vec<SlotRange>,
 }
 
-/// How far the engine can rely on a map.
+/// The confidence in a slot map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Confidence {
-    /// A failover is under way, or a Sentinel has lost sight of the primary and may begin one.
+    /// A failover is under way, or a Sentinel gets no replies from the primary and may start one.
     Changing,
-    /// Too few reported it, or they are cut off from the others, or none answered.
+    /// Too few servers reported it, they are cut off from the others, or none replied.
     Unconfirmed,
     /// The majority reports it.
     Confirmed,
@@ -92,7 +92,7 @@ impl SlotMap {
     /// Returns the owner of the slot of a key with `tag` between braces.
     pub(super) fn owner_of_tag(&self, tag: &impl std::fmt::Display) -> Option<&Address> {
         match self.ranges.as_slice() {
-            // One primary owns them all: no slot has to be computed.
+            // One primary owns all slots, so none needs to be computed.
             [all] if (all.first, all.last) == (0, LAST_SLOT) => Some(&all.owner),
             _ => self.owner(slot_of(&tag.to_string())),
         }

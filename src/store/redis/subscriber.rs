@@ -1,16 +1,16 @@
 //! Turns the keyspace notifications of one primary into changes: one connection, subscribed to exactly the watched tickets
 //! whose keys the primary owns.
 //!
-//! Redis does not repeat a notification that is lost. These rules make them safe nevertheless:
+//! Redis does not repeat a lost notification. These rules compensate for that:
 //! - A watch returns only after Redis has acknowledged the subscription.
-//! - A notification only wakes; the state comes from reading the ticket.
+//! - A notification only wakes the waiter, which reads the ticket for its state.
 //! - After every reconnect each ticket is subscribed again, and is reported as missed once that is acknowledged. Until
-//!   then it is reported as missed every two seconds, in case no connection comes.
-//! - A ping that is not answered in time means that the connection is dead.
+//!   then it is reported as missed every two seconds, in case no connection opens.
+//! - A connection is dead if it does not answer a ping in time.
 //!
-//! `Subscriptions` is a set, not a queue: `watch` and `unwatch` change the set, and the task
-//! brings Redis into line with it in batches. The limit on open streams bounds it. `subscriber/session` holds one
-//! connection, `subscriber/monitor` checks beside it, `subscriber/state` is what they share.
+//! `Subscriptions` is a set, not a queue: `watch` and `unwatch` change the set, and the task synchronises Redis with it
+//! in batches. The limit on open streams bounds it. `subscriber/session` holds one connection, `subscriber/monitor`
+//! runs periodic checks, `subscriber/state` holds their shared state.
 
 mod monitor;
 mod session;
@@ -29,7 +29,7 @@ use crate::ticket::TicketId;
 use session::PING_INTERVAL;
 use state::Shared;
 
-/// The longest pause before another attempt to connect; the first ones are shorter.
+/// The maximum pause before another attempt to connect; the first ones are shorter.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
 /// The subscriber of one node. Dropping it ends its tasks.
@@ -48,7 +48,7 @@ impl Subscriber {
         Self { shared, tasks }
     }
 
-    /// Watches a ticket. Returns a receiver of the acknowledgement, or `None` if Redis has acknowledged it already.
+    /// Watches a ticket. Returns a receiver of the acknowledgement, or `None` if Redis has already acknowledged it.
     pub(super) fn watch(&self, id: &TicketId) -> Option<oneshot::Receiver<()>> {
         let acknowledged = self.shared.subscriptions.lock().watch(id);
         if acknowledged.is_some() {
@@ -77,7 +77,7 @@ impl Subscriber {
         moved
     }
 
-    /// Adopts a ticket that another node's subscriber released.
+    /// Takes over a ticket that another node's subscriber released.
     pub(super) fn take_over(&self, moved: MovedSubscription) {
         self.shared.subscriptions.lock().take_over(moved);
         self.shared.subscribe_wanted.notify_one();
@@ -99,7 +99,7 @@ impl Subscriber {
         match last_reply_at {
             Some(at) if at.elapsed() < PING_INTERVAL + self.shared.endpoint.timeout => Ok(()),
             Some(at) => Err(StoreError::Unavailable(format!(
-                "the subscriber received the last answer to a ping {} s ago",
+                "the subscriber received its last reply {} s ago",
                 at.elapsed().as_secs()
             ))),
             None => Err(StoreError::Unavailable("the subscriber is not connected yet".to_owned())),
@@ -129,9 +129,9 @@ async fn keep_connected(shared: Arc<Shared>) {
             shared.reports.metrics.redis.subscriber_reconnects.inc();
             tracing::warn!(%error, %node, "lost the connection to Redis; streams stay open; reconnecting");
         } else if failures == 0 {
-            tracing::warn!(%error, %node, "cannot subscribe at Redis; retrying");
+            tracing::warn!(%error, %node, "cannot subscribe to Redis; retrying");
         } else {
-            tracing::debug!(%error, %node, failures, "cannot subscribe at Redis yet");
+            tracing::debug!(%error, %node, failures, "cannot subscribe to Redis yet");
         }
         shared.reports.refresh_requested.notify_one();
         tokio::time::sleep(backoff(failures)).await;

@@ -1,10 +1,11 @@
-//! Which tickets are watched at one node, and how far their subscriptions are. A data structure alone; `subscriber` brings
-//! Redis into line with it.
+//! The watched tickets of one node and the state of their subscriptions. A data structure without I/O; `subscriber`
+//! synchronises Redis with it.
 //!
-//! Every idle stream's ticket has an entry, so an entry is small. What is needed only for a moment is kept apart.
+//! Every idle stream's ticket has an entry, so an entry is small. Short-lived state is stored separately.
 //!
-//! Invariants: a waiter is woken only by an acknowledgement that follows its call. A watched ticket is subscribed, about to
-//! be, or its command is in flight. A ticket that is no longer watched is forgotten once Redis has no subscription for it.
+//! Invariants: a waiter is woken only by an acknowledgement that follows its call. A watched ticket is subscribed,
+//! queued to be subscribed, or its command is in flight. A ticket that is no longer watched is removed once Redis has
+//! no subscription for it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -24,7 +25,7 @@ pub(super) struct Subscriptions {
     waiting: HashMap<TicketId, Vec<oneshot::Sender<()>>>,
     to_subscribe: HashSet<TicketId>,
     to_unsubscribe: HashSet<TicketId>,
-    /// Whether there is a connection. Without one there is nothing to unsubscribe.
+    /// Whether there is a connection. Without one, there is nothing to unsubscribe from.
     is_connected: bool,
     /// How many watched tickets have an interrupted subscription: Redis does not report their changes.
     interrupted: usize,
@@ -34,11 +35,11 @@ pub(super) struct Subscriptions {
 struct Entry {
     is_watched: bool,
     progress: Progress,
-    /// Whether the subscription was acknowledged before, and is not at the moment.
+    /// Whether the subscription was acknowledged before, and is not now.
     is_interrupted: bool,
 }
 
-/// How far a subscription is on the current connection.
+/// The state of a subscription on the current connection.
 #[derive(Clone, Copy, Default, PartialEq)]
 enum Progress {
     /// Redis does not know it.
@@ -48,12 +49,12 @@ enum Progress {
     Sent,
     /// Redis has acknowledged it.
     Acknowledged,
-    /// Redis has acknowledged it, but the ticket was at another node since. It must be acknowledged again.
+    /// Redis has acknowledged it, but the ticket has been at another node since. It must be acknowledged again.
     Outdated,
 }
 
 impl Subscriptions {
-    /// Watches a ticket. Returns a receiver of the acknowledgement, or `None` if Redis has acknowledged it already.
+    /// Watches a ticket. Returns a receiver of the acknowledgement, or `None` if Redis has already acknowledged it.
     pub(super) fn watch(&mut self, id: &TicketId) -> Option<oneshot::Receiver<()>> {
         let entry = self.entries.entry(*id).or_default();
         entry.is_watched = true;
@@ -82,12 +83,12 @@ impl Subscriptions {
         self.to_unsubscribe.insert(*id)
     }
 
-    /// Starts over with a connection that has no subscriptions, or with none: every watched ticket must be subscribed.
+    /// Starts over, with a new connection or without one: every watched ticket must be subscribed.
     pub(super) fn reset(&mut self, is_connected: bool) {
         self.is_connected = is_connected;
         self.interrupted = 0;
         self.entries.retain(|_, entry| {
-            // A subscription that was never acknowledged has nothing to be interrupted.
+            // A subscription that was never acknowledged cannot be interrupted.
             entry.is_interrupted |= entry.progress == Progress::Acknowledged;
             entry.progress = Progress::None;
             self.interrupted += usize::from(entry.is_interrupted && entry.is_watched);
@@ -118,7 +119,7 @@ impl Subscriptions {
             self.entries.remove(id);
         }
         if self.to_unsubscribe.is_empty() {
-            // Frees the memory too.
+            // Frees the memory, too.
             self.to_unsubscribe = HashSet::new();
         }
         if self.entries.capacity() > MIN_SHRINK_CAPACITY && self.entries.len() < self.entries.capacity() / 8 {
@@ -137,7 +138,7 @@ impl Subscriptions {
     pub(super) fn acknowledge(&mut self, ids: &[TicketId]) -> Vec<TicketId> {
         let mut resumed = Vec::new();
         for id in ids {
-            // If it is no longer watched, it is to be unsubscribed.
+            // If it is no longer watched, it is queued for UNSUBSCRIBE.
             if let Some(entry) = self.entries.get_mut(id) {
                 entry.progress = Progress::Acknowledged;
                 if std::mem::take(&mut entry.is_interrupted) {
@@ -165,9 +166,9 @@ impl Subscriptions {
         Some(MovedSubscription { id: *id, was_subscribed, waiting })
     }
 
-    /// Adopts a ticket that another node released. If it was subscribed there, its subscription counts as interrupted
-    /// until this node acknowledges it, even if this node has it already: this node did not report what happened
-    /// elsewhere in between.
+    /// Takes over a ticket that another node released. If it was subscribed there, its subscription is interrupted
+    /// until this node acknowledges it, even if this node is already subscribed: this node did not report the changes
+    /// at the other node.
     pub(super) fn take_over(&mut self, moved: MovedSubscription) {
         let MovedSubscription { id, was_subscribed, waiting } = moved;
         let entry = self.entries.entry(id).or_default();
@@ -209,7 +210,7 @@ impl Subscriptions {
     }
 }
 
-/// A ticket on its way from the subscriptions of one node to those of another.
+/// A ticket that moves from the subscriptions of one node to those of another.
 pub(super) struct MovedSubscription {
     pub(super) id: TicketId,
     /// Whether Redis has acknowledged the subscription before, so that callers rely on it.

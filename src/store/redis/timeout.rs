@@ -15,7 +15,7 @@ pub(super) async fn in_time<T>(
     tokio::time::timeout(timeout, call).await.map_err(|_elapsed| timed_out())?
 }
 
-/// Returns the error for a missing answer: an I/O timeout.
+/// Returns the error for a missing reply: an I/O timeout.
 pub(super) fn timed_out() -> RedisError {
     RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut))
 }

@@ -1,7 +1,7 @@
 //! The Redis installation that a URL names, and how to connect to any of its servers.
 //!
-//! `discovery` finds out which nodes are primaries at the moment; `slots` holds the owners of slots. Only `discovery` and
-//! `diagnosis` depend on the kind of the installation.
+//! `discovery` finds the current primaries; `slots` holds the owners of slots. Only `discovery`, `diagnosis` and this
+//! file match on the kind of the installation; other modules call `has_replicas` and `replicas_refuse_reads`.
 
 use std::fmt;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub struct Topology {
     kind: InstallationKind,
     /// The servers that the URL names, at least one.
     seeds: Vec<Address>,
-    /// How to connect to a node that stores tickets; the node's address replaces the one in it.
+    /// The connection settings of nodes that store tickets; each node's address replaces the one in them.
     node: Box<ConnectionInfo>,
 }
 
@@ -39,11 +39,11 @@ impl Topology {
     /// Trusts the certificate authorities in `pem` instead of the system's.
     ///
     /// # Errors
-    /// [`TopologyError::Certificates`] if `pem` holds no certificate, or the URL is one without TLS.
+    /// [`TopologyError::Certificates`] if `pem` holds no certificate, or the URL does not use TLS.
     pub fn trusting(self, pem: &[u8]) -> Result<Self, TopologyError> {
         if !matches!(self.node.addr(), ConnectionAddr::TcpTls { .. }) {
             return Err(TopologyError::Certificates(
-                "the Redis URL is one without TLS; begin it with rediss".to_owned(),
+                "the Redis URL does not use TLS; begin it with rediss".to_owned(),
             ));
         }
         let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem.to_vec()) };
@@ -70,7 +70,7 @@ impl Topology {
         !matches!(self.kind, InstallationKind::Standalone)
     }
 
-    /// Returns whether a replica refuses reads.
+    /// Returns whether replicas refuse reads by themselves.
     pub(super) fn replicas_refuse_reads(&self) -> bool {
         matches!(self.kind, InstallationKind::Cluster)
     }
@@ -100,7 +100,7 @@ impl Topology {
     /// Opens a connection to a server that knows the primaries: a Sentinel, or any node of a Cluster.
     ///
     /// # Errors
-    /// The client's.
+    /// The client's error.
     pub(super) async fn open_for_discovery(
         &self,
         address: &Address,
@@ -115,7 +115,7 @@ impl Topology {
         Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await
     }
 
-    /// Returns how to connect to a node that stores tickets.
+    /// Returns the connection settings of a node that stores tickets.
     pub(super) fn connection_info(&self, address: &Address) -> ConnectionInfo {
         let info = (*self.node).clone();
         let (host, port) = (address.host().to_owned(), address.port());

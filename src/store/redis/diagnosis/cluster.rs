@@ -15,7 +15,7 @@ use crate::store::redis::slots::SlotMap;
 pub struct ClusterView {
     /// Whether it considers the Cluster to be up; `None` if this user may not ask.
     pub is_up: Option<bool>,
-    /// Whether it gives every slot to the same owner as the newest answer does.
+    /// Whether it gives every slot to the same owner as the newest view.
     pub agrees: bool,
     epoch: u64,
     pub(super) slots: SlotMap,
@@ -38,20 +38,20 @@ async fn view(mut connection: MultiplexedConnection, address: &Address) -> Resul
 
 fn refusal_of(error: RedisError) -> Unanswered {
     match error.kind() {
-        // The node has answered, but with no slots.
+        // The node replied, but without slots.
         ErrorKind::UnexpectedReturnType | ErrorKind::InvalidClientConfig => Unanswered::Refused(error.to_string()),
         _ => error.into(),
     }
 }
 
-/// Returns the view that counts: the newest one of a node that reaches the others.
+/// Returns the newest view of a node that reaches the others; if there is none, the newest of all.
 pub(super) fn newest(nodes: &[Probe<ClusterView>]) -> Option<&ClusterView> {
     let views = nodes.iter().filter_map(|probe| probe.answer.as_ref().ok());
     views.rev().max_by_key(|view| (view.is_up != Some(false), view.epoch))
 }
 
-/// Returns the slots that no node serves. A slot counts as unserved too if its owner has given it up and the others have
-/// not heard of that yet. A node that does not answer is assumed to serve the slots that the others give it.
+/// Returns the slots that no node serves. A slot is also unserved if its owner has released it and the other nodes do
+/// not know yet. A node that does not answer is assumed to serve the slots that the others assign to it.
 pub(super) fn unserved_slots(slots: &SlotMap, nodes: &[Probe<ClusterView>]) -> Vec<(u16, u16)> {
     let own_view = |primary: &Address| {
         let probe = nodes.iter().find(|probe| probe.address == primary.to_string());

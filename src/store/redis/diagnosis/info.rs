@@ -1,11 +1,11 @@
-//! The answer to `INFO`.
+//! The reply to `INFO`.
 
 use std::collections::HashMap;
 
 use crate::store::redis::address::Address;
 use crate::store::redis::queries::parse_fields;
 
-/// The parts of an `INFO` answer that the doctor reads.
+/// The parts of an `INFO` reply that the doctor reads.
 #[derive(Debug, Default)]
 pub struct Info {
     /// The server's version, such as `7.0.15`.
@@ -39,7 +39,7 @@ pub struct ReplicaLink {
     pub is_online: bool,
     /// The time since its last acknowledgement, in seconds.
     pub lag_secs: u64,
-    /// How much it has not acknowledged, in bytes.
+    /// The amount of data that it has not acknowledged, in bytes.
     pub behind_bytes: u64,
 }
 

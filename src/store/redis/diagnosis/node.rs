@@ -17,19 +17,19 @@ use crate::store::redis::redis_url::InstallationKind;
 use crate::store::redis::settings::RedisSettings;
 use crate::store::redis::notify_probe;
 
-/// How many pings measure the distance to a node. A ping costs the node nothing.
+/// The number of pings that measure the round-trip time. A ping is cheap for the node.
 const PINGS: usize = 9;
 
 /// A node's view of itself.
 #[derive(Debug)]
 pub struct Facts {
-    /// How long its answers took.
+    /// Its round-trip times.
     pub round_trip: RoundTrip,
     /// The difference between its clock and this machine's.
     pub clock_difference: Duration,
-    /// The answer to `INFO`, if this user may ask.
+    /// The reply to `INFO`, if this user may ask.
     pub info: Option<Info>,
-    /// The answers to `CONFIG GET`, if this user may ask.
+    /// The replies to `CONFIG GET`, if this user may ask.
     pub limits: Option<Limits>,
     /// Whether it accepts writes from this user.
     pub write: Result<(), WriteRefusal>,
@@ -38,36 +38,37 @@ pub struct Facts {
     /// Whether it reports changes and this user may receive the reports; `None` if it accepts no writes, so that the
     /// diagnosis did not try.
     pub flags: Option<Result<(), FlagsError>>,
-    /// How many replicas are connected, if it says.
+    /// The number of connected replicas, if it reports it.
     pub replicas_connected: Option<usize>,
     /// Whether this user may wait for replicas.
     pub wait_permission: Result<(), Unanswered>,
 }
 
-/// The distance to a node: the time from a question to its answer.
+/// The round-trip time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RoundTrip {
-    /// The fastest answer, which waited for nothing.
+    /// The fastest reply, without queueing.
     pub fastest: Duration,
     /// The median.
     pub median: Duration,
 }
 
-/// Why a node accepts no write.
+/// The reason why a node accepts no write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WriteRefusal {
-    /// The first word of the answer, such as `READONLY`.
+    /// The first word of the reply, such as `READONLY`.
     pub code: String,
-    /// The whole answer.
+    /// The whole reply.
     pub text: String,
 }
 
-/// The answers to `CONFIG GET`.
+/// The replies to `CONFIG GET`.
 #[derive(Debug)]
 pub struct Limits {
-    /// How much data may wait for a subscriber before Redis closes its connection, in bytes; 0 means no limit.
+    /// The amount of data that may wait for a subscriber before Redis closes its connection, in bytes; 0 means no
+    /// limit.
     pub pubsub_buffer_bytes: Option<u64>,
-    /// How many replicas must be connected for it to accept writes.
+    /// The number of replicas that must be connected for it to accept writes.
     pub min_replicas_to_write: Option<usize>,
 }
 
@@ -93,11 +94,11 @@ async fn ask(settings: &RedisSettings, address: &Address, is_primary: bool) -> R
 }
 
 async fn facts(endpoint: &Endpoint, kind: &InstallationKind) -> Result<Facts, Unanswered> {
-    // Connecting takes as long as several questions, so it has a separate limit.
+    // Connecting takes several round trips, so it has a separate limit.
     let connection = endpoint.pooled_connection().await?;
     let round_trip = in_time(endpoint.timeout, round_trip((*connection).clone(), endpoint.timeout / 2)).await?;
-    // All at once: one after the other they would take as many round trips.
-    let answers = async {
+    // Sent concurrently: in sequence, they would take a round trip each.
+    let replies = async {
         Ok::<_, Unanswered>(tokio::join!(
             info((*connection).clone()),
             clock_difference((*connection).clone()),
@@ -108,7 +109,7 @@ async fn facts(endpoint: &Endpoint, kind: &InstallationKind) -> Result<Facts, Un
         ))
     };
     let (info, clock_difference, write, (role, wait), limits, flags_before) =
-        in_time(endpoint.timeout, answers).await?;
+        in_time(endpoint.timeout, replies).await?;
     let info = info.map(|text| Info::parse(&text));
     if info.as_ref().is_some_and(|info| info.mode.as_deref() == Some("sentinel")) {
         return Err(Unanswered::OtherKind("it is a Sentinel".to_owned()));
@@ -130,14 +131,14 @@ async fn facts(endpoint: &Endpoint, kind: &InstallationKind) -> Result<Facts, Un
     })
 }
 
-/// Measures the distance, for at most `time`; one answer may take longer.
+/// Measures the round-trip time, for at most `time`; a single reply may take longer.
 async fn round_trip(mut connection: MultiplexedConnection, time: Duration) -> Result<RoundTrip, Unanswered> {
     let started = Instant::now();
     let mut times = Vec::new();
     while times.len() < PINGS && (times.is_empty() || started.elapsed() < time) {
         let asked_at = Instant::now();
         match redis::cmd("PING").query_async::<Value>(&mut connection).await {
-            // A refusal is an answer too.
+            // A refusal is a reply, too.
             Err(error) if error.code().is_none() => return Err(error.into()),
             _ => times.push(asked_at.elapsed()),
         }
@@ -153,7 +154,7 @@ async fn info(mut connection: MultiplexedConnection) -> Option<String> {
 async fn clock_difference(mut connection: MultiplexedConnection) -> Result<Duration, Unanswered> {
     let (asked_at, here) = (Instant::now(), SystemTime::now());
     let (seconds, micros): (u64, u32) = redis::cmd("TIME").query_async(&mut connection).await?;
-    // The node read its clock half-way between the question and the answer.
+    // The node read its clock half-way between the command and the reply.
     let here = (here + asked_at.elapsed() / 2).duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(here.abs_diff(Duration::new(seconds, micros * 1000)))
 }
@@ -163,7 +164,7 @@ async fn write(
     endpoint: &Endpoint,
     kind: &InstallationKind,
 ) -> Result<Result<(), WriteRefusal>, Unanswered> {
-    // The key never exists, so the command writes nothing; but the answer shows whether it may.
+    // The key never exists, so the command writes nothing; but the reply shows whether it accepts writes.
     let mut write = redis::cmd("PEXPIREAT");
     write.arg(endpoint.keys.check().name).arg(1);
     match write.query_async::<()>(&mut connection).await {
@@ -174,7 +175,7 @@ async fn write(
     }
 }
 
-/// Returns the answer to `ROLE`, and whether this user may wait for replicas.
+/// Returns the reply to `ROLE`, and whether this user may wait for replicas.
 async fn role(connection: MultiplexedConnection) -> (Result<Vec<Value>, RedisError>, Result<(), RedisError>) {
     let (mut first, mut second) = (connection.clone(), connection);
     let mut wait = redis::cmd("WAIT");
@@ -193,9 +194,9 @@ async fn limits(connection: MultiplexedConnection) -> Option<Limits> {
 }
 
 async fn setting(mut connection: MultiplexedConnection, name: &str) -> Result<String, RedisError> {
-    let mut answer: HashMap<String, String> =
+    let mut reply: HashMap<String, String> =
         redis::cmd("CONFIG").arg("GET").arg(name).query_async(&mut connection).await?;
-    Ok(answer.remove(name).unwrap_or_default())
+    Ok(reply.remove(name).unwrap_or_default())
 }
 
 /// Returns the hard limit of subscribers from `normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60`.
@@ -205,7 +206,7 @@ fn pubsub_bytes(limits: &str) -> Option<u64> {
 }
 
 impl Facts {
-    /// Returns whether it is a replica, as far as it says.
+    /// Returns whether it is a replica, according to `INFO` or its refusal of the write.
     #[must_use]
     pub fn is_replica(&self) -> bool {
         self.info.as_ref().is_some_and(|info| info.replica_of.is_some())

@@ -17,10 +17,10 @@ pub struct Probe<T> {
     pub answer: Result<T, Unanswered>,
 }
 
-/// Why a server did not answer the question. No message contains a password.
+/// The reason why a server gave no answer. No message contains a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unanswered {
-    /// There is no connection, or no answer in time.
+    /// There is no connection, or no reply in time.
     #[error("{0}")]
     Silent(String),
     /// The login is missing or wrong.
@@ -32,10 +32,10 @@ pub enum Unanswered {
     /// The server is of another kind than the URL says.
     #[error("{0}")]
     OtherKind(String),
-    /// The Sentinel watches no primary of the name, but primaries of these names.
+    /// The Sentinel watches no primary of this name, but these primaries.
     #[error("it watches {0:?}")]
     UnknownName(Vec<String>),
-    /// The server answered with another error.
+    /// The server returned another error.
     #[error("{0}")]
     Refused(String),
 }
@@ -62,7 +62,7 @@ pub(super) async fn ask<T>(
     address: &Address,
     questions: impl AsyncFnOnce(MultiplexedConnection) -> Result<T, Unanswered>,
 ) -> Probe<T> {
-    // Connecting takes as long as several questions, so it has a separate limit.
+    // Connecting takes several round trips, so it has a separate limit.
     let answer = async {
         let connection = settings.topology.open_for_discovery(address, settings.timeout).await?;
         in_time(settings.timeout, questions(connection)).await
@@ -75,6 +75,6 @@ pub(super) async fn in_time<T>(
     timeout: Duration,
     answer: impl Future<Output = Result<T, Unanswered>>,
 ) -> Result<T, Unanswered> {
-    let late = |_elapsed| Err(Unanswered::Silent(format!("no answer within {timeout:?}")));
+    let late = |_elapsed| Err(Unanswered::Silent(format!("no reply within {timeout:?}")));
     tokio::time::timeout(timeout, answer).await.unwrap_or_else(late)
 }

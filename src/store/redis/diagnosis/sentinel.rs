@@ -28,12 +28,12 @@ pub struct SentinelView {
 }
 
 impl SentinelView {
-    /// Returns the Sentinel's reason why a failover would not work.
+    /// Returns the reason why the Sentinel cannot start a failover.
     #[must_use]
     pub fn failover_obstacle(&self) -> Option<&str> {
         match &self.can_fail_over {
             Err(Unanswered::Refused(reason)) => Some(reason),
-            // This user may not ask, or an old Sentinel does not know the question.
+            // This user may not ask, or an old Sentinel does not know the command.
             _ => None,
         }
     }
@@ -53,7 +53,7 @@ async fn view(mut connection: MultiplexedConnection, name: &str) -> Result<Senti
     let address =
         address.ok_or_else(|| Unanswered::Refused("it does not name the address of the primary".to_owned()))?;
     let can_fail_over = queries::check_quorum(&mut connection, name).await.map_err(Unanswered::from);
-    // If the Sentinel does not list the replicas, they are not diagnosed, but nothing is wrong.
+    // If the Sentinel does not list the replicas, the diagnosis omits them; that is not a fault.
     let replicas = queries::sentinel_replicas(&mut connection, name).await;
     Ok(SentinelView {
         primary: address.to_string(),

@@ -1,4 +1,4 @@
-//! How answers of Redis and Sentinel are read.
+//! Tests of the parsers for replies of Redis and Sentinel.
 
 use proptest::prelude::*;
 

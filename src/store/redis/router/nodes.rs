@@ -1,7 +1,7 @@
-//! The nodes that the router knows, and the slot map that says which of them owns which keys.
+//! The nodes that the router knows, and the slot map with the owners of keys.
 //!
-//! Invariant: a watched ticket has a subscription at one node, or at two while it moves. A node that owns no slot and has
-//! no subscription is forgotten.
+//! Invariant: a watched ticket has a subscription at one node, or at two while it moves. A node that owns no slot and
+//! has no subscription is removed.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub(super) struct Nodes {
     settings: RedisSettings,
     reports: Reports,
     slots: SlotMap,
-    /// When an answer that was not outdated last confirmed the slot map.
+    /// When a reply that was not outdated last confirmed the slot map.
     confirmed_at: Instant,
     /// The primaries, and nodes that a command was redirected to.
     by_address: HashMap<Address, Arc<Node>>,
@@ -114,13 +114,13 @@ impl Nodes {
     /// Applies a slot map that discovery has found; returns the confidence in it.
     pub(super) fn apply(&mut self, found: SlotMap) -> Confidence {
         self.rehome();
-        self.forget_idle();
+        self.remove_idle();
         let is_outdated = found.epoch < self.slots.epoch;
         if is_outdated && self.confirmed_at.elapsed() < MAX_EPOCH_AGE {
             tracing::debug!(
                 known = self.slots.epoch,
                 found = found.epoch,
-                "ignored an outdated answer about primaries"
+                "ignored an outdated reply about primaries"
             );
             return Confidence::Unconfirmed;
         }
@@ -138,8 +138,8 @@ impl Nodes {
         confidence
     }
 
-    /// Brings the nodes into line with the slot map: connects to every primary, and moves each subscription to the owner
-    /// of its ticket.
+    /// Reconciles the nodes with the slot map: connects to every primary, and moves each subscription to the owner of
+    /// its ticket.
     fn reconcile(&mut self) {
         let primaries: Vec<_> = self.slots.primaries().into_iter().cloned().collect();
         for address in &primaries {
@@ -156,11 +156,11 @@ impl Nodes {
                 }
             }
         }
-        self.forget_idle();
+        self.remove_idle();
     }
 
-    /// Moves redirected subscriptions back to the owners of their slots. If a slot is still migrating, the next command makes the ticket a
-    /// stray again; if it is not, nothing else would move the ticket back.
+    /// Moves redirected subscriptions back to the owners of their slots. If the slot is still migrating, the next
+    /// command redirects again; if it is not, nothing else would move the subscription back.
     fn rehome(&mut self) {
         for id in self.redirected.drain() {
             let Some(owner) = self.slots.owner_of_tag(&id).and_then(|owner| self.by_address.get(owner)) else {
@@ -173,8 +173,8 @@ impl Nodes {
         }
     }
 
-    /// Forgets nodes that own no slot and have no subscription, and updates the gauges.
-    fn forget_idle(&mut self) {
+    /// Removes nodes that own no slot and have no subscription, and updates the gauges.
+    fn remove_idle(&mut self) {
         let primaries: Vec<_> = self.slots.primaries().into_iter().cloned().collect();
         self.by_address.retain(|address, node| primaries.contains(address) || !node.subscriber.is_idle());
         let interrupted: usize = self.by_address.values().map(|node| node.subscriber.interrupted()).sum();

@@ -1,7 +1,7 @@
-//! Requests to ask which nodes are primaries, and waiting for the answer.
+//! Requests for a refresh of the primaries, and waiting for its result.
 //!
-//! Every caller that waits shares the next refresh. A refresh that began before the call does not count: its answer may be
-//! older than what the caller has seen.
+//! All waiting callers share the next refresh. A call does not use a refresh that began before it: the result may be
+//! older than the caller's information.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use crate::store::redis::address::Address;
 use crate::store::redis::slots::Confidence;
 
-/// How often to ask for the primaries if nothing requests it earlier.
+/// The interval between refreshes that nothing has requested.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The refreshes, requested and finished.
@@ -22,14 +22,14 @@ pub(super) struct Refreshes {
     requested: Arc<Notify>,
 }
 
-/// The facts that the next refresh should take into account.
+/// The parameters of the next refresh.
 #[derive(Default)]
 pub(super) struct RefreshRequest {
     /// The number of the refresh.
     pub(super) number: u64,
-    /// A node that should know an owner better than others.
+    /// A node that probably has a newer map than others.
     pub(super) hint: Option<Address>,
-    /// Nodes that may no longer be primaries. Others know better.
+    /// Nodes that may no longer be primaries. Other nodes are asked first.
     pub(super) suspects: Vec<Address>,
 }
 
@@ -40,7 +40,7 @@ struct Finished {
 }
 
 impl Refreshes {
-    /// `requested` wakes [`Refreshes::next`].
+    /// Creates the state. `requested` wakes [`Refreshes::next`].
     pub(super) fn new(requested: Arc<Notify>) -> Self {
         let next = Mutex::new(RefreshRequest { number: 1, ..RefreshRequest::default() });
         let finished = watch::Sender::new(Finished { number: 0, confidence: Confidence::Unconfirmed });
@@ -55,8 +55,8 @@ impl Refreshes {
         self.requested.notify_one();
     }
 
-    /// Waits for a refresh that begins after the call, and returns the confidence in its result. The refresh distrusts
-    /// `suspect` if it can ask others.
+    /// Waits for a refresh that begins after the call, and returns the confidence in its result. The refresh asks other
+    /// nodes before `suspect`.
     pub(super) async fn refresh(&self, suspect: Option<&Address>) -> Confidence {
         let number = {
             let mut next = self.next.lock();

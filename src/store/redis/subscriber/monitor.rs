@@ -1,6 +1,6 @@
 //! Checks, beside the session, that Redis still reports changes, and reports tickets as missed while it does not.
 //!
-//! It is a separate task, so that pings continue whatever it waits for.
+//! It is a separate task, so that its waits do not delay pings.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use super::state::Shared;
 use crate::store::redis::error::FlagsError;
 use crate::store::redis::notify_flags;
 
-/// How often to check the notification flags, which others may change, and to report tickets with an interrupted
-/// subscription as missed.
+/// The interval at which the task checks the notification flags, which other clients may change, and reports tickets
+/// with an interrupted subscription as missed.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
-/// If this user may not read the flags, every third check tries them out.
+/// If this user may not read the flags, every third check tests their effect.
 const CHECKS_PER_PROBE: u64 = 3;
 
-/// Checks over and over.
+/// Runs the checks. Never returns.
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut are_flags_missing = false;
     for check in 0_u64.. {
@@ -32,13 +32,13 @@ pub(super) async fn run(shared: Arc<Shared>) {
             Ok(was_repaired) => {
                 are_flags_missing = false;
                 if was_repaired || were_flags_missing {
-                    tracing::warn!("another client had changed notify-keyspace-events; reading every stream again");
+                    tracing::warn!("another client had changed notify-keyspace-events; re-reading every ticket");
                     shared.report_all_missed();
                 }
             }
             Err(error @ FlagsError::Missing(_)) => {
                 are_flags_missing = true;
-                tracing::error!(%error, "changes arrive late: every stream is read again every few seconds");
+                tracing::error!(%error, "changes arrive late: every ticket is re-read every few seconds");
                 shared.report_all_missed();
             }
             // The session notices that Redis does not answer.

@@ -1,7 +1,7 @@
 //! One connection of a subscriber, from its opening to its end.
 //!
 //! Two tasks share it. The reader drains notifications and does nothing else, so that Redis's output buffer for this
-//! connection stays empty. The session sends commands and pings, and receives their answers.
+//! connection stays empty. The session sends commands and pings, and receives their replies.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -24,21 +24,21 @@ use crate::store::redis::notify_flags;
 use crate::store::redis::timeout::in_time;
 use crate::ticket::TicketId;
 
-/// How often the connection is pinged.
+/// The interval between pings.
 pub(super) const PING_INTERVAL: Duration = Duration::from_secs(5);
-/// How many channels a SUBSCRIBE or UNSUBSCRIBE names at most.
+/// The maximum number of channels in one SUBSCRIBE or UNSUBSCRIBE.
 const MAX_CHANNELS: usize = 500;
-/// How many of these commands, and pings, are in flight at most. If each waited for the answer to the one before, 100,000
-/// tickets would go unwatched for 16 s after a reconnect to a Redis that is 80 ms away.
+/// The maximum number of these commands and pings in flight. If each waited for the reply to the previous one, 100,000
+/// tickets would be unwatched for 16 s after a reconnect to a Redis with a round-trip time of 80 ms.
 const MAX_IN_FLIGHT: usize = 16;
 
 /// Runs one session. Sets `was_established` once watches may be acknowledged.
 ///
 /// # Errors
-/// Always, as a session ends only with an error.
+/// Always: a session ends only with an error.
 pub(super) async fn run(shared: &Arc<Shared>, was_established: &mut bool) -> Result<Infallible, RedisError> {
     match notify_flags::ensure(&shared.endpoint).await {
-        // The monitor then has every stream read every few seconds, which is better than no connection.
+        // The monitor then makes every stream re-read its ticket every few seconds, which is better than no connection.
         Ok(()) | Err(FlagsError::Missing(_)) => {}
         Err(error) => return Err(std::io::Error::other(error.to_string()).into()),
     }
@@ -49,7 +49,7 @@ pub(super) async fn run(shared: &Arc<Shared>, was_established: &mut bool) -> Res
 
     let mut session = Session { shared, sink, in_flight: FuturesOrdered::new() };
     session.verify().await?;
-    // From here on watches may be acknowledged, so every change after the end of this session is a gap.
+    // From here on, watches may be acknowledged, so changes after the end of this session may be missed.
     *was_established = true;
     shared.subscriptions.lock().reset(true);
     shared.subscribe_wanted.notify_one();
@@ -61,7 +61,7 @@ pub(super) async fn run(shared: &Arc<Shared>, was_established: &mut bool) -> Res
 enum Event {
     /// A ticket has changed or expired.
     Changed(TicketId),
-    /// Another gateway found that changes went unreported.
+    /// Another gateway found that changes may have been missed.
     Missed,
 }
 
@@ -75,7 +75,7 @@ async fn read(shared: Arc<Shared>, messages: PubSubStream, ended: CancellationTo
             match event {
                 Event::Changed(id) => shared.reports.changes.changed(&id),
                 Event::Missed => {
-                    tracing::warn!("a gateway found that Redis reported no changes; reading every stream again");
+                    tracing::warn!("a gateway found that Redis reported no changes; re-reading every ticket");
                     shared.report_all_missed();
                 }
             }
@@ -88,8 +88,8 @@ async fn read(shared: Arc<Shared>, messages: PubSubStream, ended: CancellationTo
 }
 
 fn event(message: &Msg, keys: &Keys, missed_channel: &str) -> Option<Event> {
-    // One script sets fields and expiry, and Redis reports both. Waking for both would cost a second reading, and an
-    // expiry that is set alone changes nothing.
+    // One script sets fields and expiry, and Redis reports both. Waking for both would cost a second read, and an
+    // expiry on its own changes nothing.
     if message.get_payload_bytes() == b"expire" {
         return None;
     }
@@ -107,7 +107,7 @@ struct Session<'a> {
     in_flight: FuturesOrdered<BoxFuture<'static, Result<CommandReply, RedisError>>>,
 }
 
-/// An answer from Redis.
+/// A reply from Redis.
 enum CommandReply {
     Ping,
     Subscribed(Vec<TicketId>),
@@ -121,7 +121,7 @@ impl Session<'_> {
         let mut unsubscribe_due = pin!(self.shared.unsubscribe_due(false));
         loop {
             let has_room = self.in_flight.len() < MAX_IN_FLIGHT;
-            // Each turn sends one batch, so pings get their turn however fast tickets come and go.
+            // Each iteration sends one batch, so pings are sent in time even while many tickets change.
             tokio::select! {
                 () = self.shared.subscribe_wanted.notified(), if has_room => {
                     if self.subscribe().await == MAX_CHANNELS {
@@ -136,24 +136,24 @@ impl Session<'_> {
                     let mut sink = self.sink.clone();
                     self.send(async move { sink.ping::<Value>().await.map(|_pong| CommandReply::Ping) }).await;
                 }
-                Some(answer) = self.in_flight.next() => self.apply(answer?),
+                Some(reply) = self.in_flight.next() => self.apply(reply?),
                 () = ended.cancelled() => return Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into()),
             }
         }
     }
 
-    /// Sends a command at once, after those before it; [`Session::in_flight`] yields its answer.
+    /// Sends a command at once, after those before it; [`Session::in_flight`] yields its reply.
     async fn send(&mut self, command: impl Future<Output = Result<CommandReply, RedisError>> + Send + 'static) {
-        let mut answer: BoxFuture<'static, _> = Box::pin(in_time(self.shared.endpoint.timeout, command));
-        self.in_flight.push_back(match futures_util::poll!(&mut answer) {
-            Poll::Ready(answer) => Box::pin(std::future::ready(answer)),
-            Poll::Pending => answer,
+        let mut reply: BoxFuture<'static, _> = Box::pin(in_time(self.shared.endpoint.timeout, command));
+        self.in_flight.push_back(match futures_util::poll!(&mut reply) {
+            Poll::Ready(reply) => Box::pin(std::future::ready(reply)),
+            Poll::Pending => reply,
         });
     }
 
-    fn apply(&self, answer: CommandReply) {
+    fn apply(&self, reply: CommandReply) {
         self.record_reply();
-        let CommandReply::Subscribed(ids) = answer else { return };
+        let CommandReply::Subscribed(ids) = reply else { return };
         let (resumed, still_interrupted, has_to_unsubscribe) = {
             let mut subscriptions = self.shared.subscriptions.lock();
             let resumed = subscriptions.acknowledge(&ids);

@@ -40,7 +40,8 @@ impl Shared {
         }
     }
 
-    /// Waits until there is something to unsubscribe from and [`UNSUBSCRIBE_DELAY`] is over; not at all if `is_more`.
+    /// Waits until there is something to unsubscribe from and [`UNSUBSCRIBE_DELAY`] has passed; returns at once if
+    /// `is_more`.
     pub(super) async fn unsubscribe_due(&self, is_more: bool) {
         if is_more {
             return;

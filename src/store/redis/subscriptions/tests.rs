@@ -1,4 +1,4 @@
-//! Two nodes, between which tickets move, and which lose their connections.
+//! Tests with two nodes: tickets move between them, and they lose their connections.
 
 use std::collections::{BTreeSet, VecDeque};
 

@@ -1,4 +1,4 @@
-//! How URLs are parsed, and which are refused.
+//! Tests of parsing and refusing URLs.
 
 use proptest::prelude::*;
 
