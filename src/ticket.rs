@@ -1,10 +1,11 @@
 //! Tickets, their states and the transitions between them: the one state machine of scangate.
 //!
-//! A [`Ticket`] is one sign-in attempt. Transitions are pure functions: they take the ticket, the acting party and the store's
-//! time, and return the next revision or a refusal. This module has no I/O, no clock and no random generator: constructors take
-//! drawn ids and numbers as arguments. The caller stores the next revision atomically (`store::transition`).
+//! A [`Ticket`] is one sign-in attempt. Transitions are pure functions: they take the ticket, the acting party and the
+//! store's time, and return the next revision or a refusal. This module has no I/O, no clock and no random generator:
+//! constructors take random bytes and numbers as arguments. The caller stores the next revision atomically
+//! (`store::transition`).
 //!
-//! Invariant: every [`Outcome::Changed`] has a revision one above the ticket it came from, and a deadline after `now`.
+//! Invariant: every [`Outcome::Changed`] has a revision one above that of its predecessor, and a deadline after `now`.
 
 #![deny(clippy::disallowed_types, reason = "a ticket has no clock: the store passes in the time")]
 

@@ -4,8 +4,9 @@
 //! send a heartbeat, and to end when the gateway drains. A wake carries no data: the woken party reads the ticket from the
 //! store. This module enforces the bounds per ticket, per caller and per process.
 //!
-//! Most registrations wait for minutes without an event, so their size is what counts. A registration is one entry in a slab
-//! (`table`) and a waker; one timer wheel serves all heartbeats and deadlines. No registration has a channel, timer or task.
+//! Most registrations wait for minutes without an event, so they must be small. A registration is one entry in a slab
+//! (`table`) and a waker; one timer wheel serves all heartbeats and deadlines. No registration has a channel, timer or
+//! task.
 //!
 //! Invariant: the store watches a ticket exactly while this process has a registration for it.
 
@@ -32,14 +33,14 @@ use shared::Shared;
 use table::NEVER;
 pub use table::Wake;
 
-/// How many registrations that may have missed a change are woken at once. The pause after them bounds the load on the store:
-/// 10,000 registrations take one second.
+/// The number of registrations that may have missed a change and are woken together. The pause after them bounds the
+/// load on the store: 10,000 registrations take one second.
 const RESYNC_BATCH: usize = 256;
 /// The pause between two such batches.
 const RESYNC_PAUSE: Duration = Duration::from_millis(25);
 /// The interval at which a drain ends the next streams.
 const DRAIN_TICK: Duration = Duration::from_millis(50);
-/// How long a party waits for a permit to register before the gateway asks it to come back.
+/// How long a party waits for a permit to register before the gateway asks it to reconnect.
 const PERMIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The registry of this process. Clones share it.
@@ -97,8 +98,8 @@ impl Waiters {
         tokio::join!(self.run_timers(), self.run_resync());
     }
 
-    /// Refuses further registrations, and wakes each existing one with [`Wake::Drain`], evenly over the drain time. Returns
-    /// when that time is over. With `may_hurry`, it returns as soon as no registration is left.
+    /// Refuses further registrations, and wakes each existing one with [`Wake::Drain`], evenly over the drain time.
+    /// Returns when that time has passed. With `may_hurry`, it returns as soon as no registration is left.
     pub async fn drain(&self, may_hurry: bool) {
         let spread = self.shared.limits.drain_spread;
         let keys = self.shared.start_drain();

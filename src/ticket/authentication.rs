@@ -1,4 +1,4 @@
-//! How and when a person signed in to their identity provider, if the provider says so.
+//! How and when a person signed in to their identity provider, if the provider states it.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
@@ -6,19 +6,19 @@ use serde_json::{Number, Value};
 use super::parties::Claims;
 use super::time::{CLOCK_LEEWAY_SECS, MAX_DATE, Timestamp};
 
-/// The longest `acr`, and the longest method in `amr`, in characters.
+/// The maximum length of `acr` and of a method in `amr`, in characters.
 const MAX_CHARS: usize = 255;
-/// The most methods in `amr`.
+/// The maximum number of methods in `amr`.
 const MAX_METHODS: usize = 16;
 
-/// The identity provider's statements about the sign-in (OpenID Connect Core §2). The gateway adds nothing and changes nothing,
-/// so a site learns from the provider how and when a person signed in, or not at all.
+/// The identity provider's statements about the sign-in (OpenID Connect Core §2). The gateway neither adds nor changes
+/// a statement, so a site gets the provider's own statements, or none.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Authentication {
     /// When the person signed in, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth_time: Option<Number>,
-    /// The authentication context class: the provider's word for how strong the sign-in was.
+    /// The authentication context class: the provider's label for the strength of the sign-in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acr: Option<String>,
     /// The authentication methods (RFC 8176).
@@ -27,7 +27,7 @@ pub struct Authentication {
 }
 
 impl Authentication {
-    /// Reads the statements in a token's claims. It leaves out a claim of the wrong type and a time in the future.
+    /// Reads the statements in a token's claims. It omits a claim of the wrong type and a time in the future.
     pub(super) fn of(claims: &Claims, now: Timestamp) -> Self {
         let is_past = |seconds: f64| {
             (0.0..=MAX_DATE).contains(&seconds) && seconds <= seconds_of(now) + f64::from(CLOCK_LEEWAY_SECS)
@@ -44,7 +44,7 @@ impl Authentication {
         Self { auth_time, acr, amr: amr.filter(|methods: &Vec<String>| !methods.is_empty()) }
     }
 
-    /// Returns whether the provider says nothing.
+    /// Returns whether there are no statements.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -75,15 +75,15 @@ mod tests {
 
     #[test]
     fn claims_are_copied_unchanged() {
-        let said = json!({"auth_time": 1_600_000_000, "acr": "urn:example:loa:3", "amr": ["pwd", "otp"]});
-        assert_eq!(read(&said), said);
+        let claims = json!({"auth_time": 1_600_000_000, "acr": "urn:example:loa:3", "amr": ["pwd", "otp"]});
+        assert_eq!(read(&claims), claims);
         assert_eq!(read(&json!({"auth_time": 1_600_000_000.25})), json!({"auth_time": 1_600_000_000.25}));
         assert_eq!(read(&json!({"name": "Ada"})), json!({}));
     }
 
     #[test]
     fn an_invalid_claim_is_omitted_and_does_not_affect_others() {
-        let nonsense = [
+        let invalid = [
             json!({"auth_time": "now"}),
             json!({"auth_time": -1}),
             json!({"auth_time": 1_700_000_031}),
@@ -96,8 +96,8 @@ mod tests {
             json!({"amr": []}),
             json!({"amr": [7, {}]}),
         ];
-        for said in nonsense {
-            assert_eq!(read(&said), json!({}), "{said}");
+        for claims in invalid {
+            assert_eq!(read(&claims), json!({}), "{claims}");
         }
         let mixed = json!({"auth_time": "now", "acr": "0", "amr": ["pwd", 7, ""]});
         assert_eq!(read(&mixed), json!({"acr": "0", "amr": ["pwd"]}));

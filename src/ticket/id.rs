@@ -1,7 +1,8 @@
-//! Ids and secrets of a ticket: the public [`TicketId`], and the [`BindingSecret`] that ties a ticket to one browser.
+//! Ids and secrets of a ticket: the public [`TicketId`], and the [`BindingSecret`] that ties a ticket to one browser or
+//! native app.
 //!
-//! The server draws them (`random`). Text from a caller must parse to exactly the form that `Display` writes. The store keeps,
-//! and comparisons use, only the [`BindingHash`] of a secret.
+//! The server generates them (`random`). Text from a caller must have exactly the form that `Display` writes. The store
+//! keeps, and comparisons use, only the [`BindingHash`] of a secret.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,11 +15,11 @@ use subtle::ConstantTimeEq;
 
 /// The public id of a ticket: 128 random bits, written as 22 characters of unpadded base64url (RFC 4648 §5).
 ///
-/// The QR code contains it, so it is no secret.
+/// The QR code contains it, so it is not a secret.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TicketId([u8; 16]);
 
-/// The text is not the form of a [`TicketId`] or a [`BindingSecret`].
+/// The text does not have the form of a [`TicketId`] or a [`BindingSecret`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not {expected} characters of base64url")]
 pub struct ParseIdError {
@@ -26,7 +27,7 @@ pub struct ParseIdError {
 }
 
 impl TicketId {
-    /// Makes an id of 128 bits, which the caller draws at random.
+    /// Creates an id from 128 random bits.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
@@ -53,7 +54,7 @@ impl fmt::Debug for TicketId {
     }
 }
 
-/// The id that names a scanner to the approver of a share: 128 random bits, drawn at the scan and stored with it.
+/// The id that names a scanner to the approver of a share: 128 random bits, generated at the scan and stored with it.
 ///
 /// It is random and not a hash of the scanner: with an id that depends on the subject, an approver could test guesses.
 /// Comparisons take constant time.
@@ -61,7 +62,7 @@ impl fmt::Debug for TicketId {
 pub struct ScannerId([u8; 16]);
 
 impl ScannerId {
-    /// Makes an id of 128 bits, which the caller draws at random.
+    /// Creates an id from 128 random bits.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
@@ -113,7 +114,7 @@ impl<'de> Deserialize<'de> for ScannerId {
 pub struct BindingSecret([u8; 32]);
 
 impl BindingSecret {
-    /// Makes a secret of 256 bits, which the caller draws at random.
+    /// Creates a secret from 256 random bits.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
@@ -125,7 +126,7 @@ impl BindingSecret {
         BindingHash(sha256(&self.0))
     }
 
-    /// Returns the text form, only for the cookie or the answer that creates the ticket.
+    /// Returns the text form, only for the cookie or for the response to the creation of the ticket.
     #[must_use]
     pub fn reveal(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
@@ -177,7 +178,7 @@ impl<'de> Deserialize<'de> for BindingHash {
     }
 }
 
-/// Decodes exactly `N` bytes, and refuses any text but their one canonical form.
+/// Decodes exactly `N` bytes, and refuses any text but their canonical form.
 fn decode<const N: usize>(text: &str) -> Result<[u8; N], ParseIdError> {
     let malformed = ParseIdError { expected: (N * 4).div_ceil(3) };
     let mut bytes = [0; N];

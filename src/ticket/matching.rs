@@ -1,7 +1,7 @@
-//! Number matching: the approver enters the number that the other screen shows, which proves that they see it.
+//! Number matching: the approver enters the number on the other screen, which proves that they see that screen.
 //!
-//! There is one attempt. A person who is tricked into approving a stranger's ticket guesses right once in three times with
-//! three numbers to choose from, and once in ninety with two digits to type.
+//! There is one attempt. A person who is tricked into approving a stranger's ticket guesses right with a probability of
+//! 1 in 3 if there are three numbers to choose from, and of 1 in 90 if there are two digits to type.
 
 use std::fmt;
 use std::str::FromStr;
@@ -37,7 +37,7 @@ impl MatchNumber {
     const MAX: u8 = 99;
     const COUNT: usize = (Self::MAX - Self::MIN + 1) as usize;
 
-    /// Every number, in order: two digits, the first of them not zero.
+    /// Every number, in order: two digits, the first not zero.
     pub const ALL: [Self; Self::COUNT] = {
         let mut all = [Self(Self::MIN); Self::COUNT];
         let mut number = Self::MIN;
@@ -53,7 +53,7 @@ impl FromStr for MatchNumber {
     type Err = ParseMatchNumberError;
 
     fn from_str(text: &str) -> Result<Self, ParseMatchNumberError> {
-        // `parse` alone would accept a sign, too.
+        // `parse` also accepts a sign.
         let is_digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
         let number = text.parse().ok().filter(|number| is_digits && (Self::MIN..=Self::MAX).contains(number));
         number.map(Self).ok_or(ParseMatchNumberError)
@@ -81,8 +81,8 @@ impl Matching {
     /// The number of choices.
     pub const CHOICES: usize = 3;
 
-    /// Creates the check of a new ticket from numbers that the caller has drawn: `choices` must be different, and the one at
-    /// index `right` is the ticket's. Returns `None` if the policy needs no number.
+    /// Creates the check of a new ticket from random numbers: the `choices` must differ, and the one at index `right`
+    /// is the ticket's. Returns `None` if the policy needs no number.
     ///
     /// # Panics
     /// If `right` is not below [`Matching::CHOICES`].

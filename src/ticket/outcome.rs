@@ -9,7 +9,7 @@ use super::record::Ticket;
 pub struct Decision<'a> {
     /// The approver's claims. The confirmation grants those that the ticket asks for.
     pub claims: &'a Claims,
-    /// The names of the claims to grant, if not all of those.
+    /// The names of the claims to grant; all claims that the ticket asks for if `None`.
     pub release: Option<&'a [String]>,
     /// The number that the other screen shows.
     pub number: Option<MatchNumber>,
@@ -30,12 +30,12 @@ impl<'a> Decision<'a> {
 pub enum Outcome {
     /// The next revision, which the caller stores.
     Changed(Ticket),
-    /// The same party did this before: the answer is the same, and there is nothing to store.
+    /// The same party did this before: the response is the same, and nothing is stored.
     Unchanged(Ticket),
 }
 
 impl Outcome {
-    /// Returns the ticket after the action.
+    /// Returns the ticket after the action, for tests.
     #[must_use]
     pub fn into_ticket(self) -> Ticket {
         match self {
@@ -44,19 +44,19 @@ impl Outcome {
     }
 }
 
-/// The reason for which an action is refused.
+/// The reason why an action is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The ticket has expired.
     #[error("the ticket has expired")]
     Expired,
-    /// The party has no part in this ticket, or another party may do this.
+    /// The caller is not a party of this ticket, or the action belongs to another party.
     #[error("this party may not do this")]
     NotPermitted,
     /// A presenter cannot scan its own ticket.
     #[error("a presenter cannot scan its own ticket")]
     OwnTicket,
-    /// Nobody has scanned yet.
+    /// No party has scanned yet.
     #[error("the ticket has not been scanned yet")]
     NotScanned,
     /// Another party scanned first.

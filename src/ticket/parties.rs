@@ -1,4 +1,5 @@
-//! The parties of a ticket: browsers, persons and registered clients. Data only; the rules are in `transitions`.
+//! The parties of a ticket: browsers and native apps, persons, and registered clients. Data only; the rules are in
+//! `transitions`.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -39,11 +40,11 @@ pub struct Person {
     pub picture: Option<String>,
 }
 
-/// One side of a ticket: a browser that holds a binding, or a signed-in person.
+/// One side of a ticket: a browser or native app that holds a binding, or a signed-in person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Party {
-    /// The browser that holds the secret with this hash.
+    /// The browser or native app that holds the secret with this hash.
     Browser(BindingHash),
     /// A person, verified by a token.
     Person(Person),
@@ -73,7 +74,7 @@ impl Party {
     }
 }
 
-/// The device that asks for the sign-in, as the approver sees it.
+/// A party's device, as the approver sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
     /// The browser's own address, not a proxy's.
@@ -101,13 +102,13 @@ pub struct Scanner {
 }
 
 impl Scanner {
-    /// Creates a scanner from a party alone.
+    /// Creates a scanner that has only a party.
     #[must_use]
     pub fn of(party: Party) -> Self {
         Self { party, id: None, audience: None, from: None }
     }
 
-    /// Creates a scanner that the approver sees as `id`.
+    /// Creates a scanner that the approver sees as `id`, for tests.
     #[must_use]
     pub fn with_id(party: Party, id: ScannerId) -> Self {
         Self { id: Some(id), ..Self::of(party) }

@@ -1,4 +1,4 @@
-//! A ticket: one sign-in attempt at one revision, and what can be read from it.
+//! A ticket: one sign-in attempt at one revision, and its derived properties.
 
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ pub struct Ticket {
     pub id: TicketId,
     /// The number of the revision, from [`Ticket::FIRST_REVISION`].
     pub revision: u64,
-    /// Distinguishes this ticket from any other of the same id and revision: a failover may lose a change, and another change
-    /// may get its revision.
+    /// Distinguishes this ticket from any other of the same id and revision: a failover may lose a change, and another
+    /// change may get the same revision.
     pub stamp: Stamp,
     /// When it was created, in the store's time.
     pub created_at: Timestamp,
-    /// When it expires and the store drops it.
+    /// When it expires and the store removes it.
     pub deadline: Timestamp,
     /// The request that created it.
     pub request: TicketRequest,
@@ -129,9 +129,9 @@ pub struct TicketRequest {
     pub client_id: ClientId,
     /// The party that shows the QR code.
     pub presenter: Party,
-    /// The device that asks, as the approver sees it.
+    /// The presenter's device, as the approver sees it.
     pub requester: Device,
-    /// The URL that the recipient continues at, from the client's own list.
+    /// The URL to redirect the recipient to, from the client's own list.
     pub return_to: Option<String>,
     /// The number check, if the client requires one.
     pub matching: Option<Matching>,
@@ -144,7 +144,7 @@ pub struct TicketRequest {
 /// A ticket before the store sets its time of creation.
 #[derive(Debug, Clone)]
 pub struct NewTicket {
-    /// Its id, newly drawn.
+    /// Its id, random.
     pub id: TicketId,
     /// The request.
     pub request: TicketRequest,

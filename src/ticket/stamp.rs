@@ -1,4 +1,4 @@
-//! Distinguishes two tickets of the same id and revision.
+//! The stamp, which distinguishes two tickets of the same id and revision.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,12 +16,12 @@ use super::time::Timestamp;
 pub struct Stamp(u64);
 
 impl Stamp {
-    /// Returns the stamp of the revision that follows.
+    /// Returns the stamp of the next revision.
     pub(super) fn after(self, state: &State, deadline: Timestamp) -> Self {
         let mut hash = digest::Context::new(&digest::SHA256);
         hash.update(&self.0.to_le_bytes());
         hash.update(&deadline.0.to_le_bytes());
-        // It does not fail: every map has string keys.
+        // Serialization does not fail: every map has string keys.
         hash.update(&serde_json::to_vec(state).unwrap_or_default());
         let hash = hash.finish();
         Self(hash.as_ref().iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte)))

@@ -11,11 +11,11 @@ use super::time::Timestamp;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
 pub enum State {
-    /// The presenter shows the code; nobody has scanned it.
+    /// The presenter shows the code; no party has scanned it.
     Pending,
     /// A party scanned; the approver is deciding.
     Scanned {
-        /// The party that scanned. No other party may continue.
+        /// The party that scanned. No other party may scan any more.
         scanner: Scanner,
     },
     /// The approver confirmed; the recipient has not yet fetched the JWT.
@@ -34,7 +34,7 @@ pub enum State {
         /// The JWT's id and times, the same for every redelivery.
         receipt: Receipt,
     },
-    /// One party ended it.
+    /// A party cancelled it.
     Cancelled {
         /// The party that scanned, if one had.
         scanner: Option<Scanner>,
@@ -66,11 +66,11 @@ pub struct Receipt {
     pub issued_at: Timestamp,
     /// When the JWT expires (`exp`).
     pub expires_at: Timestamp,
-    /// Until when the same recipient may receive it again.
+    /// The time until which the same recipient may receive it again.
     pub redeem_until: Timestamp,
 }
 
-/// Why a ticket was cancelled.
+/// The reason why a ticket was cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CancelReason {
@@ -85,7 +85,7 @@ pub enum CancelReason {
 }
 
 impl CancelReason {
-    /// Returns the word that answers and metrics use.
+    /// Returns the reason's name in responses and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

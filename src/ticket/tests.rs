@@ -1,4 +1,4 @@
-//! The state × action × party table, whole.
+//! The complete table of states, actions and parties, and the rules that it does not show.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ impl Cast {
         }
     }
 
-    /// The person that `who` would confirm as; a browser has no person and tries as a stranger.
+    /// The person that `who` confirms as; a browser has none, so it confirms as a stranger.
     fn person(&self, who: Who) -> Person {
         match self.party(who) {
             Party::Person(person) => person.clone(),
@@ -103,13 +103,13 @@ impl Cast {
     }
 }
 
-/// Confirms for whoever has scanned.
+/// Confirms for the present scanner.
 fn confirm(ticket: &Ticket, by: &Person, decision: Decision<'_>) -> Result<Outcome, Refusal> {
     let scanner = ticket.scanner_id().map(|id| id.to_string());
     ticket.confirm(by, Decision { scanner: scanner.as_deref(), ..decision }, T0, REDEEM)
 }
 
-/// The outcome of an action without the ticket: changed to a state, unchanged, or refused.
+/// The result of an action without the ticket: a new state, no change, or a refusal.
 #[derive(Debug, PartialEq)]
 enum Verdict {
     To(&'static str),
@@ -298,7 +298,7 @@ fn a_stored_state_is_read_back() {
     }
 }
 
-/// As gateways of 0.1 write them: docs/versioning.md promises that their neighbours read it.
+/// The form that 0.1 writes; docs/versioning.md promises that later versions read it.
 const STORED_BY_0_1: [&str; 5] = [
     r#"{"state":"pending"}"#,
     r#"{"state":"scanned","scanner":{"party":{"person":{"subject":"ada","name":"Ada","picture":null}}}}"#,
@@ -318,12 +318,12 @@ fn read_now_and_later<T: serde::de::DeserializeOwned + PartialEq + std::fmt::Deb
 
 #[test]
 fn the_stored_form_of_0_1_is_read_and_written_unchanged() {
-    let words = STORED_BY_0_1.map(|stored| {
+    let names = STORED_BY_0_1.map(|stored| {
         let state: State = read_now_and_later(stored);
         assert_eq!(serde_json::to_string(&state).unwrap(), stored);
         stored.split('"').nth(3).unwrap()
     });
-    assert_eq!(words, ["pending", "scanned", "confirmed", "claimed", "cancelled"]);
+    assert_eq!(names, ["pending", "scanned", "confirmed", "claimed", "cancelled"]);
     let request: TicketRequest = read_now_and_later(REQUEST_OF_0_1);
     assert_eq!(serde_json::to_string(&request).unwrap(), REQUEST_OF_0_1);
 }
@@ -333,9 +333,8 @@ fn only_claims_that_were_asked_for_are_granted() {
     let cast = Cast::new(Flow::Login);
     let all = serde_json::json!({"name": "Ada", "email": "ada@example.com", "sub": "ada"});
     let granted = |release: Option<&[String]>| {
-        let step =
-            confirm(&cast.scanned(), &cast.approver(), Decision { release, ..Decision::all(all.as_object().unwrap()) });
-        step.map(|step| match step.into_ticket().state {
+        let outcome = confirm(&cast.scanned(), &cast.approver(), Decision { release, ..Decision::all(all.as_object().unwrap()) });
+        outcome.map(|outcome| match outcome.into_ticket().state {
             State::Confirmed { grant, .. } => grant.claims.keys().cloned().collect::<Vec<_>>(),
             other => panic!("{other:?}"),
         })
@@ -369,7 +368,7 @@ fn there_is_one_attempt_at_a_number() {
         assert_eq!(verdict(with(&ticket, None)), Verdict::No(Refusal::NumberMissing));
         let right = with(&ticket, Some(matching.number)).unwrap().into_ticket();
         assert!(matches!(right.state, State::Confirmed { .. }));
-        assert_eq!(verdict(with(&right, Some(wrong))), Verdict::Unchanged, "what is granted stays granted");
+        assert_eq!(verdict(with(&right, Some(wrong))), Verdict::Unchanged, "a grant cannot be changed");
 
         let ended = with(&ticket, Some(wrong)).unwrap().into_ticket();
         assert!(matches!(&ended.state, State::Cancelled { reason: CancelReason::Mismatch, scanner: Some(_) }));
@@ -409,11 +408,11 @@ fn a_scanner_id_reveals_no_subject() {
     assert_ne!(
         ticket.scanner_id(),
         again.scanner_id(),
-        "the same scanner of the same ticket is called otherwise each time"
+        "every scan has a new id, even of the same scanner"
     );
     let id = ticket.scanner_id().unwrap();
     let rescanned = ticket.scan(&Scanner::with_id(cast.scanner.clone(), random::scanner_id()), T0, DECISION).unwrap();
-    assert_eq!(rescanned.into_ticket().scanner_id(), Some(id), "who scans again keeps the name that was shown");
+    assert_eq!(rescanned.into_ticket().scanner_id(), Some(id), "a repeated scan keeps the id that the approver saw");
     assert!(!id.is(""));
     assert!(!id.is(&id.to_string()[1..]));
 }
@@ -422,11 +421,11 @@ fn a_scanner_id_reveals_no_subject() {
 fn a_share_without_a_scanner_id_is_refused() {
     let cast = Cast::new(Flow::Share);
     let seen = cast.scanned();
-    let nameless = Ticket { state: State::Scanned { scanner: Scanner::of(cast.scanner.clone()) }, ..seen.clone() };
+    let without_id = Ticket { state: State::Scanned { scanner: Scanner::of(cast.scanner.clone()) }, ..seen.clone() };
     let (claims, id) = (Claims::new(), seen.scanner_id().unwrap().to_string());
     for scanner in ["", id.as_str()] {
         let decision = Decision { scanner: Some(scanner), ..Decision::all(&claims) };
-        let result = nameless.confirm(&cast.approver(), decision, T0, REDEEM);
+        let result = without_id.confirm(&cast.approver(), decision, T0, REDEEM);
         assert_eq!(verdict(result), Verdict::No(Refusal::ScannerChanged));
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// The last second with a four-digit year (RFC 3339 §1). A greater number is no time in seconds; it may be milliseconds.
+/// The last second with a four-digit year (RFC 3339 §1). A greater number is not a time in seconds; it may be
+/// milliseconds.
 pub const MAX_DATE: f64 = 253_402_300_799.0;
 /// The difference between two clocks that is tolerated, in seconds: the identity provider's, the store's and this machine's.
 pub const CLOCK_LEEWAY_SECS: u32 = 30;

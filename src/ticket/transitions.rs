@@ -1,4 +1,4 @@
-//! The transitions between the states of a ticket: who may do what, in which state, with which effect.
+//! The transitions between the states of a ticket: the permitted actors, the states, and the effects of each action.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use super::record::{Flow, Ticket};
 use super::state::{CancelReason, Grant, Receipt, State};
 use super::time::Timestamp;
 
-/// How long the parties can read a cancelled or claimed ticket.
+/// How long the parties can still read a cancelled or claimed ticket.
 pub const FINAL_STATE_TTL: Duration = Duration::from_secs(30);
 
 impl Ticket {
-    /// `scan`: binds a pending ticket to the party that scanned it. At least `decision` remains for the decision.
+    /// `scan`: binds a pending ticket to the party that scanned it. At least `decision` remains until the deadline.
     ///
     /// # Errors
     /// [`Refusal::AlreadyScanned`] to any party but the first scanner; [`Refusal::OwnTicket`] to the presenter;
-    /// [`Refusal::NotPermitted`] if the flow requires a signed-in person and the party is none;
+    /// [`Refusal::NotPermitted`] if the flow requires a signed-in person and the scanner is not one;
     /// [`Refusal::AlreadyConfirmed`] and [`Refusal::AlreadyCancelled`] in a later state.
     pub fn scan(&self, actor: &Scanner, now: Timestamp, decision: Duration) -> Result<Outcome, Refusal> {
         self.check_deadline(now)?;
@@ -38,15 +38,15 @@ impl Ticket {
         }
     }
 
-    /// `confirm`: the approver grants the claims that the ticket asks for and the decision names. The recipient then has
-    /// `redeem` to fetch the JWT. A wrong number cancels the ticket: there is one attempt.
+    /// `confirm`: the approver grants the claims that the ticket asks for and the decision releases. The recipient then
+    /// has `redeem` to fetch the JWT. A wrong number cancels the ticket: there is one attempt.
     ///
     /// # Errors
     /// [`Refusal::NotScanned`] while pending; [`Refusal::NotPermitted`] to any party but the approver;
-    /// [`Refusal::ScannerMissing`] in `share` if the decision names no scanner, [`Refusal::ScannerChanged`] if it names another
-    /// one; [`Refusal::NumberMissing`] and [`Refusal::UnexpectedNumber`];
-    /// [`Refusal::NotOffered`] if `release` names what the ticket does not ask for; [`Refusal::Mismatch`] after a wrong
-    /// number; [`Refusal::AlreadyCancelled`].
+    /// [`Refusal::ScannerMissing`] in `share` if the decision has no scanner, [`Refusal::ScannerChanged`] if it has
+    /// another one; [`Refusal::NumberMissing`] and [`Refusal::UnexpectedNumber`]; [`Refusal::NotOffered`] if `release`
+    /// contains a claim that the ticket does not ask for; [`Refusal::Mismatch`] after a wrong number;
+    /// [`Refusal::AlreadyCancelled`].
     pub fn confirm(
         &self,
         actor: &Person,

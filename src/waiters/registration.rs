@@ -33,10 +33,11 @@ impl Registration {
         Self { shared, store, deadline: NEVER, key, end: StreamEnd::Gone }
     }
 
-    /// Schedules a refresh for the ticket's deadline: it had `remaining` left when the read that began at `asked` was answered.
+    /// Schedules a refresh for the ticket's deadline: the read that began at `asked` returned that it had `remaining`
+    /// left.
     ///
-    /// The deadline is counted from the start of the read, because an answer may wait while many streams open. A refresh that
-    /// is early for that reason finds the ticket and schedules the next one. A late refresh could not be made up for.
+    /// The deadline is counted from the start of the read, because a reply may wait while many streams open. An early
+    /// refresh still finds the ticket and schedules the next one; a late one would delay the `expired` event.
     pub fn set_deadline(&mut self, asked: Instant, remaining: Duration) {
         let deadline = asked + remaining;
         self.deadline = self.shared.ticks(deadline);
@@ -48,12 +49,12 @@ impl Registration {
         self.shared.refresh_at(self.key, Instant::now() + RETRY_DELAY.mul_f64(random::within(0.5..1.5)));
     }
 
-    /// Sets the reason with which the metrics count the end of this registration. The default is that the client left.
+    /// Sets the reason with which the metrics count the end of this registration. The default is that the caller left.
     pub fn set_end(&mut self, end: StreamEnd) {
         self.end = end;
     }
 
-    /// Returns how long ago the last known deadline passed, or `None` if it lies ahead.
+    /// Returns how long ago the last known deadline passed, or `None` if it is in the future.
     #[must_use]
     pub fn overdue(&self) -> Option<Duration> {
         let now = self.shared.ticks(Instant::now());

@@ -20,7 +20,7 @@ pub struct WaiterLimits {
     pub drain_spread: Duration,
 }
 
-/// Why a party cannot register.
+/// The reason why a party cannot register.
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
     /// [`WaiterLimits::per_ticket`] is reached.
@@ -30,12 +30,12 @@ pub enum RegisterError {
     #[error("too many streams from this address or network")]
     CallerFull(Tier),
     /// [`WaiterLimits::per_process`] is reached.
-    #[error("the gateway holds the most streams that it may")]
+    #[error("the gateway has reached its limit on streams")]
     ProcessFull,
     /// No permit became free in time: too many parties register at once.
     #[error("too many streams are being opened")]
     TooManyAtOnce,
-    /// The gateway drains.
+    /// The gateway is draining.
     #[error("the gateway is shutting down")]
     Draining,
     /// The store could not watch the ticket.

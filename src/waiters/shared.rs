@@ -16,11 +16,11 @@ use crate::random;
 use crate::store::{Changes, Store};
 use crate::ticket::{TicketId, millis};
 
-/// Heartbeats are due at multiples of this many milliseconds, so that the process sends several at once and sleeps in
+/// Heartbeats are due at multiples of this many milliseconds, so that the process sends several together and sleeps in
 /// between. A larger value would delay a confirmation that arrives during such a batch.
 pub(super) const HEARTBEAT_TICK: u64 = 100;
-/// How many parties register at the same time. When all streams of a lost replica arrive here, Redis gets this many requests
-/// at once, and confirmations still get their turn.
+/// The maximum number of parties that register at the same time. When all streams of a lost replica arrive here, Redis
+/// gets at most this many concurrent requests, so confirmations are not delayed.
 pub(super) const MAX_REGISTERING: usize = 256;
 
 pub(super) struct Shared {

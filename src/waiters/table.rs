@@ -1,5 +1,4 @@
-//! The entries of the waiting parties: by key, by ticket, by caller and by the next due timer. A data structure without lock,
-//! clock or I/O; `shared` holds the lock on it.
+//! The entries of the waiting parties, by key, ticket, caller and next due timer. A data structure without lock, clock or I/O; `shared` holds its lock.
 //!
 //! Invariant: the entries of one ticket form a list that starts in `by_ticket`; `by_caller` counts the entries of each caller.
 
@@ -12,7 +11,7 @@ use super::timer_wheel::TimerWheel;
 use crate::callers::{Caller, Holdings, SMALL, shrink_after_peak};
 use crate::ticket::TicketId;
 
-/// Why a registration was woken.
+/// The reason why a registration was woken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wake {
     /// Read the ticket: it may have changed, or its deadline may have passed.
@@ -36,11 +35,12 @@ pub(super) struct Table {
     missed: VecDeque<u32>,
 }
 
-/// One waiting party. There is one for each idle stream, so every byte counts.
+/// One waiting party. There is one for each idle stream, so it must be small.
 pub(super) struct Entry {
     /// The waiting task's waker; none before its first wait.
     pub(super) waker: Option<Waker>,
-    /// When the next refresh is due, for the deadline or after the store failed, in ticks. No notification reports those.
+    /// When the next refresh is due, for the deadline or after the store failed, in ticks. No notification reports
+    /// these times.
     pub(super) refresh_at: u64,
     /// When the next heartbeat is due, in ticks.
     pub(super) heartbeat_at: u64,

@@ -1,3 +1,5 @@
+//! Tests of the registry, with the memory store.
+
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
@@ -27,7 +29,7 @@ const LIMITS: WaiterLimits = WaiterLimits {
 const ROOMY: WaiterLimits =
     WaiterLimits { per_ticket: usize::MAX, per_address: usize::MAX, per_process: usize::MAX, ..LIMITS };
 
-/// The memory store, and which tickets it has been asked to watch.
+/// The memory store, and the tickets that it was asked to watch.
 struct RecordingStore {
     store: MemoryStore,
     watched: Arc<Mutex<HashSet<TicketId>>>,
@@ -112,7 +114,7 @@ fn address(last: u8) -> IpAddr {
     Ipv4Addr::new(192, 0, 2, last).into()
 }
 
-/// Returns what a registration would be told right now.
+/// Returns the pending wake of a registration.
 fn poll_wake(registration: &mut Registration) -> Option<Wake> {
     registration.next().now_or_never()
 }
@@ -134,7 +136,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// A registration as it should be.
+/// A registration, with its expected state.
 struct Registered {
     registration: Registration,
     ticket: usize,
@@ -187,10 +189,10 @@ proptest! {
         }
         let registrations = site.lock();
         prop_assert!(registrations.by_ticket.is_empty() && registrations.by_caller.is_empty() && registrations.entries.is_empty());
-        prop_assert_eq!(registrations.wheel.next(), None, "something is still due for nobody");
+        prop_assert_eq!(registrations.wheel.next(), None, "a removed registration still has a timer");
     }
 
-    /// In virtual time: nothing waits.
+    /// Time is simulated: the test does not sleep.
     #[test]
     fn heartbeats_come_at_their_interval_and_deadlines_once(
         heartbeat in 1_000..60_000_u64,
@@ -217,8 +219,8 @@ proptest! {
                 while let Some(wake) = poll_wake(registration) {
                     match wake {
                         Wake::Heartbeat => beats[index].push(now),
-                        Wake::Refresh => prop_assert_eq!(refreshed_at[index].replace(now), None, "told twice"),
-                        Wake::Drain => prop_assert!(false, "nobody drains"),
+                        Wake::Refresh => prop_assert_eq!(refreshed_at[index].replace(now), None, "refreshed twice"),
+                        Wake::Drain => prop_assert!(false, "there is no drain"),
                     }
                 }
             }
@@ -233,7 +235,7 @@ proptest! {
                 let span = pair[1] - pair[0];
                 prop_assert!(span <= heartbeat && span + HEARTBEAT_TICK > heartbeat, "{} of {}", span, heartbeat);
             }
-            prop_assert!(beats.last().unwrap() + heartbeat > ends_at, "they stop: {:?}", beats);
+            prop_assert!(beats.last().unwrap() + heartbeat > ends_at, "no further heartbeat: {:?}", beats);
         }
     }
 }
@@ -260,7 +262,7 @@ async fn a_delayed_reply_does_not_postpone_the_deadline() {
     registration.set_deadline(asked, Duration::from_secs(5));
     let due = site.waiters.shared.ticks(asked + Duration::from_secs(5) + EXPIRY_READ_DELAY) + 1;
     assert_eq!(site.lock().entries[registration.key as usize].refresh_at, due);
-    // An answer that waited for longer than was left.
+    // A reply that waited longer than the time that was left.
     registration.set_deadline(asked, Duration::from_millis(10));
     assert!(registration.overdue() >= Some(Duration::from_millis(20)), "{:?}", registration.overdue());
 }
@@ -286,13 +288,13 @@ async fn every_waiting_task_is_woken() {
         let mut registration = site.registration(id).await;
         waiting.spawn(async move { registration.next().await });
     }
-    // Each has been polled, and has said whom to wake.
-    while site.lock().entries.iter().any(|(_, place)| place.waker.is_none()) {
+    // Each has been polled and has stored its waker.
+    while site.lock().entries.iter().any(|(_, entry)| entry.waker.is_none()) {
         tokio::task::yield_now().await;
     }
     site.waiters.changes().changed(&id);
-    let told = tokio::time::timeout(Duration::from_secs(10), waiting.join_all()).await.expect("one still waits");
-    assert_eq!(told, [Wake::Refresh; 5]);
+    let wakes = tokio::time::timeout(Duration::from_secs(10), waiting.join_all()).await.expect("one still waits");
+    assert_eq!(wakes, [Wake::Refresh; 5]);
 }
 
 #[tokio::test]
@@ -301,11 +303,11 @@ async fn every_registration_that_missed_a_change_refreshes() {
     crate::task::spawn("test", site.waiters.clone().run());
     let registrations = site.registrations(RESYNC_BATCH * 2 + 1).await;
     let ids: Vec<_> = site.lock().by_ticket.keys().copied().collect();
-    // Twice: whoever waits for a turn has but one.
+    // Twice: a queued registration is queued once.
     site.waiters.changes().missed(ids.clone());
     site.waiters.changes().missed(ids);
     for mut registration in registrations {
-        let wake = tokio::time::timeout(Duration::from_secs(10), registration.next()).await.expect("one was left out");
+        let wake = tokio::time::timeout(Duration::from_secs(10), registration.next()).await.expect("a registration was not woken");
         assert_eq!(wake, Wake::Refresh);
     }
 }
@@ -332,7 +334,7 @@ async fn a_drain_wakes_every_registration_and_refuses_new_ones() {
     assert!(site.waiters.is_draining());
     let refused = site.waiters.register(&site.store, random::ticket_id(), address(0)).await;
     assert!(matches!(refused, Err(RegisterError::Draining)));
-    // One that was not told yet leaves.
+    // A registration that was not woken yet is dropped.
     let index = registrations.iter().position(|(_, times)| *times == 0).unwrap();
     registrations.remove(index);
     drain.await;
@@ -359,14 +361,14 @@ async fn memory_is_freed_after_a_peak() {
         registrations.push(site.waiters.register(&site.store, random::ticket_id(), address).await.unwrap());
     }
     assert!(site.lock().entries.capacity() >= REGISTRATIONS);
-    // The first come last.
+    // The first ones are removed last.
     while registrations.pop().is_some() {}
-    let kept = {
+    let capacities = {
         let registrations = site.lock();
         [registrations.entries.capacity(), registrations.by_ticket.capacity(), registrations.by_caller.capacity()]
     };
-    assert!(kept.iter().all(|&kept| kept <= SMALL * 2), "{kept:?} entries, tickets, addresses");
-    // It serves on.
+    assert!(capacities.iter().all(|&capacity| capacity <= SMALL * 2), "{capacities:?} entries, tickets, addresses");
+    // It still works.
     let id = random::ticket_id();
     let mut registration = site.registration(id).await;
     site.waiters.changes().changed(&id);
@@ -384,8 +386,8 @@ async fn waiting_for_a_permit_times_out() {
     tokio::pin!(waiting);
     assert!(waiting.as_mut().now_or_never().is_none());
     permits.pop();
-    let turn = waiting.await;
-    assert!(turn.is_ok());
+    let permit = waiting.await;
+    assert!(permit.is_ok());
     assert!(matches!(site.waiters.registration_permit().await, Err(RegisterError::TooManyAtOnce)));
 }
 

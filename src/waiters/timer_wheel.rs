@@ -1,7 +1,7 @@
 //! The timers of many streams in one structure: a hierarchical timing wheel (Varghese and Lauck, SOSP 1987, scheme 7).
 //!
-//! Time is counted in ticks; the caller decides that a tick is a millisecond. Each key has at most one due tick. Setting,
-//! clearing and firing take constant time, and a timer takes 16 bytes. The wheel has no clock, no wakers and no lock.
+//! Time is counted in ticks; the caller uses milliseconds. Each key has at most one due tick. Setting, clearing and
+//! firing take constant time, and a timer takes 16 bytes. The wheel has no clock, no wakers and no lock.
 
 /// Each level has as many slots as a `u64` has bits, so that one bit shows whether a slot is taken.
 const SLOTS: usize = 64;
@@ -9,7 +9,7 @@ const SLOTS: usize = 64;
 const BITS: usize = 6;
 /// Five levels reach twelve days of milliseconds.
 const LEVELS: usize = 5;
-/// The farthest that a timer can be ahead; a timer set beyond it fires at this distance. It is one slot of the top level less
+/// The maximum distance of a timer; a timer set farther ahead fires at this distance. It is one top-level slot less
 /// than a full turn, so that the farthest slot is never the current one.
 const SPAN: u64 = 63 << (BITS * (LEVELS - 1));
 /// No key.
