@@ -97,15 +97,15 @@ pub struct Scanner {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audience: Option<Audience>,
     /// The scanner's device, if the approver sees it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<Device>,
+    #[serde(default, rename = "from", skip_serializing_if = "Option::is_none")]
+    pub device: Option<Device>,
 }
 
 impl Scanner {
     /// Creates a scanner that has only a party.
     #[must_use]
     pub fn of(party: Party) -> Self {
-        Self { party, id: None, audience: None, from: None }
+        Self { party, id: None, audience: None, device: None }
     }
 
     /// Creates a scanner that the approver sees as `id`, for tests.

@@ -99,8 +99,8 @@ pub(in crate::http) async fn scan(
             Flow::Login => Scanner::of(party),
             Flow::Share => {
                 let audience = audience(&body, &reading.ticket, &headers, &gateway)?;
-                let from = Some(device::describe(address, &headers));
-                Scanner { party, id: Some(random::scanner_id()), audience, from }
+                let device = Some(device::describe(address, &headers));
+                Scanner { party, id: Some(random::scanner_id()), audience, device }
             }
         };
         let reading = gateway.sign_ins.scan_from(reading, &scanner).await?;

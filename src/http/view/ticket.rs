@@ -213,7 +213,7 @@ fn scanned_by(gateway: &Gateway, ticket: &Ticket, party: &Party) -> Option<Scann
         person: PersonView::new(&scanner.party),
         id: ticket.scanner_id().filter(|_| decides).map(|id| id.to_string()),
         signed_in: decides.then(|| scanner.party.is_person()),
-        from: scanner.from.as_ref().filter(|_| decides).map(DeviceView::new),
+        from: scanner.device.as_ref().filter(|_| decides).map(DeviceView::new),
         client: decides.then(|| ClientView::find(gateway, ticket.audience())),
     })
 }
