@@ -309,7 +309,7 @@ async fn sigterm_sends_streams_away_finishes_requests_and_exits() {
         let (browser, path) = (browser.clone(), format!("/v1/tickets/{id}?wait=30&revision=1"));
         async move { browser.get(&path).await.status() }
     });
-    eventually("both seats", || async { (gateway.metric("scangate_streams_open").await == 2.0).then_some(()) }).await;
+    eventually("both registrations", || async { (gateway.metric("scangate_streams_open").await == 2.0).then_some(()) }).await;
     let started = Instant::now();
     gateway.process.signal("TERM");
     let mut text = String::new();
@@ -390,9 +390,9 @@ fn the_docs_name_every_setting_and_every_problem_and_no_others() {
     assert_eq!(documented, words(&scangate(&["--help"]).1, is_setting));
 
     let api = include_str!("../docs/http-api.md");
-    for kind in scangate::http::problem::ALL {
-        let row = format!("| {} | `{}` |", kind.status.as_u16(), kind.code);
-        let other = format!("| `{}` | {} |", kind.code, kind.status.as_u16());
+    for problem_type in scangate::http::problem::ALL {
+        let row = format!("| {} | `{}` |", problem_type.status.as_u16(), problem_type.code);
+        let other = format!("| `{}` | {} |", problem_type.code, problem_type.status.as_u16());
         assert!(api.contains(&row) || api.contains(&other), "{} has no row in docs/http-api.md", kind.code);
     }
     let operations = include_str!("../docs/operations.md");

@@ -187,7 +187,7 @@ async fn a_long_poll_answers_when_something_happens(site: Site) {
         let (browser, path) = (browser.clone(), format!("/v1/tickets/{id}?wait=30&revision=1"));
         async move { browser.get(&path).await.json::<Value>().await.unwrap() }
     });
-    eventually("the poll's seat", || async {
+    eventually("the poll's registration", || async {
         (site.gateway.metric("scangate_streams_open").await > 0.0).then_some(())
     })
     .await;

@@ -63,7 +63,7 @@ mod rule_1_knowing_the_id_gives_nothing {
             let foreign = looks(stranger.get(&format!("/v1/tickets/{id}{path}")).await).await;
             assert_eq!(foreign, looks(stranger.get(&format!("/v1/tickets/{UNKNOWN}{path}")).await).await);
         }
-        assert_eq!(gateway.metric("scangate_streams_opened_total").await, 1.0, "strangers took seats");
+        assert_eq!(gateway.metric("scangate_streams_opened_total").await, 1.0, "strangers were registered");
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -651,7 +651,7 @@ mod rule_8_bounds {
         assert_eq!(problem(refused).await, (429, "too_many_streams".into()));
         assert_eq!(gateway.metric("scangate_refused_total{reason=\"streams_per_ticket\"}").await, 2.0);
         drop(two);
-        eventually("a free seat", || async {
+        eventually("a free registration", || async {
             let response = browser.get(&format!("/v1/tickets/{id}/events")).await;
             (response.status() == StatusCode::OK).then_some(())
         })

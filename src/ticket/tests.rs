@@ -12,7 +12,7 @@ const REDEEM: Duration = Duration::from_secs(30);
 const TOKEN: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Who {
+enum Actor {
     Presenter,
     Scanner,
     Stranger,
@@ -22,14 +22,14 @@ fn person(name: &str) -> Person {
     Person { subject: Subject(name.to_owned()), name: Some(name.to_owned()), picture: None }
 }
 
-struct Cast {
+struct Parties {
     flow: Flow,
     presenter: Party,
     scanner: Party,
     stranger: Party,
 }
 
-impl Cast {
+impl Parties {
     fn new(flow: Flow) -> Self {
         let browser = || Party::Browser(random::binding_secret().hash());
         match flow {
@@ -45,17 +45,17 @@ impl Cast {
         }
     }
 
-    fn party(&self, who: Who) -> &Party {
-        match who {
-            Who::Presenter => &self.presenter,
-            Who::Scanner => &self.scanner,
-            Who::Stranger => &self.stranger,
+    fn party(&self, actor: Actor) -> &Party {
+        match actor {
+            Actor::Presenter => &self.presenter,
+            Actor::Scanner => &self.scanner,
+            Actor::Stranger => &self.stranger,
         }
     }
 
-    /// The person that `who` confirms as; a browser has none, so it confirms as a stranger.
-    fn person(&self, who: Who) -> Person {
-        match self.party(who) {
+    /// The person that `actor` confirms as; a browser has none, so it confirms as a stranger.
+    fn person(&self, actor: Actor) -> Person {
+        match self.party(actor) {
             Party::Person(person) => person.clone(),
             Party::Browser(_) => person("nobody"),
         }
@@ -83,11 +83,11 @@ impl Cast {
     }
 
     fn approver(&self) -> Person {
-        self.person(if self.flow == Flow::Login { Who::Scanner } else { Who::Presenter })
+        self.person(if self.flow == Flow::Login { Actor::Scanner } else { Actor::Presenter })
     }
 
     fn recipient(&self) -> &Party {
-        self.party(if self.flow == Flow::Login { Who::Presenter } else { Who::Scanner })
+        self.party(if self.flow == Flow::Login { Actor::Presenter } else { Actor::Scanner })
     }
 
     fn confirmed(&self) -> Ticket {
@@ -131,14 +131,14 @@ fn verdict(result: Result<Outcome, Refusal>) -> Verdict {
     }
 }
 
-fn act(cast: &Cast, ticket: &Ticket, action: &str, who: Who, now: Timestamp) -> Result<Outcome, Refusal> {
-    let party = cast.party(who);
+fn act(parties: &Parties, ticket: &Ticket, action: &str, actor: Actor, now: Timestamp) -> Result<Outcome, Refusal> {
+    let party = parties.party(actor);
     match action {
         "scan" => ticket.scan(&Scanner::with_id(party.clone(), random::scanner_id()), now, DECISION),
         "confirm" => {
             let (claims, scanner) = (Claims::new(), ticket.scanner_id().map(|id| id.to_string()));
             let decision = Decision { scanner: scanner.as_deref(), ..Decision::all(&claims) };
-            ticket.confirm(&cast.person(who), decision, now, REDEEM)
+            ticket.confirm(&parties.person(actor), decision, now, REDEEM)
         }
         "cancel" => ticket.cancel(party, CancelReason::Declined, now),
         "claim" => ticket.claim(party, "two", TOKEN, now),
@@ -152,15 +152,15 @@ fn login_follows_the_table_in_every_state_for_every_party() {
         AlreadyCancelled, AlreadyConfirmed, AlreadyScanned, NotConfirmed, NotPermitted, NotScanned, OwnTicket,
     };
     use Verdict::{No, Unchanged, To};
-    use Who::{Presenter, Scanner, Stranger};
+    use Actor::{Presenter, Scanner, Stranger};
 
-    let cast = Cast::new(Flow::Login);
+    let parties = Parties::new(Flow::Login);
     let states = [
-        ("pending", cast.pending()),
-        ("scanned", cast.scanned()),
-        ("confirmed", cast.confirmed()),
-        ("claimed", cast.claimed()),
-        ("cancelled", cast.cancelled()),
+        ("pending", parties.pending()),
+        ("scanned", parties.scanned()),
+        ("confirmed", parties.confirmed()),
+        ("claimed", parties.claimed()),
+        ("cancelled", parties.cancelled()),
     ];
     // One row for each action and party; one column for each state, in the order above.
     let table = [
@@ -189,7 +189,7 @@ fn login_follows_the_table_in_every_state_for_every_party() {
         ("claim", Scanner, [No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
         ("claim", Stranger, [No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
     ];
-    check(&cast, &states, table);
+    check(&parties, &states, table);
 }
 
 #[test]
@@ -198,15 +198,15 @@ fn share_follows_the_table_in_every_state_for_every_party() {
         AlreadyCancelled, AlreadyConfirmed, AlreadyScanned, NotConfirmed, NotPermitted, NotScanned, OwnTicket,
     };
     use Verdict::{No, Unchanged, To};
-    use Who::{Presenter, Scanner, Stranger};
+    use Actor::{Presenter, Scanner, Stranger};
 
-    let cast = Cast::new(Flow::Share);
+    let parties = Parties::new(Flow::Share);
     let states = [
-        ("pending", cast.pending()),
-        ("scanned", cast.scanned()),
-        ("confirmed", cast.confirmed()),
-        ("claimed", cast.claimed()),
-        ("cancelled", cast.cancelled()),
+        ("pending", parties.pending()),
+        ("scanned", parties.scanned()),
+        ("confirmed", parties.confirmed()),
+        ("claimed", parties.claimed()),
+        ("cancelled", parties.cancelled()),
     ];
     let table = [
         ("scan", Presenter, [No(OwnTicket), No(OwnTicket), No(OwnTicket), No(OwnTicket), No(OwnTicket)]),
@@ -234,31 +234,31 @@ fn share_follows_the_table_in_every_state_for_every_party() {
         ("claim", Scanner, [No(NotPermitted), No(NotConfirmed), To("claimed"), Unchanged, No(AlreadyCancelled)]),
         ("claim", Stranger, [No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
     ];
-    check(&cast, &states, table);
+    check(&parties, &states, table);
 }
 
-fn check<const N: usize>(cast: &Cast, states: &[(&str, Ticket); 5], table: [(&str, Who, [Verdict; 5]); N]) {
-    for (action, who, expected) in table {
+fn check<const N: usize>(parties: &Parties, states: &[(&str, Ticket); 5], table: [(&str, Actor, [Verdict; 5]); N]) {
+    for (action, actor, expected) in table {
         for ((state, ticket), expected) in states.iter().zip(expected) {
-            let result = act(cast, ticket, action, who, T0);
+            let result = act(parties, ticket, action, actor, T0);
             if let Ok(Outcome::Changed(next)) = &result {
-                assert_eq!(next.revision, ticket.revision + 1, "{action} by {who:?} on {state}");
+                assert_eq!(next.revision, ticket.revision + 1, "{action} by {actor:?} on {state}");
                 assert!(next.deadline > T0);
             }
-            assert_eq!(verdict(result), expected, "{action} by {who:?} on {state}");
-            let late = act(cast, ticket, action, who, ticket.deadline);
-            assert_eq!(verdict(late), Verdict::No(Refusal::Expired), "{action} by {who:?} on {state}, too late");
+            assert_eq!(verdict(result), expected, "{action} by {actor:?} on {state}");
+            let late = act(parties, ticket, action, actor, ticket.deadline);
+            assert_eq!(verdict(late), Verdict::No(Refusal::Expired), "{action} by {actor:?} on {state}, too late");
         }
     }
 }
 
 #[test]
 fn a_late_scan_leaves_the_decision_time() {
-    let cast = Cast::new(Flow::Login);
+    let parties = Parties::new(Flow::Login);
     let late = T0 + Duration::from_secs(119);
-    let ticket = cast
+    let ticket = parties
         .pending()
-        .scan(&Scanner::with_id(cast.scanner.clone(), random::scanner_id()), late, DECISION)
+        .scan(&Scanner::with_id(parties.scanner.clone(), random::scanner_id()), late, DECISION)
         .unwrap()
         .into_ticket();
     assert_eq!(ticket.deadline, late + DECISION);
@@ -266,14 +266,14 @@ fn a_late_scan_leaves_the_decision_time() {
 
 #[test]
 fn an_early_scan_does_not_shorten_the_ticket() {
-    let cast = Cast::new(Flow::Login);
-    assert_eq!(cast.scanned().deadline, T0 + TTL);
+    let parties = Parties::new(Flow::Login);
+    assert_eq!(parties.scanned().deadline, T0 + TTL);
 }
 
 #[test]
 fn a_second_claim_keeps_the_first_receipt() {
-    let cast = Cast::new(Flow::Login);
-    let again = cast.claimed().claim(cast.recipient(), "two", TOKEN, T0 + Duration::from_secs(5)).unwrap();
+    let parties = Parties::new(Flow::Login);
+    let again = parties.claimed().claim(parties.recipient(), "two", TOKEN, T0 + Duration::from_secs(5)).unwrap();
     let State::Claimed { receipt, .. } = again.into_ticket().state else { panic!("not claimed") };
     assert_eq!(receipt.jti, "one");
     assert_eq!(receipt.expires_at, T0 + TOKEN);
@@ -289,8 +289,8 @@ fn a_person_is_known_by_subject_and_not_by_name() {
 
 #[test]
 fn a_stored_state_is_read_back() {
-    let cast = Cast::new(Flow::Login);
-    for ticket in [cast.pending(), cast.scanned(), cast.confirmed(), cast.claimed(), cast.cancelled()] {
+    let parties = Parties::new(Flow::Login);
+    for ticket in [parties.pending(), parties.scanned(), parties.confirmed(), parties.claimed(), parties.cancelled()] {
         let text = serde_json::to_string(&ticket.state).unwrap();
         assert_eq!(serde_json::from_str::<State>(&text).unwrap(), ticket.state);
         let text = serde_json::to_string(&ticket.request).unwrap();
@@ -330,10 +330,10 @@ fn the_stored_form_of_0_1_is_read_and_written_unchanged() {
 
 #[test]
 fn only_claims_that_were_asked_for_are_granted() {
-    let cast = Cast::new(Flow::Login);
+    let parties = Parties::new(Flow::Login);
     let all = serde_json::json!({"name": "Ada", "email": "ada@example.com", "sub": "ada"});
     let granted = |release: Option<&[String]>| {
-        let outcome = confirm(&cast.scanned(), &cast.approver(), Decision { release, ..Decision::all(all.as_object().unwrap()) });
+        let outcome = confirm(&parties.scanned(), &parties.approver(), Decision { release, ..Decision::all(all.as_object().unwrap()) });
         outcome.map(|outcome| match outcome.into_ticket().state {
             State::Confirmed { grant, .. } => grant.claims.keys().cloned().collect::<Vec<_>>(),
             other => panic!("{other:?}"),
@@ -344,25 +344,25 @@ fn only_claims_that_were_asked_for_are_granted() {
     assert_eq!(granted(Some(&["email".to_owned()])), Err(Refusal::NotOffered));
 }
 
-fn matched(flow: Flow) -> (Cast, Ticket, Matching) {
-    let cast = Cast::new(flow);
-    let mut pending = cast.pending();
+fn matched(flow: Flow) -> (Parties, Ticket, Matching) {
+    let parties = Parties::new(flow);
+    let mut pending = parties.pending();
     pending.request.matching = random::matching(MatchPolicy::Choose);
     let matching = pending.request.matching.clone().unwrap();
-    (cast, pending, matching)
+    (parties, pending, matching)
 }
 
 #[test]
 fn there_is_one_attempt_at_a_number() {
     for flow in [Flow::Login, Flow::Share] {
-        let (cast, pending, matching) = matched(flow);
+        let (parties, pending, matching) = matched(flow);
         let ticket = pending
-            .scan(&Scanner::with_id(cast.scanner.clone(), random::scanner_id()), T0, DECISION)
+            .scan(&Scanner::with_id(parties.scanner.clone(), random::scanner_id()), T0, DECISION)
             .unwrap()
             .into_ticket();
         let claims = Claims::new();
         let with =
-            |ticket: &Ticket, number| confirm(ticket, &cast.approver(), Decision { number, ..Decision::all(&claims) });
+            |ticket: &Ticket, number| confirm(ticket, &parties.approver(), Decision { number, ..Decision::all(&claims) });
         let wrong = *matching.choices.iter().find(|choice| **choice != matching.number).unwrap();
 
         assert_eq!(verdict(with(&ticket, None)), Verdict::No(Refusal::NumberMissing));
@@ -379,21 +379,21 @@ fn there_is_one_attempt_at_a_number() {
 
 #[test]
 fn an_unexpected_number_is_refused() {
-    let cast = Cast::new(Flow::Login);
+    let parties = Parties::new(Flow::Login);
     let claims = Claims::new();
     let decision = Decision { number: "42".parse().ok(), ..Decision::all(&claims) };
-    assert_eq!(verdict(confirm(&cast.scanned(), &cast.approver(), decision)), Verdict::No(Refusal::UnexpectedNumber));
+    assert_eq!(verdict(confirm(&parties.scanned(), &parties.approver(), decision)), Verdict::No(Refusal::UnexpectedNumber));
 }
 
 #[test]
 fn a_share_is_granted_only_to_the_scanner_that_the_approver_saw() {
-    let cast = Cast::new(Flow::Share);
-    let seen = cast.scanned();
-    let another = Scanner::with_id(cast.stranger.clone(), random::scanner_id());
+    let parties = Parties::new(Flow::Share);
+    let seen = parties.scanned();
+    let another = Scanner::with_id(parties.stranger.clone(), random::scanner_id());
     let swapped = Ticket { state: State::Scanned { scanner: another }, ..seen.clone() };
     let claims = Claims::new();
     let by = |ticket: &Ticket, scanner: Option<&str>| {
-        verdict(ticket.confirm(&cast.approver(), Decision { scanner, ..Decision::all(&claims) }, T0, REDEEM))
+        verdict(ticket.confirm(&parties.approver(), Decision { scanner, ..Decision::all(&claims) }, T0, REDEEM))
     };
     let id = seen.scanner_id().map(|id| id.to_string());
     assert_eq!(by(&seen, None), Verdict::No(Refusal::ScannerMissing));
@@ -403,15 +403,15 @@ fn a_share_is_granted_only_to_the_scanner_that_the_approver_saw() {
 
 #[test]
 fn a_scanner_id_reveals_no_subject() {
-    let cast = Cast::new(Flow::Share);
-    let (ticket, again) = (cast.scanned(), cast.scanned());
+    let parties = Parties::new(Flow::Share);
+    let (ticket, again) = (parties.scanned(), parties.scanned());
     assert_ne!(
         ticket.scanner_id(),
         again.scanner_id(),
         "every scan has a new id, even of the same scanner"
     );
     let id = ticket.scanner_id().unwrap();
-    let rescanned = ticket.scan(&Scanner::with_id(cast.scanner.clone(), random::scanner_id()), T0, DECISION).unwrap();
+    let rescanned = ticket.scan(&Scanner::with_id(parties.scanner.clone(), random::scanner_id()), T0, DECISION).unwrap();
     assert_eq!(rescanned.into_ticket().scanner_id(), Some(id), "a repeated scan keeps the id that the approver saw");
     assert!(!id.is(""));
     assert!(!id.is(&id.to_string()[1..]));
@@ -419,21 +419,21 @@ fn a_scanner_id_reveals_no_subject() {
 
 #[test]
 fn a_share_without_a_scanner_id_is_refused() {
-    let cast = Cast::new(Flow::Share);
-    let seen = cast.scanned();
-    let without_id = Ticket { state: State::Scanned { scanner: Scanner::of(cast.scanner.clone()) }, ..seen.clone() };
+    let parties = Parties::new(Flow::Share);
+    let seen = parties.scanned();
+    let without_id = Ticket { state: State::Scanned { scanner: Scanner::of(parties.scanner.clone()) }, ..seen.clone() };
     let (claims, id) = (Claims::new(), seen.scanner_id().unwrap().to_string());
     for scanner in ["", id.as_str()] {
         let decision = Decision { scanner: Some(scanner), ..Decision::all(&claims) };
-        let result = without_id.confirm(&cast.approver(), decision, T0, REDEEM);
+        let result = without_id.confirm(&parties.approver(), decision, T0, REDEEM);
         assert_eq!(verdict(result), Verdict::No(Refusal::ScannerChanged));
     }
 }
 
 #[test]
 fn a_scanner_may_use_another_client() {
-    let cast = Cast::new(Flow::Share);
-    let ticket = cast.scanned();
+    let parties = Parties::new(Flow::Share);
+    let ticket = parties.scanned();
     let State::Scanned { mut scanner } = ticket.state.clone() else { panic!() };
     scanner.audience = Some(Audience { client_id: ClientId("kiosk".into()), claims: vec![], matching: None });
     let at_kiosk = Ticket { state: State::Scanned { scanner }, ..ticket.clone() };

@@ -82,7 +82,7 @@ async fn polls(site: &Site) {
     let path = format!("/v1/tickets/{id}?wait=30&revision=1");
     let poll = browser.get(&path);
     let scan = async {
-        eventually("the poll's seat", || async {
+        eventually("the poll's registration", || async {
             (site.gateway(1).metric("scangate_streams_opened_total").await > waiting).then_some(())
         })
         .await;

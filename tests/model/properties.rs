@@ -1,62 +1,62 @@
-//! What must be true in every state, and what must be possible.
+//! The properties that hold in every state, and those that some state must have.
 
 use stateright::Property;
 
-use super::cast::Who;
+use super::actors::Actor;
 use super::protocol::Protocol;
-use super::world::{Browser, End, Event, Phase, Place, Stream, World};
+use super::world::{Browser, End, Event, Phase, Connection, Stream, World};
 
-pub const RECIPIENT_ALONE: &str = "a JWT reaches the recipient alone";
-pub const NO_STRANGERS: &str = "a stranger is told nothing";
-pub const ONE_JWT: &str = "there is one JWT, however often it is handed over";
-pub const MEANT: &str = "what is granted is for the recipient";
-pub const LAST_STATE: &str = "at rest every stream has told, or ended with, the ticket's last state";
-pub const PROMISE: &str = "a confirmation that was acknowledged stands";
+pub const ONLY_RECIPIENT: &str = "a JWT reaches only the recipient";
+pub const NO_STRANGERS: &str = "a stranger receives nothing";
+pub const ONE_JWT: &str = "every delivery is of the same JWT";
+pub const GRANTED_TO_RECIPIENT: &str = "only the recipient is granted claims";
+pub const LAST_STATE: &str = "at rest every stream has sent, or ended with, the ticket's last state";
+pub const ACKNOWLEDGED: &str = "an acknowledged confirmation is not lost";
 
 pub fn always() -> Vec<Property<Protocol>> {
     vec![
-        Property::always(RECIPIENT_ALONE, |_, world: &World| {
-            world.handed_over.iter().all(|(who, _)| *who == Who::Recipient)
+        Property::always(ONLY_RECIPIENT, |_, world: &World| {
+            world.delivered.iter().all(|(actor, _)| *actor == Actor::Recipient)
         }),
-        Property::always(MEANT, |_, world: &World| {
+        Property::always(GRANTED_TO_RECIPIENT, |_, world: &World| {
             let mut granted = world.nodes.iter().flatten().filter(|row| row.is_confirmed());
-            granted.all(|row| row.is_recipient(Who::Recipient.party()))
+            granted.all(|row| row.is_recipient(Actor::Recipient.party()))
         }),
         Property::always(NO_STRANGERS, |_, world: &World| {
-            let mut strangers = world.browsers.iter().filter(|browser| browser.who == Who::Stranger);
-            strangers.all(|stranger| match &stranger.at {
-                Place::Away | Place::Over(End::NotFound) => true,
-                Place::At(stream) => !stream.has_seat() && stream.told.is_none(),
-                Place::Over(_) => false,
+            let mut strangers = world.browsers.iter().filter(|browser| browser.actor == Actor::Stranger);
+            strangers.all(|stranger| match &stranger.connection {
+                Connection::Closed | Connection::Finished(End::NotFound) => true,
+                Connection::Open(stream) => !stream.is_registered() && stream.sent.is_none(),
+                Connection::Finished(_) => false,
             })
         }),
-        Property::always(ONE_JWT, |_, world: &World| world.handed_over.windows(2).all(|two| two[0].1 == two[1].1)),
+        Property::always(ONE_JWT, |_, world: &World| world.delivered.windows(2).all(|two| two[0].1 == two[1].1)),
         Property::always(LAST_STATE, |protocol: &Protocol, world: &World| {
             world.browsers.iter().all(|browser| knows_the_last_state(world, browser))
                 || !protocol.inner(world).is_empty()
         }),
-        Property::always(PROMISE, |_, world: &World| {
-            world.promised.is_none_or(|until| {
-                world.now >= until || world.truth().is_some_and(|row| row.is_confirmed() || row.redeemable().is_some())
+        Property::always(ACKNOWLEDGED, |_, world: &World| {
+            world.acknowledged_until.is_none_or(|until| {
+                world.now >= until || world.current().is_some_and(|row| row.is_confirmed() || row.redeemable().is_some())
             })
         }),
     ]
 }
 
-pub fn handed_over() -> Property<Protocol> {
-    Property::sometimes("the JWT is handed over", |_, world: &World| world.browsers.iter().any(has_the_jwt))
+pub fn delivered() -> Property<Protocol> {
+    Property::sometimes("the JWT is delivered", |_, world: &World| world.browsers.iter().any(has_the_jwt))
 }
 
 pub fn ended_after_failover() -> Property<Protocol> {
     Property::sometimes("the primary fails, and the stream ends", |_, world: &World| {
-        world.primary == 1 && world.browsers.iter().all(|browser| matches!(browser.at, Place::Over(End::Told(_))))
+        world.primary == 1 && world.browsers.iter().all(|browser| matches!(browser.connection, Connection::Finished(End::Received(_))))
     })
 }
 
-/// A notification is lost, and yet a stream that had waited ends with the JWT.
-pub fn lost_and_yet() -> Property<Protocol> {
-    Property::sometimes("a notification is lost, and the JWT handed over", |_, world: &World| {
-        world.has_lost && world.browsers.iter().any(has_the_jwt)
+/// A notification is lost, but the waiting stream still ends with the JWT.
+pub fn delivered_after_lost_notification() -> Property<Protocol> {
+    Property::sometimes("a notification is lost, and the JWT is delivered", |_, world: &World| {
+        world.has_lost_notification && world.browsers.iter().any(has_the_jwt)
     })
 }
 
@@ -68,26 +68,26 @@ pub fn two_tabs() -> Property<Protocol> {
 
 pub fn expired() -> Property<Protocol> {
     Property::sometimes("a stream ends with the expiry", |_, world: &World| {
-        world.browsers.iter().any(|browser| browser.at == Place::Over(End::Told(Event::Expired(None))))
+        world.browsers.iter().any(|browser| browser.connection == Connection::Finished(End::Received(Event::Expired(None))))
     })
 }
 
 pub fn too_late() -> Property<Protocol> {
-    Property::sometimes("the recipient comes back after the redeem time", |_, world: &World| {
-        let is_late = |browser: &Browser| matches!(browser.at, Place::Over(End::Told(Event::Expired(Some(_)))));
+    Property::sometimes("the recipient reconnects after the redeem time", |_, world: &World| {
+        let is_late = |browser: &Browser| matches!(browser.connection, Connection::Finished(End::Received(Event::Expired(Some(_)))));
         world.browsers.iter().any(is_late)
     })
 }
 
 pub fn redelivered() -> Property<Protocol> {
-    Property::sometimes("a browser that lost the JWT on its way is handed it again", |_, world: &World| {
-        world.handed_over.len() > 1 && world.browsers.len() == 1 && world.browsers.iter().all(has_the_jwt)
+    Property::sometimes("a browser that lost the JWT in transit receives it again", |_, world: &World| {
+        world.delivered.len() > 1 && world.browsers.len() == 1 && world.browsers.iter().all(has_the_jwt)
     })
 }
 
-pub fn claimed_unheard() -> Property<Protocol> {
-    Property::sometimes("a claim is executed whose answer was lost", |protocol: &Protocol, world: &World| {
-        let is_again = world.ahead.losses < protocol.ahead.losses && world.handed_over.len() == 1;
+pub fn claimed_without_reply() -> Property<Protocol> {
+    Property::sometimes("a claim whose reply was lost is executed", |protocol: &Protocol, world: &World| {
+        let is_again = world.faults_left.losses < protocol.faults_left.losses && world.delivered.len() == 1;
         is_again && world.browsers.iter().any(has_the_jwt)
     })
 }
@@ -99,38 +99,39 @@ pub fn moved() -> Property<Protocol> {
 }
 
 pub fn failed_over() -> Property<Protocol> {
-    Property::sometimes("the primary fails, and the JWT is handed over", |_, world: &World| {
+    Property::sometimes("the primary fails, and the JWT is delivered", |_, world: &World| {
         world.primary == 1 && world.has_replica && world.browsers.iter().any(has_the_jwt)
     })
 }
 
-pub fn swapped() -> Property<Protocol> {
-    Property::sometimes("the scan is lost with its primary, and somebody else scans", |_, world: &World| {
+pub fn another_scanner() -> Property<Protocol> {
+    Property::sometimes("the scan is lost with its primary, and another person scans", |_, world: &World| {
         world.primary == 1
-            && world.truth().is_some_and(|row| row.scanner().is_some_and(|scanner| scanner.is(Who::Bob.party())))
+            && world.current().is_some_and(|row| row.scanner().is_some_and(|scanner| scanner.is(Actor::Bob.party())))
     })
 }
 
 fn has_the_jwt(browser: &Browser) -> bool {
-    matches!(browser.at, Place::Over(End::Told(Event::Token(_))))
+    matches!(browser.connection, Connection::Finished(End::Received(Event::Token(_))))
 }
 
 fn knows_the_last_state(world: &World, browser: &Browser) -> bool {
-    let truth = world.truth();
-    match &browser.at {
-        Place::Away => false,
-        Place::At(Stream { phase: Phase::Idle, told: Some(Event::State(told)), .. }) => truth == Some(told),
-        Place::At(_) => false,
-        Place::Over(end) => match end {
-            // The ticket may have been forgotten since, or claimed after the approver was told that it is confirmed.
-            End::Told(Event::State(told)) => {
-                truth.is_none_or(|row| row == told || (told.is_confirmed() && row.redeemable().is_some()))
+    let current = world.current();
+    match &browser.connection {
+        Connection::Closed => false,
+        Connection::Open(Stream { phase: Phase::Idle, sent: Some(Event::State(sent)), .. }) => current == Some(sent),
+        Connection::Open(_) => false,
+        Connection::Finished(end) => match end {
+            // The ticket may have expired since, or the recipient may have claimed it after the approver received
+            // `confirmed`.
+            End::Received(Event::State(sent)) => {
+                current.is_none_or(|row| row == sent || (sent.is_confirmed() && row.redeemable().is_some()))
             }
-            End::Told(Event::Token(told)) => truth.is_none_or(|row| row == told),
-            End::Told(Event::Expired(None)) => truth.is_none(),
-            End::Told(Event::Expired(Some(told))) => truth.is_none_or(|row| row == told),
-            End::Seen => truth.is_none_or(|row| browser.seen.as_ref() == Some(row)),
-            End::NotFound => truth.is_none_or(|row| !row.is_party(browser.who.party())),
+            End::Received(Event::Token(sent)) => current.is_none_or(|row| row == sent),
+            End::Received(Event::Expired(None)) => current.is_none(),
+            End::Received(Event::Expired(Some(sent))) => current.is_none_or(|row| row == sent),
+            End::Seen => current.is_none_or(|row| browser.seen.as_ref() == Some(row)),
+            End::NotFound => current.is_none_or(|row| !row.is_party(browser.actor.party())),
             End::Refused => false,
         },
     }

@@ -1,89 +1,89 @@
-//! The model that is checked: where it begins, and which moves there are.
+//! The model that is checked: its initial state and its actions.
 //!
-//! A move is either one that the system makes of itself, sooner or later, or one that comes from outside: people act,
-//! time passes, something breaks. Where only the latter are left, all has come to rest, and what must be true then is a
-//! matter of that state alone; nothing has to be said of fairness or of endless runs.
+//! The system takes inner actions by itself, sooner or later. Outer actions come from outside: people act, time passes,
+//! something fails. A state that has only outer actions is at rest. So "at rest" is a property of one state, and the
+//! model needs no assumptions on fairness or infinite runs.
 
 use scangate::ticket::Flow;
 use stateright::{Model, Property};
 
-use super::bus::Move;
-use super::cast::{Deed, Row, Who};
+use super::subscriber::SubscriberStep;
+use super::actors::{Operation, Row, Actor};
 use super::properties;
-use super::streams::Turn;
+use super::streams::StreamStep;
 use super::transition::Progress;
 use super::world::{
-    Browser, By, Follows, GATEWAYS, Gateway, Layout, Link, Misfortune, Person, Place, Rules, Setting, Stage, World,
+    Browser, Owner, Follows, GATEWAYS, Gateway, Layout, Link, Faults, Person, Connection, Rules, Setting, Stage, World,
 };
 
-/// What one person does, in order; of each choice one deed.
+/// The operations of one person, in order. Of each list, the person chooses one.
 #[derive(Clone, Copy)]
-pub struct Plan(pub Who, pub &'static [&'static [Deed]]);
+pub struct Plan(pub Actor, pub &'static [&'static [Operation]]);
 
 pub struct Protocol {
     pub flow: Flow,
     pub setting: Setting,
-    /// What was done before the model begins.
-    pub before: &'static [(Who, Deed)],
-    /// How much of that the replica does not have yet.
-    pub behind: usize,
+    /// The operations before the initial state.
+    pub before: &'static [(Actor, Operation)],
+    /// The number of these that the replica does not have yet.
+    pub unreplicated: usize,
     pub people: &'static [Plan],
-    pub browsers: &'static [Who],
-    pub ahead: Misfortune,
+    pub browsers: &'static [Actor],
+    pub faults_left: Faults,
     /// Whether time passes.
     pub ticks: bool,
-    /// What must be possible, lest the rest be true for want of anything happening.
-    pub wonders: fn() -> Vec<Property<Protocol>>,
+    /// The properties that some state must have. Without them, the invariants could hold because nothing happens.
+    pub reachable: fn() -> Vec<Property<Protocol>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Action {
-    // What the system does of itself.
-    Bus(usize, Move),
-    Stream(usize, Turn),
-    Answer(usize),
+    // Inner actions.
+    Subscriber(usize, SubscriberStep),
+    Stream(usize, StreamStep),
+    CompleteCommand(usize),
     Replicate,
     Rejoin,
     Switch(usize),
-    // What comes from outside.
-    Begin(usize, Deed, usize),
+    // Outer actions.
+    Begin(usize, Operation, usize),
     Tick(u64),
     Cut(usize),
     Crash(usize),
     Break(usize),
-    Lose(By, bool),
-    Stray(usize),
+    LoseReply(Owner, bool),
+    ExecuteLate(usize),
     MoveSlot,
-    LearnSlot(usize),
+    DiscoverSlot(usize),
     FailOver,
 }
 
 impl Protocol {
-    /// Breaks a rule, to see what then goes wrong.
+    /// Removes a rule, so that a test can expect a violation.
     pub fn with(mut self, change: impl FnOnce(&mut Rules)) -> Self {
         change(&mut self.setting.rules);
-        self.wonders = Vec::new;
+        self.reachable = Vec::new;
         self
     }
 
-    /// What the system will do of itself, in any order.
+    /// Returns the inner actions, which the system takes in any order.
     pub fn inner(&self, world: &World) -> Vec<Action> {
         let mut actions = Vec::new();
         for gateway in 0..GATEWAYS {
-            actions.extend(world.bus_moves(gateway).into_iter().map(|next| Action::Bus(gateway, next)));
+            actions.extend(world.subscriber_steps(gateway).into_iter().map(|next| Action::Subscriber(gateway, next)));
         }
         for browser in 0..world.browsers.len() {
             actions
-                .extend(world.turns(self.setting.rules, browser).into_iter().map(|turn| Action::Stream(browser, turn)));
+                .extend(world.stream_steps(self.setting.rules, browser).into_iter().map(|step| Action::Stream(browser, step)));
         }
         for (index, person) in world.people.iter().enumerate() {
-            if person.doing.as_ref().is_some_and(|doing| world.is_answerable(self.setting.rules, doing)) {
-                actions.push(Action::Answer(index));
+            if person.ongoing.as_ref().is_some_and(|ongoing| world.can_complete(self.setting.rules, ongoing)) {
+                actions.push(Action::CompleteCommand(index));
             }
         }
         if self.setting.layout == Layout::Replicated {
-            let behind = (0..GATEWAYS).filter(|&gateway| world.gateways[gateway].route != world.primary);
-            actions.extend(behind.map(Action::Switch));
+            let outdated = (0..GATEWAYS).filter(|&gateway| world.gateways[gateway].route != world.primary);
+            actions.extend(outdated.map(Action::Switch));
             if world.has_replica && world.nodes[0] != world.nodes[1] {
                 actions.push(Action::Replicate);
             }
@@ -95,14 +95,14 @@ impl Protocol {
     }
 
     fn outer(&self, world: &World, actions: &mut Vec<Action>) {
-        let ahead = world.ahead;
-        for (index, (person, Plan(_, deeds))) in world.people.iter().zip(self.people).enumerate() {
-            if person.doing.is_none() && person.done < deeds.len() {
-                // Which gateway it is makes a difference only where they may have gone different ways.
-                let are_alike = self.setting.layout == Layout::Single || world.is_untouched();
-                let gateways = if are_alike { 1 } else { GATEWAYS };
-                for deed in deeds[person.done] {
-                    actions.extend((0..gateways).map(|gateway| Action::Begin(index, *deed, gateway)));
+        let faults_left = world.faults_left;
+        for (index, (person, Plan(_, operations))) in world.people.iter().zip(self.people).enumerate() {
+            if person.ongoing.is_none() && person.done < operations.len() {
+                // The choice of the gateway matters only if the gateways may differ.
+                let are_equivalent = self.setting.layout == Layout::Single || world.is_initial();
+                let gateways = if are_equivalent { 1 } else { GATEWAYS };
+                for operation in operations[person.done] {
+                    actions.extend((0..gateways).map(|gateway| Action::Begin(index, *operation, gateway)));
                 }
             }
         }
@@ -110,68 +110,68 @@ impl Protocol {
             actions.push(Action::Tick(next));
         }
         for gateway in 0..GATEWAYS {
-            if ahead.cuts > 0 && world.gateways[gateway].link == Link::Up && world.has_seats(gateway) {
+            if faults_left.cuts > 0 && world.gateways[gateway].link == Link::Up && world.has_registrations(gateway) {
                 actions.push(Action::Cut(gateway));
             }
-            if ahead.crashes > 0 && world.streams(gateway).next().is_some() {
+            if faults_left.crashes > 0 && world.streams(gateway).next().is_some() {
                 actions.push(Action::Crash(gateway));
             }
             let is_elsewhere = world.gateways[gateway].route != world.primary;
             if self.setting.layout == Layout::Cluster && is_elsewhere {
-                actions.push(Action::LearnSlot(gateway));
+                actions.push(Action::DiscoverSlot(gateway));
             }
         }
         for (index, browser) in world.browsers.iter().enumerate() {
-            if ahead.breaks > 0 && matches!(browser.at, Place::At(_)) {
+            if faults_left.breaks > 0 && matches!(browser.connection, Connection::Open(_)) {
                 actions.push(Action::Break(index));
             }
         }
-        if ahead.losses > 0 {
-            for (by, _, transition) in world.under_way() {
+        if faults_left.losses > 0 {
+            for (owner, _, transition) in world.ongoing_transitions() {
                 let is_sent_again = matches!(transition.stage, Stage::Replace(..)).then_some(true);
                 let chances = [Some(false), is_sent_again].into_iter().flatten();
-                actions.extend(chances.map(|is_sent_again| Action::Lose(by, is_sent_again)));
+                actions.extend(chances.map(|is_sent_again| Action::LoseReply(owner, is_sent_again)));
             }
         }
-        actions.extend((0..world.strays.len()).map(Action::Stray));
-        if ahead.moves > 0 && world.truth().is_some() {
+        actions.extend((0..world.late_commands.len()).map(Action::ExecuteLate));
+        if faults_left.moves > 0 && world.current().is_some() {
             actions.push(Action::MoveSlot);
         }
-        if ahead.failovers > 0 {
+        if faults_left.failovers > 0 {
             actions.push(Action::FailOver);
         }
     }
 
-    /// The next time at which something is due.
+    /// Returns the next time at which something is due.
     fn next_tick(&self, world: &World) -> Option<u64> {
         let rows = world.nodes.iter().flatten();
-        let due = rows.flat_map(|row| [Some(row.ends()), row.redeemable().map(|(until, _)| until)]);
-        let alarms = (0..GATEWAYS).flat_map(|gateway| world.streams(gateway).map(|stream| stream.alarm));
-        due.chain(alarms).flatten().filter(|&at| self.ticks && at > world.now).min()
+        let due = rows.flat_map(|row| [Some(row.deadline_secs()), row.redeemable().map(|(until, _)| until)]);
+        let timers = (0..GATEWAYS).flat_map(|gateway| world.streams(gateway).map(|stream| stream.timer));
+        due.chain(timers).flatten().filter(|&at| self.ticks && at > world.now).min()
     }
 
-    /// Goes on with a transition that has made progress.
-    fn go_on(&self, world: &mut World, by: By, progress: Progress) {
+    /// Advances a transition by its progress.
+    fn advance(&self, world: &mut World, owner: Owner, progress: Progress) {
         match by {
-            By::Person(index) => {
+            Owner::Person(index) => {
                 let person = &mut world.people[index];
-                person.doing = None;
+                person.ongoing = None;
                 match progress {
-                    Progress::Goes(transition) => person.doing = Some(transition),
+                    Progress::Continues(transition) => person.ongoing = Some(transition),
                     Progress::Done(row, _) => {
                         person.done += 1;
                         if row.is_confirmed() || row.redeemable().is_some() {
-                            world.promised = Some(row.ends());
+                            world.acknowledged_until = Some(row.deadline_secs());
                         }
                     }
                     Progress::Gone | Progress::Refused => person.done += 1,
-                    // They try again, or change their mind.
+                    // The person tries again, or chooses another operation.
                     Progress::Failed => {}
                 }
             }
-            By::Browser(index) => {
-                let Place::At(stream) = world.browsers[index].at.clone() else { return };
-                world.browsers[index].at = world.go_on(self.setting.rules, index, stream, progress);
+            Owner::Browser(index) => {
+                let Connection::Open(stream) = world.browsers[index].connection.clone() else { return };
+                world.browsers[index].connection = world.advance(self.setting.rules, index, stream, progress);
             }
         }
     }
@@ -183,9 +183,9 @@ impl Model for Protocol {
 
     fn init_states(&self) -> Vec<World> {
         let row = Row::after(self.flow, self.before);
-        let replicated = Row::after(self.flow, &self.before[..self.before.len() - self.behind]);
+        let replicated = Row::after(self.flow, &self.before[..self.before.len() - self.unreplicated]);
         let is_replicated = self.setting.layout == Layout::Replicated;
-        let browser = |&who: &Who| Browser { who, at: Place::Away, seen: None };
+        let browser = |&actor: &Actor| Browser { actor, connection: Connection::Closed, seen: None };
         vec![World {
             now: 0,
             nodes: [Some(row), is_replicated.then_some(replicated)],
@@ -193,12 +193,12 @@ impl Model for Protocol {
             has_replica: is_replicated,
             gateways: std::array::from_fn(|_| Gateway::new(0)),
             browsers: self.browsers.iter().map(browser).collect(),
-            people: self.people.iter().map(|&Plan(who, _)| Person { who, done: 0, doing: None }).collect(),
-            strays: Vec::new(),
-            ahead: self.ahead,
-            handed_over: Vec::new(),
-            promised: None,
-            has_lost: false,
+            people: self.people.iter().map(|&Plan(actor, _)| Person { actor, done: 0, ongoing: None }).collect(),
+            late_commands: Vec::new(),
+            faults_left: self.faults_left,
+            delivered: Vec::new(),
+            acknowledged_until: None,
+            has_lost_notification: false,
         }]
     }
 
@@ -211,59 +211,59 @@ impl Model for Protocol {
         let mut next = world.clone();
         let setting = self.setting;
         match action {
-            Action::Bus(gateway, what) => next.move_bus(setting.rules, gateway, what),
-            Action::Stream(browser, turn) => next.take_turn(setting, browser, turn),
-            Action::Answer(index) => {
-                let transition = next.people[index].doing.clone()?;
-                let progress = next.answer(setting, next.people[index].who, transition);
-                self.go_on(&mut next, By::Person(index), progress);
+            Action::Subscriber(gateway, step) => next.take_subscriber_step(setting.rules, gateway, step),
+            Action::Stream(browser, step) => next.take_stream_step(setting, browser, step),
+            Action::CompleteCommand(index) => {
+                let transition = next.people[index].ongoing.clone()?;
+                let progress = next.complete_command(setting, next.people[index].actor, transition);
+                self.advance(&mut next, Owner::Person(index), progress);
             }
             Action::Replicate => next.replicate(),
             Action::Rejoin => next.has_replica = true,
             Action::Switch(gateway) => next.switch(gateway),
-            Action::Begin(index, deed, gateway) => {
-                let progress = next.begin(setting, next.people[index].who, deed, gateway);
-                self.go_on(&mut next, By::Person(index), progress);
+            Action::Begin(index, operation, gateway) => {
+                let progress = next.begin(setting, next.people[index].actor, operation, gateway);
+                self.advance(&mut next, Owner::Person(index), progress);
             }
             Action::Tick(now) => next.now = now,
             Action::Cut(gateway) => {
-                next.ahead.cuts -= 1;
+                next.faults_left.cuts -= 1;
                 next.cut(gateway);
             }
             Action::Crash(gateway) => {
-                next.ahead.crashes -= 1;
+                next.faults_left.crashes -= 1;
                 next.crash(gateway);
             }
             Action::Break(browser) => {
-                next.ahead.breaks -= 1;
-                next.browsers[browser].at = Place::Away;
+                next.faults_left.breaks -= 1;
+                next.browsers[browser].connection = Connection::Closed;
             }
-            Action::Lose(by, is_sent_again) => {
-                next.ahead.losses -= 1;
-                let (_, _, transition) = world.under_way().into_iter().find(|(whose, ..)| *whose == by)?;
-                let progress = next.lose(transition.clone(), is_sent_again);
-                self.go_on(&mut next, by, progress);
+            Action::LoseReply(owner, is_sent_again) => {
+                next.faults_left.losses -= 1;
+                let (_, _, transition) = world.ongoing_transitions().into_iter().find(|(whose, ..)| *whose == owner)?;
+                let progress = next.lose_reply(transition.clone(), is_sent_again);
+                self.advance(&mut next, owner, progress);
             }
-            Action::Stray(index) => next.execute_stray(setting, index),
+            Action::ExecuteLate(index) => next.execute_late_command(setting, index),
             Action::MoveSlot => {
-                next.ahead.moves -= 1;
+                next.faults_left.moves -= 1;
                 next.move_slot();
             }
-            Action::LearnSlot(gateway) => {
-                next.learn(gateway, setting.rules.follows == Follows::EveryRedirect);
+            Action::DiscoverSlot(gateway) => {
+                next.discover_slot(gateway, setting.rules.follows == Follows::EveryRedirect);
             }
             Action::FailOver => {
-                next.ahead.failovers -= 1;
+                next.faults_left.failovers -= 1;
                 next.fail_over();
             }
         }
-        next.order_tabs();
+        next.sort_tabs();
         Some(next)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
         let mut properties = properties::always();
-        properties.extend((self.wonders)());
+        properties.extend((self.reachable)());
         properties
     }
 }

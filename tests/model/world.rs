@@ -1,41 +1,41 @@
-//! The state of the model: what the store holds, what each gateway knows, where each browser and each person stands.
+//! The state of the model: of the store, of each gateway, of each browser and of each person.
 //!
-//! Data and the questions that several parts ask of it. How it moves on is told by the other files: `store`, `bus`,
-//! `transition`, `streams`; which moves there are, by `protocol`.
+//! Data, and the queries that several files use. `store`, `subscriber`, `transition` and `streams` change it;
+//! `protocol` lists the actions.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::cast::{Deed, Row, Who};
+use super::actors::{Operation, Row, Actor};
 
 pub const GATEWAYS: usize = 2;
 
-/// What the gateways are held to. [`Rules::ALL`] is the protocol; a test takes one away to see that it is missed.
+/// The rules that gateways follow. [`Rules::ALL`] is the protocol; a test removes one and expects a violation.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// What is read is shown to the ticket's parties alone.
-    pub asks_who: bool,
+    /// Only the ticket's parties receive it.
+    pub checks_party: bool,
     /// A stream reads again once its watch is acknowledged.
     pub reads_after_watch: bool,
-    /// After a gap every stream reads again.
+    /// After a gap, every stream reads again.
     pub reads_after_gap: bool,
-    /// `replace` compares what is stored with what was read, by revision and stamp.
+    /// `replace` compares the stored ticket with the one that was read, by revision and stamp.
     pub compares_revisions: bool,
-    /// A stream reads again when the ticket's time is over.
-    pub looks_at_deadline: bool,
-    /// What makes a gateway subscribe at the ticket's new place.
+    /// A stream reads again at the ticket's deadline.
+    pub reads_at_deadline: bool,
+    /// The events that make a gateway subscribe at the ticket's new node.
     pub follows: Follows,
-    /// When `replace` is answered.
+    /// The condition under which `replace` succeeds.
     pub waits: Waits,
-    /// What had been done before is answered, and a claimed ticket's JWT handed out, as late as `replace` would be.
-    pub persists: bool,
-    /// So is everything told that is newer than the fresh ticket. What is told is then never taken back, and a revision names
-    /// a state: a stream, and a browser's `Last-Event-ID`, need to know no more.
-    pub persists_told: bool,
+    /// A repeated operation, and the delivery of a claimed ticket's JWT, wait for the replica like `replace`.
+    pub confirms_repeated: bool,
+    /// So does every event after the first revision. Then no failover revokes a sent state, and a revision identifies a
+    /// state: a stream and a browser's `Last-Event-ID` need only the revision.
+    pub confirms_sent: bool,
     /// A grant names the scanner that the presenter saw.
     pub names_scanner: bool,
-    /// A claim that is refused, since the confirmation it had read is gone with its primary, sends the stream away to come
-    /// back rather than for good.
-    pub forgives: bool,
+    /// A claim may be refused because its confirmation was lost with the primary. Then the gateway asks the browser to
+    /// reconnect, instead of refusing it permanently.
+    pub retries_refused_claims: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,37 +44,37 @@ pub enum Waits {
     Never,
     /// Once the replica has it, if one is connected (`WAIT` for as many as there are, at once).
     Connected,
-    /// Once the replica has it. That a primary which has lost its replica is asked about, and goes on without if it is still
-    /// the primary, is not modelled.
+    /// Once the replica has it. The model omits that a primary without its replica continues if it is confirmed to be
+    /// the primary.
     Always,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Follows {
     Nothing,
-    /// A redirected reading of the ticket itself.
+    /// A redirected read of the ticket itself.
     OwnRedirects,
-    /// Whatever tells that the slot has moved, another ticket's redirect too.
+    /// Every redirect that shows that the slot has moved, also that of another ticket.
     EveryRedirect,
 }
 
 impl Rules {
     pub const ALL: Self = Self {
-        asks_who: true,
+        checks_party: true,
         reads_after_watch: true,
         reads_after_gap: true,
         compares_revisions: true,
-        looks_at_deadline: true,
+        reads_at_deadline: true,
         follows: Follows::EveryRedirect,
         waits: Waits::Always,
-        persists: true,
-        persists_told: true,
+        confirms_repeated: true,
+        confirms_sent: true,
         names_scanner: true,
-        forgives: true,
+        retries_refused_claims: true,
     };
 }
 
-/// Where the store is.
+/// The installation of Redis.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Layout {
     /// One Redis.
@@ -85,7 +85,7 @@ pub enum Layout {
     Cluster,
 }
 
-/// What does not change while the model runs.
+/// The constants of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
     pub layout: Layout,
@@ -99,16 +99,16 @@ impl Setting {
     }
 }
 
-/// What may still go wrong, and how often. It bounds the model.
+/// The number of faults of each kind that may still happen. It bounds the model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Hash)]
-pub struct Misfortune {
+pub struct Faults {
     /// A subscriber's connection breaks.
     pub cuts: u8,
-    /// A gateway crashes, and is started again.
+    /// A gateway crashes and restarts.
     pub crashes: u8,
     /// A browser's connection breaks.
     pub breaks: u8,
-    /// The answer to a command does not come.
+    /// The reply to a command is lost.
     pub losses: u8,
     /// The ticket's slot moves to the other node.
     pub moves: u8,
@@ -118,38 +118,39 @@ pub struct Misfortune {
 
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct World {
-    /// Seconds since the ticket was made.
+    /// Seconds since the creation of the ticket.
     pub now: u64,
     pub nodes: [Option<Row>; 2],
-    /// Which node is the ticket's primary.
+    /// The ticket's primary.
     pub primary: usize,
     /// Whether the other node is a replica of it.
     pub has_replica: bool,
     pub gateways: [Gateway; GATEWAYS],
     pub browsers: Vec<Browser>,
     pub people: Vec<Person>,
-    /// Commands that nobody waits for any more, and that a node may still execute: `replace` with this, and where.
-    pub strays: Vec<(usize, Write)>,
-    pub ahead: Misfortune,
-    /// Every handing over of a JWT: to whom, and its `jti`.
-    pub handed_over: Vec<(Who, String)>,
-    /// When the time is over of the confirmation that the approver was told of.
-    pub promised: Option<u64>,
+    /// Commands that no caller waits for any more and that a node may still execute: the node, and the arguments of
+    /// `replace`.
+    pub late_commands: Vec<(usize, Write)>,
+    pub faults_left: Faults,
+    /// Every delivery of a JWT: the receiver, and the `jti`.
+    pub delivered: Vec<(Actor, String)>,
+    /// The deadline of the confirmation that was acknowledged to the approver.
+    pub acknowledged_until: Option<u64>,
     /// Whether a notification was lost.
-    pub has_lost: bool,
+    pub has_lost_notification: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Gateway {
-    /// Where its commands about the ticket go.
+    /// The node that it sends the ticket's commands to.
     pub route: usize,
-    /// Where it subscribes.
-    pub home: usize,
+    /// The node at which it subscribes.
+    pub subscriber_node: usize,
     pub link: Link,
     pub subscription: Subscription,
-    /// Whether a notification is on its way. Two are as good as one: each comes after both changes.
+    /// Whether a notification is in transit. Two have the same effect as one: both arrive after both changes.
     pub is_notified: bool,
-    /// Whether something may have gone unreported since the last connection was lost.
+    /// Whether changes may have been missed since the last connection was lost.
     pub has_gap: bool,
 }
 
@@ -157,7 +158,7 @@ pub struct Gateway {
 #[derive(Clone, Copy, Debug, PartialEq, Hash)]
 pub enum Link {
     Up,
-    /// It is broken, which the gateway does not know yet.
+    /// It is broken, and the gateway does not know yet.
     Broken,
     Down,
 }
@@ -165,46 +166,46 @@ pub enum Link {
 #[derive(Clone, Copy, Debug, PartialEq, Hash)]
 pub enum Subscription {
     None,
-    /// The node has it; the acknowledgement is on its way.
+    /// The node has it; the acknowledgement is in transit.
     Made,
     Acknowledged,
 }
 
-/// Somebody who scans and decides.
+/// A person that scans and decides.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Person {
-    pub who: Who,
-    /// How much of their plan is done.
+    pub actor: Actor,
+    /// The number of finished operations of the plan.
     pub done: usize,
-    pub doing: Option<Transition>,
+    pub ongoing: Option<Transition>,
 }
 
-/// A transition under way in a gateway: read, step, replace, and the wait until it is durable.
+/// A transition in progress in a gateway: read, apply, replace, and the wait until the change is replicated.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Transition {
-    pub deed: Deed,
+    pub operation: Operation,
     pub gateway: usize,
     pub stage: Stage,
 }
 
-/// Whose transition it is.
+/// The owner of a transition.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum By {
+pub enum Owner {
     Person(usize),
     Browser(usize),
 }
 
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub enum Stage {
-    /// Somebody was faster; it is read again.
+    /// After a conflict, it reads the ticket again.
     Read,
-    /// `replace` was sent, made from what was read at this time.
+    /// It has sent `replace`, based on a read at this time.
     Replace(Write, u64),
     /// It waits for the replica of this node.
-    Persist(Row, u64, usize),
+    ConfirmReplicated(Row, u64, usize),
 }
 
-/// What `replace` is sent with.
+/// The arguments of `replace`.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Write {
     pub current: Row,
@@ -214,43 +215,44 @@ pub struct Write {
 /// A page that waits for the ticket.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Browser {
-    pub who: Who,
-    pub at: Place,
-    /// The last event with an id that it has seen: its `Last-Event-ID`.
+    pub actor: Actor,
+    pub connection: Connection,
+    /// The last event with an id that it received: its `Last-Event-ID`.
     pub seen: Option<Row>,
 }
 
 #[derive(Clone, Debug, PartialEq, Hash)]
-pub enum Place {
+pub enum Connection {
     /// Not connected, and about to be.
-    Away,
-    At(Stream),
-    Over(End),
+    Closed,
+    Open(Stream),
+    Finished(End),
 }
 
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Stream {
     pub gateway: usize,
     pub phase: Phase,
-    /// What it was told, and has received unless it is the last.
-    pub told: Option<Event>,
-    /// Whether it is to look again.
+    /// The last event. The browser has received it, unless it ends the stream.
+    pub sent: Option<Event>,
+    /// Whether it must read the ticket again.
     pub is_woken: bool,
-    /// When it looks again by itself.
-    pub alarm: Option<u64>,
+    /// The time of its next read without a wake.
+    pub timer: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub enum Phase {
-    /// It is a party, has a seat, and waits for the watch to be acknowledged. With what was read before.
+    /// It is a party, is registered, and waits for the acknowledgement of the watch. Contains the ticket that was read
+    /// before.
     Watching(Row),
-    /// Watched, and about to read what it is told first.
-    Second,
+    /// Watched; the next read gives its first event.
+    FirstRead,
     /// Waits to be woken.
     Idle,
-    /// Claims the ticket, or waits to hand a claimed one's JWT out.
+    /// Claims the ticket, or waits until it may send a claimed ticket.
     Claiming(Transition),
-    /// The last event is on its way to the browser. The seat is given back.
+    /// The last event is in transit to the browser. The stream is no longer registered.
     Ended,
 }
 
@@ -258,19 +260,19 @@ pub enum Phase {
 pub enum Event {
     State(Row),
     Token(Row),
-    /// The time is over. With the ticket if only the redeem time is.
+    /// The deadline has passed. Contains the ticket if only the redeem time has passed.
     Expired(Option<Row>),
 }
 
-/// How it ended for a browser.
+/// The end of a browser's connection.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub enum End {
-    Told(Event),
-    /// 204: it had seen the last event.
+    Received(Event),
+    /// 204: it had received the last event.
     Seen,
     /// 404.
     NotFound,
-    /// Refused otherwise, which `EventSource` takes for the end as well.
+    /// Another refusal, after which `EventSource` does not reconnect either.
     Refused,
 }
 
@@ -285,18 +287,18 @@ impl Event {
 
 impl Stream {
     pub fn new(gateway: usize, row: Row) -> Self {
-        Self { gateway, phase: Phase::Watching(row), told: None, is_woken: false, alarm: None }
+        Self { gateway, phase: Phase::Watching(row), sent: None, is_woken: false, timer: None }
     }
 
-    pub fn has_seat(&self) -> bool {
+    pub fn is_registered(&self) -> bool {
         self.phase != Phase::Ended
     }
 }
 
 impl Browser {
     fn claim(&self) -> Option<&Transition> {
-        match &self.at {
-            Place::At(Stream { phase: Phase::Claiming(transition), .. }) => Some(transition),
+        match &self.connection {
+            Connection::Open(Stream { phase: Phase::Claiming(transition), .. }) => Some(transition),
             _ => None,
         }
     }
@@ -306,18 +308,18 @@ impl Transition {
     fn row(&self) -> Option<&Row> {
         match &self.stage {
             Stage::Replace(write, _) => Some(&write.next),
-            Stage::Persist(row, ..) => Some(row),
+            Stage::ConfirmReplicated(row, ..) => Some(row),
             Stage::Read => None,
         }
     }
 }
 
 impl Gateway {
-    /// A gateway that has just started.
+    /// Returns a gateway that has just started.
     pub fn new(node: usize) -> Self {
         Self {
             route: node,
-            home: node,
+            subscriber_node: node,
             link: Link::Up,
             subscription: Subscription::None,
             is_notified: false,
@@ -327,65 +329,66 @@ impl Gateway {
 }
 
 impl World {
-    /// The ticket as it is, for whoever reads it where it is served.
-    pub fn truth(&self) -> Option<&Row> {
-        self.nodes[self.primary].as_ref().filter(|row| self.now < row.ends())
+    /// The ticket on its primary.
+    pub fn current(&self) -> Option<&Row> {
+        self.nodes[self.primary].as_ref().filter(|row| self.now < row.deadline_secs())
     }
 
-    /// Whether no gateway has seen anybody yet.
-    pub fn is_untouched(&self) -> bool {
+    /// Whether no gateway has had a request yet.
+    pub fn is_initial(&self) -> bool {
         self.gateways[0] == self.gateways[1]
-            && self.under_way().is_empty()
+            && self.ongoing_transitions().is_empty()
             && self.streams(0).chain(self.streams(1)).next().is_none()
     }
 
     pub fn streams(&self, gateway: usize) -> impl Iterator<Item = &Stream> {
-        self.browsers.iter().filter_map(move |browser| match &browser.at {
-            Place::At(stream) if stream.gateway == gateway => Some(stream),
+        self.browsers.iter().filter_map(move |browser| match &browser.connection {
+            Connection::Open(stream) if stream.gateway == gateway => Some(stream),
             _ => None,
         })
     }
 
-    pub fn has_seats(&self, gateway: usize) -> bool {
-        self.streams(gateway).any(Stream::has_seat)
+    pub fn has_registrations(&self, gateway: usize) -> bool {
+        self.streams(gateway).any(Stream::is_registered)
     }
 
-    /// A `jti` that is known nowhere. The real one is random; here it is the first that is free, lest states differ by name.
-    pub fn fresh_jti(&self) -> u8 {
-        let mut known: Vec<&str> = self.handed_over.iter().map(|(_, jti)| jti.as_str()).collect();
-        let sent = self.under_way().into_iter().filter_map(|(.., transition)| transition.row());
-        let rows = self.nodes.iter().flatten().chain(self.strays.iter().map(|(_, write)| &write.next)).chain(sent);
+    /// A `jti` that is not in use. The real one is random. The model takes the first free one, so that states do not
+    /// differ only by names.
+    pub fn unused_jti(&self) -> u8 {
+        let mut known: Vec<&str> = self.delivered.iter().map(|(_, jti)| jti.as_str()).collect();
+        let sent = self.ongoing_transitions().into_iter().filter_map(|(.., transition)| transition.row());
+        let rows = self.nodes.iter().flatten().chain(self.late_commands.iter().map(|(_, write)| &write.next)).chain(sent);
         known.extend(rows.filter_map(|row| Some(row.redeemable()?.1)));
         (1..).find(|jti| !known.contains(&jti.to_string().as_str())).expect("there are few")
     }
 
-    /// The transitions that are under way, and whose they are.
-    pub fn under_way(&self) -> Vec<(By, Who, &Transition)> {
+    /// The transitions in progress, with their owners.
+    pub fn ongoing_transitions(&self) -> Vec<(Owner, Actor, &Transition)> {
         let people = self.people.iter().enumerate();
-        let people = people.filter_map(|(index, one)| Some((By::Person(index), one.who, one.doing.as_ref()?)));
+        let people = people.filter_map(|(index, one)| Some((Owner::Person(index), one.actor, one.ongoing.as_ref()?)));
         let browsers = self.browsers.iter().enumerate();
-        let browsers = browsers.filter_map(|(index, one)| Some((By::Browser(index), one.who, one.claim()?)));
+        let browsers = browsers.filter_map(|(index, one)| Some((Owner::Browser(index), one.actor, one.claim()?)));
         people.chain(browsers).collect()
     }
 
-    /// Two tabs of one browser are told apart by nothing but where they stand: worlds that differ in their order alone are one.
-    pub fn order_tabs(&mut self) {
+    /// Sorts the tabs of one browser: states that differ only in their order are equivalent.
+    pub fn sort_tabs(&mut self) {
         let key = |browser: &Browser| {
             let mut hasher = DefaultHasher::new();
             browser.hash(&mut hasher);
             hasher.finish()
         };
-        if self.browsers.windows(2).all(|two| two[0].who == two[1].who) {
+        if self.browsers.windows(2).all(|two| two[0].actor == two[1].actor) {
             self.browsers.sort_by_cached_key(key);
         }
     }
 
-    /// Has every seat of a gateway look again.
+    /// Wakes every registered stream of a gateway.
     pub fn wake(&mut self, gateway: usize) {
         for browser in &mut self.browsers {
-            if let Place::At(stream) = &mut browser.at
+            if let Connection::Open(stream) = &mut browser.connection
                 && stream.gateway == gateway
-                && stream.has_seat()
+                && stream.is_registered()
             {
                 stream.is_woken = true;
             }

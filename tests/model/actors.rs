@@ -1,7 +1,7 @@
-//! Who takes part, and the ticket they take part in: the real [`Ticket`] with its real transitions.
+//! The actors, and their ticket: the real [`Ticket`] with its real transitions.
 //!
-//! Times are seconds since the ticket was made. They are chosen so that all deadlines differ where it matters: a scan
-//! prolongs the ticket, and a claimed ticket is readable for longer than its JWT may be handed out again.
+//! Times are seconds since the creation of the ticket. They are chosen so that all relevant deadlines differ: a scan
+//! prolongs the ticket, and a claimed ticket is readable for longer than its JWT is redelivered.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -20,35 +20,35 @@ const REDEEM: Duration = Duration::from_secs(10);
 const TOKEN: Duration = Duration::from_secs(3600);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Who {
+pub enum Actor {
     /// The browser that the JWT is for.
     Recipient,
     /// The signed-in person who approves.
     Ada,
     /// Another signed-in person, who scans the same code.
     Bob,
-    /// A browser that has seen the ticket id and has a binding of its own.
+    /// A browser that knows the ticket id and has its own binding.
     Stranger,
 }
 
-/// What somebody does to a ticket.
+/// An operation on a ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Deed {
+pub enum Operation {
     Scan,
     Confirm,
     Cancel,
-    /// With which of the caller's `jti`s.
+    /// A claim, with the number that becomes its `jti`.
     Claim(u8),
 }
 
-struct Cast {
+struct Parties {
     recipient: Party,
     ada: (Person, Party),
     bob: (Person, Party),
     stranger: Party,
 }
 
-static CAST: LazyLock<Cast> = LazyLock::new(|| {
+static PARTIES: LazyLock<Parties> = LazyLock::new(|| {
     let browser = |letter: &str| {
         let secret: BindingSecret = format!("{}A", letter.repeat(42)).parse().unwrap();
         Party::Browser(secret.hash())
@@ -57,20 +57,20 @@ static CAST: LazyLock<Cast> = LazyLock::new(|| {
         let person = Person { subject: Subject(name.to_owned()), name: None, picture: None };
         (person.clone(), Party::Person(person))
     };
-    Cast { recipient: browser("r"), ada: person("ada"), bob: person("bob"), stranger: browser("s") }
+    Parties { recipient: browser("r"), ada: person("ada"), bob: person("bob"), stranger: browser("s") }
 });
 
-impl Who {
+impl Actor {
     pub fn party(self) -> &'static Party {
         match self {
-            Self::Recipient => &CAST.recipient,
-            Self::Ada => &CAST.ada.1,
-            Self::Bob => &CAST.bob.1,
-            Self::Stranger => &CAST.stranger,
+            Self::Recipient => &PARTIES.recipient,
+            Self::Ada => &PARTIES.ada.1,
+            Self::Bob => &PARTIES.bob.1,
+            Self::Stranger => &PARTIES.stranger,
         }
     }
 
-    /// Each is called the same in every run: what the model visits must not depend on chance.
+    /// The id is the same in every run: the states of the model must not depend on chance.
     fn scanner(self) -> Scanner {
         let id = [self as u8; 16];
         Scanner::with_id(self.party().clone(), ScannerId::from_bytes(id))
@@ -78,35 +78,35 @@ impl Who {
 
     fn person(self) -> &'static Person {
         match self {
-            Self::Bob => &CAST.bob.0,
-            Self::Ada | Self::Recipient | Self::Stranger => &CAST.ada.0,
+            Self::Bob => &PARTIES.bob.0,
+            Self::Ada | Self::Recipient | Self::Stranger => &PARTIES.ada.0,
         }
     }
 }
 
-impl Deed {
-    /// Applies the real transition. Who grants a share has seen the recipient scan; or does not care, and takes whoever is
-    /// there.
-    pub fn step(self, who: Who, ticket: &Ticket, now: u64, names_scanner: bool) -> Result<Outcome, Refusal> {
+impl Operation {
+    /// Applies the real transition. The approver of a share has seen the recipient scan. With `names_scanner` it
+    /// confirms only for the recipient, otherwise for the present scanner.
+    pub fn apply(self, actor: Actor, ticket: &Ticket, now: u64, names_scanner: bool) -> Result<Outcome, Refusal> {
         let now = timestamp(now);
         match self {
-            Self::Scan => ticket.scan(&who.scanner(), now, DECISION),
+            Self::Scan => ticket.scan(&actor.scanner(), now, DECISION),
             Self::Confirm => {
-                let state = State::Scanned { scanner: Who::Recipient.scanner() };
+                let state = State::Scanned { scanner: Actor::Recipient.scanner() };
                 let seen = Ticket { state, ..ticket.clone() };
                 let is_seen = names_scanner && ticket.request.flow == Flow::Share;
                 let scanner = if is_seen { &seen } else { ticket }.scanner_id().map(|id| id.to_string());
                 let claims = Claims::new();
                 let decision = Decision { scanner: scanner.as_deref(), ..Decision::all(&claims) };
-                ticket.confirm(who.person(), decision, now, REDEEM)
+                ticket.confirm(actor.person(), decision, now, REDEEM)
             }
-            Self::Cancel => ticket.cancel(who.party(), CancelReason::Declined, now),
-            Self::Claim(jti) => ticket.claim(who.party(), &jti.to_string(), TOKEN, now),
+            Self::Cancel => ticket.cancel(actor.party(), CancelReason::Declined, now),
+            Self::Claim(jti) => ticket.claim(actor.party(), &jti.to_string(), TOKEN, now),
         }
     }
 }
 
-/// A ticket as the store holds it: cheap to copy, compared and hashed by what is stored of it.
+/// A stored ticket. It is cheap to copy; comparisons and hashes use its stored form.
 #[derive(Clone)]
 pub struct Row {
     ticket: Arc<Ticket>,
@@ -121,9 +121,9 @@ impl Row {
         Self { ticket: Arc::new(ticket), fingerprint: hasher.finish() }
     }
 
-    /// The pending ticket, or one that has come as far as `deeds` by Ada, who scans, and the others.
-    pub fn after(flow: Flow, deeds: &[(Who, Deed)]) -> Self {
-        let presenter = if flow == Flow::Login { Who::Recipient } else { Who::Ada };
+    /// Returns the pending ticket after these operations.
+    pub fn after(flow: Flow, operations: &[(Actor, Operation)]) -> Self {
+        let presenter = if flow == Flow::Login { Actor::Recipient } else { Actor::Ada };
         let request = TicketRequest {
             flow,
             client_id: ClientId("web".to_owned()),
@@ -135,16 +135,16 @@ impl Row {
             code: None,
         };
         let new = NewTicket { id: TicketId::from_bytes([0; 16]), request, ttl: TTL }.at(timestamp(0));
-        let step = |ticket: Ticket, (who, deed): &(Who, Deed)| deed.step(*who, &ticket, 0, true).unwrap().into_ticket();
-        Self::new(deeds.iter().fold(new, step))
+        let apply = |ticket: Ticket, (actor, operation): &(Actor, Operation)| operation.apply(*actor, &ticket, 0, true).unwrap().into_ticket();
+        Self::new(operations.iter().fold(new, apply))
     }
 
-    /// When its time is over.
+    /// The time of its deadline.
     pub fn ends(&self) -> u64 {
         seconds(self.deadline)
     }
 
-    /// Until when its JWT may be handed out, with its `jti`.
+    /// The time until which its JWT may be delivered, and its `jti`.
     pub fn redeemable(&self) -> Option<(u64, &str)> {
         match &self.state {
             State::Claimed { receipt, .. } => Some((seconds(receipt.redeem_until), &receipt.jti)),
@@ -152,7 +152,7 @@ impl Row {
         }
     }
 
-    /// Whether nothing more comes for a party that was shown this.
+    /// Whether a party that received this state receives nothing more.
     pub fn is_final(&self) -> bool {
         !matches!(self.state, State::Pending | State::Scanned { .. })
     }
@@ -193,7 +193,7 @@ impl fmt::Debug for Row {
             State::Claimed { .. } => "claimed",
             State::Cancelled { .. } => "cancelled",
         };
-        write!(f, "{}:{state}<{}", self.revision, self.ends())?;
+        write!(f, "{}:{state}<{}", self.revision, self.deadline_secs())?;
         self.redeemable().map_or(Ok(()), |(until, jti)| write!(f, " jti {jti}<{until}"))
     }
 }
