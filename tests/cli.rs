@@ -393,7 +393,7 @@ fn the_docs_name_every_setting_and_every_problem_and_no_others() {
     for problem_type in scangate::http::problem::ALL {
         let row = format!("| {} | `{}` |", problem_type.status.as_u16(), problem_type.code);
         let other = format!("| `{}` | {} |", problem_type.code, problem_type.status.as_u16());
-        assert!(api.contains(&row) || api.contains(&other), "{} has no row in docs/http-api.md", kind.code);
+        assert!(api.contains(&row) || api.contains(&other), "{} has no row in docs/http-api.md", problem_type.code);
     }
     let operations = include_str!("../docs/operations.md");
     for bound in scangate::http::bounds::all() {

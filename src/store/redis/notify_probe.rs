@@ -2,8 +2,8 @@
 //!
 //! The result does not depend on the round-trip time. One script sets the key's deadline on Redis's clock, so the
 //! deadline is in the future, and the key expires instead of being deleted. A report is considered missing only after
-//! Redis has answered a later command over the connection that carries the reports, because they arrive in the order of
-//! sending.
+//! Redis has answered a later command over the connection that carries the reports, because Redis sends reports and
+//! replies in order.
 
 use std::collections::HashSet;
 use std::time::Duration;
