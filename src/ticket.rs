@@ -1,4 +1,4 @@
-//! Tickets, their states and the transitions between them: the one state machine of scangate.
+//! Tickets, their states and the transitions between them: the only state machine of scangate.
 //!
 //! A [`Ticket`] is one sign-in attempt. Transitions are pure functions: they take the ticket, the acting party and the
 //! store's time, and return the next revision or a refusal. This module has no I/O, no clock and no random generator:

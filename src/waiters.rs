@@ -1,4 +1,4 @@
-//! The parties that wait for a ticket in this process, and what wakes them.
+//! The parties that wait for a ticket in this process, and the events that wake them.
 //!
 //! A stream or long poll registers for its ticket. It is woken to refresh when the ticket changes or its deadline passes, to
 //! send a heartbeat, and to end when the gateway drains. A wake carries no data: the woken party reads the ticket from the
@@ -50,7 +50,7 @@ pub struct Waiters {
 }
 
 impl Waiters {
-    /// Creates an empty registry. Timers and resynchronization need [`Waiters::run`].
+    /// Creates an empty registry. Timers and resynchronisation need [`Waiters::run`].
     #[must_use]
     pub fn new(limits: WaiterLimits, metrics: Arc<Metrics>) -> Self {
         Self { shared: Arc::new(Shared::new(limits, metrics)) }
@@ -99,8 +99,8 @@ impl Waiters {
     }
 
     /// Refuses further registrations, and wakes each existing one with [`Wake::Drain`], evenly over the drain time.
-    /// Returns when that time has passed. With `may_hurry`, it returns as soon as no registration is left.
-    pub async fn drain(&self, may_hurry: bool) {
+    /// Returns when that time has passed. With `ends_when_empty`, it returns as soon as no registration is left.
+    pub async fn drain(&self, ends_when_empty: bool) {
         let spread = self.shared.limits.drain_spread;
         let keys = self.shared.start_drain();
         let started = Instant::now();
@@ -110,7 +110,7 @@ impl Waiters {
             let due = if passed < spread { share(keys.len(), passed, spread) } else { keys.len() };
             self.shared.signal_all(&keys[woken..due], Wake::Drain);
             woken = due;
-            if passed >= spread || (may_hurry && self.count() == 0) {
+            if passed >= spread || (ends_when_empty && self.count() == 0) {
                 return;
             }
             tokio::time::sleep(DRAIN_TICK).await;

@@ -1,7 +1,11 @@
 //! A model of the protocol. `stateright` explores every order of the steps of gateways, browsers, people and Redis,
 //! within the bounds of each test.
-//! The model contains one ticket, the real [`scangate::ticket::Ticket`] with its real transitions; Redis as two scripts, notifications and replication (`model/store.rs`, `model/subscriber.rs`), and gateways command by command (`model/transition.rs`, `model/streams.rs`). The last two restate `http/wait.rs` and `http/snapshot.rs`: change them together.
-//! The model omits bounds on streams, heartbeats, drains, long polls, failing reads, clocks that disagree, and Redis's own sweep of expired keys, which only reports an expiry earlier.
+//!
+//! The model contains one ticket, the real [`scangate::ticket::Ticket`] with its real transitions; Redis as two scripts,
+//! notifications and replication (`model/store.rs`, `model/subscriber.rs`); and gateways command by command
+//! (`model/transition.rs`, `model/streams.rs`). The last two restate `http/wait.rs` and `http/snapshot.rs`: change them
+//! together. The model omits bounds on streams, heartbeats, drains, long polls, failing reads, clocks that disagree, and
+//! Redis's own sweep of expired keys, which only reports an expiry earlier.
 //!
 //! Invariants (`model/properties.rs`): there is one JWT, only for the recipient; an acknowledged confirmation is not
 //! lost; and when only people, time and faults can change anything, every stream has sent, or ended with, the ticket's
@@ -40,7 +44,7 @@ fn lost_notifications() -> Protocol {
         unreplicated: 0,
         people: &[Plan(Actor::Ada, &[SCAN, DECIDE])],
         browsers: &[Actor::Recipient],
-        faults_left: Faults { cuts: 2, breaks: 1, ..NO_FAULTS },
+        faults: Faults { cuts: 2, breaks: 1, ..NO_FAULTS },
         ticks: true,
         reachable: || vec![properties::delivered_after_lost_notification(), properties::expired()],
     }
@@ -51,7 +55,7 @@ fn two_scanners() -> Protocol {
     Protocol {
         people: &[Plan(Actor::Ada, &[SCAN, DECIDE]), Plan(Actor::Bob, &[SCAN, DECIDE])],
         browsers: &[Actor::Recipient, Actor::Stranger],
-        faults_left: NO_FAULTS,
+        faults: NO_FAULTS,
         ticks: false,
         reachable: || vec![properties::delivered()],
         ..lost_notifications()
@@ -65,7 +69,7 @@ fn both_parties() -> Protocol {
         before: &[(Actor::Recipient, Operation::Scan)],
         people: &[Plan(Actor::Ada, &[DECIDE])],
         browsers: &[Actor::Recipient, Actor::Ada],
-        faults_left: Faults { cuts: 1, ..NO_FAULTS },
+        faults: Faults { cuts: 1, ..NO_FAULTS },
         ticks: false,
         reachable: || vec![properties::delivered()],
         ..lost_notifications()
@@ -78,7 +82,7 @@ fn two_tabs() -> Protocol {
         before: &[(Actor::Ada, Operation::Scan)],
         people: &[Plan(Actor::Ada, &[CONFIRM])],
         browsers: &[Actor::Recipient, Actor::Recipient],
-        faults_left: Faults { losses: 1, ..NO_FAULTS },
+        faults: Faults { losses: 1, ..NO_FAULTS },
         reachable: || vec![properties::two_tabs(), properties::too_late()],
         ..lost_notifications()
     }
@@ -88,7 +92,7 @@ fn two_tabs() -> Protocol {
 fn lost_jwt() -> Protocol {
     Protocol {
         browsers: &[Actor::Recipient],
-        faults_left: Faults { losses: 1, crashes: 1, breaks: 1, ..NO_FAULTS },
+        faults: Faults { losses: 1, crashes: 1, breaks: 1, ..NO_FAULTS },
         reachable: || vec![properties::redelivered(), properties::too_late(), properties::claimed_without_reply()],
         ..two_tabs()
     }
@@ -99,7 +103,7 @@ fn failover() -> Protocol {
     Protocol {
         setting: Setting { layout: Layout::Replicated, rules: Rules::ALL },
         browsers: &[Actor::Recipient],
-        faults_left: Faults { failovers: 1, ..NO_FAULTS },
+        faults: Faults { failovers: 1, ..NO_FAULTS },
         ticks: false,
         reachable: || vec![properties::failed_over()],
         ..two_tabs()
@@ -145,7 +149,7 @@ fn slot_move() -> Protocol {
         setting: Setting { layout: Layout::Cluster, rules: Rules::ALL },
         people: &[Plan(Actor::Ada, &[DECIDE])],
         browsers: &[Actor::Recipient],
-        faults_left: Faults { moves: 1, cuts: 1, breaks: 1, ..NO_FAULTS },
+        faults: Faults { moves: 1, cuts: 1, breaks: 1, ..NO_FAULTS },
         reachable: || vec![properties::moved()],
         ..two_tabs()
     }

@@ -21,7 +21,7 @@ impl Stamp {
         let mut hash = digest::Context::new(&digest::SHA256);
         hash.update(&self.0.to_le_bytes());
         hash.update(&deadline.0.to_le_bytes());
-        // Serialization does not fail: every map has string keys.
+        // Serialisation does not fail: every map has string keys.
         hash.update(&serde_json::to_vec(state).unwrap_or_default());
         let hash = hash.finish();
         Self(hash.as_ref().iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte)))

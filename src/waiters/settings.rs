@@ -8,11 +8,11 @@ use crate::store::StoreError;
 /// Bounds and intervals of the waiting parties.
 #[derive(Debug, Clone, Copy)]
 pub struct WaiterLimits {
-    /// Registrations for one ticket.
+    /// The maximum number of registrations for one ticket.
     pub per_ticket: usize,
-    /// Registrations of one browser address (one /64 for IPv6). [`Tier::factor`] gives the multiple for wider networks.
+    /// The maximum number of registrations of one browser address (one /64 for IPv6). [`Tier::factor`] gives the multiple for wider networks.
     pub per_address: usize,
-    /// Registrations in this process.
+    /// The maximum number of registrations in this process.
     pub per_process: usize,
     /// The interval between two heartbeats of a stream.
     pub heartbeat: Duration,

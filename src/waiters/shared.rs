@@ -165,7 +165,7 @@ impl Changes for Shared {
     fn missed(&self, ids: Vec<TicketId>) {
         let mut table = self.lock();
         for id in &ids {
-            table.note_missed(id);
+            table.queue_missed(id);
         }
         drop(table);
         self.missed.notify_one();

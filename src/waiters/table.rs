@@ -1,4 +1,5 @@
-//! The entries of the waiting parties, by key, ticket, caller and next due timer. A data structure without lock, clock or I/O; `shared` holds its lock.
+//! The entries of the waiting parties, by key, ticket, caller and next due timer. A data structure without lock, clock or
+//! I/O; `shared` holds its lock.
 //!
 //! Invariant: the entries of one ticket form a list that starts in `by_ticket`; `by_caller` counts the entries of each caller.
 
@@ -136,7 +137,7 @@ impl Table {
     }
 
     /// Queues every entry of a ticket for a refresh.
-    pub(super) fn note_missed(&mut self, id: &TicketId) {
+    pub(super) fn queue_missed(&mut self, id: &TicketId) {
         let mut key = self.by_ticket.get(id).copied().unwrap_or(NONE);
         while key != NONE {
             let entry = &mut self.entries[key as usize];

@@ -87,7 +87,7 @@ pub fn redelivered() -> Property<Protocol> {
 
 pub fn claimed_without_reply() -> Property<Protocol> {
     Property::sometimes("a claim whose reply was lost is executed", |protocol: &Protocol, world: &World| {
-        let is_again = world.faults_left.losses < protocol.faults_left.losses && world.delivered.len() == 1;
+        let is_again = world.faults_left.losses < protocol.faults.losses && world.delivered.len() == 1;
         is_again && world.browsers.iter().any(has_the_jwt)
     })
 }

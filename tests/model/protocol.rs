@@ -29,7 +29,7 @@ pub struct Protocol {
     pub unreplicated: usize,
     pub people: &'static [Plan],
     pub browsers: &'static [Actor],
-    pub faults_left: Faults,
+    pub faults: Faults,
     /// Whether time passes.
     pub ticks: bool,
     /// The properties that some state must have. Without them, the invariants could hold because nothing happens.
@@ -195,7 +195,7 @@ impl Model for Protocol {
             browsers: self.browsers.iter().map(browser).collect(),
             people: self.people.iter().map(|&Plan(actor, _)| Person { actor, done: 0, ongoing: None }).collect(),
             late_commands: Vec::new(),
-            faults_left: self.faults_left,
+            faults_left: self.faults,
             delivered: Vec::new(),
             acknowledged_until: None,
             has_lost_notification: false,

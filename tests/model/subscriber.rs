@@ -1,5 +1,5 @@
-//! A gateway's subscriber connection: it subscribes to tickets with registrations, breaks, reconnects, and re-reads the
-//! tickets.
+//! A gateway's subscriber connection: it subscribes to tickets with registrations, breaks, reconnects, and reads
+//! the tickets again.
 
 use super::world::{Gateway, Link, Connection, Rules, Subscription, World};
 
