@@ -140,7 +140,7 @@ impl Row {
     }
 
     /// The time of its deadline.
-    pub fn ends(&self) -> u64 {
+    pub fn deadline_secs(&self) -> u64 {
         seconds(self.deadline)
     }
 

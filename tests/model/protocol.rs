@@ -152,7 +152,7 @@ impl Protocol {
 
     /// Advances a transition by its progress.
     fn advance(&self, world: &mut World, owner: Owner, progress: Progress) {
-        match by {
+        match owner {
             Owner::Person(index) => {
                 let person = &mut world.people[index];
                 person.ongoing = None;

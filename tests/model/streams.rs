@@ -17,11 +17,11 @@ pub enum StreamStep {
     /// Its watch is acknowledged.
     Watched,
     /// It reads the ticket.
-    Look,
+    Refresh,
     /// Its timer for the next read is due.
-    Ring,
+    Timer,
     /// A command of its claim completes.
-    Answer,
+    CompleteCommand,
     /// The browser receives the last event.
     Receive,
 }
