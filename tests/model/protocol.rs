@@ -99,7 +99,7 @@ impl Protocol {
         for (index, (person, Plan(_, operations))) in world.people.iter().zip(self.people).enumerate() {
             if person.ongoing.is_none() && person.done < operations.len() {
                 // The choice of the gateway matters only if the gateways may differ.
-                let are_equivalent = self.setting.layout == Layout::Single || world.is_initial();
+                let are_equivalent = self.setting.layout == Layout::Single || world.has_equal_gateways();
                 let gateways = if are_equivalent { 1 } else { GATEWAYS };
                 for operation in operations[person.done] {
                     actions.extend((0..gateways).map(|gateway| Action::Begin(index, *operation, gateway)));

@@ -29,8 +29,8 @@ pub enum StreamStep {
 impl World {
     pub fn stream_steps(&self, rules: Rules, index: usize) -> Vec<StreamStep> {
         let stream = match &self.browsers[index].connection {
-            // Any gateway: they do not differ for the first connection.
-            Connection::Closed if self.is_initial() => return vec![StreamStep::Connect(0)],
+            // The choice of the gateway matters only if they differ.
+            Connection::Closed if self.has_equal_gateways() => return vec![StreamStep::Connect(0)],
             Connection::Closed => return vec![StreamStep::Connect(0), StreamStep::Connect(1)],
             Connection::Finished(_) => return Vec::new(),
             Connection::Open(stream) => stream,

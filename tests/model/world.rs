@@ -334,8 +334,8 @@ impl World {
         self.nodes[self.primary].as_ref().filter(|row| self.now < row.deadline_secs())
     }
 
-    /// Whether no gateway has had a request yet.
-    pub fn is_initial(&self) -> bool {
+    /// Whether the gateways are in the same state, with neither transitions nor streams.
+    pub fn has_equal_gateways(&self) -> bool {
         self.gateways[0] == self.gateways[1]
             && self.ongoing_transitions().is_empty()
             && self.streams(0).chain(self.streams(1)).next().is_none()
