@@ -19,7 +19,7 @@ use scangate::ticket::{
 use crate::support::proxy::Distance;
 use crate::support::{Access, Cluster, Redis, Sentinels, cluster, eventually, sentinel};
 
-/// Counts what a store reports.
+/// Counts the reports of a store.
 #[derive(Default)]
 struct Recorder {
     changed: Mutex<HashMap<TicketId, usize>>,
@@ -45,25 +45,25 @@ impl Recorder {
     }
 }
 
-/// An open store with what it reports to, and what is behind it.
+/// An open store, with the receiver of its reports and its servers.
 struct Engine {
     store: Arc<dyn Store>,
     reports: Arc<Recorder>,
-    behind: Behind,
+    backend: Backend,
     prefix: &'static str,
-    /// Long enough for a few commands, and no longer.
+    /// Long enough for a few commands.
     short: Duration,
 }
 
-/// What keeps an engine's tickets. Many servers take long to start, so all tests of an engine share them.
-enum Behind {
+/// The servers of an engine. Starting many takes long, so all tests of an engine share them.
+enum Backend {
     Memory,
     Redis(Arc<Redis>),
     Sentinels(Arc<Sentinels>),
     Cluster(Arc<Cluster>),
 }
 
-impl Behind {
+impl Backend {
     fn url(&self) -> String {
         match self {
             Self::Memory => unreachable!(),
@@ -84,26 +84,26 @@ impl Behind {
 }
 
 impl Engine {
-    async fn on(behind: Behind, prefix: &'static str) -> Self {
-        let (store, reports) = open_redis(&behind.url(), prefix).await;
-        Self { store, reports, behind, prefix, short: SHORT }
+    async fn on(backend: Backend, prefix: &'static str) -> Self {
+        let (store, reports) = open_redis(&backend.url(), prefix).await;
+        Self { store, reports, backend, prefix, short: SHORT }
     }
 
-    /// The same, with what is behind it so far away.
-    async fn far(distance: Distance, behind: Behind, prefix: &'static str) -> Self {
+    /// Opens the engine, with servers at this distance.
+    async fn far(distance: Distance, backend: Backend, prefix: &'static str) -> Self {
         // A few commands, of which the first ones find no connection yet.
         let short = SHORT + distance.at_most(20);
-        Self { short, ..Self::on(behind, prefix).await }
+        Self { short, ..Self::on(backend, prefix).await }
     }
 
-    /// The one server behind it.
+    /// The first of its servers.
     fn redis(&self) -> &Redis {
-        self.behind.primaries()[0]
+        self.backend.primaries()[0]
     }
 
-    /// What stands in Redis of this engine's tickets: keys and, by their names, channels that it is subscribed to.
+    /// Returns the engine's keys and subscribed channels in Redis.
     fn traces(&self) -> Vec<String> {
-        let primaries = self.behind.primaries();
+        let primaries = self.backend.primaries();
         let each = primaries.into_iter().flat_map(|redis| [redis.keys(), redis.run(&["PUBSUB", "CHANNELS"])]);
         let is_ours = |name: &String| name.contains(&format!("{}{{", self.prefix));
         each.flatten().filter(is_ours).collect()
@@ -113,11 +113,11 @@ impl Engine {
 async fn memory() -> Engine {
     let reports = Arc::new(Recorder::default());
     let store: Arc<dyn Store> = Arc::new(MemoryStore::open(1000, Arc::clone(&reports) as _));
-    Engine { store, reports, behind: Behind::Memory, prefix: "", short: SHORT }
+    Engine { store, reports, backend: Backend::Memory, prefix: "", short: SHORT }
 }
 
 async fn redis() -> Engine {
-    Engine::on(Behind::Redis(Arc::new(Redis::start())), "test:").await
+    Engine::on(Backend::Redis(Arc::new(Redis::start())), "test:").await
 }
 
 async fn open_redis(url: &str, prefix: &str) -> (Arc<dyn Store>, Arc<Recorder>) {
@@ -133,7 +133,7 @@ async fn open_redis(url: &str, prefix: &str) -> (Arc<dyn Store>, Arc<Recorder>) 
     };
     let open = || RedisStore::open(&settings, Arc::clone(&reports) as _, Arc::new(Metrics::new()));
     let store = match open().await {
-        // As a start does, if a busy machine has let the time pass.
+        // As the gateway does at startup; on a busy machine, the first attempt may time out.
         Err(OpenError::Unreachable(_)) => open().await,
         opened => opened,
     };
@@ -149,10 +149,10 @@ macro_rules! on_every_engine {
             $(#[tokio::test(flavor = "multi_thread")] async fn $name() { super::$name(super::redis().await).await; })*
         }
 
-        /// Runs all of them, one after the other.
+        /// Runs all tests in sequence.
         async fn all_on(engine: impl AsyncFn(&'static str) -> Engine) {
             $(
-                // Shown if one fails: it is the last.
+                // If a test fails, its name is the last line.
                 println!(stringify!($name));
                 $name(engine(stringify!($name)).await).await;
             )*
@@ -163,37 +163,37 @@ macro_rules! on_every_engine {
 #[tokio::test(flavor = "multi_thread")]
 async fn on_sentinel() {
     let redis = Arc::new(Sentinels::start());
-    all_on(async |name| Engine::on(Behind::Sentinels(Arc::clone(&redis)), name).await).await;
+    all_on(async |name| Engine::on(Backend::Sentinels(Arc::clone(&redis)), name).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_cluster() {
     let cluster = Arc::new(Cluster::start());
-    all_on(async |name| Engine::on(Behind::Cluster(Arc::clone(&cluster)), name).await).await;
+    all_on(async |name| Engine::on(Backend::Cluster(Arc::clone(&cluster)), name).await).await;
 }
 
-/// The same suite with Redis somewhere else.
+/// The same suite with a distant Redis.
 mod far {
     use super::*;
 
     async fn on_redis(round_trip: Duration) {
         let distance = Distance::rough(round_trip);
         let redis = Arc::new(Redis::far(distance, &[], Access::default()));
-        all_on(async |name| Engine::far(distance, Behind::Redis(Arc::clone(&redis)), name).await).await;
+        all_on(async |name| Engine::far(distance, Backend::Redis(Arc::clone(&redis)), name).await).await;
     }
 
     async fn on_sentinel(round_trip: Duration) {
         let distance = Distance::rough(round_trip);
         let options = sentinel::Options { distance: Some(distance), ..sentinel::Options::default() };
         let redis = Arc::new(Sentinels::with(options));
-        all_on(async |name| Engine::far(distance, Behind::Sentinels(Arc::clone(&redis)), name).await).await;
+        all_on(async |name| Engine::far(distance, Backend::Sentinels(Arc::clone(&redis)), name).await).await;
     }
 
     async fn on_cluster(round_trip: Duration) {
         let distance = Distance::rough(round_trip);
         let cluster =
             Arc::new(Cluster::with(cluster::Options { distance: Some(distance), ..cluster::Options::default() }));
-        all_on(async |name| Engine::far(distance, Behind::Cluster(Arc::clone(&cluster)), name).await).await;
+        all_on(async |name| Engine::far(distance, Backend::Cluster(Arc::clone(&cluster)), name).await).await;
     }
 
     macro_rules! at {
@@ -235,27 +235,27 @@ mod far {
 }
 
 on_every_engine! {
-    a_ticket_is_read_as_it_was_made
+    a_ticket_is_read_as_created
     an_unknown_ticket_is_none
     a_replacement_needs_the_stored_revision
-    a_replacement_needs_the_very_change_that_was_read
-    a_replacement_of_a_ticket_that_is_gone_says_so
-    time_moves_on_and_is_the_stores
+    a_replacement_needs_the_stored_stamp
+    a_replacement_of_an_expired_ticket_reports_that
+    time_advances_and_comes_from_the_store
     a_ticket_is_gone_at_its_deadline
     a_later_deadline_keeps_a_ticket
-    a_watcher_learns_of_every_change
-    a_watcher_learns_of_the_expiry_when_the_ticket_is_read_after_it
-    who_does_not_watch_is_not_told
+    every_change_is_reported_to_a_watcher
+    the_expiry_is_reported_when_the_ticket_is_read_after_it
+    changes_of_an_unwatched_ticket_are_not_reported
     watching_again_after_unwatching_works
     many_watches_at_once_are_all_acknowledged
     two_hundred_parallel_confirms_have_one_winner
     two_hundred_parallel_scanners_have_one_winner
     two_hundred_parallel_claims_get_one_receipt
-    random_actions_lead_where_the_state_machine_says
+    random_actions_agree_with_the_state_machine
     nothing_is_left_after_expiry
-    a_value_is_read_as_it_was_put_until_it_is_removed
-    a_value_is_gone_when_its_time_is_over
-    a_value_that_is_there_is_not_put_over_if_absent
+    a_value_is_read_unchanged_until_it_is_removed
+    a_value_expires
+    an_existing_value_is_not_replaced_if_absent
     one_of_two_hundred_parallel_values_is_put
     a_value_that_is_too_long_is_refused
 }
@@ -294,7 +294,7 @@ fn scanned(ticket: &Ticket) -> Ticket {
     }
 }
 
-async fn a_ticket_is_read_as_it_was_made(engine: Engine) {
+async fn a_ticket_is_read_as_created(engine: Engine) {
     let (new, _) = new_ticket(LONG);
     let made = engine.store.create(new.clone()).await.unwrap();
     assert_eq!(made.ticket, new.at(made.now));
@@ -317,7 +317,7 @@ async fn a_replacement_needs_the_stored_revision(engine: Engine) {
     assert_eq!(engine.store.get(&ticket.id).await.unwrap().unwrap().ticket, next);
 }
 
-async fn a_replacement_needs_the_very_change_that_was_read(engine: Engine) {
+async fn a_replacement_needs_the_stored_stamp(engine: Engine) {
     let ticket = created(&engine, LONG).await;
     let scan = |name: &str| {
         let scanner = Scanner::of(Party::Person(person(name)));
@@ -329,18 +329,18 @@ async fn a_replacement_needs_the_very_change_that_was_read(engine: Engine) {
     let confirm = |ticket: &Ticket, name: &str| {
         ticket.confirm(&person(name), Decision::all(&Claims::new()), ticket.created_at, LONG).unwrap().into_ticket()
     };
-    // As if a failover had taken Bob's scan back, and Ada had scanned.
+    // As after a failover that lost Bob's scan, and a scan by Ada.
     assert_eq!(engine.store.replace(&bob, &confirm(&bob, "bob")).await.unwrap(), Replaced::Conflict);
     assert_eq!(engine.store.replace(&ada, &confirm(&ada, "ada")).await.unwrap(), Replaced::Done);
 }
 
-async fn a_replacement_of_a_ticket_that_is_gone_says_so(engine: Engine) {
+async fn a_replacement_of_an_expired_ticket_reports_that(engine: Engine) {
     let ticket = created(&engine, engine.short).await;
     tokio::time::sleep(engine.short + Duration::from_millis(10)).await;
     assert_eq!(engine.store.replace(&ticket, &scanned(&ticket)).await.unwrap(), Replaced::Gone);
 }
 
-async fn time_moves_on_and_is_the_stores(engine: Engine) {
+async fn time_advances_and_comes_from_the_store(engine: Engine) {
     let first = engine.store.create(new_ticket(LONG).0).await.unwrap();
     tokio::time::sleep(Duration::from_millis(30)).await;
     let second = engine.store.get(&first.ticket.id).await.unwrap().unwrap();
@@ -363,7 +363,7 @@ async fn a_later_deadline_keeps_a_ticket(engine: Engine) {
     assert_eq!(engine.store.get(&ticket.id).await.unwrap().unwrap().ticket, next);
 }
 
-async fn a_watcher_learns_of_every_change(engine: Engine) {
+async fn every_change_is_reported_to_a_watcher(engine: Engine) {
     let ticket = created(&engine, LONG).await;
     engine.store.watch(&ticket.id).await.unwrap();
     let next = scanned(&ticket);
@@ -374,7 +374,7 @@ async fn a_watcher_learns_of_every_change(engine: Engine) {
     engine.reports.wait_for(&ticket.id, so_far + 1).await;
 }
 
-async fn a_watcher_learns_of_the_expiry_when_the_ticket_is_read_after_it(engine: Engine) {
+async fn the_expiry_is_reported_when_the_ticket_is_read_after_it(engine: Engine) {
     let ticket = created(&engine, engine.short).await;
     engine.store.watch(&ticket.id).await.unwrap();
     tokio::time::sleep(engine.short + Duration::from_millis(2)).await;
@@ -382,12 +382,12 @@ async fn a_watcher_learns_of_the_expiry_when_the_ticket_is_read_after_it(engine:
     engine.reports.wait_for(&ticket.id, 1).await;
 }
 
-async fn who_does_not_watch_is_not_told(engine: Engine) {
+async fn changes_of_an_unwatched_ticket_are_not_reported(engine: Engine) {
     let (one, other) = (created(&engine, LONG).await, created(&engine, LONG).await);
     engine.store.watch(&one.id).await.unwrap();
     engine.store.watch(&other.id).await.unwrap();
     engine.store.unwatch(&other.id);
-    // An engine may end the watch a little later, but it ends it.
+    // An engine may end the watch shortly afterwards.
     let (mut one, mut other) = (one, other);
     let ended = async {
         loop {
@@ -476,7 +476,7 @@ async fn two_hundred_parallel_claims_get_one_receipt(engine: Engine) {
     assert_eq!(jtis.len(), 1);
 }
 
-/// Runs two hundred transitions of one ticket at once.
+/// Runs two hundred concurrent transitions of one ticket.
 async fn parallel<S>(
     engine: &Engine,
     id: TicketId,
@@ -493,7 +493,7 @@ where
     tasks.join_all().await
 }
 
-/// One action of one of the parties.
+/// An action of a party.
 #[derive(Debug, Clone, Copy)]
 enum Action {
     Scan(u8),
@@ -529,8 +529,8 @@ impl Action {
     }
 }
 
-/// Applies random actions to a stored ticket and, beside it, to one in hand; both must agree after every step.
-async fn random_actions_lead_where_the_state_machine_says(engine: Engine) {
+/// Applies random actions to a stored ticket and to a copy; both must be equal after every action.
+async fn random_actions_agree_with_the_state_machine(engine: Engine) {
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::default());
     let actions = proptest::collection::vec(action(), 1..12);
     let all = (0..60).map(|_| actions.new_tree(&mut runner).unwrap().current()).map(async |actions| {
@@ -572,7 +572,7 @@ async fn nothing_is_left_after_expiry(engine: Engine) {
     eventually("the end of keys and subscription", || async { engine.traces().is_empty().then_some(()) }).await;
 }
 
-async fn a_value_is_read_as_it_was_put_until_it_is_removed(engine: Engine) {
+async fn a_value_is_read_unchanged_until_it_is_removed(engine: Engine) {
     let Engine { store, .. } = &engine;
     let (name, other) = ("wechat:waits:oé\n{x}", "wechat:waits:oé\n{y}");
     assert_eq!(store.value(name).await.unwrap(), None);
@@ -582,18 +582,18 @@ async fn a_value_is_read_as_it_was_put_until_it_is_removed(engine: Engine) {
         assert_eq!(store.value(name).await.unwrap().as_deref(), Some(value));
     }
     assert_eq!(store.value(other).await.unwrap(), None);
-    let is_told = |key: &String| key.contains("waits") || !key.ends_with(":value");
-    assert_eq!(engine.traces().into_iter().find(is_told), None, "a name stands in a key");
+    let is_revealing = |key: &String| key.contains("waits") || !key.ends_with(":value");
+    assert_eq!(engine.traces().into_iter().find(is_revealing), None, "a key shows a name");
     store.remove_value(name).await.unwrap();
     assert_eq!(store.value(name).await.unwrap(), None);
     assert_eq!(engine.traces(), [""; 0]);
 }
 
-async fn a_value_is_gone_when_its_time_is_over(engine: Engine) {
+async fn a_value_expires(engine: Engine) {
     let Engine { store, .. } = &engine;
     assert!(store.put_value("a", "1", engine.short, Put::Always).await.unwrap());
     assert!(store.put_value("b", "1", LONG, Put::Always).await.unwrap());
-    // The time of what takes its place counts, whether it is longer or shorter.
+    // A new value has its own lifetime, whether that is longer or shorter.
     assert!(store.put_value("b", "2", engine.short, Put::Always).await.unwrap());
     assert!(store.put_value("c", "1", engine.short, Put::Always).await.unwrap());
     assert!(store.put_value("c", "2", LONG, Put::Always).await.unwrap());
@@ -602,16 +602,16 @@ async fn a_value_is_gone_when_its_time_is_over(engine: Engine) {
     assert_eq!(store.value("a").await.unwrap(), None);
     assert_eq!(store.value("b").await.unwrap(), None);
     assert_eq!(store.value("c").await.unwrap().as_deref(), Some("2"));
-    assert!(store.put_value("a", "3", LONG, Put::IfAbsent).await.unwrap(), "what has expired is absent");
+    assert!(store.put_value("a", "3", LONG, Put::IfAbsent).await.unwrap(), "an expired value is absent");
     assert_eq!(store.value("a").await.unwrap().as_deref(), Some("3"));
 }
 
-async fn a_value_that_is_there_is_not_put_over_if_absent(engine: Engine) {
+async fn an_existing_value_is_not_replaced_if_absent(engine: Engine) {
     let Engine { store, .. } = &engine;
     assert!(store.put_value("lock", "mine", LONG, Put::IfAbsent).await.unwrap());
     assert!(!store.put_value("lock", "yours", LONG, Put::IfAbsent).await.unwrap());
     assert_eq!(store.value("lock").await.unwrap().as_deref(), Some("mine"));
-    // As when the connection broke before the first answer came.
+    // As after a connection that broke before the first reply.
     assert!(store.put_value("lock", "mine", LONG, Put::IfAbsent).await.unwrap());
     store.remove_value("lock").await.unwrap();
     assert!(store.put_value("lock", "yours", LONG, Put::IfAbsent).await.unwrap());
@@ -635,7 +635,7 @@ async fn a_value_that_is_too_long_is_refused(engine: Engine) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_memory_store_refuses_and_has_room_again_after_expiry() {
+async fn a_full_memory_store_refuses_tickets_until_some_expire() {
     let store = MemoryStore::open(2, Arc::new(Recorder::default()));
     for _ in 0..2 {
         store.create(new_ticket(SHORT).0).await.unwrap();
@@ -646,7 +646,7 @@ async fn a_full_memory_store_refuses_and_has_room_again_after_expiry() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_redis_says_so_and_keeps_what_it_has() {
+async fn a_full_redis_refuses_tickets_and_keeps_existing_ones() {
     let engine = redis().await;
     let ticket = created(&engine, LONG).await;
     engine.redis().run::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
@@ -655,7 +655,7 @@ async fn a_full_redis_says_so_and_keeps_what_it_has() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ticket_that_cannot_be_read_is_corrupt_and_not_quoted() {
+async fn an_unreadable_ticket_is_corrupt_and_not_quoted() {
     let engine = redis().await;
     let ticket = created(&engine, LONG).await;
     let key = format!("test:{{{}}}", ticket.id);
@@ -665,10 +665,10 @@ async fn a_ticket_that_cannot_be_read_is_corrupt_and_not_quoted() {
     assert!(!error.to_string().contains("secret"), "{error}");
 }
 
-/// Before Redis 7.2 time goes on while a script runs. Here it is stopped again and again, so that it goes on between any two of
-/// its commands.
+/// Before Redis 7.2, the clock advances while a script runs. The test stops Redis again and again, so that the clock
+/// advances between any two commands of a script.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deadline_that_passes_while_it_is_set_leaves_nothing_behind() {
+async fn a_deadline_that_passes_while_it_is_set_leaves_no_key() {
     let engine = redis().await;
     let pid: u32 = {
         let info: String = engine.redis().run(&["INFO", "server"]);
@@ -676,7 +676,7 @@ async fn a_deadline_that_passes_while_it_is_set_leaves_nothing_behind() {
     };
     let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
     let is_over = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let hindrance = std::thread::spawn({
+    let interruptions = std::thread::spawn({
         let is_over = Arc::clone(&is_over);
         move || {
             while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
@@ -697,18 +697,18 @@ async fn a_deadline_that_passes_while_it_is_set_leaves_nothing_behind() {
         }
     }
     is_over.store(true, std::sync::atomic::Ordering::Relaxed);
-    hindrance.join().unwrap();
+    interruptions.join().unwrap();
     let endless = || {
         let keys = engine.redis().keys();
         keys.into_iter().find(|key| engine.redis().run::<i64>(&["PTTL", key]) == -1)
     };
-    assert_eq!(endless(), None, "a key stays for ever");
+    assert_eq!(endless(), None, "a key has no expiry");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_stores_on_one_redis_tell_each_other() {
+async fn two_stores_on_one_redis_notify_each_other() {
     let engine = redis().await;
-    let (other, reports) = open_redis(&engine.behind.url(), engine.prefix).await;
+    let (other, reports) = open_redis(&engine.backend.url(), engine.prefix).await;
     let ticket = created(&engine, LONG).await;
     other.watch(&ticket.id).await.unwrap();
     engine.store.replace(&ticket, &scanned(&ticket)).await.unwrap();
@@ -739,7 +739,7 @@ mod flags {
         };
         let open = || RedisStore::open(&settings, Arc::new(Recorder::default()), Arc::new(Metrics::new()));
         match open().await {
-            // As a start does, if a busy machine has let the time pass.
+            // As the gateway does at startup; on a busy machine, the first attempt may time out.
             Err(OpenError::Unreachable(_)) => open().await,
             opened => opened,
         }
@@ -749,13 +749,13 @@ mod flags {
         redis.run::<Vec<String>>(&["CONFIG", "GET", "notify-keyspace-events"]).remove(1)
     }
 
-    /// A user as managed Redis gives out: everything but `CONFIG`.
+    /// Creates a user as in managed Redis: with every right except `CONFIG`.
     fn without_config(redis: &Redis) {
         redis.run::<()>(&["ACL", "SETUSER", "app", "on", ">app", "~*", "&*", "+@all", "-config"]);
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_is_set_already_is_kept() {
+    async fn existing_flags_are_kept() {
         let redis = Redis::with(&["--notify-keyspace-events", "El"]);
         open(&redis, "").await.unwrap();
         let mut now: Vec<char> = flags(&redis).chars().collect();
@@ -764,7 +764,7 @@ mod flags {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn without_config_flags_that_are_there_are_found_by_trying() {
+    async fn without_config_existing_flags_are_found_by_a_probe() {
         let redis = Redis::with(&["--notify-keyspace-events", "KA"]);
         without_config(&redis);
         open(&redis, "app:app@").await.unwrap();
@@ -772,7 +772,7 @@ mod flags {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_user_who_may_not_subscribe_is_an_error_that_says_so() {
+    async fn a_missing_right_to_subscribe_is_reported() {
         let redis = Redis::start();
         redis.run::<()>(&["ACL", "SETUSER", "app", "on", ">app", "~*", "resetchannels", "+@all"]);
         let error = open(&redis, "app:app@").await.err().unwrap();
@@ -780,27 +780,27 @@ mod flags {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_wrong_password_is_not_waited_for() {
+    async fn a_wrong_password_fails_at_once() {
         let redis = Redis::start();
         let error = open(&redis, "app:wrong@").await.err().unwrap();
         assert!(matches!(error, OpenError::Flags(_)), "{error}");
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn without_config_missing_flags_are_an_error_that_names_the_setting() {
+    async fn without_config_missing_flags_are_reported_with_the_setting() {
         let redis = Redis::start();
         without_config(&redis);
         let error = open(&redis, "app:app@").await.err().unwrap().to_string();
         assert!(error.contains("notify-keyspace-events Kghxe"), "{error}");
     }
 
-    /// Some that every deployment between two racks and two continents has, and what is less than a millisecond: the deadline
-    /// of a key that is tried out is two of them away.
+    /// Round-trip times from two racks to two continents. The probe's first key lives for 20 ms, which is shorter than
+    /// some of these and longer than others.
     const ROUND_TRIPS: [Duration; 4] =
         [Duration::from_micros(500), Duration::from_millis(2), Duration::from_millis(10), Duration::from_millis(80)];
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn without_config_flags_are_tried_out_from_afar() {
+    async fn without_config_flags_are_probed_at_any_round_trip_time() {
         for round_trip in ROUND_TRIPS {
             let redis = Redis::far(Distance::rough(round_trip), &["--notify-keyspace-events", "KA"], Access::default());
             without_config(&redis);
@@ -809,9 +809,9 @@ mod flags {
         }
     }
 
-    /// Neither silence nor half of the reports is taken for all of them, wherever Redis is.
+    /// Some of the reports, or none, are not taken for all of them, at any round-trip time.
     #[tokio::test(flavor = "multi_thread")]
-    async fn without_config_every_flag_that_is_missing_is_found_from_afar() {
+    async fn without_config_every_missing_flag_is_found_at_any_round_trip_time() {
         let distances = [Distance::default(), Distance::rough(Duration::from_millis(10))];
         let lacking = ["", "ghxe", "Eghxe", "Khxe", "Kgxe", "Kghe"];
         let all = distances.iter().flat_map(|&distance| lacking.iter().map(move |&flags| (distance, flags)));
@@ -819,7 +819,7 @@ mod flags {
             let redis = Redis::far(distance, &["--notify-keyspace-events", flags], Access::default());
             without_config(&redis);
             let error =
-                open(&redis, "app:app@").await.err().unwrap_or_else(|| panic!("{flags:?} are taken for enough"));
+                open(&redis, "app:app@").await.err().unwrap_or_else(|| panic!("{flags:?} are accepted"));
             assert!(matches!(error, OpenError::Flags(_)), "{flags:?} from {distance:?}: {error}");
             assert!(error.to_string().contains("notify-keyspace-events Kghxe"), "{flags:?} from {distance:?}: {error}");
         });
@@ -827,7 +827,7 @@ mod flags {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn in_a_cluster_without_config_each_node_is_tried_out_from_afar() {
+    async fn without_config_each_node_of_a_cluster_is_probed() {
         let distance = Some(Distance::rough(Duration::from_millis(10)));
         let redis = &["--notify-keyspace-events", "KA"];
         let cluster = Cluster::with(cluster::Options { distance, redis, ..cluster::Options::default() });
@@ -838,7 +838,7 @@ mod flags {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_the_user_may_not_do_is_named_at_the_start() {
+    async fn missing_rights_are_reported_at_startup() {
         let redis = Redis::with(&["--notify-keyspace-events", "KA"]);
         let rights = ["evalsha", "time", "hmget", "hget", "hset", "pexpireat", "del", "subscribe", "unsubscribe"];
         for (number, right) in rights.iter().enumerate() {
@@ -863,7 +863,7 @@ mod flags {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_the_user_does_not_need_may_be_forbidden() {
+    async fn unneeded_rights_may_be_missing() {
         let redis = Redis::with(&["--notify-keyspace-events", "KA"]);
         let forbidden = ["-client", "-info", "-config", "-role", "-wait", "-publish", "-cluster", "-multi", "-hello"];
         let mut words = vec!["ACL", "SETUSER", "app", "on", ">app", "~test:*", "&__keyspace@0__:test:*", "+@all"];
@@ -873,7 +873,7 @@ mod flags {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn those_who_know_the_primary_and_may_not_tell_are_named_at_the_start() {
+    async fn servers_that_refuse_to_name_the_primary_are_reported_at_startup() {
         let sentinels = Sentinels::start();
         for number in 0..3 {
             sentinels.sentinel(number).run::<()>(&["ACL", "SETUSER", "default", "-sentinel|master"]);
