@@ -4,8 +4,8 @@
 //! [`instrumented`] adds metrics to either. `transition` applies a transition of [`ticket`](crate::ticket) to a stored ticket.
 
 mod contract;
-mod key;
 pub mod instrumented;
+mod key;
 pub mod memory;
 pub mod redis;
 mod transition;

@@ -24,7 +24,7 @@ pub use authentication::Authentication;
 pub use id::{BindingHash, BindingSecret, ParseIdError, ScannerId, TicketId};
 pub use matching::{MatchNumber, MatchPolicy, Matching, ParseMatchNumberError};
 pub use outcome::{Decision, Outcome, Refusal};
-pub use parties::{Audience, Claims, ClientId, Party, Person, Device, Scanner, Subject};
+pub use parties::{Audience, Claims, ClientId, Device, Party, Person, Scanner, Subject};
 pub use record::{Flow, NewTicket, Ticket, TicketRequest};
 pub use stamp::Stamp;
 pub use state::{CancelReason, Grant, Receipt, State};

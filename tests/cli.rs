@@ -309,7 +309,8 @@ async fn sigterm_sends_streams_away_finishes_requests_and_exits() {
         let (browser, path) = (browser.clone(), format!("/v1/tickets/{id}?wait=30&revision=1"));
         async move { browser.get(&path).await.status() }
     });
-    eventually("both registrations", || async { (gateway.metric("scangate_streams_open").await == 2.0).then_some(()) }).await;
+    eventually("both registrations", || async { (gateway.metric("scangate_streams_open").await == 2.0).then_some(()) })
+        .await;
     let started = Instant::now();
     gateway.process.signal("TERM");
     let mut text = String::new();

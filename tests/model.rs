@@ -11,22 +11,22 @@
 //! lost; and when only people, time and faults can change anything, every stream has sent, or ended with, the ticket's
 //! last state. Further tests remove one rule each and expect the explorer to find a violation.
 
-mod subscriber;
 mod actors;
 mod properties;
 mod protocol;
 mod store;
 mod streams;
+mod subscriber;
 mod transition;
 mod world;
 
 use scangate::ticket::Flow;
 use stateright::{Checker as _, HasDiscoveries, Model as _};
 
-use actors::{Operation, Actor};
-use properties::{LAST_STATE, GRANTED_TO_RECIPIENT, NO_STRANGERS, ONE_JWT, ACKNOWLEDGED};
+use actors::{Actor, Operation};
+use properties::{ACKNOWLEDGED, GRANTED_TO_RECIPIENT, LAST_STATE, NO_STRANGERS, ONE_JWT};
 use protocol::{Plan, Protocol};
-use world::{Follows, Layout, Faults, Rules, Setting, Waits};
+use world::{Faults, Follows, Layout, Rules, Setting, Waits};
 
 const THREADS: usize = 2;
 const SCAN: &[Operation] = &[Operation::Scan];

@@ -12,8 +12,8 @@ use scangate::store::memory::MemoryStore;
 use scangate::store::redis::{OpenError, RedisSettings, RedisStore, Topology};
 use scangate::store::{self, Changes, MAX_VALUE_BYTES, Put, Replaced, Store, StoreError, TransitionError};
 use scangate::ticket::{
-    CancelReason, Claims, ClientId, Decision, Flow, NewTicket, Outcome, Party, Person, Refusal, Device, Scanner,
-    State, Subject, Ticket, TicketId, TicketRequest,
+    CancelReason, Claims, ClientId, Decision, Device, Flow, NewTicket, Outcome, Party, Person, Refusal, Scanner, State,
+    Subject, Ticket, TicketId, TicketRequest,
 };
 
 use crate::support::proxy::Distance;
@@ -818,8 +818,7 @@ mod flags {
         let tried = all.map(async |(distance, flags)| {
             let redis = Redis::far(distance, &["--notify-keyspace-events", flags], Access::default());
             without_config(&redis);
-            let error =
-                open(&redis, "app:app@").await.err().unwrap_or_else(|| panic!("{flags:?} are accepted"));
+            let error = open(&redis, "app:app@").await.err().unwrap_or_else(|| panic!("{flags:?} are accepted"));
             assert!(matches!(error, OpenError::Flags(_)), "{flags:?} from {distance:?}: {error}");
             assert!(error.to_string().contains("notify-keyspace-events Kghxe"), "{flags:?} from {distance:?}: {error}");
         });

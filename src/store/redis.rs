@@ -14,6 +14,7 @@ mod error;
 mod keys;
 mod node;
 mod notify_flags;
+mod notify_probe;
 mod queries;
 mod redirect;
 mod redis_url;
@@ -27,7 +28,6 @@ mod subscriber;
 mod subscriptions;
 mod timeout;
 mod topology;
-mod notify_probe;
 
 use std::sync::Arc;
 use std::time::Duration;

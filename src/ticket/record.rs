@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::id::{ScannerId, TicketId};
 use super::matching::Matching;
-use super::parties::{ClientId, Party, Device, Scanner};
+use super::parties::{ClientId, Device, Party, Scanner};
 use super::stamp::Stamp;
 use super::state::State;
 use super::time::Timestamp;

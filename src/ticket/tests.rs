@@ -148,11 +148,11 @@ fn act(parties: &Parties, ticket: &Ticket, action: &str, actor: Actor, now: Time
 
 #[test]
 fn login_follows_the_table_in_every_state_for_every_party() {
+    use Actor::{Presenter, Scanner, Stranger};
     use Refusal::{
         AlreadyCancelled, AlreadyConfirmed, AlreadyScanned, NotConfirmed, NotPermitted, NotScanned, OwnTicket,
     };
-    use Verdict::{No, Unchanged, To};
-    use Actor::{Presenter, Scanner, Stranger};
+    use Verdict::{No, To, Unchanged};
 
     let parties = Parties::new(Flow::Login);
     let states = [
@@ -178,7 +178,11 @@ fn login_follows_the_table_in_every_state_for_every_party() {
         ),
         ("confirm", Scanner, [No(NotScanned), To("confirmed"), Unchanged, Unchanged, No(AlreadyCancelled)]),
         ("confirm", Stranger, [No(NotScanned), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
-        ("cancel", Presenter, [To("cancelled"), To("cancelled"), No(AlreadyConfirmed), No(AlreadyConfirmed), Unchanged]),
+        (
+            "cancel",
+            Presenter,
+            [To("cancelled"), To("cancelled"), No(AlreadyConfirmed), No(AlreadyConfirmed), Unchanged],
+        ),
         ("cancel", Scanner, [No(NotPermitted), To("cancelled"), No(AlreadyConfirmed), No(AlreadyConfirmed), Unchanged]),
         (
             "cancel",
@@ -194,11 +198,11 @@ fn login_follows_the_table_in_every_state_for_every_party() {
 
 #[test]
 fn share_follows_the_table_in_every_state_for_every_party() {
+    use Actor::{Presenter, Scanner, Stranger};
     use Refusal::{
         AlreadyCancelled, AlreadyConfirmed, AlreadyScanned, NotConfirmed, NotPermitted, NotScanned, OwnTicket,
     };
-    use Verdict::{No, Unchanged, To};
-    use Actor::{Presenter, Scanner, Stranger};
+    use Verdict::{No, To, Unchanged};
 
     let parties = Parties::new(Flow::Share);
     let states = [
@@ -219,7 +223,11 @@ fn share_follows_the_table_in_every_state_for_every_party() {
         ("confirm", Presenter, [No(NotScanned), To("confirmed"), Unchanged, Unchanged, No(AlreadyCancelled)]),
         ("confirm", Scanner, [No(NotScanned), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
         ("confirm", Stranger, [No(NotScanned), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
-        ("cancel", Presenter, [To("cancelled"), To("cancelled"), No(AlreadyConfirmed), No(AlreadyConfirmed), Unchanged]),
+        (
+            "cancel",
+            Presenter,
+            [To("cancelled"), To("cancelled"), No(AlreadyConfirmed), No(AlreadyConfirmed), Unchanged],
+        ),
         ("cancel", Scanner, [No(NotPermitted), To("cancelled"), No(AlreadyConfirmed), No(AlreadyConfirmed), Unchanged]),
         (
             "cancel",
@@ -333,7 +341,11 @@ fn only_claims_that_were_asked_for_are_granted() {
     let parties = Parties::new(Flow::Login);
     let all = serde_json::json!({"name": "Ada", "email": "ada@example.com", "sub": "ada"});
     let granted = |release: Option<&[String]>| {
-        let outcome = confirm(&parties.scanned(), &parties.approver(), Decision { release, ..Decision::all(all.as_object().unwrap()) });
+        let outcome = confirm(
+            &parties.scanned(),
+            &parties.approver(),
+            Decision { release, ..Decision::all(all.as_object().unwrap()) },
+        );
         outcome.map(|outcome| match outcome.into_ticket().state {
             State::Confirmed { grant, .. } => grant.claims.keys().cloned().collect::<Vec<_>>(),
             other => panic!("{other:?}"),
@@ -361,8 +373,9 @@ fn there_is_one_attempt_at_a_number() {
             .unwrap()
             .into_ticket();
         let claims = Claims::new();
-        let with =
-            |ticket: &Ticket, number| confirm(ticket, &parties.approver(), Decision { number, ..Decision::all(&claims) });
+        let with = |ticket: &Ticket, number| {
+            confirm(ticket, &parties.approver(), Decision { number, ..Decision::all(&claims) })
+        };
         let wrong = *matching.choices.iter().find(|choice| **choice != matching.number).unwrap();
 
         assert_eq!(verdict(with(&ticket, None)), Verdict::No(Refusal::NumberMissing));
@@ -382,7 +395,10 @@ fn an_unexpected_number_is_refused() {
     let parties = Parties::new(Flow::Login);
     let claims = Claims::new();
     let decision = Decision { number: "42".parse().ok(), ..Decision::all(&claims) };
-    assert_eq!(verdict(confirm(&parties.scanned(), &parties.approver(), decision)), Verdict::No(Refusal::UnexpectedNumber));
+    assert_eq!(
+        verdict(confirm(&parties.scanned(), &parties.approver(), decision)),
+        Verdict::No(Refusal::UnexpectedNumber)
+    );
 }
 
 #[test]
@@ -405,13 +421,10 @@ fn a_share_is_granted_only_to_the_scanner_that_the_approver_saw() {
 fn a_scanner_id_reveals_no_subject() {
     let parties = Parties::new(Flow::Share);
     let (ticket, again) = (parties.scanned(), parties.scanned());
-    assert_ne!(
-        ticket.scanner_id(),
-        again.scanner_id(),
-        "every scan has a new id, even of the same scanner"
-    );
+    assert_ne!(ticket.scanner_id(), again.scanner_id(), "every scan has a new id, even of the same scanner");
     let id = ticket.scanner_id().unwrap();
-    let rescanned = ticket.scan(&Scanner::with_id(parties.scanner.clone(), random::scanner_id()), T0, DECISION).unwrap();
+    let rescanned =
+        ticket.scan(&Scanner::with_id(parties.scanner.clone(), random::scanner_id()), T0, DECISION).unwrap();
     assert_eq!(rescanned.into_ticket().scanner_id(), Some(id), "a repeated scan keeps the id that the approver saw");
     assert!(!id.is(""));
     assert!(!id.is(&id.to_string()[1..]));

@@ -28,7 +28,9 @@ impl Ticket {
             return Err(Refusal::NotPermitted);
         }
         match &self.state {
-            State::Pending => Ok(self.next(State::Scanned { scanner: actor.clone() }, self.deadline.max(now + decision))),
+            State::Pending => {
+                Ok(self.next(State::Scanned { scanner: actor.clone() }, self.deadline.max(now + decision)))
+            }
             State::Scanned { scanner } if scanner.is(&actor.party) => Ok(Outcome::Unchanged(self.clone())),
             State::Confirmed { scanner, .. } | State::Claimed { scanner, .. } if scanner.is(&actor.party) => {
                 Err(Refusal::AlreadyConfirmed)

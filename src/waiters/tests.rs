@@ -307,7 +307,9 @@ async fn every_registration_that_missed_a_change_refreshes() {
     site.waiters.changes().missed(ids.clone());
     site.waiters.changes().missed(ids);
     for mut registration in registrations {
-        let wake = tokio::time::timeout(Duration::from_secs(10), registration.next()).await.expect("a registration was not woken");
+        let wake = tokio::time::timeout(Duration::from_secs(10), registration.next())
+            .await
+            .expect("a registration was not woken");
         assert_eq!(wake, Wake::Refresh);
     }
 }

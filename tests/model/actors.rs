@@ -10,8 +10,8 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use scangate::ticket::{
-    BindingSecret, CancelReason, Claims, ClientId, Decision, Flow, NewTicket, Outcome, Party, Person, Refusal,
-    Device, Scanner, ScannerId, State, Subject, Ticket, TicketId, TicketRequest, Timestamp,
+    BindingSecret, CancelReason, Claims, ClientId, Decision, Device, Flow, NewTicket, Outcome, Party, Person, Refusal,
+    Scanner, ScannerId, State, Subject, Ticket, TicketId, TicketRequest, Timestamp,
 };
 
 const TTL: Duration = Duration::from_secs(10);
@@ -135,7 +135,9 @@ impl Row {
             code: None,
         };
         let new = NewTicket { id: TicketId::from_bytes([0; 16]), request, ttl: TTL }.at(timestamp(0));
-        let apply = |ticket: Ticket, (actor, operation): &(Actor, Operation)| operation.apply(*actor, &ticket, 0, true).unwrap().into_ticket();
+        let apply = |ticket: Ticket, (actor, operation): &(Actor, Operation)| {
+            operation.apply(*actor, &ticket, 0, true).unwrap().into_ticket()
+        };
         Self::new(operations.iter().fold(new, apply))
     }
 

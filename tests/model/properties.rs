@@ -4,7 +4,7 @@ use stateright::Property;
 
 use super::actors::Actor;
 use super::protocol::Protocol;
-use super::world::{Browser, End, Event, Phase, Connection, Stream, World};
+use super::world::{Browser, Connection, End, Event, Phase, Stream, World};
 
 pub const ONLY_RECIPIENT: &str = "a JWT reaches only the recipient";
 pub const NO_STRANGERS: &str = "a stranger receives nothing";
@@ -37,7 +37,8 @@ pub fn always() -> Vec<Property<Protocol>> {
         }),
         Property::always(ACKNOWLEDGED, |_, world: &World| {
             world.acknowledged_until.is_none_or(|until| {
-                world.now >= until || world.current().is_some_and(|row| row.is_confirmed() || row.redeemable().is_some())
+                world.now >= until
+                    || world.current().is_some_and(|row| row.is_confirmed() || row.redeemable().is_some())
             })
         }),
     ]
@@ -49,7 +50,8 @@ pub fn delivered() -> Property<Protocol> {
 
 pub fn ended_after_failover() -> Property<Protocol> {
     Property::sometimes("the primary fails, and the stream ends", |_, world: &World| {
-        world.primary == 1 && world.browsers.iter().all(|browser| matches!(browser.connection, Connection::Finished(End::Received(_))))
+        world.primary == 1
+            && world.browsers.iter().all(|browser| matches!(browser.connection, Connection::Finished(End::Received(_))))
     })
 }
 
@@ -68,13 +70,18 @@ pub fn two_tabs() -> Property<Protocol> {
 
 pub fn expired() -> Property<Protocol> {
     Property::sometimes("a stream ends with the expiry", |_, world: &World| {
-        world.browsers.iter().any(|browser| browser.connection == Connection::Finished(End::Received(Event::Expired(None))))
+        world
+            .browsers
+            .iter()
+            .any(|browser| browser.connection == Connection::Finished(End::Received(Event::Expired(None))))
     })
 }
 
 pub fn too_late() -> Property<Protocol> {
     Property::sometimes("the recipient reconnects after the redeem time", |_, world: &World| {
-        let is_late = |browser: &Browser| matches!(browser.connection, Connection::Finished(End::Received(Event::Expired(Some(_)))));
+        let is_late = |browser: &Browser| {
+            matches!(browser.connection, Connection::Finished(End::Received(Event::Expired(Some(_)))))
+        };
         world.browsers.iter().any(is_late)
     })
 }

@@ -7,13 +7,13 @@
 use scangate::ticket::Flow;
 use stateright::{Model, Property};
 
-use super::subscriber::SubscriberStep;
-use super::actors::{Operation, Row, Actor};
+use super::actors::{Actor, Operation, Row};
 use super::properties;
 use super::streams::StreamStep;
+use super::subscriber::SubscriberStep;
 use super::transition::Progress;
 use super::world::{
-    Browser, Owner, Follows, GATEWAYS, Gateway, Layout, Link, Faults, Person, Connection, Rules, Setting, Stage, World,
+    Browser, Connection, Faults, Follows, GATEWAYS, Gateway, Layout, Link, Owner, Person, Rules, Setting, Stage, World,
 };
 
 /// The operations of one person, in order. Of each list, the person chooses one.
@@ -73,8 +73,9 @@ impl Protocol {
             actions.extend(world.subscriber_steps(gateway).into_iter().map(|next| Action::Subscriber(gateway, next)));
         }
         for browser in 0..world.browsers.len() {
-            actions
-                .extend(world.stream_steps(self.setting.rules, browser).into_iter().map(|step| Action::Stream(browser, step)));
+            actions.extend(
+                world.stream_steps(self.setting.rules, browser).into_iter().map(|step| Action::Stream(browser, step)),
+            );
         }
         for (index, person) in world.people.iter().enumerate() {
             if person.ongoing.as_ref().is_some_and(|ongoing| world.can_complete(self.setting.rules, ongoing)) {

@@ -5,9 +5,11 @@
 
 use scangate::ticket::Ticket;
 
-use super::actors::{Operation, Row, Actor};
+use super::actors::{Actor, Operation, Row};
 use super::transition::Progress;
-use super::world::{Browser, End, Event, Phase, Connection, Rules, Setting, Stage, Stream, Subscription, Transition, World};
+use super::world::{
+    Browser, Connection, End, Event, Phase, Rules, Setting, Stage, Stream, Subscription, Transition, World,
+};
 
 /// The next step of a browser or its stream.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -65,7 +67,9 @@ impl World {
             (connection, _) => unreachable!("{step:?} at {connection:?}"),
         };
         let connection = match (step, stream.phase.clone()) {
-            (StreamStep::Watched, Phase::Watching(row)) if !rules.reads_after_watch => self.process_reading(setting, index, stream, row),
+            (StreamStep::Watched, Phase::Watching(row)) if !rules.reads_after_watch => {
+                self.process_reading(setting, index, stream, row)
+            }
             (StreamStep::Watched, _) => {
                 stream.phase = Phase::FirstRead;
                 Connection::Open(stream)
@@ -106,7 +110,9 @@ impl World {
             Progress::Continues(transition) => stream.phase = Phase::Claiming(transition),
             Progress::Done(row, read_at) => return self.send_row(index, stream, &row, read_at),
             Progress::Gone if is_opening => return Connection::Finished(End::NotFound),
-            Progress::Refused if is_opening && !rules.retries_refused_claims => return Connection::Finished(End::Refused),
+            Progress::Refused if is_opening && !rules.retries_refused_claims => {
+                return Connection::Finished(End::Refused);
+            }
             // The gateway asks the browser to reconnect.
             Progress::Failed | Progress::Refused if is_opening => return Connection::Closed,
             // It reads the ticket again soon.
@@ -137,7 +143,8 @@ impl World {
         }
         let actor = self.browsers[index].actor;
         let is_recipient = row.is_recipient(actor.party());
-        let must = if is_recipient && row.redeemable().is_some() { rules.confirms_repeated } else { rules.confirms_sent };
+        let must =
+            if is_recipient && row.redeemable().is_some() { rules.confirms_repeated } else { rules.confirms_sent };
         let progress = if is_recipient && row.is_confirmed() {
             let claim = Operation::Claim(self.unused_jti());
             self.apply_operation(setting, actor, claim, stream.gateway, &row)

@@ -1,7 +1,7 @@
 //! A gateway's subscriber connection: it subscribes to tickets with registrations, breaks, reconnects, and reads
 //! the tickets again.
 
-use super::world::{Gateway, Link, Connection, Rules, Subscription, World};
+use super::world::{Connection, Gateway, Link, Rules, Subscription, World};
 
 /// The next step of the connection, or of Redis at its other end.
 #[derive(Clone, Copy, Debug, PartialEq)]

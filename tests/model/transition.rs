@@ -7,7 +7,7 @@
 use scangate::store::Replaced;
 use scangate::ticket::{Outcome, Refusal};
 
-use super::actors::{Operation, Row, Actor};
+use super::actors::{Actor, Operation, Row};
 use super::world::{Rules, Setting, Stage, Transition, World, Write};
 
 /// The result of a command.
@@ -23,7 +23,14 @@ pub enum Progress {
 
 impl World {
     /// Applies an operation to the ticket that was just read.
-    pub fn apply_operation(&self, setting: Setting, actor: Actor, operation: Operation, gateway: usize, row: &Row) -> Progress {
+    pub fn apply_operation(
+        &self,
+        setting: Setting,
+        actor: Actor,
+        operation: Operation,
+        gateway: usize,
+        row: &Row,
+    ) -> Progress {
         let continues = |stage| Progress::Continues(Transition { operation, gateway, stage });
         match operation.apply(actor, row, self.now, setting.rules.names_scanner) {
             Ok(Outcome::Changed(next)) => {

@@ -5,7 +5,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::actors::{Operation, Row, Actor};
+use super::actors::{Actor, Operation, Row};
 
 pub const GATEWAYS: usize = 2;
 
@@ -357,7 +357,8 @@ impl World {
     pub fn unused_jti(&self) -> u8 {
         let mut known: Vec<&str> = self.delivered.iter().map(|(_, jti)| jti.as_str()).collect();
         let sent = self.ongoing_transitions().into_iter().filter_map(|(.., transition)| transition.row());
-        let rows = self.nodes.iter().flatten().chain(self.late_commands.iter().map(|(_, write)| &write.next)).chain(sent);
+        let rows =
+            self.nodes.iter().flatten().chain(self.late_commands.iter().map(|(_, write)| &write.next)).chain(sent);
         known.extend(rows.filter_map(|row| Some(row.redeemable()?.1)));
         (1..).find(|jti| !known.contains(&jti.to_string().as_str())).expect("there are few")
     }

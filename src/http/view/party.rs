@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::client::ClientView;
-use crate::ticket::{Party, Person, Device};
+use crate::ticket::{Device, Party, Person};
 
 /// A person, as the other screen may show them.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]

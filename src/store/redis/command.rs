@@ -60,11 +60,7 @@ impl<'a> Command<'a> {
     ///
     /// # Errors
     /// Redis's error, or the connection's.
-    pub(super) async fn send(
-        &self,
-        connection: &mut MultiplexedConnection,
-        is_ask: bool,
-    ) -> Result<Value, RedisError> {
+    pub(super) async fn send(&self, connection: &mut MultiplexedConnection, is_ask: bool) -> Result<Value, RedisError> {
         match (self.send_once(connection, is_ask).await, self.script) {
             (Err(error), Some(script)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 script.load_async(connection).await?;

@@ -142,7 +142,8 @@ impl Discovery {
                     None => topology.open_for_discovery(&sentinel, timeout).await?,
                 };
                 let view = queries::watched_primary_and_address(&mut connection, &name).await?;
-                Ok((connection, view)) };
+                Ok((connection, view))
+            };
             let result = ask.await;
             // The receiver is gone if the gateway stops.
             let _ = sender.send(SentinelReply { round, sentinel, result });
@@ -162,7 +163,8 @@ impl Discovery {
             Ok((connection, view)) => {
                 self.silent.remove(&sentinel);
                 self.connections.insert(sentinel, connection);
-                Ok(view) }
+                Ok(view)
+            }
             Err(error) => {
                 tracing::debug!(%error, %sentinel, "a Sentinel does not name the primary");
                 self.connections.remove(&sentinel);
@@ -308,7 +310,10 @@ mod tests {
     #[test]
     fn one_sentinel_about_to_replace_the_primary_makes_it_unconfirmed() {
         assert_eq!(result_of(&[("old", 1, Confirmed), ("old", 1, Changing), ("old", 1, Confirmed)]), ("old", Changing));
-        assert_eq!(result_of(&[("new", 2, Confirmed), ("new", 2, Confirmed), ("old", 1, Changing)]), ("new", Confirmed));
+        assert_eq!(
+            result_of(&[("new", 2, Confirmed), ("new", 2, Confirmed), ("old", 1, Changing)]),
+            ("new", Confirmed)
+        );
         assert_eq!(
             result_of(&[("old", 1, Confirmed), ("old", 1, Unconfirmed), ("old", 1, Confirmed)]),
             ("old", Unconfirmed)

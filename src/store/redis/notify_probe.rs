@@ -182,7 +182,10 @@ async fn receive_reports(messages: PubSubStream) -> Result<HashSet<String>, Redi
 }
 
 /// Returns an id whose key this node owns; `None` if it is a node of a Cluster that owns no slot.
-async fn id_in_owned_slot(connection: &mut MultiplexedConnection, endpoint: &Endpoint) -> Result<Option<TicketId>, RedisError> {
+async fn id_in_owned_slot(
+    connection: &mut MultiplexedConnection,
+    endpoint: &Endpoint,
+) -> Result<Option<TicketId>, RedisError> {
     let id = random::ticket_id();
     match probe_key(connection, endpoint, &id).await {
         Err(error) if error.is_cluster_error() => {}

@@ -42,9 +42,7 @@ impl Topology {
     /// [`TopologyError::Certificates`] if `pem` holds no certificate, or the URL does not use TLS.
     pub fn trusting(self, pem: &[u8]) -> Result<Self, TopologyError> {
         if !matches!(self.node.addr(), ConnectionAddr::TcpTls { .. }) {
-            return Err(TopologyError::Certificates(
-                "the Redis URL does not use TLS; begin it with rediss".to_owned(),
-            ));
+            return Err(TopologyError::Certificates("the Redis URL does not use TLS; begin it with rediss".to_owned()));
         }
         let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem.to_vec()) };
         let unusable = |error: RedisError| TopologyError::Certificates(error.to_string());

@@ -13,9 +13,9 @@ use crate::store::redis::address::Address;
 use crate::store::redis::endpoint::Endpoint;
 use crate::store::redis::error::FlagsError;
 use crate::store::redis::notify_flags;
+use crate::store::redis::notify_probe;
 use crate::store::redis::redis_url::InstallationKind;
 use crate::store::redis::settings::RedisSettings;
-use crate::store::redis::notify_probe;
 
 /// The number of pings that measure the round-trip time. A ping is cheap for the node.
 const PINGS: usize = 9;

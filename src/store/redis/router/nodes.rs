@@ -117,11 +117,7 @@ impl Nodes {
         self.remove_idle();
         let is_outdated = found.epoch < self.slots.epoch;
         if is_outdated && self.confirmed_at.elapsed() < MAX_EPOCH_AGE {
-            tracing::debug!(
-                known = self.slots.epoch,
-                found = found.epoch,
-                "ignored an outdated reply about primaries"
-            );
+            tracing::debug!(known = self.slots.epoch, found = found.epoch, "ignored an outdated reply about primaries");
             return Confidence::Unconfirmed;
         }
         let confidence = found.confidence;
