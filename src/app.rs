@@ -74,7 +74,7 @@ pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyh
     let admin = connections::server(admin, admin_settings, everyone.into(), &Arc::new(Metrics::new()))
         .context("the operators' server")?;
     crate::task::spawn("waiters", waiters.clone().run());
-    crate::task::spawn("limits", Arc::clone(&gateway).tidy_limits());
+    crate::task::spawn("limits", Arc::clone(&gateway).prune_limits());
     let summaries = Arc::clone(&journal);
     crate::task::spawn("journal", async move { summaries.run().await });
 

@@ -47,7 +47,7 @@ impl Caller {
     pub fn of(address: IpAddr) -> Self {
         Self(match address {
             IpAddr::V4(_) => address,
-            IpAddr::V6(v6) => embedded(v6).map_or_else(|| first_bits(v6, 64), IpAddr::V4),
+            IpAddr::V6(v6) => embedded_ipv4(v6).map_or_else(|| first_bits(v6, 64), IpAddr::V4),
         })
     }
 
@@ -72,7 +72,7 @@ fn first_bits(address: Ipv6Addr, bits: u32) -> IpAddr {
 
 /// Returns the IPv4 address for which an IPv6 address stands. The owner of such an address controls a whole /64 or more, or
 /// some of the bits, so counted as IPv6 addresses they would turn one caller into many.
-fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
+fn embedded_ipv4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let bits = u128::from(address);
     #[expect(clippy::cast_possible_truncation, reason = "the lower 32 bits are meant")]
     let lower = |bits: u128| Ipv4Addr::from(bits as u32);
@@ -89,20 +89,20 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
 
 /// Counts what all callers hold at present, at every tier.
 #[derive(Debug, Default)]
-pub struct Holdings {
+pub struct CallerCounts {
     tiers: [HashMap<IpAddr, u32>; Tier::ALL.len()],
 }
 
-impl Holdings {
+impl CallerCounts {
     /// Returns the first tier at which the caller may hold no more, if an address may hold `per_address`.
     #[must_use]
-    pub fn full_at(&self, caller: Caller, per_address: usize) -> Option<Tier> {
-        self.full_within(caller, per_address, usize::MAX)
+    pub fn first_full_tier(&self, caller: Caller, per_address: usize) -> Option<Tier> {
+        self.first_full_tier_within(caller, per_address, usize::MAX)
     }
 
     /// Does the same for groups that may hold at most `share`, or what a single address may hold if that is more.
     #[must_use]
-    pub fn full_within(&self, caller: Caller, per_address: usize, share: usize) -> Option<Tier> {
+    pub fn first_full_tier_within(&self, caller: Caller, per_address: usize, share: usize) -> Option<Tier> {
         caller.groups().find_map(|(tier, group)| {
             let held = self.tiers[tier as usize].get(&group).map_or(0, |&count| count as usize);
             let allowed = per_address.saturating_mul(tier.factor() as usize).min(share.max(per_address));
@@ -199,24 +199,24 @@ mod tests {
 
     #[test]
     fn what_a_network_holds_is_bounded_and_given_back() {
-        let mut holdings = Holdings::default();
+        let mut counts = CallerCounts::default();
         let host = |number: u32| Caller::of(Ipv4Addr::from(0xc000_0000 + number / 200 * 256 + number % 200).into());
         for number in 0..32 {
-            assert_eq!(holdings.full_at(host(number), 2), None, "{number}");
-            holdings.add(host(number));
+            assert_eq!(counts.first_full_tier(host(number), 2), None, "{number}");
+            counts.add(host(number));
         }
-        assert_eq!(holdings.full_at(host(33), 2), Some(Tier::Network));
-        assert_eq!(holdings.full_at(host(200), 2), None, "another network");
-        assert_eq!(holdings.full_within(host(33), 20, 32), Some(Tier::Network), "its share of all");
-        assert_eq!(holdings.full_within(host(33), 20, 33), None);
-        holdings.remove(host(0));
-        holdings.add(host(1));
-        assert_eq!(holdings.full_at(host(1), 2), Some(Tier::Address));
+        assert_eq!(counts.first_full_tier(host(33), 2), Some(Tier::Network));
+        assert_eq!(counts.first_full_tier(host(200), 2), None, "another network");
+        assert_eq!(counts.first_full_tier_within(host(33), 20, 32), Some(Tier::Network), "its share of all");
+        assert_eq!(counts.first_full_tier_within(host(33), 20, 33), None);
+        counts.remove(host(0));
+        counts.add(host(1));
+        assert_eq!(counts.first_full_tier(host(1), 2), Some(Tier::Address));
         for number in 1..32 {
-            holdings.remove(host(number));
+            counts.remove(host(number));
         }
-        holdings.remove(host(1));
-        assert!(holdings.is_empty());
+        counts.remove(host(1));
+        assert!(counts.is_empty());
     }
 
     proptest! {
@@ -227,13 +227,13 @@ mod tests {
                 // The group's own first address is in the same groups from there on.
                 let again: Vec<_> = Caller::of(*group).groups().skip_while(|(other, _)| other != tier).collect();
                 let from_there: Vec<_> = one.iter().copied().skip_while(|(other, _)| other != tier).collect();
-                if embedded(Ipv6Addr::from(bits)).is_none() {
+                if embedded_ipv4(Ipv6Addr::from(bits)).is_none() {
                     prop_assert_eq!(again, from_there);
                 }
             }
-            if embedded(Ipv6Addr::from(bits)).is_none() && bits >> 64 != 0 {
+            if embedded_ipv4(Ipv6Addr::from(bits)).is_none() && bits >> 64 != 0 {
                 let neighbour = Ipv6Addr::from((bits & (u128::MAX << 64)) | u128::from(others));
-                if embedded(neighbour).is_none() {
+                if embedded_ipv4(neighbour).is_none() {
                     prop_assert_eq!(Caller::of(neighbour.into()), Caller::of(Ipv6Addr::from(bits).into()));
                 }
             }

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use parked_streams::{Admission, LossReason, Observer, Server, Settings};
 use parking_lot::Mutex;
 
-use crate::callers::{Caller, Holdings};
+use crate::callers::{Caller, CallerCounts};
 use crate::http::bounds::CONNECTIONS;
 use crate::metrics::Metrics;
 
@@ -63,7 +63,7 @@ struct CallerLimit {
     /// Proxies carry the requests of many callers, so they may have any number of connections.
     trusted_proxies: Vec<IpNet>,
     /// The number of open connections of each other caller.
-    by_caller: Mutex<Holdings>,
+    by_caller: Mutex<CallerCounts>,
     metrics: Arc<Metrics>,
 }
 
@@ -83,7 +83,7 @@ impl Admission for CallerLimit {
         let all = self.settings.max_connections;
         let per_address = self.settings.per_address.min((all / MIN_ADDRESSES).max(1));
         let mut by_caller = self.by_caller.lock();
-        if let Some(tier) = by_caller.full_within(caller, per_address, all / MIN_NETWORKS) {
+        if let Some(tier) = by_caller.first_full_tier_within(caller, per_address, all / MIN_NETWORKS) {
             self.metrics.refused(CONNECTIONS[tier as usize]);
             return false;
         }

@@ -88,9 +88,9 @@ impl Connectors {
     }
 
     /// Removes state that has expired.
-    pub fn tidy(&self) {
+    pub fn prune(&self) {
         if let Some(wechat) = &self.wechat {
-            wechat.tidy();
+            wechat.prune();
         }
     }
 

@@ -22,7 +22,7 @@ pub use connections::ConnectionMetrics;
 pub use connectors::ConnectorMetrics;
 use define::define_metrics;
 pub use identity::IdentityMetrics;
-use labels::{Answer, Operation, Outcome, Reason};
+use labels::{Status, Operation, Outcome, Reason};
 pub use redis::RedisMetrics;
 pub use streams::{StreamEnd, StreamMetrics};
 
@@ -74,7 +74,7 @@ define_metrics! {
     struct RequestMetrics {
         refused: Family<Reason, Counter> = "refused",
             "Requests refused, by the problem's code or, if a bound was reached, by the bound";
-        answered: Family<Answer, Counter> = "requests", "Requests answered, by status";
+        responses: Family<Status, Counter> = "requests", "Requests answered, by status";
     }
 }
 
@@ -103,7 +103,7 @@ impl Metrics {
     }
 
     /// Starts the series of every reason for a refusal at zero.
-    pub fn expect_refusals(&self, reasons: impl Iterator<Item = &'static str>) {
+    pub fn init_refused_series(&self, reasons: impl Iterator<Item = &'static str>) {
         for reason in reasons {
             drop(self.requests.refused.get_or_create(&reason.into()));
         }
@@ -111,7 +111,7 @@ impl Metrics {
 
     /// Counts an answered request.
     pub fn request(&self, status: u16) {
-        self.requests.answered.get_or_create(&status.into()).inc();
+        self.requests.responses.get_or_create(&status.into()).inc();
     }
 
     /// Counts a refusal by its problem code.

@@ -28,7 +28,7 @@ pub struct Allowances {
 
 /// An allowance that is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UsedUp {
+pub struct Exhausted {
     /// The tier whose allowance is used up.
     pub tier: Tier,
     /// The time until one attempt has refilled.
@@ -55,8 +55,8 @@ impl Allowances {
     /// network. Calls `on_full_table` for each table that has no room.
     ///
     /// # Errors
-    /// [`UsedUp`], for the first tier at which no attempt is left.
-    pub fn take(&self, caller: Caller, mut on_full_table: impl FnMut()) -> Result<(), UsedUp> {
+    /// [`Exhausted`], for the first tier at which no attempt is left.
+    pub fn take(&self, caller: Caller, mut on_full_table: impl FnMut()) -> Result<(), Exhausted> {
         for (tier, group) in caller.groups() {
             let table = &self.tiers[tier as usize];
             let taken = if table.len() < max_groups(tier) {
@@ -69,13 +69,13 @@ impl Allowances {
                 self.shared.check()
             };
             taken
-                .map_err(|not_until| UsedUp { tier, wait: not_until.wait_time_from(DefaultClock::default().now()) })?;
+                .map_err(|not_until| Exhausted { tier, wait: not_until.wait_time_from(DefaultClock::default().now()) })?;
         }
         Ok(())
     }
 
     /// Forgets the groups whose allowance has refilled.
-    pub fn tidy(&self) {
+    pub fn prune(&self) {
         for table in &self.tiers {
             table.retain_recent();
             table.shrink_to_fit();

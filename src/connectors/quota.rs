@@ -8,17 +8,17 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota};
 
 use crate::callers::Caller;
-use crate::callers::allowance::{Allowances, UsedUp, at_least_one};
+use crate::callers::allowance::{Allowances, Exhausted, at_least_one};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// A burst may take this part (1/24) of the daily quota at once; the rest refills evenly.
-const BURST_PART: u32 = 24;
+const BURST_DIVISOR: u32 = 24;
 /// An address may take this part (1/100) of the daily quota; wider networks may take more, as with every limit.
-const ADDRESS_PART: u32 = 100;
+const ADDRESS_DIVISOR: u32 = 100;
 /// The least that an address may take in a day, however small the quota is.
 const MIN_SHARE: u32 = 20;
 /// A caller's burst may take this part (1/4) of its share at once.
-const SHARE_BURST_PART: u32 = 4;
+const SHARE_BURST_DIVISOR: u32 = 4;
 
 /// The quota of one service.
 pub(super) struct DailyQuota {
@@ -31,7 +31,7 @@ pub(super) struct DailyQuota {
 pub enum QuotaError {
     /// The caller has used up its share.
     #[error("the caller's share of today's codes is used up")]
-    Caller(UsedUp),
+    Caller(Exhausted),
     /// All callers together have used it up; it refills after this time.
     #[error("no codes are left at present; raise daily_codes if the account's quota is larger")]
     All(Duration),
@@ -41,11 +41,11 @@ impl DailyQuota {
     /// Creates a quota of `daily` codes a day.
     pub(super) fn new(daily: u32) -> Self {
         Self {
-            all: DefaultDirectRateLimiter::direct(spread(daily, BURST_PART)),
+            all: DefaultDirectRateLimiter::direct(spread(daily, BURST_DIVISOR)),
             callers: Allowances::new(|factor| {
-                let share = u64::from(daily) * u64::from(factor) / u64::from(ADDRESS_PART);
+                let share = u64::from(daily) * u64::from(factor) / u64::from(ADDRESS_DIVISOR);
                 let share = u32::try_from(share).unwrap_or(u32::MAX);
-                spread(share.max(MIN_SHARE.saturating_mul(factor)).min(daily), SHARE_BURST_PART)
+                spread(share.max(MIN_SHARE.saturating_mul(factor)).min(daily), SHARE_BURST_DIVISOR)
             }),
         }
     }
@@ -60,14 +60,14 @@ impl DailyQuota {
     }
 
     /// Removes the callers whose share has refilled.
-    pub(super) fn tidy(&self) {
-        self.callers.tidy();
+    pub(super) fn prune(&self) {
+        self.callers.prune();
     }
 }
 
-/// Returns a quota of `daily` a day: 1/`burst_part` of it at once, the rest evenly.
-fn spread(daily: u32, burst_part: u32) -> Quota {
-    let burst = (daily / burst_part).max(1);
+/// Returns a quota of `daily` a day: 1/`burst_divisor` of it at once, the rest evenly.
+fn spread(daily: u32, burst_divisor: u32) -> Quota {
+    let burst = (daily / burst_divisor).max(1);
     let evenly = DAY / daily.saturating_sub(burst).max(1);
     let quota = Quota::with_period(evenly.max(Duration::from_nanos(1)));
     quota.unwrap_or(Quota::per_hour(at_least_one(1))).allow_burst(at_least_one(burst))

@@ -105,8 +105,8 @@ impl Wechat {
             .unwrap_or_else(|_elapsed| Err(ConnectorError::Unavailable("WeChat took too long".to_owned())))
     }
 
-    pub(super) fn tidy(&self) {
-        self.quota.tidy();
+    pub(super) fn prune(&self) {
+        self.quota.prune();
     }
 
     /// Calls the API. If WeChat refuses the stored access token, renews it and calls once more.
@@ -117,7 +117,7 @@ impl Wechat {
         let token = self.tokens.current().await?;
         match call(token.clone()).await {
             Err(error) if error.is_bad_token() => {
-                let token = self.tokens.renewed(&token).await?;
+                let token = self.tokens.renew(&token).await?;
                 Ok(call(token).await?)
             }
             answer => Ok(answer?),

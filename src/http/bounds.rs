@@ -3,16 +3,16 @@
 use crate::callers::Tier;
 
 /// The names of one bound, by [`Tier`].
-pub type Names = [&'static str; Tier::ALL.len()];
+pub type BoundNames = [&'static str; Tier::ALL.len()];
 
 macro_rules! per_tier {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
         $(
             $(#[$doc])*
-            pub const $name: Names = [$text, concat!($text, "_site"), concat!($text, "_network")];
+            pub const $name: BoundNames = [$text, concat!($text, "_site"), concat!($text, "_network")];
         )*
         /// Every bound that is counted per caller, at each tier.
-        const PER_TIER: &[Names] = &[$($name),*];
+        const PER_TIER: &[BoundNames] = &[$($name),*];
     };
 }
 
@@ -26,7 +26,7 @@ per_tier! {
     /// Scans by verified people.
     SCAN = "rate_scan";
     /// Scans by browsers that nobody has signed in to.
-    GUEST_SCAN = "rate_guest_scan";
+    ANONYMOUS_SCAN = "rate_guest_scan";
     /// Confirms and declines.
     CONFIRM = "rate_confirm";
     /// Scans that fail for want of a valid token or ticket.

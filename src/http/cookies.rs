@@ -21,7 +21,7 @@ use crate::ticket::{BindingSecret, Party};
 /// The longest cookie that browsers keep: its name, `=` and its value, in bytes (RFC 6265 §6.1).
 const MAX_COOKIE_BYTES: usize = 4096;
 /// How long a sign-in may take from its start. People leave the page open.
-const BEGUN_LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
+const SIGN_IN_STATE_LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// A `Set-Cookie` field, as part of an answer.
 pub(super) type SetCookie = [(HeaderName, String); 1];
@@ -34,7 +34,7 @@ enum Cookie {
     /// A JWT, on a site's own host. `Lax`, so that a link from another site opens a page that is signed in.
     Session,
     /// Ties a sign-in to the browser that started it, on a site's own host.
-    Begun,
+    SignInState,
 }
 
 impl Cookie {
@@ -46,8 +46,8 @@ impl Cookie {
             (Self::Binding, false) => "scangate",
             (Self::Session, true) => "__Host-scangate-session",
             (Self::Session, false) => "scangate-session",
-            (Self::Begun, true) => "__Host-scangate-begun",
-            (Self::Begun, false) => "scangate-begun",
+            (Self::SignInState, true) => "__Host-scangate-begun",
+            (Self::SignInState, false) => "scangate-begun",
         }
     }
 
@@ -56,8 +56,8 @@ impl Cookie {
             (Self::Binding, _) => "Strict",
             // The gateway's page posts the JWT from its own site, and browsers do not send a Lax cookie with that request.
             // They accept None only over https; over http, app and gateway have to be of one site.
-            (Self::Begun, true) => "None",
-            (Self::Session, _) | (Self::Begun, false) => "Lax",
+            (Self::SignInState, true) => "None",
+            (Self::Session, _) | (Self::SignInState, false) => "Lax",
         }
     }
 
@@ -107,13 +107,13 @@ pub(super) fn end_session(gateway: &Gateway) -> SetCookie {
 }
 
 /// Returns the secret that ties a sign-in to this browser, if one started here.
-pub(super) fn begun(headers: &HeaderMap, gateway: &Gateway) -> Option<BindingSecret> {
-    Cookie::Begun.read(headers, gateway)?.parse().ok()
+pub(super) fn sign_in_state(headers: &HeaderMap, gateway: &Gateway) -> Option<BindingSecret> {
+    Cookie::SignInState.read(headers, gateway)?.parse().ok()
 }
 
 /// Ties a sign-in to this browser.
-pub(super) fn set_begun(gateway: &Gateway, secret: &BindingSecret) -> SetCookie {
-    Cookie::Begun.set(gateway, &secret.reveal(), Some(BEGUN_LIFETIME))
+pub(super) fn set_sign_in_state(gateway: &Gateway, secret: &BindingSecret) -> SetCookie {
+    Cookie::SignInState.set(gateway, &secret.reveal(), Some(SIGN_IN_STATE_LIFETIME))
 }
 
 /// How a browser or native client proves itself.

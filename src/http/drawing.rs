@@ -42,7 +42,7 @@ impl DrawingQueue {
     /// # Errors
     /// [`problem::UNAVAILABLE`], immediately, if the queue is full.
     pub(super) fn enter(&self) -> Result<QueuePlace, Problem> {
-        let full = |_full| Problem::from(&problem::UNAVAILABLE).retry_after(RETRY_AFTER).counted_as("drawing");
+        let full = |_full| Problem::from(&problem::UNAVAILABLE).retry_after(RETRY_AFTER).with_reason("drawing");
         let permit = Arc::clone(&self.queued).try_acquire_owned().map_err(full)?;
         Ok(QueuePlace { drawing: Arc::clone(&self.drawing), permit })
     }

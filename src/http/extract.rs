@@ -19,9 +19,9 @@ use crate::ticket::TicketId;
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A name in the path. A name that is not UTF-8 is answered like an unknown one.
-pub(super) struct Name(pub(super) String);
+pub(super) struct NamePath(pub(super) String);
 
-impl<S: Send + Sync> FromRequestParts<S> for Name {
+impl<S: Send + Sync> FromRequestParts<S> for NamePath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
@@ -37,8 +37,8 @@ impl<S: Send + Sync> FromRequestParts<S> for TicketPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let name = Name::from_request_parts(parts, state).await;
-        let id = name.ok().and_then(|Name(text)| text.parse().ok());
+        let name = NamePath::from_request_parts(parts, state).await;
+        let id = name.ok().and_then(|NamePath(text)| text.parse().ok());
         id.map(Self).ok_or_else(|| Problem::from(&problem::TICKET_NOT_FOUND))
     }
 }
@@ -86,7 +86,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
 /// An empty object.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Nothing {}
+pub struct EmptyObject {}
 
 /// Reads the body, whatever it contains.
 ///

@@ -40,7 +40,7 @@ pub(super) fn media_type(value: &[u8]) -> &[u8] {
 
 /// Returns whether a program sent the request, rather than a person who opens a page: it has a token, is marked as a script's,
 /// or loads into a page (Fetch Metadata). A page in a frame counts as a program: none of ours can be framed.
-pub(super) fn is_of_a_program(headers: &HeaderMap) -> bool {
+pub(super) fn is_programmatic(headers: &HeaderMap) -> bool {
     !matches!(bearer(headers), Ok(None))
         || headers.contains_key("x-requested-with")
         || headers.get("sec-fetch-dest").is_some_and(|destination| destination != "document")
@@ -98,10 +98,10 @@ mod tests {
         let program =
             [("authorization", "Bearer x"), ("x-requested-with", "XMLHttpRequest"), ("sec-fetch-dest", "empty")];
         for (name, value) in program.into_iter().chain([("sec-fetch-dest", "iframe")]) {
-            assert!(is_of_a_program(&headers(name, &[value.as_bytes()])), "{name}: {value}");
+            assert!(is_programmatic(&headers(name, &[value.as_bytes()])), "{name}: {value}");
         }
         for (name, value) in [("sec-fetch-dest", "document"), ("authorization", "Basic YTpi"), ("accept", "*/*")] {
-            assert!(!is_of_a_program(&headers(name, &[value.as_bytes()])), "{name}: {value}");
+            assert!(!is_programmatic(&headers(name, &[value.as_bytes()])), "{name}: {value}");
         }
     }
 

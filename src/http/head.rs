@@ -22,7 +22,7 @@ pub(super) async fn check(mut request: Request, next: Next) -> Response {
     if let Some(UnreadableHead(status)) = request.extensions().get() {
         return unreadable(*status).into_response();
     }
-    if let Err(problem) = name_host(&mut request) {
+    if let Err(problem) = set_host(&mut request) {
         return problem.into_response();
     }
     if !is_plainly_framed(request.headers()) {
@@ -66,8 +66,8 @@ fn malformed(detail: &'static str) -> Problem {
 ///
 /// # Errors
 /// 400 if the request names no host, several, or a malformed one (RFC 9112 §3.2).
-fn name_host(request: &mut Request) -> Result<(), Problem> {
-    let given = one_host(request.headers())?;
+fn set_host(request: &mut Request) -> Result<(), Problem> {
+    let given = single_host(request.headers())?;
     if given.is_none() && request.version() > Version::HTTP_10 {
         return Err(malformed("The Host header is missing; send the host of the URL."));
     }
@@ -78,7 +78,7 @@ fn name_host(request: &mut Request) -> Result<(), Problem> {
     Ok(())
 }
 
-fn one_host(headers: &HeaderMap) -> Result<Option<&HeaderValue>, Problem> {
+fn single_host(headers: &HeaderMap) -> Result<Option<&HeaderValue>, Problem> {
     let mut all = headers.get_all(header::HOST).iter();
     let (first, second) = (all.next(), all.next());
     if second.is_some() {

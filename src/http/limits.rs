@@ -9,7 +9,7 @@ pub(super) mod tickets;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::bounds::{self, Names};
+use super::bounds::{self, BoundNames};
 use super::problem::Problem;
 use crate::callers::Caller;
 use crate::callers::allowance::Allowances;
@@ -45,7 +45,7 @@ pub struct Limits {
     pub(super) draw: Limit,
     pub(super) scan: Limit,
     /// Scans without a verified person, which anyone can send.
-    pub(super) guest_scan: Limit,
+    pub(super) anonymous_scan: Limit,
     pub(super) confirm: Limit,
     pub(super) invalid_scan: Limit,
     pub(super) invalid_confirm: Limit,
@@ -55,7 +55,7 @@ pub struct Limits {
 
 /// An allowance per caller: a number of attempts at once, refilled over a minute.
 pub(super) struct Limit {
-    names: Names,
+    names: BoundNames,
     allowances: Allowances,
     metrics: Arc<Metrics>,
 }
@@ -74,7 +74,7 @@ impl Limits {
             connector: limit(bounds::CONNECTOR, limits.connector),
             draw: limit(bounds::DRAW, limits.draw),
             scan: limit(bounds::SCAN, limits.scan),
-            guest_scan: limit(bounds::GUEST_SCAN, limits.scan),
+            anonymous_scan: limit(bounds::ANONYMOUS_SCAN, limits.scan),
             confirm: limit(bounds::CONFIRM, limits.confirm),
             invalid_scan: limit(bounds::INVALID_SCAN, limits.invalid_scan),
             invalid_confirm: limit(bounds::INVALID_CONFIRM, limits.invalid_confirm),
@@ -83,12 +83,12 @@ impl Limits {
     }
 
     /// Forgets callers whose allowances have refilled, and tickets that are over.
-    pub(super) fn tidy(&self) {
-        let Self { create, connector, draw, scan, guest_scan, confirm, invalid_scan, invalid_confirm, tickets } = self;
-        for limit in [create, connector, draw, scan, guest_scan, confirm, invalid_scan, invalid_confirm] {
-            limit.allowances.tidy();
+    pub(super) fn prune(&self) {
+        let Self { create, connector, draw, scan, anonymous_scan, confirm, invalid_scan, invalid_confirm, tickets } = self;
+        for limit in [create, connector, draw, scan, anonymous_scan, confirm, invalid_scan, invalid_confirm] {
+            limit.allowances.prune();
         }
-        tickets.tidy();
+        tickets.prune();
     }
 }
 

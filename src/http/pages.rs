@@ -20,7 +20,7 @@ use axum::http::{Method, Uri};
 use axum::response::{IntoResponse, Redirect, Response};
 use url::{Url, form_urlencoded};
 
-use super::extract::Name;
+use super::extract::NamePath;
 use super::fields;
 use super::problem::{self, Problem};
 use super::state::{Gateway, SharedGateway};
@@ -89,9 +89,9 @@ pub(super) async fn without_slash(method: Method, uri: Uri) -> Result<Response, 
 }
 
 /// Serves a file of `static/`.
-pub(super) async fn asset(Name(path): Name, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+pub(super) async fn asset(NamePath(path): NamePath, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
     let asset = RENDERER.assets.find(&path).ok_or_else(|| Problem::from(&problem::NOT_FOUND))?;
-    Ok(asset.answer(&uri, &headers))
+    Ok(asset.response(&uri, &headers))
 }
 
 /// Serves the texts of the widget, for the drop-in script on pages of other sites.

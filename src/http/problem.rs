@@ -14,12 +14,12 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::bounds::{self, Names};
+use super::bounds::{self, BoundNames};
 use crate::callers::Tier;
-use crate::callers::allowance::UsedUp;
+use crate::callers::allowance::Exhausted;
 use crate::connectors::ConnectorError;
 use crate::connectors::quota::QuotaError;
-use crate::connectors::wechat::callback::Refused as CallbackRefused;
+use crate::connectors::wechat::callback::CallbackError;
 use crate::qr::QrError;
 use crate::signer::SignError;
 use crate::signer::issued::ParseIssuedError;
@@ -52,7 +52,7 @@ pub struct Problem {
 pub struct ProblemBody {
     /// Identifies the problem type: `urn:scangate:problem:` and the code.
     pub r#type: String,
-    /// Names the problem in a few words.
+    /// BoundNames the problem in a few words.
     pub title: String,
     /// The HTTP status.
     pub status: u16,
@@ -96,7 +96,7 @@ impl Problem {
 
     /// Sets the label in the metrics, where one code covers several bounds.
     #[must_use]
-    pub fn counted_as(self, reason: &'static str) -> Self {
+    pub fn with_reason(self, reason: &'static str) -> Self {
         Self { reason, ..self }
     }
 
@@ -108,7 +108,7 @@ impl Problem {
 
     /// Makes the answer a page with a link to `retry_href`. For answers to a person's form: a browser would show bare JSON.
     #[must_use]
-    pub fn on_a_page(self, retry_href: &str) -> Self {
+    pub fn as_page(self, retry_href: &str) -> Self {
         Self { retry_href: Some(retry_href.to_owned()), ..self }
     }
 
@@ -119,13 +119,13 @@ impl Problem {
     }
 
     /// Returns the problem of a caller whose allowance is used up.
-    pub(super) fn rate_limited(UsedUp { tier, wait }: UsedUp, names: Names) -> Self {
-        Self::from(&RATE_LIMITED).of_tier(tier, names).retry_after(wait)
+    pub(super) fn rate_limited(Exhausted { tier, wait }: Exhausted, names: BoundNames) -> Self {
+        Self::from(&RATE_LIMITED).with_tier(tier, names).retry_after(wait)
     }
 
     /// Sets the label of the bound at `tier`. The detail says if the caller shares that bound with its network.
-    pub(super) fn of_tier(self, tier: Tier, names: Names) -> Self {
-        let problem = self.counted_as(names[tier as usize]);
+    pub(super) fn with_tier(self, tier: Tier, names: BoundNames) -> Self {
+        let problem = self.with_reason(names[tier as usize]);
         let advice = problem.definition.advice;
         match tier {
             Tier::Address => problem,
@@ -202,11 +202,11 @@ impl From<TransitionError> for Problem {
 impl From<RegisterError> for Problem {
     fn from(error: RegisterError) -> Self {
         match error {
-            RegisterError::TicketFull => Self::from(&TOO_MANY_STREAMS).counted_as("streams_per_ticket"),
-            RegisterError::CallerFull(tier) => Self::from(&TOO_MANY_STREAMS).of_tier(tier, bounds::STREAMS),
-            RegisterError::ProcessFull => Self::from(&UNAVAILABLE).cause(error).counted_as("streams_per_process"),
-            RegisterError::TooManyAtOnce => Self::from(&UNAVAILABLE).cause(error).counted_as("streams_opening"),
-            RegisterError::Draining => Self::from(&UNAVAILABLE).cause(error).counted_as("draining"),
+            RegisterError::TicketFull => Self::from(&TOO_MANY_STREAMS).with_reason("streams_per_ticket"),
+            RegisterError::CallerFull(tier) => Self::from(&TOO_MANY_STREAMS).with_tier(tier, bounds::STREAMS),
+            RegisterError::ProcessFull => Self::from(&UNAVAILABLE).cause(error).with_reason("streams_per_process"),
+            RegisterError::TooManyAtOnce => Self::from(&UNAVAILABLE).cause(error).with_reason("streams_opening"),
+            RegisterError::Draining => Self::from(&UNAVAILABLE).cause(error).with_reason("draining"),
             RegisterError::Store(error) => error.into(),
         }
     }
@@ -235,16 +235,16 @@ impl From<ConnectorError> for Problem {
     }
 }
 
-impl From<CallbackRefused> for Problem {
-    fn from(refused: CallbackRefused) -> Self {
+impl From<CallbackError> for Problem {
+    fn from(refused: CallbackError) -> Self {
         let problem_type = match refused {
-            CallbackRefused::Malformed(_) => &CALLBACK_MALFORMED,
-            CallbackRefused::Forged
-            | CallbackRefused::Stale
-            | CallbackRefused::Replayed
-            | CallbackRefused::Unreadable => &CALLBACK_REFUSED,
-            CallbackRefused::Overloaded => return Self::from(&UNAVAILABLE).counted_as("callbacks"),
-            CallbackRefused::Store(error) => return error.into(),
+            CallbackError::Malformed(_) => &CALLBACK_MALFORMED,
+            CallbackError::Forged
+            | CallbackError::Stale
+            | CallbackError::Replayed
+            | CallbackError::Unreadable => &CALLBACK_REFUSED,
+            CallbackError::Overloaded => return Self::from(&UNAVAILABLE).with_reason("callbacks"),
+            CallbackError::Store(error) => return error.into(),
         };
         let text = refused.to_string();
         let mut letters = text.chars();

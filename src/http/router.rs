@@ -18,7 +18,7 @@ pub const MAX_BODY_BYTES: usize = 16 * 1024;
 
 /// Returns the router of the public listeners.
 pub fn public_router(gateway: &SharedGateway) -> Router {
-    gateway.metrics.expect_refusals(problem::ALL.iter().map(|row| row.code).chain(bounds::all()));
+    gateway.metrics.init_refused_series(problem::ALL.iter().map(|row| row.code).chain(bounds::all()));
     let (router, description) = api_router().split_for_parts();
     let mut by_path = methods::of_api(&description);
     by_path.insert(demo::PATH.to_owned(), "POST".to_owned());

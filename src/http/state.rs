@@ -20,7 +20,7 @@ use crate::verifier::demo::DemoIdentity;
 use crate::waiters::Waiters;
 
 /// How often callers whose allowances have refilled are forgotten.
-const TIDY_EVERY: Duration = Duration::from_secs(60);
+const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The parts and settings that handlers use. `app` builds it once.
 pub struct Gateway {
@@ -71,11 +71,11 @@ impl Gateway {
     }
 
     /// Forgets callers whose allowances have refilled, periodically and without end.
-    pub async fn tidy_limits(self: Arc<Self>) {
+    pub async fn prune_limits(self: Arc<Self>) {
         loop {
-            tokio::time::sleep(TIDY_EVERY).await;
-            self.limits.tidy();
-            self.connectors.tidy();
+            tokio::time::sleep(PRUNE_INTERVAL).await;
+            self.limits.prune();
+            self.connectors.prune();
         }
     }
 }

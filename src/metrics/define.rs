@@ -44,42 +44,42 @@ macro_rules! define_metrics {
 pub(super) use define_metrics;
 
 /// A metric that starts at zero.
-pub(super) trait AtZero {
-    fn at_zero() -> Self;
+pub(super) trait ZeroValue {
+    fn zero() -> Self;
 }
 
-impl AtZero for Counter {
-    fn at_zero() -> Self {
+impl ZeroValue for Counter {
+    fn zero() -> Self {
         Self::default()
     }
 }
 
-impl AtZero for Gauge {
-    fn at_zero() -> Self {
+impl ZeroValue for Gauge {
+    fn zero() -> Self {
         Self::default()
     }
 }
 
 /// A histogram of durations: its buckets go from half a millisecond to ten seconds.
-impl AtZero for Histogram {
-    fn at_zero() -> Self {
+impl ZeroValue for Histogram {
+    fn zero() -> Self {
         Self::new([0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
     }
 }
 
-impl<L: Clone + Eq + Hash, M: AtZero> AtZero for Family<L, M> {
-    fn at_zero() -> Self {
-        Self::new_with_constructor(M::at_zero)
+impl<L: Clone + Eq + Hash, M: ZeroValue> ZeroValue for Family<L, M> {
+    fn zero() -> Self {
+        Self::new_with_constructor(M::zero)
     }
 }
 
-pub(super) fn register<M: AtZero + Metric + Clone>(
+pub(super) fn register<M: ZeroValue + Metric + Clone>(
     registry: &mut Registry,
     name: &str,
     unit: Option<Unit>,
     help: &str,
 ) -> M {
-    let metric = M::at_zero();
+    let metric = M::zero();
     match unit {
         Some(unit) => registry.register_with_unit(name, help, unit, metric.clone()),
         None => registry.register(name, help, metric.clone()),

@@ -24,7 +24,7 @@ define_metrics! {
 
 impl IdentityMetrics {
     /// Starts the series of every reason for a refusal at zero.
-    pub fn expect_refusals(&self, reasons: impl Iterator<Item = &'static str>) {
+    pub fn init_refused_series(&self, reasons: impl Iterator<Item = &'static str>) {
         for reason in reasons {
             drop(self.refused.get_or_create(&reason.into()));
         }

@@ -38,11 +38,11 @@ define_label!(
 
 /// The status code of a response.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Answer {
+pub struct Status {
     status: u16,
 }
 
-impl From<u16> for Answer {
+impl From<u16> for Status {
     fn from(status: u16) -> Self {
         Self { status }
     }

@@ -23,7 +23,7 @@ pub(super) struct Refusals {
 
 impl Refusals {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
-        metrics.identity.expect_refusals(VerifyError::reasons());
+        metrics.identity.init_refused_series(VerifyError::reasons());
         Self { metrics, logged: Mutex::default() }
     }
 

@@ -93,7 +93,7 @@ impl Shared {
         if table.entries.len() >= self.limits.per_process.min(NONE as usize) {
             return Err(RegisterError::ProcessFull);
         }
-        if let Some(tier) = table.by_caller.full_at(caller, self.limits.per_address) {
+        if let Some(tier) = table.by_caller.first_full_tier(caller, self.limits.per_address) {
             return Err(RegisterError::CallerFull(tier));
         }
         if table.of_ticket(&id) >= self.limits.per_ticket {

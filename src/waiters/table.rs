@@ -9,7 +9,7 @@ use std::task::Waker;
 use slab::Slab;
 
 use super::timer_wheel::TimerWheel;
-use crate::callers::{Caller, Holdings, SMALL, shrink_after_peak};
+use crate::callers::{Caller, CallerCounts, SMALL, shrink_after_peak};
 use crate::ticket::TicketId;
 
 /// The reason why a registration was woken.
@@ -30,7 +30,7 @@ pub(super) struct Table {
     pub(super) timer_wakes_at: u64,
     /// The first entry of each ticket. Each entry names the next one.
     pub(super) by_ticket: HashMap<TicketId, u32>,
-    pub(super) by_caller: Holdings,
+    pub(super) by_caller: CallerCounts,
     /// Keys of entries that may have missed a change and wait for their refresh, a batch at a time. [`Signals::MISSED`] keeps
     /// a key from being queued twice. A queued entry may have been removed since.
     missed: VecDeque<u32>,
@@ -94,7 +94,7 @@ impl Table {
             wheel: TimerWheel::new(),
             timer_wakes_at: NEVER,
             by_ticket: HashMap::new(),
-            by_caller: Holdings::default(),
+            by_caller: CallerCounts::default(),
             missed: VecDeque::new(),
         }
     }

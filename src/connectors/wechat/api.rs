@@ -21,9 +21,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 /// The time limit for connecting to it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The largest answer that the gateway reads, in bytes.
-const MAX_ANSWER_BYTES: usize = 64 * 1024;
+const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 /// How long a host that failed is tried last.
-const AVOID_FOR: Duration = Duration::from_secs(30);
+const BACKOFF: Duration = Duration::from_secs(30);
 /// The longest code that is accepted, in bytes.
 const MAX_CODE_BYTES: usize = 512;
 /// The longest unionid that is accepted, in bytes; it goes into the JWT. WeChat's have 28 or fewer.
@@ -101,7 +101,7 @@ pub struct Api {
 struct Host {
     base: Url,
     /// Until then, the host is tried last.
-    avoided_until: Mutex<Option<Instant>>,
+    backoff_until: Mutex<Option<Instant>>,
 }
 
 impl Api {
@@ -118,7 +118,7 @@ impl Api {
             .https_only(settings.api_bases.iter().all(|base| base.scheme() == "https"))
             .user_agent(concat!("scangate/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        let hosts = settings.api_bases.iter().map(|base| Host { base: base.clone(), avoided_until: Mutex::default() });
+        let hosts = settings.api_bases.iter().map(|base| Host { base: base.clone(), backoff_until: Mutex::default() });
         Ok(Self {
             http,
             hosts: hosts.collect(),
@@ -174,12 +174,12 @@ impl Api {
         operation: &'static str,
         request: impl Fn(&Client, &Url) -> Option<RequestBuilder>,
     ) -> Result<T, ApiError> {
-        let (avoided, good): (Vec<&Host>, Vec<&Host>) = self.hosts.iter().partition(|host| host.is_avoided());
+        let (backing_off, good): (Vec<&Host>, Vec<&Host>) = self.hosts.iter().partition(|host| host.is_backing_off());
         let mut last = "no host is set".to_owned();
-        for host in good.into_iter().chain(avoided) {
+        for host in good.into_iter().chain(backing_off) {
             let Some(request) = request(&self.http, &host.base) else { continue };
             let answer = ask(request).await;
-            host.avoid(answer.is_err());
+            host.set_backoff(answer.is_err());
             match answer.map(|answer| read(answer, operation)) {
                 Ok(Ok(answer)) => {
                     self.metrics.connectors.requested("wechat", operation, "ok");
@@ -202,12 +202,12 @@ impl Api {
 }
 
 impl Host {
-    fn is_avoided(&self) -> bool {
-        self.avoided_until.lock().is_some_and(|until| Instant::now() < until)
+    fn is_backing_off(&self) -> bool {
+        self.backoff_until.lock().is_some_and(|until| Instant::now() < until)
     }
 
-    fn avoid(&self, has_failed: bool) {
-        *self.avoided_until.lock() = has_failed.then(|| Instant::now() + AVOID_FOR);
+    fn set_backoff(&self, has_failed: bool) {
+        *self.backoff_until.lock() = has_failed.then(|| Instant::now() + BACKOFF);
     }
 }
 
@@ -244,7 +244,7 @@ async fn ask(request: RequestBuilder) -> Result<Value, String> {
     if !response.status().is_success() {
         return Err(format!("HTTP status {}", response.status().as_u16()));
     }
-    let body = match read_body(response, MAX_ANSWER_BYTES).await {
+    let body = match read_body(response, MAX_RESPONSE_BYTES).await {
         Ok(body) => body,
         Err(BodyError::Http(error)) => return Err(text(error)),
         Err(BodyError::TooLarge) => return Err("the answer is too large".to_owned()),

@@ -16,8 +16,8 @@ use tokio::time::Instant;
 
 use super::Wechat;
 use super::crypto::{self, MessageKey};
-use super::message::{Kind, Message};
-use super::xml::{Fields, cdata};
+use super::message::{MessageKind, Message};
+use super::xml::{Elements, cdata};
 use crate::random::{self, RandomId};
 use crate::store::{Put, StoreError};
 
@@ -28,7 +28,7 @@ const SEEN_TTL: Duration = Duration::from_secs(11 * 60);
 /// How long a repetition counts as one of work in progress; after that, the worker may have crashed.
 const WORKING_TTL: Duration = Duration::from_secs(5);
 /// The time limit of an answer; WeChat waits five seconds.
-const ANSWER_WITHIN: Duration = Duration::from_secs(4);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long the work is retried while the store is unavailable.
 const RETRY_FOR: Duration = Duration::from_secs(30);
 /// The pause between two attempts.
@@ -53,7 +53,7 @@ pub struct CallbackQuery {
 
 /// The answer to a callback.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum CallbackResponse {
     /// An acknowledgement: the word `success`.
     Success,
     /// A reply for the chat, as XML.
@@ -62,7 +62,7 @@ pub enum Answer {
 
 /// Why a callback is refused.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
+pub enum CallbackError {
     /// The signature is missing or wrong.
     #[error("the signature does not match: check the token on both sides")]
     Forged,
@@ -86,7 +86,7 @@ pub enum Refused {
     Store(#[from] StoreError),
 }
 
-impl Refused {
+impl CallbackError {
     /// Returns its label in the metrics.
     fn as_str(&self) -> &'static str {
         match self {
@@ -102,16 +102,16 @@ impl Refused {
 }
 
 /// A genuine message, and how to encrypt the answer.
-struct Opened {
+struct VerifiedMessage {
     message: Message,
     /// The key that decrypted it; none in plain mode.
     key: Option<MessageKey>,
     /// In plain mode, the signature, which must not come again with another body.
-    single_use: Option<SingleUse>,
+    body_binding: Option<BodyBinding>,
 }
 
 /// A signature that does not cover the body, and the body it came with.
-struct SingleUse {
+struct BodyBinding {
     /// The key of the value in the store.
     key: String,
     /// The body's SHA-256, in base64.
@@ -122,10 +122,10 @@ impl Wechat {
     /// Answers the check that WeChat makes when someone enters the gateway's address in its console.
     ///
     /// # Errors
-    /// [`Refused`].
-    pub async fn check(&self, query: &CallbackQuery) -> Result<String, Refused> {
+    /// [`CallbackError`].
+    pub async fn check(&self, query: &CallbackQuery) -> Result<String, CallbackError> {
         let checked = match self.check_at(query, SystemTime::now()) {
-            Ok(()) if self.settings.keys.is_empty() => self.use_up(&self.single_use(query, b"")).await,
+            Ok(()) if self.settings.keys.is_empty() => self.bind_signature(&self.body_binding(query, b"")).await,
             checked => checked,
         };
         match &checked {
@@ -135,17 +135,17 @@ impl Wechat {
         checked.map(|()| query.echostr.clone())
     }
 
-    fn check_at(&self, query: &CallbackQuery, now: SystemTime) -> Result<(), Refused> {
-        query.bounded()?;
+    fn check_at(&self, query: &CallbackQuery, now: SystemTime) -> Result<(), CallbackError> {
+        query.check_lengths()?;
         self.verify(&query.signature, &[&query.timestamp, &query.nonce])?;
-        query.in_time(now)
+        query.check_timestamp(now)
     }
 
     /// Processes a callback. Answers within four seconds, whether the work is finished or not.
     ///
     /// # Errors
-    /// [`Refused`]; then nothing was changed.
-    pub async fn receive(self: &Arc<Self>, query: &CallbackQuery, body: &[u8]) -> Result<Answer, Refused> {
+    /// [`CallbackError`]; then nothing was changed.
+    pub async fn receive(self: &Arc<Self>, query: &CallbackQuery, body: &[u8]) -> Result<CallbackResponse, CallbackError> {
         let received = self.process(query, body).await;
         if let Err(refused) = &received {
             self.count_refused(refused);
@@ -153,12 +153,12 @@ impl Wechat {
         received
     }
 
-    fn count_refused(&self, refused: &Refused) {
+    fn count_refused(&self, refused: &CallbackError) {
         self.metrics.connectors.called_back("wechat", refused.as_str());
         if !self.journal.admits("refused a callback", Some(refused.as_str())) {
             return;
         }
-        if matches!(refused, Refused::Stale) {
+        if matches!(refused, CallbackError::Stale) {
             // If this gateway's clock is wrong, it refuses all callbacks.
             tracing::warn!(why = %refused, "refused a callback");
         } else {
@@ -166,15 +166,15 @@ impl Wechat {
         }
     }
 
-    async fn process(self: &Arc<Self>, query: &CallbackQuery, body: &[u8]) -> Result<Answer, Refused> {
-        let answer_at = Instant::now() + ANSWER_WITHIN;
-        let opened = self.open(query, body, SystemTime::now())?;
+    async fn process(self: &Arc<Self>, query: &CallbackQuery, body: &[u8]) -> Result<CallbackResponse, CallbackError> {
+        let answer_at = Instant::now() + RESPONSE_TIMEOUT;
+        let verified = self.verify_and_decrypt(query, body, SystemTime::now())?;
         let permit = tokio::time::timeout_at(answer_at, Arc::clone(&self.callback_permits).acquire_owned()).await;
-        let Ok(Ok(permit)) = permit else { return Err(Refused::Overloaded) };
+        let Ok(Ok(permit)) = permit else { return Err(CallbackError::Overloaded) };
         let (done, answer) = oneshot::channel();
-        let (this, message) = (Arc::clone(self), opened.message.clone());
+        let (this, message) = (Arc::clone(self), verified.message.clone());
         crate::task::spawn("wechat-callback", async move {
-            let result = this.work(&message, opened.single_use).await;
+            let result = this.process_with_retry(&message, verified.body_binding).await;
             drop(permit);
             // A receiver that still waits for the answer logs the error.
             if let Err(Err(refused)) = done.send(result) {
@@ -191,69 +191,69 @@ impl Wechat {
             }
         };
         match reply {
-            Some(text) => self.wrap(&opened.message, opened.key.as_ref(), &query.nonce, &text),
-            None => Ok(Answer::Success),
+            Some(text) => self.wrap(&verified.message, verified.key.as_ref(), &query.nonce, &text),
+            None => Ok(CallbackResponse::Success),
         }
     }
 
     /// Verifies and decrypts a callback.
-    fn open(&self, query: &CallbackQuery, body: &[u8], now: SystemTime) -> Result<Opened, Refused> {
-        query.bounded()?;
+    fn verify_and_decrypt(&self, query: &CallbackQuery, body: &[u8], now: SystemTime) -> Result<VerifiedMessage, CallbackError> {
+        query.check_lengths()?;
         let CallbackQuery { timestamp, nonce, .. } = query;
-        let parse = |text: &[u8]| Fields::parse(text).map_err(|error| Refused::Malformed(error.to_string()));
-        let read = |fields: &Fields| {
-            Message::read(fields).ok_or_else(|| Refused::Malformed("it lacks a required element".to_owned()))
+        let parse = |text: &[u8]| Elements::parse(text).map_err(|error| CallbackError::Malformed(error.to_string()));
+        let read = |fields: &Elements| {
+            Message::read(fields).ok_or_else(|| CallbackError::Malformed("it lacks a required element".to_owned()))
         };
         if self.settings.keys.is_empty() {
             self.verify(&query.signature, &[timestamp, nonce])?;
-            query.in_time(now)?;
+            query.check_timestamp(now)?;
             let fields = parse(body)?;
             if fields.get("Encrypt").is_some() {
-                return Err(Refused::Unreadable);
+                return Err(CallbackError::Unreadable);
             }
-            let single_use = Some(self.single_use(query, body));
-            return Ok(Opened { message: read(&fields)?, key: None, single_use });
+            let body_binding = Some(self.body_binding(query, body));
+            return Ok(VerifiedMessage { message: read(&fields)?, key: None, body_binding });
         }
         let outer = parse(body)?;
-        let encrypted = outer.get("Encrypt").ok_or(Refused::Unreadable)?;
+        let encrypted = outer.get("Encrypt").ok_or(CallbackError::Unreadable)?;
         self.verify(&query.msg_signature, &[timestamp, nonce, encrypted])?;
-        query.in_time(now)?;
+        query.check_timestamp(now)?;
         let app_id = &self.settings.app_id;
         let decrypt = |key: &MessageKey| Some((key.decrypt(encrypted, app_id).ok()?, key.clone()));
-        let (text, key) = self.settings.keys.iter().find_map(decrypt).ok_or(Refused::Unreadable)?;
+        let (text, key) = self.settings.keys.iter().find_map(decrypt).ok_or(CallbackError::Unreadable)?;
         let message = read(&parse(text.as_bytes())?)?;
         // The query's time is signed, but an attacker may have swapped it with the nonce: WeChat sorts the parts before it
         // hashes them.
-        in_window(message.created, now)?;
-        Ok(Opened { message, key: Some(key), single_use: None })
+        check_window(message.created, now)?;
+        Ok(VerifiedMessage { message, key: Some(key), body_binding: None })
     }
 
-    fn single_use(&self, query: &CallbackQuery, body: &[u8]) -> SingleUse {
-        SingleUse {
+    fn body_binding(&self, query: &CallbackQuery, body: &[u8]) -> BodyBinding {
+        BodyBinding {
             key: format!("wechat:used:{}:{}", self.settings.app_id, query.signature),
             body: STANDARD.encode(digest::digest(&digest::SHA256, body)),
         }
     }
 
     /// Binds a signature to the first body that it came with.
-    async fn use_up(&self, SingleUse { key, body }: &SingleUse) -> Result<(), Refused> {
+    async fn bind_signature(&self, BodyBinding { key, body }: &BodyBinding) -> Result<(), CallbackError> {
         let is_first = self.store.put_value(key, body, SEEN_TTL, Put::IfAbsent).await?;
-        if is_first { Ok(()) } else { Err(Refused::Replayed) }
+        if is_first { Ok(()) } else { Err(CallbackError::Replayed) }
     }
 
-    fn verify(&self, signature: &str, parts: &[&str]) -> Result<(), Refused> {
+    fn verify(&self, signature: &str, parts: &[&str]) -> Result<(), CallbackError> {
         let is_good = crypto::is_signature(signature, self.settings.token.reveal(), parts);
-        if is_good { Ok(()) } else { Err(Refused::Forged) }
+        if is_good { Ok(()) } else { Err(CallbackError::Forged) }
     }
 
     /// Does the work of a message unless it was done before; retries while the store is unavailable.
-    async fn work(&self, message: &Message, single_use: Option<SingleUse>) -> Result<Option<String>, Refused> {
+    async fn process_with_retry(&self, message: &Message, body_binding: Option<BodyBinding>) -> Result<Option<String>, CallbackError> {
         let give_up_at = Instant::now() + RETRY_FOR;
         // The same in every attempt, so that one that seemed to fail is recognised.
-        let mark = format!("?{}", RandomId::new());
+        let attempt_id = format!("?{}", RandomId::new());
         loop {
-            match self.work_once(message, single_use.as_ref(), &mark).await {
-                Err(Refused::Store(StoreError::Unavailable(_))) if Instant::now() < give_up_at => {
+            match self.process_once(message, body_binding.as_ref(), &attempt_id).await {
+                Err(CallbackError::Store(StoreError::Unavailable(_))) if Instant::now() < give_up_at => {
                     tokio::time::sleep(RETRY_PAUSE).await;
                 }
                 result => return result,
@@ -261,29 +261,29 @@ impl Wechat {
         }
     }
 
-    async fn work_once(
+    async fn process_once(
         &self,
         message: &Message,
-        single_use: Option<&SingleUse>,
-        mark: &str,
-    ) -> Result<Option<String>, Refused> {
+        body_binding: Option<&BodyBinding>,
+        attempt_id: &str,
+    ) -> Result<Option<String>, CallbackError> {
         // Before anything else: an attacker who sees the signature of an ignored message could send another body with it.
-        if let Some(single_use) = single_use {
-            self.use_up(single_use).await?;
+        if let Some(body_binding) = body_binding {
+            self.bind_signature(body_binding).await?;
         }
-        if message.kind == Kind::Other {
+        if message.kind == MessageKind::Other {
             self.metrics.connectors.called_back("wechat", "ignored");
             return Ok(None);
         }
         let seen = format!("wechat:seen:{}:{}", self.settings.app_id, message.key);
-        if !self.store.put_value(&seen, mark, WORKING_TTL, Put::IfAbsent).await? {
+        if !self.store.put_value(&seen, attempt_id, WORKING_TTL, Put::IfAbsent).await? {
             self.metrics.connectors.called_back("wechat", "repeated");
             let answered = self.store.value(&seen).await?;
             return Ok(answered
                 .and_then(|answered| Some(answered.strip_prefix('=')?.to_owned()))
                 .filter(|text| !text.is_empty()));
         }
-        let (result, reply) = self.act(message).await?;
+        let (result, reply) = self.apply(message).await?;
         self.metrics.connectors.called_back("wechat", result);
         let answered = format!("={}", reply.as_deref().unwrap_or_default());
         self.store.put_value(&seen, &answered, SEEN_TTL, Put::Always).await?;
@@ -291,7 +291,7 @@ impl Wechat {
     }
 
     /// Wraps `text` into an answer to `message`, encrypted with the message's key.
-    fn wrap(&self, message: &Message, key: Option<&MessageKey>, nonce: &str, text: &str) -> Result<Answer, Refused> {
+    fn wrap(&self, message: &Message, key: Option<&MessageKey>, nonce: &str, text: &str) -> Result<CallbackResponse, CallbackError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let reply = format!(
             "<xml><ToUserName>{}</ToUserName><FromUserName>{}</FromUserName><CreateTime>{now}</CreateTime>\
@@ -300,11 +300,11 @@ impl Wechat {
             cdata(&message.account),
             cdata(text),
         );
-        let Some(key) = key else { return Ok(Answer::Reply(reply)) };
+        let Some(key) = key else { return Ok(CallbackResponse::Reply(reply)) };
         let encrypted =
-            key.encrypt(&reply, &self.settings.app_id, random::bytes()).map_err(|_error| Refused::Unreadable)?;
+            key.encrypt(&reply, &self.settings.app_id, random::bytes()).map_err(|_error| CallbackError::Unreadable)?;
         let signature = crypto::signature(self.settings.token.reveal(), &[&now.to_string(), nonce, &encrypted]);
-        Ok(Answer::Reply(format!(
+        Ok(CallbackResponse::Reply(format!(
             "<xml><Encrypt>{}</Encrypt><MsgSignature>{}</MsgSignature><TimeStamp>{now}</TimeStamp><Nonce>{}</Nonce></xml>",
             cdata(&encrypted),
             cdata(&signature),
@@ -313,28 +313,28 @@ impl Wechat {
     }
 }
 
-fn interrupted() -> Refused {
-    Refused::Store(StoreError::Unavailable("the work was interrupted".to_owned()))
+fn interrupted() -> CallbackError {
+    CallbackError::Store(StoreError::Unavailable("the work was interrupted".to_owned()))
 }
 
 impl CallbackQuery {
-    fn bounded(&self) -> Result<(), Refused> {
+    fn check_lengths(&self) -> Result<(), CallbackError> {
         let all = [&self.signature, &self.timestamp, &self.nonce, &self.echostr, &self.msg_signature];
         let fits = |text: &&String| text.len() <= MAX_PARAMETER_BYTES;
-        if all.iter().all(fits) { Ok(()) } else { Err(Refused::Malformed("a parameter is too long".to_owned())) }
+        if all.iter().all(fits) { Ok(()) } else { Err(CallbackError::Malformed("a parameter is too long".to_owned())) }
     }
 
     /// Checks that it was sent recently.
-    fn in_time(&self, now: SystemTime) -> Result<(), Refused> {
+    fn check_timestamp(&self, now: SystemTime) -> Result<(), CallbackError> {
         let is_digits = !self.timestamp.is_empty() && self.timestamp.bytes().all(|byte| byte.is_ascii_digit());
         let sent = self.timestamp.parse::<u64>().ok().filter(|_| is_digits);
-        in_window(sent.ok_or_else(|| Refused::Malformed("timestamp is not a number of seconds".to_owned()))?, now)
+        check_window(sent.ok_or_else(|| CallbackError::Malformed("timestamp is not a number of seconds".to_owned()))?, now)
     }
 }
 
-fn in_window(sent: u64, now: SystemTime) -> Result<(), Refused> {
+fn check_window(sent: u64, now: SystemTime) -> Result<(), CallbackError> {
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    if now.abs_diff(sent) <= WINDOW.as_secs() { Ok(()) } else { Err(Refused::Stale) }
+    if now.abs_diff(sent) <= WINDOW.as_secs() { Ok(()) } else { Err(CallbackError::Stale) }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The content of a callback, and the replies that people send in the chat.
 
-use super::xml::Fields;
+use super::xml::Elements;
 use crate::ticket::MatchNumber;
 
 /// The longest id of a person or account that is accepted, in characters. WeChat's have 28 or fewer.
@@ -10,7 +10,7 @@ const MAX_SCENE_CHARS: usize = 64;
 /// The prefix of a scene if this scan made the person follow the account.
 const SUBSCRIBED: &str = "qrscene_";
 /// The replies of people who do not want to sign in.
-const NOES: [&str; 8] = ["取消", "拒绝", "否", "不", "不是", "n", "no", "cancel"];
+const DECLINE_WORDS: [&str; 8] = ["取消", "拒绝", "否", "不", "不是", "n", "no", "cancel"];
 
 /// The content of one callback.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,12 +24,12 @@ pub(super) struct Message {
     /// When WeChat created it, in seconds since 1970.
     pub(super) created: u64,
     /// Its kind, and what that kind carries.
-    pub(super) kind: Kind,
+    pub(super) kind: MessageKind,
 }
 
 /// The kind of a callback.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum MessageKind {
     /// A person scanned a code with this scene.
     Scan(String),
     /// A person wrote this in the chat.
@@ -40,7 +40,7 @@ pub(super) enum Kind {
 
 impl Message {
     /// Reads a message; `None` if it lacks a required element.
-    pub(super) fn read(fields: &Fields) -> Option<Self> {
+    pub(super) fn read(fields: &Elements) -> Option<Self> {
         let id = |name: &str| fields.get(name).filter(|id| is_id(id)).map(str::to_owned);
         let (openid, account) = (id("FromUserName")?, id("ToUserName")?);
         let number = |name: &str| fields.get(name)?.trim().parse::<u64>().ok();
@@ -53,9 +53,9 @@ impl Message {
             _ => None,
         };
         let kind = match (scene, fields.get("MsgType")?) {
-            (Some(scene), _) if (1..=MAX_SCENE_CHARS).contains(&scene.chars().count()) => Kind::Scan(scene.to_owned()),
-            (None, "text") => Kind::Text(fields.get("Content")?.to_owned()),
-            _ => Kind::Other,
+            (Some(scene), _) if (1..=MAX_SCENE_CHARS).contains(&scene.chars().count()) => MessageKind::Scan(scene.to_owned()),
+            (None, "text") => MessageKind::Text(fields.get("Content")?.to_owned()),
+            _ => MessageKind::Other,
         };
         // Events have no id. WeChat identifies them by FromUserName and CreateTime, but one person may cause several in a second.
         let key = match number("MsgId") {
@@ -73,7 +73,7 @@ fn is_id(text: &str) -> bool {
 
 /// The meaning of a reply to the question for the number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Meaning {
+pub(super) enum ChatReply {
     /// A number.
     Number(MatchNumber),
     /// The person does not want to sign in.
@@ -82,20 +82,20 @@ pub(super) enum Meaning {
     Unclear,
 }
 
-impl Meaning {
+impl ChatReply {
     /// Reads a reply. Digits may be full-width, and blanks are ignored.
     pub(super) fn of(text: &str) -> Self {
-        let text: String = text.chars().filter(|c| !c.is_whitespace()).map(narrow).collect();
+        let text: String = text.chars().filter(|c| !c.is_whitespace()).map(to_half_width).collect();
         match text.parse() {
             Ok(number) => Self::Number(number),
-            Err(_) if NOES.contains(&text.to_lowercase().as_str()) => Self::No,
+            Err(_) if DECLINE_WORDS.contains(&text.to_lowercase().as_str()) => Self::No,
             Err(_) => Self::Unclear,
         }
     }
 }
 
 /// Returns the ASCII character of a full-width one (Unicode, Halfwidth and Fullwidth Forms).
-fn narrow(c: char) -> char {
+fn to_half_width(c: char) -> char {
     const WIDTH: u32 = '！' as u32 - '!' as u32;
     if ('！'..='～').contains(&c) { char::from_u32(c as u32 - WIDTH).unwrap_or(c) } else { c }
 }
@@ -109,7 +109,7 @@ mod tests {
 
     fn read(fields: &[(&str, &str)]) -> Option<Message> {
         let text: Vec<_> = fields.iter().map(|(name, value)| format!("<{name}>{}</{name}>", cdata(value))).collect();
-        Message::read(&Fields::parse(format!("<xml>{}</xml>", text.concat()).as_bytes()).unwrap())
+        Message::read(&Elements::parse(format!("<xml>{}</xml>", text.concat()).as_bytes()).unwrap())
     }
 
     const PARTIES: [(&str, &str); 3] =
@@ -119,15 +119,15 @@ mod tests {
         read(&[&PARTIES[..], fields].concat())
     }
 
-    fn event(name: &str, key: &str) -> Kind {
+    fn event(name: &str, key: &str) -> MessageKind {
         with(&[("MsgType", "event"), ("Event", name), ("EventKey", key), ("Ticket", "gQ…")]).unwrap().kind
     }
 
     #[test]
     fn scans_of_followers_and_of_those_who_become_some_are_read() {
-        assert_eq!(event("SCAN", "sg_1"), Kind::Scan("sg_1".into()));
-        assert_eq!(event("subscribe", "qrscene_sg_1"), Kind::Scan("sg_1".into()));
-        assert_eq!(event("SCAN", "qrscene_x"), Kind::Scan("qrscene_x".into()));
+        assert_eq!(event("SCAN", "sg_1"), MessageKind::Scan("sg_1".into()));
+        assert_eq!(event("subscribe", "qrscene_sg_1"), MessageKind::Scan("sg_1".into()));
+        assert_eq!(event("SCAN", "qrscene_x"), MessageKind::Scan("qrscene_x".into()));
         for (name, key) in [
             ("SCAN", ""),
             ("subscribe", ""),
@@ -137,18 +137,18 @@ mod tests {
             ("scan", "sg_1"),
             ("SCAN", &"x".repeat(65)),
         ] {
-            assert_eq!(event(name, key), Kind::Other, "{name} {key}");
+            assert_eq!(event(name, key), MessageKind::Other, "{name} {key}");
         }
     }
 
     #[test]
     fn texts_are_read_and_all_else_is_let_be() {
         let text = with(&[("MsgType", "text"), ("Content", " 42 "), ("MsgId", "77")]).unwrap();
-        assert_eq!((text.kind, &*text.key), (Kind::Text(" 42 ".into()), "oA-b_1:77"));
-        assert_eq!(with(&[("MsgType", "image"), ("MsgId", "78"), ("Content", "42")]).unwrap().kind, Kind::Other);
+        assert_eq!((text.kind, &*text.key), (MessageKind::Text(" 42 ".into()), "oA-b_1:77"));
+        assert_eq!(with(&[("MsgType", "image"), ("MsgId", "78"), ("Content", "42")]).unwrap().kind, MessageKind::Other);
         assert_eq!(
             with(&[("MsgType", "text"), ("Content", "42"), ("Event", "SCAN"), ("EventKey", "x")]).unwrap().kind,
-            Kind::Text("42".into())
+            MessageKind::Text("42".into())
         );
     }
 
@@ -184,23 +184,23 @@ mod tests {
 
     #[test]
     fn numbers_are_read_as_people_write_them() {
-        let number = Meaning::Number("42".parse().unwrap());
+        let number = ChatReply::Number("42".parse().unwrap());
         for text in ["42", " 42\n", "4 2", "４２", "４2", "\u{3000}４\u{3000}２ "] {
-            assert_eq!(Meaning::of(text), number, "{text}");
+            assert_eq!(ChatReply::of(text), number, "{text}");
         }
         for text in ["取消", " NO ", "n", "Ｎｏ", "不是", "cancel"] {
-            assert_eq!(Meaning::of(text), Meaning::No, "{text}");
+            assert_eq!(ChatReply::of(text), ChatReply::No, "{text}");
         }
         for text in ["", "4", "042", "09", "421", "四十二", "42!", "+42", "nope", "-4", "٤٢"] {
-            assert_eq!(Meaning::of(text), Meaning::Unclear, "{text}");
+            assert_eq!(ChatReply::of(text), ChatReply::Unclear, "{text}");
         }
     }
 
     proptest! {
         #[test]
         fn any_answer_means_something(text in ".{0,20}|[0-9０-９ \u{3000}]{0,6}") {
-            if let Meaning::Number(number) = Meaning::of(&text) {
-                let digits: String = text.chars().filter(|c| !c.is_whitespace()).map(narrow).collect();
+            if let ChatReply::Number(number) = ChatReply::of(&text) {
+                let digits: String = text.chars().filter(|c| !c.is_whitespace()).map(to_half_width).collect();
                 prop_assert_eq!(number.to_string(), digits);
             }
         }

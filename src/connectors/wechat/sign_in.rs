@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::message::{Kind, Meaning, Message};
+use super::message::{MessageKind, ChatReply, Message};
 use super::settings::Consent;
 use super::{SCENE_PREFIX, SUBJECT_PREFIX, Wechat, texts};
 use crate::store::{Put, Reading, StoreError, TransitionError};
@@ -19,22 +19,22 @@ const UNIONID_TIMEOUT: Duration = Duration::from_secs(2);
 const UNIONID: &str = "unionid";
 
 /// The result's label in the metrics, and the reply in the chat.
-type Outcome = (&'static str, Option<String>);
+type CallbackResult = (&'static str, Option<String>);
 
 impl Wechat {
     /// Carries out what a message asks for.
     ///
     /// # Errors
     /// The store's error.
-    pub(super) async fn act(&self, message: &Message) -> Result<Outcome, StoreError> {
+    pub(super) async fn apply(&self, message: &Message) -> Result<CallbackResult, StoreError> {
         match &message.kind {
-            Kind::Scan(scene) => self.scan(message, scene).await,
-            Kind::Text(text) => self.read_reply(message, text).await,
-            Kind::Other => Ok(("ignored", None)),
+            MessageKind::Scan(scene) => self.scan(message, scene).await,
+            MessageKind::Text(text) => self.answer_chat(message, text).await,
+            MessageKind::Other => Ok(("ignored", None)),
         }
     }
 
-    async fn scan(&self, message: &Message, scene: &str) -> Result<Outcome, StoreError> {
+    async fn scan(&self, message: &Message, scene: &str) -> Result<CallbackResult, StoreError> {
         if !scene.starts_with(SCENE_PREFIX) {
             return Ok(("ignored", None));
         }
@@ -52,22 +52,22 @@ impl Wechat {
                     .put_value(&self.waiting_key(message), &id.to_string(), reading.remaining(), Put::Always)
                     .await?;
                 let request = &reading.ticket.request;
-                Ok(("asked", Some(texts::ask(&self.client_name(&reading), &request.requester))))
+                Ok(("asked", Some(texts::ask_number(&self.client_name(&reading), &request.requester))))
             }
         }
     }
 
-    async fn read_reply(&self, message: &Message, text: &str) -> Result<Outcome, StoreError> {
+    async fn answer_chat(&self, message: &Message, text: &str) -> Result<CallbackResult, StoreError> {
         let waiting = self.store.value(&self.waiting_key(message)).await?;
         let id = waiting.and_then(|id| id.parse::<TicketId>().ok());
-        match (id, Meaning::of(text)) {
-            (Some(id), Meaning::Number(number)) => self.confirm(message, &id, Some(number)).await,
-            (Some(id), Meaning::No) => self.decline(message, &id).await,
-            (Some(_), Meaning::Unclear) => Ok(("asked_again", Some(texts::ask_again()))),
+        match (id, ChatReply::of(text)) {
+            (Some(id), ChatReply::Number(number)) => self.confirm(message, &id, Some(number)).await,
+            (Some(id), ChatReply::No) => self.decline(message, &id).await,
+            (Some(_), ChatReply::Unclear) => Ok(("asked_again", Some(texts::ask_number_again()))),
             // Only a reply to the question looks like this, so it came too late.
-            (None, Meaning::Number(_)) => Ok(("expired", Some(texts::expired()))),
+            (None, ChatReply::Number(_)) => Ok(("expired", Some(texts::expired()))),
             // Other systems of the account may want to answer that.
-            (None, Meaning::No | Meaning::Unclear) => Ok(("ignored", None)),
+            (None, ChatReply::No | ChatReply::Unclear) => Ok(("ignored", None)),
         }
     }
 
@@ -76,7 +76,7 @@ impl Wechat {
         message: &Message,
         id: &TicketId,
         number: Option<MatchNumber>,
-    ) -> Result<Outcome, StoreError> {
+    ) -> Result<CallbackResult, StoreError> {
         let (person, claims) = (self.person(message), self.claims(message).await);
         let decision = Decision { number, ..Decision::all(&claims) };
         let outcome = match self.sign_ins.confirm(id, &person, decision).await {
@@ -86,22 +86,22 @@ impl Wechat {
             }
             Err(error) => refused(error)?,
         };
-        self.end_wait(message, id).await?;
+        self.clear_expected_number(message, id).await?;
         Ok(outcome)
     }
 
-    async fn decline(&self, message: &Message, id: &TicketId) -> Result<Outcome, StoreError> {
+    async fn decline(&self, message: &Message, id: &TicketId) -> Result<CallbackResult, StoreError> {
         let party = Party::Person(self.person(message));
         let outcome = match self.sign_ins.cancel(id, &party, |_ticket| Some(CancelReason::Declined)).await {
             Ok(_cancelled) => ("declined", Some(texts::declined())),
             Err(error) => refused(error)?,
         };
-        self.end_wait(message, id).await?;
+        self.clear_expected_number(message, id).await?;
         Ok(outcome)
     }
 
     /// Stops waiting for the person's number, unless they have scanned another ticket since.
-    async fn end_wait(&self, message: &Message, id: &TicketId) -> Result<(), StoreError> {
+    async fn clear_expected_number(&self, message: &Message, id: &TicketId) -> Result<(), StoreError> {
         let key = self.waiting_key(message);
         if self.store.value(&key).await?.is_some_and(|waiting| waiting == id.to_string()) {
             self.store.remove_value(&key).await?;
@@ -144,12 +144,12 @@ impl Wechat {
 }
 
 /// Returns the outcome of a refused transition.
-fn refused(error: TransitionError) -> Result<Outcome, StoreError> {
+fn refused(error: TransitionError) -> Result<CallbackResult, StoreError> {
     let text = match error {
         TransitionError::Store(error) => return Err(error),
-        TransitionError::Refused(Refusal::AlreadyConfirmed) => texts::already(),
-        TransitionError::Refused(Refusal::AlreadyScanned) => texts::taken(),
-        TransitionError::Refused(Refusal::Mismatch) => return Ok(("mismatch", Some(texts::mismatch()))),
+        TransitionError::Refused(Refusal::AlreadyConfirmed) => texts::already_confirmed(),
+        TransitionError::Refused(Refusal::AlreadyScanned) => texts::already_scanned(),
+        TransitionError::Refused(Refusal::Mismatch) => return Ok(("mismatch", Some(texts::wrong_number()))),
         TransitionError::NoTicket | TransitionError::Refused(_) => texts::expired(),
     };
     Ok(("too_late", Some(text)))

@@ -8,8 +8,8 @@ use crate::ticket::Device;
 const MAX_NAME_CHARS: usize = 64;
 
 /// Asks for the number, and names the client and the presenter's device.
-pub(super) fn ask(client: &str, requester: &Device) -> String {
-    let (client, from) = (short(client), device(requester));
+pub(super) fn ask_number(client: &str, requester: &Device) -> String {
+    let (client, from) = (truncated(client), device(requester));
     format!(
         "有人正在登录「{client}」（{from}）。\n\
          如果这是您本人正在看的网页，请回复网页上显示的两位数字。\n\
@@ -20,7 +20,7 @@ pub(super) fn ask(client: &str, requester: &Device) -> String {
 }
 
 /// Asks for the number again.
-pub(super) fn ask_again() -> String {
+pub(super) fn ask_number_again() -> String {
     "请回复网页上显示的两位数字；如果不是您本人在登录，请回复“取消”。\n\n\
      Reply with the two-digit number that the page shows, or with \"no\" if it is not you who is signing in."
         .to_owned()
@@ -28,12 +28,12 @@ pub(super) fn ask_again() -> String {
 
 /// Confirms the sign-in, and names the client and the presenter's device.
 pub(super) fn confirmed(client: &str, requester: &Device) -> String {
-    let (client, from) = (short(client), device(requester));
+    let (client, from) = (truncated(client), device(requester));
     format!("已登录「{client}」（{from}）。\n\nSigned in to {client} ({from}).")
 }
 
 /// Says that the number was wrong.
-pub(super) fn mismatch() -> String {
+pub(super) fn wrong_number() -> String {
     "数字不正确，本次登录已取消。请在网页上刷新二维码后重新扫描。\n\n\
      That was not the number on the page. This sign-in is cancelled; scan a new code."
         .to_owned()
@@ -51,13 +51,13 @@ pub(super) fn expired() -> String {
 }
 
 /// Says that another person has scanned the code.
-pub(super) fn taken() -> String {
+pub(super) fn already_scanned() -> String {
     "此二维码已被他人扫描，请在网页上刷新后重新扫描。\n\nSomebody else has scanned this code; scan a new one."
         .to_owned()
 }
 
 /// Says that this sign-in was confirmed before.
-pub(super) fn already() -> String {
+pub(super) fn already_confirmed() -> String {
     "此次登录已完成。\n\nThis sign-in is complete already.".to_owned()
 }
 
@@ -72,7 +72,7 @@ fn device(requester: &Device) -> String {
 }
 
 /// Cuts a name, and isolates it (Unicode TR 9 §2.4), so that its writing direction does not affect the text around it.
-fn short(name: &str) -> String {
+fn truncated(name: &str) -> String {
     let is_isolate = |c: &char| matches!(c, '\u{2066}'..='\u{2069}');
     let name: String = name.chars().filter(|c| !is_isolate(c)).take(MAX_NAME_CHARS).collect();
     format!("\u{2068}{name}\u{2069}")
@@ -92,7 +92,7 @@ mod tests {
             browser: Some("Internet Explorer".into()),
             os: Some("Windows Phone OS".into()),
         };
-        let text = ask(&"名".repeat(200), &requester);
+        let text = ask_number(&"名".repeat(200), &requester);
         assert!(text.len() < MAX_BYTES, "{}", text.len());
         assert!(text.contains("Internet Explorer, Windows Phone OS, IP 2001:db8"), "{text}");
     }

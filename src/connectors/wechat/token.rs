@@ -1,4 +1,4 @@
-//! The access token that all replicas share: kept in the store, fetched by one replica at a time, renewed before it expires.
+//! The access token that all replicas share: kept in the store, fetched by one replica at a time, renew before it expires.
 //!
 //! While a token is valid, one caller renews it and all others go on using it. Without one, or with one that WeChat refused,
 //! all wait for the caller that holds the lock. The lock is a value with a short lifetime, so a crash cannot hold it forever.
@@ -16,7 +16,7 @@ use crate::random::{self, RandomId};
 use crate::secret::Secret;
 use crate::store::{Put, Store, StoreError};
 
-/// How long before its expiry a token is renewed. WeChat issues no new one earlier.
+/// How long before its expiry a token is renew. WeChat issues no new one earlier.
 const RENEW_EARLY: Duration = Duration::from_secs(5 * 60);
 /// The longest random delay of a renewal, so that replicas do not all renew at once.
 const RENEW_JITTER_SECS: u64 = 60;
@@ -61,7 +61,7 @@ struct StoredToken {
 }
 
 /// The token that a new one replaces.
-enum Outdated {
+enum OldToken {
     /// No token.
     None,
     /// A token that is still valid for a while.
@@ -70,7 +70,7 @@ enum Outdated {
     Refused(Secret),
 }
 
-impl Outdated {
+impl OldToken {
     fn token(&self) -> Option<&str> {
         match self {
             Self::None => None,
@@ -86,19 +86,19 @@ pub(super) struct Tokens {
     store: Arc<dyn Store>,
     key: String,
     /// The caller that waits for the lock holds it, so that only one caller of this process waits.
-    turn: Arc<Mutex<()>>,
+    lock_waiter: Arc<Mutex<()>>,
 }
 
 impl Tokens {
     pub(super) fn new(app_id: &str, api: Arc<Api>, store: Arc<dyn Store>) -> Self {
-        Self { api, store, key: format!("wechat:token:{app_id}"), turn: Arc::default() }
+        Self { api, store, key: format!("wechat:token:{app_id}"), lock_waiter: Arc::default() }
     }
 
     /// Returns a token that should be valid.
     pub(super) async fn current(&self) -> Result<Secret, TokenError> {
         let Some(stored) = self.stored().await? else { return self.fetch_or_wait(None).await };
         if now_millis() >= stored.renew_at && self.lock().await? {
-            match self.fetch(Outdated::Expiring(Secret::new(stored.token.clone()))).await {
+            match self.fetch(OldToken::Expiring(Secret::new(stored.token.clone()))).await {
                 Ok(token) => return Ok(token),
                 Err(error) => {
                     tracing::warn!(%error, "cannot renew WeChat's access token; using the old one while it is valid");
@@ -109,14 +109,14 @@ impl Tokens {
     }
 
     /// Returns another token than `refused`, which WeChat refused.
-    pub(super) async fn renewed(&self, refused: &Secret) -> Result<Secret, TokenError> {
+    pub(super) async fn renew(&self, refused: &Secret) -> Result<Secret, TokenError> {
         self.fetch_or_wait(Some(refused)).await
     }
 
-    /// Fetches a token, or waits until another caller has fetched one.
+    /// Fetches a token, or waits deadline another caller has fetched one.
     async fn fetch_or_wait(&self, refused: Option<&Secret>) -> Result<Secret, TokenError> {
-        let until = Instant::now() + MAX_WAIT;
-        let _turn = tokio::time::timeout_at(until, self.turn.lock()).await.map_err(|_elapsed| TokenError::TimedOut)?;
+        let deadline = Instant::now() + MAX_WAIT;
+        let _waiter = tokio::time::timeout_at(deadline, self.lock_waiter.lock()).await.map_err(|_elapsed| TokenError::TimedOut)?;
         loop {
             let stored = self.stored().await?;
             let stored = stored.filter(|stored| refused.is_none_or(|refused| refused.reveal() != stored.token));
@@ -124,15 +124,15 @@ impl Tokens {
                 return Ok(Secret::new(stored.token));
             }
             if self.lock().await? {
-                let outdated = refused.map_or(Outdated::None, |refused| Outdated::Refused(refused.clone()));
-                return self.fetch(outdated).await;
+                let old = refused.map_or(OldToken::None, |refused| OldToken::Refused(refused.clone()));
+                return self.fetch(old).await;
             }
             // Otherwise all callers that wait would try and fail, one after the other.
             let lock = self.store.value(&self.lock_key()).await?;
             if let Some(error) = lock.as_deref().and_then(|lock| lock.strip_prefix(FAILED)) {
                 return Err(TokenError::Failed(error.to_owned()));
             }
-            if Instant::now() >= until {
+            if Instant::now() >= deadline {
                 return Err(TokenError::TimedOut);
             }
             tokio::time::sleep(POLL_INTERVAL).await;
@@ -153,12 +153,12 @@ impl Tokens {
     }
 
     /// Fetches a token while holding the lock, then releases it.
-    async fn fetch(&self, outdated: Outdated) -> Result<Secret, TokenError> {
+    async fn fetch(&self, old: OldToken) -> Result<Secret, TokenError> {
         let this = self.clone();
         let (done, result) = oneshot::channel();
         // A separate task: a caller that disconnects must not leave the lock held.
         crate::task::spawn("wechat-token", async move {
-            let result = this.fetch_and_store(&outdated).await;
+            let result = this.fetch_and_store(&old).await;
             let unlocked = match &result {
                 Ok(_) => this.store.remove_value(&this.lock_key()).await,
                 Err(error) => {
@@ -174,13 +174,13 @@ impl Tokens {
         result.await.unwrap_or(Err(TokenError::TimedOut))
     }
 
-    async fn fetch_and_store(&self, outdated: &Outdated) -> Result<Secret, TokenError> {
+    async fn fetch_and_store(&self, old: &OldToken) -> Result<Secret, TokenError> {
         // Another caller may have stored a token and released the lock since the last read.
-        if let Some(stored) = self.stored().await?.filter(|stored| outdated.token() != Some(&stored.token)) {
+        if let Some(stored) = self.stored().await?.filter(|stored| old.token() != Some(&stored.token)) {
             return Ok(Secret::new(stored.token));
         }
         let mut issued = self.api.stable_token(false).await?;
-        if matches!(outdated, Outdated::Refused(refused) if refused.reveal() == issued.access_token) {
+        if matches!(old, OldToken::Refused(refused) if refused.reveal() == issued.access_token) {
             let forced = format!("{}:forced", self.key);
             if !self.store.put_value(&forced, &RandomId::new().to_string(), FORCE_PAUSE, Put::IfAbsent).await? {
                 return Err(TokenError::Refused);

@@ -24,9 +24,9 @@ const OUTSIDE: Malformed = Malformed("it has text outside of elements");
 
 /// The elements directly below the root that hold text, by name.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Fields(HashMap<String, String>);
+pub(super) struct Elements(HashMap<String, String>);
 
-impl Fields {
+impl Elements {
     /// Parses a document.
     ///
     /// # Errors
@@ -81,7 +81,7 @@ struct Parsing {
     is_declared: bool,
     elements: usize,
     open: Vec<Element>,
-    fields: Fields,
+    fields: Elements,
     /// The names of the elements directly below the root, to find repetitions.
     names: HashSet<String>,
 }
@@ -145,7 +145,7 @@ impl Parsing {
         Ok(())
     }
 
-    fn finish(self) -> Result<Fields, Malformed> {
+    fn finish(self) -> Result<Elements, Malformed> {
         match self.elements {
             0 => Err(Malformed("it has no element")),
             _ if !self.open.is_empty() => Err(Malformed("it ends too early")),
@@ -167,8 +167,8 @@ mod tests {
 
     use super::*;
 
-    fn parse(text: &str) -> Result<Fields, Malformed> {
-        Fields::parse(text.as_bytes())
+    fn parse(text: &str) -> Result<Elements, Malformed> {
+        Elements::parse(text.as_bytes())
     }
 
     #[test]
@@ -238,14 +238,14 @@ mod tests {
             let error = parse(text).expect_err(text).to_string();
             assert!(error.contains(why), "{text}: {error}");
         }
-        assert_eq!(Fields::parse(b"<xml><A>\xff</A></xml>"), Err(Malformed("it is not UTF-8")));
+        assert_eq!(Elements::parse(b"<xml><A>\xff</A></xml>"), Err(Malformed("it is not UTF-8")));
         assert!(parse(&format!("<xml>{}</xml>", many(MAX_ELEMENTS - 1))).is_ok());
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Fields::parse(&bytes);
+            let _ = Elements::parse(&bytes);
         }
 
         #[test]

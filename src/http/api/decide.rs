@@ -13,7 +13,7 @@ use super::tickets::cancel_problem;
 use crate::http::address::BrowserAddress;
 use crate::http::auth::{Approver, Credentials};
 use crate::http::cookies::{BindingKind, NewBinding};
-use crate::http::extract::{JsonBody, Nothing, TicketPath};
+use crate::http::extract::{JsonBody, EmptyObject, TicketPath};
 use crate::http::origin::check_origin;
 use crate::http::problem::{self, Problem};
 use crate::http::state::{Gateway, SharedGateway};
@@ -82,7 +82,7 @@ pub(in crate::http) async fn scan(
     let scanned = async {
         let credentials = Credentials::from_headers(&headers, &gateway).await?;
         let is_person = matches!(credentials, Some(Credentials::Person(_)));
-        let limit = if is_person { &limits.scan } else { &limits.guest_scan };
+        let limit = if is_person { &limits.scan } else { &limits.anonymous_scan };
         limit.check(address)?;
         let reading = gateway.store.get(&id).await?;
         let flow = reading.as_ref().map(|reading| reading.ticket.request.flow);
@@ -239,7 +239,7 @@ problem_responses!(CancelProblems: JSON_BODY, &[
     path = "/v1/tickets/{id}/cancel",
     tag = "approver",
     params(("id" = String, Path, description = "The ticket")),
-    request_body = Nothing,
+    request_body = EmptyObject,
     security(("identity" = []), ("cookie" = []), ("ticket_secret" = [])),
     responses(
         (status = 200, body = TicketView, description = "It is cancelled; the same again for either party"),
@@ -251,7 +251,7 @@ pub(in crate::http) async fn cancel(
     TicketPath(id): TicketPath,
     BrowserAddress(address): BrowserAddress,
     headers: HeaderMap,
-    JsonBody(Nothing {}): JsonBody<Nothing>,
+    JsonBody(EmptyObject {}): JsonBody<EmptyObject>,
 ) -> Result<Json<TicketView>, Problem> {
     let limits = &gateway.limits;
     let cancelled = async {

@@ -21,7 +21,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::openapi::{JSON_BODY, problem_responses};
 use crate::clients::Client;
 use crate::http::cookies::{self, SetCookie};
-use crate::http::extract::{JsonBody, Nothing, ValidQuery, read_body};
+use crate::http::extract::{JsonBody, EmptyObject, ValidQuery, read_body};
 use crate::http::fields;
 use crate::http::origin::{is_known, is_own_page};
 use crate::http::problem::{self, Problem};
@@ -129,7 +129,7 @@ pub(in crate::http) async fn begin(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let client = find(&gateway, query.client_id.as_deref())?;
-    if !opens_a_page(&headers) {
+    if !is_page_navigation(&headers) {
         return Err(Problem::from(&problem::NO_SESSION));
     }
     let return_to = match &query.return_to {
@@ -138,7 +138,7 @@ pub(in crate::http) async fn begin(
     };
     let return_to = return_to.ok_or_else(|| Problem::from(&problem::RETURN_TO_NOT_ALLOWED))?;
     // All tabs of a browser share one secret: a second sign-in must not undo the first.
-    let nonce = cookies::begun(&headers, &gateway).unwrap_or_else(random::binding_secret);
+    let nonce = cookies::sign_in_state(&headers, &gateway).unwrap_or_else(random::binding_secret);
     let original = headers.get(ORIGINAL_URI).map_or(&b"/"[..], HeaderValue::as_bytes);
     // nginx passes the path on unchanged. Browsers encode characters that are not ASCII, other programs do not.
     let original = percent_encode(original, &AsciiSet::EMPTY).to_string();
@@ -147,7 +147,7 @@ pub(in crate::http) async fn begin(
         .extend_pairs([("client_id", client.id.0.as_str()), ("return_to", return_to), ("state", &state)])
         .finish();
     let location = format!("{}/?{query}", gateway.origin());
-    Ok((StatusCode::FOUND, cookies::set_begun(&gateway, &nonce), [(header::LOCATION, location)]).into_response())
+    Ok((StatusCode::FOUND, cookies::set_sign_in_state(&gateway, &nonce), [(header::LOCATION, location)]).into_response())
 }
 
 /// Whose session it is.
@@ -211,7 +211,7 @@ pub(in crate::http) async fn redeem(
         FormOrJson::Form(bytes) => {
             let form = RedeemForm::parse(&bytes);
             // A person who used an old bookmark of the sign-in page, or came too late, can retry from the requested path.
-            redeem_form(&gateway, client, &headers, &form).map_err(|problem| problem.on_a_page(form.requested_path()))
+            redeem_form(&gateway, client, &headers, &form).map_err(|problem| problem.as_page(form.requested_path()))
         }
         FormOrJson::Json(body) => {
             let token = match (bearer_jwt(&headers)?, &body.access_token) {
@@ -269,12 +269,12 @@ fn redeem_form(
         return Err(Problem::from(&problem::ORIGIN_NOT_ALLOWED));
     }
     let nonce = form.state.split('.').next().unwrap_or_default();
-    let is_begun = match (cookies::begun(headers, gateway), nonce.parse::<BindingSecret>()) {
+    let is_started_here = match (cookies::sign_in_state(headers, gateway), nonce.parse::<BindingSecret>()) {
         // The hashes compare in constant time.
         (Some(kept), Ok(posted)) => kept.hash() == posted.hash(),
         _ => false,
     };
-    if !is_begun {
+    if !is_started_here {
         return Err(Problem::from(&problem::SIGN_IN_NOT_BEGUN));
     }
     if form.access_token.is_empty() {
@@ -300,7 +300,7 @@ problem_responses!(SignOutProblems: JSON_BODY, &[
     tag = "sessions",
     params(SessionQuery),
     request_body(content(
-        (Nothing = "application/json"),
+        (EmptyObject = "application/json"),
         (SignOutForm = "application/x-www-form-urlencoded"),
     )),
     responses(
@@ -316,7 +316,7 @@ pub(in crate::http) async fn sign_out(
     State(gateway): State<SharedGateway>,
     ValidQuery(query): ValidQuery<SessionQuery>,
     headers: HeaderMap,
-    body: FormOrJson<Nothing>,
+    body: FormOrJson<EmptyObject>,
 ) -> Result<Response, Problem> {
     let client = find(&gateway, query.client_id.as_deref())?;
     if !is_own_page(&gateway, client, &headers) {
@@ -373,7 +373,7 @@ fn session_cookie(gateway: &Gateway, client: &Client, token: &str) -> Result<Set
 }
 
 /// Returns whether a person opens this as a page, and so can be sent to sign in.
-fn opens_a_page(headers: &HeaderMap) -> bool {
+fn is_page_navigation(headers: &HeaderMap) -> bool {
     // Only browsers send a destination, and some of them do not name HTML.
-    !fields::is_of_a_program(headers) && (headers.contains_key("sec-fetch-dest") || prefers_html(headers))
+    !fields::is_programmatic(headers) && (headers.contains_key("sec-fetch-dest") || prefers_html(headers))
 }

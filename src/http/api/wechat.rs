@@ -7,7 +7,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 
 use crate::connectors::wechat::Wechat;
-use crate::connectors::wechat::callback::{Answer, CallbackQuery};
+use crate::connectors::wechat::callback::{CallbackResponse, CallbackQuery};
 use crate::http::extract::{ValidQuery, read_body};
 use crate::http::problem::{self, Problem};
 use crate::http::state::{Gateway, SharedGateway};
@@ -32,8 +32,8 @@ pub(in crate::http) async fn receive(
 ) -> Result<Response, Problem> {
     let body = read_body(request, &gateway).await?;
     let (kind, answer) = match wechat(&gateway)?.receive(&query, &body).await? {
-        Answer::Success => ("text/plain; charset=utf-8", "success".to_owned()),
-        Answer::Reply(xml) => ("application/xml; charset=utf-8", xml),
+        CallbackResponse::Success => ("text/plain; charset=utf-8", "success".to_owned()),
+        CallbackResponse::Reply(xml) => ("application/xml; charset=utf-8", xml),
     };
     Ok(([(CONTENT_TYPE, kind)], answer).into_response())
 }

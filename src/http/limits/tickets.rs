@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::callers::{Caller, Holdings};
+use crate::callers::{Caller, CallerCounts};
 use crate::http::bounds;
 use crate::http::problem::{self, Problem};
 use crate::metrics::Metrics;
@@ -32,7 +32,7 @@ pub(in crate::http) struct PendingTickets {
 
 #[derive(Default)]
 struct Counted {
-    holdings: Holdings,
+    counts: CallerCounts,
     expiries: BinaryHeap<Reverse<Expiry>>,
 }
 
@@ -61,19 +61,19 @@ impl PendingTickets {
         let caller = Caller::of(address);
         let mut counted = self.counted.lock();
         counted.forget_expired(Instant::now());
-        if let Some(tier) = counted.holdings.full_at(caller, self.per_address) {
-            let refused = Problem::from(&problem::TOO_MANY_TICKETS).of_tier(tier, bounds::TICKETS);
+        if let Some(tier) = counted.counts.first_full_tier(caller, self.per_address) {
+            let refused = Problem::from(&problem::TOO_MANY_TICKETS).with_tier(tier, bounds::TICKETS);
             return Err(refused.retry_after(RETRY_AFTER));
         }
         if counted.expiries.len() >= MAX_COUNTED {
             self.metrics.refused("tickets_table_full");
             return Ok(TicketSlot { pending: self, caller: None });
         }
-        counted.holdings.add(caller);
+        counted.counts.add(caller);
         Ok(TicketSlot { pending: self, caller: Some(caller) })
     }
 
-    pub(super) fn tidy(&self) {
+    pub(super) fn prune(&self) {
         let mut counted = self.counted.lock();
         counted.forget_expired(Instant::now());
         if counted.expiries.len() < counted.expiries.capacity() / 8 {
@@ -87,7 +87,7 @@ impl Counted {
         while let Some(Reverse(expiry)) = self.expiries.peek()
             && expiry.at <= now
         {
-            self.holdings.remove(expiry.caller);
+            self.counts.remove(expiry.caller);
             self.expiries.pop();
         }
     }
@@ -105,7 +105,7 @@ impl TicketSlot<'_> {
 impl Drop for TicketSlot<'_> {
     fn drop(&mut self) {
         if let Some(caller) = self.caller {
-            self.pending.counted.lock().holdings.remove(caller);
+            self.pending.counted.lock().counts.remove(caller);
         }
     }
 }
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(refused(host(1)), Some("tickets_per_address"));
         pending.counted.lock().forget_expired(Instant::now() + Duration::from_secs(61));
         assert_eq!(refused(host(1)), None);
-        assert!(pending.counted.lock().holdings.is_empty(), "a ticket that was not created counts");
+        assert!(pending.counted.lock().counts.is_empty(), "a ticket that was not created counts");
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl Asset {
     }
 
     /// Returns the response to a request for this asset.
-    pub(super) fn answer(&self, uri: &Uri, headers: &HeaderMap) -> Response {
+    pub(super) fn response(&self, uri: &Uri, headers: &HeaderMap) -> Response {
         let has_hash = parameter(uri, "v").is_some_and(|hash| hash == self.hash);
         let cache = if has_hash { "public, max-age=31536000, immutable" } else { "no-cache" };
         let gzip = self.gzip.as_ref().filter(|_| accepts_gzip(headers));

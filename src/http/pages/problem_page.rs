@@ -18,7 +18,7 @@ use super::files;
 use super::headers::{NO_PERMISSIONS, language_headers};
 use super::query::parameter;
 use super::renderer::RENDERER;
-use crate::http::fields::is_of_a_program;
+use crate::http::fields::is_programmatic;
 use crate::http::problem::ProblemBody;
 use crate::http::weights::prefers_html;
 
@@ -60,7 +60,7 @@ impl ProblemReader {
             method: request.method().clone(),
             uri: request.uri().clone(),
             preferences,
-            is_program: is_of_a_program(request.headers()),
+            is_program: is_programmatic(request.headers()),
         }
     }
 

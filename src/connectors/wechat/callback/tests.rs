@@ -57,7 +57,7 @@ async fn the_published_check_is_good_for_five_minutes_either_way() {
             assert!(wechat.check_at(&query, at(now)).is_ok(), "{now}");
         }
         for now in [1_714_036_203, 1_714_036_805, 0] {
-            assert!(matches!(wechat.check_at(&query, at(now)), Err(Refused::Stale)), "{now}");
+            assert!(matches!(wechat.check_at(&query, at(now)), Err(CallbackError::Stale)), "{now}");
         }
     }
 }
@@ -74,17 +74,17 @@ async fn the_published_message_is_genuine_and_its_signature_alone_makes_it_so() 
         ..CallbackQuery::default()
     };
     let open = |keys: &[&str], signature: &str| {
-        wechat(keys).open(&query(signature), body.as_bytes(), at(1_714_112_445)).map(drop).unwrap_err()
+        wechat(keys).verify_and_decrypt(&query(signature), body.as_bytes(), at(1_714_112_445)).map(drop).unwrap_err()
     };
     let (key, other) = (&*"A".repeat(43), &*"B".repeat(43));
     let (good, bad) = ("046e02f8204d34f8ba5fa3b1db94908f3df2e9b3", "046e02f8204d34f8ba5fa3b1db94908f3df2e9b4");
     // It is read, and then found to be JSON, which the gateway has not asked for.
     for keys in [&[key][..], &[other, key]] {
         let error = open(keys, good);
-        assert!(matches!(&error, Refused::Malformed(why) if why.contains("outside")), "{error}");
+        assert!(matches!(&error, CallbackError::Malformed(why) if why.contains("outside")), "{error}");
     }
-    assert!(matches!(open(&[other], good), Refused::Unreadable));
-    assert!(matches!(open(&[key], bad), Refused::Forged));
+    assert!(matches!(open(&[other], good), CallbackError::Unreadable));
+    assert!(matches!(open(&[key], bad), CallbackError::Forged));
     // In encrypted mode the other signature, which does not cover the body, counts for nothing.
-    assert!(matches!(open(&[key], "6c5c811b55cc85e0e1b54100749188c20beb3f5d"), Refused::Forged));
+    assert!(matches!(open(&[key], "6c5c811b55cc85e0e1b54100749188c20beb3f5d"), CallbackError::Forged));
 }
