@@ -20,7 +20,7 @@ use crate::http::drawing::DrawingQueue;
 use crate::http::limits::Limits;
 use crate::http::router::{admin_router, public_router};
 use crate::http::state::Gateway;
-use crate::journal::Journal;
+use crate::log_limit::LogLimiter;
 use crate::metrics::Metrics;
 use crate::qr;
 use crate::sign_in::SignIns;
@@ -62,7 +62,7 @@ pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyh
     limit_to_open_files(&mut config)?;
     let gateway = Arc::new(assemble(&config).await?);
     let patience = config.shutdown_timeout;
-    let (waiters, journal) = (gateway.waiters.clone(), Arc::clone(&gateway.journal));
+    let (waiters, log_limiter) = (gateway.waiters.clone(), Arc::clone(&gateway.log_limiter));
     let description = describe(&config, &gateway.signer);
     let proxies = config.trusted_proxies.clone();
     let server = connections::server(public_router(&gateway), config.connections, proxies, &gateway.metrics)
@@ -75,8 +75,8 @@ pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyh
         .context("the operators' server")?;
     crate::task::spawn("waiters", waiters.clone().run());
     crate::task::spawn("limits", Arc::clone(&gateway).prune_limits());
-    let summaries = Arc::clone(&journal);
-    crate::task::spawn("journal", async move { summaries.run().await });
+    let summaries = Arc::clone(&log_limiter);
+    crate::task::spawn("log-limiter", async move { summaries.run().await });
 
     let admin_listener = bind(&ListenAddress::Tcp(config.admin_listen)).await?;
     log_listener("admin", admin_listener.address());
@@ -100,7 +100,7 @@ pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyh
         tracing::warn!("closing connections that did not finish in time");
     }
     let _ = tokio::time::timeout_at(ends_at, admin.close()).await;
-    journal.sum_up();
+    log_limiter.log_suppressed();
     tracing::info!("stopped");
     Ok(())
 }
@@ -124,10 +124,10 @@ async fn assemble(config: &Config) -> anyhow::Result<Gateway> {
     };
     crate::task::spawn("keys", signer.clone().follow());
     let (verifier, demo) = identity(&config.identity, &signer, &metrics)?;
-    let journal = Arc::default();
+    let log_limiter = Arc::default();
     let sign_ins =
-        SignIns::new(Arc::clone(&store), signer.clone(), Arc::clone(&metrics), Arc::clone(&journal), config.lifetimes);
-    let connectors = connectors(config, &store, &sign_ins, &metrics, &journal)?;
+        SignIns::new(Arc::clone(&store), signer.clone(), Arc::clone(&metrics), Arc::clone(&log_limiter), config.lifetimes);
+    let connectors = connectors(config, &store, &sign_ins, &metrics, &log_limiter)?;
     Ok(Gateway {
         store,
         waiters,
@@ -142,7 +142,7 @@ async fn assemble(config: &Config) -> anyhow::Result<Gateway> {
         limits: Limits::new(config.rate_limits, &metrics),
         drawing: DrawingQueue::default(),
         metrics,
-        journal,
+        log_limiter,
     })
 }
 
@@ -182,11 +182,11 @@ fn connectors(
     store: &Arc<dyn Store>,
     sign_ins: &SignIns,
     metrics: &Arc<Metrics>,
-    journal: &Arc<Journal>,
+    log_limiter: &Arc<LogLimiter>,
 ) -> anyhow::Result<Connectors> {
     let open = |settings: &WechatSettings| {
-        let (store, metrics, journal) = (Arc::clone(store), Arc::clone(metrics), Arc::clone(journal));
-        Wechat::new(settings.clone(), store, config.clients.clone(), sign_ins.clone(), metrics, journal)
+        let (store, metrics, log_limiter) = (Arc::clone(store), Arc::clone(metrics), Arc::clone(log_limiter));
+        Wechat::new(settings.clone(), store, config.clients.clone(), sign_ins.clone(), metrics, log_limiter)
     };
     let wechat = config.connectors.wechat.as_ref().map(open).transpose().context("WeChat's API client")?;
     Ok(Connectors { wechat: wechat.map(Arc::new) })

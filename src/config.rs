@@ -26,7 +26,7 @@ use crate::clients::{Clients, TICKET_TTLS};
 use crate::connections::ConnectionSettings;
 use crate::connectors::ConnectorSettings;
 use crate::http::limits::RateLimits;
-use crate::net::{is_local, is_plain_http};
+use crate::urls::{is_local, is_plain_http};
 use crate::sign_in::Lifetimes;
 use crate::verifier::settings::IdentitySettings;
 use crate::waiters::WaiterLimits;

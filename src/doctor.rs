@@ -14,7 +14,7 @@ use crate::config::store::StoreSettings;
 use crate::connectors::wechat::api::Api;
 use crate::connectors::wechat::settings::WechatSettings;
 use crate::metrics::Metrics;
-use crate::net::root_cause;
+use crate::outbound::root_cause;
 use crate::signer::Signer;
 use report::Report;
 pub use report::{Finding, Verdict};

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::journal::Journal;
+use crate::log_limit::LogLimiter;
 use crate::metrics::Metrics;
 use crate::signer::Signer;
 use crate::store::{self, Reading, Store, StoreError, Transition, TransitionError};
@@ -34,7 +34,7 @@ pub struct SignIns {
     store: Arc<dyn Store>,
     signer: Signer,
     metrics: Arc<Metrics>,
-    journal: Arc<Journal>,
+    log_limiter: Arc<LogLimiter>,
     lifetimes: Lifetimes,
 }
 
@@ -45,10 +45,10 @@ impl SignIns {
         store: Arc<dyn Store>,
         signer: Signer,
         metrics: Arc<Metrics>,
-        journal: Arc<Journal>,
+        log_limiter: Arc<LogLimiter>,
         lifetimes: Lifetimes,
     ) -> Self {
-        Self { store, signer, metrics, journal, lifetimes }
+        Self { store, signer, metrics, log_limiter, lifetimes }
     }
 
     /// Returns the configured lifetimes.
@@ -64,8 +64,8 @@ impl SignIns {
     pub async fn create(&self, new: NewTicket) -> Result<Reading, StoreError> {
         let created = self.store.create(new).await?;
         self.metrics.ticket("created");
-        // Anyone can create tickets, so the journal bounds these lines.
-        if self.journal.admits("created", None) {
+        // Anyone can create tickets, so the log_limiter bounds these lines.
+        if self.log_limiter.should_log("created", None) {
             let Ticket { id, request, .. } = &created.ticket;
             tracing::info!(ticket = %id, client = %request.client_id, "created");
         }
@@ -141,8 +141,8 @@ impl SignIns {
             self.metrics.ticket("cancelled");
             let (client, reason) = (&reading.ticket.request.client_id, reason.as_str());
             let subject = self.name_in_log(party);
-            // Anyone can create tickets and close them, so the journal bounds those lines. A person is verified.
-            if subject.is_some() || self.journal.admits("cancelled", Some(reason)) {
+            // Anyone can create tickets and close them, so the log_limiter bounds those lines. A person is verified.
+            if subject.is_some() || self.log_limiter.should_log("cancelled", Some(reason)) {
                 tracing::info!(ticket = %id, %client, subject, reason, "cancelled");
             }
         }
@@ -176,7 +176,7 @@ impl SignIns {
             self.metrics.expiry_lag(late);
         }
         self.metrics.ticket("expired");
-        if self.journal.admits("expired", None) {
+        if self.log_limiter.should_log("expired", None) {
             tracing::info!(ticket = %id, "expired");
         }
     }

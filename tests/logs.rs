@@ -221,7 +221,7 @@ async fn no_path_breaks_a_line_or_speaks_to_a_terminal() {
 }
 
 /// How many lines of one kind are whole in one interval.
-const WHOLE_LINES: usize = 10;
+const FULL_LINES: usize = 10;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_fills_the_log_and_nothing_goes_uncounted() {
@@ -260,7 +260,7 @@ async fn nobody_fills_the_log_and_nothing_goes_uncounted() {
     for (event, reason) in kinds {
         let (whole, sums, summed) = seen[&(event.to_owned(), reason.to_owned())];
         assert_eq!(whole + summed, REQUESTS, "{event} {reason}: {seen:?}");
-        assert!(sums >= 1 && whole <= WHOLE_LINES as u64 * (sums + 1), "{event} {reason}: {seen:?}");
+        assert!(sums >= 1 && whole <= FULL_LINES as u64 * (sums + 1), "{event} {reason}: {seen:?}");
     }
     let written: usize = gateway.process.lines().iter().map(String::len).sum();
     assert!(lines.len() < 4 * REQUESTS as usize / 2, "{} lines, {written} bytes", lines.len());

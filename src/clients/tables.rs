@@ -9,7 +9,7 @@ use url::Url;
 
 use super::theme::Theme;
 use super::{Client, Clients, Connector, TICKET_TTLS};
-use crate::net::{is_plain_http, parse_origin};
+use crate::urls::{is_plain_http, parse_origin};
 use crate::qr::Logo;
 use crate::signer::RESERVED_CLAIMS;
 use crate::ticket::{ClientId, Flow, MatchPolicy};

@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use parked_streams::ListenAddress;
 use url::Url;
 
-use crate::net::parse_origin;
+use crate::urls::parse_origin;
 
 /// The longest host name, in bytes (RFC 1035 §2.3.4).
 const MAX_HOST_BYTES: usize = 255;

@@ -5,7 +5,7 @@ use url::Url;
 
 use super::flags::Flags;
 use super::store::StoreSettings;
-use crate::net::{is_local, is_private};
+use crate::urls::{is_local, is_private};
 use crate::secret::direct_or_file;
 use crate::verifier::MIN_SECRET_BYTES;
 use crate::verifier::settings::IdentitySettings;

@@ -32,7 +32,7 @@ use crate::callers::Caller;
 use crate::clients::Clients;
 use crate::connectors::error::ConnectorError;
 use crate::connectors::quota::DailyQuota;
-use crate::journal::Journal;
+use crate::log_limit::LogLimiter;
 use crate::metrics::Metrics;
 use crate::random::RandomId;
 use crate::secret::Secret;
@@ -61,7 +61,7 @@ pub struct Wechat {
     clients: Clients,
     sign_ins: SignIns,
     metrics: Arc<Metrics>,
-    journal: Arc<Journal>,
+    log_limiter: Arc<LogLimiter>,
     callback_permits: Arc<Semaphore>,
     quota: DailyQuota,
 }
@@ -77,13 +77,13 @@ impl Wechat {
         clients: Clients,
         sign_ins: SignIns,
         metrics: Arc<Metrics>,
-        journal: Arc<Journal>,
+        log_limiter: Arc<LogLimiter>,
     ) -> Result<Self, reqwest::Error> {
         let api = Arc::new(Api::new(&settings, Arc::clone(&metrics))?);
         let tokens = Tokens::new(&settings.app_id, Arc::clone(&api), Arc::clone(&store));
         let callback_permits = Arc::new(Semaphore::new(MAX_CALLBACKS));
         let quota = DailyQuota::new(settings.daily_codes);
-        Ok(Self { settings, api, tokens, store, clients, sign_ins, metrics, journal, callback_permits, quota })
+        Ok(Self { settings, api, tokens, store, clients, sign_ins, metrics, log_limiter, callback_permits, quota })
     }
 
     /// Creates the code of a ticket of `caller` that lives for `ttl`; returns the text for its QR code.

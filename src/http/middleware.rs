@@ -70,7 +70,7 @@ fn request_id(headers: &HeaderMap, is_proxied: bool) -> String {
 fn finish(gateway: &Gateway, mut response: Response, request_id: &str, reader: &ProblemReader) -> Response {
     if let Some(refused) = response.extensions_mut().remove::<Refused>() {
         gateway.metrics.refused(refused.reason);
-        if gateway.journal.admits("refused", Some(refused.reason)) {
+        if gateway.log_limiter.should_log("refused", Some(refused.reason)) {
             refused.log();
         }
         let page = |body: &ProblemBody, retry_href: Option<&str>| problem_page(reader, body, retry_href);

@@ -26,7 +26,7 @@ use super::problem::{self, Problem};
 use super::state::{Gateway, SharedGateway};
 use super::view::client::ClientView;
 use crate::clients::Client;
-use crate::net::is_local;
+use crate::urls::is_local;
 use crate::ticket::Flow;
 pub(super) use branding::{logo, theme};
 use headers::{FOR_ANY_ORIGIN, NO_PERMISSIONS, language_headers};

@@ -9,7 +9,7 @@ use axum::routing::{get, post};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::api::{codes, decide, demo, events, keys, openapi, ops, session, tickets, wechat};
+use super::api::{codes, decisions, demo, events, keys, openapi, admin, session, tickets, wechat};
 use super::state::SharedGateway;
 use super::{bounds, head, methods, middleware, origin, pages, problem};
 
@@ -57,13 +57,13 @@ pub fn public_router(gateway: &SharedGateway) -> Router {
 /// Returns the router of the admin listener. It accepts these host names besides IP addresses and `localhost`.
 pub fn admin_router(gateway: &SharedGateway, hosts: Vec<String>) -> Router {
     Router::new()
-        .route("/healthz", get(ops::healthz))
-        .route("/readyz", get(ops::readyz))
-        .route("/metrics", get(ops::metrics))
+        .route("/healthz", get(admin::healthz))
+        .route("/readyz", get(admin::readyz))
+        .route("/metrics", get(admin::metrics))
         .fallback(methods::not_found)
         .method_not_allowed_fallback(methods::method_not_allowed)
         .layer(from_fn_with_state(Arc::default(), methods::allow))
-        .layer(from_fn_with_state(hosts.into(), ops::check_host))
+        .layer(from_fn_with_state(hosts.into(), admin::check_host))
         .layer(from_fn(head::check))
         .with_state(Arc::clone(gateway))
 }
@@ -76,9 +76,9 @@ fn api_router() -> OpenApiRouter<SharedGateway> {
         .routes(routes!(events::events))
         .routes(routes!(codes::svg))
         .routes(routes!(codes::png))
-        .routes(routes!(decide::scan))
-        .routes(routes!(decide::confirm))
-        .routes(routes!(decide::cancel))
+        .routes(routes!(decisions::scan))
+        .routes(routes!(decisions::confirm))
+        .routes(routes!(decisions::cancel))
         .routes(routes!(keys::jwks))
         .routes(routes!(session::verify))
         .routes(routes!(session::begin))

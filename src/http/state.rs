@@ -10,7 +10,7 @@ use super::drawing::DrawingQueue;
 use super::limits::Limits;
 use crate::clients::Clients;
 use crate::connectors::Connectors;
-use crate::journal::Journal;
+use crate::log_limit::LogLimiter;
 use crate::metrics::Metrics;
 use crate::sign_in::SignIns;
 use crate::signer::Signer;
@@ -43,7 +43,7 @@ pub struct Gateway {
     /// Counts everything.
     pub metrics: Arc<Metrics>,
     /// Bounds the log lines that anyone can cause.
-    pub journal: Arc<Journal>,
+    pub log_limiter: Arc<LogLimiter>,
     /// The gateway's origin as browsers see it.
     pub public_url: Url,
     /// The proxies whose `X-Forwarded-For` counts.

@@ -15,7 +15,7 @@ use super::jwk::PublicKey;
 use super::jws::Jws;
 use super::key_set::{KeySet, Skipped};
 use crate::metrics::Metrics;
-use crate::net::{BodyError, read_body, root_cause};
+use crate::outbound::{BodyError, read_body, root_cause};
 
 /// The interval of regular fetches, so that revoked keys disappear.
 const REFRESH_EVERY: Duration = Duration::from_secs(300);

@@ -13,7 +13,7 @@ use url::Url;
 
 use super::settings::WechatSettings;
 use crate::metrics::Metrics;
-use crate::net::{BodyError, read_body};
+use crate::outbound::{BodyError, read_body};
 use crate::secret::Secret;
 
 /// The time limit of one call to one host.

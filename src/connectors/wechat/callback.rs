@@ -155,7 +155,7 @@ impl Wechat {
 
     fn count_refused(&self, refused: &CallbackError) {
         self.metrics.connectors.called_back("wechat", refused.as_str());
-        if !self.journal.admits("refused a callback", Some(refused.as_str())) {
+        if !self.log_limiter.should_log("refused a callback", Some(refused.as_str())) {
             return;
         }
         if matches!(refused, CallbackError::Stale) {

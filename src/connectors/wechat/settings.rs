@@ -6,7 +6,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::crypto::MessageKey;
-use crate::net::{is_plain_http, parse_origin};
+use crate::urls::{is_plain_http, parse_origin};
 use crate::secret::{Secret, direct_or_file};
 use crate::ticket::MatchPolicy;
 

@@ -79,7 +79,7 @@ pub(in crate::http) async fn events(
                 && !headers.contains_key(NEXT_UPSTREAM) =>
         {
             gateway.metrics.refused(problem.reason());
-            if gateway.journal.admits("refused a stream; the browser will reconnect", Some(problem.reason())) {
+            if gateway.log_limiter.should_log("refused a stream; the browser will reconnect", Some(problem.reason())) {
                 let (reason, cause) = (problem.reason(), problem.hidden_cause());
                 tracing::warn!(reason, cause, "refused a stream; the browser will reconnect");
             }

@@ -34,9 +34,9 @@ fn wechat(keys: &[&str]) -> Wechat {
     let lifetimes = Lifetimes { ticket: minute, decision: minute, redeem: minute, token: minute };
     let store: Arc<dyn Store> = Arc::new(MemoryStore::open(1, Arc::new(Nobody)));
     let signer = Signer::open("https://gate.example", None).unwrap();
-    let (metrics, journal) = (Arc::new(Metrics::new()), Arc::default());
-    let sign_ins = SignIns::new(Arc::clone(&store), signer, Arc::clone(&metrics), Arc::clone(&journal), lifetimes);
-    Wechat::new(settings, store, Clients::web_only(), sign_ins, metrics, journal).unwrap()
+    let (metrics, log_limiter) = (Arc::new(Metrics::new()), Arc::default());
+    let sign_ins = SignIns::new(Arc::clone(&store), signer, Arc::clone(&metrics), Arc::clone(&log_limiter), lifetimes);
+    Wechat::new(settings, store, Clients::web_only(), sign_ins, metrics, log_limiter).unwrap()
 }
 
 fn at(secs: u64) -> SystemTime {

@@ -1,14 +1,8 @@
-//! Facts about URLs, and answers of other services read up to a bound.
-//!
-//! Several modules need the same few rules: which URLs lead only to this machine, which are safe from readers and
-//! writers on the way, and which are nothing but an origin. Each rule is written here once.
+//! Checks of URLs: whether a URL is only an origin, is local, or is protected in transit. Several modules apply these rules.
 
-use std::error::Error;
-
-use tokio_stream::StreamExt as _;
 use url::{Host, Url};
 
-/// Parses `text` as an http(s) URL that is nothing but an origin: no login, path, query or fragment.
+/// Parses `text` as an http(s) URL that is only an origin: no login, path, query or fragment.
 #[must_use]
 pub fn parse_origin(text: &str) -> Option<Url> {
     let is_origin = |url: &Url| {
@@ -44,48 +38,10 @@ pub fn is_private(url: &Url) -> bool {
     }
 }
 
-/// Returns whether others can read and change what is sent to the URL: it is http, and leaves this machine.
+/// Returns whether others can read and change requests to the URL: its scheme is http, and its host is another machine.
 #[must_use]
 pub fn is_plain_http(url: &Url) -> bool {
     url.scheme() == "http" && !is_local(url)
-}
-
-/// Why the body of an answer could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum BodyError {
-    /// The connection failed.
-    #[error("{}", root_cause(.0))]
-    Http(#[from] reqwest::Error),
-    /// The body is larger than the bound.
-    #[error("the answer is too large")]
-    TooLarge,
-}
-
-/// Reads the body of an answer of at most `max_bytes`.
-///
-/// # Errors
-/// [`BodyError`]. A larger body is not read to its end.
-pub async fn read_body(response: reqwest::Response, max_bytes: usize) -> Result<Vec<u8>, BodyError> {
-    let mut body = Vec::new();
-    let mut chunks = response.bytes_stream();
-    while let Some(chunk) = chunks.next().await {
-        body.extend_from_slice(&chunk?);
-        if body.len() > max_bytes {
-            return Err(BodyError::TooLarge);
-        }
-    }
-    Ok(body)
-}
-
-/// Returns the innermost cause of a failed request, such as a refused connection, an unknown name or an untrusted
-/// certificate. The error's own text says only that the request failed.
-#[must_use]
-pub fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
 }
 
 #[cfg(test)]
