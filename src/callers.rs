@@ -1,14 +1,16 @@
-//! Callers, as limits count them: an address, and the networks around it that one party may own entirely.
+//! Callers, the keys of rate limits: an address, and the networks that contain it. One party may own such a network.
 //!
-//! A limit on single addresses is no limit for someone who owns a network of them. So every limit counts at three [`Tier`]s,
-//! each with a larger allowance than the one before, and a caller must be within all of them. An IPv6 address that stands for
-//! an IPv4 address counts as that address. Each limit decides for itself what it limits, and by how much.
+//! A limit per address does not limit a party that owns a network of addresses. So every limit counts at three [`Tier`]s,
+//! each with a larger allowance than the one before, and a caller must be within all of them. An IPv6 address that embeds an
+//! IPv4 address is treated as that address.
 
 pub mod allowance;
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
 
 /// How wide a group of addresses is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +19,7 @@ pub enum Tier {
     Address,
     /// An IPv6 /56, which a home or a small office often gets. IPv4 has no equivalent.
     Site,
-    /// An IPv6 /48 or an IPv4 /24, usually the most that one customer gets.
+    /// An IPv6 /48 or an IPv4 /24, usually the largest network of one customer.
     Network,
 }
 
@@ -25,8 +27,8 @@ impl Tier {
     /// All tiers, the narrowest first.
     pub const ALL: [Self; 3] = [Self::Address, Self::Site, Self::Network];
 
-    /// Returns the allowance of the whole group, as a multiple of an address's. It is much less than the number of addresses:
-    /// few of them are busy at the same time, unless they all belong to one party.
+    /// Returns the allowance of the whole group, as a multiple of an address's allowance. It is much less than the number of
+    /// addresses: few of them are busy at the same time, unless they all belong to one party.
     #[must_use]
     pub const fn factor(self) -> u32 {
         match self {
@@ -37,7 +39,7 @@ impl Tier {
     }
 }
 
-/// A caller, as limits count it: the narrowest group of the address.
+/// A caller: the narrowest group of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Caller(IpAddr);
 
@@ -70,8 +72,8 @@ fn first_bits(address: Ipv6Addr, bits: u32) -> IpAddr {
     IpAddr::V6((u128::from(address) & (u128::MAX << (128 - bits))).into())
 }
 
-/// Returns the IPv4 address for which an IPv6 address stands. The owner of such an address controls a whole /64 or more, or
-/// some of the bits, so counted as IPv6 addresses they would turn one caller into many.
+/// Returns the IPv4 address that an IPv6 address embeds. The owner of such an address controls a /64 or some of its bits. If
+/// these addresses counted separately, one caller would become many.
 fn embedded_ipv4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let bits = u128::from(address);
     #[expect(clippy::cast_possible_truncation, reason = "the lower 32 bits are meant")]
@@ -87,7 +89,7 @@ fn embedded_ipv4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
-/// Counts what all callers hold at present, at every tier.
+/// Counts the resources that each caller holds, at every tier.
 #[derive(Debug, Default)]
 pub struct CallerCounts {
     tiers: [HashMap<IpAddr, u32>; Tier::ALL.len()],
@@ -100,7 +102,7 @@ impl CallerCounts {
         self.first_full_tier_within(caller, per_address, usize::MAX)
     }
 
-    /// Does the same for groups that may hold at most `share`, or what a single address may hold if that is more.
+    /// Like [`Self::first_full_tier`], but caps each group at `share`, or at `per_address` if that is larger.
     #[must_use]
     pub fn first_full_tier_within(&self, caller: Caller, per_address: usize, share: usize) -> Option<Tier> {
         caller.groups().find_map(|(tier, group)| {
@@ -110,14 +112,14 @@ impl CallerCounts {
         })
     }
 
-    /// Counts one more.
+    /// Adds one.
     pub fn add(&mut self, caller: Caller) {
         for (tier, group) in caller.groups() {
             *self.tiers[tier as usize].entry(group).or_default() += 1;
         }
     }
 
-    /// Counts one less. Groups that hold nothing any more are forgotten.
+    /// Subtracts one, and removes groups that reach zero.
     pub fn remove(&mut self, caller: Caller) {
         for (tier, group) in caller.groups() {
             let groups = &mut self.tiers[tier as usize];
@@ -137,14 +139,21 @@ impl CallerCounts {
         self.tiers.iter().all(HashMap::is_empty)
     }
 
-    /// Returns for how many groups there is room, which determines the memory used.
+    /// Returns the tables' capacity in groups, which determines the memory used.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.tiers.iter().map(HashMap::capacity).max().unwrap_or(0)
     }
 }
 
-/// A table with room for this many entries or fewer is not shrunk.
+/// Returns whether a TCP peer is a trusted proxy: one of these networks contains it.
+#[must_use]
+pub fn is_trusted_proxy(networks: &[IpNet], peer: IpAddr) -> bool {
+    let peer = peer.to_canonical();
+    networks.iter().any(|network| network.contains(&peer))
+}
+
+/// A table with a capacity of this many entries or fewer is not shrunk.
 pub(crate) const SMALL: usize = 1024;
 
 /// Frees memory after a peak.
@@ -182,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_in_another_clothing_is_the_same_caller() {
+    fn an_embedded_ipv4_address_is_the_same_caller() {
         for other in [
             "::ffff:192.0.2.1",
             "2002:c000:201::1",
@@ -198,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_network_holds_is_bounded_and_given_back() {
+    fn a_network_is_bounded_and_can_release() {
         let mut counts = CallerCounts::default();
         let host = |number: u32| Caller::of(Ipv4Addr::from(0xc000_0000 + number / 200 * 256 + number % 200).into());
         for number in 0..32 {
@@ -224,7 +233,7 @@ mod tests {
         fn wider_groups_hold_narrower_ones_whole(bits: u128, others: u64) {
             let one: Vec<_> = Caller::of(Ipv6Addr::from(bits).into()).groups().collect();
             for (tier, group) in &one {
-                // The group's own first address is in the same groups from there on.
+                // The group's first address belongs to the same wider groups.
                 let again: Vec<_> = Caller::of(*group).groups().skip_while(|(other, _)| other != tier).collect();
                 let from_there: Vec<_> = one.iter().copied().skip_while(|(other, _)| other != tier).collect();
                 if embedded_ipv4(Ipv6Addr::from(bits)).is_none() {

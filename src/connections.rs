@@ -1,4 +1,4 @@
-//! The gateway's part of a connection: its metrics, and the bound on the connections of each caller.
+//! Connection metrics, and the connection limit per caller.
 //!
 //! `parked_streams` accepts connections and serves HTTP. It reports events to [`Metrics`] and asks `CallerLimit` about
 //! each new connection.
@@ -13,34 +13,33 @@ use ipnet::IpNet;
 use parked_streams::{Admission, LossReason, Observer, Server, Settings};
 use parking_lot::Mutex;
 
-use crate::callers::{Caller, CallerCounts};
+use crate::callers::{Caller, CallerCounts, is_trusted_proxy};
 use crate::http::bounds::CONNECTIONS;
 use crate::metrics::Metrics;
 
-/// How many addresses it takes at least to use all connections, however few there are.
-const MIN_ADDRESSES: usize = 4;
-/// How many networks it takes at least. One party may hold a whole network.
-const MIN_NETWORKS: usize = 2;
+/// An address may hold at most 1/4 of all connections, even if its own limit is higher.
+const ADDRESS_DIVISOR: usize = 4;
+/// A network may hold at most 1/2 of all connections. One party may own a whole network.
+const NETWORK_DIVISOR: usize = 2;
 
 /// The settings of one server's connections.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionSettings {
-    /// The most connections that may be open.
+    /// The maximum number of open connections.
     pub max_connections: usize,
-    /// The most connections of one address that is not a trusted proxy. Wider networks may have
+    /// The maximum number of connections per address, except trusted proxies. Wider networks may have
     /// [`Tier::factor`](crate::callers::Tier::factor) times as many.
     pub per_address: usize,
     /// Whether idle event streams are parked.
     pub park: bool,
-    /// How long data may wait for a client that does not take it.
+    /// How long data may wait for a peer that does not read it.
     pub write_timeout: Duration,
 }
 
-/// Starts a server of `router` on the current runtime. The router answers request heads that cannot be parsed, in
-/// `http::head`.
+/// Starts a server for `router` on the current runtime. `http::head` responds to request heads that cannot be parsed.
 ///
 /// # Errors
-/// The system's, at the limit on open files.
+/// The system's error, at the limit on open files.
 pub fn server(
     router: Router,
     settings: ConnectionSettings,
@@ -57,33 +56,26 @@ pub fn server(
         .start()
 }
 
-/// Bounds the connections of each caller, and counts those that it refuses.
+/// Limits the connections of each caller, and counts those that it refuses.
 struct CallerLimit {
     settings: ConnectionSettings,
     /// Proxies carry the requests of many callers, so they may have any number of connections.
     trusted_proxies: Vec<IpNet>,
-    /// The number of open connections of each other caller.
+    /// The number of open connections of each caller that is not a proxy.
     by_caller: Mutex<CallerCounts>,
     metrics: Arc<Metrics>,
 }
 
-impl CallerLimit {
-    fn is_trusted(&self, peer: IpAddr) -> bool {
-        self.trusted_proxies.iter().any(|network| network.contains(&peer))
-    }
-}
-
 impl Admission for CallerLimit {
     fn admit(&self, peer: IpAddr) -> bool {
-        if self.is_trusted(peer) {
+        if is_trusted_proxy(&self.trusted_proxies, peer) {
             return true;
         }
         let caller = Caller::of(peer);
-        // One address takes at most a quarter of all connections, and one network half of them.
         let all = self.settings.max_connections;
-        let per_address = self.settings.per_address.min((all / MIN_ADDRESSES).max(1));
+        let per_address = self.settings.per_address.min((all / ADDRESS_DIVISOR).max(1));
         let mut by_caller = self.by_caller.lock();
-        if let Some(tier) = by_caller.first_full_tier_within(caller, per_address, all / MIN_NETWORKS) {
+        if let Some(tier) = by_caller.first_full_tier_within(caller, per_address, all / NETWORK_DIVISOR) {
             self.metrics.refused(CONNECTIONS[tier as usize]);
             return false;
         }
@@ -92,7 +84,7 @@ impl Admission for CallerLimit {
     }
 
     fn release(&self, peer: IpAddr) {
-        if !self.is_trusted(peer) {
+        if !is_trusted_proxy(&self.trusted_proxies, peer) {
             self.by_caller.lock().remove(Caller::of(peer));
         }
     }

@@ -1,26 +1,25 @@
 //! Limits the log lines that anyone can cause without signing in: tickets created, expired or closed, and requests refused.
 //!
-//! Of each kind, the gateway logs the first [`FULL_LINES`] in every [`INTERVAL`] in full, and one line with the number of the
-//! others. So no caller can fill a disk, every event is counted, and the log shows examples with their addresses. Events that
-//! need a verified person (scanned, confirmed, claimed) do not pass through here: each is logged.
+//! Per kind and interval, the gateway logs the first events in full, then one line with the number of the rest. So no caller can
+//! fill the disk, and every event is counted. Events that need a verified person (scanned, confirmed, claimed) are not limited.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-/// How many lines of one kind are logged in full in one interval. There are some seventy kinds (each event with each reason),
-/// so a gateway under attack on all of them writes at most 77 lines a second.
-pub const FULL_LINES: u64 = 10;
-/// How often the lines beyond that are summed up.
-pub const INTERVAL: Duration = Duration::from_secs(10);
+/// The number of events of one kind that are logged in full in one interval. There are about seventy kinds (each event with
+/// each reason), so a gateway under attack on all of them writes at most 77 lines a second.
+const FULL_LINES: u64 = 10;
+/// The interval after which the suppressed lines are reported.
+const INTERVAL: Duration = Duration::from_secs(10);
 
-/// An event, and its reason if it has one. Both come from tables in the source, so there are few.
-type Kind = (&'static str, Option<&'static str>);
+/// The kind of an event: its name, and its reason if it has one. Both come from tables in the source, so there are few.
+type EventKey = (&'static str, Option<&'static str>);
 
-/// Counts the lines of the current interval.
+/// Counts the events of the current interval, by kind.
 #[derive(Debug, Default)]
-pub struct LogLimiter(Mutex<BTreeMap<Kind, u64>>);
+pub struct LogLimiter(Mutex<BTreeMap<EventKey, u64>>);
 
 impl LogLimiter {
     /// Counts an event; returns whether the caller should log it in full.
@@ -32,14 +31,14 @@ impl LogLimiter {
         *count <= FULL_LINES
     }
 
-    /// Logs how many events of each kind were not logged in full, and starts a new interval.
+    /// Logs the number of suppressed lines of each kind, and starts a new interval.
     pub fn log_suppressed(&self) {
         for ((event, reason), count) in self.take_suppressed() {
             tracing::info!(event, reason, count, "more of the same");
         }
     }
 
-    /// Calls [`LogLimiter::log_suppressed`] every [`INTERVAL`], forever.
+    /// Calls [`LogLimiter::log_suppressed`] every ten seconds. Never returns.
     pub async fn run(&self) {
         loop {
             tokio::time::sleep(INTERVAL).await;
@@ -47,12 +46,12 @@ impl LogLimiter {
         }
     }
 
-    fn take_suppressed(&self) -> Vec<(Kind, u64)> {
+    fn take_suppressed(&self) -> Vec<(EventKey, u64)> {
         let counts = std::mem::take(&mut *self.0.lock());
         counts
             .into_iter()
             .filter(|(_, count)| *count > FULL_LINES)
-            .map(|(kind, count)| (kind, count - FULL_LINES))
+            .map(|(key, count)| (key, count - FULL_LINES))
             .collect()
     }
 }
@@ -62,16 +61,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_few_of_each_kind_are_whole_and_the_others_are_counted() {
-        let log_limiter = LogLimiter::default();
-        let whole = |event, reason, times: u64| (0..times).filter(|_| log_limiter.should_log(event, reason)).count() as u64;
-        assert_eq!(whole("refused", Some("rate_create"), FULL_LINES + 7), FULL_LINES);
-        assert_eq!(whole("refused", Some("not_found"), FULL_LINES), FULL_LINES);
-        assert_eq!(whole("created", None, FULL_LINES + 1), FULL_LINES);
-        let excess = [(("created", None), 1), (("refused", Some("rate_create")), 7)];
-        assert_eq!(log_limiter.take_suppressed(), excess);
-        // The next interval begins anew.
-        assert_eq!(whole("refused", Some("rate_create"), 1), 1);
-        assert_eq!(log_limiter.take_suppressed(), []);
+    fn the_first_of_each_kind_are_logged_in_full_and_the_rest_are_counted() {
+        let limiter = LogLimiter::default();
+        let logged = |event, reason, times: u64| (0..times).filter(|_| limiter.should_log(event, reason)).count() as u64;
+        assert_eq!(logged("refused", Some("rate_create"), FULL_LINES + 7), FULL_LINES);
+        assert_eq!(logged("refused", Some("not_found"), FULL_LINES), FULL_LINES);
+        assert_eq!(logged("created", None, FULL_LINES + 1), FULL_LINES);
+        let suppressed = [(("created", None), 1), (("refused", Some("rate_create")), 7)];
+        assert_eq!(limiter.take_suppressed(), suppressed);
+        // The next interval starts now.
+        assert_eq!(logged("refused", Some("rate_create"), 1), 1);
+        assert_eq!(limiter.take_suppressed(), []);
     }
 }

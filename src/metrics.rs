@@ -54,12 +54,12 @@ pub struct Metrics {
 define_metrics! {
     struct TicketMetrics {
         outcomes: Family<Outcome, Counter> = "tickets",
-            "Tickets by outcome: created, scanned, confirmed, claimed, cancelled (transitions made here), expired (as told to a waiting party here)",
+            "Tickets by outcome: created, scanned, confirmed, claimed, cancelled (transitions made here), expired (as sent to a waiting party here)",
             series OUTCOMES;
         confirm_to_event: Histogram = "confirm_to_event" in Seconds,
-            "From the confirmation to the recipient's event being handed to its connection";
+            "Time from the confirmation until the recipient's event is passed to its connection";
         expiry_lag: Histogram = "expiry_lag" in Seconds,
-            "From a ticket's deadline to its expired event being handed to a connection";
+            "Time from a ticket's deadline until its expired event is passed to a connection";
     }
 }
 
@@ -102,14 +102,14 @@ impl Metrics {
         }
     }
 
-    /// Starts the series of every reason for a refusal at zero.
+    /// Creates the series of every reason for a refusal, at zero.
     pub fn init_refused_series(&self, reasons: impl Iterator<Item = &'static str>) {
         for reason in reasons {
             drop(self.requests.refused.get_or_create(&reason.into()));
         }
     }
 
-    /// Counts an answered request.
+    /// Counts a request by the status of its response.
     pub fn request(&self, status: u16) {
         self.requests.responses.get_or_create(&status.into()).inc();
     }
@@ -124,12 +124,12 @@ impl Metrics {
         self.tickets.outcomes.get_or_create(&outcome.into()).inc();
     }
 
-    /// Records how long a confirmation took to reach the recipient's connection.
+    /// Records the time from a confirmation until the recipient's connection got it.
     pub fn confirm_to_event(&self, took: Duration) {
         self.tickets.confirm_to_event.observe(took.as_secs_f64());
     }
 
-    /// Records how long after a ticket's deadline its `expired` event was sent.
+    /// Records the time from a ticket's deadline until its `expired` event was sent.
     pub fn expiry_lag(&self, late: Duration) {
         self.tickets.expiry_lag.observe(late.as_secs_f64());
     }

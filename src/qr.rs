@@ -1,6 +1,6 @@
 //! QR codes: SVG and PNG for pages, block characters for a terminal.
 //!
-//! A code holds the scan URL and nothing else. It has the quiet zone of four modules that scanners need
+//! A code contains only the scan URL. It has the quiet zone of four modules that scanners need
 //! (ISO/IEC 18004 §6.3.8), and is black on white regardless of the page around it.
 
 mod logo;
@@ -16,11 +16,11 @@ pub use logo::{Logo, LogoError};
 
 /// The bounds of a picture's side, in pixels.
 pub const SIZES: std::ops::RangeInclusive<u32> = 64..=1024;
-/// The side of a picture if the request names none, in pixels.
+/// The default side of a picture, in pixels.
 pub const DEFAULT_SIZE: u32 = 320;
 
 const QUIET_ZONE: usize = 4;
-/// The part of the width that a logo may cover: 4 % of the area, while level H corrects 30 %.
+/// The fraction of the width that a logo may cover, which is 4 % of the area; level H corrects 30 %.
 const LOGO_SHARE: f32 = 0.2;
 /// The white margin around a logo, in pixels.
 const LOGO_MARGIN: usize = 2;
@@ -29,7 +29,7 @@ const LOGO_MARGIN: usize = 2;
 const WHITE: u8 = 0;
 const BLACK: u8 = 1;
 
-/// Why a code could not be drawn.
+/// The reason why a code could not be drawn.
 #[derive(Debug, thiserror::Error)]
 pub enum QrError {
     /// The URL does not fit into a code.
@@ -40,8 +40,8 @@ pub enum QrError {
     Picture(#[from] png::EncodingError),
 }
 
-/// Draws `url` as an SVG of `size` pixels, in which every module is the same whole number of pixels wide. Other sizes are sharp
-/// as well, but this size and its multiples look best.
+/// Draws `url` as an SVG of `size` pixels. Every module is the same whole number of pixels wide at this size and its multiples;
+/// other sizes are sharp as well.
 ///
 /// # Errors
 /// [`QrError`].
@@ -73,8 +73,8 @@ pub fn svg(url: &str, size: u32, logo: Option<&Logo>) -> Result<String, QrError>
     ))
 }
 
-/// Draws `url` as a PNG of exactly `size` × `size` pixels, in which every module is the same whole number of pixels wide. A
-/// pixel takes one bit, or with a logo one byte of a palette: the encoding time depends on the number of bytes.
+/// Draws `url` as a PNG of `size` × `size` pixels, or more if the code needs them. Every module is the same whole number of
+/// pixels wide. A pixel takes one bit, or with a logo one byte of a palette: the encoding time depends on the number of bytes.
 ///
 /// # Errors
 /// [`QrError`].
@@ -108,7 +108,7 @@ pub fn png(url: &str, size: u32, logo: Option<&Logo>) -> Result<Vec<u8>, QrError
 /// [`QrError`].
 pub fn terminal(url: &str) -> Result<String, QrError> {
     let code = encode(url, false)?;
-    // Swapped: the blocks draw the light modules, because most terminals have a dark background.
+    // The colours are swapped: the blocks draw the light modules, because most terminals have a dark background.
     Ok(code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build())
 }
 
@@ -162,7 +162,7 @@ impl Canvas {
         Self { side, code: whole, pixels }
     }
 
-    /// Draws the logo in the middle, as large as allowed; returns the picture used, or `None` if none fits.
+    /// Draws the logo in the middle, as large as allowed. Returns the picture used, or `None` if none fits.
     fn overlay<'a>(&mut self, logo: &'a Logo) -> Option<&'a Picture> {
         #[expect(
             clippy::cast_precision_loss,

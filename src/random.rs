@@ -1,6 +1,6 @@
-//! The random generator: the one place that draws ids, secrets, match numbers and jitter.
+//! The random generator: the only place that generates ids, secrets, match numbers and jitter.
 //!
-//! The types stay with their owners, which take the drawn bytes and numbers as arguments; so `ticket` needs no generator.
+//! The types are defined by their modules, which take random bytes and numbers as arguments, so `ticket` needs no generator.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ use crate::ticket::{BindingSecret, MatchNumber, MatchPolicy, Matching, ScannerId
 pub struct RandomId([u8; 16]);
 
 impl RandomId {
-    /// Draws an id.
+    /// Generates an id.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "a default value should not be random")]
     pub fn new() -> Self {
@@ -31,44 +31,44 @@ impl fmt::Display for RandomId {
     }
 }
 
-/// Draws the id of a new ticket.
+/// Generates the id of a new ticket.
 #[must_use]
 pub fn ticket_id() -> TicketId {
     TicketId::from_bytes(bytes())
 }
 
-/// Draws the id that a scanner gets at its scan.
+/// Generates the id that a scanner gets at its scan.
 #[must_use]
 pub fn scanner_id() -> ScannerId {
     ScannerId::from_bytes(bytes())
 }
 
-/// Draws the secret that ties a new ticket to one browser.
+/// Generates the secret that ties a new ticket to one browser or native app.
 #[must_use]
 pub fn binding_secret() -> BindingSecret {
     BindingSecret::from_bytes(bytes())
 }
 
-/// Draws the numbers of a new ticket: three different ones in random order, and which of them is the right one. Returns
-/// `None` if the policy needs no number.
+/// Generates the numbers of a new ticket: three different ones in random order, one of which is the right one. Returns `None`
+/// if the policy needs no number.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "the ban points to this module")]
 pub fn matching(policy: MatchPolicy) -> Option<Matching> {
     // A cryptographic generator that the operating system seeds.
     let mut rng = rand::rng();
-    let drawn = rand::seq::index::sample(&mut rng, MatchNumber::ALL.len(), Matching::CHOICES);
-    let choices = std::array::from_fn(|nth| MatchNumber::ALL[drawn.index(nth)]);
+    let sample = rand::seq::index::sample(&mut rng, MatchNumber::ALL.len(), Matching::CHOICES);
+    let choices = std::array::from_fn(|nth| MatchNumber::ALL[sample.index(nth)]);
     Matching::new(policy, choices, within(0..Matching::CHOICES))
 }
 
-/// Draws a number from a range, such as the jitter of a delay.
+/// Generates a number in a range, such as the jitter of a delay.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "the ban points to this function")]
 pub fn within<T: SampleUniform>(range: impl SampleRange<T>) -> T {
     rand::random_range(range)
 }
 
-/// Draws bytes from the operating system's generator.
+/// Generates bytes with the operating system's generator.
 ///
 /// # Panics
 /// If the operating system's generator fails.
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn two_drawn_ids_differ() {
+    fn two_random_ids_differ() {
         assert_ne!(RandomId::new(), RandomId::new());
         assert_ne!(ticket_id(), ticket_id());
         assert_eq!(RandomId::new().to_string().len(), 22);

@@ -1,4 +1,4 @@
-//! Secrets in settings: hidden from logs, and given either directly or in a file.
+//! Secrets in settings: hidden from logs, and set either directly or by a file.
 
 use std::path::Path;
 
@@ -38,11 +38,11 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
-/// Returns the secret of a pair of settings: `direct` holds it, or `file` names a file whose content it is, without the line
-/// end. `names` are those of the two settings, for messages.
+/// Returns the secret of a pair of settings: `direct` is the secret, or `file` is a file that contains it; a trailing newline is
+/// removed. `names` are the names of the two settings, for messages.
 ///
 /// # Errors
-/// Both are set, or the file cannot be read.
+/// If both are set, or the file cannot be read.
 pub fn direct_or_file(
     names: (&str, &str),
     direct: Option<&str>,

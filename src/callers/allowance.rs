@@ -1,8 +1,8 @@
-//! Allowances that refill: a number of attempts at once for each caller, at every tier. The limits per minute and the shares of
-//! a daily quota both use them.
+//! Allowances that refill: a token bucket per caller and tier. The limits per minute and the shares of a daily quota both use
+//! them.
 //!
-//! The tables are bounded, and callers whose allowance has refilled are forgotten. If one table is full, the wider tiers
-//! still count. If the widest is full, all callers share one large allowance.
+//! The tables are bounded, and callers whose allowance has refilled are removed. If one table is full, the wider tiers still
+//! limit its callers. If the widest is full, all callers share one large allowance.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -13,10 +13,10 @@ use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota};
 
 use super::{Caller, Tier};
 
-/// How many addresses one table remembers. An entry takes about 64 bytes.
-pub const MAX_ADDRESSES: usize = 500_000;
-/// How many groups of each wider tier are remembered.
-pub const MAX_NETWORKS: usize = 250_000;
+/// The maximum number of addresses in the table of the narrowest tier. An entry takes about 64 bytes.
+const MAX_ADDRESSES: usize = 500_000;
+/// The maximum number of groups in the table of each wider tier.
+const MAX_NETWORKS: usize = 250_000;
 /// The allowance that all callers share once the table of the widest tier is full, as a multiple of an address's.
 const SHARED_ALLOWANCE: u32 = 1_000;
 
@@ -26,7 +26,7 @@ pub struct Allowances {
     shared: DefaultDirectRateLimiter,
 }
 
-/// An allowance that is used up.
+/// The error of an allowance that is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exhausted {
     /// The tier whose allowance is used up.
@@ -36,7 +36,7 @@ pub struct Exhausted {
 }
 
 impl Allowances {
-    /// Creates full allowances. `quota` returns the quota of a group from its multiple of an address's allowance.
+    /// Creates full allowances. `quota` maps a tier's factor to its quota.
     #[must_use]
     pub fn new(quota: impl Fn(u32) -> Quota) -> Self {
         Self {
@@ -45,14 +45,14 @@ impl Allowances {
         }
     }
 
-    /// Creates allowances of `count` attempts at once for an address, refilled over a minute.
+    /// Creates allowances with a burst of `count` attempts for an address, refilled over a minute.
     #[must_use]
     pub fn per_minute(count: u32) -> Self {
         Self::new(|factor| Quota::per_minute(at_least_one(count.saturating_mul(factor))))
     }
 
-    /// Uses up one attempt at each tier, the narrowest first, so that a refused caller takes nothing from the others of its
-    /// network. Calls `on_full_table` for each table that has no room.
+    /// Takes one attempt at each tier, the narrowest first, so that a refused caller takes nothing from the others of its
+    /// network. Calls `on_full_table` for each full table.
     ///
     /// # Errors
     /// [`Exhausted`], for the first tier at which no attempt is left.
@@ -74,7 +74,7 @@ impl Allowances {
         Ok(())
     }
 
-    /// Forgets the groups whose allowance has refilled.
+    /// Removes the groups whose allowance has refilled.
     pub fn prune(&self) {
         for table in &self.tiers {
             table.retain_recent();
@@ -90,7 +90,7 @@ fn max_groups(tier: Tier) -> usize {
     }
 }
 
-/// Returns `count`, or one if it is zero: a quota cannot be of zero.
+/// Returns `count`, or one if it is zero, because a quota cannot be zero.
 #[must_use]
 pub fn at_least_one(count: u32) -> NonZeroU32 {
     NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN)
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_has_less_than_all_of_its_addresses() {
+    fn a_network_has_less_than_the_sum_of_its_addresses() {
         let allowances = Allowances::per_minute(2);
         let take = |subnet| allowances.take(host(subnet), || panic!("the table is not full")).map_err(|used| used.tier);
         assert_eq!([take(0), take(0), take(0)], [Ok(()), Ok(()), Err(Tier::Address)]);

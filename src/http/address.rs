@@ -1,4 +1,4 @@
-//! The browser's address, found behind the trusted proxies.
+//! Finds the browser's address behind the trusted proxies.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -10,29 +10,27 @@ use parked_streams::Peer;
 
 use super::fields::members;
 use super::problem::{self, Problem};
+use crate::callers::is_trusted_proxy;
 
 /// The address of the browser, phone or program that sent the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BrowserAddress(pub(super) IpAddr);
 
 impl BrowserAddress {
-    /// Finds the browser behind the trusted proxies: the last address in `X-Forwarded-For` that is not one of theirs.
+    /// Finds the browser behind the trusted proxies: the last address in `X-Forwarded-For` that is not a trusted proxy.
     ///
-    /// Each proxy appends the address of its peer. Everything further left is only a claim of the sender.
+    /// Each proxy appends the address of its peer. The sender could have forged everything further left.
     pub(super) fn find(peer: Peer, headers: &HeaderMap, trusted_proxies: &[IpNet]) -> Self {
-        let mut address = match peer {
-            Peer::Tcp(socket) => socket.ip().to_canonical(),
-            Peer::Unix => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        };
-        if !is_trusted_proxy(peer, trusted_proxies) {
+        let mut address = peer.ip().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        if !is_trusted_peer(peer, trusted_proxies) {
             return Self(address);
         }
-        // Each entry is parsed alone: what a sender wrote further left must not change what the proxies wrote.
+        // Each entry is parsed on its own: text that the sender forged must not change the entries of the proxies.
         let hops: Vec<&[u8]> = members(headers, "x-forwarded-for").collect();
         for hop in hops.into_iter().rev() {
             let Some(hop) = str::from_utf8(hop).ok().and_then(parse_hop) else { break };
             address = hop;
-            if !contains(trusted_proxies, hop) {
+            if !is_trusted_proxy(trusted_proxies, hop) {
                 break;
             }
         }
@@ -40,16 +38,9 @@ impl BrowserAddress {
     }
 }
 
-/// Returns whether the peer is a proxy whose headers count. Every process that can open our Unix socket is one.
-pub(super) fn is_trusted_proxy(peer: Peer, trusted_proxies: &[IpNet]) -> bool {
-    match peer {
-        Peer::Unix => true,
-        Peer::Tcp(socket) => contains(trusted_proxies, socket.ip().to_canonical()),
-    }
-}
-
-fn contains(networks: &[IpNet], address: IpAddr) -> bool {
-    networks.iter().any(|network| network.contains(&address))
+/// Returns whether the peer is a proxy whose headers are trusted. Every process that can open the Unix socket is trusted.
+pub(super) fn is_trusted_peer(peer: Peer, trusted_proxies: &[IpNet]) -> bool {
+    peer.ip().is_none_or(|address| is_trusted_proxy(trusted_proxies, address))
 }
 
 /// Parses one entry of `X-Forwarded-For`. Some proxies add a port or brackets.
@@ -90,12 +81,12 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_cannot_claim_an_address() {
+    fn an_untrusted_peer_cannot_forge_an_address() {
         assert_eq!(find("192.0.2.7:5000", &["198.51.100.1"]), "192.0.2.7");
     }
 
     #[test]
-    fn behind_trusted_proxies_the_last_untrusted_hop_counts() {
+    fn behind_trusted_proxies_the_last_untrusted_hop_is_the_address() {
         assert_eq!(find("127.0.0.1:5000", &["203.0.113.9"]), "203.0.113.9");
         assert_eq!(find("127.0.0.1:5000", &["198.51.100.1, 203.0.113.9, 10.0.0.2"]), "203.0.113.9");
         assert_eq!(find("127.0.0.1:5000", &["198.51.100.1", "203.0.113.9"]), "203.0.113.9");
@@ -103,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_brackets_and_mapped_addresses_are_understood() {
+    fn ports_brackets_and_mapped_addresses_are_parsed() {
         assert_eq!(find("127.0.0.1:5000", &["203.0.113.9:1234"]), "203.0.113.9");
         assert_eq!(find("127.0.0.1:5000", &["[2001:db8::1]:1234"]), "2001:db8::1");
         assert_eq!(find("127.0.0.1:5000", &["[2001:db8::1]"]), "2001:db8::1");
@@ -111,20 +102,20 @@ mod tests {
     }
 
     #[test]
-    fn behind_rubbish_the_last_good_hop_counts() {
+    fn behind_an_unreadable_entry_the_last_readable_hop_is_the_address() {
         assert_eq!(find("127.0.0.1:5000", &["203.0.113.9, unknown, 10.0.0.2"]), "10.0.0.2");
         assert_eq!(find("127.0.0.1:5000", &["unknown"]), "127.0.0.1");
     }
 
     #[test]
-    fn a_byte_that_a_caller_writes_does_not_change_whose_address_counts() {
+    fn no_byte_that_a_caller_writes_changes_the_address() {
         for claimed in [&b"\xff"[..], b"Z\xfcrich", "198.51.100.1, \u{e9}".as_bytes(), b"\x80,\xff,198.51.100.1"] {
-            // One line, as proxies that append make it, or two.
+            // In one line, as from proxies that append, or in two.
             let line = [claimed, b"203.0.113.9, 10.0.0.2"].join(&b", "[..]);
             assert_eq!(find_in_bytes("127.0.0.1:5000", &[&line]), "203.0.113.9", "{line:?}");
             assert_eq!(find_in_bytes("127.0.0.1:5000", &[claimed, b"203.0.113.9"]), "203.0.113.9", "{claimed:?}");
         }
-        // No text between the proxies' own: nothing beyond it can be known.
+        // An unreadable entry among the proxies' own entries: entries before it cannot be trusted.
         assert_eq!(find_in_bytes("127.0.0.1:5000", &[b"203.0.113.9, \xff, 10.0.0.2"]), "10.0.0.2");
         assert_eq!(find_in_bytes("127.0.0.1:5000", &["203.0.113.9, \u{a0}10.0.0.2".as_bytes()]), "127.0.0.1");
     }

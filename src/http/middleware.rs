@@ -1,5 +1,5 @@
-//! The middleware that every request passes through. It adds a request id and the browser's address to the request, and the
-//! common headers to the answer, which it also counts.
+//! The outermost layer. It adds a request id and the browser's address to the request, and the common headers to the response.
+//! It counts each response, and logs each refusal.
 
 use std::panic::AssertUnwindSafe;
 
@@ -13,10 +13,10 @@ use parked_streams::Peer;
 use percent_encoding::{AsciiSet, utf8_percent_encode};
 use tracing::Instrument as _;
 
-use super::address::{BrowserAddress, is_trusted_proxy};
+use super::address::{BrowserAddress, is_trusted_peer};
 use super::origin::CROSS_ORIGIN_RESOURCE_POLICY;
 use super::pages::ProblemReader;
-use super::problem::{self, ProblemBody, Refused};
+use super::problem::{self, Problem, ProblemBody};
 use super::state::{Gateway, SharedGateway};
 use super::{fields, sse};
 use crate::random::RandomId;
@@ -25,7 +25,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest request id that is accepted from a proxy, in characters.
 const MAX_REQUEST_ID_CHARS: usize = 64;
 
-/// Adds the request id and the browser's address to the request, and the common headers to the answer. Logs and counts it.
+/// Adds the request id and the browser's address to the request, and the common headers to the response. Logs and counts it.
 pub(super) async fn request_context(
     State(gateway): State<SharedGateway>,
     Extension(peer): Extension<Peer>,
@@ -33,11 +33,11 @@ pub(super) async fn request_context(
     next: Next,
 ) -> Response {
     let address = BrowserAddress::find(peer, request.headers(), &gateway.trusted_proxies);
-    let is_proxied = is_trusted_proxy(peer, &gateway.trusted_proxies);
+    let is_proxied = is_trusted_peer(peer, &gateway.trusted_proxies);
     let request_id = request_id(request.headers(), is_proxied);
     request.extensions_mut().insert(address);
     let reader = ProblemReader::of(&request);
-    // The span has the path only, because a query string may hold secrets. Characters that are not ASCII are encoded: they
+    // The span has only the path, because a query string may contain secrets. Characters that are not ASCII are encoded: they
     // could break a line or reverse the text in a terminal.
     let span = tracing::info_span!(
         "request",
@@ -68,28 +68,28 @@ fn request_id(headers: &HeaderMap, is_proxied: bool) -> String {
 }
 
 fn finish(gateway: &Gateway, mut response: Response, request_id: &str, reader: &ProblemReader) -> Response {
-    if let Some(refused) = response.extensions_mut().remove::<Refused>() {
-        gateway.metrics.refused(refused.reason);
-        if gateway.log_limiter.should_log("refused", Some(refused.reason)) {
-            refused.log();
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        gateway.metrics.refused(problem.reason());
+        if gateway.log_limiter.should_log("refused", Some(problem.reason())) {
+            problem.log();
         }
         let page = |body: &ProblemBody, retry_href: Option<&str>| problem_page(reader, body, retry_href);
-        let mut answer = refused.answer(Some(request_id), page);
+        let mut complete = problem.to_response(Some(request_id), page);
         // Keeps the headers that inner layers added, such as Allow and those of CORS.
-        let own: Vec<HeaderName> = answer.headers().keys().cloned().collect();
+        let own: Vec<HeaderName> = complete.headers().keys().cloned().collect();
         for (name, value) in response.headers() {
-            // The values of Vary add up, but the new answer contains `accept` already.
+            // Vary may have several values, but the new response already has `accept`.
             let is_addition = if name == header::VARY { value != "accept" } else { !own.contains(name) };
             if is_addition && name != header::CONTENT_LENGTH {
-                answer.headers_mut().append(name, value.clone());
+                complete.headers_mut().append(name, value.clone());
             }
         }
-        response = answer;
+        response = complete;
     }
     gateway.metrics.request(response.status().as_u16());
     let headers = response.headers_mut();
     if !headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
-        // The CORS layer adds this to every answer. It means nothing where the page may not read the answer.
+        // The CORS layer adds this to every response. It has no effect if the page may not read the response.
         headers.remove(header::ACCESS_CONTROL_EXPOSE_HEADERS);
     }
     if gateway.waiters.is_draining() {
@@ -99,7 +99,7 @@ fn finish(gateway: &Gateway, mut response: Response, request_id: &str, reader: &
     if let Ok(value) = HeaderValue::from_str(request_id) {
         headers.insert(REQUEST_ID, value);
     }
-    // The headers for documents mean nothing on an event stream, and the edge keeps the head of each stream in memory.
+    // Document headers have no effect on an event stream, and the proxy keeps each stream's head in memory.
     let is_document = headers.get(header::CONTENT_TYPE).is_none_or(|kind| kind != sse::CONTENT_TYPE);
     let for_all = [(header::X_CONTENT_TYPE_OPTIONS, "nosniff"), (header::CACHE_CONTROL, "no-store")];
     let for_documents = [
@@ -115,7 +115,7 @@ fn finish(gateway: &Gateway, mut response: Response, request_id: &str, reader: &
     response
 }
 
-/// Returns the problem as a page if it answers a form or its reader prefers pages.
+/// Returns the problem as a page if the request was a form or its sender prefers pages.
 fn problem_page(reader: &ProblemReader, body: &ProblemBody, retry_href: Option<&str>) -> Option<Response> {
     if retry_href.is_none() && !reader.prefers_page() {
         return None;

@@ -1,7 +1,7 @@
-//! The only place where an error becomes an answer: `application/problem+json` (RFC 9457) with a stable `code`.
+//! The only place where an error becomes a public response: `application/problem+json` (RFC 9457) with a stable `code`.
 //!
-//! `problem/table` lists the problems. The middleware counts and logs every refusal, once, from the `Refused` that a
-//! [`Problem`] leaves on its response.
+//! `problem/table` lists the problems. A response carries its [`Problem`] as an extension, from which the middleware counts
+//! and logs every refusal once.
 
 mod table;
 
@@ -29,24 +29,24 @@ use crate::verifier::VerifyError;
 use crate::waiters::RegisterError;
 pub use table::*;
 
-/// The time after which a caller should try again, where no better one is known.
+/// The time after which a caller should try again, if no better one is known.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// An error that becomes an answer.
-#[derive(Debug)]
+/// An error that becomes a response.
+#[derive(Debug, Clone)]
 pub struct Problem {
     definition: &'static ProblemType,
     detail: Cow<'static, str>,
     retry_after: Option<Duration>,
-    /// For the log only; never in the answer.
+    /// For the log only; never in the response.
     cause: Option<String>,
     /// The label in the metrics.
     reason: &'static str,
-    /// The link of the page, if a person reads the answer.
+    /// The link of the page, if the response is a page.
     retry_href: Option<String>,
 }
 
-/// The answer's body (RFC 9457 §3).
+/// The response's body (RFC 9457 §3).
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub struct ProblemBody {
@@ -68,18 +68,6 @@ pub struct ProblemBody {
     pub request_id: Option<String>,
 }
 
-/// A problem on its response, for the middleware, which counts it, logs it and adds the request id.
-#[derive(Debug, Clone)]
-pub(super) struct Refused {
-    problem_type: &'static ProblemType,
-    /// For the log only.
-    cause: Option<String>,
-    /// The label in the metrics.
-    pub(super) reason: &'static str,
-    detail: Cow<'static, str>,
-    retry_after: Option<Duration>,
-    retry_href: Option<String>,
-}
 
 impl Problem {
     /// Replaces the general advice with a description of this occurrence.
@@ -94,7 +82,7 @@ impl Problem {
         Self { retry_after: Some(wait), ..self }
     }
 
-    /// Sets the label in the metrics, where one code covers several bounds.
+    /// Sets the label in the metrics, for a code that covers several bounds.
     #[must_use]
     pub fn with_reason(self, reason: &'static str) -> Self {
         Self { reason, ..self }
@@ -106,7 +94,8 @@ impl Problem {
         self.reason
     }
 
-    /// Makes the answer a page with a link to `retry_href`. For answers to a person's form: a browser would show bare JSON.
+    /// Makes the response a page with a link to `retry_href`. Use it for responses to forms, because a browser would show bare
+    /// JSON.
     #[must_use]
     pub fn as_page(self, retry_href: &str) -> Self {
         Self { retry_href: Some(retry_href.to_owned()), ..self }
@@ -123,7 +112,7 @@ impl Problem {
         Self::from(&RATE_LIMITED).with_tier(tier, names).retry_after(wait)
     }
 
-    /// Sets the label of the bound at `tier`. The detail says if the caller shares that bound with its network.
+    /// Sets the label of the bound at `tier`. If the caller shares that bound with its network, the detail says so.
     pub(super) fn with_tier(self, tier: Tier, names: BoundNames) -> Self {
         let problem = self.with_reason(names[tier as usize]);
         let advice = problem.definition.advice;
@@ -172,13 +161,13 @@ impl From<Refusal> for Problem {
             Refusal::NotPermitted => Self::from(&NOT_PERMITTED),
             Refusal::OwnTicket => Self::from(&OWN_TICKET),
             Refusal::NotOffered => {
-                invalid("release names a claim that is not offered; name only claims that the scan listed.")
+                invalid("release contains a claim that is not offered; use only claims from the scan's response.")
             }
             Refusal::ScannerMissing => {
-                invalid("scanner is missing; send the id of scanned_by, so that no other scanner is granted anything.")
+                invalid("scanner is missing; send the id from scanned_by.")
             }
             Refusal::NumberMissing => invalid("match is missing; send the two digits that the other screen shows."),
-            Refusal::UnexpectedNumber => invalid("This client asks for no number; leave match out."),
+            Refusal::UnexpectedNumber => invalid("This client requires no number; omit match."),
             Refusal::ScannerChanged => Self::from(&SCANNER_CHANGED),
             Refusal::Mismatch => Self::from(&MISMATCH),
             Refusal::NotScanned | Refusal::NotConfirmed => Self::from(&NOT_SCANNED),
@@ -280,24 +269,16 @@ impl From<SignError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let refused = Refused {
-            problem_type: self.definition,
-            cause: self.cause,
-            reason: self.reason,
-            detail: self.detail,
-            retry_after: self.retry_after,
-            retry_href: self.retry_href,
-        };
-        let mut response = refused.answer(None, |_, _| None);
-        response.extensions_mut().insert(refused);
+        let mut response = self.to_response(None, |_, _| None);
+        response.extensions_mut().insert(self);
         response
     }
 }
 
-impl Refused {
-    /// Logs the refusal. The line leaves the detail out, which may quote what the caller sent.
+impl Problem {
+    /// Logs the refusal, without the detail, which may quote the request.
     pub(super) fn log(&self) {
-        let (status, code) = (self.problem_type.status, self.problem_type.code);
+        let ProblemType { status, code, .. } = *self.definition;
         if status.is_server_error() {
             let cause = self.cause.as_deref().unwrap_or("unknown");
             tracing::error!(code, reason = self.reason, cause, "failed to serve a request");
@@ -306,20 +287,21 @@ impl Refused {
         }
     }
 
-    /// Returns the answer: the page that `page` makes of the body and the link, else the body as JSON.
-    pub(super) fn answer(
+    /// Returns the response: the page that `page` renders from the body and the link, or the body as JSON if there is none.
+    pub(super) fn to_response(
         &self,
         request_id: Option<&str>,
         page: impl FnOnce(&ProblemBody, Option<&str>) -> Option<Response>,
     ) -> Response {
+        let ProblemType { status, code, title, .. } = *self.definition;
         // Rounded up, so that a caller that waits exactly this long has waited long enough.
         let retry_after = self.retry_after.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
         let body = ProblemBody {
-            r#type: format!("urn:scangate:problem:{}", self.problem_type.code),
-            title: self.problem_type.title.to_owned(),
-            status: self.problem_type.status.as_u16(),
+            r#type: format!("urn:scangate:problem:{code}"),
+            title: title.to_owned(),
+            status: status.as_u16(),
             detail: self.detail.to_string(),
-            code: self.problem_type.code.to_owned(),
+            code: code.to_owned(),
             retry_after,
             request_id: request_id.map(str::to_owned),
         };
@@ -329,21 +311,21 @@ impl Refused {
             response.headers_mut().insert(header::CONTENT_TYPE, content_type);
             response
         });
-        *response.status_mut() = self.problem_type.status;
+        *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.append(header::VARY, HeaderValue::from_static("accept"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(secs) = retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(secs));
         }
-        if self.problem_type.status == StatusCode::UNAUTHORIZED {
+        if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }
 }
 
-/// Turns a panic in a handler into an answer. The message goes to the log only.
+/// Turns a panic in a handler into a response. The message goes to the log only.
 pub(super) fn from_panic(panic: &(dyn std::any::Any + Send)) -> Response {
     let message = panic
         .downcast_ref::<&str>()
@@ -358,7 +340,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_is_there_once_and_says_what_to_do() {
+    fn every_code_is_unique_and_has_advice() {
         let mut codes: Vec<_> = ALL.iter().map(|row| row.code).collect();
         codes.sort_unstable();
         codes.dedup();
@@ -373,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_is_not_in_the_answer() {
+    fn a_cause_is_not_in_the_response() {
         let refused = Problem::from(StoreError::Unavailable("redis://ada:hunter2@host".into()));
         assert!(!refused.detail.contains("hunter2"));
         assert!(refused.retry_after.is_some());

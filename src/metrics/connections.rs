@@ -13,9 +13,9 @@ define_metrics! {
     pub struct ConnectionMetrics {
         pub open: Gauge = "connections_open", "Open connections on the public listeners";
         pub detached: Gauge = "connections_detached",
-            "Open connections that carry an event stream and nothing else, held at a few hundred bytes each";
+            "Open connections that carry only an event stream, at a few hundred bytes each";
         lost: Family<Reason, Counter> = "connections_lost",
-            "Event streams' connections that ended before their stream, by reason: closed or reset (by the client), vanished (it acknowledged nothing), slow (it read nothing), flooding (it sent too much), failed (a fault of the gateway)",
+            "Event streams' connections that ended before their stream, by reason: closed or reset (by the peer), vanished (it acknowledged nothing), slow (it read nothing), flooding (it sent too much), failed (a fault of the gateway)",
             series LossReason::ALL.map(LossReason::as_str);
     }
 }

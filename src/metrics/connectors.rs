@@ -63,7 +63,7 @@ define_metrics! {
     /// Metrics of the connectors.
     pub struct ConnectorMetrics {
         calls: Family<Call, Counter> = "connector_requests",
-            "Requests to the hosts of a connector's service, by operation and result: ok, refused (by the service's own code), failed (no usable answer)",
+            "Requests to the hosts of a connector's service, by operation and result: ok, refused (by the service's own code), failed (no usable response)",
             series OPERATIONS.into_iter().flat_map(|operation| RESULTS.map(|result| (operation, result)));
         callbacks: Family<Callback, Counter> = "connector_callbacks",
             "Callbacks of a connector's service, by result; late and repeated ones are counted as such as well",

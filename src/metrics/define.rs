@@ -9,8 +9,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
 /// Defines a struct of metrics and its `register` function. Each metric is one line: field, type, name, unit if it has one, help
-/// text, and after `series` the label values that are known beforehand. Their series start at zero, so that the first failure
-/// shows as a rise and not as a new series.
+/// text, and after `series` the label values that are known in advance. Their series start at zero, so that the first failure
+/// is a rise and not a new series.
 macro_rules! define_metrics {
     (
         $(#[$doc:meta])*
@@ -43,7 +43,7 @@ macro_rules! define_metrics {
 }
 pub(super) use define_metrics;
 
-/// A metric that starts at zero.
+/// A metric with a zero value.
 pub(super) trait ZeroValue {
     fn zero() -> Self;
 }
@@ -60,7 +60,7 @@ impl ZeroValue for Gauge {
     }
 }
 
-/// A histogram of durations: its buckets go from half a millisecond to ten seconds.
+/// A histogram of durations. Its buckets range from half a millisecond to ten seconds.
 impl ZeroValue for Histogram {
     fn zero() -> Self {
         Self::new([0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])

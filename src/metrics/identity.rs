@@ -16,14 +16,14 @@ define_metrics! {
         keys: Gauge = "identity_keys",
             "Keys of the identity provider that can verify signatures, as of the last fetch that succeeded";
         keys_left_out: Gauge = "identity_keys_left_out",
-            "Keys of the identity provider that cannot, as of the last fetch that succeeded";
+            "Keys of the identity provider that cannot verify signatures, as of the last fetch that succeeded";
         keys_fetched: Gauge = "identity_keys_fetched_timestamp" in Seconds,
-            "When the identity provider's keys were last fetched with success, since 1970; 0 if never";
+            "The time of the last successful fetch of the identity provider's keys, since 1970; 0 if there was none";
     }
 }
 
 impl IdentityMetrics {
-    /// Starts the series of every reason for a refusal at zero.
+    /// Creates the series of every reason for a refusal, at zero.
     pub fn init_refused_series(&self, reasons: impl Iterator<Item = &'static str>) {
         for reason in reasons {
             drop(self.refused.get_or_create(&reason.into()));

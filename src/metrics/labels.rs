@@ -20,7 +20,7 @@ macro_rules! define_label {
 }
 
 define_label!(
-    /// The reason of an end, a loss or a refusal.
+    /// The reason for an end, a loss or a refusal.
     Reason, reason
 );
 define_label!(

@@ -14,15 +14,15 @@ define_metrics! {
         pub subscriber_missed: Counter = "subscriber_missed",
             "Watched tickets that were read again because changes may have gone unreported";
         pub tickets_unwatched: Gauge = "tickets_unwatched",
-            "Watched tickets of which Redis reports no changes at the moment; they are read every two seconds";
-        pub primaries: Gauge = "redis_primaries", "Redis primaries that keep tickets";
+            "Watched tickets whose changes Redis does not report at the moment; the gateway reads them every two seconds";
+        pub primaries: Gauge = "redis_primaries", "Redis primaries that store tickets";
         pub layout_changes: Counter = "redis_layout_changes",
-            "Times other Redis primaries were found to keep the tickets: a failover, or slots that moved";
+            "Times the primaries changed: a failover, or migrated slots";
         redirects: Family<Kind, Counter> = "redis_redirects",
             "Commands that a node of the Cluster redirected to another, by kind: moved, ask",
             series ["moved", "ask"];
         unreplicated: Family<Outcome, Counter> = "redis_unreplicated",
-            "Changes that fewer replicas had than required, by outcome: acknowledged (no more replicas were connected), refused (a replica did not have it in time, or the primary was not certain)",
+            "Changes with fewer replicas than required, by outcome: acknowledged (no more were connected), refused (a replica did not acknowledge in time, or the primary was unconfirmed)",
             series ["acknowledged", "refused"];
     }
 }
@@ -33,7 +33,7 @@ impl RedisMetrics {
         self.redirects.get_or_create(&kind.into()).inc();
     }
 
-    /// Counts a change that fewer replicas had than required: `acknowledged` or `refused`.
+    /// Counts a change with fewer replicas than required: `acknowledged` or `refused`.
     pub fn unreplicated(&self, outcome: &'static str) {
         self.unreplicated.get_or_create(&outcome.into()).inc();
     }

@@ -13,7 +13,7 @@ define_metrics! {
         pub open: Gauge = "streams_open", "Streams and long polls that wait right now";
         pub opened: Counter = "streams_opened", "Streams and long polls that were opened";
         closed: Family<Reason, Counter> = "streams_closed",
-            "Streams and long polls that ended, by reason: the last event's name, answered (a long poll), seen (204), gone (the client left), store (it failed), drain",
+            "Streams and long polls that ended, by reason: the last event's name, answered (a long poll), seen (204), gone (the caller left), store (it failed), drain",
             series StreamEnd::ALL.map(StreamEnd::as_str);
     }
 }
@@ -25,7 +25,7 @@ impl StreamMetrics {
     }
 }
 
-/// Why a stream or long poll ended.
+/// The reason why a stream or long poll ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamEnd {
     /// The last event was `confirmed`.
@@ -34,9 +34,9 @@ pub enum StreamEnd {
     Cancelled,
     /// The last event was `expired`.
     Expired,
-    /// A long poll was answered.
+    /// A long poll got its response.
     Answered,
-    /// The caller had seen the last event already: 204.
+    /// The caller had already received the last event: 204.
     Seen,
     /// The caller closed the connection.
     Gone,

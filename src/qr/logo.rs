@@ -1,4 +1,4 @@
-//! A client's logo: read, checked and scaled once, at start, so that drawing it on a code only copies pixels.
+//! A client's logo: read, checked and scaled once, at startup, so that drawing it on a code only copies pixels.
 
 use std::io::Cursor;
 
@@ -12,15 +12,15 @@ use resize::px::RGB;
 
 /// The largest side of the picture in a logo file, in pixels.
 const MAX_FILE_SIDE: u32 = 2048;
-/// The most memory for decoding one, in bytes: the largest picture with four channels of 8 bits.
+/// The maximum memory for decoding a logo, in bytes: the largest picture with four channels of 8 bits.
 const MAX_DECODED_BYTES: usize = 4 * (MAX_FILE_SIDE as usize).pow(2);
-/// The sides that a logo is kept in, in pixels. A code uses the largest that fits, at most a fifth smaller than allowed; all of
-/// them take 120 KB. The last fits the largest code.
+/// The sizes in which a logo is kept: the lengths of the longer side, in pixels. A code uses the largest one that fits, so a logo
+/// is at most a fifth smaller than allowed. All sizes together take 120 KB. The last one fits the largest code.
 const SIDES: [usize; 15] = [8, 10, 12, 16, 20, 24, 32, 40, 48, 60, 76, 96, 120, 152, 192];
 const LARGEST_SIDE: usize = SIDES[SIDES.len() - 1];
-/// The most colours of a picture besides black and white, so that one byte can index all.
+/// The maximum number of colours besides black and white, so that one byte can index all.
 const MAX_COLORS: usize = 254;
-/// The index of the first of them; white and black come before.
+/// The index of the first of these colours, after white and black.
 pub(super) const FIRST_COLOR: u8 = 2;
 
 /// A logo for the middle of a code.
@@ -44,10 +44,10 @@ pub(super) struct Picture {
     pub(super) palette: Vec<[u8; 3]>,
 }
 
-/// Why a logo could not be read.
+/// The reason why a logo could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum LogoError {
-    /// It is not a PNG, or a broken one.
+    /// It is not a PNG, or is corrupt.
     #[error("cannot decode it as a PNG: {0}")]
     Decoding(#[from] png::DecodingError),
     /// It has too many pixels, or none.
@@ -71,7 +71,7 @@ impl Logo {
     /// [`LogoError`]. The size is checked before memory is allocated, because a small file may claim a large picture.
     pub fn from_png(png: Vec<u8>) -> Result<Self, LogoError> {
         let (size, pixels) = decode(&png)?;
-        // Only this one is scaled from the whole picture; the others are scaled from this one.
+        // Only the largest size is scaled from the original picture. The others are scaled from that size, which takes less time.
         let (size, pixels) = scaled(&pixels, size, LARGEST_SIDE)?;
         let picture = |side| {
             let ((width, _), pixels) = scaled(&pixels, size, side)?;
@@ -128,7 +128,7 @@ fn decode(png: &[u8]) -> Result<(Size, Vec<RGB<u8>>), LogoError> {
     Ok(((width as usize, height as usize), pixels))
 }
 
-/// Returns a picture scaled so that its longer side has `side` pixels.
+/// Scales a picture so that its longer side has `side` pixels.
 fn scaled(pixels: &[RGB<u8>], (width, height): Size, side: usize) -> Result<(Size, Vec<RGB<u8>>), LogoError> {
     let longer = width.max(height).max(1);
     let (across, down) = ((width * side / longer).max(1), (height * side / longer).max(1));
@@ -138,7 +138,7 @@ fn scaled(pixels: &[RGB<u8>], (width, height): Size, side: usize) -> Result<(Siz
 }
 
 impl Picture {
-    /// Creates a picture with a palette: all its colours if one byte can index them, else the colours with fewer bits.
+    /// Creates a picture with a palette: all its colours if one byte can index them, otherwise the colours with fewer bits.
     fn new(width: usize, pixels: &[RGB<u8>]) -> Self {
         let mut colors: Vec<[u8; 3]> = pixels.iter().map(|pixel| [pixel.r, pixel.g, pixel.b]).collect();
         let mut palette = distinct(&colors);
@@ -148,7 +148,7 @@ impl Picture {
                 break;
             }
             for color in &mut colors {
-                // The middle of the range of values that become one.
+                // The centre of the range of values that map to this colour.
                 *color = color.map(|value| (value >> dropped << dropped) | (1 << (dropped - 1)));
             }
             palette = distinct(&colors);
@@ -185,12 +185,12 @@ mod tests {
     }
 
     #[test]
-    fn a_logo_that_is_no_png_is_refused() {
+    fn a_logo_that_is_not_a_png_is_refused() {
         assert!(Logo::from_png(b"<svg/>".to_vec()).is_err());
     }
 
     #[test]
-    fn a_small_file_with_a_large_picture_is_refused_before_it_takes_memory() {
+    fn a_small_file_with_a_large_picture_is_refused_before_memory_is_allocated() {
         let bomb = png(2049, 2048, ColorType::Grayscale, &vec![0; 2049 * 2048]);
         assert!(bomb.len() < 64 * 1024, "{}", bomb.len());
         assert!(matches!(Logo::from_png(bomb), Err(LogoError::Size)));
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_of_many_colors_has_a_palette_that_one_byte_can_name() {
+    fn a_picture_of_many_colors_has_a_palette_that_one_byte_can_index() {
         let color = |number: u16| {
             let [low, high] = number.to_le_bytes();
             [low, high, low ^ high]

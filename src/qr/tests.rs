@@ -1,3 +1,5 @@
+//! Tests of the codes: a decoder reads them at every size.
+
 use std::io::Cursor;
 
 use super::*;
@@ -16,7 +18,7 @@ fn pixels(png: &[u8]) -> (usize, Vec<u8>) {
     (frame.width as usize, gray.collect())
 }
 
-/// Returns the text that a decoder reads. Several of a camera's pixels cover each pixel of the code.
+/// Returns the text that a decoder reads. Each pixel of a small code is enlarged, as a camera sees it.
 fn read(png: &[u8]) -> Option<String> {
     let (side, gray) = pixels(png);
     let zoom = if side < 256 { 4 } else { 1 };
@@ -33,8 +35,8 @@ fn logo() -> Logo {
     Logo::from_png(bytes).unwrap()
 }
 
-/// Sizes between those of one scale differ in the white around the code alone, so the first and the last of each stand for
-/// all; the first, with the least white, is the hardest to read.
+/// The sizes of one scale differ only in the white around the code, so the first and the last of each scale represent all. The
+/// first, with the least white, is the hardest to read.
 #[test]
 fn every_size_is_exact_and_reads_as_its_url_with_and_without_a_logo() {
     let logo = logo();
@@ -67,7 +69,7 @@ fn a_picture_has_one_bit_for_each_pixel_and_few_bytes() {
 }
 
 #[test]
-fn a_code_that_needs_more_pixels_than_asked_for_has_them() {
+fn a_code_that_needs_more_pixels_than_requested_gets_them() {
     let url = format!("{URL}{}", "A".repeat(150));
     let png = png(&url, *SIZES.start(), Some(&logo())).unwrap();
     assert!(pixels(&png).0 > 64);

@@ -70,7 +70,7 @@ impl Verifier {
     /// Counts and logs a refused token, and returns the error.
     #[must_use]
     pub fn refuse(&self, error: VerifyError) -> VerifyError {
-        self.refusals.note(error, &self.issuer, &self.audience);
+        self.refusals.record(error, &self.issuer, &self.audience);
         error
     }
 

@@ -1,6 +1,7 @@
 //! Reports refused tokens to operators: the metric counts each one, and the log has one line per reason and minute.
 //!
-//! The log has no part of a token, only the reason and the required issuer and audience.
+//! A wrong setting refuses every token, so one line with the cause is enough. `log_limit` also limits the lines of the refused
+//! requests, with their addresses. The log has no part of a token, only the reason and the required issuer and audience.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,12 +13,12 @@ use tokio::time::Instant;
 use super::fault::VerifyError;
 use crate::metrics::Metrics;
 
-/// The shortest time between two log lines of one reason: anyone can send bad tokens, and must not fill the log.
-const QUIET: Duration = Duration::from_secs(60);
+/// The minimum time between two log lines of one reason: anyone can send bad tokens, and must not fill the log.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 pub(super) struct Refusals {
     metrics: Arc<Metrics>,
-    /// For each reason, the time of its last log line and the number of refusals since. It has one entry per reason at most.
+    /// For each reason, the time of its last log line and the number of refusals since. There is at most one entry per reason.
     logged: Mutex<HashMap<&'static str, (Instant, u64)>>,
 }
 
@@ -27,10 +28,10 @@ impl Refusals {
         Self { metrics, logged: Mutex::default() }
     }
 
-    pub(super) fn note(&self, error: VerifyError, issuer: &str, audience: &str) {
+    pub(super) fn record(&self, error: VerifyError, issuer: &str, audience: &str) {
         let reason = error.as_str();
         self.metrics.identity.refused(reason);
-        if let Some(suppressed) = self.start_line(reason, Instant::now()) {
+        if let Some(suppressed) = self.suppressed_if_due(reason, Instant::now()) {
             tracing::warn!(
                 reason,
                 suppressed,
@@ -41,11 +42,11 @@ impl Refusals {
         }
     }
 
-    /// Returns whether this refusal gets a log line: the number of refusals since the last one, or `None`.
-    fn start_line(&self, reason: &'static str, now: Instant) -> Option<u64> {
+    /// Returns the number of refusals since the last log line of this reason if a new line is due, otherwise `None`.
+    fn suppressed_if_due(&self, reason: &'static str, now: Instant) -> Option<u64> {
         let mut logged = self.logged.lock();
         match logged.get_mut(reason) {
-            Some((at, suppressed)) if now.duration_since(*at) < QUIET => {
+            Some((at, suppressed)) if now.duration_since(*at) < LOG_INTERVAL => {
                 *suppressed += 1;
                 None
             }
@@ -63,15 +64,15 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn one_of_a_kind_is_told_at_a_time_and_none_is_lost() {
+    async fn one_line_per_reason_and_interval_and_every_refusal_is_counted() {
         let refusals = Refusals::new(Arc::default());
         let start = Instant::now();
-        assert_eq!(refusals.start_line("expired", start), Some(0));
+        assert_eq!(refusals.suppressed_if_due("expired", start), Some(0));
         for _ in 0..5 {
-            assert_eq!(refusals.start_line("expired", start + QUIET / 2), None);
+            assert_eq!(refusals.suppressed_if_due("expired", start + LOG_INTERVAL / 2), None);
         }
-        assert_eq!(refusals.start_line("other_issuer", start + QUIET / 2), Some(0));
-        assert_eq!(refusals.start_line("expired", start + QUIET), Some(5));
-        assert_eq!(refusals.start_line("expired", start + QUIET * 2), Some(0));
+        assert_eq!(refusals.suppressed_if_due("other_issuer", start + LOG_INTERVAL / 2), Some(0));
+        assert_eq!(refusals.suppressed_if_due("expired", start + LOG_INTERVAL), Some(5));
+        assert_eq!(refusals.suppressed_if_due("expired", start + LOG_INTERVAL * 2), Some(0));
     }
 }

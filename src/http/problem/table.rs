@@ -1,4 +1,4 @@
-//! The table of problems that clients may rely on: one row per `code`.
+//! The table of problems that callers may rely on: one row per `code`.
 
 use axum::http::StatusCode;
 
@@ -35,7 +35,7 @@ problem_types! {
     MALFORMED_REQUEST = BAD_REQUEST "malformed_request" "Malformed HTTP request"
         "Correct the request as the detail says.";
     UNKNOWN_CLIENT = BAD_REQUEST "unknown_client" "Unknown client"
-        "Use the id of a registered client, or leave client_id out for the default client.";
+        "Use the id of a registered client, or omit client_id for the default client.";
     RETURN_TO_NOT_ALLOWED = BAD_REQUEST "return_to_not_allowed" "Return address not allowed"
         "Use an address that is, character for character, in the client's return_to list.";
     FLOW_NOT_ALLOWED = BAD_REQUEST "flow_not_allowed" "Flow not allowed for this client"
@@ -54,13 +54,13 @@ problem_types! {
         "Call from the gateway's own pages, or register the origin with the client.";
     NOT_PERMITTED = FORBIDDEN "not_permitted" "Not the approver"
         "Let the approver decide: the person who scanned the code or, in a share, the person who shows it.";
-    CONNECTOR_ONLY = FORBIDDEN "connector_only" "Code for another app"
+    CONNECTOR_ONLY = FORBIDDEN "connector_only" "Code belongs to another app"
         "Scan it with the app that it was made for, such as WeChat.";
     CALLBACK_REFUSED = FORBIDDEN "callback_refused" "Callback not authentic"
         "Compare the settings on both sides.";
     CALLBACK_MALFORMED = BAD_REQUEST "callback_malformed" "Malformed callback"
         "Send what the service's documentation specifies.";
-    OWN_TICKET = FORBIDDEN "own_ticket" "Own ticket"
+    OWN_TICKET = FORBIDDEN "own_ticket" "Cannot scan own ticket"
         "Have the code scanned by another person.";
     TICKET_NOT_FOUND = NOT_FOUND "ticket_not_found" "Ticket not found"
         "Create a new ticket.";
@@ -75,7 +75,7 @@ problem_types! {
     ALREADY_SCANNED = CONFLICT "already_scanned" "Ticket already scanned"
         "Another party scanned this code. Ask for a new code and scan that; if you did not expect this, decline.";
     ALREADY_CONFIRMED = CONFLICT "already_confirmed" "Ticket already confirmed"
-        "There is nothing left to do.";
+        "No further action is needed.";
     ALREADY_CANCELLED = CONFLICT "already_cancelled" "Ticket already cancelled"
         "Create a new ticket.";
     SCANNER_CHANGED = CONFLICT "scanner_changed" "Scanner changed"
@@ -105,7 +105,7 @@ problem_types! {
     STORE_FULL = SERVICE_UNAVAILABLE "store_full" "Ticket store full"
         "Try again after the time in Retry-After.";
     CONNECTOR_UNAVAILABLE = SERVICE_UNAVAILABLE "connector_unavailable" "Connector unavailable"
-        "The service that makes the code gave none. Try again after the time in Retry-After.";
+        "The connector's service did not create a code. Try again after the time in Retry-After.";
     CONNECTOR_QUOTA = SERVICE_UNAVAILABLE "connector_quota" "Connector quota used up"
         "Sign in another way, or try again after the time in Retry-After.";
     IDENTITY_UNAVAILABLE = SERVICE_UNAVAILABLE "identity_unavailable" "Identity provider unavailable"
