@@ -1,18 +1,18 @@
-//! The HTTP side: the API, the pages, and what every request passes through.
+//! The HTTP layer: routes, middleware, the API, the pages, and the responses to errors.
 //!
 //! | file | owns |
 //! |---|---|
 //! | `router` | the route table |
-//! | `state` | what handlers work with |
+//! | `state` | the state that handlers share |
 //! | `api/` | the API's handlers, by resource, and its OpenAPI description |
 //! | `pages/` | the pages and their files |
-//! | `middleware`, `head`, `methods` | what every request passes through; what HTTP demands of a head; each route's methods |
+//! | `middleware`, `head`, `methods` | the outermost layer; checks of the request head; methods per route |
 //! | `origin` | every rule on `Origin`, `Sec-Fetch-Site` and CORS |
-//! | `auth`, `cookies`, `address` | who calls: credentials, cookies, the browser's address |
-//! | `problem` | the only place where an error becomes an answer |
-//! | `wait`, `sse`, `snapshot`, `view` | waiting for a ticket, the wire format of event streams, what a party may see |
-//! | `limits`, `drawing`, `bounds` | limits per caller, the bound on drawing, the names by which the metrics count both |
-//! | `extract`, `fields`, `weights`, `device` | what handlers read from a request |
+//! | `auth`, `cookies`, `address` | the caller: credentials, cookies, the browser's address |
+//! | `problem` | the only place where an error becomes a public response |
+//! | `wait`, `sse`, `snapshot`, `view` | waiting for a ticket, the wire format of event streams, a party's view of a ticket |
+//! | `limits`, `drawing`, `bounds` | limits per caller, the bound on drawing, the names of bounds in the metrics |
+//! | `extract`, `fields`, `weights`, `device` | the parts of a request that handlers read |
 
 pub mod address;
 mod api;

@@ -14,14 +14,14 @@ use crate::verifier::{Fault, Identity, VerifyError};
 
 /// The credentials of a request, valid in themselves but not yet compared with any ticket.
 pub(super) enum Credentials {
-    /// The binding of a browser or native client.
+    /// The binding of a browser or native app.
     Browser(BindingSecret),
     /// The verified token of a signed-in person.
     Person(Box<Identity>),
 }
 
 impl Credentials {
-    /// Returns the party that the caller would be of a ticket.
+    /// Returns the party that these credentials identify.
     pub(super) fn party(&self) -> Party {
         match self {
             Self::Browser(secret) => Party::Browser(secret.hash()),
@@ -49,7 +49,7 @@ pub(super) fn cookie_secret(headers: &HeaderMap, gateway: &Gateway) -> Option<Bi
     if is_same_origin_fetch(headers) { cookies::binding(headers, gateway) } else { None }
 }
 
-/// A verified person, who may approve. Anyone else is answered 401.
+/// A verified person, who may approve. Any other caller gets 401.
 pub(super) struct Approver(pub(super) Identity);
 
 impl Approver {
@@ -65,7 +65,7 @@ impl Approver {
     }
 }
 
-/// Returns the party that calls. A request without credentials is answered like an id that never existed.
+/// Returns the party that calls. A request without credentials gets the same response as one for an unknown ticket.
 ///
 /// # Errors
 /// 401 for an invalid bearer token, 404 without credentials, 429 after too many of either.
@@ -75,7 +75,7 @@ pub(super) async fn caller_party(headers: &HeaderMap, gateway: &Gateway, address
     credentials.map(|credentials| credentials.party()).ok_or_else(|| Problem::from(&problem::TICKET_NOT_FOUND))
 }
 
-/// Returns the owner of the token. A token may not claim a subject that belongs to a connector.
+/// Verifies a token and returns its owner. Refuses a subject that belongs to a connector.
 async fn verify(token: &str, gateway: &Gateway) -> Result<Identity, Problem> {
     let identity = gateway.verifier.verify(token).await?;
     if gateway.connectors.owns(&identity.person.subject) {

@@ -1,4 +1,4 @@
-//! The names by which the metrics count refusals at each bound.
+//! The names of bounds. The metrics count the refusals at each bound by its name.
 
 use crate::callers::Tier;
 
@@ -19,19 +19,19 @@ macro_rules! per_tier {
 per_tier! {
     /// New tickets.
     CREATE = "rate_create";
-    /// New tickets whose code a connector makes.
+    /// New tickets whose code a connector creates.
     CONNECTOR = "rate_connector";
     /// QR codes drawn.
     DRAW = "rate_draw";
     /// Scans by verified people.
     SCAN = "rate_scan";
-    /// Scans by browsers that nobody has signed in to.
+    /// Scans by browsers without a signed-in person.
     ANONYMOUS_SCAN = "rate_guest_scan";
     /// Confirms and declines.
     CONFIRM = "rate_confirm";
-    /// Scans that fail for want of a valid token or ticket.
+    /// Scans that fail because the token or ticket is invalid.
     INVALID_SCAN = "rate_invalid_scan";
-    /// Confirms and declines that fail for want of a valid token or ticket.
+    /// Confirms and declines that fail because the token or ticket is invalid.
     INVALID_CONFIRM = "rate_invalid_confirm";
     /// Tickets waiting to be scanned.
     TICKETS = "tickets_per_address";

@@ -1,9 +1,9 @@
 //! The gateway's cookies: their names, how they are read, and each one that is set. No other module reads or sets one.
 //!
-//! Other apps of the host, and other hosts of its site, write into the same `Cookie` field. A cookie counts as ours only if
-//! its name matches byte for byte: not percent-encoded, not in other letters, not after other whitespace. Browsers keep
-//! strangers from setting a name with the prefix `__Host-`, but not from setting one that only resembles it. If one of our
-//! names occurs twice, one of the two is a stranger's, and neither counts. A malformed neighbour affects only itself.
+//! Other apps of the host, and other hosts of its site, write into the same `Cookie` field. The gateway accepts a cookie only
+//! if its name matches byte for byte. Percent-encoded or differently cased names, and names after other whitespace, do not
+//! match. Browsers protect names with the prefix `__Host-`, but not names that resemble them. If one of our names occurs twice,
+//! another site has set one of the two, and the gateway ignores both. A malformed cookie affects no other cookie.
 
 use std::time::Duration;
 
@@ -20,18 +20,18 @@ use crate::ticket::{BindingSecret, Party};
 
 /// The longest cookie that browsers keep: its name, `=` and its value, in bytes (RFC 6265 §6.1).
 const MAX_COOKIE_BYTES: usize = 4096;
-/// How long a sign-in may take from its start. People leave the page open.
+/// The maximum duration of a sign-in. Users leave the page open.
 const SIGN_IN_STATE_LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
 
-/// A `Set-Cookie` field, as part of an answer.
+/// A `Set-Cookie` field, as part of a response.
 pub(super) type SetCookie = [(HeaderName, String); 1];
 
 /// A cookie by its content.
 #[derive(Debug, Clone, Copy)]
 enum Cookie {
-    /// The secret that makes a browser a party of its tickets. No other site has to send it: `Strict`.
+    /// The secret that makes a browser a party of its tickets. Never sent from other sites: `SameSite=Strict`.
     Binding,
-    /// A JWT, on a site's own host. `Lax`, so that a link from another site opens a page that is signed in.
+    /// A JWT, on a site's own host. `SameSite=Lax`, so that a page opened by a link from another site is signed in.
     Session,
     /// Ties a sign-in to the browser that started it, on a site's own host.
     SignInState,
@@ -39,7 +39,7 @@ enum Cookie {
 
 impl Cookie {
     /// Returns the name. Browsers accept `__Host-…` only from the host itself and over https (RFC 6265bis §4.1.3.2). Over
-    /// http, which is for trials, there is no such protection.
+    /// http, which is for evaluation, there is no such protection.
     fn name(self, is_https: bool) -> &'static str {
         match (self, is_https) {
             (Self::Binding, true) => "__Host-scangate",
@@ -55,7 +55,7 @@ impl Cookie {
         match (self, is_https) {
             (Self::Binding, _) => "Strict",
             // The gateway's page posts the JWT from its own site, and browsers do not send a Lax cookie with that request.
-            // They accept None only over https; over http, app and gateway have to be of one site.
+            // They accept None only over https; over http, app and gateway must be on the same site.
             (Self::SignInState, true) => "None",
             (Self::Session, _) | (Self::SignInState, false) => "Lax",
         }
@@ -116,25 +116,25 @@ pub(super) fn set_sign_in_state(gateway: &Gateway, secret: &BindingSecret) -> Se
     Cookie::SignInState.set(gateway, &secret.reveal(), Some(SIGN_IN_STATE_LIFETIME))
 }
 
-/// How a browser or native client proves itself.
+/// How a browser or native app is identified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BindingKind {
     /// By a cookie, which browsers keep and scripts cannot read.
     #[default]
     Cookie,
-    /// By a secret in the answer, sent as `Authorization: Bearer`; for native clients and other origins.
+    /// By a secret in the response, sent as `Authorization: Bearer`; for native apps and other origins.
     Bearer,
 }
 
-/// A new binding, not yet handed to its browser or native client.
+/// A new binding, not yet sent to its browser or native app.
 pub(super) struct NewBinding {
     secret: BindingSecret,
     kind: BindingKind,
 }
 
 impl NewBinding {
-    /// Draws a secret.
+    /// Generates a secret.
     pub(super) fn new(kind: BindingKind) -> Self {
         Self { secret: random::binding_secret(), kind }
     }
@@ -144,12 +144,12 @@ impl NewBinding {
         Party::Browser(self.secret.hash())
     }
 
-    /// Returns the secret if the answer's body hands it over.
+    /// Returns the secret for the response body, or `None` if a cookie carries it.
     pub(super) fn secret_for_body(&self) -> Option<String> {
         (self.kind == BindingKind::Bearer).then(|| self.secret.reveal())
     }
 
-    /// Returns the cookie if a cookie hands the secret over. It lasts until the browser is closed.
+    /// Returns the cookie with the secret, or `None` if the body carries it. The cookie lasts until the browser is closed.
     pub(super) fn cookie(&self, gateway: &Gateway) -> Option<SetCookie> {
         (self.kind == BindingKind::Cookie).then(|| Cookie::Binding.set(gateway, &self.secret.reveal(), None))
     }
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_reads_like_our_name_is_not_it() {
+    fn a_similar_name_is_not_ours() {
         let strangers: [&[u8]; 12] = [
             b"%5F%5FHost-scangate=theirs",
             b"__Host%2Dscangate=theirs",
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_ours_that_is_there_twice_counts_as_none() {
+    fn a_duplicate_cookie_is_ignored() {
         let twice: [&[&[u8]]; 5] = [
             &[b"__Host-scangate=a; __Host-scangate=b"],
             &[b"__Host-scangate=a; x=y; __Host-scangate=a"],
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_what_stands_there() {
+    fn a_value_is_returned_unchanged() {
         assert_eq!(found(&[b"__Host-scangate=a%20b"]).as_deref(), Some("a%20b"));
         assert_eq!(found(&[b" \t__Host-scangate=a=b \t"]).as_deref(), Some("a=b"));
         assert_eq!(found(&[b"__Host-scangate=\"a\""]).as_deref(), Some("\"a\""));
@@ -289,7 +289,7 @@ mod tests {
         entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
     }
 
-    /// A lint that clippy has not: it bans types and functions, and the names of fields are constants and literals.
+    /// A check that clippy lacks: clippy bans types and functions, but field names are constants and literals.
     #[test]
     fn no_other_module_names_the_fields_of_cookies() {
         let field = regex::Regex::new(r#"\b(SET_)?COOKIE\b|"(?i:(set-)?cookie2?)""#).unwrap();
@@ -305,13 +305,13 @@ mod tests {
             assert_eq!(names(described), None, "{described}");
         }
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-        // The second only describes the API: "cookie" is the name of a way to prove oneself there.
+        // The second only describes the API, where "cookie" is a binding kind.
         let exempt = ["http/cookies.rs", "http/api/openapi.rs"].map(|path| root.join(path));
         let all = sources(&root);
         assert!(exempt.iter().all(|path| all.contains(path)) && all.len() > 60);
         for path in all.iter().filter(|path| !exempt.contains(path)) {
             let found_here = names(&std::fs::read_to_string(path).unwrap());
-            assert_eq!(found_here, None, "{} reads or sets a cookie past `http::cookies`", path.display());
+            assert_eq!(found_here, None, "{} reads or sets a cookie without `http::cookies`", path.display());
         }
     }
 }

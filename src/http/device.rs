@@ -1,6 +1,6 @@
-//! Describes the device that asks, for the approver: its address, and the browser and system named in its `User-Agent`.
+//! Describes a party's device to the approver: its address, and the browser and system named in its `User-Agent`.
 //!
-//! A `User-Agent` is only a claim. It helps honest people to recognise their own browser and proves nothing.
+//! Senders can forge a `User-Agent`. It helps people to recognise their own browser and proves nothing.
 
 use std::net::IpAddr;
 
@@ -12,7 +12,7 @@ use crate::ticket::Device;
 
 /// woothee's categories of devices that people browse with; the rest are crawlers and libraries.
 const BROWSER_CATEGORIES: [&str; 4] = ["pc", "smartphone", "mobilephone", "appliance"];
-/// How much of a `User-Agent` is parsed, in bytes.
+/// The maximum length of a `User-Agent` that is parsed, in bytes. The rest is ignored.
 const MAX_USER_AGENT_BYTES: usize = 512;
 
 /// Describes the device at `ip`.
@@ -53,13 +53,13 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_browser_is_not_made_up() {
+    fn an_unknown_browser_has_no_name() {
         assert_eq!(of("x"), (None, None));
         assert_eq!(of("curl/8.5.0"), (None, None));
     }
 
     #[test]
-    fn bytes_that_are_no_text_do_not_hide_the_browser() {
+    fn non_utf8_bytes_do_not_hide_the_browser() {
         let firefox = b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0 Z\xfcrich \xe5\xb0\x8f";
         let long = [&firefox[..], &"\u{e9}".repeat(700).into_bytes()].concat();
         for agent in [&firefox[..], &long] {
@@ -71,7 +71,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_user_agent_is_taken(agent in "[ -~]{0,700}") {
+        fn any_user_agent_is_parsed(agent in "[ -~]{0,700}") {
             of(&agent);
         }
     }

@@ -1,4 +1,4 @@
-//! The queue for drawing QR codes. Blocking threads draw them, so that no other request waits behind one. Two are drawn at a
+//! The queue for drawing QR codes. Blocking threads draw them, so that they do not delay other requests. Two are drawn at a
 //! time, and the queue is bounded.
 
 use std::sync::Arc;
@@ -9,12 +9,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::problem::{self, Problem};
 use crate::qr::QrError;
 
-/// How many codes are drawn at the same time. Each takes a fraction of a millisecond, or about one with a large logo: two
-/// keep up with thousands a second, and leave the other processors to everything else.
-const AT_ONCE: usize = 2;
-/// How many codes may be drawn or wait: a tenth of a second of work.
+/// The number of codes that are drawn at the same time. Each takes a fraction of a millisecond, or about one with a large logo:
+/// two keep up with thousands a second, and leave the other cores free.
+const MAX_CONCURRENT: usize = 2;
+/// The maximum number of codes that are drawn or wait: a tenth of a second of work.
 const MAX_QUEUED: usize = 256;
-/// How long a caller is asked to wait when the queue is full.
+/// The time after which a caller should try again if the queue is full.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The queue. Clones share it.
@@ -32,7 +32,7 @@ pub(super) struct QueuePlace {
 
 impl Default for DrawingQueue {
     fn default() -> Self {
-        Self { drawing: Arc::new(Semaphore::new(AT_ONCE)), queued: Arc::new(Semaphore::new(MAX_QUEUED)) }
+        Self { drawing: Arc::new(Semaphore::new(MAX_CONCURRENT)), queued: Arc::new(Semaphore::new(MAX_QUEUED)) }
     }
 }
 
@@ -80,15 +80,15 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn too_many_that_wait_are_sent_away_and_those_who_gave_up_free_their_place() {
+    async fn a_full_queue_refuses_and_a_cancelled_caller_frees_its_place() {
         let drawing = DrawingQueue::default();
         let (go, stop) = mpsc::channel::<()>();
-        let stop = Arc::new(std::sync::Mutex::new(stop));
+        let stop = Arc::new(parking_lot::Mutex::new(stop));
         let begin = || {
             let (drawing, stop) = (drawing.clone(), Arc::clone(&stop));
             Box::pin(async move {
                 let wait = move || {
-                    let _ = stop.lock().unwrap().recv();
+                    let _ = stop.lock().recv();
                     Ok(())
                 };
                 drawing.enter()?.draw(wait).await
@@ -100,7 +100,7 @@ mod tests {
         }
         let refused = drawing.enter().err().unwrap();
         assert_eq!((refused.problem_type().code, refused.reason()), ("unavailable", "drawing"));
-        // The last of them gives up: there is room for one again.
+        // The last one cancels, which frees a place.
         all.pop();
         let mut again = begin();
         assert!(again.as_mut().now_or_never().is_none());

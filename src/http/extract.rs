@@ -15,10 +15,10 @@ use super::fields;
 use super::problem::{self, Problem};
 use crate::ticket::TicketId;
 
-/// How long a request's body may take to arrive.
-pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The maximum time in which a request's body must arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A name in the path. A name that is not UTF-8 is answered like an unknown one.
+/// A name in the path. A name that is not UTF-8 gets the same response as an unknown one.
 pub(super) struct NamePath(pub(super) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for NamePath {
@@ -30,7 +30,7 @@ impl<S: Send + Sync> FromRequestParts<S> for NamePath {
     }
 }
 
-/// The ticket id in the path. A malformed id is answered like one that never existed.
+/// The ticket id in the path. A malformed id gets the same response as an unknown one.
 pub(super) struct TicketPath(pub(super) TicketId);
 
 impl<S: Send + Sync> FromRequestParts<S> for TicketPath {
@@ -43,7 +43,7 @@ impl<S: Send + Sync> FromRequestParts<S> for TicketPath {
     }
 }
 
-/// The query string. An unknown parameter is an error that names it.
+/// The query string. The error for an unknown parameter names it.
 pub(super) struct ValidQuery<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for ValidQuery<T> {
@@ -57,8 +57,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for ValidQuery<T> 
     }
 }
 
-/// A JSON body. An empty body counts as `{}`, whatever its declared type. Any other body must be declared as JSON, which also
-/// stops the forms of other sites.
+/// A JSON body. An empty body is treated as `{}`, regardless of its declared type. Any other body must be declared as JSON,
+/// which also stops the forms of other sites.
 pub(super) struct JsonBody<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
@@ -88,11 +88,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
 #[serde(deny_unknown_fields)]
 pub struct EmptyObject {}
 
-/// Reads the body, whatever it contains.
+/// Reads the body without interpreting it.
 ///
 /// # Errors
-/// 408 if it does not arrive in time; 413 if it is too large; 400 if it is not framed as the head says (RFC 9112 §6 and §7),
-/// or is cut off.
+/// 408 if it does not arrive in time; 413 if it is too large; 400 if it is not framed as the head declares (RFC 9112 §6 and §7),
+/// or is truncated.
 pub(super) async fn read_body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
     tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state))
         .await
@@ -102,7 +102,7 @@ pub(super) async fn read_body<S: Send + Sync>(request: Request, state: &S) -> Re
                 Problem::from(&problem::TOO_LARGE)
             }
             _ => Problem::from(&problem::MALFORMED_REQUEST)
-                .detail("The body is cut off, or does not match the chunks or the length that the head declares."),
+                .detail("The body is truncated, or does not match the chunks or the length that the head declares."),
         })
 }
 
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_that_is_no_text_leaves_the_type_what_it_is() {
+    fn a_non_utf8_parameter_does_not_change_the_type() {
         let of = |value: &[u8]| {
             let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_bytes(value).unwrap())]);
             is_json(&headers)

@@ -1,7 +1,8 @@
-//! The operators' endpoints, on the admin listener only, and the host names by which it may be reached.
+//! The endpoints of the admin listener, and the host names that it accepts. Their errors have no problem body, except for
+//! unknown hosts, paths and methods.
 //!
 //! They need no login: anyone who can reach the listener is an operator. A page in an operator's browser could reach it too,
-//! by pointing its own host name at the listener's address (DNS rebinding), and the browser would let it read the answers.
+//! by pointing its own host name at the listener's address (DNS rebinding), and the browser would let it read the responses.
 //! Browsers send that host name in `Host`, so unknown host names are refused.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -18,11 +19,11 @@ use crate::http::fields;
 use crate::http::problem::{self, Problem};
 use crate::http::state::SharedGateway;
 
-/// Refuses every host except IP addresses, `localhost` and the configured names. A page cannot have an address that first
-/// resolves elsewhere, and browsers resolve `localhost` to this machine only.
+/// Refuses every host except IP addresses, `localhost` and the configured names. A page cannot rebind an IP address, and
+/// browsers resolve `localhost` only to this machine.
 pub(in crate::http) async fn check_host(State(names): State<Arc<[String]>>, request: Request, next: Next) -> Response {
-    // `head::check` has made sure that `Host` is present, and equals the target's host if the target has one. HTTP/1.0 may
-    // leave it out: load balancers' checks use that version, and no browser does.
+    // `head::check` ensures that `Host` is present, and equals the target's host if the target has one. HTTP/1.0 may omit it:
+    // load balancers' checks use that version, and no browser does.
     let is_ours = match request.headers().get(header::HOST) {
         Some(host) => fields::text(host).is_some_and(|host| is_known(host, &names)),
         None => request.version() == Version::HTTP_10,
@@ -30,8 +31,8 @@ pub(in crate::http) async fn check_host(State(names): State<Arc<[String]>>, requ
     if is_ours { next.run(request).await } else { Problem::from(&problem::UNKNOWN_HOST).into_response() }
 }
 
-/// Returns whether `HOST` or `HOST:PORT` is one of our own. The text is compared unparsed: in a malformed one, a parser may
-/// find another host than the browser does.
+/// Returns whether `HOST` or `HOST:PORT` is one of our own. The text is compared unparsed, because a parser may find another
+/// host than the browser does in a malformed text.
 fn is_known(authority: &str, names: &[String]) -> bool {
     let host = match authority.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
@@ -44,7 +45,7 @@ fn is_known(authority: &str, names: &[String]) -> bool {
         || names.iter().any(|name| host.eq_ignore_ascii_case(name))
 }
 
-/// Reports that the process is alive. It depends on nothing else: a restart would not bring Redis back.
+/// Reports that the process is alive. Redis does not matter here, because a restart of the gateway would not repair Redis.
 pub(in crate::http) async fn healthz() -> Response {
     Json(json!({ "status": "alive" })).into_response()
 }

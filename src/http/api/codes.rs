@@ -36,15 +36,15 @@ pub enum Picture {
     Png,
 }
 
-/// How to draw.
+/// How to draw a code.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct QrQuery {
-    /// Pixels along a side.
+    /// The length of a side, in pixels.
     #[param(minimum = 64, maximum = 1024)]
     size: Option<u32>,
-    /// The id of the client whose logo is laid over the middle.
+    /// The id of the client whose logo is drawn in the middle.
     logo: Option<String>,
 }
 
@@ -58,8 +58,8 @@ problem_responses!(DrawProblems: &[
 
 /// Draws a ticket's QR code as SVG
 ///
-/// If no ticket has this id, the picture shows what a ticket of the flow `login` would say. 503 also means that too many
-/// codes are being drawn.
+/// If no ticket has this id, the code is that of a ticket of the flow `login`. 503 also means that too many codes are being
+/// drawn.
 #[utoipa::path(
     get,
     path = "/v1/tickets/{id}/qr.svg",
@@ -79,8 +79,8 @@ pub(in crate::http) async fn svg(
 
 /// Draws a ticket's QR code as PNG
 ///
-/// If no ticket has this id, the picture shows what a ticket of the flow `login` would say. 503 also means that too many
-/// codes are being drawn.
+/// If no ticket has this id, the code is that of a ticket of the flow `login`. 503 also means that too many codes are being
+/// drawn.
 #[utoipa::path(
     get,
     path = "/v1/tickets/{id}/qr.png",
@@ -125,13 +125,14 @@ impl QrQuery {
     }
 }
 
-/// Returns the content of a ticket's code. It does not reveal that no ticket of the flow `login` has this id.
+/// Returns the content of a ticket's code. An unknown id gets the same content as a ticket of the flow `login`, so it does not
+/// reveal which ids exist.
 async fn content(gateway: &Gateway, id: &TicketId) -> Result<String, Problem> {
     let reading = gateway.store.get(id).await?;
     Ok(reading.map_or_else(|| login_url(gateway, id), |reading| scan_url(gateway, &reading.ticket)))
 }
 
-/// Draws a code for an answer in JSON.
+/// Draws a code for a response in JSON.
 pub(super) async fn data_uri(place: QueuePlace, url: String, picture: Picture) -> Result<QrView, Problem> {
     let draw = move || {
         Ok(match picture {

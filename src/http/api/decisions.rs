@@ -1,4 +1,4 @@
-//! The scanner's and the approver's side of the API: scan, confirm, cancel. A person's identity comes only from their
+//! The scanner's and the approver's side of the API: scan, confirm and cancel. A person's identity comes only from their
 //! verified token.
 
 use axum::Json;
@@ -8,7 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::openapi::{JSON_BODY, problem_responses};
+use super::openapi::{JSON_BODY, OF_A_PARTY, problem_responses};
 use super::tickets::cancel_problem;
 use crate::http::address::BrowserAddress;
 use crate::http::auth::{Approver, Credentials};
@@ -26,13 +26,13 @@ use crate::ticket::{
 };
 use crate::verifier::Identity;
 
-/// How a ticket is scanned; an empty object in the flow `login`.
+/// The properties of a scan; an empty object in the flow `login`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Scan {
-    /// The client that the scanner uses, for which the JWT will be; the ticket's own if left out. Only in `share`.
+    /// The scanner's client, which becomes the JWT's audience; the ticket's client if omitted. Only in `share`.
     client_id: Option<String>,
-    /// How a scanner without a token proves itself afterwards; by a cookie if left out. Only in `share`.
+    /// How a scanner without a token is identified in later requests; by a cookie if omitted. Only in `share`.
     binding: Option<BindingKind>,
 }
 
@@ -56,18 +56,18 @@ problem_responses!(ScanProblems: JSON_BODY, &[
 
 /// Scans a ticket
 ///
-/// Binds the ticket to the scanner, and tells the scanner which browser shows it. No other party can scan it then. In the
-/// flow `login` scanners are people, who send their token. In `share` they may also be browsers, which get a binding like
-/// presenters. Without a valid token, an unknown or expired ticket is answered 401, too.
+/// Binds the ticket to the scanner, and tells the scanner which device presents it. No other party can scan it then. In the
+/// flow `login`, scanners are people, who send their token. In `share`, they may also be browsers and native apps, which get a
+/// binding like presenters. Without a valid token, a request for an unknown or expired ticket also gets 401.
 #[utoipa::path(
     post,
     path = "/v1/tickets/{id}/scan",
-    tag = "approver",
+    tag = "decisions",
     params(("id" = String, Path, description = "The ticket")),
     request_body = Scan,
     security(("identity" = []), ("cookie" = []), ("ticket_secret" = []), ()),
     responses(
-        (status = 200, body = ScanView, description = "The party that asks or offers; the same again for the same scanner", headers(("set-cookie" = Option<String>, description = "The binding"))),
+        (status = 200, body = ScanView, description = "The presenter and its request; a repeated scan gets the same response", headers(("set-cookie" = Option<String>, description = "The binding"))),
         ScanProblems,
     )
 )]
@@ -94,7 +94,7 @@ pub(in crate::http) async fn scan(
         let scanner = match reading.ticket.request.flow {
             Flow::Login if body.client_id.is_some() || body.binding.is_some() => {
                 return Err(Problem::from(&problem::INVALID_REQUEST)
-                    .detail("client_id and binding are for tickets of the flow \"share\"; leave them out."));
+                    .detail("client_id and binding are for tickets of the flow \"share\"; omit them."));
             }
             Flow::Login => Scanner::of(party),
             Flow::Share => {
@@ -113,7 +113,7 @@ pub(in crate::http) async fn scan(
     Ok((cookie, Json(view)).into_response())
 }
 
-/// Returns the party that scans, and its binding if that is new. A caller that is not a verified person gets the same answer
+/// Returns the party that scans, and its binding if that is new. A caller that is not a verified person gets the same response
 /// for a ticket of the flow `login` as for an unknown one.
 fn scanning_party(
     credentials: Option<Credentials>,
@@ -157,12 +157,12 @@ fn audience(body: &Scan, ticket: &Ticket, headers: &HeaderMap, gateway: &Gateway
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Confirm {
-    /// The number that the other screen shows; only for clients that ask for it. There is one attempt.
+    /// The number that the other screen shows; only for clients that require it. There is one attempt.
     #[schema(example = "42", pattern = "^[1-9][0-9]$")]
     r#match: Option<String>,
-    /// The claims to hand over; all offered claims if left out.
+    /// The claims to release; all offered claims if omitted.
     release: Option<Vec<String>>,
-    /// The id of the scanner that the presenter was shown (`scanned_by`); required in `share`.
+    /// The id from `scanned_by`, which identifies the scanner that the presenter has seen; required in `share`.
     scanner: Option<String>,
 }
 
@@ -188,12 +188,12 @@ problem_responses!(ConfirmProblems: JSON_BODY, &[
 #[utoipa::path(
     post,
     path = "/v1/tickets/{id}/confirm",
-    tag = "approver",
+    tag = "decisions",
     params(("id" = String, Path, description = "The ticket")),
     request_body = Confirm,
     security(("identity" = [])),
     responses(
-        (status = 200, body = TicketView, description = "It is confirmed; the same again for the same person"),
+        (status = 200, body = TicketView, description = "It is confirmed; a repeated request gets the same response"),
         ConfirmProblems,
     )
 )]
@@ -221,15 +221,7 @@ pub(in crate::http) async fn confirm(
     Ok(Json(TicketView::new(&gateway, &reading, &party)))
 }
 
-problem_responses!(CancelProblems: JSON_BODY, &[
-    &problem::INVALID_TOKEN,
-    &problem::ORIGIN_NOT_ALLOWED,
-    &problem::TICKET_NOT_FOUND,
-    &problem::ALREADY_CONFIRMED,
-    &problem::RATE_LIMITED,
-    &problem::UNAVAILABLE,
-    &problem::IDENTITY_UNAVAILABLE,
-]);
+problem_responses!(CancelProblems: JSON_BODY, OF_A_PARTY, &[&problem::ORIGIN_NOT_ALLOWED, &problem::ALREADY_CONFIRMED]);
 
 /// Declines or closes a sign-in
 ///
@@ -237,12 +229,12 @@ problem_responses!(CancelProblems: JSON_BODY, &[
 #[utoipa::path(
     post,
     path = "/v1/tickets/{id}/cancel",
-    tag = "approver",
+    tag = "decisions",
     params(("id" = String, Path, description = "The ticket")),
     request_body = EmptyObject,
     security(("identity" = []), ("cookie" = []), ("ticket_secret" = [])),
     responses(
-        (status = 200, body = TicketView, description = "It is cancelled; the same again for either party"),
+        (status = 200, body = TicketView, description = "It is cancelled; a repeated request gets the same response"),
         CancelProblems,
     )
 )]

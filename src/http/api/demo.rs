@@ -1,4 +1,4 @@
-//! Signs invented people in. The route exists only in the demo.
+//! Signs in demo users. The route exists only in the demo.
 
 use axum::Json;
 use axum::extract::State;
@@ -10,7 +10,7 @@ use crate::http::problem::{self, Problem};
 use crate::http::state::SharedGateway;
 use crate::verifier::demo::{MAX_NAME_CHARS, TOKEN_TTL};
 
-/// The path where the demo signs people in.
+/// The path of the demo's sign-in.
 pub(in crate::http) const PATH: &str = "/demo/sign-in";
 
 #[derive(Deserialize)]

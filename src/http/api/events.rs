@@ -1,4 +1,4 @@
-//! The event stream of a ticket: plain axum over `async_stream`. `wait` decides what is sent, `sse` how.
+//! The event stream of a ticket. `wait` decides what to send, `sse` writes it.
 
 use std::convert::Infallible;
 use std::ops::Range;
@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use tokio_stream::Stream;
 use url::form_urlencoded;
 
-use super::openapi::problem_responses;
+use super::openapi::{OF_A_PARTY, problem_responses};
 use crate::http::address::BrowserAddress;
 use crate::http::auth::caller_party;
 use crate::http::extract::TicketPath;
@@ -23,25 +23,18 @@ use crate::metrics::StreamEnd;
 
 /// The random delay before a browser reconnects if the gateway cannot accept its stream.
 const SHED_RETRY_MILLIS: Range<u64> = 2_000..10_000;
-/// An edge sends this header to say that it will ask another replica, or make the browser reconnect, if it is answered 503.
+/// A proxy sends this header if it handles 503 itself: it asks another replica, or makes the browser reconnect.
 const NEXT_UPSTREAM: HeaderName = HeaderName::from_static("scangate-next-upstream");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-problem_responses!(StreamProblems: &[
-    &problem::INVALID_TOKEN,
-    &problem::TICKET_NOT_FOUND,
-    &problem::TOO_MANY_STREAMS,
-    &problem::RATE_LIMITED,
-    &problem::UNAVAILABLE,
-    &problem::IDENTITY_UNAVAILABLE,
-]);
+problem_responses!(StreamProblems: &[&problem::TOO_MANY_STREAMS], OF_A_PARTY);
 
 /// The ticket's event stream
 ///
-/// Sends at once an event with the ticket's current state, and a `retry`; then one event for each change: `pending`,
+/// Sends immediately an event with the ticket's current state, and a `retry`; then one event for each change: `pending`,
 /// `scanned`, `confirmed`, `cancelled` with the ticket as data, or `expired` with the ticket's id. The stream ends after one
 /// of the last three. Ids are revisions; the id of `expired` is `expired`. In between, an event `heartbeat` with `{}` as data
-/// and without id follows every `heartbeat` seconds, as the ticket says.
+/// and without id follows every `heartbeat` seconds, a field of the ticket.
 #[utoipa::path(
     get,
     path = "/v1/tickets/{id}/events",
@@ -49,12 +42,12 @@ problem_responses!(StreamProblems: &[
     params(
         ("id" = String, Path, description = "The ticket"),
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event received; browsers send it when they reconnect"),
-        ("lastEventId" = Option<String>, Query, description = "The same, for programs that cannot set a header; the header counts if both are present"),
+        ("lastEventId" = Option<String>, Query, description = "The same, for programs that cannot set a header; the header has precedence"),
     ),
     security(("cookie" = []), ("ticket_secret" = []), ("identity" = [])),
     responses(
         (status = 200, content_type = "text/event-stream", body = String, description = "The events; or, when the gateway sheds load or drains, an event `reconnect` with a `retry`, and the end"),
-        (status = 204, description = "The ticket is over and its last event was received; `EventSource` stops"),
+        (status = 204, description = "The ticket has ended and its last event was received; `EventSource` stops"),
         StreamProblems,
     )
 )]
@@ -72,8 +65,8 @@ pub(in crate::http) async fn events(
     let party = caller_party(&headers, &gateway, address).await?;
     let (mut waiter, first) = match Waiter::open(&gateway, id, party, address).await {
         Ok(opened) => opened,
-        // `EventSource` gives up permanently on 503. Only an event `reconnect` makes it come back. An edge that can ask
-        // another replica instead gets the 503.
+        // `EventSource` stops permanently on 503; only an event `reconnect` makes it reconnect. A proxy that can ask another
+        // replica gets the 503.
         Err(problem)
             if problem.problem_type().status == StatusCode::SERVICE_UNAVAILABLE
                 && !headers.contains_key(NEXT_UPSTREAM) =>
@@ -96,8 +89,8 @@ pub(in crate::http) async fn events(
     Ok(sse::response(follow(waiter, first)))
 }
 
-/// Returns the id of the last event that the caller has received: from the header, else from the query string, which libraries
-/// use that replace `EventSource`. Anything that is not the id of an event is ignored.
+/// Returns the id of the last event that the caller has received: from the header, otherwise from the query string, which
+/// libraries that replace `EventSource` use. Ignores anything that is not the id of an event.
 fn last_event_id(headers: &HeaderMap, uri: &Uri) -> Option<String> {
     let known = |id: &str| {
         let id = id.trim();

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::http::state::SharedGateway;
 
-/// How long the keys may be cached. A verifier that meets an unknown `kid` should fetch them again earlier.
+/// Caches may keep the keys for five minutes. A verifier that finds an unknown `kid` should fetch them earlier.
 const CACHE: &str = "public, max-age=300";
 
 /// The public keys of the issued JWTs (RFC 7517)

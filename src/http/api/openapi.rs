@@ -1,4 +1,4 @@
-//! The API's OpenAPI 3.1 description, made from the handlers' annotations and the table of problems.
+//! The API's OpenAPI 3.1 description, built from the handlers' annotations and the table of problems.
 
 use std::collections::BTreeMap;
 
@@ -19,11 +19,19 @@ pub(in crate::http) const PATH: &str = "/v1/openapi.json";
 /// The problems of every operation with a JSON body.
 pub(super) const JSON_BODY: &[&ProblemType] =
     &[&problem::MALFORMED_JSON, &problem::REQUEST_TIMEOUT, &problem::TOO_LARGE, &problem::UNSUPPORTED_MEDIA_TYPE];
+/// The problems of every operation on a ticket that only a party may use.
+pub(super) const OF_A_PARTY: &[&ProblemType] = &[
+    &problem::INVALID_TOKEN,
+    &problem::TICKET_NOT_FOUND,
+    &problem::RATE_LIMITED,
+    &problem::UNAVAILABLE,
+    &problem::IDENTITY_UNAVAILABLE,
+];
 
-/// Declares the problems with which an operation answers, as a type for its `responses(…)`.
+/// Declares the problems that an operation can return, as a type for its `responses(…)`.
 macro_rules! problem_responses {
     ($name:ident: $($list:expr),+ $(,)?) => {
-        /// The problems with which the operation answers.
+        /// The problems that the operation can return.
         enum $name {}
 
         impl utoipa::IntoResponses for $name {
@@ -54,18 +62,18 @@ pub(super) fn problem_rows(lists: &[&[&ProblemType]]) -> BTreeMap<String, RefOr<
     by_status.into_iter().map(row).collect()
 }
 
-/// Answers with the document, which never changes while the process runs.
+/// Returns the document, which never changes while the process runs.
 pub(in crate::http) fn document(json: &str) -> Response {
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")];
     (headers, json.to_string()).into_response()
 }
 
-/// Returns the document, with what the handlers' annotations cannot express:
+/// Returns the document, completed with rules that the handlers' annotations cannot express:
 ///
-/// - A missing body counts as `{}`, so no body is required, and no body is `null`.
+/// - A missing body is treated as `{}`, so a body is optional but never `null`.
 /// - Callers that prefer HTML get problems as pages.
-/// - A schema describes one value. A stream is many, which `itemSchema` of OpenAPI 3.2 will describe.
-/// - Which fields a new ticket may have depends on its flow.
+/// - A schema describes one value. A stream is a sequence of values, which OpenAPI 3.2 describes by `itemSchema`.
+/// - The flow of a new ticket determines which fields it may have.
 pub(in crate::http) fn complete(openapi: &OpenApi) -> String {
     let mut document = serde_json::to_value(openapi).unwrap_or_default();
     let paths = document.get_mut("paths").and_then(Value::as_object_mut);

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::codes::{self, Picture};
-use super::openapi::{JSON_BODY, problem_responses};
+use super::openapi::{JSON_BODY, OF_A_PARTY, problem_responses};
 use crate::callers::Caller;
 use crate::clients::Client;
 use crate::http::address::BrowserAddress;
@@ -29,28 +29,28 @@ use crate::store::TransitionError;
 use crate::ticket::{CancelReason, Flow, NewTicket, Party, Refusal, TicketRequest};
 use crate::verifier::Identity;
 
-/// How much of an unknown name an answer quotes, in characters.
+/// The maximum length to which a response quotes an unknown name, in characters.
 const MAX_QUOTED_CHARS: usize = 32;
 
 /// The properties of a new ticket.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateTicket {
-    /// The client that the sign-in is for; the default one if left out.
+    /// The client that the sign-in is for; the default client if omitted.
     client_id: Option<String>,
     /// Which party approves. In `share` it is the presenter, who must be signed in.
     #[serde(default)]
     flow: Flow,
-    /// The address to which the recipient goes on: one of the client's own list, character for character.
+    /// The URL to which the recipient is redirected: one of the client's own list, character for character.
     return_to: Option<String>,
-    /// How the presenter proves itself afterwards.
+    /// How the presenter is identified in later requests.
     #[serde(default)]
     binding: BindingKind,
-    /// The claims that the presenter offers, among those that the client may have; all of them if left out. Only in `share`.
+    /// The claims that the presenter offers, among those that the client may have; all of them if omitted. Only in `share`.
     release: Option<Vec<String>>,
 }
 
-/// The parts to add to the answer.
+/// The parts to add to the response.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
@@ -78,8 +78,8 @@ problem_responses!(CreateProblems: JSON_BODY, &[
 
 /// Creates a ticket
 ///
-/// In the flow `login`, the answer sets the binding cookie unless the browser has one or the request says
-/// `"binding": "bearer"`. In the flow `share`, the presenter proves itself by the person's token, now and afterwards.
+/// In the flow `login`, the response sets the binding cookie unless the browser has one or the request says
+/// `"binding": "bearer"`. In the flow `share`, the person's token identifies the presenter, now and in later requests.
 #[utoipa::path(
     post,
     path = "/v1/tickets",
@@ -103,7 +103,7 @@ pub(in crate::http) async fn create(
     if query.qr.is_some() {
         gateway.limits.draw.check(address)?;
     }
-    // Enters the queue before the ticket is created, which would be useless without its code.
+    // Enter the queue before creating the ticket, which would be useless without its code.
     let drawing = query.qr.map(|picture| gateway.drawing.enter().map(|place| (picture, place))).transpose()?;
     let client =
         gateway.clients.find(body.client_id.as_deref()).ok_or_else(|| Problem::from(&problem::UNKNOWN_CLIENT))?;
@@ -160,13 +160,13 @@ pub(in crate::http) async fn create(
     Ok((StatusCode::CREATED, location, cookie, Json(created)).into_response())
 }
 
-/// The presenter of a new ticket, and the approver's claims that it is about.
+/// The presenter of a new ticket, and the claims that the approver may grant.
 struct Presenter {
     party: Party,
     release: Vec<String>,
 }
 
-/// Returns the browser or native client as the presenter, and its binding if that is new.
+/// Returns the browser or native app as the presenter, and its binding if that is new.
 fn browser_presenter(
     body: &CreateTicket,
     client: &Client,
@@ -175,7 +175,7 @@ fn browser_presenter(
 ) -> Result<(Presenter, Option<NewBinding>), Problem> {
     if body.release.is_some() {
         return Err(Problem::from(&problem::INVALID_REQUEST).detail(
-            "release is for the flow \"share\"; in \"login\" the approver is asked for what the client may have.",
+            "release is for the flow \"share\"; in \"login\" the client's list decides.",
         ));
     }
     if body.return_to.as_ref().is_some_and(|url| !client.return_to.contains(url)) {
@@ -195,11 +195,11 @@ fn browser_presenter(
     Ok((Presenter { party, release: client.claims.clone() }, new_binding))
 }
 
-/// Returns the signed-in person as a presenter who offers some of their claims.
+/// Returns the signed-in person as the presenter, with the claims that they offer.
 fn sharing_presenter(body: &CreateTicket, client: &Client, identity: Identity) -> Result<Presenter, Problem> {
     let refuse = |detail: String| Err(Problem::from(&problem::INVALID_REQUEST).detail(detail));
     if body.return_to.is_some() || body.binding != BindingKind::Cookie {
-        return refuse("return_to and binding are for the flow \"login\"; leave them out of \"share\".".to_owned());
+        return refuse("return_to and binding are for the flow \"login\"; omit them in \"share\".".to_owned());
     }
     let has = |name: &String| identity.claims.contains_key(name);
     let release = match &body.release {
@@ -219,12 +219,12 @@ fn sharing_presenter(body: &CreateTicket, client: &Client, identity: Identity) -
     Ok(Presenter { party: Party::Person(identity.person), release })
 }
 
-/// How to read.
+/// The parameters of a long poll.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct ReadQuery {
-    /// Seconds to wait for a revision above `revision`, up to 60; without it the answer comes immediately.
+    /// Seconds to wait for a revision above `revision`, up to 60; if omitted, the response is immediate.
     #[param(maximum = 60)]
     wait: Option<u64>,
     /// The revision that the caller has.
@@ -232,20 +232,12 @@ pub struct ReadQuery {
     revision: u64,
 }
 
-problem_responses!(ReadProblems: &[
-    &problem::INVALID_REQUEST,
-    &problem::INVALID_TOKEN,
-    &problem::TICKET_NOT_FOUND,
-    &problem::TOO_MANY_STREAMS,
-    &problem::RATE_LIMITED,
-    &problem::UNAVAILABLE,
-    &problem::IDENTITY_UNAVAILABLE,
-]);
+problem_responses!(ReadProblems: &[&problem::INVALID_REQUEST, &problem::TOO_MANY_STREAMS], OF_A_PARTY);
 
 /// Reads a ticket, or polls it
 ///
-/// With `wait` the answer comes as soon as the ticket's revision is above `revision`. The recipient gets the token together
-/// with `confirmed`. An expired ticket, and one of other parties, is answered like one that never existed.
+/// With `wait`, the response comes as soon as the ticket's revision is above `revision`. The recipient gets the token together
+/// with `confirmed`. An expired ticket, and a ticket of other parties, get the same response as an unknown one.
 #[utoipa::path(
     get,
     path = "/v1/tickets/{id}",
@@ -274,12 +266,12 @@ pub(in crate::http) async fn read(
     Ok(Json(snapshot.view))
 }
 
-/// Why a presenter closes.
+/// The reason for closing a ticket.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct CloseQuery {
-    /// `closed` (the default), or `superseded` when a new ticket replaces this one.
+    /// `closed` (the default), or `superseded` if a new ticket replaces this one.
     #[serde(default)]
     #[param(inline)]
     reason: CloseReason,
@@ -296,18 +288,13 @@ pub enum CloseReason {
     Superseded,
 }
 
-problem_responses!(CloseProblems: &[
+problem_responses!(CloseProblems: OF_A_PARTY, &[
     &problem::INVALID_REQUEST,
-    &problem::INVALID_TOKEN,
     &problem::ORIGIN_NOT_ALLOWED,
-    &problem::TICKET_NOT_FOUND,
     &problem::ALREADY_CONFIRMED,
-    &problem::RATE_LIMITED,
-    &problem::UNAVAILABLE,
-    &problem::IDENTITY_UNAVAILABLE,
 ]);
 
-/// Closes a ticket for which nobody waits any longer
+/// Closes a ticket
 #[utoipa::path(
     delete,
     path = "/v1/tickets/{id}",
@@ -328,14 +315,14 @@ pub(in crate::http) async fn close(
         CloseReason::Closed => CancelReason::Closed,
         CloseReason::Superseded => CancelReason::Superseded,
     };
-    // Presenters only: the approver has `cancel`, with other reasons.
+    // Only for presenters: the approver uses `cancel`, with other reasons.
     let cancelled =
         gateway.sign_ins.cancel(&id, &party, |ticket| ticket.request.presenter.is(&party).then_some(reason));
     cancelled.await.map_err(cancel_problem)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Answers a stranger who cancels a ticket as if no such ticket existed.
+/// Returns the problem of a failed cancellation. A caller that is not a party gets the same response as for an unknown ticket.
 pub(super) fn cancel_problem(error: TransitionError) -> Problem {
     match error {
         TransitionError::Refused(Refusal::NotPermitted) => Problem::from(&problem::TICKET_NOT_FOUND),

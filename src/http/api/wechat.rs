@@ -1,4 +1,4 @@
-//! The address that WeChat's servers call. The route exists only if the connector is configured.
+//! The endpoint that WeChat's servers call. The route exists only if the connector is configured.
 
 use std::sync::Arc;
 
@@ -31,11 +31,11 @@ pub(in crate::http) async fn receive(
     request: Request,
 ) -> Result<Response, Problem> {
     let body = read_body(request, &gateway).await?;
-    let (kind, answer) = match wechat(&gateway)?.receive(&query, &body).await? {
+    let (content_type, text) = match wechat(&gateway)?.receive(&query, &body).await? {
         CallbackResponse::Success => ("text/plain; charset=utf-8", "success".to_owned()),
         CallbackResponse::Reply(xml) => ("application/xml; charset=utf-8", xml),
     };
-    Ok(([(CONTENT_TYPE, kind)], answer).into_response())
+    Ok(([(CONTENT_TYPE, content_type)], text).into_response())
 }
 
 fn wechat(gateway: &Gateway) -> Result<&Arc<Wechat>, Problem> {
