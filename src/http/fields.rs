@@ -1,7 +1,7 @@
-//! Reads header fields that other parties write, on bytes and member by member.
+//! Reads header fields that other parties write, as bytes, member by member.
 //!
-//! Any app of a host, any proxy and any browser extension can put a byte into a field that is not ASCII.
-//! `HeaderValue::to_str` refuses the whole line then, so a lint forbids it. Here an unusable member affects only itself.
+//! Any app of a host, any proxy and any browser extension can put a non-ASCII byte into a field. `HeaderValue::to_str` refuses
+//! the whole line then, so a lint forbids it. Here an unusable member affects no other member.
 
 use axum::http::HeaderValue;
 use axum::http::header::{AUTHORIZATION, AsHeaderName, HeaderMap};
@@ -24,8 +24,8 @@ pub(super) fn text(value: &HeaderValue) -> Option<&str> {
     str::from_utf8(value.as_bytes()).ok()
 }
 
-/// Removes the whitespace that the field syntax allows, spaces and tabs (RFC 9110 §5.6.3), but no other character that
-/// Unicode or ASCII counts as whitespace.
+/// Removes the whitespace that the field syntax allows, spaces and tabs (RFC 9110 §5.6.3), but no other whitespace of Unicode or
+/// ASCII.
 pub(super) fn trim(bytes: &[u8]) -> &[u8] {
     let is_white = |byte: &u8| matches!(byte, b' ' | b'\t');
     let start = bytes.iter().position(|byte| !is_white(byte)).unwrap_or(bytes.len());
@@ -39,7 +39,7 @@ pub(super) fn media_type(value: &[u8]) -> &[u8] {
 }
 
 /// Returns whether a program sent the request, rather than a person who opens a page: it has a token, is marked as a script's,
-/// or loads into a page (Fetch Metadata). A page in a frame counts as a program: none of ours can be framed.
+/// or is a subresource (Fetch Metadata). A page in a frame is treated as a program, because none of ours can be framed.
 pub(super) fn is_programmatic(headers: &HeaderMap) -> bool {
     !matches!(bearer(headers), Ok(None))
         || headers.contains_key("x-requested-with")
@@ -48,8 +48,8 @@ pub(super) fn is_programmatic(headers: &HeaderMap) -> bool {
 
 /// Returns the token in `Authorization: Bearer` (RFC 6750 §2.1); `None` without such a field.
 ///
-/// A field with another scheme is meant for another party, such as the Basic authentication in front of a staging site. It is
-/// ignored, also next to a field of ours.
+/// Ignores fields with another scheme, which are for another server, such as the Basic authentication in front of a staging
+/// site.
 ///
 /// # Errors
 /// [`problem::INVALID_TOKEN`] if the token is missing or not UTF-8, or if there are two such fields.
@@ -62,7 +62,7 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     }
     match str::from_utf8(token) {
         Ok(token) if !token.is_empty() => Ok(Some(token)),
-        _ => refuse("Authorization: Bearer has no token after it."),
+        _ => refuse("Authorization: Bearer has no token."),
     }
 }
 
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unusable_member_costs_itself_alone() {
+    fn a_bad_member_does_not_affect_others() {
         let headers = headers("accept-language", &[b"\xff, de;q=0.5", "sv ,\u{a0}en,\u{e9}".as_bytes(), b""]);
         let read: Vec<_> = texts(&headers, "accept-language").collect();
         assert_eq!(read, ["de;q=0.5", "sv", "\u{a0}en", "\u{e9}", ""]);
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_a_script_or_a_destination_is_of_a_program() {
+    fn a_token_a_script_or_a_destination_marks_a_program() {
         let program =
             [("authorization", "Bearer x"), ("x-requested-with", "XMLHttpRequest"), ("sec-fetch-dest", "empty")];
         for (name, value) in program.into_iter().chain([("sec-fetch-dest", "iframe")]) {
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scheme_that_is_not_ours_is_not_ours() {
+    fn another_scheme_is_ignored() {
         let bearer_of =
             |lines: &[&[u8]]| bearer(&headers("authorization", lines)).ok().map(|token| token.map(str::to_owned));
         let foreign: [&[u8]; 10] = [
@@ -142,7 +142,7 @@ mod tests {
         }
 
         #[test]
-        fn trimming_takes_nothing_but_spaces_and_tabs(bytes in prop::collection::vec(any::<u8>(), 0..20)) {
+        fn trimming_removes_only_spaces_and_tabs(bytes in prop::collection::vec(any::<u8>(), 0..20)) {
             let trimmed = trim(&bytes);
             let white = bytes.iter().filter(|byte| matches!(byte, b' ' | b'\t')).count();
             prop_assert!(bytes.len() - trimmed.len() <= white);

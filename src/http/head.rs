@@ -1,5 +1,5 @@
-//! Checks what HTTP itself requires of a request's head before any route sees it (RFC 9112 §3.2 and §6.1), and answers heads
-//! that the server could not read.
+//! Checks the rules of HTTP for a request's head before any route sees it (RFC 9112 §3.2 and §6.1), and responds to heads that
+//! the server could not parse.
 
 use std::net::Ipv6Addr;
 
@@ -16,7 +16,7 @@ use super::problem::{self, Problem};
 /// The methods of all routes together, for requests to no route in particular.
 const ALL_METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 
-/// Refuses a head that the server could not read, that does not name exactly one host, that declares a transfer coding other
+/// Refuses a head that the server could not parse, that does not name exactly one host, that declares a transfer coding other
 /// than chunked, or whose target no route can match.
 pub(super) async fn check(mut request: Request, next: Next) -> Response {
     if let Some(UnreadableHead(status)) = request.extensions().get() {
@@ -26,13 +26,13 @@ pub(super) async fn check(mut request: Request, next: Next) -> Response {
         return problem.into_response();
     }
     if !is_plainly_framed(request.headers()) {
-        // If a proxy read the framing differently, the next bytes may not be a request of this peer.
+        // If a proxy parsed the framing differently, the next bytes may belong to another request (request smuggling).
         let problem =
             malformed("chunked is the only supported transfer coding; send the body in chunks or with its length.");
         return ([(header::CONNECTION, "close")], problem).into_response();
     }
     match (request.method(), request.uri().path()) {
-        // Asks about the server as a whole (RFC 9110 §9.3.7).
+        // `OPTIONS *` asks about the server as a whole (RFC 9110 §9.3.7).
         (&Method::OPTIONS, "*") => (StatusCode::NO_CONTENT, [(header::ALLOW, ALL_METHODS)]).into_response(),
         (_, path) if path.starts_with('/') => next.run(request).await,
         (&Method::CONNECT, _) => {
@@ -42,7 +42,7 @@ pub(super) async fn check(mut request: Request, next: Next) -> Response {
     }
 }
 
-/// Returns whether the body has no transfer coding, or chunked alone and once (RFC 9112 §6.1). The server undoes only the last
+/// Returns whether the body has no transfer coding, or only chunked, once (RFC 9112 §6.1). The server undoes only the last
 /// coding, and would pass on a body that is still encoded by the others.
 fn is_plainly_framed(headers: &HeaderMap) -> bool {
     let mut codings = fields::members(headers, header::TRANSFER_ENCODING).filter(|coding| !coding.is_empty());
@@ -94,9 +94,9 @@ fn single_host(headers: &HeaderMap) -> Result<Option<&HeaderValue>, Problem> {
 
 fn target_host(uri: &Uri) -> Result<Option<HeaderValue>, Problem> {
     let Some(authority) = uri.authority() else { return Ok(None) };
-    let refused = || malformed("The request target is not an http address of this gateway; send its path alone.");
+    let refused = || malformed("The request target is not an http address of this gateway; send only its path.");
     let is_http = uri.scheme_str().is_none_or(|scheme| matches!(scheme, "http" | "https"));
-    // An authority with a user name is refused, too (RFC 9110 §4.2.4): a host cannot contain `@`.
+    // This also refuses an authority with a user name (RFC 9110 §4.2.4): a host cannot contain `@`.
     if !is_http || !is_host(authority.as_str().as_bytes()) {
         return Err(refused());
     }
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_is_what_the_grammar_says() {
+    fn a_host_must_match_the_grammar() {
         for host in
             ["x", "example.com", "EXAMPLE.com.", "127.0.0.1:8080", "[::1]", "[2001:db8::1]:443", "a:", "a_b", "a%20b"]
         {

@@ -1,8 +1,8 @@
-//! Limits per caller on everything that can be guessed, piled up or is expensive: creating, drawing, scanning, deciding.
+//! Limits per caller on operations that can be guessed, accumulated, or are expensive: creating, drawing, scanning, deciding.
 //!
-//! Valid and invalid attempts are counted apart, so that neither uses up the other's allowance. Someone who guesses behind a
-//! shared address takes nothing from the others there, and learns only that it was too often. `callers` defines what counts
-//! as one caller. `limits/tickets` counts each caller's pending tickets.
+//! Valid and invalid attempts are counted separately, so that neither uses up the other's allowance. A guesser behind a shared
+//! address does not use up the others' allowance, and learns only that there were too many attempts. `callers` defines a
+//! caller. `limits/tickets` counts each caller's pending tickets.
 
 pub(super) mod tickets;
 
@@ -16,13 +16,13 @@ use crate::callers::allowance::Allowances;
 use crate::metrics::Metrics;
 use tickets::PendingTickets;
 
-/// The limits of one address: attempts per minute, and tickets at the same time. The networks around the address have as
-/// many more as `callers` says.
+/// The limits of one address: attempts per minute, and tickets at the same time. Wider networks get a multiple,
+/// [`Tier::factor`](crate::callers::Tier::factor).
 #[derive(Debug, Clone, Copy)]
 pub struct RateLimits {
     /// New tickets.
     pub create: u32,
-    /// New tickets whose code a connector makes.
+    /// New tickets whose code a connector creates.
     pub connector: u32,
     /// Scans with a valid token.
     pub scan: u32,
@@ -30,7 +30,7 @@ pub struct RateLimits {
     pub confirm: u32,
     /// Scans without a valid token, or of an unknown ticket.
     pub invalid_scan: u32,
-    /// Confirms and declines of that kind.
+    /// Confirms and declines without a valid token, or of an unknown ticket.
     pub invalid_confirm: u32,
     /// QR codes drawn.
     pub draw: u32,
@@ -53,7 +53,7 @@ pub struct Limits {
     pub(super) tickets: PendingTickets,
 }
 
-/// An allowance per caller: a number of attempts at once, refilled over a minute.
+/// An allowance per caller: a burst of attempts, refilled over a minute.
 pub(super) struct Limit {
     names: BoundNames,
     allowances: Allowances,
@@ -82,7 +82,7 @@ impl Limits {
         }
     }
 
-    /// Forgets callers whose allowances have refilled, and tickets that are over.
+    /// Removes callers whose allowances have refilled, and tickets that can no longer be scanned.
     pub(super) fn prune(&self) {
         let Self { create, connector, draw, scan, anonymous_scan, confirm, invalid_scan, invalid_confirm, tickets } = self;
         for limit in [create, connector, draw, scan, anonymous_scan, confirm, invalid_scan, invalid_confirm] {
@@ -93,7 +93,7 @@ impl Limits {
 }
 
 impl Limit {
-    /// Uses up one attempt of `address`.
+    /// Takes one attempt of `address`.
     ///
     /// # Errors
     /// `rate_limited`, with the time to wait, if the address or a network around it has none left.
@@ -103,7 +103,7 @@ impl Limit {
         taken.map_err(|used_up| Problem::rate_limited(used_up, self.names))
     }
 
-    /// Uses up one attempt if the result looks like guessing: an invalid token, a foreign ticket, an unknown ticket.
+    /// Takes one attempt if the result looks like guessing: an invalid token, a ticket of other parties, an unknown ticket.
     ///
     /// # Errors
     /// The result's own, or `rate_limited` instead of it.

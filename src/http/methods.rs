@@ -1,4 +1,4 @@
-//! The methods of each route, and the answers to all others.
+//! The methods of each route, and the responses to other methods and paths.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use utoipa::openapi::OpenApi;
 
 use super::problem::{self, Problem};
 
-/// Routes that refuse `HEAD`: their `GET` hands over the JWT, which a `HEAD` would lose.
+/// Routes that refuse `HEAD`: their `GET` claims the JWT, which a `HEAD` would lose.
 const CLAIMING_ROUTES: [&str; 2] = ["/v1/tickets/{id}", "/v1/tickets/{id}/events"];
 
 /// The methods of every route that has no entry in [`Methods`].
@@ -39,10 +39,10 @@ pub(super) fn of_api(description: &OpenApi) -> Methods {
     all.collect()
 }
 
-/// Adds `Allow` to a refused method (RFC 9110 §15.5.6) and answers `OPTIONS` with it (§9.3.7). Refuses `HEAD` where `GET`
-/// claims a ticket.
+/// Adds `Allow` to the response to a refused method (RFC 9110 §15.5.6) and to `OPTIONS` (§9.3.7). Refuses `HEAD` on routes
+/// whose `GET` claims a ticket.
 ///
-/// Routes without an entry in `methods` are pages, which are only read. The router would add `Allow` itself, but only to
+/// Routes without an entry in `methods` are pages, which allow only reads. The router would add `Allow` itself, but only to
 /// requests that pass every layer.
 pub(super) async fn allow(State(methods): State<Arc<Methods>>, request: Request, next: Next) -> Response {
     let is_options = *request.method() == Method::OPTIONS;
@@ -64,12 +64,12 @@ pub(super) async fn allow(State(methods): State<Arc<Methods>>, request: Request,
     response
 }
 
-/// Answers a request that matches no route.
+/// Responds to a request that matches no route.
 pub(super) async fn not_found() -> Problem {
     Problem::from(&problem::NOT_FOUND)
 }
 
-/// Answers a method that the route does not have.
+/// Responds to a method that the route does not have.
 pub(super) async fn method_not_allowed() -> Problem {
     Problem::from(&problem::METHOD_NOT_ALLOWED)
 }

@@ -1,4 +1,4 @@
-//! Every rule on where a request comes from: `Origin`, `Sec-Fetch-Site`, CORS and `Cross-Origin-Resource-Policy`.
+//! Every rule on the origin of a request: `Origin`, `Sec-Fetch-Site`, CORS and `Cross-Origin-Resource-Policy`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use super::state::{Gateway, SharedGateway};
 use crate::clients::Client;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-/// Says which sites may embed an answer.
+/// States which sites may embed a response.
 pub(super) const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
-/// For what pages of other sites embed: codes, logos, the drop-in script and its style. All other answers are for the
-/// gateway's own pages, and for pages that CORS allows to read them.
+/// For resources that pages of other sites embed: codes, logos, the drop-in script and its style. All other responses are for
+/// the gateway's own pages, and for pages that CORS allows to read them.
 pub(super) const EMBEDDABLE: (HeaderName, &str) = (CROSS_ORIGIN_RESOURCE_POLICY, "cross-origin");
 /// The paths whose handlers check `Origin` themselves: sites serve them on their own hosts, not on the gateway's.
 const CHECKED_BY_HANDLER: [&str; 2] = ["/v1/redeem", "/v1/sign-out"];
@@ -52,14 +52,14 @@ pub(super) fn cors(gateway: &SharedGateway) -> CorsLayer {
         .allow_headers(ALLOWED_HEADERS)
         .expose_headers([header::RETRY_AFTER])
         .max_age(PREFLIGHT_MAX_AGE)
-        // Methods and headers are the same for every origin, so answers depend on nothing else.
+        // Methods and headers are the same for every origin, so responses depend on nothing else.
         .vary([header::ORIGIN])
 }
 
 /// Refuses state-changing requests that a page of another origin makes a browser send.
 ///
-/// Browsers name the source of a request in `Origin` and `Sec-Fetch-Site`. A sender of neither is not a browser, or one so
-/// old that it sends `Origin` wherever a page can make it send JSON.
+/// Browsers name the source of a request in `Origin` and `Sec-Fetch-Site`. A request with neither comes from a program, or from
+/// an old browser that still sends `Origin` with every JSON request.
 pub(super) async fn same_origin(State(gateway): State<SharedGateway>, request: Request, next: Next) -> Response {
     let is_safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let is_checked_later = CHECKED_BY_HANDLER.contains(&request.uri().path());
@@ -96,7 +96,7 @@ pub(super) fn check_origin(headers: &HeaderMap, gateway: &Gateway, client: &Clie
     if is_allowed { Ok(()) } else { Err(Problem::from(&problem::ORIGIN_NOT_ALLOWED)) }
 }
 
-/// Returns whether the origin is the gateway's own or that of one of the client's sites.
+/// Returns whether the origin is the gateway's own, or the origin of one of the client's sites.
 pub(super) fn is_known(gateway: &Gateway, client: &Client, origin: &HeaderValue) -> bool {
     fields::text(origin).is_some_and(|origin| origin == gateway.origin() || client.has_origin(origin))
 }
@@ -104,7 +104,7 @@ pub(super) fn is_known(gateway: &Gateway, client: &Client, origin: &HeaderValue)
 /// Returns whether the sender is a page of the site itself or of the gateway, or not a page at all.
 pub(super) fn is_own_page(gateway: &Gateway, client: &Client, headers: &HeaderMap) -> bool {
     match headers.get(header::ORIGIN) {
-        // Forms of pages without referrer send "null". `Sec-Fetch-Site` tells whether such a page is of this very host.
+        // Forms of pages without referrer send "null". `Sec-Fetch-Site` shows whether such a page is on this host.
         Some(origin) if origin == "null" => headers.get(SEC_FETCH_SITE).is_some_and(|site| site == "same-origin"),
         Some(origin) => is_known(gateway, client, origin),
         None => is_same_origin_fetch(headers),

@@ -14,7 +14,7 @@ use super::state::SharedGateway;
 use super::{bounds, head, methods, middleware, origin, pages, problem};
 
 /// The largest request body, in bytes.
-pub const MAX_BODY_BYTES: usize = 16 * 1024;
+const MAX_BODY_BYTES: usize = 16 * 1024;
 
 /// Returns the router of the public listeners.
 pub fn public_router(gateway: &SharedGateway) -> Router {

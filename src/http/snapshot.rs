@@ -1,8 +1,8 @@
-//! Renders a ticket for one of its parties, and hands the JWT to its recipient.
+//! Renders a ticket for one of its parties, and sends the JWT to its recipient.
 //!
-//! The JWT leaves the gateway here and nowhere else: first with the claim, then again, with the same `jti` and `exp`, to
-//! the same binding until the redeem time is over. The recipient sees `confirmed` together with the JWT, although that same
-//! request claims the ticket. The other party sees `claimed`.
+//! Only this module sends a JWT: first with the claim, then again, with the same `jti` and `exp`, to the same recipient until
+//! the redeem time expires. The recipient sees `confirmed` together with the JWT, although that same request claims the ticket.
+//! The other party sees `claimed`.
 
 use super::problem::{self, Problem};
 use super::state::Gateway;
@@ -12,7 +12,8 @@ use crate::random::RandomId;
 use crate::store::{Reading, TransitionError};
 use crate::ticket::{Party, State, Ticket};
 
-/// How often a ticket is read at most until a reading is confirmed as replicated. A ticket has no more changes than that.
+/// The maximum number of times a ticket is read until a reading is confirmed as replicated. A ticket has no more changes than
+/// that.
 const MAX_READINGS: usize = 5;
 
 /// A ticket at one revision, as one party sees it.
@@ -39,7 +40,7 @@ impl Snapshot {
 /// confirmed and the party is its recipient.
 ///
 /// Sends a revision that is new to the party only after the store confirms it as replicated. Otherwise a failover could lose
-/// it, and the ticket would go on with revisions that the party takes for old.
+/// it, and the party would ignore later revisions as old.
 pub(super) async fn render(
     gateway: &Gateway,
     reading: Reading,
@@ -59,8 +60,8 @@ pub(super) async fn render(
             break is_recipient;
         }
         // The ticket has changed since, or the reading came from a node that is no longer the primary.
-        let fresh = gateway.store.get(&ticket.id).await?.filter(|fresh| fresh.ticket.is_party(party));
-        reading = fresh.ok_or_else(|| Problem::from(&problem::TICKET_NOT_FOUND))?;
+        let newer = gateway.store.get(&ticket.id).await?.filter(|newer| newer.ticket.is_party(party));
+        reading = newer.ok_or_else(|| Problem::from(&problem::TICKET_NOT_FOUND))?;
         readings += 1;
         if readings > MAX_READINGS {
             return Err(Problem::from(&problem::UNAVAILABLE));
@@ -88,7 +89,7 @@ pub(super) async fn render(
 async fn claim(gateway: &Gateway, reading: Reading, party: &Party) -> Result<Reading, Problem> {
     let jti = RandomId::new().to_string();
     gateway.sign_ins.claim(reading, party, &jti).await.map_err(|error| match error {
-        // A failover lost the confirmation that was read. The party should try again, not give up.
+        // A failover lost the confirmation that was read. The party should try again.
         TransitionError::Refused(_) => Problem::from(&problem::UNAVAILABLE),
         error => error.into(),
     })

@@ -1,7 +1,7 @@
 //! The wire format of event streams (WHATWG HTML, §9.2 "Server-sent events").
 //!
 //! The fields contain only JSON, numbers and our own names, none of which has a line break. Every block has a name and data:
-//! some parsers dispatch an empty event for a comment, or for a `retry` field that is alone.
+//! some parsers dispatch an empty event for a comment or a lone `retry` field.
 
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -16,7 +16,7 @@ use tokio_stream::Stream;
 /// The media type of event streams.
 pub(super) const CONTENT_TYPE: &str = "text/event-stream";
 /// The event that shows that the stream is alive, shared by all streams. It is not a comment, because scripts never see
-/// comments. It has no `id`, so that the id that the browser saw last does not change.
+/// comments. It has no `id`, so the browser's last event id does not change.
 pub(super) const HEARTBEAT: Bytes = Bytes::from_static(b"event: heartbeat\ndata: {}\n\n");
 
 /// Appends the time to wait before reconnecting. The field belongs to the event that follows.
@@ -38,7 +38,7 @@ pub(super) fn event(name: &str, id: impl Display, data: &impl Serialize, buffer:
     buffer.extend_from_slice(b"\n\n");
 }
 
-/// Answers with an event stream.
+/// Returns a response with an event stream.
 pub(super) fn response(events: impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE)),

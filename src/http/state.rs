@@ -19,7 +19,7 @@ use crate::verifier::Verifier;
 use crate::verifier::demo::DemoIdentity;
 use crate::waiters::Waiters;
 
-/// How often callers whose allowances have refilled are forgotten.
+/// The interval at which callers whose allowances have refilled are removed.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The parts and settings that handlers use. `app` builds it once.
@@ -34,19 +34,19 @@ pub struct Gateway {
     pub signer: Signer,
     /// Verifies approvers' tokens.
     pub verifier: Verifier,
-    /// Invents approvers; in the demo only.
+    /// Issues tokens to demo users; in the demo only.
     pub demo: Option<DemoIdentity>,
     /// The registered clients.
     pub clients: Clients,
     /// The services whose codes replace the gateway's own.
     pub connectors: Connectors,
-    /// Counts everything.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// Bounds the log lines that anyone can cause.
+    /// Limits the log lines that anyone can cause.
     pub log_limiter: Arc<LogLimiter>,
     /// The gateway's origin as browsers see it.
     pub public_url: Url,
-    /// The proxies whose `X-Forwarded-For` counts.
+    /// The proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
     /// The limits per caller.
     pub limits: Limits,
@@ -70,7 +70,7 @@ impl Gateway {
         self.public_url.scheme() == "https"
     }
 
-    /// Forgets callers whose allowances have refilled, periodically and without end.
+    /// Removes callers whose allowances have refilled, periodically. Never returns.
     pub async fn prune_limits(self: Arc<Self>) {
         loop {
             tokio::time::sleep(PRUNE_INTERVAL).await;

@@ -1,5 +1,4 @@
-//! Tickets, parties and clients as answers and events show them. Everything that a party may not see is left out here and
-//! nowhere else.
+//! Tickets, parties and clients as responses and events show them. Only these views omit the data that a party may not see.
 
 pub(super) mod client;
 pub(super) mod party;

@@ -1,7 +1,7 @@
 //! Waits for the changes of a ticket, for the event stream and for the long poll.
 //!
-//! Both read the ticket once to check that the caller is a party, then register with [`crate::waiters`], then read again.
-//! So no change goes unseen in between. They send only what they read, never the content of the notification that woke them.
+//! Both read the ticket once to check that the caller is a party, then register with [`crate::waiters`], then read again, so
+//! that they miss no change in between. They send only data from the store, never the content of a notification.
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -22,10 +22,10 @@ use crate::waiters::{Registration, Wake};
 
 /// The longest time that a long poll may wait, in seconds.
 pub const MAX_WAIT_SECS: u64 = 60;
-/// The random delay before a browser reconnects, so that browsers that lost a replica together do not come back together.
+/// The random delay before a browser reconnects, so that browsers that lost a replica together do not reconnect together.
 pub(super) const RETRY_MILLIS: Range<u64> = 1_000..4_000;
-/// The id of the event `expired`; the ids of all other events are revisions. A browser that sends it back is answered from it
-/// alone: the ticket may be gone, and only parties of the ticket were sent the event.
+/// The id of the event `expired`; the ids of all other events are revisions. A browser that sends it back gets 204 without a
+/// read: the ticket may be gone, and only its parties received the event.
 pub(super) const EXPIRED_ID: &str = "expired";
 
 /// The next thing sent to a waiting party.
@@ -49,7 +49,7 @@ impl Update {
 
 /// A party that waits for the changes of its ticket.
 ///
-/// There is one for each idle stream, so it is small, and its futures box what they need only occasionally.
+/// There is one for each idle stream, so it is small, and boxes the futures that it rarely needs.
 pub(super) struct Waiter {
     gateway: SharedGateway,
     registration: Registration,
@@ -63,7 +63,7 @@ impl Waiter {
     /// Registers a party of the ticket and reads the ticket.
     ///
     /// # Errors
-    /// 404 for a stranger, 429 or 503 where a bound is reached, and the store's.
+    /// 404 for a caller that is not a party, 429 or 503 at a bound, and the store's errors.
     pub(super) async fn open(
         gateway: &SharedGateway,
         id: TicketId,
@@ -71,8 +71,8 @@ impl Waiter {
         address: IpAddr,
     ) -> Result<(Self, Snapshot), Problem> {
         let _permit = gateway.waiters.registration_permit().await?;
-        // A stranger must not use up the ticket's registrations, learn from their number that the ticket exists, or make
-        // the store watch it. So the party is checked before it registers.
+        // A caller that is not a party must not use up the ticket's registrations, learn from their number that the ticket
+        // exists, or make the store watch it. So the party is checked before it registers.
         find(gateway, &id, &party).await?;
         let mut registration = gateway.waiters.register(&gateway.store, id, address).await?;
         registration.set_end(StreamEnd::Store);
@@ -85,10 +85,10 @@ impl Waiter {
         Ok((Self { gateway: Arc::clone(gateway), registration, id, party, revision }, snapshot))
     }
 
-    /// Waits for the next update. If the store fails, the ticket is read again later and the stream stays open.
+    /// Waits for the next update. If the store fails, it reads the ticket again later, and the stream stays open.
     ///
     /// # Cancel safety
-    /// Dropped during a refresh, that refresh is lost: the caller must read the ticket itself afterwards.
+    /// If the call is dropped during a refresh, the refresh is lost: the caller must read the ticket itself afterwards.
     pub(super) async fn next(&mut self) -> Update {
         loop {
             match self.registration.next().await {
@@ -120,7 +120,7 @@ impl Waiter {
         if reading.ticket.revision <= *revision {
             return None;
         }
-        // A failover undid this party's scan, and another party has scanned since. The ticket is theirs now.
+        // A failover undid this party's scan, and another party has scanned since.
         if !reading.ticket.is_party(party) {
             return Some(Update::Expired);
         }
@@ -145,7 +145,7 @@ impl Waiter {
             Update::Heartbeat => return sse::HEARTBEAT,
             Update::Drain => {
                 self.set_end(StreamEnd::Drain);
-                // The streams end at different times already.
+                // No long delay is needed: a drain already spreads the ends of streams.
                 return sse::reconnect(crate::random::within(RETRY_MILLIS));
             }
             Update::Expired => {
@@ -184,7 +184,7 @@ impl Waiter {
 /// Reads the ticket for `party` as soon as its revision is above `revision`, or after `wait`.
 ///
 /// # Errors
-/// As [`Waiter::open`]; 404 if the ticket expires.
+/// As [`Waiter::open`], and 404 if the ticket expires.
 pub(super) async fn long_poll(
     gateway: &SharedGateway,
     id: TicketId,
@@ -220,13 +220,13 @@ pub(super) async fn long_poll(
 /// Reads the ticket once for `party`.
 ///
 /// # Errors
-/// 404 for a stranger, and the store's.
+/// 404 for a caller that is not a party, and the store's errors.
 pub(super) async fn read(gateway: &Gateway, id: TicketId, party: &Party) -> Result<Snapshot, Problem> {
     let reading = find(gateway, &id, party).await?;
     snapshot::render(gateway, reading, party, 0).await
 }
 
-/// Reads the ticket. A stranger gets the same answer as for an unknown ticket.
+/// Reads the ticket. A caller that is not a party gets the same response as for an unknown ticket.
 async fn find(gateway: &Gateway, id: &TicketId, party: &Party) -> Result<Reading, Problem> {
     let reading = gateway.store.get(id).await?.filter(|reading| reading.ticket.is_party(party));
     reading.ok_or_else(|| Problem::from(&problem::TICKET_NOT_FOUND))

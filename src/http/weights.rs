@@ -1,7 +1,7 @@
 //! Reads the lists in which a browser states its preferences: `Accept`, `Accept-Language`, `Accept-Encoding` (RFC 9110
 //! §12.4.2).
 //!
-//! Each entry is read alone and on bytes. A malformed entry is skipped and affects no other.
+//! Each entry is parsed separately, as bytes. A malformed entry is skipped and affects no other.
 
 use axum::http::HeaderName;
 use axum::http::header::{ACCEPT, HeaderMap};
@@ -26,8 +26,8 @@ pub(super) fn weighted(headers: &HeaderMap, name: HeaderName) -> impl Iterator<I
     })
 }
 
-/// Returns whether a page is preferred to JSON: the header names it, and gives nothing else a higher weight (RFC 9110
-/// §12.5.1).
+/// Returns whether the request prefers a page to JSON: `Accept` names HTML, and gives JSON a lower weight and `*/*` no higher
+/// one (RFC 9110 §12.5.1).
 ///
 /// Browsers name HTML when they open an address. Scripts, `EventSource` and programs send `*/*` or the type they want.
 pub(super) fn prefers_html(headers: &HeaderMap) -> bool {
@@ -57,14 +57,14 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_is_malformed_costs_itself_alone() {
+    fn a_malformed_entry_does_not_affect_others() {
         let expected = vec![("a/b".to_owned(), 1.0), ("c/d;v=b3".to_owned(), 0.5), ("e".to_owned(), 0.0)];
         assert_eq!(read(b"a/b, c/d;v=b3;q=0.5 ,e;Q=0"), expected);
         assert_eq!(read(b"a/b,x\xff\xfe,y;q=2,z;q=,;;,,w;q=NaN, c/d;v=b3 ; q=0.5,e;q=0"), expected);
     }
 
     #[test]
-    fn a_page_is_for_those_who_prefer_one() {
+    fn html_is_preferred_only_with_the_highest_weight() {
         for accept in [
             "text/html",
             "TEXT/HTML;charset=utf-8",
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_may_be_preferred_in_any_line_beside_what_is_no_text() {
+    fn html_may_be_preferred_on_any_line() {
         let lines = [&b"application/json;q=0.9"[..], b"\xff, Text/HTML;level=1"]
             .map(|line| HeaderValue::from_bytes(line).unwrap());
         assert!(prefers_html(&lines.into_iter().map(|line| (ACCEPT, line)).collect()));

@@ -1,8 +1,8 @@
 //! Counts each caller's pending tickets, so that no network can fill the store for all others.
 //!
-//! The count is kept here and not in the store, so it works for either engine and costs no command. It is this process's
-//! count: with several gateways a caller may have as many tickets at each. A ticket counts from its creation for the time in
-//! which it may be scanned, however it ends, so creating and closing tickets in a loop is bounded, too.
+//! The count is in this process and not in the store, so it works for either engine and costs no command. With several gateways
+//! a caller may have that number at each. A ticket is counted from its creation for the time in which it may be scanned,
+//! regardless of how it ends, so that creating and closing tickets in a loop is bounded, too.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -17,10 +17,10 @@ use crate::http::bounds;
 use crate::http::problem::{self, Problem};
 use crate::metrics::Metrics;
 
-/// How many tickets are counted. An entry takes about 40 bytes. Further tickets are not counted until some are over.
+/// The maximum number of counted tickets. An entry takes about 40 bytes. Further tickets are not counted until some expire.
 const MAX_COUNTED: usize = 1_000_000;
-/// How long a caller is asked to wait. The gateway does not look up which of its tickets ends when: with codes of two
-/// minutes, an eighth of them is over by then.
+/// The time after which a caller should try again. The gateway does not look up the exact time. With a ticket time of two
+/// minutes, an eighth of the tickets have expired by then.
 const RETRY_AFTER: Duration = Duration::from_secs(15);
 
 /// The pending tickets, by the caller that created them.
@@ -36,13 +36,13 @@ struct Counted {
     expiries: BinaryHeap<Reverse<Expiry>>,
 }
 
-/// When a ticket stops counting.
+/// The time at which a ticket is no longer counted.
 struct Expiry {
     at: Instant,
     caller: Caller,
 }
 
-/// The count of a ticket that is being created. If dropped before [`TicketSlot::keep`], the ticket stops counting.
+/// The count of a ticket that is being created. If dropped before [`TicketSlot::keep`], the ticket is no longer counted.
 pub(in crate::http) struct TicketSlot<'a> {
     pending: &'a PendingTickets,
     caller: Option<Caller>,
@@ -56,11 +56,11 @@ impl PendingTickets {
     /// Counts a ticket that `address` is about to create.
     ///
     /// # Errors
-    /// [`problem::TOO_MANY_TICKETS`] if the address, or a network around it, has as many as it may.
+    /// [`problem::TOO_MANY_TICKETS`] if the address, or a network around it, has reached its limit.
     pub(in crate::http) fn reserve(&self, address: IpAddr) -> Result<TicketSlot<'_>, Problem> {
         let caller = Caller::of(address);
         let mut counted = self.counted.lock();
-        counted.forget_expired(Instant::now());
+        counted.remove_expired(Instant::now());
         if let Some(tier) = counted.counts.first_full_tier(caller, self.per_address) {
             let refused = Problem::from(&problem::TOO_MANY_TICKETS).with_tier(tier, bounds::TICKETS);
             return Err(refused.retry_after(RETRY_AFTER));
@@ -75,7 +75,7 @@ impl PendingTickets {
 
     pub(super) fn prune(&self) {
         let mut counted = self.counted.lock();
-        counted.forget_expired(Instant::now());
+        counted.remove_expired(Instant::now());
         if counted.expiries.len() < counted.expiries.capacity() / 8 {
             counted.expiries.shrink_to_fit();
         }
@@ -83,7 +83,7 @@ impl PendingTickets {
 }
 
 impl Counted {
-    fn forget_expired(&mut self, now: Instant) {
+    fn remove_expired(&mut self, now: Instant) {
         while let Some(Reverse(expiry)) = self.expiries.peek()
             && expiry.at <= now
         {
@@ -139,20 +139,20 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_counts_until_its_time_is_over() {
+    fn a_ticket_is_counted_until_it_expires() {
         let pending = PendingTickets::new(2, Arc::new(Metrics::new()));
         let refused = |address| pending.reserve(address).err().map(|problem| problem.reason());
         for ttl in [Duration::ZERO, Duration::from_secs(60), Duration::from_secs(60)] {
             pending.reserve(host(1)).ok().unwrap().keep(ttl);
         }
         assert_eq!(refused(host(1)), Some("tickets_per_address"));
-        pending.counted.lock().forget_expired(Instant::now() + Duration::from_secs(61));
+        pending.counted.lock().remove_expired(Instant::now() + Duration::from_secs(61));
         assert_eq!(refused(host(1)), None);
-        assert!(pending.counted.lock().counts.is_empty(), "a ticket that was not created counts");
+        assert!(pending.counted.lock().counts.is_empty(), "a ticket that was not created is counted");
     }
 
     #[test]
-    fn a_network_has_a_share_of_its_own() {
+    fn a_network_has_its_own_limit() {
         let pending = PendingTickets::new(2, Arc::new(Metrics::new()));
         for number in 0..32 {
             pending.reserve(host(number)).ok().unwrap().keep(Duration::from_secs(60));

@@ -20,7 +20,7 @@ pub struct ClientView {
     /// The path of the style sheet with its colours, relative to the gateway.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub theme: Option<String>,
-    /// The service whose app scans its codes, if it is not the app of the person's own identity provider.
+    /// The service whose app scans its codes, if that is not the app of the person's own identity provider.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "wechat")]
     pub connector: Option<&'static str>,

@@ -15,22 +15,22 @@ pub struct PersonView {
     pub picture: Option<String>,
 }
 
-/// The scanner, as the other screen may show it. A presenter who has to decide gets every known detail.
+/// The scanner, as the other screen may show it. A presenter that decides gets every known detail.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct ScannedBy {
-    /// The person; without a name if the scanner is a browser that nobody has signed in to.
+    /// The person; without a name if the scanner is a browser without a signed-in person.
     #[serde(flatten)]
     pub person: PersonView,
-    /// The id by which `confirm` must name the scanner; for a presenter who decides.
+    /// The id that `confirm` must send as `scanner`; for a presenter that decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Whether the scanner is a verified person rather than a browser; for a presenter who decides.
+    /// Whether the scanner is a verified person rather than a browser; for a presenter that decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signed_in: Option<bool>,
-    /// The scanner's device; for a presenter who decides.
+    /// The scanner's device; for a presenter that decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<DeviceView>,
-    /// The client that the scanner uses, for which the JWT will be; for a presenter who decides.
+    /// The scanner's client, which becomes the JWT's audience; for a presenter that decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<ClientView>,
 }

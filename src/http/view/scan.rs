@@ -1,4 +1,4 @@
-//! The answer to a scan.
+//! The response to a scan.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -12,19 +12,19 @@ use crate::http::state::Gateway;
 use crate::store::Reading;
 use crate::ticket::{Flow, MatchPolicy, Party, Timestamp};
 
-/// The answer to a scan.
+/// The response to a scan.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ScanView {
-    /// The application that asks.
+    /// The client that the sign-in is for.
     pub client: ClientView,
-    /// The browser that asks; in `login` only, because the scanner of a share decides nothing.
+    /// The presenter's device; in `login` only, because the scanner of a share decides nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requester: Option<RequesterView>,
     /// Which party approves.
     pub flow: Flow,
     /// How the screens are compared.
     pub r#match: MatchPolicy,
-    /// The numbers to choose from, one of which the other screen shows; for a scanner that has to choose.
+    /// The numbers to choose from, one of which the other screen shows; for a scanner that must choose.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub choices: Option<Vec<String>>,
     /// The claims of the approver that the JWT may carry.
@@ -34,7 +34,7 @@ pub struct ScanView {
     /// The presenter; in `share` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub presented_by: Option<PersonView>,
-    /// The ticket, for which the scanner now waits; in `share` only.
+    /// The ticket, whose outcome the scanner now waits for; in `share` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ticket: Option<TicketView>,
     /// The scanner's secret, for `Authorization: Bearer`; only if the request said `"binding": "bearer"`.
@@ -42,13 +42,13 @@ pub struct ScanView {
     pub ticket_secret: Option<String>,
 }
 
-/// The browser that asks.
+/// The presenter's device.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RequesterView {
-    /// Its device.
+    /// The device.
     #[serde(flatten)]
     pub device: DeviceView,
-    /// When it asked (RFC 3339, UTC).
+    /// When it created the ticket (RFC 3339, UTC).
     #[schema(example = "2026-11-20T09:30:00Z")]
     pub created_at: String,
 }

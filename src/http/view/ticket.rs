@@ -1,4 +1,4 @@
-//! A ticket, as every answer and event shows it.
+//! A ticket, as every response and event shows it.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -12,16 +12,16 @@ use crate::ticket::{CancelReason, Flow, MatchPolicy, Matching, Party, State, Tic
 /// Seconds that a party should leave between two polls without `wait`.
 const POLL_INTERVAL_SECS: u64 = 2;
 
-/// A ticket, as every answer shows it.
+/// A ticket, as every response shows it.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = Ticket)]
 pub struct TicketView {
-    /// Its public name, which the QR code contains.
+    /// Its public id, which the QR code contains.
     #[schema(example = "q2Jh5l0fT1m7o4dXb3YVwA")]
     pub ticket_id: String,
     /// Its state.
     pub state: StateName,
-    /// Counts its changes, from 1.
+    /// The number of its revision, from 1; each change adds one.
     pub revision: u64,
     /// Which party approves.
     pub flow: Flow,
@@ -52,10 +52,10 @@ pub struct TicketView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "42")]
     pub number: Option<String>,
-    /// How the screens are compared, if they are; for a presenter who has to decide.
+    /// How the screens are compared, if they are; for a presenter that must decide.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub r#match: Option<MatchPolicy>,
-    /// The numbers to choose from; for a presenter who has to decide.
+    /// The numbers to choose from; for a presenter that must decide.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub choices: Option<Vec<String>>,
     /// Why it was cancelled.
@@ -64,7 +64,7 @@ pub struct TicketView {
     /// The JWT; for the recipient only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenView>,
-    /// The address to which the recipient goes on; with the JWT.
+    /// The URL to which the recipient is redirected; with the JWT.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub return_to: Option<String>,
 }
@@ -77,7 +77,7 @@ pub enum StateName {
     Pending,
     /// Waits for the decision.
     Scanned,
-    /// The approver said yes. For the recipient this comes with the JWT.
+    /// The approver confirmed. The recipient gets it together with the JWT.
     Confirmed,
     /// The recipient has fetched the JWT.
     Claimed,
@@ -86,7 +86,7 @@ pub enum StateName {
 }
 
 impl StateName {
-    /// Returns the word, which is also the event's name.
+    /// Returns the state's name, which is also the event's name.
     pub(in crate::http) fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -184,12 +184,12 @@ impl TicketView {
     }
 }
 
-/// Returns how the screens are compared, while the approver has to decide.
+/// Returns how the screens are compared, while the approver must decide.
 fn matching(ticket: &Ticket) -> Option<&Matching> {
     ticket.matching().filter(|_| matches!(ticket.state, State::Scanned { .. }))
 }
 
-/// Returns the numbers to choose from, for the approver. The view does not say which one is right.
+/// Returns the numbers to choose from, for the approver. The view does not show which one is right.
 pub(super) fn choices(ticket: &Ticket, party: &Party) -> Option<Vec<String>> {
     let matching = matching(ticket)?;
     let is_asked = matching.policy == MatchPolicy::Choose && ticket.is_approver(party);
@@ -218,7 +218,7 @@ fn scanned_by(gateway: &Gateway, ticket: &Ticket, party: &Party) -> Option<Scann
     })
 }
 
-/// Returns the content of a ticket's QR code: the address of the scanner's page, or the code that a connector made.
+/// Returns the content of a ticket's QR code: the URL of the scanner's page, or the code that a connector created.
 pub(in crate::http) fn scan_url(gateway: &Gateway, ticket: &Ticket) -> String {
     let Ticket { id, request, .. } = ticket;
     match (&request.code, request.flow) {
