@@ -1,4 +1,4 @@
-//! Connectors: sign-ins whose QR code belongs to another service. Each client's settings choose its connector.
+//! Connectors: sign-ins with a QR code of another service. Each client's settings choose its connector.
 //!
 //! A connector creates the code of a ticket at its service. The service reports the scan, and the connector then changes the
 //! ticket through `sign_in`. Its subjects have a prefix of their own; the gateway accepts such a subject from no identity
@@ -32,14 +32,14 @@ impl ConnectorTables {
     /// Checks the tables. Relative paths start at `directory`.
     ///
     /// # Errors
-    /// All faults, each with its remedy.
+    /// All faults, each with a fix.
     pub fn check(self, directory: &Path) -> Result<ConnectorSettings, Vec<String>> {
         let wechat = self.wechat.map(|table| table.check(directory)).transpose()?;
         Ok(ConnectorSettings { wechat })
     }
 
-    /// Returns the files that hold secrets: those that the tables name, relative to `directory`, and `path`, the TOML file
-    /// itself, if it holds one.
+    /// Returns the files that contain secrets: the files that the tables name, relative to `directory`, and `path`, the TOML
+    /// file itself, if it contains a secret.
     #[must_use]
     pub fn secret_files(&self, path: &Path, directory: &Path) -> Vec<PathBuf> {
         self.wechat.as_ref().map(|table| table.secret_files(path, directory)).unwrap_or_default()
@@ -69,7 +69,7 @@ pub struct Connectors {
 }
 
 impl Connectors {
-    /// Creates the code of a new ticket of `caller` that lives for `ttl`; returns the text for its QR code.
+    /// Creates the code of a new ticket of `caller`, valid for `ttl`. Returns the text for its QR code.
     ///
     /// # Errors
     /// [`ConnectorError`].
@@ -82,19 +82,19 @@ impl Connectors {
     ) -> Result<String, ConnectorError> {
         match (connector, &self.wechat) {
             (Connector::Wechat, Some(wechat)) => wechat.code(id, ttl, caller).await,
-            // Cannot happen: the check of the settings refuses a client whose connector is not set up.
-            (Connector::Wechat, None) => Err(ConnectorError::Unavailable("it is not set up".to_owned())),
+            // Never: the check of the settings refuses a client whose connector is not set up.
+            (Connector::Wechat, None) => Err(ConnectorError::Unavailable("the connector is not set up".to_owned())),
         }
     }
 
-    /// Removes state that has expired.
+    /// Removes callers whose share of a quota has refilled.
     pub fn prune(&self) {
         if let Some(wechat) = &self.wechat {
             wechat.prune();
         }
     }
 
-    /// Returns whether `subject` belongs to a connector. The gateway accepts such a subject from that connector only.
+    /// Returns whether `subject` belongs to a connector. The gateway accepts such a subject only from that connector.
     #[must_use]
     pub fn owns(&self, subject: &Subject) -> bool {
         self.wechat.is_some() && subject.0.starts_with(wechat::SUBJECT_PREFIX)

@@ -1,7 +1,7 @@
 //! Every metric: its name, unit, labels and help text. Names are a contract with operators.
 //!
-//! Names carry the prefix `scangate_`; counters end in `_total`. No label holds an id, an address or a name, so the code fixes
-//! the number of series.
+//! Names have the prefix `scangate_`; counters end in `_total`. No label contains an id, an address or a name, so the number of
+//! series is fixed.
 
 mod connections;
 mod connectors;

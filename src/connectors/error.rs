@@ -3,10 +3,10 @@
 use super::quota::QuotaError;
 use crate::store::StoreError;
 
-/// Why a connector could not create a code.
+/// The reason why a connector could not create a code.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectorError {
-    /// The service does not answer, or refuses. A later attempt may succeed.
+    /// The service does not respond, or refuses. A later attempt may succeed.
     #[error("the connector cannot create a code: {0}")]
     Unavailable(String),
     /// The service's daily quota is used up, or the caller's share of it.

@@ -1,6 +1,6 @@
 //! The daily quota of another service: spread evenly over the day, and limited for each caller.
 //!
-//! Each process counts for itself. If several gateways use one account, the settings give each its part of the quota.
+//! Each process counts separately. If several gateways use one account, set `daily_codes` of each to its part of the quota.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use crate::callers::Caller;
 use crate::callers::allowance::{Allowances, Exhausted, at_least_one};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// A burst may take this part (1/24) of the daily quota at once; the rest refills evenly.
+/// The divisor of the daily quota for a burst: 1/24 is available at once, and the rest refills evenly.
 const BURST_DIVISOR: u32 = 24;
-/// An address may take this part (1/100) of the daily quota; wider networks may take more, as with every limit.
+/// The divisor of the daily quota for an address: 1/100. Wider networks may take more, as with every limit.
 const ADDRESS_DIVISOR: u32 = 100;
-/// The least that an address may take in a day, however small the quota is.
+/// The minimum daily share of an address, even if the quota is small.
 const MIN_SHARE: u32 = 20;
-/// A caller's burst may take this part (1/4) of its share at once.
+/// The divisor of a caller's share for a burst: 1/4.
 const SHARE_BURST_DIVISOR: u32 = 4;
 
 /// The quota of one service.
@@ -26,14 +26,14 @@ pub(super) struct DailyQuota {
     callers: Allowances,
 }
 
-/// A quota that is used up at present.
+/// A quota that is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum QuotaError {
     /// The caller has used up its share.
     #[error("the caller's share of today's codes is used up")]
     Caller(Exhausted),
-    /// All callers together have used it up; it refills after this time.
-    #[error("no codes are left at present; raise daily_codes if the account's quota is larger")]
+    /// All callers together have used it up. The next code is available after this time.
+    #[error("no codes are left; raise daily_codes if the account's quota is larger")]
     All(Duration),
 }
 
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_addresses_do_not_use_it_up() {
+    fn ten_addresses_do_not_use_up_the_quota() {
         let quota = DailyQuota::new(100_000);
         for last in 0..10 {
             let mut had = 0;
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn all_together_have_a_part_at_once_and_the_rest_over_the_day() {
+    fn all_callers_share_a_burst_and_the_rest_refills_over_the_day() {
         let quota = DailyQuota::new(2_400);
         let mut had = 0;
         let wait = 'all: {
@@ -108,7 +108,7 @@ mod tests {
                     }
                 }
             }
-            panic!("{had} and no end");
+            panic!("no limit after {had}");
         };
         assert!((100..105).contains(&had), "{had}");
         // 2,300 in a day.
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_quota_still_has_something_for_everybody() {
+    fn a_small_quota_serves_a_caller() {
         let quota = DailyQuota::new(1);
         assert_eq!(quota.take(address(1, 1)), Ok(()));
         assert!(quota.take(address(2, 1)).is_err());

@@ -5,13 +5,13 @@
 //! | `settings` | the table of the TOML file |
 //! | `api` | calls to WeChat's API |
 //! | `token` | the access token that all replicas share |
-//! | `callback` | callbacks of WeChat: verified, processed once, answered in time |
+//! | `callback` | WeChat's callbacks: verified, processed once, responded to in time |
 //! | `crypto`, `xml`, `message` | their signatures and encryption, their XML, their content |
 //! | `sign_in` | the changes of tickets that they cause |
 //! | `texts` | the replies in the chat |
 //!
-//! A code carries a random scene. The store maps the scene to its ticket for as long as the ticket may live, so WeChat never
-//! learns the ticket's id. All state that replicas share is in the store.
+//! A code carries a random scene. The store maps the scene to its ticket for the ticket's maximum lifetime, so WeChat never gets
+//! the ticket's id. All state that replicas share is in the store.
 
 pub mod api;
 pub mod callback;
@@ -45,11 +45,11 @@ use token::{TokenError, Tokens};
 
 /// The prefix of this connector's subjects.
 pub const SUBJECT_PREFIX: &str = "wechat:";
-/// The prefix of this gateway's scenes; other systems may create codes for the same account.
+/// The prefix of the gateway's scenes; other systems may create codes for the same account.
 const SCENE_PREFIX: &str = "scangate_";
 /// The time limit for creating a code.
 const CODE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many callbacks are processed at the same time.
+/// The maximum number of callbacks that are processed at the same time.
 const MAX_CALLBACKS: usize = 256;
 
 /// The connector of one official account.
@@ -67,7 +67,7 @@ pub struct Wechat {
 }
 
 impl Wechat {
-    /// Sets up the connector; makes no call yet.
+    /// Sets up the connector; sends nothing yet.
     ///
     /// # Errors
     /// The HTTP client's error if it cannot set up TLS.
@@ -86,7 +86,7 @@ impl Wechat {
         Ok(Self { settings, api, tokens, store, clients, sign_ins, metrics, log_limiter, callback_permits, quota })
     }
 
-    /// Creates the code of a ticket of `caller` that lives for `ttl`; returns the text for its QR code.
+    /// Creates the code of a ticket of `caller`, valid for `ttl`. Returns the text for its QR code.
     ///
     /// # Errors
     /// [`ConnectorError`], after [`CODE_TIMEOUT`] at the latest.
@@ -120,7 +120,7 @@ impl Wechat {
                 let token = self.tokens.renew(&token).await?;
                 Ok(call(token).await?)
             }
-            answer => Ok(answer?),
+            response => Ok(response?),
         }
     }
 

@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_similar_name_is_not_ours() {
-        let strangers: [&[u8]; 12] = [
+        let similar: [&[u8]; 12] = [
             b"%5F%5FHost-scangate=theirs",
             b"__Host%2Dscangate=theirs",
             b"__host-scangate=theirs",
@@ -218,9 +218,9 @@ mod tests {
             b"$Version=1,__Host-scangate=theirs",
             b"__Host-scangate%3Dtheirs",
         ];
-        for stranger in strangers {
-            assert_eq!(found(&[stranger]), None, "{stranger:?}");
-            assert_eq!(found(&[stranger, b"__Host-scangate=ours"]).as_deref(), Some("ours"), "{stranger:?}");
+        for other in similar {
+            assert_eq!(found(&[other]), None, "{other:?}");
+            assert_eq!(found(&[other, b"__Host-scangate=ours"]).as_deref(), Some("ours"), "{other:?}");
         }
     }
 

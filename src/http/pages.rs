@@ -1,4 +1,4 @@
-//! The handlers of the pages: sign-in, confirm, share and receive. Pages are rendered in the reader's language, so they are
+//! The handlers of the pages: sign-in, confirm, share and receive. Pages are rendered in the person's language, so they are
 //! complete before any script runs.
 //!
 //! `pages/renderer` turns templates and texts into a page, `pages/texts` chooses the language, `pages/files` serves scripts and
@@ -46,7 +46,7 @@ pub(super) async fn sign_in(
 
 /// Serves the page that a phone's browser opens after it has scanned a code. Opening it changes nothing.
 ///
-/// An id that cannot be valid gets the page too, which explains what to do; a problem would be JSON.
+/// A malformed id gets the page too, which explains what to do.
 pub(super) async fn confirm(
     State(gateway): State<SharedGateway>,
     uri: Uri,
@@ -73,9 +73,9 @@ pub(super) async fn receive(
     page(&gateway, Page::Receive, None, &uri, &headers)
 }
 
-/// Redirects a page's address with trailing slashes to the page, and answers every other unknown path with `not_found`.
+/// Redirects a page's address with trailing slashes to the page, and responds with `not_found` to every other unknown path.
 ///
-/// The target consists of the path's own segments, none of them empty, so it cannot lead to another host.
+/// The target consists of the path's own segments, none of them empty, so it cannot redirect to another host.
 pub(super) async fn without_slash(method: Method, uri: Uri) -> Result<Response, Problem> {
     let path = uri.path();
     let page = path.trim_end_matches('/');
@@ -105,7 +105,7 @@ fn page_of_client(gateway: &Gateway, kind: Page, uri: &Uri, headers: &HeaderMap)
     if let Some(url) = own_url(gateway, uri, headers) {
         return Ok(Redirect::temporary(url.as_str()).into_response());
     }
-    // An unknown client gets the page too: its script learns of the error when it creates a ticket.
+    // An unknown client gets the page too: the page's script gets the error when it creates a ticket.
     let id = parameter(uri, "client_id").filter(|id| !id.is_empty());
     page(gateway, kind, gateway.clients.find(id.as_deref()).map(AsRef::as_ref), uri, headers)
 }
@@ -137,14 +137,14 @@ fn page(
 
 /// Returns the origin of `return_to`, to which the page will post the JWT, if the client allows it.
 ///
-/// The policy names this origin only, and not all those of the client's list: proxies limit the size of a response's head.
+/// The policy names only this origin, not the whole list: proxies limit the size of a response's head.
 fn post_target(client: &Client, return_to: &str) -> Option<String> {
     let allowed = client.return_to.iter().find(|allowed| *allowed == return_to)?;
     Some(Url::parse(allowed).ok()?.origin().ascii_serialization())
 }
 
-/// Returns the page's Content-Security-Policy: it allows resources of the gateway's own origin only, and forms to `posts_to`
-/// only. Trusted Types keep scripts from turning text into markup or code.
+/// Returns the page's Content-Security-Policy: it allows only resources of the gateway's own origin, and only forms to
+/// `posts_to`. Trusted Types keep scripts from turning text into markup or code.
 fn content_security_policy(posts_to: Option<&str>) -> String {
     let form_action = posts_to.unwrap_or("'none'");
     format!(
@@ -154,7 +154,7 @@ fn content_security_policy(posts_to: Option<&str>) -> String {
     )
 }
 
-/// Returns the page's URL under the public URL, if the demo was opened under another name of the same machine. The API would
+/// Returns the page's URL under the public URL if the demo was opened under another name of the same machine. The API would
 /// refuse requests from that other origin.
 fn own_url(gateway: &Gateway, uri: &Uri, headers: &HeaderMap) -> Option<Url> {
     gateway.demo.as_ref()?;

@@ -26,7 +26,7 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Returns how a stream ends after this snapshot; `None` if it goes on.
+    /// Returns how a stream ends after this snapshot; `None` if it continues.
     pub(super) fn end(&self) -> Option<StreamEnd> {
         self.is_final.then_some(match self.event {
             "cancelled" => StreamEnd::Cancelled,

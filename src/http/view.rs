@@ -1,4 +1,5 @@
-//! Tickets, parties and clients as responses and events show them. Only these views omit the data that a party may not see.
+//! Tickets, parties and clients as responses and events show them. These views, and no other code, omit the data that a party
+//! may not see.
 
 pub(super) mod client;
 pub(super) mod party;

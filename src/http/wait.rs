@@ -71,7 +71,7 @@ impl Waiter {
         address: IpAddr,
     ) -> Result<(Self, Snapshot), Problem> {
         let _permit = gateway.waiters.registration_permit().await?;
-        // A caller that is not a party must not use up the ticket's registrations, learn from their number that the ticket
+        // A caller that is not a party must not use up the ticket's registrations, detect from their number that the ticket
         // exists, or make the store watch it. So the party is checked before it registers.
         find(gateway, &id, &party).await?;
         let mut registration = gateway.waiters.register(&gateway.store, id, address).await?;

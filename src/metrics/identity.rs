@@ -35,8 +35,8 @@ impl IdentityMetrics {
         self.refused.get_or_create(&reason.into()).inc();
     }
 
-    /// Sets the result of a successful fetch: the number of keys that can verify, the number left out, and the time in seconds
-    /// since 1970.
+    /// Sets the result of a successful fetch: the number of keys that can verify, the number of skipped keys, and the time in
+    /// seconds since 1970.
     pub fn set_keys(&self, usable: usize, left_out: usize, at: u64) {
         self.keys.set(i64::try_from(usable).unwrap_or(i64::MAX));
         self.keys_left_out.set(i64::try_from(left_out).unwrap_or(i64::MAX));

@@ -18,26 +18,26 @@ use crate::secret::Secret;
 
 /// The time limit of one call to one host.
 const CALL_TIMEOUT: Duration = Duration::from_secs(4);
-/// The time limit for connecting to it.
+/// The time limit for connecting to a host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// The largest answer that the gateway reads, in bytes.
+/// The largest response that the gateway reads, in bytes.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024;
-/// How long a host that failed is tried last.
+/// How long a failed host is tried only after the others.
 const BACKOFF: Duration = Duration::from_secs(30);
 /// The longest code that is accepted, in bytes.
 const MAX_CODE_BYTES: usize = 512;
-/// The longest unionid that is accepted, in bytes; it goes into the JWT. WeChat's have 28 or fewer.
+/// The longest unionid that is accepted, in bytes; the JWT contains it. WeChat's have at most 28.
 const MAX_UNIONID_BYTES: usize = 64;
-/// WeChat's `errcode` when it is too busy; the other host may not be.
+/// WeChat's `errcode` for a host that is too busy; the other host may not be.
 const BUSY: i64 = -1;
 /// WeChat's `errcode` for an access token that is wrong, malformed or expired.
 const BAD_TOKEN: [i64; 3] = [40001, 40014, 42001];
 
-/// Why a call failed.
+/// The reason why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// No host gave a usable answer.
-    #[error("WeChat's API gave no usable answer: {0}")]
+    /// No host returned a usable response.
+    #[error("WeChat's API returned no usable response: {0}")]
     Unavailable(String),
     /// WeChat refused the call with an `errcode`.
     #[error("WeChat's API refused {operation} with errcode {code}{}", advice(*code))]
@@ -56,7 +56,7 @@ impl ApiError {
     }
 }
 
-/// Returns what to do about an `errcode` that a wrong setup causes. WeChat's own message is not passed on: it may quote anything.
+/// Returns the fix for an `errcode` that a wrong setup causes. WeChat's own message is not quoted, because it may quote anything.
 fn advice(code: i64) -> &'static str {
     match code {
         40001 | 40125 => ": the AppSecret is not this account's; correct connectors.wechat.secret",
@@ -100,12 +100,12 @@ pub struct Api {
 
 struct Host {
     base: Url,
-    /// Until then, the host is tried last.
+    /// Until then, the host is tried only after the others.
     backoff_until: Mutex<Option<Instant>>,
 }
 
 impl Api {
-    /// Sets up the client; makes no call yet.
+    /// Sets up the client; sends nothing yet.
     ///
     /// # Errors
     /// The HTTP client's error if it cannot set up TLS.
@@ -113,7 +113,7 @@ impl Api {
         let http = Client::builder()
             .timeout(CALL_TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)
-            // The URL holds the access token, which must not follow a redirect.
+            // The URL contains the access token, which must not follow a redirect.
             .redirect(reqwest::redirect::Policy::none())
             .https_only(settings.api_bases.iter().all(|base| base.scheme() == "https"))
             .user_agent(concat!("scangate/", env!("CARGO_PKG_VERSION")))
@@ -128,7 +128,7 @@ impl Api {
         })
     }
 
-    /// Fetches an access token: the current one, or with `is_forced` a new one that invalidates all others.
+    /// Fetches an access token: the current one, or, with `is_forced`, a new one that invalidates all others.
     pub(super) async fn stable_token(&self, is_forced: bool) -> Result<IssuedToken, ApiError> {
         let body = json!({
             "grant_type": "client_credential", "appid": self.app_id, "secret": self.secret.reveal(),
@@ -145,10 +145,10 @@ impl Api {
         self.stable_token(false).await.map(drop)
     }
 
-    /// Creates a code that carries `scene` and can be scanned for `ttl`; returns the text for its QR code.
+    /// Creates a code that carries `scene` and can be scanned for `ttl`. Returns the text for its QR code.
     pub(super) async fn create_code(&self, token: Secret, scene: &str, ttl: Duration) -> Result<String, ApiError> {
         let body = json!({
-            // Whole seconds, rounded up. Without it, WeChat would use its own default.
+            // Whole seconds, rounded up. Without expire_seconds, WeChat uses its default.
             "expire_seconds": ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0),
             "action_name": "QR_STR_SCENE",
             "action_info": { "scene": { "scene_str": scene } },
@@ -168,7 +168,7 @@ impl Api {
         Ok(user.unionid.filter(|unionid| (1..=MAX_UNIONID_BYTES).contains(&unionid.len())))
     }
 
-    /// Calls one host after the other until one answers.
+    /// Calls one host after the other until one returns a usable response.
     async fn call<T: DeserializeOwned>(
         &self,
         operation: &'static str,
@@ -178,12 +178,12 @@ impl Api {
         let mut last = "no host is set".to_owned();
         for host in good.into_iter().chain(backing_off) {
             let Some(request) = request(&self.http, &host.base) else { continue };
-            let answer = ask(request).await;
-            host.set_backoff(answer.is_err());
-            match answer.map(|answer| read(answer, operation)) {
-                Ok(Ok(answer)) => {
+            let response = send(request).await;
+            host.set_backoff(response.is_err());
+            match response.map(|response| read(response, operation)) {
+                Ok(Ok(result)) => {
                     self.metrics.connectors.requested("wechat", operation, "ok");
-                    return Ok(answer);
+                    return Ok(result);
                 }
                 Ok(Err(refused)) => {
                     let result = if matches!(refused, ApiError::Refused { .. }) { "refused" } else { "failed" };
@@ -211,7 +211,7 @@ impl Host {
     }
 }
 
-/// Returns whether `text` is a URL that a page may show and link to. URL parsers ignore blanks and line ends, so the bytes are
+/// Returns whether `text` is a URL that a page may show and link to. URL parsers ignore spaces and line ends, so the bytes are
 /// checked first.
 fn is_code(text: &str) -> bool {
     let is_good =
@@ -233,10 +233,10 @@ fn post(http: &Client, url: Url, body: &Value) -> RequestBuilder {
     http.post(url).header("content-type", "application/json").body(body.to_string())
 }
 
-/// Sends a request and reads the JSON of the answer. Messages leave out the URL, which holds the access token.
-async fn ask(request: RequestBuilder) -> Result<Value, String> {
+/// Sends a request and reads the JSON of the response. Messages omit the URL, which contains the access token.
+async fn send(request: RequestBuilder) -> Result<Value, String> {
     let text = |error: reqwest::Error| match error {
-        error if error.is_timeout() => "no answer in time".to_owned(),
+        error if error.is_timeout() => "no response in time".to_owned(),
         error if error.is_connect() => "cannot connect".to_owned(),
         error => error.without_url().to_string(),
     };
@@ -247,18 +247,18 @@ async fn ask(request: RequestBuilder) -> Result<Value, String> {
     let body = match read_body(response, MAX_RESPONSE_BYTES).await {
         Ok(body) => body,
         Err(BodyError::Http(error)) => return Err(text(error)),
-        Err(BodyError::TooLarge) => return Err("the answer is too large".to_owned()),
+        Err(BodyError::TooLarge) => return Err("the response is too large".to_owned()),
     };
-    let answer: Value = serde_json::from_slice(&body).map_err(|_error| "the answer is not JSON".to_owned())?;
-    if answer["errcode"] == BUSY { Err("WeChat is too busy".to_owned()) } else { Ok(answer) }
+    let json: Value = serde_json::from_slice(&body).map_err(|_error| "the response is not JSON".to_owned())?;
+    if json["errcode"] == BUSY { Err("WeChat is too busy".to_owned()) } else { Ok(json) }
 }
 
-fn read<T: DeserializeOwned>(answer: Value, operation: &'static str) -> Result<T, ApiError> {
-    match answer["errcode"].as_i64() {
+fn read<T: DeserializeOwned>(response: Value, operation: &'static str) -> Result<T, ApiError> {
+    match response["errcode"].as_i64() {
         Some(code) if code != 0 => Err(ApiError::Refused { operation, code }),
-        // serde's message may quote the answer.
-        _ => serde_json::from_value(answer)
-            .map_err(|_error| ApiError::Unavailable(format!("the answer to {operation} lacks a required field"))),
+        // serde's message may quote the response.
+        _ => serde_json::from_value(response)
+            .map_err(|_error| ApiError::Unavailable(format!("the response to {operation} lacks a required field"))),
     }
 }
 
@@ -267,7 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_code_is_an_address_and_nothing_else() {
+    fn a_code_is_a_plain_url() {
         for text in ["http://weixin.qq.com/q/02", "https://weixin.qq.com/q/02?a=b"] {
             assert!(is_code(text), "{text}");
         }

@@ -1,7 +1,7 @@
-//! Callbacks of WeChat: verified, processed once, answered in time.
+//! WeChat's callbacks: verified, processed once, responded to in time.
 //!
-//! WeChat waits five seconds and then repeats the callback, three times in all. If no answer comes in time, WeChat shows the
-//! person an error. So a separate task does the work and continues after the answer is sent, and the store keeps the reply to
+//! WeChat waits five seconds and then repeats the callback, three times in all. If no response comes in time, WeChat shows the
+//! person an error. So a separate task does the work and continues after the response is sent, and the store keeps the reply to
 //! each message for its repetitions.
 
 use std::sync::Arc;
@@ -21,19 +21,19 @@ use super::xml::{Elements, cdata};
 use crate::random::{self, RandomId};
 use crate::store::{Put, StoreError};
 
-/// How far WeChat's clock may differ from ours, transport included.
+/// The maximum difference between WeChat's clock and the gateway's, transport included.
 const WINDOW: Duration = Duration::from_secs(5 * 60);
-/// How long the store keeps a reply: a signature is valid for the window on either side of its time, and a minute is added.
+/// How long the store keeps a reply: the window on either side of the signature's time, plus one minute.
 const SEEN_TTL: Duration = Duration::from_secs(11 * 60);
-/// How long a repetition counts as one of work in progress; after that, the worker may have crashed.
+/// How long a repeated callback is assumed to be in progress; after that, the worker may have crashed.
 const WORKING_TTL: Duration = Duration::from_secs(5);
-/// The time limit of an answer; WeChat waits five seconds.
+/// The time limit of a response; WeChat waits five seconds.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long the work is retried while the store is unavailable.
 const RETRY_FOR: Duration = Duration::from_secs(30);
 /// The pause between two attempts.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
-/// The longest parameter of a query that is accepted, in bytes.
+/// The longest query parameter that is accepted, in bytes.
 const MAX_PARAMETER_BYTES: usize = 256;
 
 /// The query of a callback.
@@ -51,7 +51,7 @@ pub struct CallbackQuery {
     msg_signature: String,
 }
 
-/// The answer to a callback.
+/// The response to a callback.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallbackResponse {
     /// An acknowledgement: the word `success`.
@@ -60,22 +60,22 @@ pub enum CallbackResponse {
     Reply(String),
 }
 
-/// Why a callback is refused.
+/// The reason why a callback is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum CallbackError {
     /// The signature is missing or wrong.
     #[error("the signature does not match: check the token on both sides")]
     Forged,
-    /// It is too old, or its time lies in the future.
+    /// It is too old, or its time is in the future.
     #[error("the timestamp is more than 5 minutes from this gateway's time: check its clock")]
     Stale,
-    /// Its signature came with another body before.
+    /// The signature was already used with another body.
     #[error("the signature was used for another body before")]
     Replayed,
-    /// It is not encrypted, or with another key, or for another account.
+    /// It is not encrypted, or encrypted with another key or for another account.
     #[error("cannot decrypt the message: check encoding_aes_key, app_id and the mode on both sides")]
     Unreadable,
-    /// It does not have the form of WeChat's callbacks.
+    /// It does not have the format of WeChat's callbacks.
     #[error("the callback is malformed: {0}")]
     Malformed(String),
     /// Too many callbacks are in progress.
@@ -101,16 +101,16 @@ impl CallbackError {
     }
 }
 
-/// A genuine message, and how to encrypt the answer.
+/// A verified message, and the key to encrypt the response with.
 struct VerifiedMessage {
     message: Message,
     /// The key that decrypted it; none in plain mode.
     key: Option<MessageKey>,
-    /// In plain mode, the signature, which must not come again with another body.
+    /// In plain mode, the binding of the signature to its body.
     body_binding: Option<BodyBinding>,
 }
 
-/// A signature that does not cover the body, and the body it came with.
+/// Binds a signature that does not cover the body to the first body that it came with.
 struct BodyBinding {
     /// The key of the value in the store.
     key: String,
@@ -119,7 +119,7 @@ struct BodyBinding {
 }
 
 impl Wechat {
-    /// Answers the check that WeChat makes when someone enters the gateway's address in its console.
+    /// Responds to the check that WeChat sends when an administrator enters the gateway's address in its console.
     ///
     /// # Errors
     /// [`CallbackError`].
@@ -141,10 +141,10 @@ impl Wechat {
         query.check_timestamp(now)
     }
 
-    /// Processes a callback. Answers within four seconds, whether the work is finished or not.
+    /// Processes a callback. Returns within four seconds, even if the work is not finished.
     ///
     /// # Errors
-    /// [`CallbackError`]; then nothing was changed.
+    /// [`CallbackError`]. Then nothing has changed.
     pub async fn receive(self: &Arc<Self>, query: &CallbackQuery, body: &[u8]) -> Result<CallbackResponse, CallbackError> {
         let received = self.process(query, body).await;
         if let Err(refused) = &received {
@@ -167,22 +167,22 @@ impl Wechat {
     }
 
     async fn process(self: &Arc<Self>, query: &CallbackQuery, body: &[u8]) -> Result<CallbackResponse, CallbackError> {
-        let answer_at = Instant::now() + RESPONSE_TIMEOUT;
+        let deadline = Instant::now() + RESPONSE_TIMEOUT;
         let verified = self.verify_and_decrypt(query, body, SystemTime::now())?;
-        let permit = tokio::time::timeout_at(answer_at, Arc::clone(&self.callback_permits).acquire_owned()).await;
+        let permit = tokio::time::timeout_at(deadline, Arc::clone(&self.callback_permits).acquire_owned()).await;
         let Ok(Ok(permit)) = permit else { return Err(CallbackError::Overloaded) };
-        let (done, answer) = oneshot::channel();
+        let (done, result) = oneshot::channel();
         let (this, message) = (Arc::clone(self), verified.message.clone());
         crate::task::spawn("wechat-callback", async move {
             let result = this.process_with_retry(&message, verified.body_binding).await;
             drop(permit);
-            // A receiver that still waits for the answer logs the error.
+            // The receiver, if it still waits, logs the error.
             if let Err(Err(refused)) = done.send(result) {
                 this.metrics.connectors.called_back("wechat", refused.as_str());
                 tracing::error!(why = %refused, "could not process a callback; the person must scan again");
             }
         });
-        let reply = match tokio::time::timeout_at(answer_at, answer).await {
+        let reply = match tokio::time::timeout_at(deadline, result).await {
             Ok(result) => result.unwrap_or_else(|_panicked| Err(interrupted()))?,
             Err(_elapsed) => {
                 self.metrics.connectors.called_back("wechat", "late");
@@ -222,8 +222,8 @@ impl Wechat {
         let decrypt = |key: &MessageKey| Some((key.decrypt(encrypted, app_id).ok()?, key.clone()));
         let (text, key) = self.settings.keys.iter().find_map(decrypt).ok_or(CallbackError::Unreadable)?;
         let message = read(&parse(text.as_bytes())?)?;
-        // The query's time is signed, but an attacker may have swapped it with the nonce: WeChat sorts the parts before it
-        // hashes them.
+        // The query's time is signed, but an attacker may have swapped it with the nonce, because WeChat sorts the parts
+        // before hashing.
         check_window(message.created, now)?;
         Ok(VerifiedMessage { message, key: Some(key), body_binding: None })
     }
@@ -235,7 +235,7 @@ impl Wechat {
         }
     }
 
-    /// Binds a signature to the first body that it came with.
+    /// Binds a signature to its body. Refuses a signature that is bound to another body.
     async fn bind_signature(&self, BodyBinding { key, body }: &BodyBinding) -> Result<(), CallbackError> {
         let is_first = self.store.put_value(key, body, SEEN_TTL, Put::IfAbsent).await?;
         if is_first { Ok(()) } else { Err(CallbackError::Replayed) }
@@ -246,10 +246,10 @@ impl Wechat {
         if is_good { Ok(()) } else { Err(CallbackError::Forged) }
     }
 
-    /// Does the work of a message unless it was done before; retries while the store is unavailable.
+    /// Processes a message unless it was processed before. Retries while the store is unavailable.
     async fn process_with_retry(&self, message: &Message, body_binding: Option<BodyBinding>) -> Result<Option<String>, CallbackError> {
         let give_up_at = Instant::now() + RETRY_FOR;
-        // The same in every attempt, so that one that seemed to fail is recognised.
+        // The id is the same in every attempt, so that the store recognises an attempt that succeeded without a reply.
         let attempt_id = format!("?{}", RandomId::new());
         loop {
             match self.process_once(message, body_binding.as_ref(), &attempt_id).await {
@@ -267,7 +267,7 @@ impl Wechat {
         body_binding: Option<&BodyBinding>,
         attempt_id: &str,
     ) -> Result<Option<String>, CallbackError> {
-        // Before anything else: an attacker who sees the signature of an ignored message could send another body with it.
+        // Bind the signature first: an attacker who sees the signature of an ignored message could send another body with it.
         if let Some(body_binding) = body_binding {
             self.bind_signature(body_binding).await?;
         }
@@ -278,19 +278,19 @@ impl Wechat {
         let seen = format!("wechat:seen:{}:{}", self.settings.app_id, message.key);
         if !self.store.put_value(&seen, attempt_id, WORKING_TTL, Put::IfAbsent).await? {
             self.metrics.connectors.called_back("wechat", "repeated");
-            let answered = self.store.value(&seen).await?;
-            return Ok(answered
-                .and_then(|answered| Some(answered.strip_prefix('=')?.to_owned()))
+            let stored = self.store.value(&seen).await?;
+            return Ok(stored
+                .and_then(|stored| Some(stored.strip_prefix('=')?.to_owned()))
                 .filter(|text| !text.is_empty()));
         }
         let (result, reply) = self.apply(message).await?;
         self.metrics.connectors.called_back("wechat", result);
-        let answered = format!("={}", reply.as_deref().unwrap_or_default());
-        self.store.put_value(&seen, &answered, SEEN_TTL, Put::Always).await?;
+        let stored = format!("={}", reply.as_deref().unwrap_or_default());
+        self.store.put_value(&seen, &stored, SEEN_TTL, Put::Always).await?;
         Ok(reply)
     }
 
-    /// Wraps `text` into an answer to `message`, encrypted with the message's key.
+    /// Returns `text` as a reply to `message`, encrypted with the message's key.
     fn wrap(&self, message: &Message, key: Option<&MessageKey>, nonce: &str, text: &str) -> Result<CallbackResponse, CallbackError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let reply = format!(
@@ -324,7 +324,7 @@ impl CallbackQuery {
         if all.iter().all(fits) { Ok(()) } else { Err(CallbackError::Malformed("a parameter is too long".to_owned())) }
     }
 
-    /// Checks that it was sent recently.
+    /// Checks that the callback was sent recently.
     fn check_timestamp(&self, now: SystemTime) -> Result<(), CallbackError> {
         let is_digits = !self.timestamp.is_empty() && self.timestamp.bytes().all(|byte| byte.is_ascii_digit());
         let sent = self.timestamp.parse::<u64>().ok().filter(|_| is_digits);

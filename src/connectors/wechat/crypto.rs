@@ -2,7 +2,7 @@
 //!
 //! A signature is the SHA-1 of the signed parts and the token, sorted and joined. Encryption is AES-256 in CBC mode, padded to
 //! blocks of 32 bytes; the plaintext is 16 random bytes, the message's length, the message and the app id. WeChat defines all
-//! of this. By today's standard it is weak, so `callback` also bounds each callback in time and accepts it once.
+//! of this. By today's standards it is weak, so `callback` also accepts each callback only once and for a limited time.
 
 use std::fmt::Write as _;
 
@@ -20,7 +20,7 @@ use subtle::ConstantTimeEq as _;
 const BLOCK: usize = 32;
 const RANDOM: usize = 16;
 const LENGTH: usize = 4;
-/// How many characters an `EncodingAESKey` has.
+/// The length of an `EncodingAESKey`, in characters.
 const KEY_CHARS: usize = 43;
 
 /// Returns WeChat's signature of `parts`, in lower-case hexadecimal digits.
@@ -46,7 +46,7 @@ pub struct MessageKey([u8; BLOCK]);
 
 /// The text is not an `EncodingAESKey`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not the {KEY_CHARS} characters a-z A-Z 0-9 of an EncodingAESKey")]
+#[error("an EncodingAESKey must have {KEY_CHARS} characters from a-z A-Z 0-9")]
 pub struct ParseMessageKeyError;
 
 /// The text cannot be decrypted with a key: it was encrypted with another key, for another account, or by an attacker. The
@@ -59,7 +59,7 @@ impl std::str::FromStr for MessageKey {
     type Err = ParseMessageKeyError;
 
     fn from_str(text: &str) -> Result<Self, ParseMessageKeyError> {
-        // 43 characters have two bits more than 32 bytes, and WeChat draws the last character at random like the others.
+        // 43 characters have two bits more than 32 bytes, and WeChat chooses the last character at random like the others.
         let config = GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
         let is_plain = text.len() == KEY_CHARS && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
         let key = is_plain.then(|| GeneralPurpose::new(&ALPHABET, config).decode(format!("{text}=")).ok()).flatten();
@@ -122,7 +122,7 @@ impl MessageKey {
     }
 }
 
-/// Removes the padding: 1 to [`BLOCK`] bytes, each of which holds their number.
+/// Removes the padding: 1 to [`BLOCK`] bytes, each of which is their number.
 fn unpadded(bytes: &[u8]) -> Option<&[u8]> {
     let count = usize::from(*bytes.last()?);
     let (content, padding) = bytes.split_at_checked(bytes.len().checked_sub(count)?)?;
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_for_another_account_or_key_is_unreadable() {
+    fn a_text_for_another_account_or_key_is_unreadable() {
         let other: MessageKey = "B".repeat(KEY_CHARS).parse().unwrap();
         for app_id in ["wxba5fad812f8e6fb8", "wxba5fad812f8e6fb", "", "xwxba5fad812f8e6fb9"] {
             assert_eq!(key().decrypt(ENCRYPTED, app_id), Err(Unreadable), "{app_id}");
@@ -185,7 +185,7 @@ mod tests {
         }
     }
 
-    /// Encrypts bytes as they are, to try what no honest party sends.
+    /// Encrypts raw bytes, for malformed input.
     fn raw(mut bytes: Vec<u8>) -> String {
         let cipher = EncryptingKey::cbc(key().unbound().unwrap()).unwrap();
         cipher.less_safe_encrypt(&mut bytes, EncryptionContext::Iv128(key().iv())).unwrap();
@@ -228,8 +228,8 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_43_letters_and_digits_whatever_its_last_bits_are() {
-        // The last character's two lowest bits are over: A, B, C and D say the same.
+    fn a_key_is_43_letters_and_digits_with_any_last_bits() {
+        // The last character's two lowest bits are unused: A, B, C and D are equivalent.
         let text = |last: char| format!("{}{last}", "a".repeat(KEY_CHARS - 1));
         let keys: Vec<[u8; 32]> = "ABCDE".chars().map(|last| text(last).parse::<MessageKey>().unwrap().0).collect();
         assert!(keys[..4].iter().all(|key| *key == keys[0]) && keys[4] != keys[0]);
@@ -241,7 +241,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_encrypted_is_decrypted(
+        fn encryption_round_trips(
             key in "[a-zA-Z0-9]{43}",
             message in ".{0,200}",
             app_id in "wx[a-f0-9]{16}",

@@ -3,13 +3,13 @@
 use super::xml::Elements;
 use crate::ticket::MatchNumber;
 
-/// The longest id of a person or account that is accepted, in characters. WeChat's have 28 or fewer.
+/// The longest id of a person or account that is accepted, in characters. WeChat's have at most 28.
 const MAX_ID_CHARS: usize = 64;
 /// The longest scene that WeChat allows, in characters.
 const MAX_SCENE_CHARS: usize = 64;
-/// The prefix of a scene if this scan made the person follow the account.
+/// The prefix of a scene if the person followed the account by this scan.
 const SUBSCRIBED: &str = "qrscene_";
-/// The replies of people who do not want to sign in.
+/// The replies that decline a sign-in.
 const DECLINE_WORDS: [&str; 8] = ["取消", "拒绝", "否", "不", "不是", "n", "no", "cancel"];
 
 /// The content of one callback.
@@ -19,11 +19,11 @@ pub(super) struct Message {
     pub(super) openid: String,
     /// The account's id in WeChat's messages.
     pub(super) account: String,
-    /// Identifies the message; its repetitions have the same key.
+    /// Identifies the message. Its repetitions have the same key.
     pub(super) key: String,
     /// When WeChat created it, in seconds since 1970.
     pub(super) created: u64,
-    /// Its kind, and what that kind carries.
+    /// Its kind, with the content of that kind.
     pub(super) kind: MessageKind,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Message {
 pub(super) enum MessageKind {
     /// A person scanned a code with this scene.
     Scan(String),
-    /// A person wrote this in the chat.
+    /// A person sent this text in the chat.
     Text(String),
     /// Anything else; the gateway ignores it.
     Other,
@@ -71,7 +71,7 @@ fn is_id(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
-/// The meaning of a reply to the question for the number.
+/// A reply to the question for the number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ChatReply {
     /// A number.
@@ -83,7 +83,7 @@ pub(super) enum ChatReply {
 }
 
 impl ChatReply {
-    /// Reads a reply. Digits may be full-width, and blanks are ignored.
+    /// Parses a reply. Digits may be full-width, and spaces are ignored.
     pub(super) fn of(text: &str) -> Self {
         let text: String = text.chars().filter(|c| !c.is_whitespace()).map(to_half_width).collect();
         match text.parse() {
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn scans_of_followers_and_of_those_who_become_some_are_read() {
+    fn scans_of_followers_and_new_followers_are_read() {
         assert_eq!(event("SCAN", "sg_1"), MessageKind::Scan("sg_1".into()));
         assert_eq!(event("subscribe", "qrscene_sg_1"), MessageKind::Scan("sg_1".into()));
         assert_eq!(event("SCAN", "qrscene_x"), MessageKind::Scan("qrscene_x".into()));
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_read_and_all_else_is_let_be() {
+    fn texts_are_read_and_other_messages_are_ignored() {
         let text = with(&[("MsgType", "text"), ("Content", " 42 "), ("MsgId", "77")]).unwrap();
         assert_eq!((text.kind, &*text.key), (MessageKind::Text(" 42 ".into()), "oA-b_1:77"));
         assert_eq!(with(&[("MsgType", "image"), ("MsgId", "78"), ("Content", "42")]).unwrap().kind, MessageKind::Other);
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_without_what_every_message_has_is_none() {
+    fn a_message_without_a_required_element_is_none() {
         assert_eq!(with(&[]), None);
         assert_eq!(with(&[("MsgType", "text")]), None);
         for (missing, wrong) in PARTIES.iter().zip(["gh 1", "o:1", "yesterday"]) {
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_has_another_key() {
+    fn different_messages_have_different_keys() {
         let key = |fields: &[(&str, &str)]| with(fields).unwrap().key;
         let scan = [("MsgType", "event"), ("Event", "SCAN"), ("EventKey", "a")];
         let keys = [
@@ -198,7 +198,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_answer_means_something(text in ".{0,20}|[0-9０-９ \u{3000}]{0,6}") {
+        fn any_reply_is_parsed(text in ".{0,20}|[0-9０-９ \u{3000}]{0,6}") {
             if let ChatReply::Number(number) = ChatReply::of(&text) {
                 let digits: String = text.chars().filter(|c| !c.is_whitespace()).map(to_half_width).collect();
                 prop_assert_eq!(number.to_string(), digits);

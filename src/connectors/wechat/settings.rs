@@ -12,9 +12,9 @@ use crate::ticket::MatchPolicy;
 
 /// WeChat's API, and its second host for disaster recovery.
 const API_BASES: [&str; 2] = ["https://api.weixin.qq.com", "https://api2.weixin.qq.com"];
-/// How many codes WeChat creates for an account in a day.
+/// The number of codes that WeChat creates for an account in a day.
 const DAILY_CODES: u32 = 100_000;
-/// The most hosts that can be named.
+/// The maximum number of hosts.
 const MAX_API_BASES: usize = 4;
 /// The lengths of a token that WeChat allows, in characters.
 const TOKEN_CHARS: std::ops::RangeInclusive<usize> = 3..=32;
@@ -25,10 +25,10 @@ const MAX_APP_ID_CHARS: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Consent {
-    /// They send the number that the page shows in the chat.
+    /// They scan the code and send the number that the page shows in the chat.
     #[default]
     Number,
-    /// They scan the code; nothing more.
+    /// They scan the code. No further step is needed.
     Scan,
 }
 
@@ -43,11 +43,11 @@ pub struct WechatSettings {
     pub token: Secret,
     /// The keys that callbacks are encrypted with, the current one first; empty in plain mode.
     pub keys: Vec<MessageKey>,
-    /// The hosts of WeChat's API, in the order in which they are tried.
+    /// The hosts of WeChat's API, in the order of the attempts.
     pub api_bases: Vec<Url>,
     /// How a person consents to a sign-in.
     pub consent: Consent,
-    /// How many codes this gateway may create in a day.
+    /// The number of codes that this gateway may create in a day.
     pub daily_codes: u32,
 }
 
@@ -86,7 +86,7 @@ impl WechatTable {
         }
     }
 
-    /// Returns the files that hold its secrets. `path` is the TOML file itself.
+    /// Returns the files that contain its secrets. `path` is the TOML file itself.
     pub(in crate::connectors) fn secret_files(&self, path: &Path, directory: &Path) -> Vec<PathBuf> {
         let secrets = [
             (&self.secret, &self.secret_file),
@@ -101,7 +101,7 @@ impl WechatTable {
     /// Checks the table. Relative paths start at `directory`.
     ///
     /// # Errors
-    /// All faults, each with its remedy.
+    /// All faults, each with a fix.
     pub fn check(self, directory: &Path) -> Result<WechatSettings, Vec<String>> {
         let mut faults = Vec::new();
         let mut secret =
@@ -117,7 +117,7 @@ impl WechatTable {
                     });
                 read.unwrap_or_else(|fault| {
                     faults.push(fault);
-                    // A value, so that the key is not reported as missing as well.
+                    // Return a value, so that the key is not reported as missing as well.
                     Some(String::new())
                 })
             };
@@ -198,7 +198,7 @@ fn api_bases(given: Option<OneOrMore>) -> Result<Vec<Url>, String> {
     let parse = |text: &String| {
         // The gateway sends the AppSecret there.
         parse_origin(text).filter(|url| !is_plain_http(url)).ok_or_else(|| {
-            // A URL with a login may hold a password, which must not reach a log.
+            // A URL with a login may contain a password, which must not reach a log.
             let text = if text.contains('@') { "its value".to_owned() } else { format!("{text:?}") };
             format!("api_base: {text} is not an https origin such as \"https://api.weixin.qq.com\", without a path")
         })
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_needed_suffices_and_asks_for_the_number() {
+    fn the_required_keys_suffice_and_the_number_is_the_default() {
         let settings = check(GOOD, Path::new("/nowhere")).unwrap();
         assert_eq!((settings.consent, settings.keys.len()), (Consent::Number, 0));
         let bases: Vec<_> = settings.api_bases.iter().map(Url::as_str).collect();
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_come_from_files_too_and_hide() {
+    fn secrets_are_read_from_files_and_hidden() {
         let directory = tempfile::tempdir().unwrap();
         for (name, text) in
             [("s", "s3cret-value\n"), ("t", "t0ken\r\n"), ("k", &"K".repeat(43)), ("p", &"P".repeat(43))]
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn all_faults_come_together_and_quote_no_secret() {
+    fn all_faults_are_reported_at_once_and_quote_no_secret() {
         let all = faults(
             "app_id = \"wx:1\"\nsecret = \"h&n ter2\"\ntoken = \"hunter-2\"\nencoding_aes_key = \"hunter2\"\n\
              previous_encoding_aes_key_file = \"missing\"\napi_base = [\"http://api.weixin.qq.com\"]\n",

@@ -1,6 +1,6 @@
-//! The changes that a genuine message causes: a scan binds the ticket, the right number confirms it, a wrong one cancels it.
+//! The changes that a verified message causes: a scan binds the ticket, the right number confirms it, a wrong one cancels it.
 //!
-//! Each of them may safely run twice: a repeated transition of the same person changes nothing, and only a person's newest scan
+//! Each change is safe to repeat: a repeated transition of the same person changes nothing, and only a person's newest scan
 //! waits for its number.
 
 use std::time::Duration;
@@ -15,14 +15,14 @@ use crate::ticket::{CancelReason, Claims, Decision, MatchNumber, Party, Person, 
 
 /// The time limit for fetching a person's unionid. The sign-in continues without it.
 const UNIONID_TIMEOUT: Duration = Duration::from_secs(2);
-/// The claim that carries it.
+/// The claim that carries the unionid.
 const UNIONID: &str = "unionid";
 
 /// The result's label in the metrics, and the reply in the chat.
 type CallbackResult = (&'static str, Option<String>);
 
 impl Wechat {
-    /// Carries out what a message asks for.
+    /// Applies the change that a message requests.
     ///
     /// # Errors
     /// The store's error.
@@ -64,9 +64,9 @@ impl Wechat {
             (Some(id), ChatReply::Number(number)) => self.confirm(message, &id, Some(number)).await,
             (Some(id), ChatReply::No) => self.decline(message, &id).await,
             (Some(_), ChatReply::Unclear) => Ok(("asked_again", Some(texts::ask_number_again()))),
-            // Only a reply to the question looks like this, so it came too late.
+            // A number without a pending question is a late reply.
             (None, ChatReply::Number(_)) => Ok(("expired", Some(texts::expired()))),
-            // Other systems of the account may want to answer that.
+            // Other systems of the account may handle this message.
             (None, ChatReply::No | ChatReply::Unclear) => Ok(("ignored", None)),
         }
     }
@@ -109,18 +109,18 @@ impl Wechat {
         Ok(())
     }
 
-    /// Returns the key of the value that holds the ticket for which a person's number is expected.
+    /// Returns the key of the value that names the ticket for which a person's number is expected.
     fn waiting_key(&self, message: &Message) -> String {
         format!("wechat:waits:{}:{}", self.settings.app_id, message.openid)
     }
 
-    /// Returns the person. WeChat no longer gives a name or picture.
+    /// Returns the person, without a name or picture, which WeChat no longer provides.
     fn person(&self, message: &Message) -> Person {
         let subject = Subject(format!("{SUBJECT_PREFIX}{}:{}", self.settings.app_id, message.openid));
         Person { subject, name: None, picture: None }
     }
 
-    /// Returns the claims that WeChat gives within [`UNIONID_TIMEOUT`].
+    /// Returns the claims that WeChat provides within [`UNIONID_TIMEOUT`].
     async fn claims(&self, message: &Message) -> Claims {
         let fetch = self.with_token(|token| self.api.unionid(token, &message.openid));
         let unionid = match tokio::time::timeout(UNIONID_TIMEOUT, fetch).await {
@@ -143,7 +143,7 @@ impl Wechat {
     }
 }
 
-/// Returns the outcome of a refused transition.
+/// Returns the result of a refused transition.
 fn refused(error: TransitionError) -> Result<CallbackResult, StoreError> {
     let text = match error {
         TransitionError::Store(error) => return Err(error),

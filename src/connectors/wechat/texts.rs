@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::ticket::Device;
 
-/// The longest client name in a reply, in characters: WeChat limits a reply to 2,048 bytes.
+/// The longest client name in a reply, in characters, because WeChat limits a reply to 2,048 bytes.
 const MAX_NAME_CHARS: usize = 64;
 
 /// Asks for the number, and names the client and the presenter's device.
@@ -58,7 +58,7 @@ pub(super) fn already_scanned() -> String {
 
 /// Says that this sign-in was confirmed before.
 pub(super) fn already_confirmed() -> String {
-    "此次登录已完成。\n\nThis sign-in is complete already.".to_owned()
+    "此次登录已完成。\n\nThis sign-in is already complete.".to_owned()
 }
 
 fn device(requester: &Device) -> String {
@@ -71,7 +71,7 @@ fn device(requester: &Device) -> String {
     text
 }
 
-/// Cuts a name, and isolates it (Unicode TR 9 §2.4), so that its writing direction does not affect the text around it.
+/// Truncates a name, and isolates it (Unicode TR 9 §2.4), so that its writing direction does not affect the text around it.
 fn truncated(name: &str) -> String {
     let is_isolate = |c: &char| matches!(c, '\u{2066}'..='\u{2069}');
     let name: String = name.chars().filter(|c| !is_isolate(c)).take(MAX_NAME_CHARS).collect();
@@ -82,7 +82,7 @@ fn truncated(name: &str) -> String {
 mod tests {
     use super::*;
 
-    /// WeChat's limit of a reply.
+    /// WeChat's limit on the length of a reply.
     const MAX_BYTES: usize = 2048;
 
     #[test]

@@ -1,7 +1,8 @@
-//! The access token that all replicas share: kept in the store, fetched by one replica at a time, renew before it expires.
+//! The access token that all replicas share: kept in the store, fetched by one replica at a time, renewed before it expires.
 //!
-//! While a token is valid, one caller renews it and all others go on using it. Without one, or with one that WeChat refused,
-//! all wait for the caller that holds the lock. The lock is a value with a short lifetime, so a crash cannot hold it forever.
+//! While a token is valid, one caller renews it and all others continue to use it. Without a token, or with one that WeChat
+//! refused, all wait for the caller that holds the lock. The lock is a value with a short lifetime, so a crash cannot hold it
+//! forever.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,28 +17,28 @@ use crate::random::{self, RandomId};
 use crate::secret::Secret;
 use crate::store::{Put, Store, StoreError};
 
-/// How long before its expiry a token is renew. WeChat issues no new one earlier.
+/// The time before its expiry at which a token is renewed. WeChat issues no new one earlier.
 const RENEW_EARLY: Duration = Duration::from_secs(5 * 60);
 /// The longest random delay of a renewal, so that replicas do not all renew at once.
 const RENEW_JITTER_SECS: u64 = 60;
-/// How long before its expiry a token is no longer used.
+/// The time before its expiry at which a token is no longer used.
 const MARGIN: Duration = Duration::from_secs(10);
-/// The longest lifetime that is accepted: WeChat's tokens live for two hours, and Redis refuses a lifetime that overflows.
+/// The longest lifetime that is accepted: WeChat's tokens are valid for two hours, and Redis refuses a lifetime that overflows.
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
-/// The lock's lifetime: longer than two calls to two hosts each may take.
+/// The lock's lifetime: longer than two calls to two hosts each.
 const LOCK_TTL: Duration = Duration::from_secs(20);
 /// How long all callers wait after a failure before they try again.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 /// The prefix of the lock's value after a failure; the error follows.
 const FAILED: &str = "failed: ";
-/// The least time between forced renewals: WeChat ignores earlier ones, and allows twenty a day.
+/// The minimum time between forced renewals. WeChat ignores earlier ones and allows twenty a day.
 const FORCE_PAUSE: Duration = Duration::from_secs(30);
-/// How long a caller waits for another's token.
+/// How long a caller waits for a token that another caller fetches.
 const MAX_WAIT: Duration = Duration::from_secs(8);
-/// How often it reads the store meanwhile.
+/// The interval at which it reads the store meanwhile.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Why no token is available.
+/// The reason why no token is available.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TokenError {
     #[error(transparent)]
@@ -85,7 +86,7 @@ pub(super) struct Tokens {
     api: Arc<Api>,
     store: Arc<dyn Store>,
     key: String,
-    /// The caller that waits for the lock holds it, so that only one caller of this process waits.
+    /// Held by the caller that waits for the store's lock, so that one caller per process waits.
     lock_waiter: Arc<Mutex<()>>,
 }
 
@@ -108,12 +109,12 @@ impl Tokens {
         Ok(Secret::new(stored.token))
     }
 
-    /// Returns another token than `refused`, which WeChat refused.
+    /// Returns a token other than `refused`, which WeChat refused.
     pub(super) async fn renew(&self, refused: &Secret) -> Result<Secret, TokenError> {
         self.fetch_or_wait(Some(refused)).await
     }
 
-    /// Fetches a token, or waits deadline another caller has fetched one.
+    /// Fetches a token, or waits until another caller has fetched one.
     async fn fetch_or_wait(&self, refused: Option<&Secret>) -> Result<Secret, TokenError> {
         let deadline = Instant::now() + MAX_WAIT;
         let _waiter = tokio::time::timeout_at(deadline, self.lock_waiter.lock()).await.map_err(|_elapsed| TokenError::TimedOut)?;
@@ -127,7 +128,7 @@ impl Tokens {
                 let old = refused.map_or(OldToken::None, |refused| OldToken::Refused(refused.clone()));
                 return self.fetch(old).await;
             }
-            // Otherwise all callers that wait would try and fail, one after the other.
+            // After a failure, all waiting callers fail. Otherwise they would try and fail one after the other.
             let lock = self.store.value(&self.lock_key()).await?;
             if let Some(error) = lock.as_deref().and_then(|lock| lock.strip_prefix(FAILED)) {
                 return Err(TokenError::Failed(error.to_owned()));
@@ -156,7 +157,7 @@ impl Tokens {
     async fn fetch(&self, old: OldToken) -> Result<Secret, TokenError> {
         let this = self.clone();
         let (done, result) = oneshot::channel();
-        // A separate task: a caller that disconnects must not leave the lock held.
+        // In a separate task, because a caller that disconnects must not leave the lock held.
         crate::task::spawn("wechat-token", async move {
             let result = this.fetch_and_store(&old).await;
             let unlocked = match &result {

@@ -1,7 +1,7 @@
-//! Parses the subset of XML that WeChat's callbacks use: elements that hold text or CDATA.
+//! Parses the subset of XML that WeChat's callbacks use: elements that contain text or CDATA.
 //!
-//! The parser refuses everything that can expand, refer elsewhere or be read in two ways: document types, entity and character
-//! references, processing instructions, comments, attributes, and repeated names.
+//! The parser refuses everything that can expand, refer to other documents, or be ambiguous: document types, entity and
+//! character references, processing instructions, comments, attributes, and repeated names.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,19 +10,19 @@ use quick_xml::events::{BytesStart, Event};
 
 /// The largest document, in bytes.
 pub(super) const MAX_BYTES: usize = 16 * 1024;
-/// How deep elements may nest. WeChat's own nest five deep, for pictures that a menu sends.
+/// The maximum depth of elements. WeChat's own nest five deep, for pictures that a menu sends.
 const MAX_DEPTH: usize = 5;
-/// The most elements of a document. WeChat's report on a broadcast of eight articles has 116.
+/// The maximum number of elements in a document. WeChat's report on a broadcast of eight articles has 116.
 const MAX_ELEMENTS: usize = 256;
 
-/// Why a document is refused.
+/// The reason why a document is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Malformed(&'static str);
 
 const OUTSIDE: Malformed = Malformed("it has text outside of elements");
 
-/// The elements directly below the root that hold text, by name.
+/// The elements directly below the root that contain text, by name.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Elements(HashMap<String, String>);
 
@@ -30,15 +30,15 @@ impl Elements {
     /// Parses a document.
     ///
     /// # Errors
-    /// [`Malformed`], which names what is not allowed.
+    /// [`Malformed`], which names the violated rule.
     pub(super) fn parse(document: &[u8]) -> Result<Self, Malformed> {
         if document.len() > MAX_BYTES {
             return Err(Malformed("it is too large"));
         }
         let text = std::str::from_utf8(document).map_err(|_error| Malformed("it is not UTF-8"))?;
-        // XML 1.0 §2.2 forbids them; the reader accepts them.
+        // XML 1.0 §2.2 forbids control characters; the reader accepts them.
         if text.chars().any(|c| c < ' ' && !matches!(c, '\t' | '\n' | '\r')) {
-            return Err(Malformed("it holds control characters"));
+            return Err(Malformed("it contains control characters"));
         }
         let (mut reader, mut parsing) = (Reader::from_str(text), Parsing::default());
         loop {
@@ -109,11 +109,11 @@ impl Parsing {
             return Err(Malformed("it has too many elements"));
         }
         if self.open.len() == MAX_DEPTH {
-            return Err(Malformed("it is too deep"));
+            return Err(Malformed("it is nested too deep"));
         }
         let name = start.name().0.to_owned();
         if self.open.len() == 1 && !self.names.insert(name.clone()) {
-            return Err(Malformed("it has an element twice"));
+            return Err(Malformed("an element occurs twice"));
         }
         if let Some(parent) = self.open.last_mut() {
             parent.has_elements = true;
@@ -148,7 +148,7 @@ impl Parsing {
     fn finish(self) -> Result<Elements, Malformed> {
         match self.elements {
             0 => Err(Malformed("it has no element")),
-            _ if !self.open.is_empty() => Err(Malformed("it ends too early")),
+            _ if !self.open.is_empty() => Err(Malformed("it is truncated")),
             _ => Ok(self.fields),
         }
     }
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_menu_of_the_account_sends_is_read() {
+    fn a_menu_event_is_read() {
         let fields = parse(
             "<xml><ToUserName><![CDATA[gh_1]]></ToUserName><MsgType><![CDATA[event]]></MsgType>\
              <Event><![CDATA[pic_weixin]]></Event><SendPicsInfo><Count>2</Count>\n<PicList>\
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_more_than_that_is_refused() {
+    fn unsupported_xml_is_refused() {
         let many = |count: usize| (0..count).map(|number| format!("<e{number}/>")).collect::<Vec<_>>().concat();
         for (text, why) in [
             ("<!DOCTYPE xml><xml/>", "document type"),
@@ -228,7 +228,7 @@ mod tests {
             ("<xml><A>\u{1f}</A></xml>", "control"),
             ("", "no element"),
             ("  ", "no element"),
-            ("<xml><A>", "early"),
+            ("<xml><A>", "truncated"),
             ("<xml><A></xml>", "well-formed"),
             ("<xml></A></xml>", "well-formed"),
             ("<xml><A>a & b</A></xml>", "well-formed"),
@@ -253,7 +253,7 @@ mod tests {
             text in "(<xml>|</xml>|<A>|</A>|<B/>|<!\\[CDATA\\[|\\]\\]>|<!--|-->|<\\?xml|\\?>|<!DOCTYPE|&a;|[a-z<>&\"= ]){0,20}",
         ) {
             if parse(&text).is_ok() {
-                // In a CDATA section it is a word like any other.
+                // Inside CDATA it is plain text.
                 let parts = text.split("<![CDATA[").enumerate();
                 let outside = parts.map(|(index, part)| if index == 0 { part } else { part.split_once("]]>").map_or("", |at| at.1) });
                 prop_assert!(!outside.collect::<String>().contains("<!DOCTYPE"));
@@ -261,7 +261,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_written_is_read_again(text in "(\\]\\]>|\\]|>|<|&|[^\\pC]){0,40}") {
+        fn written_text_is_read_unchanged(text in "(\\]\\]>|\\]|>|<|&|[^\\pC]){0,40}") {
             let document = format!("<xml><A>{}</A></xml>", cdata(&text));
             let fields = parse(&document).unwrap();
             prop_assert_eq!(fields.get("A"), Some(&*text));

@@ -1,4 +1,4 @@
-//! Draws tickets' QR codes.
+//! The QR codes of tickets, as SVG and PNG.
 
 use std::net::IpAddr;
 use std::sync::Arc;

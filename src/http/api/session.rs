@@ -1,8 +1,8 @@
-//! Sessions for sites without a login of their own: the JWT in a cookie, and an edge that checks each request here.
+//! Sessions for sites without a login of their own: the JWT in a cookie, and a proxy that has each request checked here.
 //!
-//! `begin` redirects a browser to the sign-in page, `redeem` turns the JWT that comes back into the cookie, nginx's
-//! `auth_request` calls `verify`, and `sign_out` ends the session. The site's own edge forwards all four, so their cookies
-//! belong to the site. The gateway keeps no state: a session is a JWT that is still valid, and no store is asked.
+//! `begin` redirects a browser to the sign-in page, `redeem` turns the JWT that the page posts into the cookie, nginx's
+//! `auth_request` calls `verify`, and `sign_out` ends the session. The site's own proxy forwards all four, so their cookies
+//! belong to the site. The gateway keeps no state: a session is a JWT that is still valid.
 
 mod claims;
 mod path;
@@ -36,14 +36,14 @@ use claims::RequestedClaims;
 const ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
 const FORM: &[u8] = b"application/x-www-form-urlencoded";
 
-/// Whose session to check, and which claims to return.
+/// The session to check, and the claims to return.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct VerifyQuery {
-    /// The client whose session counts; the default one if left out.
+    /// The client whose session to check; the default client if omitted.
     client_id: Option<String>,
-    /// The claims to answer with, separated by commas: `name,email` become `X-Auth-Name` and `X-Auth-Email`.
+    /// The claims to return, separated by commas: `name,email` become `X-Auth-Name` and `X-Auth-Email`.
     #[param(pattern = "^,*([A-Za-z0-9_-]{1,32}(,+[A-Za-z0-9_-]{1,32}){0,7},*)?$")]
     claims: Option<String>,
 }
@@ -55,7 +55,7 @@ problem_responses!(VerifyProblems: &[
     &problem::INVALID_SESSION,
 ]);
 
-/// Tells an edge whether a request comes from a signed-in person
+/// Reports to a proxy whether a request comes from a signed-in person
 ///
 /// For nginx's `auth_request`. The JWT is the bearer token or, without one, the session cookie.
 #[utoipa::path(
@@ -78,7 +78,7 @@ pub(in crate::http) async fn verify(
 ) -> Result<Response, Problem> {
     let client = find(&gateway, query.client_id.as_deref())?;
     let requested = RequestedClaims::parse(query.claims.as_deref())?;
-    // A valid cookie never makes up for an invalid token: the sender of a token wants to be that person.
+    // An invalid token is refused even with a valid cookie: the sender chose the token as its identity.
     let token = match bearer_jwt(&headers)? {
         Some(token) => Some(token),
         None => cookies::session(&headers, &gateway),
@@ -88,14 +88,14 @@ pub(in crate::http) async fn verify(
     Ok((StatusCode::NO_CONTENT, requested.headers(&session)).into_response())
 }
 
-/// Where a sign-in starts.
+/// The parameters of a redirect to the sign-in page.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct BeginQuery {
-    /// The client to sign in to; the default one if left out.
+    /// The client to sign in to; the default client if omitted.
     client_id: Option<String>,
-    /// The site's own address of `/v1/redeem`, exactly as in the client's list; the list's first entry if left out.
+    /// The site's own address of `/v1/redeem`, exactly as in the client's list; the list's first entry if omitted.
     return_to: Option<String>,
 }
 
@@ -108,8 +108,8 @@ problem_responses!(BeginProblems: &[
 
 /// Redirects a person's browser to the sign-in page
 ///
-/// nginx sets `X-Original-URI` to the requested path, to which the browser finally returns. Scripts and programs, which have
-/// no use for a page, get 401 instead.
+/// nginx sets `X-Original-URI` to the requested path, to which the browser returns after the sign-in. Scripts and programs get
+/// 401 instead of a redirect.
 #[utoipa::path(
     get,
     path = "/v1/sign-in",
@@ -137,10 +137,10 @@ pub(in crate::http) async fn begin(
         None => client.return_to.first(),
     };
     let return_to = return_to.ok_or_else(|| Problem::from(&problem::RETURN_TO_NOT_ALLOWED))?;
-    // All tabs of a browser share one secret: a second sign-in must not undo the first.
+    // All tabs of a browser share one secret: a second sign-in must not invalidate the first.
     let nonce = cookies::sign_in_state(&headers, &gateway).unwrap_or_else(random::binding_secret);
     let original = headers.get(ORIGINAL_URI).map_or(&b"/"[..], HeaderValue::as_bytes);
-    // nginx passes the path on unchanged. Browsers encode characters that are not ASCII, other programs do not.
+    // nginx forwards the path unchanged. Browsers encode characters that are not ASCII, other programs do not.
     let original = percent_encode(original, &AsciiSet::EMPTY).to_string();
     let state = format!("{}.{}", nonce.reveal(), path::local(&original));
     let query = form_urlencoded::Serializer::new(String::new())
@@ -150,16 +150,16 @@ pub(in crate::http) async fn begin(
     Ok((StatusCode::FOUND, cookies::set_sign_in_state(&gateway, &nonce), [(header::LOCATION, location)]).into_response())
 }
 
-/// Whose session it is.
+/// The client of a session.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct SessionQuery {
-    /// The client; the default one if left out.
+    /// The client; the default client if omitted.
     client_id: Option<String>,
 }
 
-/// The JSON with which a script turns its JWT into a session.
+/// The JSON that a script posts to turn its JWT into a session.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RedeemJwt {
@@ -179,8 +179,8 @@ problem_responses!(RedeemProblems: JSON_BODY, &[
 /// Turns a JWT into a session cookie that no script can read
 ///
 /// The sign-in page posts it as a form (OAuth 2.0 Form Post Response Mode), with the `state` of the sign-in that started at
-/// `/v1/sign-in` in this browser. A form is answered with pages, also where it is refused. A script of the site sends the JWT
-/// as JSON, or as its bearer token.
+/// `/v1/sign-in` in this browser. Forms get pages as responses, including refusals. A script of the site sends the JWT as JSON,
+/// or as its bearer token.
 #[utoipa::path(
     post,
     path = "/v1/redeem",
@@ -193,7 +193,7 @@ problem_responses!(RedeemProblems: JSON_BODY, &[
     security((), ("jwt" = [])),
     responses(
         (status = 204, description = "To a script: the session is set", headers(("set-cookie" = String, description = "The session"))),
-        (status = 303, description = "To a form: the session is set, and the browser goes on to the requested path", headers(
+        (status = 303, description = "To a form: the session is set, and the browser is redirected to the requested path", headers(
             ("location" = String, description = "A path of the same site"),
             ("set-cookie" = String, description = "The session"),
         )),
@@ -210,7 +210,7 @@ pub(in crate::http) async fn redeem(
     match body {
         FormOrJson::Form(bytes) => {
             let form = RedeemForm::parse(&bytes);
-            // A person who used an old bookmark of the sign-in page, or came too late, can retry from the requested path.
+            // A person with an old bookmark of the sign-in page, or with an expired JWT, can retry from the requested path.
             redeem_form(&gateway, client, &headers, &form).map_err(|problem| problem.as_page(form.requested_path()))
         }
         FormOrJson::Json(body) => {
@@ -257,8 +257,8 @@ impl RedeemForm {
     }
 }
 
-/// Redeems a form. Any page can post one, and the gateway's own page sends `Origin: null`, as pages that hide do, because it
-/// sends no referrer. So the `state` proves that this browser was sent to sign in: nobody else knows it.
+/// Redeems a form. Any page can post a form. The gateway's page sends no referrer and therefore `Origin: null`, as a hostile
+/// page can. So only the `state`, which no other page knows, proves that this browser started the sign-in.
 fn redeem_form(
     gateway: &Gateway,
     client: &Client,
@@ -333,11 +333,11 @@ pub(in crate::http) async fn sign_out(
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "it describes the form; the handler reads its one field directly")]
 struct SignOutForm {
-    /// The path of the same site to go on to; any other address leads to the site's root.
+    /// The path of the same site to redirect to; any other address redirects to the site's root.
     return_to: Option<String>,
 }
 
-/// A body that is either a page's form, which is answered with a page, or a script's JSON.
+/// A body: either a page's form, whose response is a page, or a script's JSON.
 pub(in crate::http) enum FormOrJson<T> {
     Form(Bytes),
     Json(T),
@@ -366,13 +366,13 @@ fn bearer_jwt(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     })
 }
 
-/// Verifies a JWT and returns the cookie that keeps it for the rest of its lifetime.
+/// Verifies a JWT and returns the cookie that carries it for the rest of its lifetime.
 fn session_cookie(gateway: &Gateway, client: &Client, token: &str) -> Result<SetCookie, Problem> {
     let Issued { expires_in, .. } = gateway.signer.verify(token, &client.id.0)?;
     cookies::set_session(gateway, token, expires_in)
 }
 
-/// Returns whether a person opens this as a page, and so can be sent to sign in.
+/// Returns whether a person opens this as a page, and so can be redirected to the sign-in page.
 fn is_page_navigation(headers: &HeaderMap) -> bool {
     // Only browsers send a destination, and some of them do not name HTML.
     !fields::is_programmatic(headers) && (headers.contains_key("sec-fetch-dest") || prefers_html(headers))

@@ -1,4 +1,4 @@
-//! The files of `static/`, compiled into the binary: assets that are served, the templates of the pages, and the tables of texts.
+//! The files of `static/`, compiled into the binary: assets, the templates of the pages, and the tables of texts.
 //!
 //! Browsers cache an asset for a year under the URL with its hash, and revalidate it under any other URL. While replicas are
 //! being replaced, a page of one version may request a file from a replica of the other version, which has another hash.
@@ -29,7 +29,7 @@ const TEXTS: &str = "texts/";
 const TEMPLATE: &str = ".html";
 /// The suffix of scripts.
 const SCRIPT: &str = ".js";
-/// A script, and the script that is served in front of it: other sites load the widget as a single file.
+/// A script, and the script that is prepended to it: other sites load the widget as a single file.
 const WIDGET: (&str, &str) = ("scangate-look.js", "dom.js");
 
 /// The files that are served, by their path under `static/`.
@@ -39,7 +39,7 @@ pub(super) struct Assets(BTreeMap<&'static str, Arc<Asset>>);
 pub(super) struct Asset {
     content_type: &'static str,
     body: Cow<'static, [u8]>,
-    /// The body compressed, if that is smaller. It is compressed once and not for each request.
+    /// The body, compressed once at startup, if that is smaller.
     gzip: Option<Vec<u8>>,
     hash: String,
 }
@@ -102,7 +102,7 @@ fn has_tag(headers: &HeaderMap, etag: &str) -> bool {
         .any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag.as_bytes())
 }
 
-/// Returns a script as it is served: without comments, and for the widget with the script that goes in front of it.
+/// Returns a script as it is served: without comments, and for the widget with the script that is prepended to it.
 pub(super) fn script(path: &str) -> String {
     let source = text(path).unwrap_or_default();
     let before = Some(WIDGET.1).filter(|_| path == WIDGET.0).and_then(text).unwrap_or_default();
@@ -160,7 +160,7 @@ fn compressed(body: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap_or_else(|_| body.to_vec())
 }
 
-/// Returns whether the client accepts gzip (RFC 9110 §12.5.3).
+/// Returns whether the request accepts gzip (RFC 9110 §12.5.3).
 fn accepts_gzip(headers: &HeaderMap) -> bool {
     weighted(headers, header::ACCEPT_ENCODING)
         .any(|(coding, weight)| coding.eq_ignore_ascii_case("gzip") && weight > 0.0)

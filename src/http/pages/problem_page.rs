@@ -1,4 +1,4 @@
-//! Renders a problem as a page in the reader's language, for people; programs get JSON.
+//! Renders a problem as a page in the person's language. Programs get JSON.
 //!
 //! The page loads no files. If the request was too large because of its cookies, requests for files would fail too; and behind
 //! `auth_request` the page is served from the site's own host, which does not have the files.
@@ -48,7 +48,7 @@ pub(in crate::http) struct ProblemReader {
 }
 
 impl ProblemReader {
-    /// Copies it from a request, before the handler consumes that.
+    /// Copies this part of a request, before the handler consumes it.
     pub(in crate::http) fn of(request: &Request) -> Self {
         let mut preferences = HeaderMap::new();
         for name in [header::ACCEPT, header::ACCEPT_LANGUAGE] {
@@ -64,15 +64,15 @@ impl ProblemReader {
         }
     }
 
-    /// Returns whether the request comes from a person who opens an address, and not from a program that expects JSON.
+    /// Returns whether the request comes from a person who opens a URL, and not from a program that expects JSON.
     pub(in crate::http) fn prefers_page(&self) -> bool {
         !self.is_program && prefers_html(&self.preferences)
     }
 
-    /// Renders a problem as a page. `retry_href` is where the person can continue, if that is known.
+    /// Renders a problem as a page. `retry_href` is the link to continue with, if that is known.
     ///
     /// # Errors
-    /// The template's.
+    /// The template's error.
     pub(in crate::http) fn render(
         &self,
         body: &ProblemBody,

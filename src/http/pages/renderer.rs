@@ -11,13 +11,13 @@ use super::query::with_language;
 use super::texts::{Language, Languages, Page, TextsError};
 use crate::http::view::client::ClientView;
 
-/// The renderer, built at the first use.
+/// The renderer, built on first use.
 pub(super) static RENDERER: LazyLock<Renderer> = LazyLock::new(|| {
     #[expect(clippy::expect_used, reason = "its parts are compiled in, and the unit tests build it")]
     Renderer::new(files::texts()).expect("the pages' own texts and templates")
 });
 
-/// Why the renderer cannot be built.
+/// The reason why the renderer cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BuildError {
     #[error(transparent)]
@@ -36,7 +36,7 @@ pub(super) struct Renderer {
 /// The part of a page that depends on the request.
 pub(super) struct PageContext<'a> {
     pub(super) language: &'a Language,
-    /// The client, if the page knows it.
+    /// The client, if the query string names one.
     pub(super) client: Option<ClientView>,
     /// The path of the share page, if the client allows that flow.
     pub(super) share_href: Option<String>,
@@ -46,7 +46,7 @@ pub(super) struct PageContext<'a> {
 }
 
 impl Renderer {
-    /// Builds it from tables of texts, each with its language's tag.
+    /// Builds a renderer from tables of texts, each with its language's tag.
     ///
     /// # Errors
     /// If a table or a template is invalid.
@@ -74,7 +74,7 @@ impl Renderer {
     /// Renders a page.
     ///
     /// # Errors
-    /// The template's.
+    /// The template's error.
     pub(super) fn render(&self, page: Page, request: &PageContext<'_>) -> Result<String, minijinja::Error> {
         let PageContext { language, client, share_href, identity, query } = request;
         let texts = language.texts(page);
@@ -102,7 +102,7 @@ fn fill(text: &str, name: &str, value: &str) -> String {
     text.replace(&format!("{{{name}}}"), value)
 }
 
-/// Does the same as markup, with the value in a `<bdi>`, so that the direction of its text does not affect the rest.
+/// Like [`fill`], but returns markup with the value in a `<bdi>`, so that the direction of its text does not affect the rest.
 fn fill_isolated(text: &str, name: &str, value: &str) -> Value {
     let text = HtmlEscape(text).to_string();
     Value::from_safe_string(fill(&text, name, &format!("<bdi>{}</bdi>", HtmlEscape(value))))

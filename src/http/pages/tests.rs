@@ -83,7 +83,7 @@ fn shape(value: &Json) -> (Vec<&str>, BTreeSet<&str>) {
             (vec!["pair"], pair.iter().flat_map(|text| slots(text.as_str().unwrap())).collect())
         }
         Json::Object(map) => (map.keys().map(String::as_str).collect(), BTreeSet::new()),
-        other => panic!("{other} is no text"),
+        other => panic!("{other} is not a text"),
     }
 }
 
@@ -142,7 +142,7 @@ fn every_text_that_is_used_exists() {
 }
 
 #[test]
-fn the_script_for_other_sites_uses_the_texts_of_a_code_alone() {
+fn the_widget_uses_only_its_own_texts() {
     let code = serde_json::from_str::<Json>(&RENDERER.languages.choose(None, &HeaderMap::new()).code_json).unwrap();
     let scripts: Vec<_> = names(".js").into_iter().filter(|name| name.starts_with("scangate")).collect();
     assert!(!scripts.is_empty());
@@ -154,7 +154,7 @@ fn the_script_for_other_sites_uses_the_texts_of_a_code_alone() {
 }
 
 #[test]
-fn every_text_that_exists_is_used() {
+fn every_text_is_used() {
     let (_, english) = files::texts().find(|(tag, _)| *tag == "en").unwrap();
     let everything: String = names(".html").iter().chain(&names(".js")).map(|name| source(name)).collect();
     for (section, texts) in sections(english).into_iter().filter(|(section, _)| section != "problem") {
@@ -173,7 +173,7 @@ fn every_text_that_exists_is_used() {
 }
 
 #[test]
-fn every_problem_has_words_in_every_language() {
+fn every_problem_has_texts_in_every_language() {
     let codes: BTreeSet<&str> = problem::ALL.iter().map(|kind| kind.code).collect();
     let statuses: BTreeSet<String> = problem::ALL.iter().map(|kind| kind.status.as_str().to_owned()).collect();
     let template = source("problem.html");
@@ -253,8 +253,9 @@ fn scripts_are_shipped_with_all_but_their_comments() {
 }
 
 #[test]
-fn the_language_is_the_one_asked_for_or_the_one_liked_best() {
-    let chosen = |asked: Option<&str>, accepted: &str| RENDERER.languages.choose(asked, &headers(accepted)).tag.clone();
+fn the_requested_or_preferred_language_is_chosen() {
+    let chosen =
+        |requested: Option<&str>, accepted: &str| RENDERER.languages.choose(requested, &headers(accepted)).tag.clone();
     for (accepted, tag) in [
         ("", "en"),
         ("zh", "zh"),
@@ -291,13 +292,13 @@ fn the_language_is_the_one_asked_for_or_the_one_liked_best() {
     assert_eq!(chosen(Some("\"><script>"), "fr"), "en");
     let none = HeaderMap::from_iter([(ACCEPT_LANGUAGE, HeaderValue::from_bytes(b"zh\xff").unwrap())]);
     assert_eq!(RENDERER.languages.choose(None, &none).tag, "en");
-    // An entry that is not UTF-8 is ignored, and the others count.
+    // An entry that is not UTF-8 is ignored, and the others are used.
     let one = HeaderMap::from_iter([(ACCEPT_LANGUAGE, HeaderValue::from_bytes(b"\xff, zh").unwrap())]);
     assert_eq!(RENDERER.languages.choose(None, &one).tag, "zh");
 }
 
 #[test]
-fn another_language_is_another_file() {
+fn a_language_is_added_by_a_file() {
     let (_, english) = files::texts().find(|(tag, _)| *tag == "en").unwrap();
     let portuguese = english.replace("\"English\"", "\"Português\"").replace("Sign in to {name}", "Entrar em {name}");
     let mut tables: Vec<(&str, &str)> = files::texts().collect();
@@ -317,7 +318,7 @@ fn another_language_is_another_file() {
 }
 
 #[test]
-fn a_table_that_is_not_whole_is_refused_with_its_name() {
+fn an_incomplete_table_is_refused_by_name() {
     let faults = |tables: &[(&str, &str)]| Renderer::new(tables.iter().copied()).err().unwrap().to_string();
     assert_eq!(faults(&[]), "static/texts/en.json is missing");
     let fault = faults(&[("fr", "{\"language\": \"Français\"}")]);
@@ -343,7 +344,7 @@ fn markup_in_a_clients_name_or_in_a_table_is_text() {
 }
 
 #[test]
-fn a_language_link_keeps_the_query_string_to_the_byte() {
+fn a_language_link_keeps_the_query_string_unchanged() {
     for (query, link) in [
         ("", "?lang=zh"),
         ("lang=en", "?lang=zh"),

@@ -1,6 +1,7 @@
 //! The texts of the pages, one table per language, and the choice of the language.
 //!
-//! A page gets the texts that all pages share, those of the widget, and its own. Of texts with the same name, the last one counts.
+//! A page gets the texts that all pages share, those of the widget, and its own. If two texts have the same name, the last one
+//! is used.
 
 use axum::http::header::{self, HeaderMap};
 use minijinja::value::{Serde, Value};
@@ -12,7 +13,7 @@ use crate::http::weights::weighted;
 /// The language for requests that accept none of the others.
 const DEFAULT: &str = "en";
 
-/// Why the tables of texts cannot be used.
+/// The reason why the tables of texts cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TextsError {
     #[error("static/texts/{tag}.json: {cause}")]
@@ -90,7 +91,7 @@ pub(super) struct PageTexts {
 }
 
 impl Languages {
-    /// Parses the tables, each given with its language's tag.
+    /// Parses the tables, each with its language's tag.
     ///
     /// # Errors
     /// If a table is invalid or English is missing.
@@ -104,19 +105,19 @@ impl Languages {
         Ok(Self(all))
     }
 
-    /// Returns the language with the `requested` tag; otherwise the one that the browser prefers.
+    /// Returns the language with the `requested` tag, otherwise the language that the browser prefers.
     pub(super) fn choose(&self, requested: Option<&str>, headers: &HeaderMap) -> &Language {
         let requested = requested.and_then(|tag| self.look_up(tag));
         let accepted = || accepted(headers).into_iter().find_map(|range| self.look_up(range));
         requested.or_else(accepted).unwrap_or(&self.0[0])
     }
 
-    /// Returns all languages but this one.
+    /// Returns all languages except this one.
     pub(super) fn others<'a>(&'a self, this: &'a Language) -> impl Iterator<Item = &'a Language> {
         self.0.iter().filter(|language| language.tag != this.tag)
     }
 
-    /// Looks a tag up as RFC 4647 §3.4 says: `zh-Hant-TW`, then `zh-Hant`, then `zh`. It also accepts `zh_TW.UTF-8`.
+    /// Looks up a tag by RFC 4647 §3.4: `zh-Hant-TW`, then `zh-Hant`, then `zh`. It also accepts `zh_TW.UTF-8`.
     fn look_up(&self, range: &str) -> Option<&Language> {
         let range = range.split(['.', '@']).next().unwrap_or_default().replace('_', "-");
         let mut tag = range.as_str();
@@ -155,8 +156,8 @@ impl Language {
     pub(super) fn problem(&self, code: &str, status: u16) -> (&str, &str) {
         let status = status.to_string();
         let found = [code, &status, "other"].into_iter().find_map(|name| self.problem.get(name));
-        let word = |index: usize| found.and_then(|pair| pair.get(index)?.as_str()).unwrap_or_default();
-        (word(0), word(1))
+        let text = |index: usize| found.and_then(|pair| pair.get(index)?.as_str()).unwrap_or_default();
+        (text(0), text(1))
     }
 
     /// Returns the texts of a problem's page.

@@ -11,7 +11,7 @@ pub struct ProblemType {
     pub code: &'static str,
     /// Names the problem in a few words.
     pub title: &'static str,
-    /// Tells the caller what to do about it.
+    /// The advice to the caller.
     pub advice: &'static str,
 }
 

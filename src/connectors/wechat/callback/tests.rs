@@ -1,4 +1,4 @@
-//! WeChat's published callbacks, and when they count.
+//! Tests of WeChat's published callbacks, and when they are accepted.
 
 use super::*;
 use crate::clients::Clients;
@@ -11,9 +11,9 @@ use crate::store::memory::MemoryStore;
 use crate::store::{Changes, Store};
 use crate::ticket::TicketId;
 
-struct Nobody;
+struct NoWatchers;
 
-impl Changes for Nobody {
+impl Changes for NoWatchers {
     fn changed(&self, _id: &TicketId) {}
     fn missed(&self, _ids: Vec<TicketId>) {}
 }
@@ -32,7 +32,7 @@ fn wechat(keys: &[&str]) -> Wechat {
     };
     let minute = Duration::from_secs(60);
     let lifetimes = Lifetimes { ticket: minute, decision: minute, redeem: minute, token: minute };
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::open(1, Arc::new(Nobody)));
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::open(1, Arc::new(NoWatchers)));
     let signer = Signer::open("https://gate.example", None).unwrap();
     let (metrics, log_limiter) = (Arc::new(Metrics::new()), Arc::default());
     let sign_ins = SignIns::new(Arc::clone(&store), signer, Arc::clone(&metrics), Arc::clone(&log_limiter), lifetimes);
@@ -44,7 +44,7 @@ fn at(secs: u64) -> SystemTime {
 }
 
 #[tokio::test]
-async fn the_published_check_is_good_for_five_minutes_either_way() {
+async fn the_published_check_is_accepted_for_five_minutes_either_way() {
     let query = CallbackQuery {
         signature: "f464b24fc39322e44b38aa78f5edd27bd1441696".into(),
         timestamp: "1714036504".into(),
@@ -63,7 +63,7 @@ async fn the_published_check_is_good_for_five_minutes_either_way() {
 }
 
 #[tokio::test]
-async fn the_published_message_is_genuine_and_its_signature_alone_makes_it_so() {
+async fn the_published_message_is_accepted_only_with_its_signature() {
     let encrypted = "+qdx1OKCy+5JPCBFWw70tm0fJGb2Jmeia4FCB7kao+/Q5c/ohsOzQHi8khUOb05JCpj0JB4RvQMkUyus8TPxLKJGQqcvZqzDpVzazhZv6JsXUnnR8XGT740XgXZUXQ7vJVnAG+tE8NUd4yFyjPy7GgiaviNrlCTj+l5kdfMuFUPpRSrfMZuMcp3Fn2Pede2IuQrKEYwKSqFIZoNqJ4M8EajAsjLY2km32IIjdf8YL/P50F7mStwntrA2cPDrM1kb6mOcfBgRtWygb3VIYnSeOBrebufAlr7F9mFUPAJGj04=";
     let body = format!("<xml><ToUserName>gh_97417a04a28d</ToUserName><Encrypt>{encrypted}</Encrypt></xml>");
     let query = |msg_signature: &str| CallbackQuery {
@@ -78,13 +78,13 @@ async fn the_published_message_is_genuine_and_its_signature_alone_makes_it_so() 
     };
     let (key, other) = (&*"A".repeat(43), &*"B".repeat(43));
     let (good, bad) = ("046e02f8204d34f8ba5fa3b1db94908f3df2e9b3", "046e02f8204d34f8ba5fa3b1db94908f3df2e9b4");
-    // It is read, and then found to be JSON, which the gateway has not asked for.
+    // It is decrypted, and then refused because it is JSON.
     for keys in [&[key][..], &[other, key]] {
         let error = open(keys, good);
         assert!(matches!(&error, CallbackError::Malformed(why) if why.contains("outside")), "{error}");
     }
     assert!(matches!(open(&[other], good), CallbackError::Unreadable));
     assert!(matches!(open(&[key], bad), CallbackError::Forged));
-    // In encrypted mode the other signature, which does not cover the body, counts for nothing.
+    // In encrypted mode the other signature, which does not cover the body, has no effect.
     assert!(matches!(open(&[key], "6c5c811b55cc85e0e1b54100749188c20beb3f5d"), CallbackError::Forged));
 }

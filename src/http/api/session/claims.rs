@@ -1,8 +1,8 @@
-//! The claims of a signed-in person as headers for an edge: `X-Auth-Subject`, and one header for each requested claim.
+//! The claims of a signed-in person as headers for a proxy: `X-Auth-Subject`, and one header for each requested claim.
 //!
-//! A value is the claim's text in UTF-8 with all but `A-Z a-z 0-9 - . _ ~ : @` percent-encoded (RFC 3986 §2.1). So any text is
-//! one line of ASCII, and decoding it once restores it. A value that is too long is left out whole: a truncated one could
-//! mean something else.
+//! A value is the claim's text in UTF-8 with all characters except `A-Z a-z 0-9 - . _ ~ : @` percent-encoded (RFC 3986 §2.1). So
+//! any text is one line of ASCII, and decoding it once restores it. A value that is too long is omitted, because a truncated one
+//! could mean something else.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -12,14 +12,14 @@ use crate::http::problem::{self, Problem};
 use crate::signer::issued::Issued;
 use crate::ticket::Claims;
 
-/// How many claims a request may name.
+/// The maximum number of requested claims.
 const MAX_CLAIMS: usize = 8;
 /// The longest name of a claim, in characters.
 const MAX_NAME_CHARS: usize = 32;
 /// The longest value of a claim, encoded, in bytes.
 const MAX_VALUE_BYTES: usize = 1024;
-/// The longest total of all values, encoded, in bytes. With the rest of the answer's head it fits into 8 KB, which an nginx
-/// with `proxy_buffer_size 8k` reads.
+/// The maximum length of all values together, encoded, in bytes. With the rest of the response's head they fit into 8 KB, which
+/// an nginx with `proxy_buffer_size 8k` reads.
 const MAX_BYTES: usize = 6 * 1024;
 /// The header of the subject.
 const SUBJECT: HeaderName = HeaderName::from_static("x-auth-subject");
@@ -28,7 +28,7 @@ const SUBJECT: HeaderName = HeaderName::from_static("x-auth-subject");
 const PLAIN: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':').remove(b'@');
 
-/// The claims that an edge requests, each with its header.
+/// The claims that a proxy requests, each with its header.
 pub(super) struct RequestedClaims(Vec<(String, HeaderName)>);
 
 impl RequestedClaims {
@@ -42,7 +42,7 @@ impl RequestedClaims {
         for claim in list.unwrap_or_default().split(',').filter(|claim| !claim.is_empty()) {
             let Some(header) = header_of(claim) else {
                 return refused(format!(
-                    "claims takes names of 1 to {MAX_NAME_CHARS} of the characters a-z A-Z 0-9 _ -, separated by commas."
+                    "claims must be names of 1 to {MAX_NAME_CHARS} characters from a-z A-Z 0-9 _ -, separated by commas."
                 ));
             };
             if header == SUBJECT || requested.iter().any(|(_, other)| *other == header) {
@@ -53,7 +53,7 @@ impl RequestedClaims {
             requested.push((claim.to_owned(), header));
         }
         if requested.len() > MAX_CLAIMS {
-            return refused(format!("claims takes at most {MAX_CLAIMS} names."));
+            return refused(format!("claims may have at most {MAX_CLAIMS} names."));
         }
         Ok(Self(requested))
     }
@@ -155,11 +155,11 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_that_is_too_long_is_left_out_whole() {
+    fn a_claim_that_is_too_long_is_omitted() {
         let claims = json!({ "a": "x".repeat(1024), "b": "x".repeat(1025), "c": "å".repeat(200), "d": "x" });
         let headers = headers_of("ada", "a,b,c,d", &claims);
         assert_eq!(headers.keys().collect::<Vec<_>>(), ["x-auth-subject", "x-auth-a", "x-auth-d"]);
-        // The longest subject there can be, and claims up to the bound of all.
+        // The longest possible subject, and claims up to the bound on their total.
         let claims = json!({ "a": "x".repeat(1024), "b": "x".repeat(1024), "c": "x".repeat(1024), "d": "x" });
         let subject = "😀".repeat(255);
         let headers = headers_of(&subject, "a,b,c,d", &claims);
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn no_claim_takes_the_place_of_the_subject_or_of_another() {
+    fn no_claim_replaces_the_subject_or_another_claim() {
         let nine = "a,b,c,d,e,f,g,h,i";
         for list in ["subject", "Subject", "given_name,given-name", "name,name", "a b", "naïve", "a:b", nine] {
             assert!(RequestedClaims::parse(Some(list)).is_err(), "{list}");
@@ -183,7 +183,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_comes_back_from_one_line(text in any::<String>()) {
+        fn any_text_is_restored_from_one_line(text in any::<String>()) {
             let encoded = encode(&text);
             prop_assert!(encoded.bytes().all(|byte| byte.is_ascii_graphic() && byte != b','));
             prop_assert_eq!(percent_encoding::percent_decode_str(&encoded).decode_utf8().unwrap(), text);

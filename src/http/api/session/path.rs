@@ -1,24 +1,24 @@
-//! The path of the same site to which a person goes on after signing in or out, and never another site.
+//! The path to which a person is redirected after signing in or out. It never names another site.
 
 use std::sync::LazyLock;
 
 use url::Url;
 
-/// The longest path that is followed, with its query, in characters.
+/// The maximum length of such a path, with its query, in characters.
 pub(super) const MAX_PATH_CHARS: usize = 460;
 
-/// Stands for any site: a path that leaves this one leaves every one.
+/// A placeholder base: a path that resolves to another host would do so on every site.
 static ANY_SITE: LazyLock<Option<Url>> = LazyLock::new(|| Url::parse("https://site.invalid/").ok());
 
-/// Returns `text` if a browser resolves it to a path of the current site, else the site's root.
+/// Returns `text` if a browser resolves it to a path of the current site, otherwise the site's root.
 ///
-/// The text is parsed as browsers parse it: to them `//host` and `/\host` are other sites, and tabs vanish.
+/// The text is parsed as browsers parse it: they resolve `//host` and `/\host` to other sites, and remove tabs.
 pub(super) fn local(text: &str) -> &str {
     if is_local(text) { text } else { "/" }
 }
 
 fn is_local(text: &str) -> bool {
-    // These are the characters of an address as browsers send it; no other fits into a header.
+    // Browsers send only these characters in a path; no others are valid in the `Location` header.
     let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     if !text.starts_with('/') || !is_plain || text.len() > MAX_PATH_CHARS {
         return false;
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_of_the_site_are_kept() {
+    fn paths_of_the_site_are_returned_unchanged() {
         for path in
             ["/", "/reports?from=2026-11-01&to=%2F%2Fx#top", "/a//b", "/@user", "/a:b", "/%E5%B0%8F", "/?//evil"]
         {
@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn other_sites_lead_to_the_root() {
+    fn other_sites_redirect_to_the_root() {
         let long = format!("/{}", "x".repeat(MAX_PATH_CHARS));
         let elsewhere = [
             "",
@@ -78,7 +78,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_leads_to_another_site(text in "[/\\\\.a:@?#%2e\t\n ]{0,14}") {
+        fn no_text_redirects_to_another_site(text in "[/\\\\.a:@?#%2e\t\n ]{0,14}") {
             let base = Url::parse("https://site.example/").unwrap();
             let url = base.join(local(&text)).unwrap();
             prop_assert_eq!(url.origin(), base.origin());
