@@ -125,8 +125,13 @@ async fn assemble(config: &Config) -> anyhow::Result<Gateway> {
     crate::task::spawn("keys", signer.clone().follow());
     let (verifier, demo) = identity(&config.identity, &signer, &metrics)?;
     let log_limiter = Arc::default();
-    let sign_ins =
-        SignIns::new(Arc::clone(&store), signer.clone(), Arc::clone(&metrics), Arc::clone(&log_limiter), config.lifetimes);
+    let sign_ins = SignIns::new(
+        Arc::clone(&store),
+        signer.clone(),
+        Arc::clone(&metrics),
+        Arc::clone(&log_limiter),
+        config.lifetimes,
+    );
     let connectors = connectors(config, &store, &sign_ins, &metrics, &log_limiter)?;
     Ok(Gateway {
         store,

@@ -63,7 +63,8 @@ mod tests {
     #[test]
     fn the_first_of_each_kind_are_logged_in_full_and_the_rest_are_counted() {
         let limiter = LogLimiter::default();
-        let logged = |event, reason, times: u64| (0..times).filter(|_| limiter.should_log(event, reason)).count() as u64;
+        let logged =
+            |event, reason, times: u64| (0..times).filter(|_| limiter.should_log(event, reason)).count() as u64;
         assert_eq!(logged("refused", Some("rate_create"), FULL_LINES + 7), FULL_LINES);
         assert_eq!(logged("refused", Some("not_found"), FULL_LINES), FULL_LINES);
         assert_eq!(logged("created", None, FULL_LINES + 1), FULL_LINES);

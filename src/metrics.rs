@@ -22,7 +22,7 @@ pub use connections::ConnectionMetrics;
 pub use connectors::ConnectorMetrics;
 use define::define_metrics;
 pub use identity::IdentityMetrics;
-use labels::{Status, Operation, Outcome, Reason};
+use labels::{Operation, Outcome, Reason, Status};
 pub use redis::RedisMetrics;
 pub use streams::{StreamEnd, StreamMetrics};
 

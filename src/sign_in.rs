@@ -233,7 +233,11 @@ mod tests {
             let is_owner =
                 inside.starts_with("store") || inside == Path::new("store.rs") || inside == Path::new("sign_in.rs");
             let is_test = inside.ends_with("tests.rs");
-            assert!(is_owner || is_test || !uses(&path), "{} stores or counts a transition without `sign_in`", inside.display());
+            assert!(
+                is_owner || is_test || !uses(&path),
+                "{} stores or counts a transition without `sign_in`",
+                inside.display()
+            );
         }
     }
 }

@@ -68,8 +68,10 @@ impl Allowances {
                 }
                 self.shared.check()
             };
-            taken
-                .map_err(|not_until| Exhausted { tier, wait: not_until.wait_time_from(DefaultClock::default().now()) })?;
+            taken.map_err(|not_until| Exhausted {
+                tier,
+                wait: not_until.wait_time_from(DefaultClock::default().now()),
+            })?;
         }
         Ok(())
     }

@@ -9,10 +9,10 @@ use url::Url;
 
 use super::theme::Theme;
 use super::{Client, Clients, Connector, TICKET_TTLS};
-use crate::urls::{is_plain_http, parse_origin};
 use crate::qr::Logo;
 use crate::signer::RESERVED_CLAIMS;
 use crate::ticket::{ClientId, Flow, MatchPolicy};
+use crate::urls::{is_plain_http, parse_origin};
 
 /// The largest logo file, in bytes.
 const MAX_LOGO_BYTES: usize = 64 * 1024;

@@ -5,8 +5,8 @@ use url::Url;
 
 use super::flags::Flags;
 use super::store::StoreSettings;
-use crate::urls::{is_local, is_private};
 use crate::secret::direct_or_file;
+use crate::urls::{is_local, is_private};
 use crate::verifier::MIN_SECRET_BYTES;
 use crate::verifier::settings::IdentitySettings;
 

@@ -84,7 +84,8 @@ impl Limits {
 
     /// Removes callers whose allowances have refilled, and tickets that can no longer be scanned.
     pub(super) fn prune(&self) {
-        let Self { create, connector, draw, scan, anonymous_scan, confirm, invalid_scan, invalid_confirm, tickets } = self;
+        let Self { create, connector, draw, scan, anonymous_scan, confirm, invalid_scan, invalid_confirm, tickets } =
+            self;
         for limit in [create, connector, draw, scan, anonymous_scan, confirm, invalid_scan, invalid_confirm] {
             limit.allowances.prune();
         }

@@ -68,7 +68,6 @@ pub struct ProblemBody {
     pub request_id: Option<String>,
 }
 
-
 impl Problem {
     /// Replaces the general advice with a description of this occurrence.
     #[must_use]
@@ -163,9 +162,7 @@ impl From<Refusal> for Problem {
             Refusal::NotOffered => {
                 invalid("release contains a claim that is not offered; use only claims from the scan's response.")
             }
-            Refusal::ScannerMissing => {
-                invalid("scanner is missing; send the id from scanned_by.")
-            }
+            Refusal::ScannerMissing => invalid("scanner is missing; send the id from scanned_by."),
             Refusal::NumberMissing => invalid("match is missing; send the two digits that the other screen shows."),
             Refusal::UnexpectedNumber => invalid("This client requires no number; omit match."),
             Refusal::ScannerChanged => Self::from(&SCANNER_CHANGED),
@@ -228,10 +225,9 @@ impl From<CallbackError> for Problem {
     fn from(refused: CallbackError) -> Self {
         let problem_type = match refused {
             CallbackError::Malformed(_) => &CALLBACK_MALFORMED,
-            CallbackError::Forged
-            | CallbackError::Stale
-            | CallbackError::Replayed
-            | CallbackError::Unreadable => &CALLBACK_REFUSED,
+            CallbackError::Forged | CallbackError::Stale | CallbackError::Replayed | CallbackError::Unreadable => {
+                &CALLBACK_REFUSED
+            }
             CallbackError::Overloaded => return Self::from(&UNAVAILABLE).with_reason("callbacks"),
             CallbackError::Store(error) => return error.into(),
         };

@@ -9,7 +9,7 @@ use axum::routing::{get, post};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::api::{codes, decisions, demo, events, keys, openapi, admin, session, tickets, wechat};
+use super::api::{admin, codes, decisions, demo, events, keys, openapi, session, tickets, wechat};
 use super::state::SharedGateway;
 use super::{bounds, head, methods, middleware, origin, pages, problem};
 

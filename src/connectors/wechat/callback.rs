@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::Wechat;
 use super::crypto::{self, MessageKey};
-use super::message::{MessageKind, Message};
+use super::message::{Message, MessageKind};
 use super::xml::{Elements, cdata};
 use crate::random::{self, RandomId};
 use crate::store::{Put, StoreError};
@@ -145,7 +145,11 @@ impl Wechat {
     ///
     /// # Errors
     /// [`CallbackError`]. Then nothing has changed.
-    pub async fn receive(self: &Arc<Self>, query: &CallbackQuery, body: &[u8]) -> Result<CallbackResponse, CallbackError> {
+    pub async fn receive(
+        self: &Arc<Self>,
+        query: &CallbackQuery,
+        body: &[u8],
+    ) -> Result<CallbackResponse, CallbackError> {
         let received = self.process(query, body).await;
         if let Err(refused) = &received {
             self.count_refused(refused);
@@ -197,7 +201,12 @@ impl Wechat {
     }
 
     /// Verifies and decrypts a callback.
-    fn verify_and_decrypt(&self, query: &CallbackQuery, body: &[u8], now: SystemTime) -> Result<VerifiedMessage, CallbackError> {
+    fn verify_and_decrypt(
+        &self,
+        query: &CallbackQuery,
+        body: &[u8],
+        now: SystemTime,
+    ) -> Result<VerifiedMessage, CallbackError> {
         query.check_lengths()?;
         let CallbackQuery { timestamp, nonce, .. } = query;
         let parse = |text: &[u8]| Elements::parse(text).map_err(|error| CallbackError::Malformed(error.to_string()));
@@ -247,7 +256,11 @@ impl Wechat {
     }
 
     /// Processes a message unless it was processed before. Retries while the store is unavailable.
-    async fn process_with_retry(&self, message: &Message, body_binding: Option<BodyBinding>) -> Result<Option<String>, CallbackError> {
+    async fn process_with_retry(
+        &self,
+        message: &Message,
+        body_binding: Option<BodyBinding>,
+    ) -> Result<Option<String>, CallbackError> {
         let give_up_at = Instant::now() + RETRY_FOR;
         // The id is the same in every attempt, so that the store recognises an attempt that succeeded without a reply.
         let attempt_id = format!("?{}", RandomId::new());
@@ -291,7 +304,13 @@ impl Wechat {
     }
 
     /// Returns `text` as a reply to `message`, encrypted with the message's key.
-    fn wrap(&self, message: &Message, key: Option<&MessageKey>, nonce: &str, text: &str) -> Result<CallbackResponse, CallbackError> {
+    fn wrap(
+        &self,
+        message: &Message,
+        key: Option<&MessageKey>,
+        nonce: &str,
+        text: &str,
+    ) -> Result<CallbackResponse, CallbackError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let reply = format!(
             "<xml><ToUserName>{}</ToUserName><FromUserName>{}</FromUserName><CreateTime>{now}</CreateTime>\
@@ -328,7 +347,10 @@ impl CallbackQuery {
     fn check_timestamp(&self, now: SystemTime) -> Result<(), CallbackError> {
         let is_digits = !self.timestamp.is_empty() && self.timestamp.bytes().all(|byte| byte.is_ascii_digit());
         let sent = self.timestamp.parse::<u64>().ok().filter(|_| is_digits);
-        check_window(sent.ok_or_else(|| CallbackError::Malformed("timestamp is not a number of seconds".to_owned()))?, now)
+        check_window(
+            sent.ok_or_else(|| CallbackError::Malformed("timestamp is not a number of seconds".to_owned()))?,
+            now,
+        )
     }
 }
 

@@ -53,7 +53,9 @@ impl Message {
             _ => None,
         };
         let kind = match (scene, fields.get("MsgType")?) {
-            (Some(scene), _) if (1..=MAX_SCENE_CHARS).contains(&scene.chars().count()) => MessageKind::Scan(scene.to_owned()),
+            (Some(scene), _) if (1..=MAX_SCENE_CHARS).contains(&scene.chars().count()) => {
+                MessageKind::Scan(scene.to_owned())
+            }
             (None, "text") => MessageKind::Text(fields.get("Content")?.to_owned()),
             _ => MessageKind::Other,
         };

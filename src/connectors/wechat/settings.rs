@@ -6,9 +6,9 @@ use serde::Deserialize;
 use url::Url;
 
 use super::crypto::MessageKey;
-use crate::urls::{is_plain_http, parse_origin};
 use crate::secret::{Secret, direct_or_file};
 use crate::ticket::MatchPolicy;
+use crate::urls::{is_plain_http, parse_origin};
 
 /// WeChat's API, and its second host for disaster recovery.
 const API_BASES: [&str; 2] = ["https://api.weixin.qq.com", "https://api2.weixin.qq.com"];

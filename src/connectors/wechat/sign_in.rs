@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::message::{MessageKind, ChatReply, Message};
+use super::message::{ChatReply, Message, MessageKind};
 use super::settings::Consent;
 use super::{SCENE_PREFIX, SUBJECT_PREFIX, Wechat, texts};
 use crate::store::{Put, Reading, StoreError, TransitionError};

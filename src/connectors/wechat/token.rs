@@ -117,7 +117,9 @@ impl Tokens {
     /// Fetches a token, or waits until another caller has fetched one.
     async fn fetch_or_wait(&self, refused: Option<&Secret>) -> Result<Secret, TokenError> {
         let deadline = Instant::now() + MAX_WAIT;
-        let _waiter = tokio::time::timeout_at(deadline, self.lock_waiter.lock()).await.map_err(|_elapsed| TokenError::TimedOut)?;
+        let _waiter = tokio::time::timeout_at(deadline, self.lock_waiter.lock())
+            .await
+            .map_err(|_elapsed| TokenError::TimedOut)?;
         loop {
             let stored = self.stored().await?;
             let stored = stored.filter(|stored| refused.is_none_or(|refused| refused.reveal() != stored.token));

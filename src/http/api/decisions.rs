@@ -13,7 +13,7 @@ use super::tickets::cancel_problem;
 use crate::http::address::BrowserAddress;
 use crate::http::auth::{Approver, Credentials};
 use crate::http::cookies::{BindingKind, NewBinding};
-use crate::http::extract::{JsonBody, EmptyObject, TicketPath};
+use crate::http::extract::{EmptyObject, JsonBody, TicketPath};
 use crate::http::origin::check_origin;
 use crate::http::problem::{self, Problem};
 use crate::http::state::{Gateway, SharedGateway};

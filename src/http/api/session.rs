@@ -21,7 +21,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::openapi::{JSON_BODY, problem_responses};
 use crate::clients::Client;
 use crate::http::cookies::{self, SetCookie};
-use crate::http::extract::{JsonBody, EmptyObject, ValidQuery, read_body};
+use crate::http::extract::{EmptyObject, JsonBody, ValidQuery, read_body};
 use crate::http::fields;
 use crate::http::origin::{is_known, is_own_page};
 use crate::http::problem::{self, Problem};
@@ -147,7 +147,8 @@ pub(in crate::http) async fn begin(
         .extend_pairs([("client_id", client.id.0.as_str()), ("return_to", return_to), ("state", &state)])
         .finish();
     let location = format!("{}/?{query}", gateway.origin());
-    Ok((StatusCode::FOUND, cookies::set_sign_in_state(&gateway, &nonce), [(header::LOCATION, location)]).into_response())
+    Ok((StatusCode::FOUND, cookies::set_sign_in_state(&gateway, &nonce), [(header::LOCATION, location)])
+        .into_response())
 }
 
 /// The client of a session.

@@ -174,9 +174,8 @@ fn browser_presenter(
     gateway: &Gateway,
 ) -> Result<(Presenter, Option<NewBinding>), Problem> {
     if body.release.is_some() {
-        return Err(Problem::from(&problem::INVALID_REQUEST).detail(
-            "release is for the flow \"share\"; in \"login\" the client's list decides.",
-        ));
+        return Err(Problem::from(&problem::INVALID_REQUEST)
+            .detail("release is for the flow \"share\"; in \"login\" the client's list decides."));
     }
     if body.return_to.as_ref().is_some_and(|url| !client.return_to.contains(url)) {
         return Err(Problem::from(&problem::RETURN_TO_NOT_ALLOWED));

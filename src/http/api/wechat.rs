@@ -7,7 +7,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 
 use crate::connectors::wechat::Wechat;
-use crate::connectors::wechat::callback::{CallbackResponse, CallbackQuery};
+use crate::connectors::wechat::callback::{CallbackQuery, CallbackResponse};
 use crate::http::extract::{ValidQuery, read_body};
 use crate::http::problem::{self, Problem};
 use crate::http::state::{Gateway, SharedGateway};

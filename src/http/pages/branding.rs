@@ -15,14 +15,20 @@ use crate::http::state::{Gateway, SharedGateway};
 const CACHE: &str = "public, max-age=300";
 
 /// Serves a client's logo.
-pub(in crate::http) async fn logo(State(gateway): State<SharedGateway>, NamePath(id): NamePath) -> Result<Response, Problem> {
+pub(in crate::http) async fn logo(
+    State(gateway): State<SharedGateway>,
+    NamePath(id): NamePath,
+) -> Result<Response, Problem> {
     let logo = find(&gateway, &id, |client| client.logo.as_ref())?;
     let headers = [(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, CACHE), EMBEDDABLE];
     Ok((headers, logo.png.clone()).into_response())
 }
 
 /// Serves a client's colours, as the custom properties that the style sheets use.
-pub(in crate::http) async fn theme(State(gateway): State<SharedGateway>, NamePath(id): NamePath) -> Result<Response, Problem> {
+pub(in crate::http) async fn theme(
+    State(gateway): State<SharedGateway>,
+    NamePath(id): NamePath,
+) -> Result<Response, Problem> {
     let theme = find(&gateway, &id, |client| client.theme.as_ref())?;
     let (light, dark) = (theme.accent, theme.accent_dark);
     let css = format!(":root{{--scangate-accent:{light};--scangate-accent-dark:{dark}}}\n");
