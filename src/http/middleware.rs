@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 
 use super::address::{BrowserAddress, is_trusted_peer};
 use super::origin::CROSS_ORIGIN_RESOURCE_POLICY;
-use super::pages::ProblemReader;
+use super::pages::ProblemContext;
 use super::problem::{self, Problem, ProblemBody};
 use super::state::{Gateway, SharedGateway};
 use super::{fields, sse};
@@ -36,7 +36,7 @@ pub(super) async fn request_context(
     let is_proxied = is_trusted_peer(peer, &gateway.trusted_proxies);
     let request_id = request_id(request.headers(), is_proxied);
     request.extensions_mut().insert(address);
-    let reader = ProblemReader::of(&request);
+    let context = ProblemContext::of(&request);
     // The span has only the path, because a query string may contain secrets. Characters that are not ASCII are encoded: they
     // could break a line or reverse the text in a terminal.
     let span = tracing::info_span!(
@@ -50,7 +50,7 @@ pub(super) async fn request_context(
         let response = AssertUnwindSafe(next.run(request)).catch_unwind().await;
         let response = response.unwrap_or_else(|panic| problem::from_panic(&*panic));
         tracing::debug!(status = response.status().as_u16(), "answered");
-        finish(&gateway, response, &request_id, &reader)
+        finish(&gateway, response, &request_id, &context)
     }
     .instrument(span)
     .await
@@ -67,13 +67,13 @@ fn request_id(headers: &HeaderMap, is_proxied: bool) -> String {
     }
 }
 
-fn finish(gateway: &Gateway, mut response: Response, request_id: &str, reader: &ProblemReader) -> Response {
+fn finish(gateway: &Gateway, mut response: Response, request_id: &str, context: &ProblemContext) -> Response {
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         gateway.metrics.refused(problem.reason());
         if gateway.log_limiter.should_log("refused", Some(problem.reason())) {
             problem.log();
         }
-        let page = |body: &ProblemBody, retry_href: Option<&str>| problem_page(reader, body, retry_href);
+        let page = |body: &ProblemBody, retry_href: Option<&str>| problem_page(context, body, retry_href);
         let mut complete = problem.to_response(Some(request_id), page);
         // Keeps the headers that inner layers added, such as Allow and those of CORS.
         let own: Vec<HeaderName> = complete.headers().keys().cloned().collect();
@@ -116,10 +116,10 @@ fn finish(gateway: &Gateway, mut response: Response, request_id: &str, reader: &
 }
 
 /// Returns the problem as a page if the request was a form or its sender prefers pages.
-fn problem_page(reader: &ProblemReader, body: &ProblemBody, retry_href: Option<&str>) -> Option<Response> {
-    if retry_href.is_none() && !reader.prefers_page() {
+fn problem_page(context: &ProblemContext, body: &ProblemBody, retry_href: Option<&str>) -> Option<Response> {
+    if retry_href.is_none() && !context.prefers_page() {
         return None;
     }
-    let page = reader.render(body, retry_href);
+    let page = context.render(body, retry_href);
     page.inspect_err(|error| tracing::error!(%error, "failed to render a problem as a page")).ok()
 }

@@ -30,7 +30,7 @@ use crate::ticket::Flow;
 use crate::urls::is_local;
 pub(super) use branding::{logo, theme};
 use headers::{FOR_ANY_ORIGIN, NO_PERMISSIONS, language_headers};
-pub(super) use problem_page::ProblemReader;
+pub(super) use problem_page::ProblemContext;
 use query::parameter;
 use renderer::{PageContext, RENDERER};
 use texts::Page;

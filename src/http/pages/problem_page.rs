@@ -40,14 +40,14 @@ fn style() -> &'static str {
 }
 
 /// The part of a request that decides how a problem is presented: method, URL, preferred media types and languages.
-pub(in crate::http) struct ProblemReader {
+pub(in crate::http) struct ProblemContext {
     method: Method,
     uri: Uri,
     preferences: HeaderMap,
     is_program: bool,
 }
 
-impl ProblemReader {
+impl ProblemContext {
     /// Copies this part of a request, before the handler consumes it.
     pub(in crate::http) fn of(request: &Request) -> Self {
         let mut preferences = HeaderMap::new();
