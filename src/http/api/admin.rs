@@ -1,5 +1,4 @@
-//! The endpoints of the admin listener, and the host names that it accepts. Their errors have no problem body, except for
-//! unknown hosts, paths and methods.
+//! The endpoints of the admin listener, and the host names that it accepts. The errors of these handlers have no problem body.
 //!
 //! They need no login: anyone who can reach the listener is an operator. A page in an operator's browser could reach it too,
 //! by pointing its own host name at the listener's address (DNS rebinding), and the browser would let it read the responses.
