@@ -7,21 +7,19 @@
 (function () {
 'use strict';
 
-var SEND_MS = 15000, POLL_MS = 40000, POLL_SECS = 25, MAX_PAUSE_MS = 15000, TICK_MS = 500, RENEWALS = 5;
-// If a new stream delivers no event for this long, a proxy is buffering it.
-var STREAM_TIMEOUT_MS = 6000;
-// The time after the deadline in which the gateway may still report the end.
-var EXPIRY_GRACE_MS = 3000;
-// The time that a stream may be disconnected before the page shows it.
-var DISCONNECT_GRACE_MS = 1000;
-// A stream without an event for two heartbeats and this time is lost, even if the browser reports no error.
-var HEARTBEAT_GRACE_MS = 2000;
-var script = own('currentScript') || doc('querySelector', 'script[src*="scangate.js"]');
-var defaultGateway = script instanceof HTMLScriptElement ? script.src.replace(/^(\w+:\/\/[^\/]+).*/, '$1') : location.origin;
-// Whether a stream of this page has ever delivered an event.
-var hasStreamed = false;
-// Whether something on the path blocks streams, so that this page only polls from now on.
-var streamsBlocked = false;
+var SEND_MS = 15000, POLL_MS = 40000, POLL_SECS = 25, MAX_PAUSE_MS = 15000, TICK_MS = 500, RENEWALS = 5,
+  // If a new stream delivers no event for this long, a proxy is buffering it.
+  STREAM_MS = 6000,
+  // The time after the deadline in which the gateway may still report the end.
+  GRACE_MS = 3000,
+  // The time that a stream may be disconnected before the page shows it.
+  AWAY_MS = 1000,
+  // A stream without an event for two heartbeats and this time is lost, even if the browser reports no error.
+  LATE_MS = 2000;
+var script = own('currentScript') || doc('querySelector', 'script[src*="scangate.js"]'),
+  origin = script instanceof HTMLScriptElement ? script.src.replace(/^(\w+:\/\/[^\/]+).*/, '$1') : location.origin;
+// Whether a stream of this page has ever delivered an event, and whether streams are blocked, so that this page only polls.
+var streamed = false, blocked = false;
 
 function noop() {}
 
@@ -39,16 +37,16 @@ function doc(method, first, second) { return Document.prototype[method].call(doc
 function parse(json) { try { return JSON.parse(json); } catch (e) { return null; } }
 
 /* Sends a request. `done` gets the status (0 without a response), the parsed body and the XMLHttpRequest. */
-function send(method, url, options, done) {
+function send(method, url, init, done) {
   var xhr = new XMLHttpRequest();
   xhr.open(method, url, true);
-  xhr.timeout = options.timeoutMs || SEND_MS;
-  if (options.token) { xhr.setRequestHeader('Authorization', 'Bearer ' + options.token); }
-  if (options.body) { xhr.setRequestHeader('Content-Type', 'application/json'); }
+  xhr.timeout = init.timeoutMs || SEND_MS;
+  if (init.token) { xhr.setRequestHeader('Authorization', 'Bearer ' + init.token); }
+  if (init.body) { xhr.setRequestHeader('Content-Type', 'application/json'); }
   // A 502 or 504 comes from a proxy that cannot reach the gateway, so it is treated as no response.
   xhr.onload = function () { done(/50[24]/.test(xhr.status) ? 0 : xhr.status, parse(xhr.responseText), xhr); };
   xhr.onerror = xhr.ontimeout = function () { done(0, null, xhr); };
-  xhr.send(options.body ? JSON.stringify(options.body) : null);
+  xhr.send(init.body ? JSON.stringify(init.body) : null);
   return xhr;
 }
 
@@ -59,35 +57,35 @@ function pauseMs(xhr, failures) {
 }
 
 function start(element, options) {
-  var gateway = options.gateway === undefined ? defaultGateway : options.gateway;
+  var gateway = options.gateway === undefined ? origin : options.gateway;
   var code = { ticket: null, client: null, refresh: refresh, stop: stop, take: take };
-  var epoch = 0, renewals = 0, failures = 0, expected = 0, lostAt = 0, retryMs = 3000, lastId = '', secret = '', timer = 0, stopTransport = noop;
-  var received = false, eventAt = 0, isBound = false, isOverdue = false, renewLater = false, render = noop, resume = options.resume;
+  var epoch = 0, renewals = 0, failures = 0, expected = 0, lostAt = 0, retryMs = 3000, lastId = '', secret = '', timer = 0, close = noop,
+    received = false, eventAt = 0, bound = false, overdue = false, renewLater = false, render = noop, resume = options.resume;
   var bearer = gateway !== location.origin || navigator.cookieEnabled === false;
 
   // Stops the transport in use. Callbacks of an earlier epoch do nothing.
   function reset(transport) {
     epoch += 1;
-    stopTransport();
-    stopTransport = noop;
+    close();
+    close = noop;
     code.transport = transport;
   }
 
   function scoped(callback) {
-    var startedIn = epoch;
-    return function () { return startedIn === epoch ? callback.apply(null, arguments) : null; };
+    var since = epoch;
+    return function () { return since === epoch ? callback.apply(null, arguments) : null; };
   }
 
   function delay(callback, ms) { setTimeout(scoped(callback), ms); }
 
   // Returns false if the page's callback started or stopped a code.
   function notify() {
-    var startedIn = epoch;
+    var since = epoch;
     render();
     try {
       if (options.onState) { options.onState(code.state, code); }
     } catch (e) { setTimeout(function () { throw e; }, 0); }
-    return startedIn === epoch;
+    return since === epoch;
   }
 
   function enter(state, reason) {
@@ -116,11 +114,11 @@ function start(element, options) {
   }
 
   // Continues with the code that this page showed before a reload, if the sign-in can still succeed.
-  function restore(stored) {
+  function restore(saved) {
     resume = null;
-    send('GET', gateway + '/v1/tickets/' + stored.ticket_id, { token: options.token }, scoped(function (status, got) {
+    send('GET', gateway + '/v1/tickets/' + saved.ticket_id, { token: options.token }, scoped(function (status, got) {
       if (status !== 200 || !got || !(got.token || got.state === 'pending' || got.state === 'scanned')) { create(); return; }
-      got.client = stored.client;
+      got.client = saved.client;
       got.qr = { svg: gateway + got.poll + '/qr.svg' };
       begin(got);
     }));
@@ -128,7 +126,7 @@ function start(element, options) {
 
   function begin(ticket) {
     secret = options.token || ticket.ticket_secret;
-    isBound = false;
+    bound = false;
     lastId = '';
     failures = 0;
     code.client = ticket.client || code.client;
@@ -138,12 +136,12 @@ function start(element, options) {
       take(ticket);
       return;
     }
-    setTicket(ticket);
+    update(ticket);
     if (ticket.state === 'scanned' ? enter('scanned', ticket.number && 'numbered') : enter('waiting')) { connect(); }
   }
 
   // The gateway does not find a ticket that it has just created: the browser did not send the cookie or the secret.
-  function handleUnboundTicket(problem) {
+  function unbound(problem) {
     end();
     if (!bearer && !options.ticket) {
       bearer = true;
@@ -160,7 +158,7 @@ function start(element, options) {
     if (ticket.ticket_id !== old.ticket_id || ticket.revision < old.revision) { return; }
     setDeadline(ticket.expires_in);
     if (ticket.revision === old.revision && ticket.state === old.state) { return; }
-    setTicket(ticket);
+    update(ticket);
     if (ticket.state === 'scanned') { enter('scanned', ticket.number && 'numbered'); return; }
     end();
     if (ticket.state === 'cancelled') {
@@ -174,7 +172,7 @@ function start(element, options) {
     }
   }
 
-  function setTicket(ticket) {
+  function update(ticket) {
     code.ticket = ticket;
     setDeadline(ticket.expires_in);
     code.lifeMs = code.deadline - Date.now();
@@ -182,7 +180,7 @@ function start(element, options) {
 
   function setDeadline(secs) {
     code.deadline = Date.now() + secs * 1000;
-    isOverdue = false;
+    overdue = false;
   }
 
   function expired() {
@@ -200,11 +198,11 @@ function start(element, options) {
   }
 
   function refused(status, problem, xhr) {
-    var isTemporary = !status || status === 429 || status === 503;
+    var temporary = !status || status === 429 || status === 503;
     end();
     code.problem = problem || { status: status };
-    if (isTemporary) { code.retryAt = Date.now() + pauseMs(xhr, ++failures); }
-    enter('error', !isTemporary ? 'failed' : status ? 'busy' : 'unreachable');
+    if (temporary) { code.retryAt = Date.now() + pauseMs(xhr, ++failures); }
+    enter('error', !temporary ? 'failed' : status ? 'busy' : 'unreachable');
   }
 
   function end() {
@@ -213,9 +211,9 @@ function start(element, options) {
     code.deadline = code.retryAt = lostAt = 0;
   }
 
-  function withdraw(reason, isUnloading) {
+  function withdraw(reason, closing) {
     var url = code.transport && !options.ticket && gateway + code.ticket.poll + '?reason=' + reason;
-    if (url && isUnloading && typeof window.fetch === 'function') {
+    if (url && closing && typeof window.fetch === 'function') {
       window.fetch(url, { method: 'DELETE', keepalive: true, headers: secret ? { Authorization: 'Bearer ' + secret } : {} }).then(noop, noop);
     } else if (url) {
       send('DELETE', url, { token: secret }, noop);
@@ -237,14 +235,14 @@ function start(element, options) {
   // ---- The stream
 
   function connect() {
-    var openStream = !secret ? window.EventSource && listen : window.ReadableStream && window.TextDecoder && window.AbortController && read;
-    if (streamsBlocked || !openStream) { poll(); return; }
+    var open = !secret ? window.EventSource && listen : window.ReadableStream && window.TextDecoder && window.AbortController && read;
+    if (blocked || !open) { poll(); return; }
     reset('sse');
     received = false;
     eventAt = Date.now();
-    expectEvent(false);
+    expect(false);
     // A browser may define these names without implementing them.
-    try { openStream(); } catch (e) { poll(); return; }
+    try { open(); } catch (e) { poll(); return; }
     notify();
   }
 
@@ -254,28 +252,28 @@ function start(element, options) {
   function receive(event) {
     var ticket = parse(event.data), name = event.event || event.type;
     if (!ticket || name === 'reconnect') { return; }
-    received = hasStreamed = isBound = true;
+    received = streamed = bound = true;
     eventAt = Date.now();
     lastId = event.id || lastId;
     if (!setAway(false)) { return; }
     if (name === 'expired') { expired(); } else { take(ticket); }
   }
 
-  function expectEvent(opened) {
-    var attempt = ++expected;
+  function expect(opened) {
+    var call = ++expected;
     delay(function () {
-      if (received || attempt !== expected) { return; }
+      if (received || call !== expected) { return; }
       // If streams worked before and this one does not open, the network is down, and streams are not blocked.
-      streamsBlocked = opened || !hasStreamed;
-      poll(!streamsBlocked);
-    }, STREAM_TIMEOUT_MS);
+      blocked = opened || !streamed;
+      poll(!blocked);
+    }, STREAM_MS);
   }
 
   function listen() {
     var source = new EventSource(gateway + code.ticket.events);
-    stopTransport = function () { source.close(); };
-    ['heartbeat', 'pending', 'scanned', 'confirmed', 'cancelled', 'expired'].forEach(function (name) { source.addEventListener(name, scoped(receive)); });
-    source.onopen = scoped(function () { expectEvent(true); });
+    close = function () { source.close(); };
+    'heartbeat pending scanned confirmed cancelled expired'.split(' ').forEach(function (name) { source.addEventListener(name, scoped(receive)); });
+    source.onopen = scoped(function () { expect(true); });
     source.onerror = scoped(function () {
       markLost();
       // EventSource does not reconnect after this; a poll finds out why.
@@ -297,26 +295,26 @@ function start(element, options) {
         return next();
       }));
     }
-    function reconnect() {
+    function retry() {
       markLost();
       delay(read, Math.max(retryMs, failures && pauseMs(null, failures)));
     }
     if (lastId) { headers['Last-Event-ID'] = lastId; }
-    stopTransport = function () { attempt.abort(); };
+    close = function () { attempt.abort(); };
     window.fetch(gateway + code.ticket.events, { headers: headers, cache: 'no-store', signal: attempt.signal }).then(scoped(function (response) {
       if (response.status !== 200 || !response.body) { poll(); return null; }
       failures = 0;
-      expectEvent(true);
+      expect(true);
       reader = response.body.getReader();
       return next();
-    })).then(scoped(reconnect), scoped(function () { failures += 1; reconnect(); }));
+    })).then(scoped(retry), scoped(function () { failures += 1; retry(); }));
   }
 
   function dispatch(block) {
     var event = {};
     block.split('\n').forEach(function (line) {
-      var colon = line.indexOf(': ');
-      if (colon > 0) { event[line.slice(0, colon)] = line.slice(colon + 2); }
+      var at = line.indexOf(': ');
+      if (at > 0) { event[line.slice(0, at)] = line.slice(at + 2); }
     });
     retryMs = +event.retry || retryMs;
     // Outside the promise, so that an exception in the page's callback is not treated as a lost connection.
@@ -332,22 +330,22 @@ function start(element, options) {
 
   // The first request, and the first after a failure, does not wait for a change. With `once`, a stream follows it.
   function load(first, once) {
-    var sentAt = Date.now(), before = code.ticket.revision, startedIn = epoch;
+    var sentAt = Date.now(), before = code.ticket.revision, since = epoch;
     var url = gateway + code.ticket.poll + (first ? '' : '?wait=' + POLL_SECS + '&revision=' + before);
-    var xhr = send('GET', url, { token: secret, timeoutMs: first ? STREAM_TIMEOUT_MS : POLL_MS }, scoped(function (status, body) {
+    var xhr = send('GET', url, { token: secret, timeoutMs: first ? STREAM_MS : POLL_MS }, scoped(function (status, body) {
       if (status === 200 && body) {
         failures = 0;
-        isBound = true;
+        bound = true;
         if (setAway(false)) { take(body); }
-        if (startedIn !== epoch) { return; }
+        if (since !== epoch) { return; }
         if (once) { connect(); return; }
         // After a long poll that returns early without a change, the next one waits 2 s.
         repeat(false, first || code.ticket.revision !== before || Date.now() - sentAt > 2000 ? 0 : 2000);
       } else if (status === 401 || status === 403) {
         refused(status, body);
-      } else if (status === 404 && !isBound && !options.token && Date.now() < code.deadline) {
-        handleUnboundTicket(body);
-      } else if (status === 404 || isOverdue) {
+      } else if (status === 404 && !bound && !options.token && Date.now() < code.deadline) {
+        unbound(body);
+      } else if (status === 404 || overdue) {
         expired();
       } else {
         markLost();
@@ -355,20 +353,20 @@ function start(element, options) {
         repeat(true, Math.max(0, pauseMs(xhr, ++failures) - (first && !status ? Date.now() - sentAt : 0)), once);
       }
     }));
-    stopTransport = function () { xhr.abort(); };
+    close = function () { xhr.abort(); };
   }
 
   function repeat(first, ms, once) { delay(function () { load(first, once); }, ms); }
 
   // ---- The browser's events
 
-  function listeners(action) {
-    var method = action + 'EventListener';
-    window[method]('online', online);
-    window[method]('offline', offline);
-    window[method]('pageshow', shown);
-    window[method]('pagehide', hidden);
-    doc(method, 'visibilitychange', visible);
+  function listeners(verb) {
+    verb += 'EventListener';
+    window[verb]('online', online);
+    window[verb]('offline', offline);
+    window[verb]('pageshow', shown);
+    window[verb]('pagehide', hidden);
+    doc(verb, 'visibilitychange', visible);
   }
 
   function online() {
@@ -405,11 +403,11 @@ function start(element, options) {
 
   function tick() {
     var now = Date.now();
-    if (lostAt && now > lostAt + DISCONNECT_GRACE_MS) { setAway(true); }
-    if (code.transport === 'sse' && now > eventAt + code.ticket.heartbeat * 2000 + HEARTBEAT_GRACE_MS) { check(); }
-    if (code.deadline && !isOverdue && now > code.deadline + EXPIRY_GRACE_MS) {
+    if (lostAt && now > lostAt + AWAY_MS) { setAway(true); }
+    if (code.transport === 'sse' && now > eventAt + code.ticket.heartbeat * 2000 + LATE_MS) { check(); }
+    if (code.deadline && !overdue && now > code.deadline + GRACE_MS) {
       // The gateway did not report the end in time.
-      isOverdue = true;
+      overdue = true;
       if (navigator.onLine === false) { expired(); } else { poll(); }
     }
     if (!own('hidden') && (code.retryAt ? now > code.retryAt : renewLater && navigator.onLine !== false)) { create(); }
