@@ -1,28 +1,28 @@
-//! The order of the layers (`src/layers.md`), held against the sources: every module has a row, uses only modules below its
-//! own row, and no files use each other in a circle. The packages of the workspace know nothing of the gateway.
+//! Enforces the order of the layers (`src/layers.md`): every module has a row and uses only modules below its own row, and no
+//! files form a cycle. The packages of the workspace do not depend on the gateway.
 
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use source::{Arrow, Crate, Files};
+use source::{Crate, Dependency, Files};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const TABLE: &str = "src/layers.md";
 
-/// Returns the modules and packages of the table, from the top down.
+/// Returns the modules and packages of the table, from top to bottom.
 fn rows(table: &str) -> Vec<String> {
     let cells = table.lines().filter_map(|line| line.strip_prefix('|')?.split('|').nth(1));
     cells.filter_map(|cell| cell.split('`').nth(1)).map(str::to_owned).collect()
 }
 
-/// Returns what is wrong with a tree, each with the way out.
+/// Returns the faults of a tree, each with its fix.
 fn faults(files: &Files) -> Vec<String> {
     let rows = rows(&files[TABLE]);
-    let house = Crate::read(files, "scangate");
-    let mut faults = house.faults.clone();
-    let modules = house.top_modules();
+    let gateway = Crate::read(files, "scangate");
+    let mut faults = gateway.faults.clone();
+    let modules = gateway.top_modules();
     for module in &modules {
         if !rows.contains(module) {
             faults.push(format!("{TABLE} has no row for `{module}`; add it below all modules that use it"));
@@ -31,26 +31,25 @@ fn faults(files: &Files) -> Vec<String> {
     for (at, row) in rows.iter().enumerate() {
         let is_package = row.contains('/');
         if !is_package && !modules.contains(row) {
-            faults.push(format!("{TABLE} has a row for `{row}`, which is no module; remove the row"));
+            faults.push(format!("{TABLE} has a row for `{row}`, which is not a module; remove the row"));
         }
         if rows[..at].contains(row) {
             faults.push(format!("{TABLE} has two rows for `{row}`; remove one"));
         }
     }
-    let arrows = house.arrows();
-    faults.extend(upward(&house, &rows, &arrows));
-    faults.extend(circles(&arrows));
+    faults.extend(upward(&gateway, &rows));
+    faults.extend(cycles(&gateway.dependencies));
     faults
 }
 
-/// Returns the arrows to a module that is not below the one that uses it.
-fn upward(house: &Crate, rows: &[String], arrows: &BTreeSet<Arrow>) -> Vec<String> {
+/// Returns the dependencies on a module that is above the one that uses it.
+fn upward(gateway: &Crate, rows: &[String]) -> Vec<String> {
     let row = |file: &str| {
-        let module = house.top_module_of(file)?;
+        let module = gateway.top_module_of(file)?;
         Some((module.to_owned(), rows.iter().position(|row| row == module)?))
     };
     let mut faults = Vec::new();
-    for Arrow { from, line, to, name } in arrows {
+    for Dependency { from, line, to, name } in &gateway.dependencies {
         let (Some((user, user_row)), Some((used, used_row))) = (row(from), row(to)) else { continue };
         if used_row < user_row {
             faults.push(format!(
@@ -62,11 +61,11 @@ fn upward(house: &Crate, rows: &[String], arrows: &BTreeSet<Arrow>) -> Vec<Strin
     faults
 }
 
-/// Returns the circles: each with the arrows that tie it.
-fn circles(arrows: &BTreeSet<Arrow>) -> Vec<String> {
+/// Returns the cycles of files, each with its dependencies.
+fn cycles(dependencies: &BTreeSet<Dependency>) -> Vec<String> {
     let mut uses: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for arrow in arrows {
-        uses.entry(&arrow.from).or_default().insert(&arrow.to);
+    for dependency in dependencies {
+        uses.entry(&dependency.from).or_default().insert(&dependency.to);
     }
     let reached = |start: &str| {
         let mut found = BTreeSet::new();
@@ -84,25 +83,26 @@ fn circles(arrows: &BTreeSet<Arrow>) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let mut faults = Vec::new();
     for (file, reach) in &all {
-        let circle: BTreeSet<&str> =
+        let cycle: BTreeSet<&str> =
             reach.iter().filter(|other| all.get(*other).is_some_and(|back| back.contains(file))).copied().collect();
-        if circle.is_empty() || !seen.insert(circle.clone()) {
+        if cycle.is_empty() || !seen.insert(cycle.clone()) {
             continue;
         }
-        let ties = arrows.iter().filter(|arrow| circle.contains(&*arrow.from) && circle.contains(&*arrow.to));
-        let ties: Vec<_> =
-            ties.map(|Arrow { from, line, to, name }| format!("  {from}:{line} uses `{name}` of {to}")).collect();
-        let names: Vec<_> = circle.into_iter().collect();
+        let inside = dependencies.iter().filter(|used| cycle.contains(&*used.from) && cycle.contains(&*used.to));
+        let inside: Vec<_> = inside
+            .map(|Dependency { from, line, to, name }| format!("  {from}:{line} uses `{name}` of {to}"))
+            .collect();
+        let names: Vec<_> = cycle.into_iter().collect();
         faults.push(format!(
-            "{} use each other in a circle; move what both sides need into a file of its own:\n{}",
+            "{} form a cycle; move the shared definitions into a separate file:\n{}",
             names.join(", "),
-            ties.join("\n")
+            inside.join("\n")
         ));
     }
     faults
 }
 
-/// Returns where a module that must be pure names a clock, the random generator or I/O.
+/// Returns each place where a pure module names a clock, the random generator or I/O.
 fn impure(files: &Files, module: &str) -> Vec<String> {
     const BANNED: [&str; 10] =
         ["SystemTime", "Instant", "tokio", "rand", "getrandom", "fs", "env", "process", "TcpStream", "UdpSocket"];
@@ -111,16 +111,32 @@ fn impure(files: &Files, module: &str) -> Vec<String> {
     for (name, text) in files.iter().filter(|(name, _)| is_of_module(name) && !name.ends_with("/tests.rs")) {
         for (word, line) in source::words(text) {
             if BANNED.contains(&word.as_str()) {
-                faults.push(format!("{name}:{line} names `{word}`; take the time or what was drawn as an argument"));
+                faults.push(format!("{name}:{line} names `{word}`; take the time or the random value as an argument"));
             }
         }
     }
     faults
 }
 
-/// Returns which of a package's sources and dependencies know of the gateway. `dependencies` is its `Cargo.toml`.
-fn knows_the_gateway(files: &Files, dependencies: &str) -> Vec<String> {
-    let manifest: toml::Table = dependencies.parse().unwrap();
+/// Returns each place outside `random` that names a random generator, which clippy bans only by its functions.
+fn generators(files: &Files) -> Vec<String> {
+    const BANNED: [&str; 5] = ["getrandom", "SmallRng", "StdRng", "SysRng", "ThreadRng"];
+    let mut faults = Vec::new();
+    for (name, text) in files.iter().filter(|(name, _)| name.ends_with(".rs") && *name != "src/random.rs") {
+        for (word, line) in source::words(text) {
+            if BANNED.contains(&word.as_str()) {
+                faults.push(format!(
+                    "{name}:{line} names `{word}`; call `random`, or take the random value as an argument"
+                ));
+            }
+        }
+    }
+    faults
+}
+
+/// Returns the dependencies of a package on the gateway: in its sources, and in its manifest (`Cargo.toml`).
+fn gateway_uses(files: &Files, manifest: &str) -> Vec<String> {
+    let manifest: toml::Table = manifest.parse().unwrap();
     let mut faults = Vec::new();
     for table in ["dependencies", "dev-dependencies", "build-dependencies"] {
         for (name, value) in manifest.get(table).and_then(toml::Value::as_table).into_iter().flatten() {
@@ -157,38 +173,59 @@ fn sources() -> Files {
 }
 
 #[test]
-fn every_module_uses_only_those_below_it_and_no_files_form_a_circle() {
+fn every_module_uses_only_lower_ones_and_no_files_form_a_cycle() {
     let faults = faults(&sources());
     assert!(faults.is_empty(), "{} faults:\n\n{}\n", faults.len(), faults.join("\n\n"));
 }
 
 #[test]
-fn every_source_file_is_one_of_a_module() {
+fn every_source_file_belongs_to_a_module() {
     let files = sources();
-    let house = Crate::read(&files, "scangate");
-    let read: BTreeSet<&str> = house.files();
+    let gateway = Crate::read(&files, "scangate");
+    let read: BTreeSet<&str> = gateway.files();
     // Modules of tests are declared under `#[cfg(test)]`.
     let others = files.keys().filter(|name| name.ends_with(".rs") && !read.contains(name.as_str()));
     let others: Vec<_> = others.filter(|name| !name.ends_with("/tests.rs")).collect();
     assert!(others.is_empty(), "no module declares {others:?}");
-    assert!(house.arrows().len() > 300, "the test reads too few imports: {}", house.arrows().len());
+    let count = gateway.dependencies.len();
+    assert!(count > 300, "the test finds too few dependencies: {count}");
 }
 
 #[test]
 fn the_ticket_has_no_clock_no_randomness_and_no_io() {
     let faults = impure(&sources(), "ticket");
     assert!(faults.is_empty(), "{faults:#?}");
-    // Clippy holds the same for the clock, by types, and for the generator, by functions.
+    // Clippy enforces the same: it bans the clock's types, and the generator's types and functions.
     let lints = include_str!("../clippy.toml");
-    for path in ["std::time::SystemTime", "std::time::Instant", "tokio::time::Instant", "getrandom::fill", "rand::rng"]
-    {
+    for path in [
+        "std::time::SystemTime",
+        "std::time::Instant",
+        "tokio::time::Instant",
+        "getrandom::fill",
+        "getrandom::u32",
+        "getrandom::u64",
+        "rand::rng",
+        "rand::random",
+        "rand::fill",
+        "rand::rngs::ThreadRng",
+    ] {
         assert!(lints.contains(&format!("path = \"{path}\"")), "clippy.toml does not ban {path}");
     }
     assert!(sources()["src/ticket.rs"].contains("#![deny(clippy::disallowed_types"));
 }
 
 #[test]
-fn the_packages_know_nothing_of_the_gateway_and_have_a_row() {
+fn only_random_uses_a_generator() {
+    assert_eq!(generators(&sources()), [""; 0]);
+    let other =
+        example(&[("src/store.rs", "fn f() { rand::rngs::SysRng; }"), ("src/random.rs", "use getrandom::fill;")]);
+    let found = generators(&other);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].starts_with("src/store.rs:1 names `SysRng`"), "{found:#?}");
+}
+
+#[test]
+fn the_packages_do_not_depend_on_the_gateway_and_have_a_row() {
     let rows = rows(&sources()[TABLE]);
     let manifest: toml::Table = include_str!("../Cargo.toml").parse().unwrap();
     let members = manifest["workspace"]["members"].as_array().unwrap();
@@ -198,13 +235,13 @@ fn the_packages_know_nothing_of_the_gateway_and_have_a_row() {
         let mut files = Files::new();
         read(&format!("{member}/src"), &[".rs"], &mut files);
         let manifest = std::fs::read_to_string(Path::new(ROOT).join(member).join("Cargo.toml")).unwrap();
-        let faults = knows_the_gateway(&files, &manifest);
+        let faults = gateway_uses(&files, &manifest);
         assert!(faults.is_empty(), "{member}: {faults:#?}");
     }
 }
 
-/// A small tree: `main` above `http` above `store` and `ticket`.
-fn made_up(changes: &[(&str, &str)]) -> Files {
+/// Returns a small tree: `main` above `http` above `store` above `ticket`, with changed or additional files.
+fn example(changes: &[(&str, &str)]) -> Files {
     let table = "| layer | module | owns |\n|---|---|---|\n| top | `main` | |\n| | `http` | |\n| low | `store` | |\n| | `ticket` | |\n";
     let mut files: Files = [
         ("src/layers.md", table),
@@ -224,8 +261,8 @@ fn made_up(changes: &[(&str, &str)]) -> Files {
 }
 
 #[test]
-fn a_tree_in_order_has_no_faults() {
-    assert_eq!(faults(&made_up(&[])), [""; 0]);
+fn a_correct_tree_has_no_faults() {
+    assert_eq!(faults(&example(&[])), [""; 0]);
 }
 
 #[test]
@@ -266,60 +303,61 @@ fn each_fault_is_found_with_its_file_and_line() {
             "pub(crate) use crate::http::serve;\npub struct Memory;\nfn f() { serve() }\n",
             "src/store/memory.rs:1 uses `serve`",
         ),
-        (
-            "src/http/page.rs",
-            "use super::serve;\npub fn show() {}\n",
-            "src/http.rs, src/http/page.rs use each other in a circle",
-        ),
+        ("src/http/page.rs", "use super::serve;\npub fn show() {}\n", "src/http.rs, src/http/page.rs form a cycle"),
         ("src/ticket.rs", "mod id;\npub use id::Id;\npub struct T(Id);\n", ""),
         (
             "src/lib.rs",
             "pub mod http;\npub mod store;\npub mod ticket;\npub mod extra;\n",
             "src/extra.rs is declared as a module and does not exist",
         ),
+        (
+            "src/ticket/id.rs",
+            "use one::a as two;\nuse two::b as one;\npub struct Id;\nfn f() { one::c() }\n",
+            "src/ticket/id.rs:4: `one::c` leads through more than 8 imports",
+        ),
     ] {
-        let found = faults(&made_up(&[(file, text)]));
+        let found = faults(&example(&[(file, text)]));
         let is_found =
             if expected.is_empty() { found.is_empty() } else { found.iter().any(|fault| fault.contains(expected)) };
         assert!(is_found, "{file}: {text}\n{found:#?}");
     }
-    let circle = [
+    let cycle = [
         ("src/ticket.rs", "mod id;\npub use id::Id;\npub struct T(Id);\n"),
         ("src/ticket/id.rs", "pub struct Id(Box<super::T>);\n"),
     ];
-    let found = faults(&made_up(&circle));
+    let found = faults(&example(&cycle));
     assert!(found[0].contains("src/ticket.rs:2 uses `Id` of src/ticket/id.rs"), "{found:#?}");
     assert!(found[0].contains("src/ticket/id.rs:1 uses `T` of src/ticket.rs"), "{found:#?}");
 }
 
 #[test]
 fn a_module_without_a_row_and_a_row_without_a_module_are_found() {
-    let files = made_up(&[]);
+    let files = example(&[]);
     let table = files[TABLE].replace("| | `ticket` | |\n", "| | `receipt` | |\n| | `store` | |\n");
-    let found = faults(&made_up(&[(TABLE, &table)])).join("\n");
-    for fault in ["no row for `ticket`", "row for `receipt`, which is no module", "two rows for `store`"] {
+    let found = faults(&example(&[(TABLE, &table)])).join("\n");
+    for fault in ["no row for `ticket`", "row for `receipt`, which is not a module", "two rows for `store`"] {
         assert!(found.contains(fault), "{found}");
     }
 }
 
 #[test]
-fn a_clock_in_a_pure_module_is_found_wherever_it_is_named() {
+fn a_clock_in_a_pure_module_is_found() {
     for text in [
         "fn f() { std::time::SystemTime::now(); }",
         "use tokio::time::sleep;",
         "fn f() { log!(rand::random()) }",
         "fn f() { std::fs::read(\"x\"); }",
     ] {
-        assert_eq!(impure(&made_up(&[("src/ticket/id.rs", text)]), "ticket").len(), 1, "{text}");
+        assert_eq!(impure(&example(&[("src/ticket/id.rs", text)]), "ticket").len(), 1, "{text}");
     }
     let tests = "#[cfg(test)]\nmod tests { fn f() { std::time::Instant::now(); } }\n/// Instant.\nstruct S;";
-    assert_eq!(impure(&made_up(&[("src/ticket/id.rs", tests)]), "ticket"), [""; 0]);
+    assert_eq!(impure(&example(&[("src/ticket/id.rs", tests)]), "ticket"), [""; 0]);
 }
 
 #[test]
-fn a_package_that_knows_the_gateway_is_found() {
-    let files = made_up(&[]);
-    assert_eq!(knows_the_gateway(&Files::new(), "[dependencies]\nbytes = \"1\"\n"), [""; 0]);
-    assert_eq!(knows_the_gateway(&Files::new(), "[dependencies]\nx = { path = \"../x\" }\n").len(), 1);
-    assert_eq!(knows_the_gateway(&files, "").len(), 1, "src/main.rs names it");
+fn a_package_that_depends_on_the_gateway_is_found() {
+    let files = example(&[]);
+    assert_eq!(gateway_uses(&Files::new(), "[dependencies]\nbytes = \"1\"\n"), [""; 0]);
+    assert_eq!(gateway_uses(&Files::new(), "[dependencies]\nx = { path = \"../x\" }\n").len(), 1);
+    assert_eq!(gateway_uses(&files, "").len(), 1, "src/main.rs names it");
 }

@@ -1,5 +1,5 @@
-//! Reads which files of a crate use which others: `use` items and paths in the code, resolved to the file that defines the
-//! name. Code of tests is left out. It reads tokens, so that paths inside macros count as well.
+//! Finds which files of a crate depend on which others, from `use` items and paths in the code, each resolved to the file that
+//! defines the name. It ignores test code. It reads tokens, so it finds paths inside macros as well.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,14 +10,14 @@ pub type Files = BTreeMap<String, String>;
 
 /// One file uses a name that another defines.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Arrow {
+pub struct Dependency {
     pub from: String,
     pub line: usize,
     pub to: String,
     pub name: String,
 }
 
-/// A path in the code, and where it is.
+/// A path in the code, and its line.
 #[derive(Debug, Clone)]
 struct Reference {
     segments: Vec<String>,
@@ -28,11 +28,11 @@ struct Reference {
 #[derive(Debug)]
 struct Import {
     target: Reference,
-    /// A `pub use` only hands a name on, unless the file uses the name itself.
+    /// Whether it is a `pub use`, which is no dependency of the file unless the file uses the name itself.
     is_public: bool,
 }
 
-/// One module: what its file says.
+/// The content of one module's file.
 #[derive(Debug, Default)]
 struct Module {
     file: String,
@@ -50,19 +50,32 @@ struct Module {
 #[derive(Debug, Default)]
 pub struct Crate {
     modules: BTreeMap<Vec<String>, Module>,
-    /// The name by which the crate's program calls its library.
+    /// The library's name, which `main.rs` uses in paths.
     library: String,
-    /// What could not be read.
+    /// Every use of another file's definitions, once for each pair of files and name.
+    pub dependencies: BTreeSet<Dependency>,
+    /// The files that could not be read, and the paths that could not be resolved.
     pub faults: Vec<String>,
 }
 
+/// The module that a path leads to, and the name of the item.
+type Target = (Vec<String>, Option<String>);
+
+/// The maximum number of imports between a path and the definition. A crate with good structure needs three.
+const MAX_IMPORTS: usize = 8;
+
+/// A path leads through more than [`MAX_IMPORTS`] imports; they may form a cycle.
+struct TooDeep;
+
 impl Crate {
-    /// Reads the modules that `src/main.rs` and `src/lib.rs` declare. `library` is the name of the crate.
+    /// Reads the modules that `src/main.rs` and `src/lib.rs` declare, and finds their dependencies. `library` is the name of the
+    /// crate.
     pub fn read(files: &Files, library: &str) -> Self {
-        let mut house = Self { library: library.to_owned(), ..Self::default() };
-        house.read_module(files, "src/lib.rs", Vec::new());
-        house.read_module(files, "src/main.rs", vec!["main".to_owned()]);
-        house
+        let mut package = Self { library: library.to_owned(), ..Self::default() };
+        package.read_module(files, "src/lib.rs", Vec::new());
+        package.read_module(files, "src/main.rs", vec!["main".to_owned()]);
+        package.find_dependencies();
+        package
     }
 
     fn read_module(&mut self, files: &Files, file: &str, path: Vec<String>) {
@@ -86,25 +99,25 @@ impl Crate {
         }
     }
 
-    /// The modules below the root, `main` among them.
+    /// Returns the modules below the root, including `main`.
     pub fn top_modules(&self) -> BTreeSet<String> {
         self.modules.keys().filter_map(|path| path.first().cloned()).collect()
     }
 
-    /// The files of all modules.
+    /// Returns the files of all modules.
     pub fn files(&self) -> BTreeSet<&str> {
         self.modules.values().map(|module| module.file.as_str()).collect()
     }
 
-    /// The module below the root that a file belongs to; `None` of the root's own file.
+    /// Returns the module below the root that a file belongs to; `None` for the root's own file.
     pub fn top_module_of(&self, file: &str) -> Option<&str> {
         let (path, _) = self.modules.iter().find(|(_, module)| module.file == file)?;
         path.first().map(String::as_str)
     }
 
-    /// Every use of another file's definitions, once for each pair of files and name.
-    pub fn arrows(&self) -> BTreeSet<Arrow> {
-        let mut arrows: BTreeMap<(String, String, String), usize> = BTreeMap::new();
+    fn find_dependencies(&mut self) {
+        let mut found: BTreeMap<(String, String, String), usize> = BTreeMap::new();
+        let mut faults = Vec::new();
         for (path, module) in &self.modules {
             let imports = module.imports.iter().filter(|(name, import)| {
                 !import.is_public
@@ -114,7 +127,14 @@ impl Crate {
             let imports = imports.map(|(_, import)| &import.target);
             for reference in imports.chain(&module.paths).chain(&module.globs) {
                 let is_glob = module.globs.iter().any(|glob| std::ptr::eq(glob, reference));
-                let Some((target, name)) = self.resolve(path, &reference.segments, 0) else { continue };
+                let resolved = self.resolve(path, &reference.segments, 0).unwrap_or_else(|TooDeep| {
+                    let (file, line, path) = (&module.file, reference.line, reference.segments.join("::"));
+                    faults.push(format!(
+                        "{file}:{line}: `{path}` leads through more than {MAX_IMPORTS} imports; import it from the file that defines it"
+                    ));
+                    None
+                });
+                let Some((target, name)) = resolved else { continue };
                 // A `use` of a module only shortens the paths that follow.
                 let name = match name {
                     Some(name) => name,
@@ -123,56 +143,64 @@ impl Crate {
                 };
                 let to = &self.modules[&target].file;
                 if *to != module.file {
-                    arrows.entry((module.file.clone(), to.clone(), name)).or_insert(reference.line);
+                    found.entry((module.file.clone(), to.clone(), name)).or_insert(reference.line);
                 }
             }
         }
-        arrows.into_iter().map(|((from, to, name), line)| Arrow { from, line, to, name }).collect()
+        self.dependencies =
+            found.into_iter().map(|((from, to, name), line)| Dependency { from, line, to, name }).collect();
+        self.faults.extend(faults);
     }
 
-    /// Returns the module that defines what a path names, and the name; no name where the path names the module itself. `None`
-    /// for what is no part of the crate.
-    fn resolve(&self, from: &[String], segments: &[String], depth: usize) -> Option<(Vec<String>, Option<String>)> {
-        if depth > 8 {
-            return None;
+    /// Returns the module that defines the item of a path, and the item's name; no name if the path leads to the module itself.
+    /// Returns `None` for a path that leads out of the crate. `depth` is the number of imports followed so far.
+    ///
+    /// # Errors
+    /// [`TooDeep`] after [`MAX_IMPORTS`] imports.
+    fn resolve(&self, from: &[String], segments: &[String], depth: usize) -> Result<Option<Target>, TooDeep> {
+        if depth > MAX_IMPORTS {
+            return Err(TooDeep);
         }
-        let (first, mut rest) = segments.split_first()?;
-        let here = self.modules.get(from)?;
+        let Some((first, mut rest)) = segments.split_first() else { return Ok(None) };
+        let Some(here) = self.modules.get(from) else { return Ok(None) };
         let mut module = match first.as_str() {
             "crate" if from.first().is_some_and(|top| top == "main") => from[..1].to_vec(),
             "crate" => Vec::new(),
             "self" => from.to_vec(),
-            "super" => from.split_last()?.1.to_vec(),
+            "super" => match from.split_last() {
+                Some((_, parent)) => parent.to_vec(),
+                None => return Ok(None),
+            },
             name if name == self.library => Vec::new(),
             name if here.children.contains(name) => [from, std::slice::from_ref(first)].concat(),
             name => {
-                let import = here.imports.get(name)?;
+                let Some(import) = here.imports.get(name) else { return Ok(None) };
                 // `use name::…` of another crate binds the crate's own name.
                 if import.target.segments.first() == Some(first) {
-                    return None;
+                    return Ok(None);
                 }
                 let whole = [&import.target.segments[..], rest].concat();
                 return self.resolve(from, &whole, depth + 1);
             }
         };
         while let Some((next, after)) = rest.split_first() {
-            let there = self.modules.get(&module)?;
+            let Some(there) = self.modules.get(&module) else { return Ok(None) };
             if next == "super" {
                 module.pop();
             } else if there.children.contains(next) {
                 module.push(next.clone());
             } else {
-                // A file that has the name from elsewhere hands it on.
+                // The file may re-export a name that another file defines.
                 if let Some(import) = there.imports.get(next)
-                    && let Some(found) = self.resolve(&module, &import.target.segments, depth + 1)
+                    && let Some(found) = self.resolve(&module, &import.target.segments, depth + 1)?
                 {
-                    return Some((found.0, found.1.or_else(|| after.first().cloned())));
+                    return Ok(Some((found.0, found.1.or_else(|| after.first().cloned()))));
                 }
-                return Some((module, Some(next.clone())));
+                return Ok(Some((module, Some(next.clone()))));
             }
             rest = after;
         }
-        Some((module, None))
+        Ok(Some((module, None)))
     }
 }
 
@@ -254,7 +282,7 @@ impl Module {
     }
 }
 
-/// Returns every word of the code outside of its tests, with its line.
+/// Returns every identifier of the code outside its tests, with its line.
 pub fn words(text: &str) -> Vec<(String, usize)> {
     fn collect(tokens: TokenStream, words: &mut Vec<(String, usize)>) {
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
@@ -278,7 +306,7 @@ pub fn words(text: &str) -> Vec<(String, usize)> {
     words
 }
 
-/// Returns the path that the tokens begin with, and how many tokens it takes.
+/// Returns the path that the tokens begin with, and its number of tokens.
 fn path(tokens: &[TokenTree]) -> (Reference, usize) {
     let mut segments = vec![tokens[0].to_string()];
     let line = tokens[0].span().start().line;
@@ -293,7 +321,7 @@ fn path(tokens: &[TokenTree]) -> (Reference, usize) {
     (Reference { segments, line }, at)
 }
 
-/// Returns the text of an attribute without blanks, if the tokens begin with one.
+/// Returns the text of an attribute without whitespace, if the tokens begin with one.
 fn attribute(tokens: &[TokenTree]) -> Option<String> {
     let length = attribute_length(tokens);
     match tokens.get(length.checked_sub(1)?)? {
@@ -314,7 +342,7 @@ fn attribute_length(tokens: &[TokenTree]) -> usize {
     }
 }
 
-/// Returns how many tokens an item with its attributes takes.
+/// Returns the number of tokens of an item with its attributes.
 fn item_length(tokens: &[TokenTree]) -> usize {
     let mut at = 0;
     while attribute_length(&tokens[at..]) > 0 {
@@ -328,7 +356,7 @@ fn item_length(tokens: &[TokenTree]) -> usize {
     tokens[at..].iter().position(is_end).map_or(tokens.len(), |n| at + n + 1)
 }
 
-/// Returns whether a group after `pub` says for whom: `(crate)`, `(super)`, `(in path)`.
+/// Returns whether a group after `pub` is a visibility: `(crate)`, `(super)`, `(in path)`.
 fn is_scope(group: &Group) -> bool {
     let first = group.stream().into_iter().next().map(|token| token.to_string()).unwrap_or_default();
     group.delimiter() == Delimiter::Parenthesis && matches!(first.as_str(), "crate" | "super" | "self" | "in")
