@@ -61,17 +61,17 @@ pub fn install_crypto() {
 pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyhow::Result<()> {
     limit_to_open_files(&mut config)?;
     let gateway = Arc::new(assemble(&config).await?);
-    let patience = config.shutdown_timeout;
+    let shutdown_timeout = config.shutdown_timeout;
     let (waiters, log_limiter) = (gateway.waiters.clone(), Arc::clone(&gateway.log_limiter));
     let description = describe(&config, &gateway.signer);
     let proxies = config.trusted_proxies.clone();
     let server = connections::server(public_router(&gateway), config.connections, proxies, &gateway.metrics)
         .context("the server")?;
     // A separate server, so that operators' requests neither wait for others nor count with them. All operators share one bound.
-    let everyone = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
+    let all_addresses = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
     let admin_settings = ConnectionSettings { max_connections: ADMIN_CONNECTIONS, park: false, ..config.connections };
     let admin = admin_router(&gateway, config.admin_hosts.clone());
-    let admin = connections::server(admin, admin_settings, everyone.into(), &Arc::new(Metrics::new()))
+    let admin = connections::server(admin, admin_settings, all_addresses.into(), &Arc::new(Metrics::new()))
         .context("the operators' server")?;
     crate::task::spawn("waiters", waiters.clone().run());
     crate::task::spawn("limits", Arc::clone(&gateway).prune_limits());
@@ -86,16 +86,16 @@ pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyh
         log_listener("public", listener.address());
         crate::task::spawn("accept", server.clone().serve(listener));
     }
-    print_start(&config, &description);
+    report_start(&config, &description);
     systemd::ready(&format!("serving {}", config.public_url));
 
     let stop = stop.await;
     tracing::info!(streams = waiters.count(), "stopping: closing the streams, finishing requests");
     systemd::stopping("stopping: closing the streams, finishing requests");
-    let ends_at = Instant::now() + patience;
+    let ends_at = Instant::now() + shutdown_timeout;
     // During the drain, the gateway tells reconnecting browsers to use another replica. It waits even without streams, because
     // load balancers need a while to see that this replica is not ready; only after Ctrl-C it does not.
-    let _ = tokio::time::timeout_at(ends_at, waiters.drain(stop == Stop::Keyboard)).await;
+    let _ = tokio::time::timeout_at(ends_at, waiters.drain(stop == Stop::Interrupt)).await;
     if tokio::time::timeout_at(ends_at, server.close()).await.is_err() {
         tracing::warn!("closing connections that did not finish in time");
     }
@@ -265,7 +265,7 @@ fn describe(config: &Config, signer: &Signer) -> Description {
 }
 
 /// Logs the start and, on a terminal, prints it.
-fn print_start(config: &Config, description: &Description) {
+fn report_start(config: &Config, description: &Description) {
     let Description { store, identity, keys } = description;
     tracing::info!(public_url = %config.public_url, store, identity, keys, "serving");
     for warning in &config.warnings {
@@ -307,9 +307,9 @@ fn print_start(config: &Config, description: &Description) {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
     /// SIGTERM, from a process manager.
-    Signal,
+    Terminate,
     /// Ctrl-C, from a person.
-    Keyboard,
+    Interrupt,
 }
 
 /// Waits for SIGTERM or Ctrl-C.
@@ -321,8 +321,8 @@ pub async fn stop_signal() -> std::io::Result<Stop> {
 
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
-        result = tokio::signal::ctrl_c() => result.map(|()| Stop::Keyboard),
-        _ = terminate.recv() => Ok(Stop::Signal),
+        result = tokio::signal::ctrl_c() => result.map(|()| Stop::Interrupt),
+        _ = terminate.recv() => Ok(Stop::Terminate),
     }
 }
 

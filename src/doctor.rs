@@ -17,33 +17,33 @@ use crate::metrics::Metrics;
 use crate::outbound::root_cause;
 use crate::signer::Signer;
 use report::Report;
-pub use report::{Finding, Verdict};
+pub use report::{Finding, Severity};
 
 /// The time limit of a request.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs all checks.
-pub async fn examine(flags: &Flags) -> Vec<Finding> {
+pub async fn check(flags: &Flags) -> Vec<Finding> {
     let mut report = Report::default();
     let config = match Config::from_flags(flags) {
         Ok(config) => config,
         Err(faults) => {
             for fault in faults.0 {
-                report.bad("settings", fault);
+                report.error("settings", fault);
             }
             return report.0;
         }
     };
-    report.good("settings", format!("{} client(s), public URL {}", config.clients.iter().count(), config.public_url));
+    report.ok("settings", format!("{} client(s), public URL {}", config.clients.iter().count(), config.public_url));
     for warning in &config.warnings {
         report.warn("settings", warning.clone());
     }
     match &config.store {
-        StoreSettings::Memory { max_tickets } => report.good("store", format!("memory, up to {max_tickets} tickets")),
-        StoreSettings::Redis(settings) => redis::examine(&mut report, settings).await,
+        StoreSettings::Memory { max_tickets } => report.ok("store", format!("memory, up to {max_tickets} tickets")),
+        StoreSettings::Redis(settings) => redis::check(&mut report, settings).await,
     }
     keys(&mut report, &config);
-    identity::examine(&mut report, &config.identity).await;
+    identity::check(&mut report, &config.identity).await;
     if let Some(settings) = &config.connectors.wechat {
         wechat(&mut report, settings).await;
     }
@@ -53,9 +53,9 @@ pub async fn examine(flags: &Flags) -> Vec<Finding> {
 
 fn keys(report: &mut Report, config: &Config) {
     match Signer::open(&config.issuer, config.keys_dir.clone()) {
-        Ok(signer) if config.keys_dir.is_some() => report.good("keys", signer.describe()),
+        Ok(signer) if config.keys_dir.is_some() => report.ok("keys", signer.describe()),
         Ok(_) => {}
-        Err(error) => report.bad("keys", error.to_string()),
+        Err(error) => report.error("keys", error.to_string()),
     }
 }
 
@@ -65,8 +65,8 @@ async fn wechat(report: &mut Report, settings: &WechatSettings) {
         Err(error) => Err(error.to_string()),
     };
     match answer {
-        Ok(()) => report.good("wechat", format!("{}: WeChat's API issues an access token", settings.app_id)),
-        Err(error) => report.bad("wechat", format!("{}: {error}", settings.app_id)),
+        Ok(()) => report.ok("wechat", format!("{}: WeChat's API issues an access token", settings.app_id)),
+        Err(error) => report.error("wechat", format!("{}: {error}", settings.app_id)),
     }
     if settings.keys.is_empty() {
         report.warn("wechat", "plain mode: WeChat's signatures do not cover the content of callbacks; set encoding_aes_key and choose the secure mode in WeChat's console");
@@ -81,7 +81,7 @@ async fn public_url(report: &mut Report, config: &Config) {
         Err(error) => Err(error),
     };
     match result {
-        Ok(response) if response.status().is_success() => report.good("public URL", format!("{url} answers")),
+        Ok(response) if response.status().is_success() => report.ok("public URL", format!("{url} answers")),
         Ok(response) => report.warn("public URL", format!("{url} answers {}; check that it leads to the gateway", response.status())),
         Err(error) => report.warn("public URL", format!(
             "cannot reach {url} from here ({}); start the gateway and the proxy before it, and check the proxy's certificate and DNS name",

@@ -11,8 +11,8 @@ use scangate::app::{self, Stop};
 use scangate::config::cli::{Cli, Command, KeysCommand, ReadError};
 use scangate::config::flags::{Flags, LogFormat};
 use scangate::config::{Config, LogSettings};
-use scangate::doctor::{self, Verdict};
-use scangate::signer::keys::{self, KeySet};
+use scangate::doctor::{self, Severity};
+use scangate::signer::keys::{self, SigningKeys};
 use tracing_subscriber::EnvFilter;
 
 /// Chosen by measurement: docs/decisions/0009-what-an-idle-stream-costs.md.
@@ -61,7 +61,7 @@ fn serve(flags: &Flags) -> anyhow::Result<ExitCode> {
     let result = runtime.block_on(app::serve(config, async {
         app::stop_signal().await.unwrap_or_else(|error| {
             tracing::error!(%error, "cannot receive signals; stopping");
-            Stop::Signal
+            Stop::Terminate
         })
     }));
     // Do not wait for threads that still read a file or resolve a name.
@@ -76,17 +76,17 @@ fn run_doctor(live: bool, flags: &Flags) -> anyhow::Result<ExitCode> {
         runtime.block_on(doctor::probe_live(flags.admin_listen))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let findings = runtime.block_on(doctor::examine(flags));
+    let findings = runtime.block_on(doctor::check(flags));
     for finding in &findings {
         print(&finding.to_string());
     }
-    let is_bad = findings.iter().any(|finding| finding.verdict == Verdict::Bad);
+    let is_bad = findings.iter().any(|finding| finding.severity == Severity::Error);
     Ok(if is_bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn make_keys(command: &KeysCommand) -> anyhow::Result<ExitCode> {
     let KeysCommand::New { dir, algorithm, if_empty } = command;
-    if *if_empty && KeySet::read(dir).is_ok() {
+    if *if_empty && SigningKeys::read(dir).is_ok() {
         print(&format!("{} already has a key", dir.display()));
         return Ok(ExitCode::SUCCESS);
     }

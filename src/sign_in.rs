@@ -192,7 +192,7 @@ impl SignIns {
 
     /// Returns a name that is always the same for this person and does not reveal the subject.
     fn pseudonym(&self, subject: &Subject) -> String {
-        self.signer.name_in_log(subject)
+        self.signer.log_pseudonym(subject)
     }
 }
 

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn contrast_is_as_others_reckon_it() {
+    fn contrast_matches_reference_values() {
         for (one, two, contrast) in [
             ("#000000", "#ffffff", 21.0),
             ("#ffffff", "#ffffff", 1.0),
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_colour_is_lightened_as_little_as_it_takes() {
+    fn a_colour_is_lightened_by_the_minimum() {
         let dark = color("#181f1d");
         let light = color("#0000ff").lightened_until(|color| color.contrast(dark) >= 4.5);
         assert!((4.5..5.0).contains(&light.contrast(dark)), "{light}");

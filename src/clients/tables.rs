@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn all_faults_come_together() {
+    fn all_faults_of_a_client_are_reported_together() {
         let faults = read(
             r##"
             [[clients]]
@@ -285,7 +285,7 @@ mod tests {
         }
 
         #[test]
-        fn any_origin_that_passes_is_as_a_browser_sends_it(text in "(https?://)?[a-zA-Z0-9.:/@?#_*-]{0,30}") {
+        fn any_accepted_origin_equals_what_a_browser_sends(text in "(https?://)?[a-zA-Z0-9.:/@?#_*-]{0,30}") {
             if is_origin(&text) {
                 prop_assert_eq!(Url::parse(&text).unwrap().origin().ascii_serialization(), text);
             }

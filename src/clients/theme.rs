@@ -3,7 +3,7 @@
 use super::color::Color;
 
 /// The least contrast of text (WCAG 2.2 §1.4.3).
-const LEAST_CONTRAST: f64 = 4.5;
+const MIN_CONTRAST: f64 = 4.5;
 /// The background of text in the dark colour, and the colour of text on it: `--sg-card` and `--sg-on-accent` of
 /// `static/scangate.css` in dark mode.
 const DARK_CARD: Color = Color::rgb(0x18, 0x1f, 0x1d);
@@ -41,12 +41,12 @@ impl Theme {
             && let Some(contrast) = too_low(Color::WHITE, accent)
         {
             faults.push(format!(
-                "color: white on {accent} has a contrast of {contrast}:1, less than {LEAST_CONTRAST}:1; use a darker one"
+                "color: white on {accent} has a contrast of {contrast}:1, less than {MIN_CONTRAST}:1; use a darker one"
             ));
         }
         for (what, contrast) in accent_dark.map(too_low_in_dark_mode).unwrap_or_default() {
             faults.push(format!(
-                "color_dark: {what} has a contrast of {contrast}:1, less than {LEAST_CONTRAST}:1; \
+                "color_dark: {what} has a contrast of {contrast}:1, less than {MIN_CONTRAST}:1; \
                  use a lighter one, or leave it out to derive it from color"
             ));
         }
@@ -69,7 +69,7 @@ fn too_low_in_dark_mode(accent: Color) -> Vec<(String, String)> {
 /// Returns the contrast, rounded down, if it is too low.
 fn too_low(text: Color, background: Color) -> Option<String> {
     let contrast = text.contrast(background);
-    (contrast < LEAST_CONTRAST).then(|| format!("{:.2}", (contrast * 100.0).floor() / 100.0))
+    (contrast < MIN_CONTRAST).then(|| format!("{:.2}", (contrast * 100.0).floor() / 100.0))
 }
 
 #[cfg(test)]
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn the_colour_by_night_is_made_of_the_one_by_day() {
+    fn the_dark_colour_is_derived_from_the_light_one() {
         assert_eq!(Theme::read(None, None).unwrap(), None);
         for color in ["#000000", "#0000ff", "#7a0019", "#0f6457", "#767676", "#5b21b6"] {
             let theme = theme(color, None);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_refused_with_its_contrast() {
+    fn unreadable_colours_are_refused_with_their_contrast() {
         let low = faults(Some("#ffcc00"), None);
         assert!(low[0].starts_with("color: white on #ffcc00 has a contrast of 1.5"), "{low:?}");
         // 4.48, which is not 4.5.
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_colour_is_refused() {
+    fn an_invalid_colour_is_refused() {
         assert_eq!(faults(Some("red"), None), ["color: \"red\" is not a colour; write it like \"#0f6457\""]);
         assert_eq!(faults(Some("#fff"), Some("#000;}")).len(), 2);
         assert_eq!(faults(None, Some("#ffffff")), ["color_dark: set color as well, for light mode"]);

@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_on_the_command_line_is_seen_wherever_the_flag_stands() {
+    fn a_secret_on_the_command_line_is_found_for_every_command() {
         let open = |words: &[&str]| {
             let words = std::iter::once("scangate").chain(words.iter().copied()).map(OsString::from);
             let Ok(cli) = Cli::read_from(words, &[]) else { panic!("unread") };

@@ -88,13 +88,13 @@ mod tests {
     use super::super::cli::{Cli, variables_of};
     use super::*;
 
-    fn complaints(variables: &[(&str, &str)]) -> Vec<String> {
+    fn faults_of(variables: &[(&str, &str)]) -> Vec<String> {
         let variables: Vec<_> = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
         faults(&variables_of(&Cli::command()), &variables)
     }
 
     #[test]
-    fn a_variable_that_is_no_setting_is_a_fault_that_names_the_nearest_one() {
+    fn an_unknown_variable_is_a_fault_that_names_the_nearest_setting() {
         for (wrong, right) in [
             ("SCANGATE_IDENTITY_JWKS_URI", "SCANGATE_IDENTITY_JWKS_URL"),
             ("SCANGATE_JWKS_URL", "SCANGATE_IDENTITY_JWKS_URL"),
@@ -108,23 +108,23 @@ mod tests {
             ("scangate_demo", "SCANGATE_DEMO"),
             ("Scangate_Listen", "SCANGATE_LISTEN"),
         ] {
-            let said = complaints(&[(wrong, "hunter2")]);
+            let said = faults_of(&[(wrong, "hunter2")]);
             assert_eq!(said.len(), 1, "{said:?}");
             assert!(said[0].contains(wrong) && said[0].contains(&format!("nearest is {right}.")), "{said:?}");
             assert!(!said[0].contains("hunter2"), "{said:?}");
         }
-        assert_eq!(complaints(&[("SCANGATE_", "1"), ("SCANGATE_A", "1"), ("SCANGATE_LISTEN", "x")]).len(), 2);
+        assert_eq!(faults_of(&[("SCANGATE_", "1"), ("SCANGATE_A", "1"), ("SCANGATE_LISTEN", "x")]).len(), 2);
     }
 
     #[test]
     fn a_setting_without_a_value_is_a_fault() {
-        let said = complaints(&[("SCANGATE_IDENTITY_JWKS_URL", ""), ("SCANGATE_DEMO", ""), ("PATH", "")]);
+        let said = faults_of(&[("SCANGATE_IDENTITY_JWKS_URL", ""), ("SCANGATE_DEMO", ""), ("PATH", "")]);
         assert_eq!(said.len(), 2, "{said:?}");
         assert!(said.iter().all(|fault| fault.contains("empty")), "{said:?}");
     }
 
     #[test]
-    fn what_kubernetes_says_of_its_services_is_no_mistake_and_what_only_looks_like_it_is() {
+    fn kubernetes_service_variables_are_ignored_and_similar_ones_are_faults() {
         let links = |prefix: &str| {
             [
                 ("SERVICE_HOST", "10.96.0.7"),
@@ -139,7 +139,7 @@ mod tests {
             .map(|(name, value)| (format!("{prefix}_{name}"), value))
         };
         let said = |variables: &[(String, &str)]| {
-            complaints(&variables.iter().map(|(name, value)| (name.as_str(), *value)).collect::<Vec<_>>())
+            faults_of(&variables.iter().map(|(name, value)| (name.as_str(), *value)).collect::<Vec<_>>())
         };
         for service in ["SCANGATE", "SCANGATE_ADMIN", "SCANGATE_REDIS"] {
             assert_eq!(said(&links(service)), [""; 0]);
@@ -148,9 +148,9 @@ mod tests {
         }
         assert_eq!(said(&links("SCANGATE")[3..]).len(), 5, "no Service is described");
         for alone in ["SCANGATE_PORT", "SCANGATE_SERVICE_HOST"] {
-            assert_eq!(complaints(&[(alone, "10.96.0.7")]).len(), 1);
+            assert_eq!(faults_of(&[(alone, "10.96.0.7")]).len(), 1);
         }
         let named = [("SCANGATE_SERVICE_HOST", "db"), ("SCANGATE_SERVICE_PORT", "1"), ("SCANGATE_PORT", "1")];
-        assert_eq!(complaints(&named).len(), 3, "a Service has an address");
+        assert_eq!(faults_of(&named).len(), 3, "a Service has an address");
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn warnings(flags: &Flags, files: &[PathBuf]) -> Vec<String> {
     let mut secrets: Vec<PathBuf> = named.chain(keys).chain(files.iter().cloned()).collect();
     secrets.sort();
     secrets.dedup();
-    on_command_line.chain(secrets.iter().filter_map(|path| readers(path))).collect()
+    on_command_line.chain(secrets.iter().filter_map(|path| readable_by_others(path))).collect()
 }
 
 fn keys(directory: &Path) -> Vec<PathBuf> {
@@ -41,7 +41,7 @@ fn keys(directory: &Path) -> Vec<PathBuf> {
 ///
 /// A file of another owner that its group can read is right: a Secret that Kubernetes mounts with `fsGroup`, or a file that
 /// root created for the gateway's group. The gateway can read such a file only by the group's permissions.
-fn readers(path: &Path) -> Option<String> {
+fn readable_by_others(path: &Path) -> Option<String> {
     let metadata = std::fs::metadata(path).ok()?;
     let mode = metadata.permissions().mode();
     let is_own = metadata.uid() == rustix::process::geteuid().as_raw();
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_is_seen_wherever_a_redis_url_has_it() {
+    fn a_password_is_found_in_every_part_of_a_redis_url() {
         for url in [
             "redis://:secret@127.0.0.1/",
             "rediss://ada:secret@h:6379/2",
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_others_can_read_is_named_and_what_is_for_us_alone_is_not() {
+    fn a_readable_secret_file_is_reported_and_a_private_one_is_not() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("secret");
         std::fs::write(&path, "x").unwrap();
@@ -101,7 +101,7 @@ mod tests {
             (0o644, Some("other users")),
         ] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-            let said = readers(&path);
+            let said = readable_by_others(&path);
             assert_eq!(said.is_some(), expected.is_some(), "{mode:o}: {said:?}");
             assert!(expected.is_none_or(|who| said.unwrap().contains(who)), "{mode:o}");
         }

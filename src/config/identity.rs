@@ -39,7 +39,7 @@ pub(super) fn identity(flags: &Flags, exposure: &Exposure<'_>) -> Result<Identit
     match (&flags.identity_jwks_url, secret) {
         (Some(_), Some(_)) => Err("--identity-jwks-url and --identity-secret are both set; choose one".to_owned()),
         (Some(url), None) => {
-            no_demo(flags)?;
+            check_demo_off(flags)?;
             let (issuer, audience) = claims()?;
             let url = Url::parse(url)
                 .ok()
@@ -50,7 +50,7 @@ pub(super) fn identity(flags: &Flags, exposure: &Exposure<'_>) -> Result<Identit
             Ok(IdentitySettings::Jwks { url, issuer, audience, max_age })
         }
         (None, Some(secret)) => {
-            no_demo(flags)?;
+            check_demo_off(flags)?;
             let (issuer, audience) = claims()?;
             if secret.len() < MIN_SECRET_BYTES {
                 return Err(format!(
@@ -61,8 +61,8 @@ pub(super) fn identity(flags: &Flags, exposure: &Exposure<'_>) -> Result<Identit
             Ok(IdentitySettings::Secret { secret: secret.into_bytes(), issuer, audience })
         }
         (None, None) => {
-            if let Some(flag) = half_set(flags) {
-                no_demo(flags)?;
+            if let Some(flag) = incomplete_provider_flag(flags) {
+                check_demo_off(flags)?;
                 return Err(format!("{flag} is set, but no keys and no secret to verify tokens with; {SET_ONE}"));
             }
             demo(flags, exposure)
@@ -71,14 +71,14 @@ pub(super) fn identity(flags: &Flags, exposure: &Exposure<'_>) -> Result<Identit
 }
 
 /// Returns a flag of an identity provider that is set although no provider is named.
-fn half_set(flags: &Flags) -> Option<String> {
+fn incomplete_provider_flag(flags: &Flags) -> Option<String> {
     let issuer = flags.identity_issuer.as_ref().map(|_| "identity-issuer");
     let named = issuer.or(flags.identity_audience.as_ref().map(|_| "identity-audience"));
     // The value of a flag with a default does not say whether it was set.
     named.or(flags.provenance.identity_flags.first().map(String::as_str)).map(|flag| format!("--{flag}"))
 }
 
-fn no_demo(flags: &Flags) -> Result<(), String> {
+fn check_demo_off(flags: &Flags) -> Result<(), String> {
     if flags.demo == Some(true) {
         return Err(
             "--demo is on and an identity provider is set; the demo's made-up people must not mix with real ones"
@@ -92,13 +92,16 @@ fn no_demo(flags: &Flags) -> Result<(), String> {
 /// this is more than a trial. It starts automatically only if no other machine can reach the gateway. With `--demo`, it starts
 /// if no site can rely on the JWTs.
 fn demo(flags: &Flags, exposure: &Exposure<'_>) -> Result<IdentitySettings, String> {
-    let serious = relied_on(flags, exposure.public_url);
+    let production_reasons = production_settings(flags, exposure.public_url);
     match flags.demo {
-        Some(true) if serious.is_empty() => Ok(IdentitySettings::Demo),
-        Some(true) => Err(format!("--demo lets anyone sign in under any name and is refused: {}", serious.join("; "))),
+        Some(true) if production_reasons.is_empty() => Ok(IdentitySettings::Demo),
+        Some(true) => {
+            Err(format!("--demo lets anyone sign in under any name and is refused: {}", production_reasons.join("; ")))
+        }
         Some(false) => Err(format!("no identity provider is set; {SET_ONE}")),
         None => {
-            let reasons: Vec<_> = serious.into_iter().chain(reachable(flags, exposure)).collect();
+            let reasons: Vec<_> =
+                production_reasons.into_iter().chain(remote_access_settings(flags, exposure)).collect();
             if reasons.is_empty() {
                 return Ok(IdentitySettings::Demo);
             }
@@ -112,7 +115,7 @@ fn demo(flags: &Flags, exposure: &Exposure<'_>) -> Result<IdentitySettings, Stri
 }
 
 /// Returns the settings that make others rely on the gateway. The demo is always refused with them.
-fn relied_on(flags: &Flags, public_url: Option<&Url>) -> Vec<String> {
+fn production_settings(flags: &Flags, public_url: Option<&Url>) -> Vec<String> {
     let mut found = Vec::new();
     if let Some(url) = public_url.filter(|url| !is_local(url) && !is_private(url)) {
         found.push(format!(
@@ -135,7 +138,7 @@ fn relied_on(flags: &Flags, public_url: Option<&Url>) -> Vec<String> {
 }
 
 /// Returns the settings by which other machines could reach the gateway, or the gateway could reach other machines.
-fn reachable(flags: &Flags, exposure: &Exposure<'_>) -> Vec<String> {
+fn remote_access_settings(flags: &Flags, exposure: &Exposure<'_>) -> Vec<String> {
     let mut found = Vec::new();
     if let Some(url) = exposure.public_url.filter(|url| is_private(url)) {
         found.push(format!("the public URL {url} is not localhost"));

@@ -18,7 +18,7 @@ pub enum StoreSettings {
 }
 
 /// One network may fill this part (1/8) of a memory store that is smaller than the default …
-const NETWORK_PART: usize = 8;
+const NETWORK_DIVISOR: usize = 8;
 /// … but each address may have this many tickets, however small the store is.
 const MIN_TICKETS_PER_ADDRESS: usize = 50;
 
@@ -28,7 +28,7 @@ impl StoreSettings {
     pub(super) fn tickets_per_address(&self, wanted: usize) -> usize {
         match self {
             Self::Memory { max_tickets } => {
-                let share = max_tickets / NETWORK_PART / Tier::Network.factor() as usize;
+                let share = max_tickets / NETWORK_DIVISOR / Tier::Network.factor() as usize;
                 wanted.min(share.max(MIN_TICKETS_PER_ADDRESS))
             }
             Self::Redis(_) => wanted,

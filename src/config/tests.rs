@@ -24,7 +24,7 @@ const IDENTITY: [&str; 6] = [
 ];
 
 #[test]
-fn nothing_said_is_the_demo_on_localhost() {
+fn without_flags_the_demo_runs_on_localhost() {
     let config = config(&[]).unwrap();
     assert!(matches!(config.identity, IdentitySettings::Demo));
     assert!(matches!(config.store, StoreSettings::Memory { .. }));
@@ -33,13 +33,13 @@ fn nothing_said_is_the_demo_on_localhost() {
 }
 
 #[test]
-fn a_public_url_without_identity_is_an_error_that_says_what_to_set() {
+fn the_fault_of_a_missing_identity_provider_names_the_flag() {
     let fault = fault(&["--public-url", "https://login.example.com"]);
     assert!(fault.contains("--identity-jwks-url"), "{fault}");
 }
 
 #[test]
-fn the_demo_is_refused_where_others_may_rely_on_it() {
+fn the_demo_is_refused_with_a_public_url_or_production_settings() {
     for url in
         ["https://login.example.com", "http://8.8.8.8", "http://localhost.evil.example", "http://127.0.0.1.nip.io"]
     {
@@ -50,7 +50,7 @@ fn the_demo_is_refused_where_others_may_rely_on_it() {
 }
 
 #[test]
-fn the_demo_starts_by_itself_only_where_nothing_is_reached_from_elsewhere_or_relied_on() {
+fn the_demo_starts_automatically_only_on_an_isolated_machine() {
     let issuer = ["--issuer", "https://login.example.com"];
     for (args, named) in [
         (&["--listen", "0.0.0.0:8080"][..], "--listen"),
@@ -83,7 +83,7 @@ fn the_demo_starts_by_itself_only_where_nothing_is_reached_from_elsewhere_or_rel
 }
 
 #[test]
-fn the_demo_that_is_asked_for_refuses_what_others_rely_on_and_says_what_to_leave_out() {
+fn an_explicit_demo_is_refused_with_production_settings() {
     for (args, named) in [
         (&["--keys-dir", "/keys"][..], "leave it out"),
         (&["--issuer", "https://login.example.com"], "leave --issuer"),
@@ -102,7 +102,7 @@ fn the_demo_that_is_asked_for_refuses_what_others_rely_on_and_says_what_to_leave
 }
 
 #[test]
-fn an_empty_value_is_no_value() {
+fn an_empty_value_is_a_fault() {
     for flag in ["--issuer", "--identity-issuer", "--identity-audience"] {
         let said = fault(&[&IDENTITY[..2], &[flag, ""]].concat());
         assert!(said.contains(&format!("{flag} is empty")), "{said}");
@@ -110,7 +110,7 @@ fn an_empty_value_is_no_value() {
 }
 
 #[test]
-fn the_demo_can_be_asked_for_on_a_private_address() {
+fn the_demo_can_run_on_a_private_address() {
     assert!(config(&["--demo", "--public-url", "http://192.168.1.20:8080"]).is_ok());
     assert!(config(&["--demo", "false"]).is_err());
 }
@@ -144,7 +144,7 @@ fn an_identity_needs_issuer_and_audience() {
 }
 
 #[test]
-fn a_secret_comes_from_a_file_too() {
+fn a_secret_can_be_read_from_a_file() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "0123456789abcdef0123456789abcdef\n").unwrap();
     let path = file.path().to_str().unwrap();
@@ -161,7 +161,7 @@ fn with_file(text: &str) -> Result<Config, Vec<String>> {
 }
 
 #[test]
-fn beside_https_plain_http_is_for_this_machine_alone() {
+fn with_https_plain_http_is_allowed_only_for_localhost() {
     let client = |public_url: &str, key: &str, url: &str| {
         let file = tempfile::NamedTempFile::new().unwrap();
         let path = if key == "origins" { "" } else { "/signed-in?x=1" };
@@ -200,7 +200,7 @@ fn beside_https_plain_http_is_for_this_machine_alone() {
 }
 
 #[test]
-fn keys_and_issuers_that_are_fetched_over_plain_http_are_warned_of() {
+fn plain_http_for_keys_or_the_issuer_is_a_warning() {
     let https =
         ["--public-url", "https://login.example.com", "--redis-url", "redis://127.0.0.1/", "--keys-dir", "/keys"];
     let warnings = |args: &[&str]| config(&[&IDENTITY[2..], &https, args].concat()).unwrap().warnings;
@@ -214,7 +214,7 @@ fn keys_and_issuers_that_are_fetched_over_plain_http_are_warned_of() {
 }
 
 #[test]
-fn the_names_of_the_admin_listener_are_names_alone() {
+fn admin_hosts_are_host_names_without_scheme_port_or_wildcard() {
     let hosts = |names| config(&["--admin-hosts", names]).unwrap().admin_hosts;
     assert_eq!(hosts("Gateway-1,scangate.internal"), ["gateway-1", "scangate.internal"]);
     for names in ["http://gateway-1", "gateway-1:9090", "*", "*.internal", "a,,b", "a b"] {
@@ -226,7 +226,7 @@ fn the_names_of_the_admin_listener_are_names_alone() {
 const WECHAT: &str = "[connectors.wechat]\napp_id = \"wx1\"\nsecret = \"hunter2\"\ntoken = \"abc\"\n";
 
 #[test]
-fn a_client_may_use_a_connector_that_there_is_and_is_told_what_that_means() {
+fn a_client_may_use_a_configured_connector_and_gets_its_match_policy() {
     let client = |more: &str| with_file(&format!("{WECHAT}[[clients]]\nid = \"shop\"\nconnector = \"wechat\"\n{more}"));
     let shop = |config: Config| config.clients.find(Some("shop")).unwrap().as_ref().clone();
     let by_number = shop(client("claims = [\"name\"]").unwrap());
@@ -246,7 +246,7 @@ fn a_client_may_use_a_connector_that_there_is_and_is_told_what_that_means() {
 }
 
 #[test]
-fn faults_of_clients_and_connectors_come_together_and_quote_no_secret() {
+fn faults_of_clients_and_connectors_are_reported_together_without_secrets() {
     let faults = with_file("[connectors.wechat]\nsecret = \"hun ter2\"\n[[clients]]\nid = \"a b\"").err().unwrap();
     assert_eq!(faults.len(), 4, "{faults:#?}");
     let malformed = with_file(&WECHAT.replace("\"hunter2\"", "\"hunter2")).err().unwrap();
@@ -257,7 +257,7 @@ fn faults_of_clients_and_connectors_come_together_and_quote_no_secret() {
 }
 
 #[test]
-fn a_single_address_is_a_trusted_network() {
+fn a_single_address_is_a_network() {
     let config = config(&["--trusted-proxies", "10.0.0.7,fd00::/8"]).unwrap();
     assert_eq!(config.trusted_proxies[0].to_string(), "10.0.0.7/32");
 }
@@ -272,7 +272,7 @@ proptest! {
     }
 
     #[test]
-    fn any_listen_address_is_read_or_refused(text in ".{0,40}") {
+    fn any_listen_address_is_parsed_or_refused(text in ".{0,40}") {
         let _ = parse_listen(&text);
     }
 }

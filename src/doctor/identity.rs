@@ -17,11 +17,11 @@ struct Metadata {
     jwks_uri: Option<String>,
 }
 
-pub(super) async fn examine(report: &mut Report, identity: &IdentitySettings) {
+pub(super) async fn check(report: &mut Report, identity: &IdentitySettings) {
     match identity {
         // The warnings of the settings cover the demo.
         IdentitySettings::Demo => {}
-        IdentitySettings::Secret { issuer, .. } => report.good("identity", format!("{issuer}, by shared secret")),
+        IdentitySettings::Secret { issuer, .. } => report.ok("identity", format!("{issuer}, by shared secret")),
         IdentitySettings::Jwks { url, issuer, max_age, .. } => {
             let keys = match RemoteKeys::new(url.clone(), *max_age, Arc::new(Metrics::new())) {
                 Ok(keys) => keys.probe().await.map_err(|error| error.to_string()),
@@ -29,17 +29,17 @@ pub(super) async fn examine(report: &mut Report, identity: &IdentitySettings) {
             };
             match keys {
                 Ok((count, skipped)) => {
-                    report.good("identity", format!("{issuer}: {count} key(s) at {url}"));
+                    report.ok("identity", format!("{issuer}: {count} key(s) at {url}"));
                     for skipped in skipped {
                         let text = format!("ignored a key at {url}: {skipped}");
                         if skipped.reason.is_fault() {
                             report.warn("identity", text);
                         } else {
-                            report.good("identity", text);
+                            report.ok("identity", text);
                         }
                     }
                 }
-                Err(error) => report.bad(
+                Err(error) => report.error(
                     "identity",
                     format!("{url}: {error}. Check --identity-jwks-url, and that this machine can reach it"),
                 ),
@@ -71,14 +71,14 @@ async fn compare_metadata(report: &mut Report, issuer: &str, keys: &Url) {
         }
     };
     if metadata.issuer == issuer {
-        report.good("identity", format!("{address} has the same issuer"));
+        report.ok("identity", format!("{address} has the same issuer"));
     } else {
         let slash = if metadata.issuer.trim_end_matches('/') == issuer.trim_end_matches('/') {
             " They differ by a trailing slash."
         } else {
             ""
         };
-        report.bad(
+        report.error(
             "identity",
             format!(
                 "--identity-issuer is {issuer}, but the provider's issuer is {:?} ({address}), so the gateway refuses its tokens.{slash} Set --identity-issuer to exactly that",

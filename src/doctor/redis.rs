@@ -1,18 +1,18 @@
 //! Checks Redis: Sentinels and the Cluster as a whole here, the nodes that keep tickets in `nodes`.
 //!
-//! A finding is [`Verdict::Bad`] if it prevents sign-ins now, and [`Verdict::Warning`] if it would after the next fault.
+//! A finding is [`Severity::Error`] if it prevents sign-ins now, and [`Severity::Warning`] if it would after the next fault.
 
 mod checks;
 mod nodes;
 
-use super::report::{Report, Verdict};
+use super::report::{Report, Severity};
 use crate::store::redis::RedisSettings;
 use crate::store::redis::diagnosis::{self, ClusterView, Diagnosis, Installation, Probe, SentinelView, Unanswered};
 
 /// The least number of Sentinels, or of a Cluster's primaries, of which a majority remains when one is lost.
 const MIN_VOTERS: usize = 3;
 
-pub(super) async fn examine(report: &mut Report, settings: &RedisSettings) {
+pub(super) async fn check(report: &mut Report, settings: &RedisSettings) {
     let found = diagnosis::diagnose(settings).await;
     match &found.installation {
         Installation::Standalone => {}
@@ -24,7 +24,7 @@ pub(super) async fn examine(report: &mut Report, settings: &RedisSettings) {
             }
         }
     }
-    nodes::examine(report, settings, &found);
+    nodes::check(report, settings, &found);
 }
 
 fn sentinel(report: &mut Report, found: &Diagnosis, name: &str, sentinels: &[Probe<SentinelView>]) {
@@ -49,11 +49,11 @@ fn sentinel(report: &mut Report, found: &Diagnosis, name: &str, sentinels: &[Pro
             Unanswered::Refused(why) => format!("{address} does not say where the primary is: {why}"),
         };
         // One Sentinel that answers is enough for the gateway.
-        report.add(if views.is_empty() { Verdict::Bad } else { Verdict::Warning }, "sentinel", text);
+        report.add(if views.is_empty() { Severity::Error } else { Severity::Warning }, "sentinel", text);
     }
     let Some(primary) = found.primaries.first().map(|primary| &primary.address) else { return };
     let Some((_, newest)) = views.iter().find(|(_, view)| view.primary == *primary) else { return };
-    report.good("sentinel", format!("{} of {} say where {name} is: {primary}", views.len(), sentinels.len()));
+    report.ok("sentinel", format!("{} of {} say where {name} is: {primary}", views.len(), sentinels.len()));
     for (address, view) in &views {
         if view.primary != *primary {
             report.warn(
@@ -84,7 +84,7 @@ fn sentinel(report: &mut Report, found: &Diagnosis, name: &str, sentinels: &[Pro
             "{known} watch {name}: a failover needs a majority, so none can happen when one is lost. Run {MIN_VOTERS} on separate machines"
         ));
     } else {
-        report.good("sentinel", format!("{known} watch {name}{quorum}"));
+        report.ok("sentinel", format!("{known} watch {name}{quorum}"));
     }
     if sentinels.len() == 1 && known > 1 {
         report.warn("sentinel", format!(
@@ -98,7 +98,7 @@ fn cluster_nodes(report: &mut Report, found: &Diagnosis, nodes: &[Probe<ClusterV
     let is_examined = |address: &str| {
         found.primaries.iter().chain(&found.replicas).any(|node| node.address == address && node.answer.is_err())
     };
-    let verdict = if nodes.iter().any(|node| node.answer.is_ok()) { Verdict::Warning } else { Verdict::Bad };
+    let severity = if nodes.iter().any(|node| node.answer.is_ok()) { Severity::Warning } else { Severity::Error };
     for Probe { address, answer } in nodes {
         let Err(why) = answer else { continue };
         let text = match why {
@@ -123,7 +123,7 @@ fn cluster_nodes(report: &mut Report, found: &Diagnosis, nodes: &[Probe<ClusterV
                 )
             }
         };
-        report.add(verdict, "cluster", text);
+        report.add(severity, "cluster", text);
     }
 }
 
@@ -132,7 +132,7 @@ fn cluster(
     found: &Diagnosis,
     seeds: &[String],
     nodes: &[Probe<ClusterView>],
-    unkept: &[(u16, u16)],
+    unserved_slots: &[(u16, u16)],
 ) {
     let views: Vec<_> = answers(nodes).collect();
     let named = |is: fn(&ClusterView) -> bool| -> Vec<_> {
@@ -142,7 +142,7 @@ fn cluster(
     let down = named(|view| view.is_up == Some(false));
     let check = views.first().map(|(address, _)| format!("`redis-cli --cluster check {address}`")).unwrap_or_default();
     if !down.is_empty() {
-        report.bad(
+        report.error(
             "cluster",
             format!(
                 "the Cluster is down according to {} (cluster_state:fail), and refuses every command: {check} says why",
@@ -150,10 +150,10 @@ fn cluster(
             ),
         );
     }
-    if !unkept.is_empty() {
-        let runs: Vec<_> = unkept.iter().map(|(first, last)| format!("{first}-{last}")).collect();
-        let count: u32 = unkept.iter().map(|(first, last)| u32::from(last - first) + 1).sum();
-        report.bad("cluster", format!(
+    if !unserved_slots.is_empty() {
+        let runs: Vec<_> = unserved_slots.iter().map(|(first, last)| format!("{first}-{last}")).collect();
+        let count: u32 = unserved_slots.iter().map(|(first, last)| u32::from(last - first) + 1).sum();
+        report.error("cluster", format!(
             "no node keeps {count} of 16384 slots ({}), so the gateway cannot create tickets in them: {check}, then `redis-cli --cluster fix`",
             runs.join(" ")
         ));
@@ -168,8 +168,8 @@ fn cluster(
             ),
         );
     }
-    if down.is_empty() && unkept.is_empty() && apart.is_empty() {
-        report.good(
+    if down.is_empty() && unserved_slots.is_empty() && apart.is_empty() {
+        report.ok(
             "cluster",
             format!("{primaries} primaries and {replicas} replicas agree on which node keeps each of the 16384 slots"),
         );

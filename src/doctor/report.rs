@@ -1,23 +1,23 @@
-//! The doctor's report: findings, each with a verdict.
+//! The doctor's report: findings, each with a severity.
 
 use std::fmt;
 
-/// The verdict of a finding.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
+pub enum Severity {
     /// It is as it should be.
-    Good,
+    Ok,
     /// It works now, but may break at the next fault.
     Warning,
     /// The gateway does not work.
-    Bad,
+    Error,
 }
 
 /// One line of the report.
 #[derive(Debug, Clone)]
 pub struct Finding {
-    /// The verdict.
-    pub verdict: Verdict,
+    /// The severity.
+    pub severity: Severity,
     /// The part that was checked, such as `redis`.
     pub subject: &'static str,
     /// The finding and its remedy.
@@ -26,10 +26,10 @@ pub struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mark = match self.verdict {
-            Verdict::Good => "ok  ",
-            Verdict::Warning => "WARN",
-            Verdict::Bad => "FAIL",
+        let mark = match self.severity {
+            Severity::Ok => "ok  ",
+            Severity::Warning => "WARN",
+            Severity::Error => "FAIL",
         };
         write!(f, "{mark}  {:<10} {}", self.subject, self.text)
     }
@@ -39,19 +39,19 @@ impl fmt::Display for Finding {
 pub(super) struct Report(pub(super) Vec<Finding>);
 
 impl Report {
-    pub(super) fn add(&mut self, verdict: Verdict, subject: &'static str, text: impl Into<String>) {
-        self.0.push(Finding { verdict, subject, text: text.into() });
+    pub(super) fn add(&mut self, severity: Severity, subject: &'static str, text: impl Into<String>) {
+        self.0.push(Finding { severity, subject, text: text.into() });
     }
 
-    pub(super) fn good(&mut self, subject: &'static str, text: impl Into<String>) {
-        self.add(Verdict::Good, subject, text);
+    pub(super) fn ok(&mut self, subject: &'static str, text: impl Into<String>) {
+        self.add(Severity::Ok, subject, text);
     }
 
     pub(super) fn warn(&mut self, subject: &'static str, text: impl Into<String>) {
-        self.add(Verdict::Warning, subject, text);
+        self.add(Severity::Warning, subject, text);
     }
 
-    pub(super) fn bad(&mut self, subject: &'static str, text: impl Into<String>) {
-        self.add(Verdict::Bad, subject, text);
+    pub(super) fn error(&mut self, subject: &'static str, text: impl Into<String>) {
+        self.add(Severity::Error, subject, text);
     }
 }

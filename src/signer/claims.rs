@@ -89,7 +89,7 @@ mod tests {
     use crate::ticket::{Subject, Timestamp};
 
     #[test]
-    fn every_claim_of_the_gateways_own_is_reserved() {
+    fn every_claim_of_the_gateway_is_reserved() {
         let at = Timestamp(1_700_000_000_000);
         let authentication =
             Authentication { auth_time: Some(1.into()), acr: Some("0".into()), amr: Some(vec!["pwd".into()]) };

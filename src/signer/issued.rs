@@ -11,7 +11,7 @@ use super::signing::Signer;
 use crate::ticket::{CLOCK_LEEWAY_SECS, Claims};
 
 /// The longest JWT that the gateway checks, in bytes.
-pub const MAX_JWT_BYTES: usize = 8 * 1024;
+const MAX_JWT_BYTES: usize = 8 * 1024;
 
 /// A JWT of this gateway that is valid now.
 #[derive(Debug, Clone, PartialEq)]
@@ -125,7 +125,7 @@ mod tests {
     }
 
     /// A JWT with any header and claims, signed with the gateway's key.
-    fn saying(signer: &Signer, change: impl FnOnce(&mut Header, &mut Value)) -> String {
+    fn with_claims(signer: &Signer, change: impl FnOnce(&mut Header, &mut Value)) -> String {
         let keys = signer.keys.load();
         let mut header = Header::new(keys.signing().algorithm.jws());
         header.kid = Some(keys.signing().id.clone());
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_issued_is_good_for_its_own_audience_alone() {
+    fn an_issued_jwt_is_valid_only_for_its_audience() {
         let signer = open();
         let token = issued(&signer);
         let good = signer.verify(&token, "web").unwrap();
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_only_stays_published_still_counts() {
+    fn a_key_that_is_only_published_still_verifies() {
         let directory = tempfile::tempdir().unwrap();
         let reopen = || Signer::open(ISSUER, Some(directory.path().into())).unwrap();
         let old = keys::create(directory.path(), KeyAlgorithm::Rs256).unwrap();
@@ -161,9 +161,9 @@ mod tests {
     }
 
     #[test]
-    fn what_a_good_key_signed_must_still_say_the_right_things() {
+    fn a_signed_jwt_with_wrong_claims_is_refused() {
         let signer = open();
-        assert!(signer.verify(&saying(&signer, |_, _| ()), "web").is_ok(), "nothing is wrong with this one");
+        assert!(signer.verify(&with_claims(&signer, |_, _| ()), "web").is_ok(), "nothing is wrong with this one");
         let wrong = [
             ("iss", json!("https://evil.example")),
             ("aud", json!("pc")),
@@ -177,21 +177,21 @@ mod tests {
             ("flow", json!(["login"])),
         ];
         for (claim, value) in wrong {
-            let token = saying(&signer, |_, claims| claims[claim] = value.clone());
+            let token = with_claims(&signer, |_, claims| claims[claim] = value.clone());
             assert!(signer.verify(&token, "web").is_err(), "{claim} = {value} passed");
         }
         for claim in ["iss", "aud", "exp", "nbf", "sub", "flow"] {
-            let token = saying(&signer, |_, claims| drop(claims.as_object_mut().unwrap().remove(claim)));
+            let token = with_claims(&signer, |_, claims| drop(claims.as_object_mut().unwrap().remove(claim)));
             assert!(signer.verify(&token, "web").is_err(), "one without {claim} passed");
         }
-        let critical = saying(&signer, |header, _| header.crit = Some(vec!["x".into()]));
+        let critical = with_claims(&signer, |header, _| header.crit = Some(vec!["x".into()]));
         assert!(signer.verify(&critical, "web").is_err());
-        let nameless = saying(&signer, |header, _| header.kid = None);
+        let nameless = with_claims(&signer, |header, _| header.kid = None);
         assert!(signer.verify(&nameless, "web").is_err());
     }
 
     #[test]
-    fn no_other_algorithm_counts_for_a_key() {
+    fn a_key_verifies_only_its_own_algorithm() {
         use base64::Engine as _;
         use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 

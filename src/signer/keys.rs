@@ -14,7 +14,7 @@ use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 
 /// The most keys in a directory. More are a mistake, because every verifier gets all of them.
-pub const MAX_KEYS: usize = 16;
+const MAX_KEYS: usize = 16;
 /// The largest PEM file that the gateway reads; an RSA key of 8,192 bits takes 6.5 KB.
 const MAX_PEM_BYTES: u64 = 16 * 1024;
 /// The shortest RSA modulus that may sign (RFC 7518 §3.3).
@@ -95,13 +95,13 @@ pub struct SigningKey {
 }
 
 /// The keys in use: the newest signs, and all are published.
-pub struct KeySet {
+pub struct SigningKeys {
     /// Newest first.
     keys: Vec<SigningKey>,
     published: Arc<str>,
 }
 
-impl KeySet {
+impl SigningKeys {
     /// Reads every `.pem` file of a directory. The most recently modified file signs; among equals, the last by name.
     ///
     /// # Errors
@@ -294,7 +294,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_key_is_for_its_owner_alone() {
+    fn only_the_owner_can_read_a_new_key() {
         use std::os::unix::fs::PermissionsExt as _;
 
         let directory = tempfile::tempdir().unwrap();
@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn published_keys_hold_no_private_half() {
         for algorithm in [KeyAlgorithm::Es256, KeyAlgorithm::Eddsa, KeyAlgorithm::Rs256] {
-            let set = KeySet::single(&generate(algorithm).unwrap()).unwrap();
+            let set = SigningKeys::single(&generate(algorithm).unwrap()).unwrap();
             let published: serde_json::Value = serde_json::from_str(&set.published()).unwrap();
             let key = published["keys"][0].as_object().unwrap();
             for private in ["d", "p", "q", "dp", "dq", "qi", "k"] {
@@ -317,9 +317,9 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_directory_says_how_to_make_a_key() {
+    fn the_fault_of_an_empty_directory_says_how_to_create_a_key() {
         let directory = tempfile::tempdir().unwrap();
-        let error = KeySet::read(directory.path()).err().unwrap().to_string();
+        let error = SigningKeys::read(directory.path()).err().unwrap().to_string();
         assert!(error.contains("scangate keys new --dir"), "{error}");
     }
 
@@ -328,7 +328,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         create(directory.path(), KeyAlgorithm::Es256).unwrap();
         std::fs::write(directory.path().join("broken.pem"), "-----BEGIN PRIVATE KEY-----\n").unwrap();
-        let error = KeySet::read(directory.path()).err().unwrap().to_string();
+        let error = SigningKeys::read(directory.path()).err().unwrap().to_string();
         assert!(error.contains("broken.pem"), "{error}");
     }
 

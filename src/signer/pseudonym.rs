@@ -29,7 +29,7 @@ mod tests {
     use crate::signer::keys::{self, KeyAlgorithm};
 
     #[test]
-    fn a_pseudonym_is_the_same_where_the_keys_are_and_nowhere_else() {
+    fn only_gateways_with_the_same_keys_have_the_same_pseudonyms() {
         let directory = tempfile::tempdir().unwrap();
         let old = keys::create(directory.path(), KeyAlgorithm::Es256).unwrap();
         let past = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pseudonym_is_no_plain_hash_and_no_signature_of_another_secret() {
+    fn a_pseudonym_is_neither_a_plain_hash_nor_keyed_with_another_secret() {
         use aws_lc_rs::digest;
 
         let signer = Signer::open("https://gate.example", None).unwrap();

@@ -8,17 +8,17 @@ use arc_swap::ArcSwap;
 use jsonwebtoken::{EncodingKey, Header};
 
 use super::claims::IssuedClaims;
-use super::keys::{self, KeyAlgorithm, KeyError, KeySet};
+use super::keys::{self, KeyAlgorithm, KeyError, SigningKeys};
 use crate::ticket::{Flow, Grant, Receipt, Subject};
 
 /// The interval at which the key directory is read.
-pub const RESCAN_EVERY: Duration = Duration::from_secs(5);
+pub const RESCAN_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Signs JWTs and publishes the keys. Clones share the keys.
 #[derive(Clone)]
 pub struct Signer {
     pub(super) issuer: Arc<str>,
-    pub(super) keys: Arc<ArcSwap<KeySet>>,
+    pub(super) keys: Arc<ArcSwap<SigningKeys>>,
     directory: Option<Arc<Path>>,
 }
 
@@ -34,8 +34,8 @@ impl Signer {
     /// [`KeyError`] if the directory cannot be read, has no key, or has an unusable one.
     pub fn open(issuer: &str, directory: Option<PathBuf>) -> Result<Self, KeyError> {
         let keys = match &directory {
-            Some(directory) => KeySet::read(directory)?,
-            None => KeySet::single(&keys::generate(KeyAlgorithm::Es256)?)?,
+            Some(directory) => SigningKeys::read(directory)?,
+            None => SigningKeys::single(&keys::generate(KeyAlgorithm::Es256)?)?,
         };
         Ok(Self {
             issuer: issuer.into(),
@@ -49,7 +49,7 @@ impl Signer {
     /// # Errors
     /// [`KeyError::Generate`] if it is unusable.
     pub fn of_key(issuer: &str, pem: &str) -> Result<Self, KeyError> {
-        let keys = Arc::new(ArcSwap::from_pointee(KeySet::single(pem)?));
+        let keys = Arc::new(ArcSwap::from_pointee(SigningKeys::single(pem)?));
         Ok(Self { issuer: issuer.into(), keys, directory: None })
     }
 
@@ -81,7 +81,7 @@ impl Signer {
 
     /// Returns the pseudonym of a person in the log: see [`Signer::pseudonym`].
     #[must_use]
-    pub fn name_in_log(&self, subject: &Subject) -> String {
+    pub fn log_pseudonym(&self, subject: &Subject) -> String {
         self.pseudonym("log", subject.0.as_bytes())
     }
 
@@ -98,9 +98,9 @@ impl Signer {
         let Some(directory) = &self.directory else { return };
         let mut logged_error = None;
         loop {
-            tokio::time::sleep(RESCAN_EVERY).await;
+            tokio::time::sleep(RESCAN_INTERVAL).await;
             let directory = Arc::clone(directory);
-            let Ok(found) = tokio::task::spawn_blocking(move || KeySet::read(&directory)).await else { continue };
+            let Ok(found) = tokio::task::spawn_blocking(move || SigningKeys::read(&directory)).await else { continue };
             match found {
                 Ok(keys) if keys.published() == self.keys.load().published() => logged_error = None,
                 Ok(keys) => {

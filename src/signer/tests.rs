@@ -36,7 +36,7 @@ fn verify(signer: &Signer, token: &str) -> Value {
 }
 
 #[test]
-fn every_algorithm_signs_what_its_published_key_verifies() {
+fn a_published_key_verifies_signatures_of_every_algorithm() {
     for algorithm in [KeyAlgorithm::Es256, KeyAlgorithm::Eddsa, KeyAlgorithm::Rs256] {
         let directory = tempfile::tempdir().unwrap();
         keys::create(directory.path(), algorithm).unwrap();
@@ -53,7 +53,7 @@ fn every_algorithm_signs_what_its_published_key_verifies() {
 }
 
 #[test]
-fn how_somebody_signed_in_is_said_as_the_provider_says_it() {
+fn authentication_claims_are_copied_unchanged() {
     let signer = Signer::open("https://gate.example", None).unwrap();
     let (mut grant, receipt) = claimed(&json!({"name": "Ada"}));
     grant.authentication = Authentication {
@@ -74,7 +74,7 @@ fn how_somebody_signed_in_is_said_as_the_provider_says_it() {
 }
 
 #[test]
-fn a_released_claim_never_replaces_one_of_the_gateways_own() {
+fn a_released_claim_never_replaces_a_claim_of_the_gateway() {
     let signer = Signer::open("https://gate.example", None).unwrap();
     let (grant, receipt) =
         claimed(&json!({"sub": "mallory", "aud": "admin", "iss": "x", "flow": "share", "email": "a@b"}));

@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_made_up_person_is_known_where_the_secret_is_and_nowhere_else() {
+    async fn a_demo_token_is_accepted_only_with_the_same_secret() {
         let (demo, verifier) = DemoIdentity::new(&[1; 32], Arc::default());
         let (_, elsewhere) = DemoIdentity::new(&[2; 32], Arc::default());
         let token = demo.sign_in("Ada").unwrap();

@@ -39,7 +39,7 @@ pub(super) fn read(members: &Map<String, Value>) -> Result<PublicKey, Unusable> 
     match text(members, "use")? {
         None | Some("sig") => {}
         Some("enc") => return Err(Unusable::Encryption),
-        Some(_) => return Err(Unusable::Use),
+        Some(_) => return Err(Unusable::ForbiddenUse),
     }
     match members.get("key_ops") {
         None => {}
@@ -47,7 +47,7 @@ pub(super) fn read(members: &Map<String, Value>) -> Result<PublicKey, Unusable> 
             return Err(Unusable::Malformed("key_ops"));
         }
         Some(Value::Array(operations)) if operations.iter().any(|operation| operation == "verify") => {}
-        Some(Value::Array(_)) => return Err(Unusable::Operations),
+        Some(Value::Array(_)) => return Err(Unusable::ForbiddenOperations),
         Some(_) => return Err(Unusable::Malformed("key_ops")),
     }
     for name in ["x5u", "x5t", "x5t#S256"] {
@@ -64,7 +64,7 @@ pub(super) fn read(members: &Map<String, Value>) -> Result<PublicKey, Unusable> 
         Some(name) => {
             let algorithm = algorithm(name).ok_or(Unusable::Algorithm)?;
             if !fitting.contains(&algorithm) {
-                return Err(Unusable::AlgorithmOfOthers);
+                return Err(Unusable::AlgorithmMismatch);
             }
             vec![algorithm]
         }
@@ -84,7 +84,7 @@ fn public_half(members: &Map<String, Value>) -> Result<(&'static [Algorithm], De
             let e = &e[e.iter().take_while(|byte| **byte == 0).count()..];
             let bits = n.len() * 8 - n.first().map_or(0, |first| first.leading_zeros() as usize);
             if !RSA_BITS.contains(&bits) {
-                return Err(Unusable::Size);
+                return Err(Unusable::ModulusSize);
             }
             if n.last().is_none_or(|last| last % 2 == 0) {
                 return Err(Unusable::Malformed("n"));
@@ -123,7 +123,7 @@ fn public_half(members: &Map<String, Value>) -> Result<(&'static [Algorithm], De
             Ok((ED25519, DecodingKey::from_ed_der(&x)))
         }
         "oct" => Err(Unusable::Symmetric),
-        _ => Err(Unusable::Type),
+        _ => Err(Unusable::UnsupportedType),
     }
 }
 
@@ -158,10 +158,10 @@ pub enum Unusable {
     Encryption,
     /// `use` is not `sig`.
     #[error("its use forbids verifying")]
-    Use,
+    ForbiddenUse,
     /// `key_ops` does not contain `verify`.
     #[error("its key_ops forbid verifying")]
-    Operations,
+    ForbiddenOperations,
     /// It is a symmetric key; published, it is no secret.
     #[error("it is a symmetric key, and anyone can read it")]
     Symmetric,
@@ -170,7 +170,7 @@ pub enum Unusable {
     Private,
     /// `kty` is not supported.
     #[error("its kty is not supported")]
-    Type,
+    UnsupportedType,
     /// `crv` is not supported.
     #[error("its crv is not supported")]
     Curve,
@@ -179,10 +179,10 @@ pub enum Unusable {
     Algorithm,
     /// `alg` belongs to another type of key.
     #[error("its alg does not fit its kty and crv")]
-    AlgorithmOfOthers,
+    AlgorithmMismatch,
     /// Its modulus is too short or too long.
     #[error("its modulus does not have 2048 to 8192 bits")]
-    Size,
+    ModulusSize,
     /// The set has more keys than the verifier keeps.
     #[error("it comes after {MAX_KEYS} keys, and the gateway keeps no more")]
     TooMany,

@@ -18,9 +18,9 @@ use crate::metrics::Metrics;
 use crate::outbound::{BodyError, read_body, root_cause};
 
 /// The interval of regular fetches, so that revoked keys disappear.
-const REFRESH_EVERY: Duration = Duration::from_secs(300);
+const REFRESH_INTERVAL: Duration = Duration::from_secs(300);
 /// The shortest time between a fetch and one that a token with an unknown key causes: forged tokens must not load the provider.
-pub const COOL_DOWN: Duration = Duration::from_secs(10);
+pub const MIN_FETCH_INTERVAL: Duration = Duration::from_secs(10);
 /// The timeout of one fetch.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// The largest key set that the gateway reads, in bytes.
@@ -127,7 +127,7 @@ impl RemoteKeys {
             return Ok(());
         }
         // In a separate task: a caller that disconnects must not abort the fetch and leave the cool-down running.
-        let fetch = Self::fetch_now(self.clone(), Some(COOL_DOWN));
+        let fetch = Self::fetch_now(self.clone(), Some(MIN_FETCH_INTERVAL));
         // It fails only if the task panicked, which is logged; the check below follows in either case.
         let _ = crate::task::spawn("identity-fetch", fetch).await;
         if let Some(verdict) = self.try_known(jws) {
@@ -145,7 +145,8 @@ impl RemoteKeys {
     pub async fn refresh(self) {
         loop {
             self.clone().fetch_now(None).await;
-            let pause = if self.current().is_some() { REFRESH_EVERY.min(self.max_age / 2) } else { COOL_DOWN };
+            let pause =
+                if self.current().is_some() { REFRESH_INTERVAL.min(self.max_age / 2) } else { MIN_FETCH_INTERVAL };
             tokio::time::sleep(pause).await;
         }
     }
@@ -163,11 +164,11 @@ impl RemoteKeys {
         Some(if candidates.any(|key| jws.is_signed_by(&key.key)) { Ok(()) } else { Err(Fault::Signature) })
     }
 
-    /// Fetches, unless the last fetch began within `cool_down`.
-    async fn fetch_now(self, cool_down: Option<Duration>) {
+    /// Fetches, unless the last fetch began within `min_interval`.
+    async fn fetch_now(self, min_interval: Option<Duration>) {
         let mut last_fetch = self.last_fetch.lock().await;
-        let is_cooling = |at: Instant| cool_down.is_some_and(|cool_down| at.elapsed() < cool_down);
-        if last_fetch.is_some_and(is_cooling) {
+        let is_too_soon = |at: Instant| min_interval.is_some_and(|min_interval| at.elapsed() < min_interval);
+        if last_fetch.is_some_and(is_too_soon) {
             return;
         }
         *last_fetch = Some(Instant::now());

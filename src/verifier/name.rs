@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_what_is_seen_of_it() {
+    fn invisible_characters_are_removed() {
         assert_eq!(readable("Ada\u{202e}ecalevoL\u{200b}"), "AdaecalevoL");
         assert_eq!(readable("نامه\u{200c}ای 小明 👩\u{200d}🚀"), "نامه\u{200c}ای 小明 👩\u{200d}🚀");
         assert_eq!(readable("葛\u{e0100}城 ❤\u{fe0f}"), "葛\u{e0100}城 ❤\u{fe0f}", "a variant is part of a name");
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_shows_nothing_is_no_name() {
+    fn an_invisible_name_is_empty() {
         let nothing = [
             "",
             " ",
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_unseen_is_left_in_a_name() {
+    fn no_invisible_character_remains() {
         assert_eq!(readable("A\u{3164}d\u{e0041}a\u{2800}\u{2800}\u{a0}L"), "Ada L");
         assert_eq!(readable("\u{fe0f}\u{200d}Ada\u{fe0f}\u{fe0f}\u{fe0f}\u{200d}\u{200d}"), "Ada\u{fe0f}");
         assert_eq!(readable("  Ada\u{202e}\nLovelace \u{2800}"), "Ada Lovelace");
@@ -147,7 +147,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_left_of_any_name_stays_as_it_is(name in "\\PC{0,60}|.{0,60}") {
+        fn a_cleaned_name_is_cleaned_to_itself(name in "\\PC{0,60}|.{0,60}") {
             let once = readable(&name);
             prop_assert_eq!(readable(&once), once.clone());
             prop_assert!(once.is_empty() || once.chars().any(is_visible_alone));

@@ -132,7 +132,7 @@ async fn a_token_of_another_kind_is_refused_with_its_reason() {
 }
 
 #[tokio::test]
-async fn two_members_of_one_name_are_refused() {
+async fn two_members_with_the_same_name_are_refused() {
     let claims = good().to_string();
     let twice = claims.replacen('{', r#"{"sub":"eve","#, 1);
     let escaped = claims.replacen('{', r#"{"s\u0075b":"eve","#, 1);
@@ -148,7 +148,7 @@ async fn two_members_of_one_name_are_refused() {
 }
 
 #[tokio::test]
-async fn what_is_no_signed_jwt_is_refused_with_its_reason() {
+async fn a_text_that_is_not_a_signed_jwt_is_refused_with_a_reason() {
     let good = token(Algorithm::HS256, &good());
     let refused = [
         (String::new(), Fault::NotJwt),
@@ -168,12 +168,12 @@ async fn what_is_no_signed_jwt_is_refused_with_its_reason() {
 }
 
 #[tokio::test]
-async fn a_blank_makes_another_subject() {
+async fn a_space_makes_another_subject() {
     assert_eq!(verdict(|claims| claims["sub"] = json!(" ada")).await.unwrap().person.subject.0, " ada");
 }
 
 #[tokio::test]
-async fn a_critical_header_that_is_not_understood_is_refused() {
+async fn an_unsupported_critical_header_is_refused() {
     let mut header = Header::new(Algorithm::HS256);
     header.crit = Some(vec!["x".into()]);
     let token = jsonwebtoken::encode(&header, &good(), &EncodingKey::from_secret(SECRET)).unwrap();
@@ -188,7 +188,7 @@ async fn another_algorithm_or_none_is_refused() {
 }
 
 #[tokio::test]
-async fn a_picture_that_is_no_https_address_is_dropped() {
+async fn a_picture_that_is_not_an_https_url_is_dropped() {
     let identity = verdict(|claims| claims["picture"] = json!("javascript:alert(1)")).await.unwrap();
     assert_eq!(identity.person.picture, None);
 }

@@ -1,6 +1,6 @@
 //! The checks of one node of Redis, a function each.
 
-use super::super::report::Verdict;
+use super::super::report::Severity;
 use crate::store::redis::diagnosis::{Diagnosis, Facts, Installation, ReplicaLink, Unanswered};
 use crate::store::redis::{RedisSettings, reports_changes};
 
@@ -19,12 +19,12 @@ pub(super) const PRIMARY: &str = "primary";
 pub(super) const REPLICA: &str = "replica";
 
 /// A finding on a node.
-pub(super) type Line = (Verdict, String);
+pub(super) type Line = (Severity, String);
 
-pub(super) fn lost_primary(address: &str, why: &Unanswered, found: &Diagnosis, settings: &RedisSettings) -> Line {
+pub(super) fn unusable_primary(address: &str, why: &Unanswered, found: &Diagnosis, settings: &RedisSettings) -> Line {
     let advice = match (&found.installation, why) {
         (Installation::Standalone, Unanswered::OtherKind(_)) => {
-            return bad(format!(
+            return error(format!(
                 "{address} is a Sentinel: use redis-sentinel://{address}/NAME, with the primary's name"
             ));
         }
@@ -39,12 +39,12 @@ pub(super) fn lost_primary(address: &str, why: &Unanswered, found: &Diagnosis, s
         }
     };
     match found.installation {
-        Installation::Standalone => bad(format!("{} cannot be used: {why}. {advice}", settings.topology.address())),
-        _ => bad(format!("primary {address} cannot be used: {why}. {advice}")),
+        Installation::Standalone => error(format!("{} cannot be used: {why}. {advice}", settings.topology.address())),
+        _ => error(format!("primary {address} cannot be used: {why}. {advice}")),
     }
 }
 
-pub(super) fn lost_replica(address: &str, why: &Unanswered) -> Line {
+pub(super) fn unusable_replica(address: &str, why: &Unanswered) -> Line {
     let advice = match why {
         Unanswered::Login(_) => "Give it the primary's users and passwords",
         _ => "Start it, or remove it (`SENTINEL RESET`, `CLUSTER FORGET`)",
@@ -53,19 +53,19 @@ pub(super) fn lost_replica(address: &str, why: &Unanswered) -> Line {
 }
 
 /// Reports a node whose kind or role is not the one that the URL, Sentinels or the Cluster say.
-pub(super) fn misfit(address: &str, facts: &Facts, role: &str, installation: &Installation) -> Option<Line> {
+pub(super) fn wrong_role(address: &str, facts: &Facts, role: &str, installation: &Installation) -> Option<Line> {
     let mode = facts.info.as_ref().and_then(|info| info.mode.as_deref());
     let moves = facts.write.as_ref().is_err_and(|refusal| refusal.code == "MOVED");
     let primary = facts.info.as_ref().and_then(|info| info.replica_of.as_deref());
     let of = primary.map(|primary| format!(" of {primary}")).unwrap_or_default();
     Some(match installation {
-        Installation::Standalone if mode == Some("cluster") || moves => bad(format!(
+        Installation::Standalone if mode == Some("cluster") || moves => error(format!(
             "{address} is a node of a Cluster: it redirects commands for other nodes' slots (MOVED), and does not report their changes. Use redis-cluster://{address}"
         )),
-        Installation::Standalone if facts.is_replica() => bad(format!(
+        Installation::Standalone if facts.is_replica() => error(format!(
             "{address} is a replica{of} and refuses changes (READONLY): name its primary in --redis-url, or its Sentinels (redis-sentinel://)"
         )),
-        _ if role == PRIMARY && facts.is_replica() => bad(format!(
+        _ if role == PRIMARY && facts.is_replica() => error(format!(
             "{address} should be a primary, but is a replica{of}: a failover may be in progress; run this again in a moment"
         )),
         _ if role == REPLICA && facts.info.is_some() && !facts.is_replica() => warn(format!(
@@ -82,13 +82,13 @@ pub(super) fn version(facts: &Facts) -> Line {
     let mut numbers = text.split('.').map(|part| part.parse().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version >= MIN_REDIS {
-        good(format!("version {text}"))
+        ok(format!("version {text}"))
     } else {
-        bad(format!("version {text} is too old; 6.2 or newer is required"))
+        error(format!("version {text} is too old; 6.2 or newer is required"))
     }
 }
 
-pub(super) fn changes(facts: &Facts) -> Option<Line> {
+pub(super) fn writes(facts: &Facts) -> Option<Line> {
     let Err(refusal) = &facts.write else {
         let is_failing = facts.info.as_ref().is_some_and(|info| info.is_disk_failing);
         return is_failing.then(|| warn("could not write to its disk: see its log, and check that `dir` has space"));
@@ -99,27 +99,27 @@ pub(super) fn changes(facts: &Facts) -> Option<Line> {
         "NOPERM" => "docs/configuration.md lists the permissions that the user needs",
         _ => "See its log",
     };
-    Some(bad(format!("refuses changes: {}. {advice}", refusal.text)))
+    Some(error(format!("refuses changes: {}. {advice}", refusal.text)))
 }
 
 pub(super) fn notifications(facts: &Facts) -> Option<Line> {
     Some(match (facts.flags.as_ref()?, &facts.flags_before) {
-        (Err(error), _) => bad(error.to_string()),
-        (Ok(()), Some(flags)) if reports_changes(flags) => good(format!("notify-keyspace-events {flags}")),
+        (Err(fault), _) => error(fault.to_string()),
+        (Ok(()), Some(flags)) if reports_changes(flags) => ok(format!("notify-keyspace-events {flags}")),
         (Ok(()), Some(flags)) => warn(format!(
             "notify-keyspace-events was {flags:?}, and the doctor has now set it; add `notify-keyspace-events Kghxe` to redis.conf, so that it survives a restart"
         )),
-        (Ok(()), None) => good("reports changes of keys (found by a test, because CONFIG is not allowed)"),
+        (Ok(()), None) => ok("reports changes of keys (found by a test, because CONFIG is not allowed)"),
     })
 }
 
 pub(super) fn notifications_after_failover(facts: &Facts) -> Line {
     match &facts.flags_before {
-        Some(flags) if reports_changes(flags) => good(format!("notify-keyspace-events {flags}")),
+        Some(flags) if reports_changes(flags) => ok(format!("notify-keyspace-events {flags}")),
         Some(flags) => warn(format!(
             "notify-keyspace-events is {flags:?}: if it became the primary, it would not report changes until the gateway sets it. Add `notify-keyspace-events Kghxe` to its redis.conf"
         )),
-        None => good(
+        None => ok(
             "does not report its notify-keyspace-events (CONFIG is not allowed); it must be the same as the primary's",
         ),
     }
@@ -128,8 +128,8 @@ pub(super) fn notifications_after_failover(facts: &Facts) -> Line {
 pub(super) fn eviction(facts: &Facts) -> Line {
     let info = facts.info.as_ref();
     match (info.and_then(|info| info.eviction_policy.as_deref()), info.and_then(|info| info.maxmemory_bytes)) {
-        (_, Some(0)) => good("no maxmemory, so nothing is evicted"),
-        (Some("noeviction"), _) => good("maxmemory-policy noeviction"),
+        (_, Some(0)) => ok("no maxmemory, so nothing is evicted"),
+        (Some("noeviction"), _) => ok("maxmemory-policy noeviction"),
         (Some(policy), _) => warn(format!(
             "maxmemory-policy {policy} may evict tickets during a sign-in; set maxmemory-policy noeviction"
         )),
@@ -143,21 +143,21 @@ pub(super) fn memory(facts: &Facts) -> Option<Line> {
     let percent = info.used_bytes.saturating_mul(100) / max;
     let text = format!("{percent} % of maxmemory ({} MiB) is in use", max / MIB);
     Some(match percent {
-        100.. => bad(format!(
+        100.. => error(format!(
             "{text}: the gateway refuses new codes (503 store_full). Raise maxmemory, or remove other data"
         )),
         90.. => {
             warn(format!("{text}; when it is full, the gateway refuses new codes (503 store_full). Raise maxmemory"))
         }
-        _ => good(text),
+        _ => ok(text),
     })
 }
 
 pub(super) fn persistence(facts: &Facts, has_failover: bool, wait_replicas: usize) -> Option<Line> {
     let has_aof = facts.info.as_ref()?.has_aof?;
     Some(match (has_aof, has_failover) {
-        (true, _) => good("appendonly yes: a restart of Redis keeps tickets"),
-        (false, false) => good(
+        (true, _) => ok("appendonly yes: a restart of Redis keeps tickets"),
+        (false, false) => ok(
             "appendonly no: a restart of Redis loses the sign-ins in progress, and waiting pages make new codes; set appendonly yes if that matters",
         ),
         (false, true) if wait_replicas == 0 => warn(
@@ -169,45 +169,45 @@ pub(super) fn persistence(facts: &Facts, has_failover: bool, wait_replicas: usiz
     })
 }
 
-pub(super) fn waits(facts: &Facts, wanted: usize) -> Option<Line> {
+pub(super) fn wait_permission(facts: &Facts, wanted: usize) -> Option<Line> {
     let why = facts.wait_permission.as_ref().err().filter(|_| wanted > 0)?;
-    Some(bad(format!(
+    Some(error(format!(
         "does not let the gateway wait for replicas ({why}), so scans and confirmations fail. Allow `+wait +role`, or set --redis-wait-replicas 0"
     )))
 }
 
-pub(super) fn enough_replicas(facts: &Facts, has_failover: bool, wanted: usize) -> Option<Line> {
+pub(super) fn replica_count(facts: &Facts, has_failover: bool, wanted: usize) -> Option<Line> {
     let connected = facts.replicas_connected?;
     let is_silent = |replica: &&ReplicaLink| replica.is_online && replica.lag_secs >= MAX_LAG_SECS;
     let silent = facts.info.iter().flat_map(|info| &info.replicas).filter(is_silent).count();
     Some(match connected {
         0 if wanted == 0 && !has_failover => return None,
         0 if wanted == 0 => warn("has no replica that could take over when it is lost"),
-        _ if wanted == 0 => good(format!("{connected} replica(s) connected, of which none must have a decision")),
-        _ if connected.saturating_sub(silent) < wanted.min(connected) => bad(format!(
+        _ if wanted == 0 => ok(format!("{connected} replica(s) connected, of which none must have a decision")),
+        _ if connected.saturating_sub(silent) < wanted.min(connected) => error(format!(
             "{silent} of {connected} connected replica(s) are silent, so decisions wait for them in vain and are refused (503). Repair them, or stop them: the gateway waits for connected replicas only"
         )),
         _ if connected < wanted => warn(format!(
             "{connected} replica(s) connected, fewer than --redis-wait-replicas {wanted}: if the primary is lost now, acknowledged decisions may be lost. Connect more, or lower --redis-wait-replicas"
         )),
-        _ if connected == wanted => good(format!(
+        _ if connected == wanted => ok(format!(
             "{connected} replica(s) connected, each of which must have a decision before it counts; while one is lost, there are fewer copies"
         )),
-        _ => good(format!("{connected} replicas connected, of which {wanted} must have a decision before it counts")),
+        _ => ok(format!("{connected} replicas connected, of which {wanted} must have a decision before it counts")),
     })
 }
 
-pub(super) fn replicas_in_step(facts: &Facts) -> Option<Line> {
-    let troubles: Vec<_> = facts.info.as_ref()?.replicas.iter().filter_map(out_of_step).collect();
-    (!troubles.is_empty()).then(|| {
+pub(super) fn replica_lag(facts: &Facts) -> Option<Line> {
+    let lagging: Vec<_> = facts.info.as_ref()?.replicas.iter().filter_map(replica_lag_text).collect();
+    (!lagging.is_empty()).then(|| {
         warn(format!(
             "of its replicas {}: check their load and network; a failover loses what they lack",
-            troubles.join(", ")
+            lagging.join(", ")
         ))
     })
 }
 
-fn out_of_step(replica: &ReplicaLink) -> Option<String> {
+fn replica_lag_text(replica: &ReplicaLink) -> Option<String> {
     let ReplicaLink { address, is_online, lag_secs, behind_bytes } = replica;
     if !is_online {
         Some(format!("{address} is not synchronized yet"))
@@ -225,13 +225,13 @@ pub(super) fn split_brain(facts: &Facts) -> Option<Line> {
         0 => warn(
             "min-replicas-to-write 0: a primary that is cut off from its replicas and Sentinels keeps accepting changes, which are lost when it is back. Set min-replicas-to-write 1",
         ),
-        min => good(format!("min-replicas-to-write {min}: a primary that is cut off refuses changes")),
+        min => ok(format!("min-replicas-to-write {min}: a primary that is cut off refuses changes")),
     })
 }
 
-pub(super) fn subscribers(facts: &Facts) -> Option<Line> {
+pub(super) fn subscriber_buffer(facts: &Facts) -> Option<Line> {
     let Some(limits) = &facts.limits else {
-        return Some(good(
+        return Some(ok(
             "does not report client-output-buffer-limit (CONFIG is not allowed); Redis's default, pubsub 32mb 8mb 60, is enough",
         ));
     };
@@ -243,11 +243,11 @@ pub(super) fn subscribers(facts: &Facts) -> Option<Line> {
     )))
 }
 
-pub(super) fn link(facts: &Facts) -> Option<Line> {
+pub(super) fn replication_link(facts: &Facts) -> Option<Line> {
     let info = facts.info.as_ref()?;
     let primary = info.replica_of.as_deref()?;
     Some(if info.is_linked {
-        good("connected to its primary")
+        ok("connected to its primary")
     } else {
         warn(format!(
             "is not connected to its primary {primary}: check its log, the network and, if the primary has a password, masterauth"
@@ -255,14 +255,14 @@ pub(super) fn link(facts: &Facts) -> Option<Line> {
     })
 }
 
-fn good(text: impl Into<String>) -> Line {
-    (Verdict::Good, text.into())
+fn ok(text: impl Into<String>) -> Line {
+    (Severity::Ok, text.into())
 }
 
 fn warn(text: impl Into<String>) -> Line {
-    (Verdict::Warning, text.into())
+    (Severity::Warning, text.into())
 }
 
-fn bad(text: impl Into<String>) -> Line {
-    (Verdict::Bad, text.into())
+fn error(text: impl Into<String>) -> Line {
+    (Severity::Error, text.into())
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::super::report::Report;
 use super::checks::{
-    Line, PRIMARY, REPLICA, changes, enough_replicas, eviction, link, lost_primary, lost_replica, memory, misfit,
-    notifications, notifications_after_failover, persistence, replicas_in_step, split_brain, subscribers, version,
-    waits,
+    Line, PRIMARY, REPLICA, eviction, memory, notifications, notifications_after_failover, persistence, replica_count,
+    replica_lag, replication_link, split_brain, subscriber_buffer, unusable_primary, unusable_replica, version,
+    wait_permission, writes, wrong_role,
 };
 use crate::store::redis::RedisSettings;
 use crate::store::redis::diagnosis::{Diagnosis, Facts, Installation, Probe, RoundTrip};
@@ -27,33 +27,33 @@ const CONFIRM_TO_EVENT_WAITING: u32 = 6;
 /// know, two that wait for replicas, and the rest to find the primary.
 const MIN_TIMEOUT: u32 = 16;
 
-pub(super) fn examine(report: &mut Report, settings: &RedisSettings, found: &Diagnosis) {
+pub(super) fn check(report: &mut Report, settings: &RedisSettings, found: &Diagnosis) {
     let has_failover = settings.topology.has_replicas();
     let primaries = Nodes::select(report, PRIMARY, found, &found.primaries, settings);
     let replicas = Nodes::select(report, REPLICA, found, &found.replicas, settings);
 
-    primaries.distance(report, settings);
+    primaries.round_trip(report, settings);
     primaries.check(report, |facts| Some(version(facts)));
-    primaries.check(report, changes);
+    primaries.check(report, writes);
     primaries.check(report, notifications);
     primaries.check(report, |facts| Some(eviction(facts)));
     primaries.check(report, memory);
     primaries.check(report, |facts| persistence(facts, has_failover, settings.wait_replicas));
-    primaries.check(report, |facts| enough_replicas(facts, has_failover, settings.wait_replicas));
-    primaries.check(report, |facts| waits(facts, settings.wait_replicas));
-    primaries.check(report, replicas_in_step);
+    primaries.check(report, |facts| replica_count(facts, has_failover, settings.wait_replicas));
+    primaries.check(report, |facts| wait_permission(facts, settings.wait_replicas));
+    primaries.check(report, replica_lag);
     if matches!(found.installation, Installation::Sentinel { .. }) {
         primaries.check(report, split_brain);
     }
-    primaries.check(report, subscribers);
+    primaries.check(report, subscriber_buffer);
     primaries.clocks(report);
 
-    replicas.distance(report, settings);
+    replicas.round_trip(report, settings);
     replicas.check(report, |facts| Some(version(facts)));
-    replicas.check(report, link);
+    replicas.check(report, replication_link);
     replicas.check(report, |facts| Some(notifications_after_failover(facts)));
     replicas.check(report, |facts| Some(eviction(facts)));
-    replicas.check(report, subscribers);
+    replicas.check(report, subscriber_buffer);
     replicas.clocks(report);
 }
 
@@ -76,18 +76,18 @@ impl<'a> Nodes<'a> {
     ) -> Self {
         let mut all = Vec::new();
         for Probe { address, answer } in asked {
-            let (verdict, text) = match answer {
-                Err(why) if role == REPLICA => lost_replica(address, why),
-                Err(why) => lost_primary(address, why, found, settings),
+            let (severity, text) = match answer {
+                Err(why) if role == REPLICA => unusable_replica(address, why),
+                Err(why) => unusable_primary(address, why, found, settings),
                 Ok(facts) => {
-                    let Some(line) = misfit(address, facts, role, &found.installation) else {
+                    let Some(line) = wrong_role(address, facts, role, &found.installation) else {
                         all.push((&**address, facts));
                         continue;
                     };
                     line
                 }
             };
-            report.add(verdict, "redis", text);
+            report.add(severity, "redis", text);
         }
         Self { role, all, is_single_server: matches!(found.installation, Installation::Standalone) }
     }
@@ -102,8 +102,8 @@ impl<'a> Nodes<'a> {
                 None => lines.push((line, vec![address])),
             }
         }
-        for ((verdict, text), nodes) in lines {
-            report.add(verdict, "redis", format!("{}{text}", self.prefix(&nodes)));
+        for ((severity, text), nodes) in lines {
+            report.add(severity, "redis", format!("{}{text}", self.prefix(&nodes)));
         }
     }
 
@@ -116,7 +116,7 @@ impl<'a> Nodes<'a> {
     }
 
     /// Reports the round trip to the nodes, and its effects.
-    fn distance(&self, report: &mut Report, settings: &RedisSettings) {
+    fn round_trip(&self, report: &mut Report, settings: &RedisSettings) {
         let Some((furthest, facts)) = self.all.iter().max_by_key(|(_, facts)| facts.round_trip.fastest) else { return };
         let RoundTrip { fastest, median } = facts.round_trip;
         let times = format!("{} (fastest {})", in_millis(median), in_millis(fastest));
@@ -128,7 +128,7 @@ impl<'a> Nodes<'a> {
             }
         };
         if self.role == REPLICA {
-            report.good("redis", text);
+            report.ok("redis", text);
             return;
         }
         let is_waiting = settings.wait_replicas > 0;
@@ -140,7 +140,7 @@ impl<'a> Nodes<'a> {
                 "{text}. That is far: the page learns of a confirmation some {late} after the tap, and everything else is late as well (docs/operations.md, \"How far away Redis may be\"). Run gateways near Redis"
             ));
         } else {
-            report.good("redis", format!("{text}: the page learns of a confirmation some {late} after the tap"));
+            report.ok("redis", format!("{text}: the page learns of a confirmation some {late} after the tap"));
         }
         if settings.timeout < fastest * MIN_TIMEOUT {
             report.warn("redis", format!(
@@ -163,7 +163,7 @@ impl<'a> Nodes<'a> {
         }
         if let Some(most) = near.iter().map(|(_, facts)| facts.clock_difference).max() {
             let nodes: Vec<_> = near.iter().map(|(address, _)| *address).collect();
-            report.good("clock", format!("{}within {most:?} of Redis's", self.prefix(&nodes)));
+            report.ok("clock", format!("{}within {most:?} of Redis's", self.prefix(&nodes)));
         }
     }
 }
