@@ -1,4 +1,4 @@
-//! The composition root: builds all parts, starts and stops them. Only this module names a store engine.
+//! The composition root: builds all parts, starts and stops them. Only this module opens a store engine.
 
 use std::io::IsTerminal as _;
 use std::sync::Arc;
@@ -37,14 +37,14 @@ use crate::verifier::jwks::RemoteKeys;
 use crate::verifier::settings::IdentitySettings;
 use crate::waiters::Waiters;
 
-/// Whether the build is one to deploy: optimised, with jemalloc. `cargo run --release` builds neither, since both take long to
-/// compile. Debug builds are not warned of: nobody mistakes them.
+/// Whether the build is for deployment: optimised, with jemalloc. `cargo run --release` has neither, because both take long to
+/// compile. A debug build gets no warning, because nobody deploys one by mistake.
 const IS_DEPLOYABLE: bool =
     cfg!(debug_assertions) || (cfg!(feature = "jemalloc") && matches!(env!("BUILD_OPT_LEVEL").as_bytes(), b"2" | b"3"));
 
-/// How long the gateway waits at start for a Redis that does not answer yet, as when both start together.
+/// How long the gateway waits at startup for a Redis that does not answer yet, for example when both start together.
 const STORE_TIMEOUT: Duration = Duration::from_secs(15);
-/// The pause between two attempts.
+/// The pause between two attempts to reach Redis.
 const STORE_RETRY: Duration = Duration::from_millis(500);
 
 /// Installs the cryptographic library that all parts use. Calling it again has no effect.
@@ -57,7 +57,7 @@ pub fn install_crypto() {
 /// Serves until `stop` completes, then drains the streams, lets requests finish and returns.
 ///
 /// # Errors
-/// Reasons that prevent the start: keys, the store, or an address to listen on.
+/// If keys, the store or a listener prevent the start.
 pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyhow::Result<()> {
     limit_to_open_files(&mut config)?;
     let gateway = Arc::new(assemble(&config).await?);
@@ -66,13 +66,14 @@ pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyh
     let description = describe(&config, &gateway.signer);
     let proxies = config.trusted_proxies.clone();
     let server = connections::server(public_router(&gateway), config.connections, proxies, &gateway.metrics)
-        .context("the server")?;
-    // A separate server, so that operators' requests neither wait for others nor count with them. All operators share one bound.
+        .context("cannot start the public server")?;
+    // A separate server, so that operators' requests neither queue behind public ones nor count against their bound. All operators
+    // share one bound.
     let all_addresses = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
     let admin_settings = ConnectionSettings { max_connections: ADMIN_CONNECTIONS, park: false, ..config.connections };
     let admin = admin_router(&gateway, config.admin_hosts.clone());
     let admin = connections::server(admin, admin_settings, all_addresses.into(), &Arc::new(Metrics::new()))
-        .context("the operators' server")?;
+        .context("cannot start the admin server")?;
     crate::task::spawn("waiters", waiters.clone().run());
     crate::task::spawn("limits", Arc::clone(&gateway).prune_limits());
     let summaries = Arc::clone(&log_limiter);
@@ -94,7 +95,7 @@ pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyh
     systemd::stopping("stopping: closing the streams, finishing requests");
     let ends_at = Instant::now() + shutdown_timeout;
     // During the drain, the gateway tells reconnecting browsers to use another replica. It waits even without streams, because
-    // load balancers need a while to see that this replica is not ready; only after Ctrl-C it does not.
+    // load balancers need a while to see that this replica is not ready. After Ctrl-C it does not wait.
     let _ = tokio::time::timeout_at(ends_at, waiters.drain(stop == Stop::Interrupt)).await;
     if tokio::time::timeout_at(ends_at, server.close()).await.is_err() {
         tracing::warn!("closing connections that did not finish in time");
@@ -109,9 +110,9 @@ pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyh
 const RESERVED_FILES: usize = 256;
 /// The name of the demo's key in the store.
 const DEMO_KEY: &str = "demo:key";
-/// How long the store keeps it: longer than any trial.
+/// How long the store keeps the demo's key: longer than any evaluation.
 const DEMO_KEY_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
-/// How many connections operators may have open.
+/// The maximum number of open connections of the admin listener.
 const ADMIN_CONNECTIONS: usize = 64;
 
 async fn assemble(config: &Config) -> anyhow::Result<Gateway> {
@@ -119,8 +120,10 @@ async fn assemble(config: &Config) -> anyhow::Result<Gateway> {
     let waiters = Waiters::new(config.streams, Arc::clone(&metrics));
     let store = open_store(&config.store, &waiters, &metrics).await?;
     let signer = match &config.identity {
-        IdentitySettings::Demo => demo_signer(&config.issuer, store.as_ref()).await.context("the demo's key")?,
-        _ => Signer::open(&config.issuer, config.keys_dir.clone()).context("the signing keys")?,
+        IdentitySettings::Demo => {
+            demo_signer(&config.issuer, store.as_ref()).await.context("cannot create the demo's key")?
+        }
+        _ => Signer::open(&config.issuer, config.keys_dir.clone()).context("cannot read the signing keys")?,
     };
     crate::task::spawn("keys", signer.clone().follow());
     let (verifier, demo) = identity(&config.identity, &signer, &metrics)?;
@@ -151,11 +154,11 @@ async fn assemble(config: &Config) -> anyhow::Result<Gateway> {
     })
 }
 
-/// Reads the demo's key from the store, or stores a new one, so that gateways on one Redis sign for the same made-up people.
-/// So the demo never needs keys that sites rely on.
+/// Reads the demo's key from the store, or stores a new one, so that all gateways on one Redis accept the same demo users. The
+/// demo therefore never uses keys that sites rely on.
 async fn demo_signer(issuer: &str, store: &dyn Store) -> anyhow::Result<Signer> {
     store.put_value(DEMO_KEY, &keys::generate(KeyAlgorithm::Es256)?, DEMO_KEY_TTL, Put::IfAbsent).await?;
-    let shared = store.value(DEMO_KEY).await?.context("the store lost it")?;
+    let shared = store.value(DEMO_KEY).await?.context("the store lost the demo's key")?;
     Ok(Signer::of_key(issuer, &shared)?)
 }
 
@@ -175,7 +178,7 @@ fn identity(
         }
         IdentitySettings::Jwks { url, issuer, audience, max_age } => {
             let keys = RemoteKeys::new(url.clone(), *max_age, Arc::clone(metrics));
-            let keys = keys.context("the identity provider's client")?;
+            let keys = keys.context("cannot set up the client of the identity provider")?;
             crate::task::spawn("identity", keys.clone().refresh());
             (Verifier::with_jwks(keys, issuer.clone(), audience.clone(), Arc::clone(metrics)), None)
         }
@@ -193,7 +196,8 @@ fn connectors(
         let (store, metrics, log_limiter) = (Arc::clone(store), Arc::clone(metrics), Arc::clone(log_limiter));
         Wechat::new(settings.clone(), store, config.clients.clone(), sign_ins.clone(), metrics, log_limiter)
     };
-    let wechat = config.connectors.wechat.as_ref().map(open).transpose().context("WeChat's API client")?;
+    let wechat =
+        config.connectors.wechat.as_ref().map(open).transpose().context("cannot set up WeChat's API client")?;
     Ok(Connectors { wechat: wechat.map(Arc::new) })
 }
 
@@ -226,7 +230,7 @@ async fn open_redis(settings: &RedisSettings, waiters: &Waiters, metrics: &Arc<M
                 tokio::time::sleep(STORE_RETRY).await;
             }
             Err(error) => {
-                return Err(error).with_context(|| format!("Redis at {}", settings.topology.address()));
+                return Err(error).with_context(|| format!("cannot use Redis at {}", settings.topology.address()));
             }
         }
     }
@@ -257,7 +261,7 @@ fn describe(config: &Config, signer: &Signer) -> Description {
         StoreSettings::Redis(settings) => format!("Redis at {}", settings.topology.address()),
     };
     let identity = match &config.identity {
-        IdentitySettings::Demo => "demo (made-up people)".to_owned(),
+        IdentitySettings::Demo => "demo (anyone can sign in)".to_owned(),
         IdentitySettings::Secret { issuer, .. } => format!("{issuer}, by shared secret"),
         IdentitySettings::Jwks { issuer, url, .. } => format!("{issuer}, keys from {url}"),
     };
@@ -273,8 +277,8 @@ fn report_start(config: &Config, description: &Description) {
     }
     if !IS_DEPLOYABLE && !matches!(config.identity, IdentitySettings::Demo) {
         tracing::warn!(
-            "this program was built for a first try: it is slower and keeps memory that was freed; deploy what `cargo build \
-             --profile dist --features jemalloc` builds"
+            "this build is for evaluation: it is slower and does not return freed memory; deploy a build of `cargo build \
+             --profile dist --features jemalloc`"
         );
     }
     if !std::io::stdout().is_terminal() {
@@ -295,7 +299,7 @@ fn report_start(config: &Config, description: &Description) {
                 println!("  \x1b[97;40m{line}\x1b[0m");
             }
             println!();
-            println!("  Open {url}/ and follow the page; a second browser window can play the phone.");
+            println!("  Open {url}/ and follow the page; a second browser window can act as the phone.");
             println!(
                 "  With a real phone: --demo --listen 0.0.0.0:8080 --public-url http://THIS-MACHINE'S-ADDRESS:8080\n"
             );
@@ -303,7 +307,7 @@ fn report_start(config: &Config, description: &Description) {
     }
 }
 
-/// Why the gateway stops.
+/// The reason for stopping the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
     /// SIGTERM, from a process manager.
@@ -334,11 +338,11 @@ fn raise_open_files() -> std::io::Result<u64> {
     Ok(limit.current.unwrap_or(u64::MAX))
 }
 
-/// Raises the limit of open files, and lowers the bound of connections if the limit is too low. At the limit, the gateway could
-/// not open connections for operators and Redis, nor key files.
+/// Raises the limit on open files, and lowers the bound on connections if the limit is too low. At the limit, the gateway could
+/// open neither connections of operators and to Redis nor key files.
 fn limit_to_open_files(config: &mut Config) -> anyhow::Result<()> {
     // The usual soft limit of 1,024 files is far too low for this program.
-    let limit = raise_open_files().context("the open-files limit")?;
+    let limit = raise_open_files().context("cannot raise the open-files limit")?;
     let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(RESERVED_FILES).max(1);
     let connections = &mut config.connections.max_connections;
     if *connections > room {

@@ -23,7 +23,7 @@ pub const TICKET_TTLS: std::ops::RangeInclusive<Duration> = Duration::from_secs(
 /// The claims of the client `web`.
 const DEFAULT_CLAIMS: [&str; 3] = ["name", "picture", "email"];
 
-/// Another service whose code a client's sign-ins show instead of the gateway's own.
+/// Another service whose QR code a client's sign-ins show instead of the gateway's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Connector {
@@ -40,7 +40,7 @@ impl Connector {
         }
     }
 
-    /// Returns the claim that its service knows of a person.
+    /// Returns the claim that its service provides.
     fn claim(self) -> &'static str {
         match self {
             Self::Wechat => "unionid",
@@ -69,9 +69,9 @@ pub struct Client {
     pub claims: Vec<String>,
     /// How people compare the two screens in its sign-ins.
     pub match_policy: MatchPolicy,
-    /// The service whose code its sign-ins show; the gateway's own if `None`.
+    /// The service whose QR code its sign-ins show; the gateway's own if `None`.
     pub connector: Option<Connector>,
-    /// The flows that its tickets may use. A backend may sign in anyone who brings a JWT. In `share` that JWT names another
+    /// The flows that its tickets may use. A backend signs in anyone who presents a JWT. In `share`, that JWT names another
     /// person, the presenter, so a client gets `share` only if its settings ask for it.
     pub flows: Vec<Flow>,
 }
@@ -98,7 +98,7 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// Returns the client `web` alone, for a gateway without a file.
+    /// Returns only the client `web`, for a gateway without a file.
     #[must_use]
     pub fn web_only() -> Self {
         let web = Client {

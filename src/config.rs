@@ -36,7 +36,7 @@ pub use checks::Faults;
 use flags::{Flags, LogFormat};
 use store::StoreSettings;
 
-/// The least time that a shutdown leaves to requests after the drain.
+/// The minimum time that a shutdown leaves to requests after the drain.
 const MIN_FINISH: Duration = Duration::from_secs(1);
 
 /// All settings, checked.
@@ -44,11 +44,11 @@ const MIN_FINISH: Duration = Duration::from_secs(1);
 pub struct Config {
     /// The public listeners.
     pub listen: Vec<ListenAddress>,
-    /// The operators' listener.
+    /// The address of the admin listener.
     pub admin_listen: SocketAddr,
     /// The host names that requests to it may use, in lower case, besides IP addresses and `localhost`.
     pub admin_hosts: Vec<String>,
-    /// The gateway's origin as browsers and phones see it, without a slash at the end.
+    /// The gateway's origin as browsers and phones see it, without a trailing slash.
     pub public_url: Url,
     /// The engine that keeps the tickets.
     pub store: StoreSettings,
@@ -68,7 +68,7 @@ pub struct Config {
     pub keys_dir: Option<PathBuf>,
     /// The `iss` of issued JWTs.
     pub issuer: String,
-    /// The identity provider that vouches for approvers.
+    /// The identity provider of approvers.
     pub identity: IdentitySettings,
     /// The registered clients.
     pub clients: Clients,
@@ -93,7 +93,7 @@ impl Config {
     /// Checks the flags and reads the files that they name.
     ///
     /// # Errors
-    /// [`Faults`]: all of them together.
+    /// [`Faults`], which has all faults together.
     pub fn from_flags(flags: &Flags) -> Result<Self, Faults> {
         let mut checks = Checks { faults: flags.provenance.environment_faults.clone() };
         let public_url = checks.record(parse_public_url(&flags.public_url));
@@ -170,7 +170,7 @@ impl Config {
                 max_connections: flags.max_connections,
                 per_address: flags.connections_per_address,
                 park: flags.detach,
-                // A peer that vanished is noticed within two heartbeats: one is sent, and its write times out after another.
+                // The gateway detects an unreachable peer within two heartbeats: it sends one, and the write times out after another.
                 write_timeout: flags.heartbeat.min(MAX_WRITE_TIMEOUT),
             },
             shutdown_timeout: flags.shutdown_timeout,
@@ -232,19 +232,20 @@ impl Config {
             && is_plain_http(url)
         {
             warnings.push(
-                "--identity-jwks-url is not https: anyone who can change its answers can sign in as anyone".to_owned(),
+                "--identity-jwks-url is not https: anyone who can change its responses can sign in under any name"
+                    .to_owned(),
             );
         }
         if self.is_https() && Url::parse(&self.issuer).is_ok_and(|issuer| is_plain_http(&issuer)) {
             warnings.push(format!(
-                "--issuer {} is not https: an attacker can give other keys to sites that find the keys by it; use the public URL",
+                "--issuer {} is not https: an attacker can substitute the keys that sites fetch from it; use the public URL",
                 self.issuer
             ));
         }
         for proxy in &self.trusted_proxies {
             if proxy.prefix_len() == 0 {
                 warnings
-                    .push(format!("--trusted-proxies {proxy}: anyone can claim any address; name your proxies only"));
+                    .push(format!("--trusted-proxies {proxy}: anyone can forge their address; list only your proxies"));
             }
         }
         warnings

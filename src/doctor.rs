@@ -1,4 +1,4 @@
-//! `scangate doctor`: checks everything that a gateway depends on, and reports each finding on a line, with its remedy.
+//! `scangate doctor`: checks everything that a gateway depends on, and reports each finding on a line, with its fix.
 
 mod identity;
 mod redis;
@@ -60,11 +60,11 @@ fn keys(report: &mut Report, config: &Config) {
 }
 
 async fn wechat(report: &mut Report, settings: &WechatSettings) {
-    let answer = match Api::new(settings, Arc::new(Metrics::new())) {
+    let result = match Api::new(settings, Arc::new(Metrics::new())) {
         Ok(api) => api.probe().await.map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
-    match answer {
+    match result {
         Ok(()) => report.ok("wechat", format!("{}: WeChat's API issues an access token", settings.app_id)),
         Err(error) => report.error("wechat", format!("{}: {error}", settings.app_id)),
     }
@@ -82,9 +82,9 @@ async fn public_url(report: &mut Report, config: &Config) {
     };
     match result {
         Ok(response) if response.status().is_success() => report.ok("public URL", format!("{url} answers")),
-        Ok(response) => report.warn("public URL", format!("{url} answers {}; check that it leads to the gateway", response.status())),
+        Ok(response) => report.warn("public URL", format!("{url} answers {}; check that it points to the gateway", response.status())),
         Err(error) => report.warn("public URL", format!(
-            "cannot reach {url} from here ({}); start the gateway and the proxy before it, and check the proxy's certificate and DNS name",
+            "cannot reach {url} from here ({}); start the gateway and the proxy in front of it, and check the proxy's certificate and DNS name",
             root_cause(&error)
         )),
     }

@@ -9,11 +9,11 @@
 //!
 //! # The path of a sign-in
 //!
-//! `POST /v1/tickets` creates a pending ticket in the [`store`] and binds it to the browser's cookie. The browser opens
-//! `/events`, which registers with [`waiters`] and reads the ticket. A phone scans: [`verifier`] identifies its owner,
-//! [`sign_in`] has [`ticket`] compute the next state and stores it, the store reports the change, [`waiters`] wakes the
-//! stream, and the stream reads the ticket and sends `scanned`. The phone confirms in the same way. This time the read claims
-//! the ticket: [`signer`] issues its JWT, and the stream sends it and ends.
+//! `POST /v1/tickets` creates a pending ticket in the [`store`] and binds it to the presenter's cookie. The presenter opens the
+//! ticket's `events` path; its stream registers with [`waiters`] and reads the ticket. When a scanner scans the code, [`verifier`]
+//! identifies the person, [`sign_in`] has [`ticket`] compute the next state and stores it, the store reports the change,
+//! [`waiters`] wakes the stream, and the stream reads the ticket and sends `scanned`. The approver confirms in the same way. This
+//! time the read claims the ticket: [`signer`] issues its JWT, and the stream sends it and ends.
 
 pub mod app;
 pub mod callers;

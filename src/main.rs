@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         None => serve(&cli.flags),
         Some(Command::Serve(flags)) => serve(&flags),
         Some(Command::Doctor { live, flags }) => run_doctor(live, &flags),
-        Some(Command::Keys { command }) => make_keys(&command),
+        Some(Command::Keys { command }) => create_keys(&command),
         Some(Command::Completions { shell }) => print_completions(shell),
         Some(Command::Man { dir }) => write_manual(dir.as_deref()),
     };
@@ -84,7 +84,7 @@ fn run_doctor(live: bool, flags: &Flags) -> anyhow::Result<ExitCode> {
     Ok(if is_bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn make_keys(command: &KeysCommand) -> anyhow::Result<ExitCode> {
+fn create_keys(command: &KeysCommand) -> anyhow::Result<ExitCode> {
     let KeysCommand::New { dir, algorithm, if_empty } = command;
     if *if_empty && SigningKeys::read(dir).is_ok() {
         print(&format!("{} already has a key", dir.display()));
@@ -113,20 +113,22 @@ fn write_manual(dir: Option<&Path>) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns the command line for the manual. The synopses say `[OPTIONS]`, because some forty flags would hide the commands.
+/// Returns the command line for the manual. Each synopsis says `[OPTIONS]`, because some forty flags would hide the commands.
 fn manual() -> clap::Command {
     Cli::command()
-        // A page for `help` would say no more than `--help`.
+        // A page for `help` would add nothing to `--help`.
         .disable_help_subcommand(true)
         .override_usage("scangate [OPTIONS]\nscangate COMMAND")
         .mut_subcommand("serve", |serve| serve.override_usage("scangate serve [OPTIONS]"))
         .mut_subcommand("doctor", |doctor| doctor.override_usage("scangate doctor [--live] [OPTIONS]"))
 }
 
-/// Writes to standard output. A reader that closes the pipe early, such as `head`, is no error.
+/// Writes to standard output. It is not an error if the reader, such as `head`, closes the pipe early.
 fn write_stdout(bytes: &[u8]) -> anyhow::Result<ExitCode> {
     match std::io::stdout().write_all(bytes) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("standard output"),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
         _ => Ok(ExitCode::SUCCESS),
     }
 }

@@ -1,10 +1,10 @@
 //! Notifications to systemd (sd_notify(3)): the gateway is ready, alive, stopping.
 //!
-//! Nothing is sent unless the unit asks for it (`Type=notify`, `WatchdogSec=`).
+//! The gateway sends nothing unless the unit asks for it (`Type=notify`, `WatchdogSec=`).
 
 use sd_notify::NotifyState;
 
-/// Reports that the gateway serves requests. If the unit has a watchdog, starts a task that feeds it.
+/// Reports that the gateway serves requests. If the unit has a watchdog, starts a task that notifies it.
 pub fn ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status)]);
     if let Some(timeout) = sd_notify::watchdog_enabled().filter(|timeout| !timeout.is_zero()) {

@@ -1,8 +1,8 @@
 //! Verifies the bearer tokens that approvers get from their own identity provider.
 //!
-//! A signature counts only with a key that fits the token's algorithm. The claims `iss`, `aud`, `exp` and `sub` are required and
-//! must fit. Keys come from the provider's JWK Set (`jwks`), or the provider shares one secret with the gateway. This module
-//! counts and logs each refused token once, for every caller. `signer` checks the JWTs that the gateway issues.
+//! A signature is accepted only with a key that fits the token's algorithm. The claims `iss`, `aud`, `exp` and `sub` are required
+//! and must match the settings. Keys come from the provider's JWK Set (`jwks`), or the provider shares one secret with the gateway. This module
+//! counts and logs each refused token once, for every caller. `signer` verifies the JWTs that the gateway issues.
 
 mod bearer;
 mod claims;

@@ -98,7 +98,7 @@ fn whatever_speaks_of_an_identity_provider_keeps_the_demo_from_starting() {
             let (code, _, error) = scangate_with(variables, &[&ports[..], arguments].concat());
             assert_eq!(code, 2, "{variable} {arguments:?}: {error}");
             assert!(
-                error.contains(&format!("--{flag} is set, but no keys and no secret to verify tokens with")),
+                error.contains(&format!("--{flag} is set, but neither keys nor a secret to verify tokens with")),
                 "{error}"
             );
         }

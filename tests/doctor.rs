@@ -73,7 +73,7 @@ fn a_single_server_is_looked_at_in_every_respect() {
         .says("ok    redis", &["version"])
         .says("ok    redis", &["notify-keyspace-events AK"])
         .says("ok    redis", &["no maxmemory"])
-        .says("ok    redis", &["appendonly no", "make new codes"])
+        .says("ok    redis", &["appendonly no", "create new codes"])
         .says("ok    clock", &["within"])
         .says_nothing_of("WARN  redis");
     redis.run::<()>(&["CONFIG", "SET", "notify-keyspace-events", ""]);
@@ -240,7 +240,7 @@ fn sentinels_their_primary_and_its_replicas_are_looked_at() {
     let flags: (String, String) = sentinels.node(1).run(&["CONFIG", "GET", "notify-keyspace-events"]);
     assert_eq!(flags.1, "xK");
 
-    doctor_with(&sentinels.url(), &["--redis-wait-replicas", "2"]).says("ok    redis", &["each of which must have"]);
+    doctor_with(&sentinels.url(), &["--redis-wait-replicas", "2"]).says("ok    redis", &["all of which must have"]);
     doctor_with(&sentinels.url(), &["--redis-wait-replicas", "3"])
         .is_usable()
         .says("WARN  redis", &["2 replica(s) connected, fewer than --redis-wait-replicas 3"]);
@@ -328,10 +328,10 @@ fn replicas_that_are_silent_are_told_from_those_that_are_gone() {
     sentinels.node(1).signal("STOP");
     until(SOON, "the first one's silence", || silent(1));
     let (url, lagging) = (sentinels.url(), at(sentinels.node(1)));
-    doctor(&url).is_usable().says("WARN  redis", &["of its replicas", &lagging, "has acknowledged nothing for"]);
+    doctor(&url).is_usable().says("WARN  redis", &["lagging replicas", &lagging, "has acknowledged nothing for"]);
     sentinels.node(2).signal("STOP");
     until(SOON, "both ones' silence", || silent(2));
-    doctor(&url).is_bad().says("FAIL  redis", &["2 of 2 connected replica(s) are silent", "refused (503)"]);
+    doctor(&url).is_bad().says("FAIL  redis", &["2 of 2 connected replica(s) do not acknowledge", "refused (503)"]);
 }
 
 #[test]
@@ -380,7 +380,7 @@ fn a_cluster_and_each_of_its_nodes_are_looked_at() {
     }
     doctor(&cluster.url())
         .is_bad()
-        .says("FAIL  cluster", &["no node keeps 10 of 16384 slots (10-19)", "--cluster fix"]);
+        .says("FAIL  cluster", &["no node serves 10 of 16384 slots (10-19)", "--cluster fix"]);
 
     // Its replica is gone already.
     let lost = at(cluster.node(0));
@@ -425,7 +425,7 @@ fn how_far_away_redis_is_and_what_that_means() {
     };
     assert!(fastest(&report) >= 10.0, "{}", report.text);
     let report = doctor_with(&a_continent.url(), patient.as_flattened());
-    report.is_usable().says("WARN  redis", &["That is far", "Run gateways near Redis"]);
+    report.is_usable().says("WARN  redis", &["Redis is far away", "Run gateways near Redis"]);
     assert!(fastest(&report) >= 80.0, "{}", report.text);
     report.says_nothing_of("--redis-timeout");
     // One second is what the other tests give it.

@@ -27,10 +27,10 @@ impl Color {
         (one.max(two) + 0.05) / (one.min(two) + 0.05)
     }
 
-    /// Returns this colour, lightened by the least that is `enough`; white if no other step is.
+    /// Returns this colour, lightened in steps until `is_enough` is true; white at the latest.
     #[must_use]
-    pub fn lightened_until(self, enough: impl Fn(Self) -> bool) -> Self {
-        (0..STEPS).map(|step| self.lightened(step)).find(|color| enough(*color)).unwrap_or(Self::WHITE)
+    pub fn lightened_until(self, is_enough: impl Fn(Self) -> bool) -> Self {
+        (0..STEPS).map(|step| self.lightened(step)).find(|color| is_enough(*color)).unwrap_or(Self::WHITE)
     }
 
     fn lightened(self, step: u8) -> Self {

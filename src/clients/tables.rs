@@ -46,11 +46,11 @@ fn only_login() -> Vec<Flow> {
 }
 
 /// Checks the tables. Paths of logos start at `directory`. If the gateway `is_https`, URLs of clients must be https as well,
-/// except on the reader's own machine. `policy_of` returns how people compare the screens in a connector's sign-ins, or `None`
+/// except for localhost. `policy_of` returns how people compare the screens in a connector's sign-ins, or `None`
 /// if the file does not set that connector up.
 ///
 /// # Errors
-/// All faults, each with its client and its remedy.
+/// All faults, each with its client and a fix.
 pub fn from_tables(
     tables: Vec<ClientTable>,
     directory: &Path,
@@ -88,7 +88,7 @@ fn from_table(
 
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if id.is_empty() || id.chars().count() > MAX_ID_CHARS || !id.chars().all(allowed) {
-        fault(format!("an id has 1 to {MAX_ID_CHARS} of the characters a-z A-Z 0-9 - _ ."));
+        fault(format!("an id must have 1 to {MAX_ID_CHARS} characters from a-z A-Z 0-9 - _ ."));
     }
     for origin in &table.origins {
         if !is_origin(origin) {
@@ -107,12 +107,12 @@ fn from_table(
     for (key, url) in origins.chain(table.return_to.iter().map(|url| ("return_to", url))) {
         if is_https && Url::parse(url).is_ok_and(|url| is_plain_http(&url)) {
             fault(format!(
-                "{key}: {url:?} is not https, while the gateway is; use https://, or http://localhost for a trial"
+                "{key}: {url:?} is not https, while the gateway is; use https://, or http://localhost for a test"
             ));
         }
     }
     if table.name.as_deref().is_some_and(|name| name.trim().is_empty()) {
-        fault("name: it is empty; set one, or leave it out to show the id".to_owned());
+        fault("name: it is empty; set one, or omit it to show the id".to_owned());
     }
     for claim in &table.claims {
         if RESERVED_CLAIMS.contains(&claim.as_str()) {
@@ -124,7 +124,7 @@ fn from_table(
         MatchPolicy::None
     });
     if table.flows.is_empty() {
-        fault("flows: it is empty; name \"login\", \"share\" or both, or leave it out for \"login\"".to_owned());
+        fault("flows: it is empty; name \"login\", \"share\" or both, or omit it for \"login\"".to_owned());
     }
     let ticket_ttl = match table.ticket_ttl.as_deref().map(humantime::parse_duration) {
         None => None,
@@ -179,10 +179,10 @@ fn match_policy(
     let Some(connector) = connector else { return Ok(given.unwrap_or_default()) };
     let name = connector.as_str();
     let policy = policy_of(connector)
-        .ok_or_else(|| format!("connector: the file has no [connectors.{name}]; add it, or leave connector out"))?;
+        .ok_or_else(|| format!("connector: the file has no [connectors.{name}]; add it, or omit connector"))?;
     if given.is_some_and(|given| given != policy) {
         return Err(format!(
-            "match: consent of [connectors.{name}] decides how people compare the screens; leave match out"
+            "match: consent of [connectors.{name}] decides how people compare the screens; omit match"
         ));
     }
     Ok(policy)

@@ -1,8 +1,8 @@
-//! A client's colours, accepted only if text on them and in them is readable.
+//! A client's colours, accepted only if text in these colours and on them is readable.
 
 use super::color::Color;
 
-/// The least contrast of text (WCAG 2.2 §1.4.3).
+/// The minimum contrast of text (WCAG 2.2 §1.4.3).
 const MIN_CONTRAST: f64 = 4.5;
 /// The background of text in the dark colour, and the colour of text on it: `--sg-card` and `--sg-on-accent` of
 /// `static/scangate.css` in dark mode.
@@ -22,7 +22,7 @@ impl Theme {
     /// Creates a theme from a client's `color` and `color_dark`; `None` if both are missing.
     ///
     /// # Errors
-    /// All faults, each with its remedy.
+    /// All faults, each with a fix.
     pub(super) fn read(color: Option<&str>, color_dark: Option<&str>) -> Result<Option<Self>, Vec<String>> {
         let mut faults = Vec::new();
         let mut parse = |name: &str, text: Option<&str>| match text.map(str::parse::<Color>) {
@@ -47,7 +47,7 @@ impl Theme {
         for (what, contrast) in accent_dark.map(too_low_in_dark_mode).unwrap_or_default() {
             faults.push(format!(
                 "color_dark: {what} has a contrast of {contrast}:1, less than {MIN_CONTRAST}:1; \
-                 use a lighter one, or leave it out to derive it from color"
+                 use a lighter one, or omit it to derive it from color"
             ));
         }
         if !faults.is_empty() {
@@ -103,7 +103,7 @@ mod tests {
         assert!(faults(Some("#777777"), None)[0].contains("4.47:1"), "{:?}", faults(Some("#777777"), None));
         let low = faults(Some("#0f6457"), Some("#0f6457"));
         assert_eq!(low.len(), 2, "{low:?}");
-        assert!(low[0].contains("on the dark card, #181f1d, has a contrast of 2.") && low[0].contains("leave it out"));
+        assert!(low[0].contains("on the dark card, #181f1d, has a contrast of 2.") && low[0].contains("omit it"));
         assert!(low[1].contains("dark text, #05231d, on #0f6457 has a contrast of 2."), "{low:?}");
     }
 

@@ -1,4 +1,4 @@
-//! Addresses in settings: where to listen, names of hosts, networks, and the public URL.
+//! Parses addresses in settings: listeners, host names, networks, and the public URL.
 
 use ipnet::IpNet;
 use parked_streams::ListenAddress;
@@ -23,7 +23,7 @@ pub(super) fn parse_public_url(text: &str) -> Result<Url, String> {
 pub(super) fn parse_host(text: &str) -> Result<String, String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if text.is_empty() || text.len() > MAX_HOST_BYTES || !text.bytes().all(allowed) {
-        return Err(format!("{text:?} is not a host name such as gateway-1 or gateway.internal; leave out the port"));
+        return Err(format!("{text:?} is not a host name such as gateway-1 or gateway.internal; omit the port"));
     }
     Ok(text.to_ascii_lowercase())
 }

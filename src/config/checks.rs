@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// All faults of the settings, each with its remedy.
+/// All faults of the settings, each with its fix.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.iter().map(|fault| format!("- {fault}")).collect::<Vec<_>>().join("\n"))]
 pub struct Faults(pub Vec<String>);
@@ -32,7 +32,7 @@ impl Checks {
     /// Records a fault if the value is an empty text.
     pub(super) fn not_empty(&mut self, flag: &str, value: Option<&str>) {
         if value == Some("") {
-            self.faults.push(format!("{flag} is empty; set a value, or leave it out"));
+            self.faults.push(format!("{flag} is empty; set a value, or omit it"));
         }
     }
 

@@ -1,4 +1,4 @@
-//! The command line: its commands, and how the gateway reads it together with the environment.
+//! The command line: its commands, and reading it together with the environment.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -88,18 +88,18 @@ pub enum KeysCommand {
         /// The directory of the keys
         #[arg(long, env = "SCANGATE_KEYS_DIR", value_name = "DIR")]
         dir: PathBuf,
-        /// The algorithm it signs with
+        /// The algorithm of the key
         #[arg(long, value_enum, default_value_t)]
         algorithm: KeyAlgorithm,
-        /// Do nothing if the directory has a key already
+        /// Do nothing if the directory already has a key
         #[arg(long)]
         if_empty: bool,
     },
 }
 
-/// Why no settings could be read from the command line.
+/// The reason why the command line could not be read.
 pub struct ReadError {
-    /// The faults of the environment, each with its remedy.
+    /// The faults of the environment, each with its fix.
     pub faults: Vec<String>,
     /// clap's error, which may also be a requested help text.
     pub error: clap::Error,

@@ -1,7 +1,7 @@
 //! Checks the environment variables that begin with the gateway's prefix.
 //!
 //! A variable with the prefix that is not a setting is a fault. If the gateway ignored it, a misspelt variable would leave a
-//! default in force, and some defaults are for trials only.
+//! default active, and some defaults are only for evaluation.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -39,7 +39,7 @@ pub(super) fn faults(known: &BTreeSet<String>, variables: &[(OsString, OsString)
 fn nearest<'a>(name: &str, known: &'a BTreeSet<String>) -> Option<&'a String> {
     let words = |name: &str| name.to_ascii_uppercase().split_off(PREFIX.len());
     let name = words(name);
-    // The edit distance finds misspelt letters, pairs of letters find parts of words, and whole words find another order.
+    // Edit distance matches typos, letter pairs match partial words, and whole words match another order.
     let similarity = |other: &str| {
         let other = words(other);
         let common = name.split('_').filter(|word| other.split('_').any(|other| other == *word)).count();

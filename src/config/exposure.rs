@@ -37,9 +37,9 @@ fn keys(directory: &Path) -> Vec<PathBuf> {
     entries.filter(|path| path.extension().is_some_and(|extension| extension == "pem")).collect()
 }
 
-/// Returns a warning if others can read the file, with the remedy.
+/// Returns a warning with a fix if others can read the file.
 ///
-/// A file of another owner that its group can read is right: a Secret that Kubernetes mounts with `fsGroup`, or a file that
+/// A file of another owner that its group can read is correct: a Secret that Kubernetes mounts with `fsGroup`, or a file that
 /// root created for the gateway's group. The gateway can read such a file only by the group's permissions.
 fn readable_by_others(path: &Path) -> Option<String> {
     let metadata = std::fs::metadata(path).ok()?;

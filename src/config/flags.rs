@@ -10,10 +10,10 @@ use ipnet::IpNet;
 
 use super::addresses::{parse_host, parse_network};
 
-/// How settings were set, besides their values. Empty if the flags were not read by [`Cli::read`](super::cli::Cli::read).
+/// How the settings were given, besides their values. Empty unless [`Cli::read`](super::cli::Cli::read) read the flags.
 #[derive(Debug, Clone, Default)]
 pub struct Provenance {
-    /// The faults of the environment, each with its remedy.
+    /// The faults of the environment, each with its fix.
     pub(super) environment_faults: Vec<String>,
     /// Flags on the command line that may hold a secret, such as `redis-url`.
     pub(super) command_line_secrets: Vec<String>,
@@ -114,7 +114,7 @@ pub struct Flags {
         value_parser = humantime::parse_duration, help_heading = "Store"
     )]
     pub redis_timeout: Duration,
-    /// The most tickets that the memory store keeps
+    /// Maximum number of tickets in the memory store
     #[arg(
         long, env = "SCANGATE_MEMORY_MAX_TICKETS", value_name = "N", default_value_t = 100_000,
         value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=10_000_000), help_heading = "Store"
@@ -130,14 +130,14 @@ pub struct Flags {
         value_parser = humantime::parse_duration, help_heading = "Tickets and tokens"
     )]
     pub ticket_ttl: Duration,
-    /// The least time to decide after a scan, 5s to 10m
+    /// Minimum time to decide after a scan, 5s to 10m
     #[arg(
         long, env = "SCANGATE_DECISION_TTL", value_name = "TIME", default_value = "60s",
         value_parser = humantime::parse_duration, help_heading = "Tickets and tokens"
     )]
     pub decision_ttl: Duration,
-    /// How long the browser can fetch the JWT after the confirmation, 5s to 5m. Longer than two heartbeats, so that a browser
-    /// that notices a lost stream is still in time
+    /// How long the recipient can fetch the JWT after the confirmation, 5s to 5m. Keep it longer than two heartbeats: a
+    /// recipient notices a lost stream only after that time
     #[arg(
         long, env = "SCANGATE_REDEEM_TTL", value_name = "TIME", default_value = "2m",
         value_parser = humantime::parse_duration, help_heading = "Tickets and tokens"
@@ -183,7 +183,7 @@ pub struct Flags {
     /// A file that holds that secret
     #[arg(long, env = "SCANGATE_IDENTITY_SECRET_FILE", value_name = "FILE", help_heading = "Identity of approvers")]
     pub identity_secret_file: Option<PathBuf>,
-    /// Whether made-up people can sign in, for a trial. Default: only if no other machine can reach the gateway and
+    /// Whether demo users can sign in, for evaluation. Default: only if no other machine can reach the gateway and
     /// no identity provider, keys or issuer are set
     #[arg(
         long, env = "SCANGATE_DEMO", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
@@ -197,10 +197,10 @@ pub struct Flags {
         value_parser = humantime::parse_duration, help_heading = "Limits"
     )]
     pub heartbeat: Duration,
-    /// The most streams and long polls for one ticket
+    /// Maximum number of streams and long polls per ticket
     #[arg(long, env = "SCANGATE_STREAMS_PER_TICKET", value_name = "N", default_value_t = 8, value_parser = positive(), help_heading = "Limits")]
     pub streams_per_ticket: usize,
-    /// The most streams and long polls of one address (or IPv6 /64); wider networks may have 4 and 16 times as many
+    /// Maximum number of streams and long polls per address (or IPv6 /64); wider networks may have 4 and 16 times as many
     #[arg(
         long,
         env = "SCANGATE_STREAMS_PER_ADDRESS",
@@ -209,7 +209,7 @@ pub struct Flags {
         help_heading = "Limits"
     )]
     pub streams_per_address: usize,
-    /// The most streams and long polls of this process
+    /// Maximum number of streams and long polls in this process
     #[arg(
         long,
         env = "SCANGATE_STREAMS_PER_PROCESS",
@@ -218,8 +218,8 @@ pub struct Flags {
         help_heading = "Limits"
     )]
     pub streams_per_process: usize,
-    /// The most tickets of one address (or IPv6 /64) that wait to be scanned; its /56 may have 4 times, its /48 or IPv4 /24
-    /// 16 times as many
+    /// Maximum number of pending tickets per address (or IPv6 /64); its /56 may have 4 times as many, its /48 or IPv4 /24 16
+    /// times
     #[arg(
         long,
         env = "SCANGATE_TICKETS_PER_ADDRESS",
@@ -228,7 +228,7 @@ pub struct Flags {
         help_heading = "Limits"
     )]
     pub tickets_per_address: usize,
-    /// The most open connections; further ones wait to be accepted
+    /// Maximum number of open connections; further ones wait to be accepted
     #[arg(
         long,
         env = "SCANGATE_MAX_CONNECTIONS",
@@ -237,8 +237,8 @@ pub struct Flags {
         help_heading = "Limits"
     )]
     pub max_connections: usize,
-    /// The most open connections of one address (or IPv6 /64) that is not a trusted proxy; wider networks may have 4 and 16
-    /// times as many. Further ones are closed
+    /// Maximum number of open connections per address (or IPv6 /64), except trusted proxies; wider networks may have 4 and 16
+    /// times as many. Further connections are closed
     #[arg(
         long,
         env = "SCANGATE_CONNECTIONS_PER_ADDRESS",
@@ -259,13 +259,13 @@ pub struct Flags {
         help_heading = "Limits"
     )]
     pub rate_connector: u32,
-    /// QR codes drawn per minute and address, including those in the answer to a new ticket
+    /// QR codes drawn per minute and address, including those in the response to a new ticket
     #[arg(
         long, env = "SCANGATE_RATE_DRAW", value_name = "N", default_value_t = 480, value_parser = at_least_one(),
         help_heading = "Limits"
     )]
     pub rate_draw: u32,
-    /// Scans with a valid token per minute and address; and as many without a token
+    /// Scans with a valid token per minute and address; scans without a token have a separate limit of the same size
     #[arg(
         long, env = "SCANGATE_RATE_SCAN", value_name = "N", default_value_t = 240, value_parser = at_least_one(),
         help_heading = "Limits"

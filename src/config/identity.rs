@@ -10,7 +10,7 @@ use crate::urls::{is_local, is_private};
 use crate::verifier::MIN_SECRET_BYTES;
 use crate::verifier::settings::IdentitySettings;
 
-/// Where the gateway can be reached; `None` for settings with faults.
+/// The settings that decide from where the gateway can be reached; `None` for those with faults.
 pub(super) struct Exposure<'a> {
     pub(super) public_url: Option<&'a Url>,
     pub(super) listen: Option<&'a [ListenAddress]>,
@@ -23,7 +23,7 @@ const SET_ONE: &str =
 /// Reads the identity provider's flags, or allows the demo.
 ///
 /// # Errors
-/// The fault, with its remedy.
+/// The first fault, with its fix.
 pub(super) fn identity(flags: &Flags, exposure: &Exposure<'_>) -> Result<IdentitySettings, String> {
     let secret = direct_or_file(
         ("--identity-secret", "--identity-secret-file"),
@@ -63,14 +63,14 @@ pub(super) fn identity(flags: &Flags, exposure: &Exposure<'_>) -> Result<Identit
         (None, None) => {
             if let Some(flag) = incomplete_provider_flag(flags) {
                 check_demo_off(flags)?;
-                return Err(format!("{flag} is set, but no keys and no secret to verify tokens with; {SET_ONE}"));
+                return Err(format!("{flag} is set, but neither keys nor a secret to verify tokens with; {SET_ONE}"));
             }
             demo(flags, exposure)
         }
     }
 }
 
-/// Returns a flag of an identity provider that is set although no provider is named.
+/// Returns a flag of an identity provider that is set although the provider's keys or secret are not.
 fn incomplete_provider_flag(flags: &Flags) -> Option<String> {
     let issuer = flags.identity_issuer.as_ref().map(|_| "identity-issuer");
     let named = issuer.or(flags.identity_audience.as_ref().map(|_| "identity-audience"));
@@ -80,17 +80,14 @@ fn incomplete_provider_flag(flags: &Flags) -> Option<String> {
 
 fn check_demo_off(flags: &Flags) -> Result<(), String> {
     if flags.demo == Some(true) {
-        return Err(
-            "--demo is on and an identity provider is set; the demo's made-up people must not mix with real ones"
-                .to_owned(),
-        );
+        return Err("--demo is on and an identity provider is set; demo users must not mix with real people".to_owned());
     }
     Ok(())
 }
 
-/// Decides whether made-up people may sign in. The demo must not let anyone sign in under any name where a setting shows that
-/// this is more than a trial. It starts automatically only if no other machine can reach the gateway. With `--demo`, it starts
-/// if no site can rely on the JWTs.
+/// Decides whether demo users may sign in. The demo lets anyone sign in under any name, so it must not run if a setting indicates
+/// production. It starts automatically only if no other machine can reach the gateway. With `--demo`, it starts if no site can
+/// rely on the JWTs.
 fn demo(flags: &Flags, exposure: &Exposure<'_>) -> Result<IdentitySettings, String> {
     let production_reasons = production_settings(flags, exposure.public_url);
     match flags.demo {
@@ -107,14 +104,14 @@ fn demo(flags: &Flags, exposure: &Exposure<'_>) -> Result<IdentitySettings, Stri
             }
             Err(format!(
                 "no identity provider is set, and the demo does not start automatically here: {}. For real people {SET_ONE}; for \
-                 a trial with made-up people, set --demo (SCANGATE_DEMO=true)",
+                 evaluation with demo users, set --demo (SCANGATE_DEMO=true)",
                 reasons.join("; ")
             ))
         }
     }
 }
 
-/// Returns the settings that make others rely on the gateway. The demo is always refused with them.
+/// Returns the settings that indicate production. With them, the demo is always refused.
 fn production_settings(flags: &Flags, public_url: Option<&Url>) -> Vec<String> {
     let mut found = Vec::new();
     if let Some(url) = public_url.filter(|url| !is_local(url) && !is_private(url)) {
@@ -125,14 +122,14 @@ fn production_settings(flags: &Flags, public_url: Option<&Url>) -> Vec<String> {
     }
     if flags.keys_dir.is_some() {
         found.push(
-            "the keys of --keys-dir (SCANGATE_KEYS_DIR) sign for real people; leave it out, and the demo creates its own key"
+            "the keys of --keys-dir (SCANGATE_KEYS_DIR) sign for real people; omit it, and the demo creates its own key"
                 .to_owned(),
         );
     }
     if let (Some(issuer), Some(url)) = (&flags.issuer, public_url)
         && Url::parse(issuer).ok().as_ref() != Some(url)
     {
-        found.push(format!("--issuer {issuer} is not the public URL; leave --issuer (SCANGATE_ISSUER) out"));
+        found.push(format!("--issuer {issuer} is not the public URL; omit --issuer (SCANGATE_ISSUER)"));
     }
     found
 }
@@ -147,7 +144,7 @@ fn remote_access_settings(flags: &Flags, exposure: &Exposure<'_>) -> Vec<String>
         match address {
             ListenAddress::Tcp(socket) if socket.ip().to_canonical().is_loopback() => {}
             ListenAddress::Tcp(socket) => found.push(format!("other machines can reach --listen {socket}")),
-            // Browsers do not open Unix sockets: a proxy forwards to it, and other machines may reach that proxy.
+            // Browsers cannot open Unix sockets. A proxy forwards to them, and other machines may reach that proxy.
             ListenAddress::Unix(_) => {
                 found.push(format!("--listen {address} is for a proxy, which other machines may reach"));
             }

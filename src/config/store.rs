@@ -1,4 +1,4 @@
-//! The store's settings: which engine keeps the tickets.
+//! The store's settings: the engine that keeps the tickets, and its bounds.
 
 use super::flags::Flags;
 use crate::callers::Tier;
@@ -10,16 +10,16 @@ use crate::store::redis::{RedisSettings, Topology};
 pub enum StoreSettings {
     /// The in-process engine.
     Memory {
-        /// The most tickets that it keeps.
+        /// The maximum number of tickets.
         max_tickets: usize,
     },
     /// Redis.
     Redis(RedisSettings),
 }
 
-/// One network may fill this part (1/8) of a memory store that is smaller than the default …
+/// One network may fill an eighth of a memory store that is smaller than the default.
 const NETWORK_DIVISOR: usize = 8;
-/// … but each address may have this many tickets, however small the store is.
+/// Each address may have at least this many tickets, even if the store is small.
 const MIN_TICKETS_PER_ADDRESS: usize = 50;
 
 impl StoreSettings {

@@ -1,3 +1,5 @@
+//! Tests of the settings: which ones are accepted, refused or warned of.
+
 use clap::Parser as _;
 use proptest::prelude::*;
 
@@ -85,8 +87,8 @@ fn the_demo_starts_automatically_only_on_an_isolated_machine() {
 #[test]
 fn an_explicit_demo_is_refused_with_production_settings() {
     for (args, named) in [
-        (&["--keys-dir", "/keys"][..], "leave it out"),
-        (&["--issuer", "https://login.example.com"], "leave --issuer"),
+        (&["--keys-dir", "/keys"][..], "omit it"),
+        (&["--issuer", "https://login.example.com"], "omit --issuer"),
         (&["--identity-issuer", "https://id.example"], "--demo"),
         (&["--identity-audience", "scangate"], "--demo"),
     ] {
@@ -95,7 +97,7 @@ fn an_explicit_demo_is_refused_with_production_settings() {
     }
     let said = fault(&["--demo", "--keys-dir", "/keys", "--issuer", "x", "--public-url", "https://a.example"]);
     assert!(["--keys-dir", "--issuer", "public URL"].iter().all(|named| said.contains(named)), "{said}");
-    // The container of an example: asked for, it may be reached.
+    // As in a container: with --demo, other machines may reach it.
     let open =
         ["--demo", "--listen", "0.0.0.0:8080", "--admin-listen", "0.0.0.0:9090", "--redis-url", "redis://redis/"];
     assert!(matches!(config(&open).unwrap().identity, IdentitySettings::Demo));
@@ -234,7 +236,7 @@ fn a_client_may_use_a_configured_connector_and_gets_its_match_policy() {
     assert!(client("match = \"type\"").is_ok());
     for policy in ["none", "choose"] {
         let faults = client(&format!("match = \"{policy}\"")).err().unwrap().join("\n");
-        assert!(faults.contains("leave match out"), "{faults}");
+        assert!(faults.contains("omit match"), "{faults}");
     }
     let by_scan =
         WECHAT.replace("token", "consent = \"scan\"\ntoken") + "[[clients]]\nid = \"shop\"\nconnector = \"wechat\"";

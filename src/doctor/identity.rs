@@ -90,7 +90,7 @@ async fn compare_metadata(report: &mut Report, issuer: &str, keys: &Url) {
         Some(uri) if Url::parse(&uri).is_ok_and(|uri| uri == *keys) => {}
         Some(uri) => report.warn(
             "identity",
-            format!("--identity-jwks-url is {keys}, but the provider's jwks_uri is {uri:?} ({address}); set it to that unless you have a reason not to"),
+            format!("--identity-jwks-url is {keys}, but the provider's jwks_uri is {uri:?} ({address}); set it to that URL unless you need another one"),
         ),
         None => {}
     }

@@ -9,7 +9,7 @@ use super::report::{Report, Severity};
 use crate::store::redis::RedisSettings;
 use crate::store::redis::diagnosis::{self, ClusterView, Diagnosis, Installation, Probe, SentinelView, Unanswered};
 
-/// The least number of Sentinels, or of a Cluster's primaries, of which a majority remains when one is lost.
+/// The minimum number of Sentinels, or of a Cluster's primaries, that keeps a majority when one fails.
 const MIN_VOTERS: usize = 3;
 
 pub(super) async fn check(report: &mut Report, settings: &RedisSettings) {
@@ -36,7 +36,7 @@ fn sentinel(report: &mut Report, found: &Diagnosis, name: &str, sentinels: &[Pro
                 format!("{address} does not answer ({why}): start it, or correct --redis-url or the network")
             }
             Unanswered::Login(why) => format!(
-                "{address} refuses the login ({why}): end --redis-url with ?sentinel_password=…, and sentinel_user=… if it has users"
+                "{address} refuses the login ({why}): append ?sentinel_password=… (and &sentinel_user=… if Sentinel has users) to --redis-url"
             ),
             Unanswered::Forbidden(why) => format!("{address} refuses this user's queries ({why}): allow `+sentinel`"),
             Unanswered::OtherKind(_) => format!(
@@ -81,7 +81,7 @@ fn sentinel(report: &mut Report, found: &Diagnosis, name: &str, sentinels: &[Pro
         newest.quorum.map(|quorum| format!(", {quorum} must agree that the primary is down")).unwrap_or_default();
     if known < MIN_VOTERS {
         report.warn("sentinel", format!(
-            "{known} watch {name}: a failover needs a majority, so none can happen when one is lost. Run {MIN_VOTERS} on separate machines"
+            "{known} watch {name}: a failover needs a majority, so no failover is possible when one is lost. Run {MIN_VOTERS} on separate machines"
         ));
     } else {
         report.ok("sentinel", format!("{known} watch {name}{quorum}"));
@@ -93,7 +93,7 @@ fn sentinel(report: &mut Report, found: &Diagnosis, name: &str, sentinels: &[Pro
     }
 }
 
-/// Reports the nodes that give no view of the Cluster. Those that keep tickets are checked one by one in any case.
+/// Reports the nodes that give no view of the Cluster. `nodes` also checks each node that keeps tickets.
 fn cluster_nodes(report: &mut Report, found: &Diagnosis, nodes: &[Probe<ClusterView>]) {
     let is_examined = |address: &str| {
         found.primaries.iter().chain(&found.replicas).any(|node| node.address == address && node.answer.is_err())
@@ -119,7 +119,7 @@ fn cluster_nodes(report: &mut Report, found: &Diagnosis, nodes: &[Probe<ClusterV
             }
             Unanswered::Refused(_) | Unanswered::UnknownName(_) => {
                 format!(
-                    "{address} does not say which node keeps which slots: {why}; see `redis-cli --cluster check {address}`"
+                    "{address} does not say which node serves which slots: {why}; see `redis-cli --cluster check {address}`"
                 )
             }
         };
@@ -135,17 +135,17 @@ fn cluster(
     unserved_slots: &[(u16, u16)],
 ) {
     let views: Vec<_> = answers(nodes).collect();
-    let named = |is: fn(&ClusterView) -> bool| -> Vec<_> {
+    let matching = |is: fn(&ClusterView) -> bool| -> Vec<_> {
         views.iter().filter(|(_, view)| is(view)).map(|(address, _)| *address).collect()
     };
     let (primaries, replicas) = (found.primaries.len(), found.replicas.len());
-    let down = named(|view| view.is_up == Some(false));
+    let down = matching(|view| view.is_up == Some(false));
     let check = views.first().map(|(address, _)| format!("`redis-cli --cluster check {address}`")).unwrap_or_default();
     if !down.is_empty() {
         report.error(
             "cluster",
             format!(
-                "the Cluster is down according to {} (cluster_state:fail), and refuses every command: {check} says why",
+                "the Cluster is down according to {} (cluster_state:fail), and refuses every command: run {check} for the reason",
                 down.join(", ")
             ),
         );
@@ -154,16 +154,16 @@ fn cluster(
         let runs: Vec<_> = unserved_slots.iter().map(|(first, last)| format!("{first}-{last}")).collect();
         let count: u32 = unserved_slots.iter().map(|(first, last)| u32::from(last - first) + 1).sum();
         report.error("cluster", format!(
-            "no node keeps {count} of 16384 slots ({}), so the gateway cannot create tickets in them: {check}, then `redis-cli --cluster fix`",
+            "no node serves {count} of 16384 slots ({}), so the gateway cannot create tickets in them: run {check}, then `redis-cli --cluster fix`",
             runs.join(" ")
         ));
     }
-    let apart = named(|view| !view.agrees);
+    let apart = matching(|view| !view.agrees);
     if !apart.is_empty() {
         report.warn(
             "cluster",
             format!(
-                "views of the slots differ, according to {}: slots are being moved, or a node is cut off. {check}",
+                "views of the slots differ, according to {}: slots are being moved, or a node is cut off; run {check}",
                 apart.join(", ")
             ),
         );
@@ -171,12 +171,12 @@ fn cluster(
     if down.is_empty() && unserved_slots.is_empty() && apart.is_empty() {
         report.ok(
             "cluster",
-            format!("{primaries} primaries and {replicas} replicas agree on which node keeps each of the 16384 slots"),
+            format!("{primaries} primaries and {replicas} replicas agree on which node serves each of the 16384 slots"),
         );
     }
     if primaries < MIN_VOTERS {
         report.warn("cluster", format!(
-            "{primaries} of its nodes keep slots: a failover needs a majority of the primaries, so none can happen when one is lost. Spread the slots over {MIN_VOTERS} or more"
+            "{primaries} of its nodes serve slots: a failover needs a majority of the primaries, so no failover is possible when one is lost. Spread the slots over {MIN_VOTERS} or more"
         ));
     }
     if seeds.len() == 1 && primaries + replicas > 1 {

@@ -5,9 +5,9 @@ use std::fmt;
 /// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// It is as it should be.
+    /// No problem.
     Ok,
-    /// It works now, but may break at the next fault.
+    /// Works now, but may break at the next fault.
     Warning,
     /// The gateway does not work.
     Error,
@@ -20,7 +20,7 @@ pub struct Finding {
     pub severity: Severity,
     /// The part that was checked, such as `redis`.
     pub subject: &'static str,
-    /// The finding and its remedy.
+    /// The finding and its fix.
     pub text: String,
 }
 

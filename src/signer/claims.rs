@@ -1,4 +1,4 @@
-//! The claims of the JWTs that the gateway issues: the gateway's own, and those that the approver released.
+//! The claims of the JWTs that the gateway issues: its own, and those that the approver released.
 
 use serde::Serialize;
 use serde_json::{Number, Value};
@@ -28,7 +28,7 @@ pub const RESERVED_CLAIMS: [&str; 15] = [
 /// (RFC 8176 §2, `mca`).
 const LOGIN_AMR: &str = "mca";
 
-/// Every claim of one JWT. A claim of the gateway's own is a field here, a name in [`RESERVED_CLAIMS`] and its value in
+/// Every claim of one JWT. A claim that the gateway sets is a field here, a name in [`RESERVED_CLAIMS`] and a value in
 /// [`IssuedClaims::new`].
 #[derive(Serialize)]
 pub(super) struct IssuedClaims<'a> {
@@ -52,7 +52,8 @@ pub(super) struct IssuedClaims<'a> {
 }
 
 impl<'a> IssuedClaims<'a> {
-    /// Returns the claims of a claimed ticket. They depend on the arguments alone, so every redelivery has the same.
+    /// Returns the claims of a claimed ticket. They depend only on the arguments, so every redelivery has
+    /// the same claims.
     pub(super) fn new(issuer: &'a str, flow: Flow, audience: &'a str, grant: &'a Grant, receipt: &'a Receipt) -> Self {
         let is_free = |(name, _): &(&String, &Value)| !RESERVED_CLAIMS.contains(&name.as_str());
         let released = grant.claims.iter().filter(is_free).map(|(name, value)| (name.clone(), value.clone()));
@@ -101,7 +102,7 @@ mod tests {
         for name in claims.keys() {
             assert!(
                 RESERVED_CLAIMS.contains(&name.as_str()),
-                "a client may have {name} released in the place of the gateway's"
+                "a client may have {name} released instead of the gateway's"
             );
         }
     }

@@ -1,7 +1,7 @@
-//! Checks the JWTs that this gateway has issued, for sites that let the gateway check them.
+//! Verifies the JWTs that this gateway has issued, for sites that delegate the check to the gateway.
 //!
-//! Every published key counts, only with its own algorithm. A signature proves that the gateway issued the JWT, not for which
-//! client; so every caller names the required `aud`.
+//! Every published key is accepted, but only with its own algorithm. A signature proves that the gateway issued the JWT, not for
+//! which client; so every caller passes the required `aud`.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,7 +10,7 @@ use jsonwebtoken::Validation;
 use super::signing::Signer;
 use crate::ticket::{CLOCK_LEEWAY_SECS, Claims};
 
-/// The longest JWT that the gateway checks, in bytes.
+/// The maximum length of a JWT, in bytes.
 const MAX_JWT_BYTES: usize = 8 * 1024;
 
 /// A JWT of this gateway that is valid now.
@@ -62,7 +62,7 @@ impl Signer {
         }
         let subject = claims.get("sub").and_then(serde_json::Value::as_str).filter(|subject| !subject.is_empty());
         let subject = subject.ok_or(ParseIssuedError("the JWT has no subject"))?.to_owned();
-        // The leeway counts only for the start: a session must end at the time that the gateway has announced.
+        // The leeway applies only to the start: a session must end at the time that the gateway has announced.
         let expires_in = seconds_left(&claims).ok_or(ParseIssuedError("the JWT has expired"))?;
         Ok(Issued { subject, claims, expires_in })
     }
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn a_signed_jwt_with_wrong_claims_is_refused() {
         let signer = open();
-        assert!(signer.verify(&with_claims(&signer, |_, _| ()), "web").is_ok(), "nothing is wrong with this one");
+        assert!(signer.verify(&with_claims(&signer, |_, _| ()), "web").is_ok(), "unchanged claims");
         let wrong = [
             ("iss", json!("https://evil.example")),
             ("aud", json!("pc")),

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 
-/// The most keys in a directory. More are a mistake, because every verifier gets all of them.
+/// The maximum number of keys in a directory. More are a mistake, because every verifier gets all of them.
 const MAX_KEYS: usize = 16;
 /// The largest PEM file that the gateway reads; an RSA key of 8,192 bits takes 6.5 KB.
 const MAX_PEM_BYTES: u64 = 16 * 1024;
@@ -73,7 +73,7 @@ pub enum KeyError {
     /// The directory has no `.pem` file, or does not exist.
     #[error("{0} has no .pem file; create a key with `scangate keys new --dir {0}`")]
     Empty(PathBuf),
-    /// There are more than [`MAX_KEYS`].
+    /// The directory has too many keys.
     #[error("{0} has more than {MAX_KEYS} keys; remove the oldest")]
     TooMany(PathBuf),
     /// The cryptographic library failed.
@@ -116,7 +116,7 @@ impl SigningKeys {
         for entry in entries {
             let path = entry.map_err(io)?.path();
             if path.extension().is_some_and(|extension| extension == "pem") {
-                // It follows links: a mounted secret is a link.
+                // `metadata` follows links, because a mounted secret is a symbolic link.
                 let modified = std::fs::metadata(&path).and_then(|metadata| metadata.modified()).map_err(io)?;
                 files.push((modified, path));
             }
@@ -132,7 +132,7 @@ impl SigningKeys {
         Ok(Self::new(keys))
     }
 
-    /// Creates a set of the one key in `pem`.
+    /// Creates a set with only the key in `pem`.
     ///
     /// # Errors
     /// [`KeyError::Generate`] if it is unusable.
@@ -164,7 +164,7 @@ impl SigningKeys {
     /// Derives a secret for `purpose` from the oldest key, so that adding a key changes no secret.
     ///
     /// # Panics
-    /// Never, as above.
+    /// Never: both constructors refuse an empty set.
     #[must_use]
     pub fn derive(&self, purpose: &str) -> [u8; 32] {
         use aws_lc_rs::hmac;

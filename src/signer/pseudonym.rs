@@ -1,5 +1,5 @@
 //! Pseudonyms of people and things: the same input always has the same pseudonym, and only a holder of the signing key can link
-//! the two. A hash without a key would not do: an attacker guesses a subject in milliseconds.
+//! the two. An unkeyed hash is not enough: an attacker could test guesses in milliseconds.
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -16,8 +16,8 @@ impl Signer {
     /// change when the oldest key leaves the directory, and without a directory at every start.
     #[must_use]
     pub fn pseudonym(&self, purpose: &str, input: &[u8]) -> String {
-        // Separate from the other derived secrets: otherwise a party that chooses the input would get a text of its choice signed
-        // with one of them.
+        // A separate key. With one of the other derived secrets, a party that chooses the input would get a text of its choice
+        // signed with that secret.
         let key = hmac::Key::new(hmac::HMAC_SHA256, &self.derive(&format!("pseudonym/{purpose}")));
         URL_SAFE_NO_PAD.encode(&hmac::sign(&key, input).as_ref()[..BYTES])
     }
@@ -41,7 +41,7 @@ mod tests {
         assert_ne!(open().pseudonym("log", b"bob"), name);
         assert_ne!(open().pseudonym("share", b"ada"), name);
         keys::create(directory.path(), KeyAlgorithm::Eddsa).unwrap();
-        assert_eq!(open().pseudonym("log", b"ada"), name, "a key that is added changes no name");
+        assert_eq!(open().pseudonym("log", b"ada"), name, "a new key changes no pseudonym");
         assert_ne!(Signer::open("https://gate.example", None).unwrap().pseudonym("log", b"ada"), name);
     }
 

@@ -1,4 +1,4 @@
-//! Signs JWTs, and follows the key directory.
+//! Signs JWTs, and reloads the key directory.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub struct Signer {
     directory: Option<Arc<Path>>,
 }
 
-/// Why a JWT could not be signed.
+/// The reason why a JWT could not be signed.
 #[derive(Debug, thiserror::Error)]
 #[error("the JWT could not be signed: {0}")]
 pub struct SignError(#[from] jsonwebtoken::errors::Error);
@@ -44,7 +44,7 @@ impl Signer {
         })
     }
 
-    /// Creates a signer with the one key in `pem`.
+    /// Creates a signer with only the key in `pem`.
     ///
     /// # Errors
     /// [`KeyError::Generate`] if it is unusable.
@@ -79,7 +79,7 @@ impl Signer {
         self.keys.load().derive(purpose)
     }
 
-    /// Returns the pseudonym of a person in the log: see [`Signer::pseudonym`].
+    /// Returns the pseudonym of a person for the log: see [`Signer::pseudonym`].
     #[must_use]
     pub fn log_pseudonym(&self, subject: &Subject) -> String {
         self.pseudonym("log", subject.0.as_bytes())
@@ -93,7 +93,7 @@ impl Signer {
         format!("{} key {} ({} published)", key.algorithm, key.id, keys.len())
     }
 
-    /// Follows the key directory. Never returns. If the directory is faulty, it logs that and keeps the keys in use.
+    /// Reloads the key directory periodically. Never returns. If the directory is faulty, it logs that and keeps the keys in use.
     pub async fn follow(self) {
         let Some(directory) = &self.directory else { return };
         let mut logged_error = None;

@@ -1,3 +1,5 @@
+//! Tests of the signer: claims, algorithms and the choice of the key.
+
 use std::time::Duration;
 
 use jsonwebtoken::jwk::JwkSet;

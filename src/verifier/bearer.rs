@@ -1,4 +1,4 @@
-//! Checks bearer tokens and returns the person that each one names.
+//! Verifies bearer tokens and returns the person that each one identifies.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::{claims, name};
 use crate::metrics::Metrics;
 use crate::ticket::{Claims, Person, Subject};
 
-/// The longest token that the verifier reads, in bytes.
+/// The maximum length of a token, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 /// The longest `sub`, in characters (OpenID Connect Core §2).
 const MAX_SUBJECT_CHARS: usize = 255;
@@ -49,7 +49,7 @@ impl Verifier {
         Self { keys, issuer, audience, refusals: Refusals::new(metrics) }
     }
 
-    /// Creates a verifier that uses the keys that the provider publishes.
+    /// Creates a verifier that uses the provider's published keys.
     #[must_use]
     pub fn with_jwks(keys: RemoteKeys, issuer: String, audience: String, metrics: Arc<Metrics>) -> Self {
         Self { keys: Keys::Remote(keys), issuer, audience, refusals: Refusals::new(metrics) }
@@ -104,7 +104,7 @@ impl Verifier {
 
 fn identity(claims: Claims) -> Result<Identity, Fault> {
     let text = |name: &str| claims.get(name).and_then(serde_json::Value::as_str);
-    // Not trimmed: two subjects that differ in a blank are two people.
+    // Not trimmed: two subjects that differ by a space are two people.
     let subject = text("sub").unwrap_or_default();
     if !(1..=MAX_SUBJECT_CHARS).contains(&subject.chars().count()) || subject.chars().any(char::is_control) {
         return Err(Fault::Subject);

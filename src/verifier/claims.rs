@@ -53,7 +53,7 @@ fn check_at(claims: &Claims, issuer: &str, audience: &str, now: f64) -> Result<(
 }
 
 /// Returns a time in seconds, which may have a fraction (RFC 7519 §2, `NumericDate`), or `None` if the claim is missing. A claim
-/// that is not a number, or is after [`MAX_DATE`] (such as milliseconds), is a fault: that time would never come.
+/// that is not a number, or is after [`MAX_DATE`] (such as milliseconds), is a fault: such a time never comes.
 fn date(claims: &Claims, name: &str) -> Result<Option<f64>, Fault> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     let seconds = value.as_f64().filter(|seconds| (0.0..=MAX_DATE).contains(seconds));

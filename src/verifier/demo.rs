@@ -1,4 +1,4 @@
-//! Made-up people, so that a sign-in can be tried without an identity provider. `config` allows them only where it is safe.
+//! Demo users, for trying scangate without an identity provider. `config` allows them only where it is safe.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,14 +9,14 @@ use serde_json::json;
 use super::bearer::Verifier;
 use crate::metrics::Metrics;
 
-/// The lifetime of a made-up person's token.
+/// The lifetime of a demo user's token.
 pub const TOKEN_TTL: Duration = Duration::from_secs(3600);
 /// The longest name, in characters.
 pub const MAX_NAME_CHARS: usize = 64;
 
 const ISSUER: &str = "scangate-demo";
 
-/// Issues tokens that the [`Verifier`] made with it accepts, and no other.
+/// Issues tokens that only the [`Verifier`] created with it accepts.
 pub struct DemoIdentity {
     secret: EncodingKey,
 }
@@ -29,10 +29,10 @@ impl DemoIdentity {
         (Self { secret: EncodingKey::from_secret(secret) }, verifier)
     }
 
-    /// Returns a token for the made-up person `name`.
+    /// Returns a token for the demo user `name`.
     ///
     /// # Errors
-    /// The library's; HS256 gives no cause for one.
+    /// The library's error; HS256 signing does not fail.
     pub fn sign_in(&self, name: &str) -> Result<String, jsonwebtoken::errors::Error> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let claims = json!({

@@ -9,8 +9,8 @@ pub enum Fault {
     /// The token is not three parts of base64url, two of them JSON objects whose members have the right types.
     #[error("the token is not a JWT")]
     NotJwt,
-    /// One of its JSON objects has two members of one name.
-    #[error("the token is not a JWT: a JSON object has two members of one name")]
+    /// One of its JSON objects has two members with the same name.
+    #[error("the token is not a JWT: a JSON object has two members with the same name")]
     DuplicateMember,
     /// The token is encrypted (RFC 7516).
     #[error("the token is encrypted; send a signed token")]
@@ -27,7 +27,7 @@ pub enum Fault {
     )]
     UnknownAlgorithm,
     /// `typ` is not that of an access or ID token.
-    #[error("the token's typ must be JWT or at+jwt, or be left out")]
+    #[error("the token's typ must be JWT or at+jwt, or be omitted")]
     OtherType,
     /// No published key has its `kid`.
     #[error("the token is signed with a key that the identity provider does not publish")]
@@ -35,7 +35,7 @@ pub enum Fault {
     /// The key of its `kid` is for other algorithms.
     #[error("the token's alg does not fit its key")]
     OtherAlgorithm,
-    /// No fitting key has signed it.
+    /// None of the keys that fit has signed it.
     #[error("the token's signature is invalid")]
     Signature,
     /// The token is bound to a key of its holder (RFC 7800); the gateway cannot ask the holder to prove it.
@@ -47,7 +47,7 @@ pub enum Fault {
     /// A required claim is missing.
     #[error("the token lacks one of iss, aud, exp, sub")]
     MissingClaim,
-    /// A claim has the wrong type, or a time that is no date.
+    /// A claim has the wrong type, or a time that is not a date.
     #[error(
         "the token has a claim of the wrong type: iss is a string, aud a string or an array of strings, exp, nbf and iat are seconds since 1970"
     )]
@@ -106,7 +106,7 @@ impl Fault {
         Self::ConnectorSubject,
     ];
 
-    /// Returns the word that the metric and the log use.
+    /// Returns the reason's name in the metric and the log.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -137,7 +137,7 @@ impl Fault {
     }
 }
 
-/// The reason for which no token can be checked.
+/// The reason why no token can be checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum NoKeys {
     /// No fetch of the keys has succeeded yet.
@@ -152,7 +152,7 @@ impl NoKeys {
     /// Both reasons.
     pub const ALL: [Self; 2] = [Self::NeverFetched, Self::TooOld];
 
-    /// Returns the word that the metric and the log use.
+    /// Returns the reason's name in the metric and the log.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -174,12 +174,12 @@ pub enum VerifyError {
 }
 
 impl VerifyError {
-    /// Returns every reason, as the metric and the log name it.
+    /// Returns the name of every reason in the metric and the log.
     pub fn reasons() -> impl Iterator<Item = &'static str> {
         Fault::ALL.into_iter().map(Fault::as_str).chain(NoKeys::ALL.into_iter().map(NoKeys::as_str))
     }
 
-    /// Returns the word that the metric and the log use.
+    /// Returns the reason's name in the metric and the log.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! One key of a JWK Set (RFC 7517 §4): the algorithms that it verifies, or the reason why it verifies none.
+//! One key of a JWK Set (RFC 7517 §4): the algorithms that it verifies, or the reason why it is unusable.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,11 +7,11 @@ use serde_json::{Map, Value};
 
 use super::jws::algorithm;
 
-/// The most keys that the verifier keeps of one set.
+/// The maximum number of keys that the verifier keeps from one set.
 pub(super) const MAX_KEYS: usize = 64;
-/// The accepted sizes of an RSA modulus in bits: from the least that is safe (RFC 7518 §3.3) to the most that the library takes.
+/// The accepted sizes of an RSA modulus in bits: from the minimum of RFC 7518 §3.3 to the library's maximum.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
-/// The longest accepted RSA exponent, in bytes.
+/// The maximum length of an RSA exponent, in bytes.
 const MAX_EXPONENT_BYTES: usize = 4;
 
 const P256: &[Algorithm] = &[Algorithm::ES256];
@@ -20,7 +20,7 @@ const ED25519: &[Algorithm] = &[Algorithm::EdDSA];
 pub(super) const RSA: &[Algorithm] =
     &[Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::PS256, Algorithm::PS384, Algorithm::PS512];
 
-/// A public key and the algorithms that it may verify: those of its family, or only the one that it names.
+/// A public key and the algorithms that it may verify: those of its type, or only the one in its `alg`.
 pub(super) struct PublicKey {
     pub(super) kid: Option<String>,
     pub(super) algorithms: Vec<Algorithm>,
@@ -141,7 +141,7 @@ fn bytes(members: &Map<String, Value>, name: &'static str) -> Result<Vec<u8>, Un
     URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_error| Unusable::Malformed(name))
 }
 
-/// The reason why an entry verifies nothing.
+/// The reason why an entry is unusable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
     /// It is not an object.
@@ -162,7 +162,7 @@ pub enum Unusable {
     /// `key_ops` does not contain `verify`.
     #[error("its key_ops forbid verifying")]
     ForbiddenOperations,
-    /// It is a symmetric key; published, it is no secret.
+    /// It is a symmetric key, which is not secret once published.
     #[error("it is a symmetric key, and anyone can read it")]
     Symmetric,
     /// Its private half is published.
@@ -177,7 +177,7 @@ pub enum Unusable {
     /// `alg` is not supported.
     #[error("its alg is not supported")]
     Algorithm,
-    /// `alg` belongs to another type of key.
+    /// `alg` does not fit the type of the key.
     #[error("its alg does not fit its kty and crv")]
     AlgorithmMismatch,
     /// Its modulus is too short or too long.

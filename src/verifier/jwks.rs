@@ -1,5 +1,5 @@
-//! The identity provider's public keys: it fetches them regularly, keeps them for a while when the provider fails, and fetches
-//! again for a token that no known key has signed. `key_set` and `jwk` read the fetched set.
+//! The identity provider's public keys. This module fetches them regularly, keeps them for a while when the provider fails, and
+//! fetches again for a token that no known key has signed. `key_set` and `jwk` read the fetched set.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -19,15 +19,15 @@ use crate::outbound::{BodyError, read_body, root_cause};
 
 /// The interval of regular fetches, so that revoked keys disappear.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(300);
-/// The shortest time between a fetch and one that a token with an unknown key causes: forged tokens must not load the provider.
+/// The minimum time between a fetch and one for a token with an unknown key: forged tokens must not load the provider.
 pub const MIN_FETCH_INTERVAL: Duration = Duration::from_secs(10);
 /// The timeout of one fetch.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
-/// The largest key set that the gateway reads, in bytes.
+/// The maximum size of a key set, in bytes.
 const MAX_BYTES: usize = 256 * 1024;
-/// The most keys that one token is checked with; each takes some tens of microseconds.
+/// The maximum number of keys tried for one token; each takes some tens of microseconds.
 const MAX_TRIED: usize = 8;
-/// The most left-out entries that one log message or error names.
+/// The maximum number of skipped entries named in one log message or error.
 const MAX_NAMED: usize = 16;
 
 /// The last fetched set, and its time.
@@ -48,17 +48,17 @@ pub struct RemoteKeys {
     metrics: Arc<Metrics>,
 }
 
-/// Why the keys could not be fetched.
+/// The reason why the keys could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The request failed, or the answer was an error.
+    /// The request failed, or the response has an error status.
     #[error("{}", root_cause(.0))]
     Http(#[from] reqwest::Error),
-    /// The answer is larger than the gateway reads.
-    #[error("the answer has more than {MAX_BYTES} bytes")]
+    /// The response is larger than the gateway reads.
+    #[error("the response has more than {MAX_BYTES} bytes")]
     TooLarge,
-    /// The answer is not a JWK Set.
-    #[error("the answer is not a JWK Set (RFC 7517), a JSON object with an array keys")]
+    /// The response is not a JWK Set.
+    #[error("the response is not a JWK Set (RFC 7517), a JSON object with an array keys")]
     NotJwks,
     /// No key can verify a signature.
     #[error("the JWK Set has no key that can verify signatures{}", reasons(.0))]
@@ -73,13 +73,13 @@ fn reasons(skipped: &[Skipped]) -> String {
 /// Creates the HTTP client for requests to the provider at `url`.
 ///
 /// # Errors
-/// The HTTP client's, if TLS cannot be set up.
+/// The HTTP client's error, if TLS cannot be set up.
 pub fn client(url: &Url) -> Result<reqwest::Client, reqwest::Error> {
     reqwest::Client::builder()
         .timeout(FETCH_TIMEOUT)
         .connect_timeout(FETCH_TIMEOUT)
         .redirect(reqwest::redirect::Policy::limited(3))
-        // A redirect must not lead from https to an answer that anyone on the network path can write.
+        // A redirect must not downgrade from https to http: anyone on the network path could change that response.
         .https_only(url.scheme() == "https")
         .user_agent(concat!("scangate/", env!("CARGO_PKG_VERSION")))
         .build()
@@ -99,11 +99,11 @@ pub async fn fetch(http: &reqwest::Client, url: &Url) -> Result<Vec<u8>, FetchEr
 }
 
 impl RemoteKeys {
-    /// Prepares for `url` without a fetch. Keys older than `max_age` verify nothing, because the provider may have withdrawn them
+    /// Creates the keys of `url` without fetching them. Keys older than `max_age` verify nothing, because the provider may have withdrawn them
     /// since.
     ///
     /// # Errors
-    /// The HTTP client's, if TLS cannot be set up.
+    /// The HTTP client's error, if TLS cannot be set up.
     pub fn new(url: Url, max_age: Duration, metrics: Arc<Metrics>) -> Result<Self, reqwest::Error> {
         let http = client(&url)?;
         Ok(Self { url, max_age, http, known: Arc::default(), last_fetch: Arc::default(), metrics })
@@ -126,9 +126,9 @@ impl RemoteKeys {
         if let Some(Ok(())) = self.try_known(jws) {
             return Ok(());
         }
-        // In a separate task: a caller that disconnects must not abort the fetch and leave the cool-down running.
+        // In a separate task: a caller that disconnects must not abort a fetch that has already blocked the next one.
         let fetch = Self::fetch_now(self.clone(), Some(MIN_FETCH_INTERVAL));
-        // It fails only if the task panicked, which is logged; the check below follows in either case.
+        // The task fails only by a panic, which is logged; the check below follows in either case.
         let _ = crate::task::spawn("identity-fetch", fetch).await;
         if let Some(verdict) = self.try_known(jws) {
             return verdict.map_err(VerifyError::Invalid);
@@ -199,20 +199,20 @@ impl RemoteKeys {
         }
     }
 
-    /// Logs each left-out entry, once as long as it stays the same.
+    /// Logs each skipped entry, once until it changes.
     fn log_skipped(&self, set: &KeySet, previous: Option<&Known>) {
         let is_new = |skipped: &&Skipped| !previous.is_some_and(|known| known.set.skipped.contains(skipped));
         for skipped in set.skipped.iter().filter(is_new).take(MAX_NAMED) {
             let url = &self.url;
             if skipped.reason.is_fault() {
-                tracing::warn!(%url, "left out a key of the identity provider: {skipped}");
+                tracing::warn!(%url, "skipped a key of the identity provider: {skipped}");
             } else {
-                tracing::info!(%url, "left out a key of the identity provider: {skipped}");
+                tracing::info!(%url, "skipped a key of the identity provider: {skipped}");
             }
         }
     }
 
-    /// Fetches the keys once, for the doctor. Returns the number of usable keys, and the entries left out.
+    /// Fetches the keys once, for the doctor. Returns the number of usable keys, and the skipped entries.
     ///
     /// # Errors
     /// [`FetchError`].

@@ -1,7 +1,7 @@
 //! A signed token: three parts of base64url, the first of which is a JSON object (RFC 7515 §3.1, RFC 7519 §7.2).
 //!
-//! This module reads the header itself: the library refuses a whole token for a name that it does not know, and it picks one of
-//! two members of one name. No content counts before a signature is checked.
+//! This module reads the header itself: the library rejects a token with an unknown algorithm name, and silently picks one of two
+//! members with the same name. No content is trusted before the signature was checked.
 
 use std::fmt;
 
@@ -63,12 +63,12 @@ impl<'a> Jws<'a> {
         Ok(Self { algorithm, kid, message, payload, signature })
     }
 
-    /// Returns whether `key` signed it with the named algorithm. A key of another family did not.
+    /// Returns whether `key` signed it with the named algorithm. Returns false for a key of another type.
     pub(super) fn is_signed_by(&self, key: &DecodingKey) -> bool {
         jsonwebtoken::crypto::verify(self.signature, self.message.as_bytes(), key, self.algorithm).unwrap_or(false)
     }
 
-    /// Returns the claims. They count only after the signature was checked.
+    /// Returns the claims. Do not use them before the signature was checked.
     pub(super) fn claims(&self) -> Result<Map<String, Value>, Fault> {
         object(self.payload)
     }
@@ -87,8 +87,8 @@ fn is_bearer_type(typ: &str) -> bool {
     BEARER_TYPES.contains(&typ)
 }
 
-/// Reads a part: a JSON object in base64url. It refuses two members of one name, as RFC 7515 §4 and RFC 7519 §4 allow, because
-/// two readers of such a token may read different values.
+/// Reads a part: a JSON object in base64url. It refuses two members with the same name, as RFC 7515 §4 and RFC 7519 §4 allow,
+/// because two readers of such a token may read different values.
 fn object(part: &str) -> Result<Map<String, Value>, Fault> {
     let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_error| Fault::NotJwt)?;
     let UniqueMembers { members, has_duplicate } = serde_json::from_slice(&bytes).map_err(|_error| Fault::NotJwt)?;

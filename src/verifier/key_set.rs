@@ -1,4 +1,4 @@
-//! A JWK Set (RFC 7517 §5): its usable keys, and the entries left out. A bad entry does not affect the others.
+//! A JWK Set (RFC 7517 §5): its usable keys, and the skipped entries. A bad entry does not affect the others.
 
 use std::fmt;
 
@@ -7,10 +7,10 @@ use serde_json::{Deserializer, Value};
 
 use super::jwk::{self, MAX_KEYS, PublicKey, Unusable};
 
-/// How much of a key's id messages show, in characters.
+/// The maximum length of a key's id in messages, in characters.
 const MAX_SHOWN_CHARS: usize = 64;
 
-/// The usable keys of a set, and the entries left out.
+/// The usable keys of a set, and the skipped entries.
 #[derive(Default)]
 pub(super) struct KeySet {
     pub(super) keys: Vec<PublicKey>,
@@ -39,7 +39,7 @@ impl KeySet {
     }
 }
 
-/// An entry that the verifier left out.
+/// An entry that the verifier skipped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
     /// Its position in the set, from 1.
@@ -53,7 +53,7 @@ pub struct Skipped {
 impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kid {
-            // Escaped, because another party wrote it.
+            // Escaped, because the provider wrote it.
             Some(kid) => write!(f, "key {:?} (entry {}): {}", kid, self.position, self.reason),
             None => write!(f, "entry {}: {}", self.position, self.reason),
         }

@@ -1,15 +1,15 @@
-//! Names made safe to show: people decide by them, so a name may contain no invisible character, no character that looks like
-//! a blank, and none that reverses the text after it (Unicode TR 9 §2, TR 36 §2.5).
+//! Makes names safe to display, because people decide by them: a name may contain no invisible character, no character that looks
+//! like a space, and none that reverses the text after it (Unicode TR 9 §2, TR 36 §2.5).
 
 use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory, GeneralCategoryGroup};
 use icu_properties::{CodePointMapData, CodePointSetData};
 
-/// The longest name that the gateway passes on, in characters; it cuts the rest.
+/// The maximum length of a name, in characters; the gateway cuts the rest.
 const MAX_CHARS: usize = 128;
-/// The most combining marks on one letter. Written languages need five or six; hundreds cover the text around them.
+/// The maximum number of combining marks on one letter. Written languages need five or six; hundreds cover the text around them.
 const MAX_MARKS: usize = 8;
-/// Characters with an empty glyph that no Unicode property marks as such: the Braille blank, a musical note without a head, and
-/// the blanks of three scripts.
+/// Characters with an empty glyph that no Unicode property marks as such: the blank Braille pattern, a musical note without a
+/// head, and the spaces of three scripts.
 const BLANK_GLYPHS: [char; 5] = ['\u{2800}', '\u{1d159}', '\u{13441}', '\u{13442}', '\u{16fe4}'];
 
 /// Returns `name` without its invisible characters; an empty text if no visible one is left. A joiner or a variation selector
@@ -23,7 +23,7 @@ pub(super) fn readable(name: &str) -> String {
             break;
         }
         if c.is_whitespace() || BLANK_GLYPHS.contains(&c) {
-            // One blank replaces many, which could push the following text out of view.
+            // Consecutive spaces become one, because many could push the following text out of view.
             if !shown.is_empty() && !shown.ends_with(' ') {
                 shown.push(' ');
             }
@@ -66,7 +66,7 @@ fn is_selector(c: char) -> bool {
     matches!(c, '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}' | '\u{180b}'..='\u{180d}' | '\u{180f}')
 }
 
-/// Returns whether no screen shows `c`: characters that Unicode marks as ignorable (fillers, tags, invisible operators), controls
+/// Returns whether `c` is invisible: characters that Unicode marks as ignorable (fillers, tags, invisible operators), controls
 /// and format characters. The visible signs that enclose Arabic and Syriac numbers are format characters too; they draw over the
 /// following text, so they are removed as well.
 fn is_invisible(c: char) -> bool {

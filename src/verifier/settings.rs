@@ -1,16 +1,16 @@
-//! Which identity provider vouches for approvers.
+//! The settings of the identity provider.
 
 use std::time::Duration;
 
 use url::Url;
 
-/// The shortest shared secret, in bytes (RFC 7518 §3.2).
+/// The minimum length of a shared secret, in bytes (RFC 7518 §3.2).
 pub const MIN_SECRET_BYTES: usize = 32;
 
 /// The source of approvers' identities.
 #[derive(Clone)]
 pub enum IdentitySettings {
-    /// The demo: made-up people.
+    /// The demo, in which anyone can sign in under any name.
     Demo,
     /// A provider that shares a secret with the gateway.
     Secret {
@@ -23,7 +23,7 @@ pub enum IdentitySettings {
     },
     /// A provider that publishes its keys.
     Jwks {
-        /// Where its key set is.
+        /// The URL of its key set.
         url: Url,
         /// The required `iss`.
         issuer: String,

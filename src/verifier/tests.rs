@@ -1,3 +1,5 @@
+//! Tests of the verifier: accepted tokens, and the reason for each refused one.
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};

@@ -10,7 +10,7 @@ const MIN_REDIS: (u32, u32) = (6, 2);
 const MAX_LAG_SECS: u64 = 5;
 /// A replica that is further behind is reported.
 const MAX_BEHIND_BYTES: u64 = MIB;
-/// The least output buffer that Redis should allow a subscriber.
+/// The minimum output buffer that Redis should allow a subscriber.
 const MIN_PUBSUB_BYTES: u64 = 8 * MIB;
 /// The size of the two notifications of a change, with Redis's overhead.
 const CHANGE_BYTES: u64 = 200;
@@ -52,7 +52,7 @@ pub(super) fn unusable_replica(address: &str, why: &Unanswered) -> Line {
     warn(format!("replica {address} cannot be used: {why}. If it became the primary, sign-ins would fail. {advice}"))
 }
 
-/// Reports a node whose kind or role is not the one that the URL, Sentinels or the Cluster say.
+/// Reports a node whose kind or role differs from what the URL, the Sentinels or the Cluster say.
 pub(super) fn wrong_role(address: &str, facts: &Facts, role: &str, installation: &Installation) -> Option<Line> {
     let mode = facts.info.as_ref().and_then(|info| info.mode.as_deref());
     let moves = facts.write.as_ref().is_err_and(|refusal| refusal.code == "MOVED");
@@ -158,7 +158,7 @@ pub(super) fn persistence(facts: &Facts, has_failover: bool, wait_replicas: usiz
     Some(match (has_aof, has_failover) {
         (true, _) => ok("appendonly yes: a restart of Redis keeps tickets"),
         (false, false) => ok(
-            "appendonly no: a restart of Redis loses the sign-ins in progress, and waiting pages make new codes; set appendonly yes if that matters",
+            "appendonly no: a restart of Redis loses the sign-ins in progress, and waiting pages create new codes; set appendonly yes if that matters",
         ),
         (false, true) if wait_replicas == 0 => warn(
             "appendonly no, and --redis-wait-replicas 0: a failover may lose acknowledged decisions. Set --redis-wait-replicas 1",
@@ -182,18 +182,20 @@ pub(super) fn replica_count(facts: &Facts, has_failover: bool, wanted: usize) ->
     let silent = facts.info.iter().flat_map(|info| &info.replicas).filter(is_silent).count();
     Some(match connected {
         0 if wanted == 0 && !has_failover => return None,
-        0 if wanted == 0 => warn("has no replica that could take over when it is lost"),
+        0 if wanted == 0 => warn("has no replica that could take over if it fails"),
         _ if wanted == 0 => ok(format!("{connected} replica(s) connected, of which none must have a decision")),
         _ if connected.saturating_sub(silent) < wanted.min(connected) => error(format!(
-            "{silent} of {connected} connected replica(s) are silent, so decisions wait for them in vain and are refused (503). Repair them, or stop them: the gateway waits for connected replicas only"
+            "{silent} of {connected} connected replica(s) do not acknowledge, so decisions time out and are refused (503). Repair or stop them: the gateway waits only for connected replicas"
         )),
         _ if connected < wanted => warn(format!(
-            "{connected} replica(s) connected, fewer than --redis-wait-replicas {wanted}: if the primary is lost now, acknowledged decisions may be lost. Connect more, or lower --redis-wait-replicas"
+            "{connected} replica(s) connected, fewer than --redis-wait-replicas {wanted}: if the primary fails now, acknowledged decisions may be lost. Connect more, or lower --redis-wait-replicas"
         )),
         _ if connected == wanted => ok(format!(
-            "{connected} replica(s) connected, each of which must have a decision before it counts; while one is lost, there are fewer copies"
+            "{connected} replica(s) connected, all of which must have a decision before it is acknowledged; if one fails, decisions have fewer copies"
         )),
-        _ => ok(format!("{connected} replicas connected, of which {wanted} must have a decision before it counts")),
+        _ => ok(format!(
+            "{connected} replicas connected, of which {wanted} must have a decision before it is acknowledged"
+        )),
     })
 }
 
@@ -201,7 +203,7 @@ pub(super) fn replica_lag(facts: &Facts) -> Option<Line> {
     let lagging: Vec<_> = facts.info.as_ref()?.replicas.iter().filter_map(replica_lag_text).collect();
     (!lagging.is_empty()).then(|| {
         warn(format!(
-            "of its replicas {}: check their load and network; a failover loses what they lack",
+            "lagging replicas: {}. Check their load and network; a failover loses the changes that they lack",
             lagging.join(", ")
         ))
     })
@@ -210,7 +212,7 @@ pub(super) fn replica_lag(facts: &Facts) -> Option<Line> {
 fn replica_lag_text(replica: &ReplicaLink) -> Option<String> {
     let ReplicaLink { address, is_online, lag_secs, behind_bytes } = replica;
     if !is_online {
-        Some(format!("{address} is not synchronized yet"))
+        Some(format!("{address} is not synchronised yet"))
     } else if *lag_secs >= MAX_LAG_SECS {
         Some(format!("{address} has acknowledged nothing for {lag_secs} s"))
     } else if *behind_bytes >= MAX_BEHIND_BYTES {
@@ -237,7 +239,7 @@ pub(super) fn subscriber_buffer(facts: &Facts) -> Option<Line> {
     };
     let bytes = limits.pubsub_buffer_bytes.filter(|&bytes| bytes > 0 && bytes < MIN_PUBSUB_BYTES)?;
     Some(warn(format!(
-        "client-output-buffer-limit allows {} KiB for a subscriber: when more than some {} tickets change at once, Redis closes the gateway's connection, and the gateway reads the ticket of every stream again. Set `client-output-buffer-limit pubsub 32mb 8mb 60`",
+        "client-output-buffer-limit allows {} KiB for a subscriber: when more than some {} tickets change at once, Redis closes the gateway's connection, and the gateway must re-read every stream's ticket. Set `client-output-buffer-limit pubsub 32mb 8mb 60`",
         bytes / 1024,
         bytes / CHANGE_BYTES
     )))

@@ -16,14 +16,14 @@ use crate::store::redis::diagnosis::{Diagnosis, Facts, Installation, Probe, Roun
 /// A larger difference between a node's clock and ours is reported. Tickets use the primary's clock only, but the gateway
 /// checks approvers' tokens by its own.
 const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(5);
-/// With a longer round trip, the page learns of a confirmation so late that people notice: a quarter of a second.
+/// With a longer round trip, the page gets the confirmation noticeably late: after a quarter of a second.
 const MAX_ROUND_TRIP: Duration = Duration::from_millis(50);
-/// The round trips between a tap on Confirm and the page's event: the phone's request reads and writes the ticket; the page's
+/// The round trips between a tap on Confirm and the page's event: the approver's request reads and writes the ticket; the page's
 /// stream is notified (half a round trip), reads and claims it (docs/operations.md has the measurements).
 const CONFIRM_TO_EVENT: u32 = 4;
 /// The same if changes wait for replicas as far from the primary as the gateway is; the page's claim waits as well.
 const CONFIRM_TO_EVENT_WAITING: u32 = 6;
-/// The most round trips of one command if nothing is wrong: four to connect, three for a command whose script Redis does not
+/// The maximum number of round trips of one command without a fault: four to connect, three for a command whose script Redis does not
 /// know, two that wait for replicas, and the rest to find the primary.
 const MIN_TIMEOUT: u32 = 16;
 
@@ -61,7 +61,7 @@ pub(super) fn check(report: &mut Report, settings: &RedisSettings, found: &Diagn
 struct Nodes<'a> {
     role: &'static str,
     all: Vec<(&'a str, &'a Facts)>,
-    /// With a single server, lines need not name the node.
+    /// Whether there is a single server, whose lines need no node name.
     is_single_server: bool,
 }
 
@@ -92,7 +92,7 @@ impl<'a> Nodes<'a> {
         Self { role, all, is_single_server: matches!(found.installation, Installation::Standalone) }
     }
 
-    /// Reports what `check` finds, on one line for all nodes with the same finding.
+    /// Reports the findings of `check`, on one line for all nodes with the same finding.
     fn check(&self, report: &mut Report, check: impl Fn(&Facts) -> Option<Line>) {
         let mut lines: Vec<(Line, Vec<&str>)> = Vec::new();
         for (address, facts) in &self.all {
@@ -134,13 +134,13 @@ impl<'a> Nodes<'a> {
         let is_waiting = settings.wait_replicas > 0;
         let round_trips = if is_waiting { CONFIRM_TO_EVENT_WAITING } else { CONFIRM_TO_EVENT };
         let late = in_millis(median * round_trips);
-        // The fastest round trip counts: a busy machine may have delayed the others.
+        // Only the fastest round trip is compared, because a busy machine may have delayed the others.
         if fastest > MAX_ROUND_TRIP {
             report.warn("redis", format!(
-                "{text}. That is far: the page learns of a confirmation some {late} after the tap, and everything else is late as well (docs/operations.md, \"How far away Redis may be\"). Run gateways near Redis"
+                "{text}. Redis is far away: the page gets a confirmation some {late} after the tap, and every other step is slower too (docs/operations.md, \"How far away Redis may be\"). Run gateways near Redis"
             ));
         } else {
-            report.ok("redis", format!("{text}: the page learns of a confirmation some {late} after the tap"));
+            report.ok("redis", format!("{text}: the page gets a confirmation some {late} after the tap"));
         }
         if settings.timeout < fastest * MIN_TIMEOUT {
             report.warn("redis", format!(

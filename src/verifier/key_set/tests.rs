@@ -1,3 +1,5 @@
+//! Tests of the JWK Set: usable keys, skipped entries, malformed sets.
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm::{self, ES256, EdDSA, PS256, RS256};
@@ -58,7 +60,7 @@ fn a_key_verifies_its_alg_or_all_algorithms_of_its_type() {
 fn an_unusable_key_is_skipped_with_a_reason() {
     let short = URL_SAFE_NO_PAD.encode([0xff; 128]);
     let short_with_zeros = URL_SAFE_NO_PAD.encode([[0; 128], [0xff; 128]].concat());
-    let left_out = [
+    let unusable = [
         (json!(null), Unusable::NotAnObject),
         (json!([]), Unusable::NotAnObject),
         (json!("key"), Unusable::NotAnObject),
@@ -94,7 +96,7 @@ fn an_unusable_key_is_skipped_with_a_reason() {
         (json!({"kty": "oct", "k": "c2VjcmV0", "alg": "HS256"}), Unusable::Symmetric),
         (json!({"kty": "AKP", "alg": "ML-DSA-44", "pub": "AA"}), Unusable::UnsupportedType),
     ];
-    for (key, reason) in left_out {
+    for (key, reason) in unusable {
         assert_eq!(outcome(&key), Err(reason), "{key}");
     }
 }
