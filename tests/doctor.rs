@@ -217,8 +217,8 @@ fn sentinels_their_primary_and_its_replicas_are_looked_at() {
     let (primary, replica) = (at(sentinels.node(0)), at(sentinels.node(1)));
     doctor(&sentinels.url())
         .is_usable()
-        .says("ok    sentinel", &["3 of 3 say where gate is", &primary])
-        .says("ok    sentinel", &["3 watch gate", "2 must agree"])
+        .says("ok    sentinel", &["3 of 3 Sentinel(s) say where gate is", &primary])
+        .says("ok    sentinel", &["3 Sentinel(s) watch gate", "2 must agree"])
         .says("ok    redis", &[&format!("primary {primary} answers in")])
         .says("ok    redis", &["2 nodes answer as replica"])
         .says("ok    redis", &["2 replicas connected, of which 1 must have a decision"])
@@ -265,14 +265,14 @@ fn sentinels_that_are_missing_or_locked_are_named() {
     doctor(&url)
         .is_usable()
         .says("WARN  sentinel", &[&gone, "does not answer"])
-        .says("ok    sentinel", &["2 of 3 say where gate is"]);
+        .says("ok    sentinel", &["2 of 3 Sentinel(s) say where gate is"]);
     sentinels.sentinel_mut(1).kill();
     until(SOON, "the quorum's end", || {
         sentinels.sentinel(0).try_run::<String>(&["SENTINEL", "CKQUORUM", NAME]).is_err().then_some(())
     });
     doctor(&url).is_usable().says("WARN  sentinel", &["could not start a failover", "NOQUORUM"]);
     sentinels.sentinel(0).run::<()>(&["SENTINEL", "RESET", NAME]);
-    doctor(&url).says("WARN  sentinel", &["1 watch gate", "Run 3"]);
+    doctor(&url).says("WARN  sentinel", &["1 Sentinel(s) watch gate", "Run 3"]);
     sentinels.sentinel_mut(0).kill();
     doctor(&url).is_bad().says("FAIL  sentinel", &["does not answer"]);
 }

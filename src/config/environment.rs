@@ -108,19 +108,19 @@ mod tests {
             ("scangate_demo", "SCANGATE_DEMO"),
             ("Scangate_Listen", "SCANGATE_LISTEN"),
         ] {
-            let said = faults_of(&[(wrong, "hunter2")]);
-            assert_eq!(said.len(), 1, "{said:?}");
-            assert!(said[0].contains(wrong) && said[0].contains(&format!("nearest is {right}.")), "{said:?}");
-            assert!(!said[0].contains("hunter2"), "{said:?}");
+            let found = faults_of(&[(wrong, "hunter2")]);
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert!(found[0].contains(wrong) && found[0].contains(&format!("nearest is {right}.")), "{found:?}");
+            assert!(!found[0].contains("hunter2"), "{found:?}");
         }
         assert_eq!(faults_of(&[("SCANGATE_", "1"), ("SCANGATE_A", "1"), ("SCANGATE_LISTEN", "x")]).len(), 2);
     }
 
     #[test]
     fn a_setting_without_a_value_is_a_fault() {
-        let said = faults_of(&[("SCANGATE_IDENTITY_JWKS_URL", ""), ("SCANGATE_DEMO", ""), ("PATH", "")]);
-        assert_eq!(said.len(), 2, "{said:?}");
-        assert!(said.iter().all(|fault| fault.contains("empty")), "{said:?}");
+        let found = faults_of(&[("SCANGATE_IDENTITY_JWKS_URL", ""), ("SCANGATE_DEMO", ""), ("PATH", "")]);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found.iter().all(|fault| fault.contains("empty")), "{found:?}");
     }
 
     #[test]
@@ -138,15 +138,15 @@ mod tests {
             ]
             .map(|(name, value)| (format!("{prefix}_{name}"), value))
         };
-        let said = |variables: &[(String, &str)]| {
+        let found = |variables: &[(String, &str)]| {
             faults_of(&variables.iter().map(|(name, value)| (name.as_str(), *value)).collect::<Vec<_>>())
         };
         for service in ["SCANGATE", "SCANGATE_ADMIN", "SCANGATE_REDIS"] {
-            assert_eq!(said(&links(service)), [""; 0]);
+            assert_eq!(found(&links(service)), [""; 0]);
             let with_more = [&links(service)[..], &[(format!("{service}_PORT_X"), "1")]].concat();
-            assert_eq!(said(&with_more).len(), 1, "{service}");
+            assert_eq!(found(&with_more).len(), 1, "{service}");
         }
-        assert_eq!(said(&links("SCANGATE")[3..]).len(), 5, "no Service is described");
+        assert_eq!(found(&links("SCANGATE")[3..]).len(), 5, "no Service is described");
         for alone in ["SCANGATE_PORT", "SCANGATE_SERVICE_HOST"] {
             assert_eq!(faults_of(&[(alone, "10.96.0.7")]).len(), 1);
         }

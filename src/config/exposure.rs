@@ -45,14 +45,14 @@ fn readable_by_others(path: &Path) -> Option<String> {
     let metadata = std::fs::metadata(path).ok()?;
     let mode = metadata.permissions().mode();
     let is_own = metadata.uid() == rustix::process::geteuid().as_raw();
-    let (who, change) = match (mode & OTHERS != 0, mode & GROUP != 0 && is_own) {
+    let (readers, change) = match (mode & OTHERS != 0, mode & GROUP != 0 && is_own) {
         (true, _) if is_own => ("other users", "600"),
         (true, _) => ("other users", "o="),
         (false, true) => ("its group", "600"),
         (false, false) => return None,
     };
     let path = path.display();
-    Some(format!("{path} holds a secret and can be read by {who}; run `chmod {change} {path}`"))
+    Some(format!("{path} holds a secret and can be read by {readers}; run `chmod {change} {path}`"))
 }
 
 /// Returns whether a Redis URL holds a password: after the user's name, or in a parameter.
@@ -101,9 +101,9 @@ mod tests {
             (0o644, Some("other users")),
         ] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-            let said = readable_by_others(&path);
-            assert_eq!(said.is_some(), expected.is_some(), "{mode:o}: {said:?}");
-            assert!(expected.is_none_or(|who| said.unwrap().contains(who)), "{mode:o}");
+            let warning = readable_by_others(&path);
+            assert_eq!(warning.is_some(), expected.is_some(), "{mode:o}: {warning:?}");
+            assert!(expected.is_none_or(|readers| warning.unwrap().contains(readers)), "{mode:o}");
         }
     }
 }

@@ -70,8 +70,8 @@ fn the_demo_starts_automatically_only_on_an_isolated_machine() {
         (&["--identity-issuer", "https://id.example"], "--identity-issuer"),
         (&["--identity-audience", "scangate"], "--identity-audience"),
     ] {
-        let said = fault(args);
-        assert!(said.contains(named) && said.contains("--identity-jwks-url"), "{args:?}: {said}");
+        let message = fault(args);
+        assert!(message.contains(named) && message.contains("--identity-jwks-url"), "{args:?}: {message}");
     }
     for args in [
         &["--listen", "127.0.0.2:80,[::1]:80"][..],
@@ -92,11 +92,11 @@ fn an_explicit_demo_is_refused_with_production_settings() {
         (&["--identity-issuer", "https://id.example"], "--demo"),
         (&["--identity-audience", "scangate"], "--demo"),
     ] {
-        let said = fault(&[&["--demo"], args].concat());
-        assert!(said.contains("--demo") && said.contains(named), "{args:?}: {said}");
+        let message = fault(&[&["--demo"], args].concat());
+        assert!(message.contains("--demo") && message.contains(named), "{args:?}: {message}");
     }
-    let said = fault(&["--demo", "--keys-dir", "/keys", "--issuer", "x", "--public-url", "https://a.example"]);
-    assert!(["--keys-dir", "--issuer", "public URL"].iter().all(|named| said.contains(named)), "{said}");
+    let message = fault(&["--demo", "--keys-dir", "/keys", "--issuer", "x", "--public-url", "https://a.example"]);
+    assert!(["--keys-dir", "--issuer", "public URL"].iter().all(|named| message.contains(named)), "{message}");
     // As in a container: with --demo, other machines may reach it.
     let open =
         ["--demo", "--listen", "0.0.0.0:8080", "--admin-listen", "0.0.0.0:9090", "--redis-url", "redis://redis/"];
@@ -106,8 +106,8 @@ fn an_explicit_demo_is_refused_with_production_settings() {
 #[test]
 fn an_empty_value_is_a_fault() {
     for flag in ["--issuer", "--identity-issuer", "--identity-audience"] {
-        let said = fault(&[&IDENTITY[..2], &[flag, ""]].concat());
-        assert!(said.contains(&format!("{flag} is empty")), "{said}");
+        let message = fault(&[&IDENTITY[..2], &[flag, ""]].concat());
+        assert!(message.contains(&format!("{flag} is empty")), "{message}");
     }
 }
 
@@ -128,8 +128,8 @@ fn all_faults_are_reported_together() {
 
 #[test]
 fn a_drain_leaves_requests_the_time_to_finish() {
-    let said = fault(&["--drain", "10s", "--shutdown-timeout", "3s"]);
-    assert!(said.contains("--shutdown-timeout must be at least 1s longer than --drain"), "{said}");
+    let message = fault(&["--drain", "10s", "--shutdown-timeout", "3s"]);
+    assert!(message.contains("--shutdown-timeout must be at least 1s longer than --drain"), "{message}");
     assert!(config(&["--drain", "10s", "--shutdown-timeout", "11s"]).is_ok());
 }
 
@@ -181,8 +181,8 @@ fn with_https_plain_http_is_allowed_only_for_localhost() {
             "http://[::2]:5000",
             "http://notlocalhost",
         ] {
-            let said = client("https://login.example.com", key, url).unwrap_err();
-            assert!(said.contains(key) && said.contains("is not https"), "{said}");
+            let message = client("https://login.example.com", key, url).unwrap_err();
+            assert!(message.contains(key) && message.contains("is not https"), "{message}");
             assert_eq!(
                 client("http://login.example.com", key, url),
                 Ok(()),

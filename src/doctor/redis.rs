@@ -53,7 +53,7 @@ fn sentinel(report: &mut Report, found: &Diagnosis, name: &str, sentinels: &[Pro
     }
     let Some(primary) = found.primaries.first().map(|primary| &primary.address) else { return };
     let Some((_, newest)) = views.iter().find(|(_, view)| view.primary == *primary) else { return };
-    report.ok("sentinel", format!("{} of {} say where {name} is: {primary}", views.len(), sentinels.len()));
+    report.ok("sentinel", format!("{} of {} Sentinel(s) say where {name} is: {primary}", views.len(), sentinels.len()));
     for (address, view) in &views {
         if view.primary != *primary {
             report.warn(
@@ -81,10 +81,10 @@ fn sentinel(report: &mut Report, found: &Diagnosis, name: &str, sentinels: &[Pro
         newest.quorum.map(|quorum| format!(", {quorum} must agree that the primary is down")).unwrap_or_default();
     if known < MIN_VOTERS {
         report.warn("sentinel", format!(
-            "{known} watch {name}: a failover needs a majority, so no failover is possible when one is lost. Run {MIN_VOTERS} on separate machines"
+            "{known} Sentinel(s) watch {name}: a failover needs a majority, so no failover is possible when one is lost. Run {MIN_VOTERS} on separate machines"
         ));
     } else {
-        report.ok("sentinel", format!("{known} watch {name}{quorum}"));
+        report.ok("sentinel", format!("{known} Sentinel(s) watch {name}{quorum}"));
     }
     if sentinels.len() == 1 && known > 1 {
         report.warn("sentinel", format!(
@@ -176,7 +176,7 @@ fn cluster(
     }
     if primaries < MIN_VOTERS {
         report.warn("cluster", format!(
-            "{primaries} of its nodes serve slots: a failover needs a majority of the primaries, so no failover is possible when one is lost. Spread the slots over {MIN_VOTERS} or more"
+            "only {primaries} node(s) serve slots: a failover needs a majority of the primaries, so no failover is possible when one is lost. Spread the slots over {MIN_VOTERS} or more"
         ));
     }
     if seeds.len() == 1 && primaries + replicas > 1 {

@@ -102,7 +102,8 @@ pub struct SigningKeys {
 }
 
 impl SigningKeys {
-    /// Reads every `.pem` file of a directory. The most recently modified file signs; among equals, the last by name.
+    /// Reads every `.pem` file of a directory. The most recently modified file signs; of files with the
+    /// same time, the last by name.
     ///
     /// # Errors
     /// [`KeyError`]. One unusable file is an error, so that a mistake shows before the key is needed.

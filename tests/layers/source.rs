@@ -28,7 +28,7 @@ struct Reference {
 #[derive(Debug)]
 struct Import {
     target: Reference,
-    /// Whether it is a `pub use`, which is no dependency of the file unless the file uses the name itself.
+    /// Whether it is a `pub use`, which is not a dependency of the file unless the file uses the name itself.
     is_public: bool,
 }
 
