@@ -106,7 +106,7 @@ async fn callers_who_hang_up_do_not_keep_a_new_key_from_being_fetched() {
     provider.delay();
     let id = Browser::new(&gateway).create().await;
     let made_up = Phone::with_token(Key::new().token("mallory"), &gateway);
-    // Longer than the cool-down after the first fetch.
+    // Longer than the minimum time between two fetches.
     within(SOON * 3, "the new key, among callers who hang up", || async {
         let _ = tokio::time::timeout(Duration::from_millis(100), made_up.act(&id, "scan")).await;
         let scan = tokio::time::timeout(Duration::from_millis(200), scan_status(&gateway, new.token("ada"))).await;
@@ -143,7 +143,7 @@ async fn a_key_that_takes_the_place_of_another_is_fetched_when_it_is_met() {
         eventually("the first fetch", || async { (*provider.fetches.lock().unwrap() == 1).then_some(()) }).await;
         assert_eq!(scan_status(&gateway, old.token("ada")).await, 200, "{kid}");
         provider.publish(&[&new]);
-        // Longer than the cool-down after the first fetch.
+        // Longer than the minimum time between two fetches.
         within(SOON * 3, "the new key", || async {
             (scan_status(&gateway, new.token("ada")).await == 200).then_some(())
         })
