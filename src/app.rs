@@ -125,7 +125,7 @@ async fn assemble(config: &Config) -> anyhow::Result<Gateway> {
         }
         _ => Signer::open(&config.issuer, config.keys_dir.clone()).context("cannot read the signing keys")?,
     };
-    crate::task::spawn("keys", signer.clone().follow());
+    crate::task::spawn("keys", signer.clone().reload());
     let (verifier, demo) = identity(&config.identity, &signer, &metrics)?;
     let log_limiter = Arc::default();
     let sign_ins = SignIns::new(

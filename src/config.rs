@@ -76,11 +76,11 @@ pub struct Config {
     pub connectors: ConnectorSettings,
     /// Settings that are risky but not faults, for the log and the doctor.
     pub warnings: Vec<String>,
-    /// How to log.
+    /// The settings of the log.
     pub log: LogSettings,
 }
 
-/// How to log.
+/// The settings of the log.
 #[derive(Debug, Clone)]
 pub struct LogSettings {
     /// A `tracing` filter such as `info` or `scangate=debug`.

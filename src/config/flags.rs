@@ -86,7 +86,7 @@ pub struct Flags {
     /// A PEM file with the certificate authorities to trust for rediss, instead of the system's
     #[arg(long, env = "SCANGATE_REDIS_CA_FILE", value_name = "FILE", help_heading = "Store")]
     pub redis_ca_file: Option<PathBuf>,
-    /// How many replicas must have a scan, confirmation, cancellation or claim before it is acknowledged; all
+    /// Number of replicas that must have a scan, confirmation, cancellation or claim before it is acknowledged; all
     /// connected replicas if there are fewer. Default: 1 with Sentinel and Cluster, else 0
     #[arg(
         long, env = "SCANGATE_REDIS_WAIT_REPLICAS", value_name = "N",
@@ -315,7 +315,7 @@ pub struct Flags {
     #[arg(long, env = "SCANGATE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Auto, help_heading = "Running")]
     pub log_format: LogFormat,
 
-    /// How the flags were set.
+    /// How the flags were given.
     #[arg(skip)]
     pub provenance: Provenance,
 }

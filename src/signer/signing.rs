@@ -94,7 +94,7 @@ impl Signer {
     }
 
     /// Reloads the key directory periodically. Never returns. If the directory is faulty, it logs that and keeps the keys in use.
-    pub async fn follow(self) {
+    pub async fn reload(self) {
         let Some(directory) = &self.directory else { return };
         let mut logged_error = None;
         loop {
