@@ -61,7 +61,7 @@ pub struct Crate {
 /// The module that a path leads to, and the name of the item.
 type Target = (Vec<String>, Option<String>);
 
-/// The maximum number of imports between a path and the definition. A crate with good structure needs three.
+/// The maximum number of imports between a path and the definition. A longer chain is probably a cycle.
 const MAX_IMPORTS: usize = 8;
 
 /// A path leads through more than [`MAX_IMPORTS`] imports; they may form a cycle.
