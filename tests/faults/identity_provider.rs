@@ -3,7 +3,7 @@
 use super::*;
 use axum::routing::get;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use scangate::signer::keys::{KeyAlgorithm, KeySet, generate};
+use scangate::signer::keys::{KeyAlgorithm, SigningKeys, generate};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
@@ -24,7 +24,7 @@ impl Key {
     fn new() -> Self {
         crate::support::crypto();
         let pem = generate(KeyAlgorithm::Es256).unwrap();
-        let set: Value = serde_json::from_str(&KeySet::single(&pem).unwrap().published()).unwrap();
+        let set: Value = serde_json::from_str(&SigningKeys::single(&pem).unwrap().published()).unwrap();
         Self { jwk: set["keys"][0].clone(), pem }
     }
 
@@ -208,7 +208,7 @@ impl AnyKey {
     fn new(kind: KeyAlgorithm, algorithm: Algorithm, kid: &str) -> Self {
         crate::support::crypto();
         let pem = generate(kind).unwrap();
-        let set: Value = serde_json::from_str(&KeySet::single(&pem).unwrap().published()).unwrap();
+        let set: Value = serde_json::from_str(&SigningKeys::single(&pem).unwrap().published()).unwrap();
         let secret = match kind {
             KeyAlgorithm::Es256 => EncodingKey::from_ec_pem(pem.as_bytes()),
             KeyAlgorithm::Eddsa => EncodingKey::from_ed_pem(pem.as_bytes()),
