@@ -30,8 +30,6 @@ class Loadgen:
         for target in targets:
             command += ["--target", target]
         command += ["--json", self.result_file, "--status", "json"]
-        if scenario != "poll":
-            command += ["--heartbeat", f"{settings.sizes.heartbeat}s"]
         self.process: Process = stage.start(f"loadgen {scenario}", [*command, *options], stderr=subprocess.PIPE)
         threading.Thread(target=self._follow, daemon=True).start()
 

@@ -54,6 +54,11 @@ def scangate_in_memory(stage: Stage, settings: Settings) -> Served:
     return Served(gateway.process, gateway.target, TICKETS)
 
 
+def streams_at(path: str, settings: Settings) -> list:
+    """Returns the load generator's options for the streams of a server without tickets."""
+    return ["--events-path", path, "--heartbeat", f"{settings.sizes.heartbeat}s"]
+
+
 def nchan(stage: Stage, settings: Settings) -> Served:
     """One channel per stream, as with tickets. The first events are published before the measurement."""
     return _nchan(stage, settings, "/events/{n}", settings.sizes.streams)
@@ -85,7 +90,7 @@ def _nchan(stage: Stage, settings: Settings, path: str, channels: int) -> Served
     )
     until("nginx with nchan listens", lambda: listening(port), 10, process)
     _publish(port, channels)
-    return Served(process, f"http://127.0.0.1:{port}", ["--events-path", path])
+    return Served(process, f"http://127.0.0.1:{port}", streams_at(path, settings))
 
 
 def _publish(port: int, channels: int) -> None:
@@ -106,7 +111,7 @@ def axum_sse(stage: Stage, settings: Settings) -> Served:
         "axum", [settings.programs.axum_sse, f"127.0.0.1:{port}", settings.sizes.heartbeat, FIRST_EVENT]
     )
     until("the axum peer listens", lambda: listening(port), 10, process)
-    return Served(process, f"http://127.0.0.1:{port}", ["--events-path", "/events/{n}"])
+    return Served(process, f"http://127.0.0.1:{port}", streams_at("/events/{n}", settings))
 
 
 def node(stage: Stage, settings: Settings) -> Served:
@@ -115,7 +120,7 @@ def node(stage: Stage, settings: Settings) -> Served:
         "node", ["node", PEERS_DIR / "node" / "server.js", port, settings.sizes.heartbeat, FIRST_EVENT]
     )
     until("the Node peer listens", lambda: listening(port), 10, process)
-    return Served(process, f"http://127.0.0.1:{port}", ["--events-path", "/events/{n}"])
+    return Served(process, f"http://127.0.0.1:{port}", streams_at("/events/{n}", settings))
 
 
 # By key: its name in the table, and the function that starts it.

@@ -58,7 +58,7 @@ fn flags() -> BTreeMap<String, Flag> {
 
 /// Where a default is stated besides `--help` and the tables of `docs/configuration.md`: setting, file, text. `{n}` stands for
 /// n times the default, times in seconds.
-const STATED: [(&str, &str, &str); 24] = [
+const STATED: [(&str, &str, &str); 22] = [
     ("SCANGATE_HEARTBEAT", "nginx/scangate.conf.template", "Three heartbeats of {1} s"),
     ("SCANGATE_HEARTBEAT", "nginx/scangate.conf.template", "proxy_read_timeout {3}s;"),
     ("SCANGATE_HEARTBEAT", "docs/edge.md", "(configuration.md#limits), {1} s): {3} s"),
@@ -69,8 +69,6 @@ const STATED: [(&str, &str, &str); 24] = [
     ("SCANGATE_HEARTBEAT", "docs/http-api.md", "Every heartbeat ({1} s;"),
     ("SCANGATE_HEARTBEAT", "docs/http-api.md", "\"heartbeat\":{1},"),
     ("SCANGATE_HEARTBEAT", "docs/drop-in.md", "heartbeats (of {1} s,"),
-    ("SCANGATE_HEARTBEAT", "bench/harness/settings.py", "    heartbeat={1},"),
-    ("SCANGATE_HEARTBEAT", "bench/README.md", "heartbeats of {1} s"),
     ("SCANGATE_TICKET_TTL", "docs/http-api.md", "\"expires_in\":{1}.0"),
     ("SCANGATE_TICKET_TTL", "docs/architecture.md", "\"expires_in\":{1}.0"),
     ("SCANGATE_DECISION_TTL", "docs/architecture.md", "the decision time ({1} s)"),
@@ -105,22 +103,6 @@ fn whatever_states_a_default_states_the_programs() {
             wrong.push(format!("{file} must say {text:?}: the default of {variable}"));
         }
     }
-    // The load generator counts the heartbeats that a stream misses, and knows nothing of the gateway's code.
-    let heartbeat = flags["SCANGATE_HEARTBEAT"].default.clone().unwrap();
-    let option =
-        regex::Regex::new("default_value = \"([^\"]+)\"[^\n]*\n\\s*(?:pub(?:\\([a-z]+\\))? )?heartbeat: Duration")
-            .unwrap();
-    let mut options = 0;
-    for entry in std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/loadgen/src").read_dir().unwrap() {
-        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap_or_default();
-        for found in option.captures_iter(&text) {
-            options += 1;
-            if found[1] != heartbeat {
-                wrong.push(format!("bench/loadgen: --heartbeat is {} by default, not {heartbeat}", &found[1]));
-            }
-        }
-    }
-    assert!(options > 0, "the load generator has no --heartbeat");
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 

@@ -71,6 +71,8 @@ pub struct Ticket {
     pub secret: String,
     /// The path of its event stream.
     pub events: String,
+    /// The time between two heartbeats of its event stream.
+    pub heartbeat: Option<Duration>,
     pub deadline: Deadline,
 }
 
@@ -144,8 +146,9 @@ impl Api {
         let (Some(id), Some(secret), Some(events)) = (text("ticket_id"), text("ticket_secret"), text("events")) else {
             return Err(response.refused(action, "without ticket_id, ticket_secret and events"));
         };
-        let left = Duration::try_from_secs_f64(ticket["expires_in"].as_f64().unwrap_or_default()).unwrap_or_default();
-        Ok(Ticket { id, secret, events, deadline: Deadline::new(sent, received, left) })
+        let seconds = |field: &str| Duration::try_from_secs_f64(ticket[field].as_f64()?).ok();
+        let deadline = Deadline::new(sent, received, seconds("expires_in").unwrap_or_default());
+        Ok(Ticket { id, secret, events, heartbeat: seconds("heartbeat"), deadline })
     }
 
     /// Scans a ticket.

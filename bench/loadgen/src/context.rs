@@ -8,7 +8,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::api::{Api, Approver};
 use crate::measurements::Measurements;
-use crate::settings::{EventStreams, Settings};
+use crate::settings::Settings;
 
 /// How often the worker looks for silent streams.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -33,6 +33,8 @@ pub struct Context {
 pub struct PresenterState {
     /// When the stream last received anything, in milliseconds since the start of the run; 0 without a stream.
     received_ms: AtomicU32,
+    /// The longest silence without a missed heartbeat, in milliseconds; 0 if no heartbeats are expected.
+    max_silence_ms: AtomicU32,
     /// A missed heartbeat has been counted for the present silence.
     is_late: AtomicBool,
     ticket: Mutex<Option<WaitingTicket>>,
@@ -94,20 +96,17 @@ impl Context {
 
     /// Records that the stream of `presenter` received something at `at`.
     pub fn received(&self, presenter: &PresenterState, at: Instant) {
-        let millis = u32::try_from(self.since_start(at).as_millis()).unwrap_or(u32::MAX).max(1);
-        presenter.received_ms.store(millis, Ordering::Relaxed);
+        presenter.received_ms.store(millis(self.since_start(at)).max(1), Ordering::Relaxed);
         presenter.is_late.store(false, Ordering::Relaxed);
     }
 
-    /// Counts missed heartbeats until the process ends. One pass over all streams every second
-    /// replaces one timer per stream.
-    pub async fn count_missed_heartbeats(self: Arc<Self>, streams: EventStreams) {
-        let allowed = u32::try_from((streams.heartbeat * 3 / 2).as_millis()).unwrap_or(u32::MAX);
+    /// Counts missed heartbeats until the process ends. One pass over all streams every second replaces one timer per stream.
+    pub async fn count_missed_heartbeats(self: Arc<Self>) {
         let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
         loop {
             ticks.tick().await;
-            let now = u32::try_from(self.elapsed().as_millis()).unwrap_or(u32::MAX);
-            let missed = self.presenters.iter().filter(|presenter| presenter.becomes_late(now, allowed)).count();
+            let now = millis(self.elapsed());
+            let missed = self.presenters.iter().filter(|presenter| presenter.becomes_late(now)).count();
             if missed > 0 {
                 self.measure(|measured| measured.heartbeats_missed += u64::try_from(missed).unwrap_or(u64::MAX));
             }
@@ -116,8 +115,10 @@ impl Context {
 }
 
 impl PresenterState {
-    /// Records an open stream of the ticket `id`.
-    pub fn set_open(&self, id: &str) {
+    /// Records an open stream of the ticket `id`. A stream that is silent for 1.5 × `heartbeat` has missed a heartbeat.
+    pub fn set_open(&self, id: &str, heartbeat: Option<Duration>) {
+        let max_silence = heartbeat.map_or(Duration::ZERO, |heartbeat| heartbeat * 3 / 2);
+        self.max_silence_ms.store(millis(max_silence), Ordering::Relaxed);
         let mut ticket = self.ticket();
         // A reconnected stream belongs to the same ticket, whose confirmation may be under way.
         if ticket.as_ref().is_none_or(|ticket| ticket.id != id) {
@@ -150,11 +151,16 @@ impl PresenterState {
         self.ticket.lock()
     }
 
-    fn becomes_late(&self, now: u32, allowed: u32) -> bool {
+    fn becomes_late(&self, now: u32) -> bool {
         let received = self.received_ms.load(Ordering::Relaxed);
-        let is_late = received != 0 && now.saturating_sub(received) > allowed;
+        let max_silence = self.max_silence_ms.load(Ordering::Relaxed);
+        let is_late = received != 0 && max_silence != 0 && now.saturating_sub(received) > max_silence;
         is_late && !self.is_late.swap(true, Ordering::Relaxed)
     }
+}
+
+fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -162,25 +168,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_silent_stream_misses_one_heartbeat_until_it_speaks() {
+    fn a_silent_stream_misses_one_heartbeat_until_it_receives_data() {
         let presenter = PresenterState::default();
-        assert!(!presenter.becomes_late(100_000, 1_500));
+        presenter.set_open("a", Some(Duration::from_secs(1)));
+        assert!(!presenter.becomes_late(100_000));
         presenter.received_ms.store(1_000, Ordering::Relaxed);
-        assert!(!presenter.becomes_late(2_500, 1_500));
-        assert!(presenter.becomes_late(2_501, 1_500));
-        assert!(!presenter.becomes_late(9_000, 1_500));
+        assert!(!presenter.becomes_late(2_500));
+        assert!(presenter.becomes_late(2_501));
+        assert!(!presenter.becomes_late(9_000));
+    }
+
+    #[test]
+    fn a_stream_without_a_heartbeat_interval_misses_none() {
+        let presenter = PresenterState::default();
+        presenter.set_open("", None);
+        presenter.received_ms.store(1_000, Ordering::Relaxed);
+        assert!(!presenter.becomes_late(u32::MAX));
     }
 
     #[test]
     fn a_ticket_is_reserved_once_and_keeps_its_confirmation_over_a_reconnect() {
         let presenter = PresenterState::default();
         assert!(presenter.reserve().is_none(), "there is no ticket");
-        presenter.set_open("a");
+        presenter.set_open("a", None);
         assert_eq!(presenter.reserve().unwrap().0, "a");
         assert!(presenter.reserve().is_none());
-        presenter.set_open("a");
+        presenter.set_open("a", None);
         assert!(presenter.leave().is_some());
-        presenter.set_open("b");
+        presenter.set_open("b", None);
         assert!(presenter.leave().is_none());
     }
 }

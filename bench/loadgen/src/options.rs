@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::primaries::RedisUrl;
-use crate::settings::{Comparison, EventStreams, HttpVersion, Scenario, Settings, Signal};
+use crate::settings::{Comparison, HttpVersion, Scenario, Settings, Signal};
 use crate::target::{Sources, Target};
 
 /// The most streams of a run.
@@ -67,10 +67,14 @@ pub struct IdleArgs {
     /// How long to hold the streams once all are open
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_time)]
     hold: Duration,
-    /// Open this path as plain SSE instead of creating tickets, to compare with other servers. `{n}` stands for the
+    /// Open this path as plain SSE instead of creating tickets, to compare with other servers. `{n}` is replaced by the
     /// stream's number
     #[arg(long, value_name = "PATH", value_parser = parse_path)]
     events_path: Option<String>,
+    /// The heartbeat interval of the streams at that path, to count missed heartbeats: a stream misses one if it is silent
+    /// for one and a half intervals. A gateway's tickets name their own interval
+    #[arg(long, value_name = "TIME", requires = "events_path", value_parser = parse_time)]
+    heartbeat: Option<Duration>,
     #[command(flatten)]
     event_streams: EventStreamArgs,
     #[command(flatten)]
@@ -206,12 +210,9 @@ pub struct CommonArgs {
 /// The arguments of the scenarios that hold event streams.
 #[derive(Debug, Args)]
 pub struct EventStreamArgs {
-    /// Create all tickets before the first stream is opened, so that opens per second count streams alone
+    /// Create all tickets before the first stream is opened, so that opens per second count only streams
     #[arg(long, help_heading = "Streams")]
     tickets_first: bool,
-    /// The gateway's heartbeat interval: a stream that is silent for one and a half of it has missed a heartbeat
-    #[arg(long, value_name = "TIME", default_value = "25s", value_parser = parse_time, help_heading = "Streams")]
-    heartbeat: Duration,
 }
 
 /// The arguments of the scenarios in which tickets are scanned and confirmed.
@@ -312,18 +313,19 @@ impl Command {
             Self::Idle(args) => Scenario::Idle {
                 hold: args.hold,
                 events_path: args.events_path.clone(),
-                event_streams: args.event_streams.settings(),
+                heartbeat: args.heartbeat,
+                tickets_first: args.event_streams.tickets_first,
             },
             Self::Login(args) => Scenario::Login {
                 logins: args.logins,
                 logins_per_second: args.logins_per_second,
                 concurrency_logins: usize::try_from(args.concurrency_logins).unwrap_or(1),
-                event_streams: args.event_streams.settings(),
+                tickets_first: args.event_streams.tickets_first,
             },
             Self::Expiry(args) => Scenario::Expiry {
                 background: to_usize(args.background),
                 comparison: args.comparison.settings(),
-                event_streams: args.event_streams.settings(),
+                tickets_first: args.event_streams.tickets_first,
             },
             Self::Storm(args) => Scenario::Storm {
                 pids: args.pid.clone(),
@@ -331,16 +333,10 @@ impl Command {
                 after: args.after,
                 hold: args.hold,
                 logins_per_second: args.logins_per_second,
-                event_streams: args.event_streams.settings(),
+                tickets_first: args.event_streams.tickets_first,
             },
             Self::Poll(args) => Scenario::Poll { hold: args.hold, interval: args.interval },
         }
-    }
-}
-
-impl EventStreamArgs {
-    fn settings(&self) -> EventStreams {
-        EventStreams { tickets_first: self.tickets_first, heartbeat: self.heartbeat }
     }
 }
 
@@ -410,7 +406,9 @@ mod tests {
         assert!(parse(&["login", "--events-path", "/x"]).is_err());
         assert!(parse(&["idle", "--pid", "77"]).is_err());
         assert!(parse(&["idle", "--redis-url", "redis://127.0.0.1"]).is_err());
-        assert!(parse(&["poll", "--heartbeat", "5s"]).is_err());
+        assert!(parse(&["poll", "--tickets-first"]).is_err());
+        assert!(parse(&["storm", "--heartbeat", "5s"]).is_err());
+        assert!(parse(&["idle", "--heartbeat", "5s"]).unwrap_err().contains("--events-path"));
         assert!(parse(&["expiry", "--other-keys", "9"]).unwrap_err().contains("--redis-url"));
     }
 
@@ -434,7 +432,7 @@ mod tests {
     #[test]
     fn settings_survive_the_way_to_a_worker() {
         for words in [
-            &["idle", "--events-path", "/x/{n}", "--source-addresses", "10.0.0.1,::1"][..],
+            &["idle", "--events-path", "/x/{n}", "--heartbeat", "1.5s", "--source-addresses", "10.0.0.1,::1"][..],
             &["login", "--logins-per-second", "2.5"],
             &["expiry", "--redis-url", "redis://127.0.0.1", "--other-keys", "9"],
             &["storm", "--pid", "77", "--signal", "term"],

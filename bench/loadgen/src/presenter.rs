@@ -151,7 +151,10 @@ impl Presenter {
 
     fn count_opened(&mut self, wait: &mut Wait, started: Instant, stream: &Stream) {
         let context = &self.context;
-        self.state().set_open(wait.ticket.as_ref().map_or("", |ticket| &ticket.id));
+        match &wait.ticket {
+            Some(ticket) => self.state().set_open(&ticket.id, ticket.heartbeat),
+            None => self.state().set_open("", context.settings.scenario.heartbeat()),
+        }
         context.received(self.state(), stream.received_at);
         let at = context.since_start(stream.received_at);
         let lost_at = wait.lost_at.take();

@@ -91,7 +91,7 @@ impl Run {
             "open",
             json!({ "seconds": round(opening), "per_second": per_second(measured.opened, opening), "latency_ms": measured.open_times.to_json() }),
         );
-        if scenario.event_streams().is_some() {
+        if scenario.has_event_streams() {
             put("heartbeats", json!({ "seen": measured.heartbeats_seen, "missed": measured.heartbeats_missed }));
         }
         match scenario {
@@ -212,7 +212,7 @@ impl Run {
             Ending::OutOfTime => ", ended by --max-time before it was complete",
         };
         line("time", format!("{:.1} s{ending}", self.seconds.as_secs_f64()));
-        let is_polling = self.settings.scenario.event_streams().is_none();
+        let is_polling = !self.settings.scenario.has_event_streams();
         line(
             if is_polling { "presenters" } else { "streams" },
             format!("{} of {} opened, {} open at the end", measured.opened, self.wanted(), measured.open),

@@ -43,8 +43,10 @@ pub enum Scenario {
         hold: Duration,
         /// The path to open instead of a ticket's stream.
         events_path: Option<String>,
-        #[serde(flatten)]
-        event_streams: EventStreams,
+        /// The heartbeat interval of the streams at that path. A ticket names its own.
+        #[serde(with = "optional_seconds")]
+        heartbeat: Option<Duration>,
+        tickets_first: bool,
     },
     /// Logs in repeatedly while presenters wait.
     Login {
@@ -53,8 +55,7 @@ pub enum Scenario {
         logins_per_second: Option<f64>,
         /// How many logins run at the same time.
         concurrency_logins: usize,
-        #[serde(flatten)]
-        event_streams: EventStreams,
+        tickets_first: bool,
     },
     /// Lets tickets expire.
     Expiry {
@@ -62,8 +63,7 @@ pub enum Scenario {
         background: usize,
         #[serde(flatten)]
         comparison: Option<Comparison>,
-        #[serde(flatten)]
-        event_streams: EventStreams,
+        tickets_first: bool,
     },
     /// Signals processes, and confirms tickets while presenters reconnect.
     Storm {
@@ -76,8 +76,7 @@ pub enum Scenario {
         hold: Duration,
         /// Confirmations per second over all processes.
         logins_per_second: f64,
-        #[serde(flatten)]
-        event_streams: EventStreams,
+        tickets_first: bool,
     },
     /// Polls instead of waiting.
     Poll {
@@ -86,16 +85,6 @@ pub enum Scenario {
         #[serde(with = "seconds")]
         interval: Duration,
     },
-}
-
-/// How presenters open and watch their event streams.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct EventStreams {
-    /// Create all tickets before the first stream is opened.
-    pub tickets_first: bool,
-    /// The gateway's heartbeat interval.
-    #[serde(with = "seconds")]
-    pub heartbeat: Duration,
 }
 
 /// The keys that `expiry` writes to Redis for comparison with tickets.
@@ -119,20 +108,30 @@ impl Scenario {
         }
     }
 
-    /// Returns how presenters use event streams; `None` if they poll.
-    pub fn event_streams(&self) -> Option<EventStreams> {
-        match self {
-            Self::Idle { event_streams, .. }
-            | Self::Login { event_streams, .. }
-            | Self::Expiry { event_streams, .. }
-            | Self::Storm { event_streams, .. } => Some(*event_streams),
-            Self::Poll { .. } => None,
+    /// Returns whether presenters wait on event streams; otherwise they poll.
+    pub fn has_event_streams(&self) -> bool {
+        !matches!(self, Self::Poll { .. })
+    }
+
+    /// Returns whether all tickets are created before the first stream is opened.
+    pub fn creates_tickets_first(&self) -> bool {
+        match *self {
+            Self::Idle { tickets_first, .. }
+            | Self::Login { tickets_first, .. }
+            | Self::Expiry { tickets_first, .. }
+            | Self::Storm { tickets_first, .. } => tickets_first,
+            Self::Poll { .. } => false,
         }
     }
 
     /// Returns the path that streams open instead of a ticket's.
     pub fn events_path(&self) -> Option<&str> {
         if let Self::Idle { events_path, .. } = self { events_path.as_deref() } else { None }
+    }
+
+    /// Returns the heartbeat interval of streams without a ticket, if it is known.
+    pub fn heartbeat(&self) -> Option<Duration> {
+        if let Self::Idle { heartbeat, .. } = self { *heartbeat } else { None }
     }
 
     /// Returns whether approvers scan and confirm tickets.
@@ -184,5 +183,22 @@ mod seconds {
 
     pub fn deserialize<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Duration, D::Error> {
         Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+/// Optional durations as seconds with decimals.
+mod optional_seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de::Error as _};
+
+    #[expect(clippy::ref_option, reason = "serde's derive passes a reference to the field")]
+    pub fn serialize<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        time.map(|time| time.as_secs_f64()).serialize(serializer)
+    }
+
+    pub fn deserialize<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        let seconds = Option::<f64>::deserialize(deserializer)?;
+        seconds.map(Duration::try_from_secs_f64).transpose().map_err(D::Error::custom)
     }
 }

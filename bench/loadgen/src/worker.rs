@@ -60,8 +60,8 @@ async fn follow_orders() -> anyhow::Result<()> {
     let ends_at = Instant::now() + context.settings.max_time + OVERTIME;
     let presenters = TaskTracker::new();
     let settling = CancellationToken::new();
-    if let Some(streams) = context.settings.scenario.event_streams() {
-        spawn(Arc::clone(&context).count_missed_heartbeats(streams));
+    if context.settings.scenario.has_event_streams() {
+        spawn(Arc::clone(&context).count_missed_heartbeats());
     }
     spawn(report_periodically(Arc::clone(&context)));
     spawn(open(Arc::clone(&context), role, presenters.clone()));
@@ -106,8 +106,7 @@ async fn open(context: Arc<Context>, role: Role, tasks: TaskTracker) {
     if let Role::Presenters { count, first, background, rate, .. } = role {
         let permits = Arc::new(Semaphore::new(context.settings.concurrency));
         create_tickets(&context, background, &permits).await;
-        let streams = context.settings.scenario.event_streams();
-        let beforehand = if streams.is_some_and(|streams| streams.tickets_first) { count } else { 0 };
+        let beforehand = if context.settings.scenario.creates_tickets_first() { count } else { 0 };
         let mut tickets = create_tickets(&context, beforehand, &permits).await;
         let mut pacer = Pacer::new(rate);
         for index in 0..count {
