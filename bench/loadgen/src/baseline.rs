@@ -40,21 +40,21 @@ struct Shared {
     clocks: Vec<Clock>,
     /// The keys without a notification, by channel: the index of the primary, and the deadline in milliseconds by its clock.
     waiting: HashMap<String, (usize, u64)>,
-    outcome: Outcome,
+    results: BaselineResults,
 }
 
 /// The results of the plain keys.
 #[derive(Debug, Default, Clone)]
-pub struct Outcome {
+pub struct BaselineResults {
     pub made: u64,
     pub delivered: u64,
     pub lag: Latencies,
     /// The uncertainty of the lag: how exactly Redis's clock could be read.
     pub clock_error: Duration,
     /// Keys that were skipped because they had too little time left.
-    pub too_late: u64,
+    pub skipped: u64,
     /// Subscriber connections that broke; their keys were not delivered.
-    pub broken: u64,
+    pub broken_connections: u64,
 }
 
 impl Baseline {
@@ -100,14 +100,14 @@ impl Baseline {
             let mut shared = self.shared.lock();
             for &deadline in deadlines {
                 if deadline < soonest {
-                    shared.outcome.too_late += 1;
+                    shared.results.skipped += 1;
                     continue;
                 }
                 self.last_deadline = self.last_deadline.max(deadline);
-                let key = format!("{}{}", self.prefix, shared.outcome.made);
+                let key = format!("{}{}", self.prefix, shared.results.made);
                 let (index, channel) = (self.primaries.index_of(&key), self.primaries.channel(&key));
                 let at = shared.clocks[index].millis(deadline);
-                shared.outcome.made += 1;
+                shared.results.made += 1;
                 shared.waiting.insert(channel.clone(), (index, at));
                 channels[index].push(channel);
                 millis.insert(key.clone(), at);
@@ -137,7 +137,7 @@ impl Baseline {
         }
         let mut shared = self.shared.lock();
         let error = clocks.iter().map(|clock| clock.error).max().unwrap_or_default();
-        shared.outcome.clock_error = shared.outcome.clock_error.max(error);
+        shared.results.clock_error = shared.results.clock_error.max(error);
         shared.clocks = clocks;
         Ok(())
     }
@@ -154,8 +154,8 @@ impl Baseline {
     }
 
     /// Returns the results until now.
-    pub fn outcome(&self) -> Outcome {
-        self.shared.lock().outcome.clone()
+    pub fn results(&self) -> BaselineResults {
+        self.shared.lock().results.clone()
     }
 
     /// Stops counting notifications, and removes the remaining keys.
@@ -167,7 +167,7 @@ impl Baseline {
             let mut shared = self.shared.lock();
             // Removing an expired key makes Redis report its expiry.
             shared.waiting.clear();
-            shared.outcome.made
+            shared.results.made
         };
         let keys: Vec<_> = (0..made).map(|number| format!("{}{number}", self.prefix)).collect();
         for batch in keys.chunks(BATCH) {
@@ -187,8 +187,8 @@ async fn receive(mut messages: PubSubStream, shared: Arc<Mutex<Shared>>) {
         let mut shared = shared.lock();
         let Some((index, millis)) = shared.waiting.remove(message.get_channel_name()) else { continue };
         let lag = shared.clocks[index].since(millis, at);
-        shared.outcome.delivered += 1;
-        shared.outcome.lag.record(lag);
+        shared.results.delivered += 1;
+        shared.results.lag.record(lag);
     }
-    shared.lock().outcome.broken += 1;
+    shared.lock().results.broken_connections += 1;
 }

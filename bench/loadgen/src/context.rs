@@ -142,7 +142,7 @@ impl PresenterState {
     }
 
     /// Ends the wait for the ticket, and returns its confirmation.
-    pub fn leave(&self) -> Option<Arc<Confirmation>> {
+    pub fn end_wait(&self) -> Option<Arc<Confirmation>> {
         self.set_closed();
         self.ticket().take().and_then(|ticket| ticket.confirmation)
     }
@@ -194,8 +194,8 @@ mod tests {
         assert_eq!(presenter.reserve().unwrap().0, "a");
         assert!(presenter.reserve().is_none());
         presenter.set_open("a", None);
-        assert!(presenter.leave().is_some());
+        assert!(presenter.end_wait().is_some());
         presenter.set_open("b", None);
-        assert!(presenter.leave().is_none());
+        assert!(presenter.end_wait().is_none());
     }
 }

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Resource, getrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{interval, sleep_until, timeout};
 
-use crate::UNUSABLE;
+use crate::EXIT_UNUSABLE;
 use crate::api::{Api, ApiError, Approver};
 use crate::baseline::Baseline;
 use crate::connect::Dialer;
@@ -25,9 +25,9 @@ use crate::target::Target;
 use crate::workers::Workers;
 
 /// The exit code if something was lost.
-const LOST: u8 = 1;
+const EXIT_LOST: u8 = 1;
 /// The exit code after Ctrl-C or SIGTERM: 128 and the number of SIGINT.
-const INTERRUPTED: u8 = 130;
+const EXIT_INTERRUPTED: u8 = 130;
 /// How many people of the demo sign in as approvers.
 const APPROVERS: usize = 8;
 /// The files that a process opens besides its streams: kept connections, logins under way, standard streams.
@@ -51,13 +51,13 @@ pub struct Failure {
 /// # Errors
 /// If the run has no result.
 pub async fn run(command: &Command) -> Result<u8, Failure> {
-    let prepared = prepare(command).await.map_err(|error| Failure { code: UNUSABLE, error })?;
-    let run = execute(command, prepared).await.map_err(|error| Failure { code: LOST, error })?;
-    report::publish(&run, command.common().json.as_deref()).map_err(|error| Failure { code: LOST, error })?;
+    let prepared = prepare(command).await.map_err(|error| Failure { code: EXIT_UNUSABLE, error })?;
+    let run = execute(command, prepared).await.map_err(|error| Failure { code: EXIT_LOST, error })?;
+    report::publish(&run, command.common().json.as_deref()).map_err(|error| Failure { code: EXIT_LOST, error })?;
     Ok(match run.ending {
-        Ending::Interrupted => INTERRUPTED,
-        Ending::Complete if run.losses().is_empty() => 0,
-        Ending::Complete | Ending::OutOfTime => LOST,
+        Ending::Interrupted => EXIT_INTERRUPTED,
+        Ending::Complete if run.failures().is_empty() => 0,
+        Ending::Complete | Ending::OutOfTime => EXIT_LOST,
     })
 }
 
@@ -241,7 +241,7 @@ async fn execute(command: &Command, mut prepared: Prepared) -> anyhow::Result<Ru
     let stopped = coordinator.run_phases(&prepared, since_1970).await;
     let open = coordinator.workers.open();
     coordinator.progress.enter(Phase::Closing, open);
-    let baseline = coordinator.keys.as_ref().map(|keys| keys.baseline.outcome());
+    let baseline = coordinator.keys.as_ref().map(|keys| keys.baseline.results());
     if let Some(keys) = &mut coordinator.keys {
         keys.remove().await;
     }

@@ -37,7 +37,7 @@ pub async fn log_in_repeatedly(
     let next = Arc::new(AtomicU64::new(0));
     let pacer = Arc::new(tokio::sync::Mutex::new(Pacer::new(rate.unwrap_or_default())));
     let logins = TaskTracker::new();
-    context.measure(|measured| measured.login.span.starts(context.elapsed()));
+    context.measure(|measured| measured.login.span.record_start(context.elapsed()));
     for _ in 0..concurrency {
         let (context, next, pacer, stop) = (Arc::clone(context), Arc::clone(&next), Arc::clone(&pacer), stop.clone());
         spawn(logins.track_future(async move {
@@ -50,7 +50,7 @@ pub async fn log_in_repeatedly(
                 let result = log_in(&context, usize::try_from(number).unwrap_or_default()).await;
                 context.measure(|measured| {
                     measured.login.count += 1;
-                    measured.login.span.ends(context.elapsed());
+                    measured.login.span.record_end(context.elapsed());
                     if let Err(error) = result {
                         measured.login.failed += 1;
                         measured.count_error(&format!("login: {error}"));
@@ -104,7 +104,7 @@ pub async fn confirm_waiting_tickets(context: &Arc<Context>, rate: f64, stop: &C
     let under_way = TaskTracker::new();
     let cursor = AtomicUsize::new(0);
     let mut pacer = Pacer::new(rate);
-    context.measure(|measured| measured.login.span.starts(context.elapsed()));
+    context.measure(|measured| measured.login.span.record_start(context.elapsed()));
     while stop.run_until_cancelled(pacer.next()).await.is_some() && rate > 0.0 {
         let count = context.presenters.len();
         let mut turns = (0..count).map(|_| cursor.fetch_add(1, Ordering::Relaxed) % count);
@@ -130,7 +130,7 @@ async fn scan_and_confirm(context: Arc<Context>, number: usize, id: String, conf
     };
     context.measure(|measured| {
         measured.login.count += 1;
-        measured.login.span.ends(context.elapsed());
+        measured.login.span.record_end(context.elapsed());
         if let Ok(response_time) = result {
             measured.login.confirm_request.record(response_time);
         }

@@ -43,7 +43,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 /// The exit code for wrong options and unreachable targets.
-const UNUSABLE: u8 = 2;
+const EXIT_UNUSABLE: u8 = 2;
 
 fn main() -> ExitCode {
     // Fails only if a provider is installed already, which would serve as well.
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(coordinator::run(&command)),
-        Err(error) => Err(coordinator::Failure { code: UNUSABLE, error: error.into() }),
+        Err(error) => Err(coordinator::Failure { code: EXIT_UNUSABLE, error: error.into() }),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),

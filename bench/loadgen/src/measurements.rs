@@ -16,9 +16,9 @@ const MAX_ERRORS: usize = 50;
 /// The longest text of an error, in characters.
 const MAX_ERROR_CHARS: usize = 160;
 /// The length of one step of the timeline.
-pub const STEP: Duration = Duration::from_millis(100);
+pub const TIMELINE_STEP: Duration = Duration::from_millis(100);
 /// The upper bound on the timeline: one hour.
-const MAX_STEPS: usize = 36_000;
+const MAX_TIMELINE_STEPS: usize = 36_000;
 
 /// All measurements of one worker, or of the whole run.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -84,14 +84,14 @@ pub struct StormMeasurements {
     /// From the first lost stream until the last was back.
     pub outage: Span,
     /// Lost streams that are neither reopened nor settled otherwise.
-    pub away: u64,
-    /// Per [`STEP`] since the start of the run.
-    pub steps: Vec<Step>,
+    pub disconnected: u64,
+    /// Per [`TIMELINE_STEP`] since the start of the run.
+    pub steps: Vec<TimelineStep>,
 }
 
 /// The streams of one step of the timeline.
 #[derive(Debug, Default, Clone, Copy, Serialize, Deserialize)]
-pub struct Step {
+pub struct TimelineStep {
     pub opened: u64,
     pub closed: u64,
     pub lost: u64,
@@ -117,8 +117,8 @@ impl Measurements {
     /// Counts a stream that was lost `at` this time since the start of the run.
     pub fn count_lost(&mut self, at: Duration) {
         self.lost += 1;
-        self.storm.away += 1;
-        self.storm.outage.starts(at);
+        self.storm.disconnected += 1;
+        self.storm.outage.record_start(at);
         self.storm.step(at).lost += 1;
     }
 
@@ -163,18 +163,19 @@ impl LoginMeasurements {
 
 impl StormMeasurements {
     /// Returns the step of the timeline at `at`.
-    pub fn step(&mut self, at: Duration) -> &mut Step {
-        let index = usize::try_from(at.as_millis() / STEP.as_millis()).unwrap_or(usize::MAX).min(MAX_STEPS);
+    pub fn step(&mut self, at: Duration) -> &mut TimelineStep {
+        let index =
+            usize::try_from(at.as_millis() / TIMELINE_STEP.as_millis()).unwrap_or(usize::MAX).min(MAX_TIMELINE_STEPS);
         if self.steps.len() <= index {
-            self.steps.resize(index + 1, Step::default());
+            self.steps.resize(index + 1, TimelineStep::default());
         }
         &mut self.steps[index]
     }
 
     /// Records that a lost stream is back, or that its presenter has stopped waiting.
     pub fn stream_settled(&mut self, at: Duration) {
-        self.away = self.away.saturating_sub(1);
-        self.outage.ends(at);
+        self.disconnected = self.disconnected.saturating_sub(1);
+        self.outage.record_end(at);
     }
 
     fn add(&mut self, other: &Self) {
@@ -182,9 +183,9 @@ impl StormMeasurements {
         self.delivered += other.delivered;
         self.reconnect.add(&other.reconnect);
         self.outage.add(other.outage);
-        self.away += other.away;
+        self.disconnected += other.disconnected;
         if self.steps.len() < other.steps.len() {
-            self.steps.resize(other.steps.len(), Step::default());
+            self.steps.resize(other.steps.len(), TimelineStep::default());
         }
         for (step, other) in self.steps.iter_mut().zip(&other.steps) {
             step.opened += other.opened;
@@ -203,12 +204,12 @@ pub struct Span {
 
 impl Span {
     /// Records a start.
-    pub fn starts(&mut self, at: Duration) {
+    pub fn record_start(&mut self, at: Duration) {
         self.from = Some(self.from.map_or(at, |from| from.min(at)));
     }
 
     /// Records an end.
-    pub fn ends(&mut self, at: Duration) {
+    pub fn record_end(&mut self, at: Duration) {
         self.to = self.to.max(Some(at));
     }
 
@@ -220,7 +221,7 @@ impl Span {
 
     fn add(&mut self, other: Self) {
         if let Some(from) = other.from {
-            self.starts(from);
+            self.record_start(from);
         }
         self.to = self.to.max(other.to);
     }
@@ -323,7 +324,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn measurements_survive_the_way_and_add_up() {
+    fn measurements_survive_serialization_and_add_up() {
         let mut one = Measurements { opened: 2, ..Measurements::default() };
         one.open_times.record(Duration::from_millis(2));
         one.open_times.record(Duration::from_secs(4));
@@ -334,7 +335,7 @@ mod tests {
         let mut sum = Measurements::default();
         sum.add(&one);
         sum.add(&two);
-        assert_eq!((sum.opened, sum.lost, sum.storm.away, sum.errors["x"]), (4, 2, 1, 2));
+        assert_eq!((sum.opened, sum.lost, sum.storm.disconnected, sum.errors["x"]), (4, 2, 1, 2));
         assert_eq!(sum.open_times.count(), 4);
         assert!((sum.open_times.max_ms() - 4000.0).abs() < 8.0, "{}", sum.open_times.max_ms());
         assert_eq!(sum.storm.steps[2].lost, 2);

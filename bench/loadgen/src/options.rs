@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_holds_together() {
+    fn the_command_line_is_valid() {
         use clap::CommandFactory as _;
         Options::command().debug_assert();
     }
@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_survive_the_way_to_a_worker() {
+    fn settings_survive_serialization() {
         for words in [
             &["idle", "--events-path", "/x/{n}", "--heartbeat", "1.5s", "--source-addresses", "10.0.0.1,::1"][..],
             &["login", "--logins-per-second", "2.5"],

@@ -24,14 +24,14 @@ pub async fn run(context: Arc<Context>, number: usize, interval: Duration, permi
         loop {
             let started = Instant::now();
             if !has_opened {
-                context.measure(|measured| measured.opening.starts(context.since_start(started)));
+                context.measure(|measured| measured.opening.record_start(context.since_start(started)));
             }
             let result = poller.poll(&ticket).await;
             poller.permit = None;
             let ended = Instant::now();
             context.measure(|measured| {
-                measured.poll.span.starts(context.since_start(started));
-                measured.poll.span.ends(context.since_start(ended));
+                measured.poll.span.record_start(context.since_start(started));
+                measured.poll.span.record_end(context.since_start(ended));
                 measured.poll.polls += 1;
                 measured.poll.latency.record(ended - started);
                 match &result {
@@ -40,7 +40,7 @@ pub async fn run(context: Arc<Context>, number: usize, interval: Duration, permi
                         measured.opened += 1;
                         measured.open += 1;
                         measured.open_times.record(ended - started);
-                        measured.opening.ends(context.since_start(ended));
+                        measured.opening.record_end(context.since_start(ended));
                     }
                     Ok(response) if response.status == StatusCode::OK => {}
                     Ok(response) if response.status == StatusCode::NOT_FOUND => measured.renewed += 1,

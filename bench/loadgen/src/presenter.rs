@@ -49,10 +49,10 @@ struct Wait {
 /// How the wait for a ticket ended.
 #[derive(Clone, Copy, PartialEq)]
 enum End {
-    /// The ticket has reached its end.
-    Over,
-    /// The stream was refused in a way that a retry does not change.
-    GaveUp,
+    /// The ticket has reached its final state.
+    Final,
+    /// The stream was refused permanently.
+    Refused,
 }
 
 impl Presenter {
@@ -71,7 +71,7 @@ impl Presenter {
                 }
             }
             let end = self.wait(ticket.take()).await;
-            if end == End::GaveUp || self.is_expiry() {
+            if end == End::Refused || self.is_expiry() {
                 return;
             }
             self.context.measure(|measured| measured.renewed += 1);
@@ -104,19 +104,19 @@ impl Presenter {
             match opened {
                 Ok((mut stream, final_event)) => {
                     if self.hold(&mut stream, final_event, &mut wait).await {
-                        return End::Over;
+                        return End::Final;
                     }
                 }
                 Err(OpenError::Refused(StatusCode::NO_CONTENT | StatusCode::NOT_FOUND, _)) if self.has_opened => {
                     self.finish(&mut wait, None);
-                    return End::Over;
+                    return End::Final;
                 }
                 Err(error) => {
                     self.count_refusal(&error.to_string());
                     // `EventSource` gives up on any other status, and retries after every other failure.
                     if matches!(error, OpenError::Refused(..)) {
                         self.finish(&mut wait, None);
-                        return End::GaveUp;
+                        return End::Refused;
                     }
                 }
             }
@@ -129,7 +129,7 @@ impl Presenter {
     async fn open(&mut self, wait: &mut Wait) -> Result<(Stream, Option<String>), OpenError> {
         let started = Instant::now();
         if !self.has_opened {
-            self.context.measure(|measured| measured.opening.starts(self.context.since_start(started)));
+            self.context.measure(|measured| measured.opening.record_start(self.context.since_start(started)));
         }
         let request = Request {
             target: self.target(),
@@ -164,7 +164,7 @@ impl Presenter {
             measured.storm.step(at).opened += 1;
             if !self.has_opened {
                 measured.opened += 1;
-                measured.opening.ends(at);
+                measured.opening.record_end(at);
                 let deadline = wait.ticket.as_ref().map_or(at, |ticket| context.since_start(ticket.deadline.latest));
                 measured.expiry.last_deadline = measured.expiry.last_deadline.max(deadline);
                 if context.settings.scenario.comparison().is_some() {
@@ -225,7 +225,7 @@ impl Presenter {
 
     /// Records the end of the ticket: by its final event, or because the gateway no longer knows it.
     fn finish(&self, wait: &mut Wait, event: Option<(&str, Instant)>) {
-        let confirmation = self.state().leave();
+        let confirmation = self.state().end_wait();
         self.context.measure(|measured| {
             if wait.lost_at.take().is_some() {
                 measured.storm.stream_settled(self.context.elapsed());

@@ -90,14 +90,14 @@ impl Primaries {
     /// If one cannot be reached, or a slot of a Cluster is not served.
     pub async fn connect(url: &RedisUrl) -> anyhow::Result<Self> {
         if url.is_cluster {
-            return Self::of_cluster(url).await;
+            return Self::connect_cluster(url).await;
         }
         let info = url.servers.first().context("there is no server")?;
         let database = info.redis_settings().db();
         Ok(Self { all: vec![Primary::connect(info.clone()).await?], slots: HashMap::new(), database })
     }
 
-    async fn of_cluster(url: &RedisUrl) -> anyhow::Result<Self> {
+    async fn connect_cluster(url: &RedisUrl) -> anyhow::Result<Self> {
         let mut first = Err(anyhow!("there is no server"));
         for server in &url.servers {
             first = Primary::connect(server.clone()).await;
@@ -116,7 +116,7 @@ impl Primaries {
             let [host, port, ..] = server.as_slice() else {
                 bail!("the reply to CLUSTER SLOTS names a server without a port")
             };
-            let info = first.neighbour(value::<Option<String>>(host)?, value(port)?);
+            let info = first.cluster_member(value::<Option<String>>(host)?, value(port)?);
             let known = all.iter().position(|primary| primary.info.addr() == info.addr());
             let index = known.unwrap_or(all.len());
             if known.is_none() {
@@ -252,7 +252,7 @@ impl Primary {
     }
 
     /// Returns the address of another server of the same Cluster. A server without a host name has the host of this one.
-    fn neighbour(&self, host: Option<String>, port: u16) -> ConnectionInfo {
+    fn cluster_member(&self, host: Option<String>, port: u16) -> ConnectionInfo {
         let mut addr = self.info.addr().clone();
         if let ConnectionAddr::Tcp(its_host, its_port) | ConnectionAddr::TcpTls { host: its_host, port: its_port, .. } =
             &mut addr

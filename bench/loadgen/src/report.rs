@@ -1,4 +1,4 @@
-//! The result of a run: as JSON, as a summary for people, and the losses in it.
+//! The result of a run: as JSON, as a summary for people, and the failures in it.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context as _;
 use serde_json::{Map, Value, json};
 
-use crate::baseline::{GRACE, Outcome};
-use crate::measurements::{Latencies, Measurements, STEP, per_second, round};
+use crate::baseline::{BaselineResults, GRACE};
+use crate::measurements::{Latencies, Measurements, TIMELINE_STEP, per_second, round};
 use crate::settings::{Scenario, Settings};
 
 /// How many steps of the timeline make a second.
@@ -37,17 +37,17 @@ pub struct Run {
     pub signalled_at: Option<Duration>,
     pub measurements: Measurements,
     /// The results of the plain keys that expiry is compared with.
-    pub baseline: Option<Outcome>,
+    pub baseline: Option<BaselineResults>,
 }
 
 impl Run {
     /// Returns the promises that the run broke, in words.
-    pub fn losses(&self) -> Vec<String> {
+    pub fn failures(&self) -> Vec<String> {
         let measured = &self.measurements;
-        let mut losses = Vec::new();
+        let mut failures = Vec::new();
         let mut loss = |count: u64, what: &str| {
             if count > 0 {
-                losses.push(format!("{count} {what}"));
+                failures.push(format!("{count} {what}"));
             }
         };
         loss(self.wanted().saturating_sub(measured.opened), "of the wanted streams never opened");
@@ -61,7 +61,7 @@ impl Run {
             }
             Scenario::Poll { .. } => {}
         }
-        losses
+        failures
     }
 
     fn wanted(&self) -> u64 {
@@ -146,7 +146,7 @@ impl Run {
             value["plain"] = json!({
                 "count": plain.made, "delivered": plain.delivered, "missing": plain.made - plain.delivered,
                 "lag_ms": plain.lag.to_json(), "clock_error_ms": round(plain.clock_error.as_secs_f64() * 1e3),
-                "grace": GRACE.as_secs(), "not_made": plain.too_late, "broken_connections": plain.broken,
+                "grace": GRACE.as_secs(), "not_made": plain.skipped, "broken_connections": plain.broken_connections,
             });
         }
         value
@@ -155,7 +155,7 @@ impl Run {
     fn storm(&self) -> Value {
         let storm = &self.measurements.storm;
         json!({
-            "event_at_s": self.event_at().map(|at| round(at.as_secs_f64())),
+            "event_at_s": self.storm_started_at().map(|at| round(at.as_secs_f64())),
             "lost_streams": self.measurements.lost, "back_after_s": self.back_after(),
             "peak_opens_per_second": self.peak(),
             "confirmations": { "made": storm.made, "delivered": storm.delivered, "lost": self.confirmations_lost() },
@@ -164,7 +164,7 @@ impl Run {
     }
 
     /// Returns when the storm started: with the signal, or else with the first lost stream.
-    fn event_at(&self) -> Option<Duration> {
+    fn storm_started_at(&self) -> Option<Duration> {
         self.signalled_at.or(self.measurements.storm.outage.from)
     }
 
@@ -172,14 +172,14 @@ impl Run {
     fn back_after(&self) -> Option<f64> {
         let storm = &self.measurements.storm;
         let last = storm.outage.to.unwrap_or_default();
-        let at = self.event_at().unwrap_or_default();
-        (storm.away == 0).then(|| round(last.saturating_sub(at).as_secs_f64()))
+        let at = self.storm_started_at().unwrap_or_default();
+        (storm.disconnected == 0).then(|| round(last.saturating_sub(at).as_secs_f64()))
     }
 
     /// Returns the most streams opened in any second since then.
     fn peak(&self) -> u64 {
-        let Some(at) = self.event_at() else { return 0 };
-        let first = usize::try_from(at.as_millis() / STEP.as_millis()).unwrap_or(usize::MAX);
+        let Some(at) = self.storm_started_at() else { return 0 };
+        let first = usize::try_from(at.as_millis() / TIMELINE_STEP.as_millis()).unwrap_or(usize::MAX);
         let steps = self.measurements.storm.steps.get(first..).unwrap_or_default();
         let opened: Vec<u64> = steps.iter().map(|step| step.opened).collect();
         let in_all = opened.iter().sum();
@@ -192,7 +192,7 @@ impl Run {
             opened += step.opened;
             closed += step.closed;
             lost += step.lost;
-            let end = round((STEP * number).as_secs_f64());
+            let end = round((TIMELINE_STEP * number).as_secs_f64());
             json!({ "t_s": end, "open": opened - closed, "opened_total": opened, "lost_total": lost })
         });
         steps.collect()
@@ -233,7 +233,7 @@ impl Run {
         for (error, count) in &measured.errors {
             line("error", format!("{count} × {error}"));
         }
-        for loss in self.losses() {
+        for loss in self.failures() {
             line("LOST", loss);
         }
         text
@@ -282,8 +282,8 @@ impl Run {
         }
     }
 
-    fn summarise_baseline(&self, baseline: &Outcome, line: &mut impl FnMut(&str, String)) {
-        let Outcome { made, delivered, .. } = baseline;
+    fn summarise_baseline(&self, baseline: &BaselineResults, line: &mut impl FnMut(&str, String)) {
+        let BaselineResults { made, delivered, .. } = baseline;
         let missing = made - delivered;
         line("plain keys", format!("{delivered} delivered, {missing} missing {} s after the last", GRACE.as_secs()));
         line("late by", spread(&baseline.lag));
@@ -291,11 +291,11 @@ impl Run {
             let (keys, redis) = (comparison.other_keys, &comparison.redis);
             line("in Redis", format!("{keys} filler keys with a time to live, at {redis}"));
         }
-        if baseline.too_late > 0 {
-            line("", format!("{} plain keys not written: too little time was left", baseline.too_late));
+        if baseline.skipped > 0 {
+            line("", format!("{} plain keys not written: too little time was left", baseline.skipped));
         }
-        if baseline.broken > 0 {
-            line("", format!("{} subscriber connections broke", baseline.broken));
+        if baseline.broken_connections > 0 {
+            line("", format!("{} subscriber connections broke", baseline.broken_connections));
         }
     }
 }

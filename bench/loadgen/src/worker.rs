@@ -25,13 +25,13 @@ use crate::{logins, poller, spawn};
 /// How often the worker reports how many streams are open.
 const REPORT_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a worker continues after the run's own bound: the coordinator should have stopped it long before.
-const OVERTIME: Duration = Duration::from_secs(60);
+const STOP_GRACE: Duration = Duration::from_secs(60);
 /// How long after its deadline an `expired` event may come.
 const EXPIRY_GRACE: Duration = Duration::from_secs(60);
 /// How many orders may wait.
 const MAX_ORDERS: usize = 16;
 /// The exit code of a worker whose coordinator has ended.
-const ORPHANED: i32 = 3;
+const COORDINATOR_GONE: i32 = 3;
 
 /// Runs as a worker.
 pub fn main() -> ExitCode {
@@ -57,7 +57,7 @@ async fn follow_orders() -> anyhow::Result<()> {
     let _ = raise_open_files();
     let role = plan.role;
     let context = Arc::new(context(*plan)?);
-    let ends_at = Instant::now() + context.settings.max_time + OVERTIME;
+    let ends_at = Instant::now() + context.settings.max_time + STOP_GRACE;
     let presenters = TaskTracker::new();
     let settling = CancellationToken::new();
     if context.settings.scenario.has_event_streams() {
@@ -217,7 +217,7 @@ fn read_orders() -> mpsc::Receiver<Order> {
                 return;
             }
         }
-        std::process::exit(ORPHANED);
+        std::process::exit(COORDINATOR_GONE);
     });
     orders
 }

@@ -28,7 +28,7 @@ use crate::rewind_io::RewindIo;
 use crate::service::HttpService;
 use crate::settings::Settings;
 use crate::transport::{self, Transport};
-use crate::unreadable_head::{UnreadableHead, stand_in_request};
+use crate::unreadable_head::{UnreadableHead, substitute_request};
 use crate::worker::ParkingPool;
 
 /// How long a connection without a request stays open after the server began to close. A request may be on its way.
@@ -180,7 +180,7 @@ impl<S: HttpService> Connection<S> {
         };
         match handoff.withheld_status() {
             Some(status) if unreadable.is_none() => {
-                let (status, head) = stand_in_request(status, &parts.read_buf);
+                let (status, head) = substitute_request(status, &parts.read_buf);
                 self.spawn(transport, peer, head, Some(UnreadableHead(status)));
             }
             _ if unreadable.is_some() || has_unread_head || handoff.has_unread_body() => {

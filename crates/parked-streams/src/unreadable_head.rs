@@ -44,7 +44,7 @@ const MAX_KEPT_BYTES: usize = 4 * 1024;
 
 /// Returns the status to answer with and the head of a stand-in request for the one that begins with `unread`. `status` is
 /// hyper's.
-pub(crate) fn stand_in_request(status: StatusCode, unread: &[u8]) -> (StatusCode, Bytes) {
+pub(crate) fn substitute_request(status: StatusCode, unread: &[u8]) -> (StatusCode, Bytes) {
     let is_one_line = !unread.is_empty() && !unread.contains(&b'\n');
     let status = match status {
         // The request line alone exceeds the bound.
@@ -79,32 +79,32 @@ pub(crate) fn stand_in_request(status: StatusCode, unread: &[u8]) -> (StatusCode
 mod tests {
     use super::*;
 
-    fn stand_in(status: u16, unread: &str) -> (u16, String) {
-        let (status, head) = stand_in_request(StatusCode::from_u16(status).unwrap(), unread.as_bytes());
+    fn substitute(status: u16, unread: &str) -> (u16, String) {
+        let (status, head) = substitute_request(StatusCode::from_u16(status).unwrap(), unread.as_bytes());
         (status.as_u16(), String::from_utf8(head.to_vec()).unwrap())
     }
 
     #[test]
-    fn a_stand_in_keeps_the_path_and_a_few_headers() {
+    fn a_substitute_keeps_the_path_and_a_few_headers() {
         let unread =
             "HEAD /s/x?secret HTTP/1.1\r\nHost: a\r\nACCEPT: text/html\r\nCookie: x\r\nAccept-Language: zh\r\nX-Forwa";
         let head = "HEAD /s/x HTTP/1.1\r\nhost: unreadable.invalid\r\nconnection: close\r\nACCEPT: text/html\r\nAccept-Language: zh\r\n\r\n";
-        assert_eq!(stand_in(431, unread), (431, head.to_owned()));
-        let (status, head) = stand_in(400, "\u{0}\r\n");
+        assert_eq!(substitute(431, unread), (431, head.to_owned()));
+        let (status, head) = substitute(400, "\u{0}\r\n");
         assert_eq!((status, head.lines().next().unwrap()), (400, "GET / HTTP/1.1"));
-        assert_eq!(stand_in(431, "").0, 431);
+        assert_eq!(substitute(431, "").0, 431);
     }
 
     #[test]
     fn a_request_line_that_is_too_long_gets_a_status_of_its_own() {
-        let (status, head) = stand_in(431, &format!("GET /{} HTT", "x".repeat(16_000)));
+        let (status, head) = substitute(431, &format!("GET /{} HTT", "x".repeat(16_000)));
         assert_eq!((status, head.lines().next().unwrap()), (414, "GET / HTTP/1.1"));
     }
 
     #[test]
     fn no_line_smuggles_a_request_or_exceeds_the_bound() {
         let unread = format!("GET / HTTP/1.1\naccept: a\rb\naccept: {}\n\naccept: late\n", "x".repeat(5_000));
-        let (_, head) = stand_in(431, &unread);
+        let (_, head) = substitute(431, &unread);
         assert!(!head.contains("accept"), "{head}");
     }
 }

@@ -81,7 +81,7 @@ async fn pause(pause: Pause) {
 struct Stage {
     case: Arc<Mutex<Option<Case>>>,
     counts: Arc<Counts>,
-    was_detached: Arc<AtomicBool>,
+    was_parked: Arc<AtomicBool>,
 }
 
 async fn play(State(stage): State<Stage>) -> Response {
@@ -91,7 +91,7 @@ async fn play(State(stage): State<Stage>) -> Response {
         for (before, size) in case.chunks {
             pause(before).await;
             if stage.counts.parked() > 0 {
-                stage.was_detached.store(true, Relaxed);
+                stage.was_parked.store(true, Relaxed);
             }
             yield std::iter::repeat_n(letters.next().unwrap(), size).collect();
         }
@@ -127,34 +127,34 @@ fn without_dates(bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn any_body_is_the_same_on_the_wire() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let start = |detach| async move {
+    let start = |park| async move {
         let mut stage = None;
-        let site = Site::start(settings(detach, IN_TIME), |counts| {
-            let on = Stage { case: Arc::default(), counts: Arc::clone(counts), was_detached: Arc::default() };
+        let site = Site::start(settings(park, IN_TIME), |counts| {
+            let on = Stage { case: Arc::default(), counts: Arc::clone(counts), was_parked: Arc::default() };
             stage = Some(on.clone());
             Router::new().route("/play", get(play)).route("/plain", get(async || "plain")).with_state(on)
         });
         let site = site.await;
         (site, stage.unwrap())
     };
-    let (detaching, keeping) = runtime.block_on(async { tokio::join!(start(true), start(false)) });
+    let (parking, keeping) = runtime.block_on(async { tokio::join!(start(true), start(false)) });
     proptest!(ProptestConfig { cases: 96, max_shrink_iters: 64, failure_persistence: None, ..ProptestConfig::default() }, |(case in case())| {
-        let (detached, kept) = runtime.block_on(async {
-            tokio::join!(played(&detaching.0, &detaching.1, &case), played(&keeping.0, &keeping.1, &case))
+        let (parked, kept) = runtime.block_on(async {
+            tokio::join!(played(&parking.0, &parking.1, &case), played(&keeping.0, &keeping.1, &case))
         });
         let is_said: usize = case.chunks.iter().map(|(_, size)| size).sum();
         prop_assert!(kept.len() > is_said, "{} bytes of more than {}", kept.len(), is_said);
-        let differs = kept.iter().zip(&detached).position(|(kept, detached)| kept != detached);
-        prop_assert!(kept == detached, "{} and {} bytes, alike up to {:?}", kept.len(), detached.len(), differs);
+        let differs = kept.iter().zip(&parked).position(|(kept, parked)| kept != parked);
+        prop_assert!(kept == parked, "{} and {} bytes, alike up to {:?}", kept.len(), parked.len(), differs);
     });
-    assert!(detaching.1.was_detached.load(Relaxed), "no stream was ever detached");
-    assert!(!keeping.1.was_detached.load(Relaxed));
-    runtime.block_on(detaching.0.parked(0));
+    assert!(parking.1.was_parked.load(Relaxed), "no stream was ever parked");
+    assert!(!keeping.1.was_parked.load(Relaxed));
+    runtime.block_on(parking.0.parked(0));
 }
 
 /// Whatever hyper has not got rid of when the body has nothing more for now, must not be lost with hyper.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_is_not_detached_before_all_of_it_is_written() {
+async fn a_stream_is_not_parked_before_all_of_it_is_written() {
     const FRAME: usize = 1_000;
 
     let goes_on = Arc::new(tokio::sync::Notify::new());
@@ -316,7 +316,7 @@ async fn one_that_reads_now_and_then_gets_everything() {
     };
     let mut stage = None;
     let site = Site::start(settings(true, IN_TIME), |counts| {
-        let on = Stage { case: Arc::default(), counts: Arc::clone(counts), was_detached: Arc::default() };
+        let on = Stage { case: Arc::default(), counts: Arc::clone(counts), was_parked: Arc::default() };
         stage = Some(on.clone());
         Router::new().route("/play", get(play)).with_state(on)
     })
@@ -335,7 +335,7 @@ async fn one_that_reads_now_and_then_gets_everything() {
     }
     assert_eq!(chunks, [100_000; 60]);
     assert_eq!(wire.chunk().await, b"");
-    assert!(stage.was_detached.load(Relaxed));
+    assert!(stage.was_parked.load(Relaxed));
     site.parked(0).await;
     for reason in LossReason::ALL {
         assert_eq!(site.counts.lost(reason), 0, "{reason:?}");
