@@ -1,4 +1,4 @@
-//! The gateway's requests as a native client and an approver make them, over kept-alive connections.
+//! Requests to the gateway, as a native app and an approver send them, over kept-alive connections.
 //!
 //! Event streams are in `stream`.
 
@@ -17,13 +17,14 @@ use tokio::time::timeout;
 use crate::connect::{Connection, ConnectionError, Dialer, RESPONSE_TIMEOUT};
 use crate::target::{Address, Target};
 
-/// The largest response body, in bytes.
+/// The maximum length of a response body, in bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
-/// How many connections per target are kept for the next request.
+/// The maximum number of idle connections per target.
 const MAX_IDLE_CONNECTIONS: usize = 256;
 /// The `User-Agent` of every request.
 const USER_AGENT: &str = concat!("scangate-loadgen/", env!("CARGO_PKG_VERSION"));
-/// The gateway rounds to whole milliseconds: the time left may be shorter than it says by this much.
+/// The precision of `expires_in`. The gateway rounds it to whole milliseconds, so the remaining time may be this much
+/// shorter.
 const CLOCK_STEP: Duration = Duration::from_millis(1);
 /// How long to wait before a retry if the response has no `Retry-After`.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -33,16 +34,16 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
 /// A request that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// No response.
+    /// The request got no response.
     #[error("{action}: {error}")]
     Connection { action: &'static str, error: ConnectionError },
-    /// A response with another status than expected.
+    /// The response has another status than expected, or lacks a field.
     #[error("{action}: {status} {code}")]
     Refused { action: &'static str, status: StatusCode, code: String, retry_after: Duration },
 }
 
 impl ApiError {
-    /// Returns when a retry may succeed; `None` if it will not.
+    /// Returns how long to wait before a retry; `None` if a retry cannot succeed.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Connection { .. } => Some(DEFAULT_RETRY_AFTER),
@@ -57,10 +58,11 @@ impl ApiError {
     }
 }
 
-/// A person who scans and confirms.
+/// An approver, who scans and confirms.
 #[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
 pub struct Approver {
-    /// One token per target, as only the gateway that made up a demo person accepts its token. Further targets use the last.
+    /// One token per target, because a gateway in demo mode accepts only its own tokens. Targets beyond the list use the
+    /// last token.
     pub tokens: Vec<String>,
 }
 
@@ -78,7 +80,7 @@ pub struct Ticket {
 
 /// The range in which a ticket expires.
 ///
-/// The gateway measures the time left after it gets a request and before the response arrives. Every further response
+/// The gateway computes the remaining time between receiving the request and sending the response. Every further response
 /// narrows the range.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
@@ -87,13 +89,13 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// Returns the range that a response with so much time `left` allows.
+    /// Returns the range implied by a response with the remaining time `left`.
     pub fn new(sent: Instant, received: Instant, left: Duration) -> Self {
         let earliest = (sent + left).checked_sub(CLOCK_STEP).unwrap_or(sent);
         Self { earliest, latest: received + left }
     }
 
-    /// Narrows the range to the part that `other` allows, too.
+    /// Narrows the range to its intersection with `other`.
     pub fn narrow(&mut self, other: Self) {
         self.earliest = self.earliest.max(other.earliest);
         self.latest = self.latest.min(other.latest);
@@ -105,14 +107,14 @@ impl Deadline {
     }
 }
 
-/// A response that was read to its end.
+/// A complete response.
 pub struct Response {
     pub status: StatusCode,
     pub body: Bytes,
     retry_after: Option<Duration>,
 }
 
-/// A client of the gateway's HTTP interface.
+/// A client of the gateway's HTTP API.
 pub struct Api {
     pub dialer: Arc<Dialer>,
     pub targets: Arc<[Target]>,
@@ -127,7 +129,7 @@ impl Api {
         Self { dialer, targets, client_id, idle, next: AtomicUsize::new(0) }
     }
 
-    /// Creates a ticket as a native client.
+    /// Creates a ticket as a native app.
     ///
     /// # Errors
     /// If there is no response, or its status is not 201.
@@ -144,7 +146,7 @@ impl Api {
         let ticket: Value = serde_json::from_slice(&response.body).unwrap_or_default();
         let text = |field: &str| ticket[field].as_str().map(str::to_owned);
         let (Some(id), Some(secret), Some(events)) = (text("ticket_id"), text("ticket_secret"), text("events")) else {
-            return Err(response.refused(action, "without ticket_id, ticket_secret and events"));
+            return Err(response.refused(action, "response lacks ticket_id, ticket_secret or events"));
         };
         let seconds = |field: &str| Duration::try_from_secs_f64(ticket[field].as_f64()?).ok();
         let deadline = Deadline::new(sent, received, seconds("expires_in").unwrap_or_default());
@@ -159,7 +161,7 @@ impl Api {
         self.change_ticket("scan", id, approver).await
     }
 
-    /// Confirms a ticket that the same approver has scanned.
+    /// Confirms a ticket that this approver has scanned.
     ///
     /// # Errors
     /// If there is no response, or its status is not 200.
@@ -172,7 +174,7 @@ impl Api {
         response.expect(action, StatusCode::OK).map(drop)
     }
 
-    /// Makes up a person in the demo, and signs it in at every target that responds.
+    /// Signs in a demo user at every target that responds.
     ///
     /// # Errors
     /// If no target responds, or one responds with another status than 200.
@@ -192,7 +194,7 @@ impl Api {
             };
             let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
             let token =
-                body["access_token"].as_str().ok_or_else(|| response.refused(action, "without access_token"))?;
+                body["access_token"].as_str().ok_or_else(|| response.refused(action, "response lacks access_token"))?;
             approver.tokens.push(token.to_owned());
         }
         match unreachable {
@@ -219,7 +221,7 @@ impl Api {
                 Err(error) => result = Some(error),
             }
         }
-        let error = result.unwrap_or_else(|| ConnectionError::Connect("there is no target".to_owned()));
+        let error = result.unwrap_or_else(|| ConnectionError::Connect("no target is set".to_owned()));
         Err(ApiError::Connection { action, error })
     }
 
@@ -238,8 +240,8 @@ impl Api {
         };
         let kept = self.take_idle(index);
         if let Some(mut connection) = kept {
-            // The gateway may be closing a kept connection. A request that fails on one is sent again on a new one:
-            // each of these requests may be sent twice.
+            // The gateway may be closing a kept connection. A request that fails on one is sent again on a new connection:
+            // all of these requests are safe to repeat.
             if let Ok(response) = exchange(&mut connection, request()?).await {
                 self.keep_idle(index, connection);
                 return Ok(response);
@@ -251,7 +253,7 @@ impl Api {
         Ok(response)
     }
 
-    /// Takes the connection that has been idle longest, so that all source addresses are used in turn.
+    /// Takes the connection that has been idle for the longest time, so that all source addresses are used in turn.
     fn take_idle(&self, index: usize) -> Option<Connection> {
         let mut idle = self.idle[index].lock();
         if idle.len() < self.dialer.sources().min(MAX_IDLE_CONNECTIONS) {
@@ -278,7 +280,7 @@ impl Response {
         if self.status == status { Ok(self) } else { Err(self.refused(action, &self.problem_code())) }
     }
 
-    /// Returns the problem's code; empty without one.
+    /// Returns the problem's code; empty if there is none.
     pub fn problem_code(&self) -> String {
         let problem: Value = serde_json::from_slice(&self.body).unwrap_or_default();
         problem["code"].as_str().unwrap_or_default().to_owned()
@@ -327,7 +329,7 @@ mod tests {
         let millis = Duration::from_millis;
         let mut deadline = Deadline::new(now, now + millis(40), millis(5_000));
         assert_eq!(deadline.uncertainty(), millis(41));
-        // Sent 100 ms later, answered within 10 ms: 4,905 ms before the same deadline.
+        // Sent 100 ms later, with a response within 10 ms: 4,905 ms before the same deadline.
         deadline.narrow(Deadline::new(now + millis(100), now + millis(110), millis(4_905)));
         assert_eq!((deadline.earliest, deadline.latest), (now + millis(5_004), now + millis(5_015)));
         deadline.narrow(Deadline::new(now, now + millis(500), millis(5_000)));

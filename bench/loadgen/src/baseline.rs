@@ -1,7 +1,7 @@
-//! The baseline of `expiry`: for each ticket a plain key with the same deadline, whose keyspace notification a subscriber
-//! waits for. Systems that rely on keyspace notifications alone work like this.
+//! The baseline of `expiry`: one plain key per ticket, with the same deadline, and a subscriber that waits for its keyspace
+//! notification. Systems that rely only on keyspace notifications work like this.
 //!
-//! Invariant: a key is written once and nothing touches it again, so that Redis alone decides when it reports the expiry.
+//! Invariant: a key is written once and never accessed again, so only Redis decides when it reports the expiry.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,9 +18,9 @@ use crate::spawn;
 
 /// How long to wait for notifications after the last deadline.
 pub const GRACE: Duration = Duration::from_secs(20);
-/// The most channels of one SUBSCRIBE, and the most keys of one pipeline.
+/// The maximum number of channels in one SUBSCRIBE and of keys in one pipeline.
 const BATCH: usize = 500;
-/// A key with less time left than this is skipped: it might expire before it is written.
+/// A key with a shorter remaining time is skipped: it might expire before it is written.
 const MIN_TIME_LEFT: Duration = Duration::from_millis(100);
 /// How long Redis may take to confirm a SUBSCRIBE.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ pub struct Baseline {
 #[derive(Default)]
 struct Shared {
     clocks: Vec<Clock>,
-    /// The keys without a notification, by channel: the index of the primary, and the deadline in milliseconds by its clock.
+    /// The keys without a notification, by channel: the index of the primary, and the deadline by its clock in milliseconds.
     waiting: HashMap<String, (usize, u64)>,
     results: BaselineResults,
 }
@@ -49,11 +49,11 @@ pub struct BaselineResults {
     pub made: u64,
     pub delivered: u64,
     pub lag: Latencies,
-    /// The uncertainty of the lag: how exactly Redis's clock could be read.
+    /// The uncertainty of the lag: that of the readings of Redis's clock.
     pub clock_error: Duration,
     /// Keys that were skipped because they had too little time left.
     pub skipped: u64,
-    /// Subscriber connections that broke; their keys were not delivered.
+    /// Subscriber connections that broke. The notifications of their keys were lost.
     pub broken_connections: u64,
 }
 
@@ -129,7 +129,7 @@ impl Baseline {
         Ok(())
     }
 
-    /// Reads the clocks of Redis again: they may drift from ours.
+    /// Reads the clocks of Redis again, because they may drift from ours.
     async fn read_clocks(&self) -> anyhow::Result<()> {
         let mut clocks = Vec::new();
         for index in 0..self.primaries.count() {
@@ -147,13 +147,13 @@ impl Baseline {
         (self.last_deadline + GRACE).saturating_duration_since(Instant::now())
     }
 
-    /// Returns a function that returns whether Redis has reported every key.
+    /// Returns a function that tests whether Redis has reported every key.
     pub fn is_complete(&self) -> impl Fn() -> bool + use<> {
         let shared = Arc::clone(&self.shared);
         move || shared.lock().waiting.is_empty()
     }
 
-    /// Returns the results until now.
+    /// Returns the results so far.
     pub fn results(&self) -> BaselineResults {
         self.shared.lock().results.clone()
     }
@@ -165,7 +165,7 @@ impl Baseline {
     pub async fn remove(&mut self) -> anyhow::Result<()> {
         let made = {
             let mut shared = self.shared.lock();
-            // Removing an expired key makes Redis report its expiry.
+            // Redis reports the expiry of an expired key when the key is removed.
             shared.waiting.clear();
             shared.results.made
         };

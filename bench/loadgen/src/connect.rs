@@ -1,7 +1,7 @@
-//! Connections to the targets: TCP, Unix socket or TLS, then HTTP/1.1 or HTTP/2 by hyper. Every step has a timeout.
+//! Connections to the targets: TCP, TLS or a Unix socket, then HTTP/1.1 or HTTP/2 by hyper. Every step has a timeout.
 //!
-//! A connection has no task of its own. The task that waits for something on it drives it ([`Driver::until`]), so that one
-//! stream costs one task and one wake-up per heartbeat.
+//! A connection has no task of its own. The task that waits for data on it also drives it ([`Driver::until`]), so a stream
+//! costs one task and one wake-up per heartbeat.
 
 use std::future::poll_fn;
 use std::io;
@@ -12,15 +12,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, UnixStream};
 use tokio::time::timeout;
@@ -28,18 +26,19 @@ use tokio_rustls::TlsConnector;
 
 use crate::settings::HttpVersion;
 use crate::target::{Address, Target};
+use crate::tls;
 
-/// How long connecting may take, the handshakes of TLS and HTTP included.
+/// How long connecting may take, including the TLS and HTTP handshakes.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the head of a response may take, and then its body.
+/// How long the head of a response may take; the body may take as long again.
 pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The buffer of one HTTP/1.1 connection, in bytes; hyper's minimum is 8 KiB.
+/// The length of an HTTP/1.1 connection's buffer, in bytes; hyper's minimum is 8 KiB.
 const BUFFER_BYTES: usize = 16 * 1024;
 
 trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
 
-/// A request without a response.
+/// The reason why a request got no response.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
     /// The connection could not be opened.
@@ -64,7 +63,7 @@ impl Dialer {
     /// # Errors
     /// If the certificates cannot be read.
     pub fn new(sources: Vec<IpAddr>, http: HttpVersion, ca: Option<&Path>, insecure: bool) -> anyhow::Result<Self> {
-        let tls = TlsConnector::from(Arc::new(tls_config(http, ca, insecure)?));
+        let tls = TlsConnector::from(Arc::new(tls::config(http, ca, insecure)?));
         Ok(Self { sources, next_source: AtomicUsize::new(0), tls, http })
     }
 
@@ -76,7 +75,7 @@ impl Dialer {
     /// Connects to `target`.
     ///
     /// # Errors
-    /// If that fails or takes too long.
+    /// If the connection cannot be opened in time.
     pub async fn dial(&self, target: &Target) -> Result<Connection, ConnectionError> {
         let dialed = timeout(CONNECT_TIMEOUT, self.connect(target)).await;
         dialed.unwrap_or_else(|_| Err("timed out".to_owned())).map_err(ConnectionError::Connect)
@@ -138,82 +137,10 @@ async fn connect_from(source: Option<IpAddr>, address: SocketAddr) -> io::Result
     }
     let stream = socket.connect(address).await?;
     stream.set_nodelay(true)?;
-    // Closes with a reset. Otherwise the port waits for a minute in TIME_WAIT, and after thousands of streams the search for
-    // a free port takes longer than a login.
+    // Close with a reset. Otherwise the port stays in TIME_WAIT for a minute, and after thousands of streams the search for a
+    // free port takes longer than a login.
     stream.set_zero_linger()?;
     Ok(stream)
-}
-
-fn tls_config(http: HttpVersion, ca: Option<&Path>, insecure: bool) -> anyhow::Result<rustls::ClientConfig> {
-    let builder = rustls::ClientConfig::builder();
-    let mut config = if insecure {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(insecure::AcceptAny)).with_no_client_auth()
-    } else {
-        let mut roots = rustls::RootCertStore::empty();
-        if let Some(path) = ca {
-            let unreadable = || format!("{} cannot be read as PEM certificates", path.display());
-            for certificate in CertificateDer::pem_file_iter(path).with_context(unreadable)? {
-                roots.add(certificate.with_context(unreadable)?).with_context(unreadable)?;
-            }
-        } else {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-        builder.with_root_certificates(roots).with_no_client_auth()
-    };
-    config.alpn_protocols = match http {
-        HttpVersion::One => vec![b"http/1.1".to_vec()],
-        HttpVersion::Two => vec![b"h2".to_vec()],
-        HttpVersion::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-    };
-    // Different users share no TLS session.
-    config.resumption = rustls::client::Resumption::disabled();
-    Ok(config)
-}
-
-/// The certificate verifier of `--insecure`.
-mod insecure {
-    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-    use rustls::{DigitallySignedStruct, Error, SignatureScheme};
-
-    /// Accepts every certificate.
-    #[derive(Debug)]
-    pub struct AcceptAny;
-
-    impl ServerCertVerifier for AcceptAny {
-        fn verify_server_cert(
-            &self,
-            _: &CertificateDer<'_>,
-            _: &[CertificateDer<'_>],
-            _: &ServerName<'_>,
-            _: &[u8],
-            _: UnixTime,
-        ) -> Result<ServerCertVerified, Error> {
-            Ok(ServerCertVerified::assertion())
-        }
-
-        fn verify_tls12_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-
-        fn verify_tls13_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
-        }
-    }
 }
 
 enum Sender {
@@ -260,7 +187,7 @@ impl Connection {
         response.map_err(|error| ConnectionError::Request(with_causes(&error)))
     }
 
-    /// Returns whether the peer has closed the connection, by the bytes received until now.
+    /// Returns whether the peer has closed the connection, as far as the received bytes show.
     pub fn is_closed(&mut self) -> bool {
         self.driver.poll_once();
         match &self.sender {
@@ -269,7 +196,7 @@ impl Connection {
         }
     }
 
-    /// Returns the driver, for reading the present response. No further request can be sent.
+    /// Returns the driver, for reading the current response. No further request can be sent.
     pub fn into_driver(self) -> Driver {
         self.driver
     }
@@ -280,7 +207,7 @@ impl Connection {
     }
 }
 
-/// The future that makes a connection read and write; `None` once the connection has ended.
+/// The future that drives a connection's I/O; `None` once the connection has ended.
 pub struct Driver(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
 
 impl Driver {
@@ -301,7 +228,7 @@ impl Driver {
         .await
     }
 
-    /// Reads what has arrived meanwhile, such as the end of the connection.
+    /// Reads the data that has arrived, such as the end of the connection.
     fn poll_once(&mut self) {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         if let Some(connection) = &mut self.0

@@ -1,4 +1,4 @@
-//! State that the tasks of one worker share: settings, targets, the clock of the run, and measurements.
+//! The state that the tasks of one worker share: settings, targets, the clock of the run, and measurements.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -10,32 +10,32 @@ use crate::api::{Api, Approver};
 use crate::measurements::Measurements;
 use crate::settings::Settings;
 
-/// How often the worker looks for silent streams.
+/// The time between two checks for silent streams.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Shared by all tasks of one worker.
+/// The state that all tasks of one worker share.
 pub struct Context {
     pub settings: Settings,
     pub api: Api,
-    /// The people who scan; at least one in scenarios with logins.
+    /// The approvers; at least one in scenarios with logins.
     pub approvers: Vec<Approver>,
     /// When the run started, by this process's clock.
     pub started: Instant,
     /// The state of each presenter.
     pub presenters: Vec<PresenterState>,
-    /// When tickets expire, since the start of the run; not reported to the coordinator yet.
+    /// The deadlines of tickets, since the start of the run, that were not reported to the coordinator yet.
     deadlines: Mutex<Vec<Duration>>,
     measurements: Mutex<Measurements>,
 }
 
-/// The part of a presenter that other tasks read: the heartbeat check and the approvers.
+/// The part of a presenter's state that other tasks read: the check for missed heartbeats, and the approvers.
 #[derive(Default)]
 pub struct PresenterState {
     /// When the stream last received anything, in milliseconds since the start of the run; 0 without a stream.
     received_ms: AtomicU32,
     /// The longest silence without a missed heartbeat, in milliseconds; 0 if no heartbeats are expected.
     max_silence_ms: AtomicU32,
-    /// A missed heartbeat has been counted for the present silence.
+    /// Whether a missed heartbeat was counted for the current silence.
     is_late: AtomicBool,
     ticket: Mutex<Option<WaitingTicket>>,
 }
@@ -51,7 +51,7 @@ struct WaitingTicket {
 pub struct Confirmation {
     /// When the latest confirm request was sent.
     pub requested_at: Mutex<Option<Instant>>,
-    /// The stream has received the event.
+    /// Whether the stream has received the event.
     pub is_delivered: AtomicBool,
 }
 
@@ -84,7 +84,7 @@ impl Context {
         instant.saturating_duration_since(self.started)
     }
 
-    /// Keeps a ticket's deadline for the next report to the coordinator.
+    /// Stores a ticket's deadline for the next report to the coordinator.
     pub fn add_deadline(&self, at: Duration) {
         self.deadlines.lock().push(at);
     }
@@ -120,7 +120,7 @@ impl PresenterState {
         let max_silence = heartbeat.map_or(Duration::ZERO, |heartbeat| heartbeat * 3 / 2);
         self.max_silence_ms.store(millis(max_silence), Ordering::Relaxed);
         let mut ticket = self.ticket();
-        // A reconnected stream belongs to the same ticket, whose confirmation may be under way.
+        // A reconnected stream has the same ticket, and its confirmation may be in progress.
         if ticket.as_ref().is_none_or(|ticket| ticket.id != id) {
             *ticket = Some(WaitingTicket { id: id.to_owned(), confirmation: None });
         }
@@ -131,8 +131,8 @@ impl PresenterState {
         self.received_ms.store(0, Ordering::Relaxed);
     }
 
-    /// Reserves the ticket for a confirmation, unless it is reserved already. The stream may be closed at the moment: an
-    /// approver does not wait for the presenter's connection.
+    /// Reserves the ticket for a confirmation, unless it is reserved already. The stream may be closed: an approver does not
+    /// wait for the presenter's connection.
     pub fn reserve(&self) -> Option<(String, Arc<Confirmation>)> {
         let mut ticket = self.ticket();
         let ticket = ticket.as_mut().filter(|ticket| ticket.confirmation.is_none())?;
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn a_ticket_is_reserved_once_and_keeps_its_confirmation_over_a_reconnect() {
         let presenter = PresenterState::default();
-        assert!(presenter.reserve().is_none(), "there is no ticket");
+        assert!(presenter.reserve().is_none(), "a presenter without a ticket");
         presenter.set_open("a", None);
         assert_eq!(presenter.reserve().unwrap().0, "a");
         assert!(presenter.reserve().is_none());

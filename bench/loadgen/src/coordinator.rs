@@ -24,29 +24,29 @@ use crate::settings::{Scenario, Settings, Signal};
 use crate::target::Target;
 use crate::workers::Workers;
 
-/// The exit code if something was lost.
+/// The exit code of a run that lost something or was incomplete.
 const EXIT_LOST: u8 = 1;
-/// The exit code after Ctrl-C or SIGTERM: 128 and the number of SIGINT.
+/// The exit code after Ctrl-C or SIGTERM: 128 plus the number of SIGINT.
 const EXIT_INTERRUPTED: u8 = 130;
-/// How many people of the demo sign in as approvers.
+/// How many demo users sign in as approvers.
 const APPROVERS: usize = 8;
-/// The files that a process opens besides its streams: kept connections, logins under way, standard streams.
+/// The number of files that a process opens besides its streams: kept connections, logins, standard streams.
 const OTHER_FILES: u64 = 1_500;
 /// How long to wait for the last confirmations of a storm.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long removing the keys in Redis may take.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(60);
-/// The longest token, in bytes.
+/// The maximum length of a token, in bytes.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
-/// A run without a result.
+/// The error of a run that has no result.
 pub struct Failure {
     /// The exit code.
     pub code: u8,
     pub error: anyhow::Error,
 }
 
-/// Makes a run, and returns its exit code.
+/// Executes a run, and returns its exit code.
 ///
 /// # Errors
 /// If the run has no result.
@@ -78,14 +78,14 @@ impl RedisKeys {
     /// Connects without writing anything.
     async fn connect(url: &RedisUrl, other_keys: u64) -> anyhow::Result<Self> {
         let primaries = Arc::new(Primaries::connect(url).await?);
-        // Other runs may use the same Redis.
+        // Other runs may use the same Redis at the same time.
         let prefix = format!("loadgen:{:08x}:", rand::random::<u32>());
         primaries.require_notifications(&prefix).await?;
         let baseline = Baseline::start(Arc::clone(&primaries), &prefix).await?;
         Ok(Self { filler: FillerKeys::new(primaries, &prefix, other_keys), baseline })
     }
 
-    /// Removes all keys. Those that it cannot remove expire.
+    /// Removes all keys. Any that it cannot remove expire.
     async fn remove(&mut self) {
         let removed = timeout(REMOVE_TIMEOUT, async {
             self.baseline.remove().await?;
@@ -120,7 +120,7 @@ async fn prepare(command: &Command) -> anyhow::Result<Prepared> {
     }
     let dialer =
         Dialer::new(settings.source_addresses.clone(), settings.http, settings.ca.as_deref(), settings.insecure)?;
-    let mut reached = Err(anyhow!("there is no target"));
+    let mut reached = Err(anyhow!("no target is set"));
     for target in &targets {
         match dialer.dial(target).await {
             Ok(_) => reached = Ok(()),
@@ -144,13 +144,13 @@ async fn prepare(command: &Command) -> anyhow::Result<Prepared> {
     Ok(Prepared { settings, targets, approvers, keys })
 }
 
-/// Returns the approver of the token in `file`, or people of the demo.
+/// Returns the approver of the token in `file`; without a file, demo users.
 async fn sign_in_approvers(api: &Api, file: Option<&Path>) -> anyhow::Result<Vec<Approver>> {
     if let Some(path) = file {
         let token = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
         let token = token.trim();
         if token.is_empty() || token.len() > MAX_TOKEN_BYTES || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            bail!("{} holds no token", path.display());
+            bail!("{} does not contain a token", path.display());
         }
         return Ok(vec![Approver { tokens: vec![token.to_owned()] }]);
     }
@@ -159,7 +159,7 @@ async fn sign_in_approvers(api: &Api, file: Option<&Path>) -> anyhow::Result<Vec
         match api.sign_in(&format!("Loadgen {number}")).await {
             Ok(approver) => approvers.push(approver),
             Err(error) if error.is_not_found() => bail!(
-                "the gateway runs no demo, so there are no made-up people; give --approver-token-file with a token of its identity provider"
+                "the gateway does not run the demo; set --approver-token-file to a file with a token of its identity provider"
             ),
             // A rate limit may allow fewer sign-ins.
             Err(ApiError::Refused { .. }) if !approvers.is_empty() => break,
@@ -174,7 +174,7 @@ fn check_file_limit(settings: &Settings) -> anyhow::Result<()> {
     let share = u64::try_from(settings.streams.div_ceil(settings.processes)).unwrap_or(u64::MAX);
     if share + OTHER_FILES > hard {
         bail!(
-            "{share} streams per process are too many, as a process may open {hard} files; use more --processes, \
+            "{share} streams per process are too many, because a process may open {hard} files; use more --processes, \
              or raise the hard limit (ulimit -Hn)"
         );
     }
@@ -342,7 +342,7 @@ impl Coordinator {
         self.progress.enter(phase, self.workers.open());
     }
 
-    /// Waits until `is_done`, but not longer than `time`.
+    /// Waits until `is_done` returns true, for at most `time`.
     async fn wait(&mut self, time: Option<Duration>, is_done: impl Fn(&Workers) -> bool) -> Result<(), Stopped> {
         let ends_at = time.map(|time| Instant::now() + time);
         let deadline = ends_at.unwrap_or(self.ends_at).min(self.ends_at);
@@ -367,7 +367,7 @@ impl Coordinator {
     }
 }
 
-/// Why the phases stopped before their end.
+/// The reason why the phases stopped before their end.
 enum Stopped {
     /// The run still has a result.
     Early(Ending),
@@ -393,5 +393,5 @@ fn send_signal(signal: Signal, pids: &[i32]) -> anyhow::Result<()> {
 }
 
 fn process(pid: i32) -> anyhow::Result<Pid> {
-    Pid::from_raw(pid).with_context(|| format!("{pid} is no process"))
+    Pid::from_raw(pid).with_context(|| format!("{pid} is not a process id"))
 }

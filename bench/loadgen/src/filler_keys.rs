@@ -1,4 +1,5 @@
-//! The filler keys of `expiry`: as many keys with a time to live as a busy Redis holds, which Redis has to search for expired ones.
+//! The filler keys of `expiry`: keys with a time to live, as many as in a busy Redis. Redis must search all of them for
+//! expired keys.
 //!
 //! The run removes them at its end. If it cannot, they expire.
 
@@ -9,9 +10,9 @@ use redis::RedisError;
 
 use crate::primaries::Primaries;
 
-/// The shortest time to live of a filler key; longer than a run, so that none expires during one.
+/// The minimum time to live of a filler key. It is longer than a run, so none expires during one.
 pub const TIME_TO_LIVE: Duration = Duration::from_secs(3600);
-/// The range of the times to live above the shortest.
+/// The range of times to live above the minimum.
 const SPREAD: Duration = Duration::from_secs(600);
 /// How many keys one pipeline writes or removes.
 const BATCH: u64 = 5_000;
@@ -21,7 +22,7 @@ pub struct FillerKeys {
     primaries: Arc<Primaries>,
     prefix: String,
     wanted: u64,
-    /// How many may exist.
+    /// How many may exist in Redis.
     written: u64,
 }
 
@@ -30,17 +31,17 @@ impl FillerKeys {
         Self { primaries, prefix: format!("{prefix}other:"), wanted, written: 0 }
     }
 
-    /// Returns how many have been written.
+    /// Returns how many keys were written.
     pub fn written(&self) -> u64 {
         self.written
     }
 
-    /// Returns how many are to be written.
+    /// Returns how many keys to write in total.
     pub fn wanted(&self) -> u64 {
         self.wanted
     }
 
-    /// Returns whether all have been written.
+    /// Returns whether all keys were written.
     pub fn is_complete(&self) -> bool {
         self.written >= self.wanted
     }
@@ -56,17 +57,17 @@ impl FillerKeys {
         let first = self.written;
         self.written = self.wanted.min(first + BATCH);
         let spread = u64::try_from(SPREAD.as_millis()).unwrap_or(u64::MAX);
-        let shortest = u64::try_from(TIME_TO_LIVE.as_millis()).unwrap_or(u64::MAX);
+        let minimum = u64::try_from(TIME_TO_LIVE.as_millis()).unwrap_or(u64::MAX);
         let keys = (first..self.written).map(|number| format!("{}{number}", self.prefix));
         let mut number = first;
         let write = |pipe: &mut redis::Pipeline, key: &str| {
-            pipe.cmd("SET").arg(key).arg("").arg("PX").arg(shortest + number % spread).ignore();
+            pipe.cmd("SET").arg(key).arg("").arg("PX").arg(minimum + number % spread).ignore();
             number += 1;
         };
         self.primaries.run(keys, write).await
     }
 
-    /// Removes all of them.
+    /// Removes all filler keys.
     ///
     /// # Errors
     /// If Redis refuses a command.

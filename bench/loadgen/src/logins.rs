@@ -1,4 +1,4 @@
-//! Approvers: complete logins one after another (`login`), and confirmations of tickets whose presenters wait (`storm`).
+//! Approvers: complete logins one after another (`login`), and confirmations of waiting presenters' tickets (`storm`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -17,16 +17,16 @@ use crate::stream::{Request, Stream};
 
 /// How long the event may take after the confirmation.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often a scan or confirmation is tried while no gateway responds.
-const MAX_TRIES: u32 = 50;
-/// The time between two tries.
+/// The maximum number of attempts at a scan or confirmation while no gateway responds.
+const MAX_ATTEMPTS: u32 = 50;
+/// The time between two attempts.
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 /// How long to wait for the events of the last confirmations.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(20);
-/// How often that wait checks for them.
+/// The time between two checks for them.
 const SETTLE_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Makes `count` logins, `concurrency` of them at a time, and at most `rate` per second.
+/// Performs `count` logins, up to `concurrency` at a time, and at most `rate` per second.
 pub async fn log_in_repeatedly(
     context: &Arc<Context>,
     count: u64,
@@ -63,7 +63,7 @@ pub async fn log_in_repeatedly(
     logins.wait().await;
 }
 
-/// Makes one login: creates a ticket, opens its stream, scans, confirms, and reads the token.
+/// Performs one login: creates a ticket, opens its stream, scans, confirms, and reads the token.
 async fn log_in(context: &Context, number: usize) -> Result<(), String> {
     let started = Instant::now();
     let text = |error: ApiError| error.to_string();
@@ -77,7 +77,7 @@ async fn log_in(context: &Context, number: usize) -> Result<(), String> {
     };
     let mut stream = Stream::open(&context.api.dialer, request).await.map_err(|error| error.to_string())?;
     let first = timeout(RESPONSE_TIMEOUT, stream.until("pending")).await;
-    first.map_err(|_| "pending did not come in time")??;
+    first.map_err(|_| "pending did not arrive in time")??;
     context.api.scan(&ticket.id, approver).await.map_err(text)?;
     let requested_at = Instant::now();
     let confirm = async {
@@ -86,9 +86,9 @@ async fn log_in(context: &Context, number: usize) -> Result<(), String> {
     };
     let (confirmed, event) = tokio::join!(confirm, timeout(EVENT_TIMEOUT, stream.until("confirmed")));
     let response_time = confirmed.map_err(text)?;
-    let (received_at, data) = event.map_err(|_| "confirmed did not come in time")??;
+    let (received_at, data) = event.map_err(|_| "confirmed did not arrive in time")??;
     if !data.contains("\"access_token\"") {
-        return Err("confirmed came without a token".to_owned());
+        return Err("confirmed contains no token".to_owned());
     }
     context.measure(|measured| {
         measured.login.confirm_request.record(response_time);
@@ -98,10 +98,10 @@ async fn log_in(context: &Context, number: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// Confirms the tickets of this process's presenters in turn, `rate` per second, until `stop`. Then waits until their
-/// streams have received every confirmation, or [`SETTLE_TIMEOUT`] has passed.
+/// Confirms the tickets of this process's presenters in turn, `rate` per second, until `stop` is cancelled. Then waits until
+/// their streams have received every confirmation, for at most [`SETTLE_TIMEOUT`].
 pub async fn confirm_waiting_tickets(context: &Arc<Context>, rate: f64, stop: &CancellationToken) {
-    let under_way = TaskTracker::new();
+    let in_progress = TaskTracker::new();
     let cursor = AtomicUsize::new(0);
     let mut pacer = Pacer::new(rate);
     context.measure(|measured| measured.login.span.record_start(context.elapsed()));
@@ -110,13 +110,13 @@ pub async fn confirm_waiting_tickets(context: &Arc<Context>, rate: f64, stop: &C
         let mut turns = (0..count).map(|_| cursor.fetch_add(1, Ordering::Relaxed) % count);
         if let Some((id, confirmation)) = turns.find_map(|index| context.presenters[index].reserve()) {
             let number = cursor.load(Ordering::Relaxed);
-            spawn(under_way.track_future(scan_and_confirm(Arc::clone(context), number, id, confirmation)));
+            spawn(in_progress.track_future(scan_and_confirm(Arc::clone(context), number, id, confirmation)));
         }
     }
-    under_way.close();
+    in_progress.close();
     let ends_at = Instant::now() + SETTLE_TIMEOUT;
     let is_settled =
-        || under_way.is_empty() && context.measure(|measured| measured.storm.delivered >= measured.storm.made);
+        || in_progress.is_empty() && context.measure(|measured| measured.storm.delivered >= measured.storm.made);
     while !is_settled() && Instant::now() < ends_at {
         sleep(SETTLE_CHECK_INTERVAL).await;
     }
@@ -134,7 +134,7 @@ async fn scan_and_confirm(context: Arc<Context>, number: usize, id: String, conf
         if let Ok(response_time) = result {
             measured.login.confirm_request.record(response_time);
         }
-        // A response can be lost although the stream has received the event.
+        // The response may be lost although the stream has received the event.
         if result.is_ok() || confirmation.is_delivered.load(Ordering::Relaxed) {
             measured.storm.made += 1;
         } else if let Err(error) = result {
@@ -151,9 +151,10 @@ enum Action<'a> {
     Confirm(&'a Confirmation),
 }
 
-/// Sends the request, and retries while no gateway responds, as a phone does. Returns how long the last response took.
+/// Sends the request, and retries while no gateway responds, as an approver's app does. Returns how long the last response
+/// took.
 async fn retry(api: &Api, action: Action<'_>, id: &str, approver: &Approver) -> Result<Duration, ApiError> {
-    let mut tries = 1;
+    let mut attempts = 1;
     loop {
         let requested_at = Instant::now();
         let result = match action {
@@ -165,9 +166,9 @@ async fn retry(api: &Api, action: Action<'_>, id: &str, approver: &Approver) -> 
         };
         match result {
             Ok(()) => return Ok(requested_at.elapsed()),
-            Err(error) if error.retry_after().is_some() && tries < MAX_TRIES => sleep(RETRY_INTERVAL).await,
+            Err(error) if error.retry_after().is_some() && attempts < MAX_ATTEMPTS => sleep(RETRY_INTERVAL).await,
             Err(error) => return Err(error),
         }
-        tries += 1;
+        attempts += 1;
     }
 }

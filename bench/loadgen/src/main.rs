@@ -1,19 +1,19 @@
-//! The load generator: puts load on an installation over its public HTTP, and measures what its users would see.
+//! The load generator: puts load on an installation over its public HTTP API, and measures what its users experience.
 //!
 //! It uses none of the gateway's code, and connects to Redis only for `expiry --redis-url`. The coordinator parses the
-//! command line, starts worker processes and adds up their measurements. There are several of them because one process can
-//! open only so many files. Each worker simulates its share of the presenters on one thread.
+//! command line, starts worker processes and adds up their measurements. It starts several, because a process can open only
+//! a limited number of files. Each worker simulates its share of the presenters on one thread.
 //!
 //! | module | owns |
 //! |---|---|
 //! | `options`, `settings` | the command line; the settings that a run has in every process |
-//! | `target`, `connect` | the addresses of the targets; connections to them |
+//! | `target`, `connect`, `tls` | the addresses of the targets; connections to them; TLS settings |
 //! | `api`, `sse`, `stream` | requests; the event stream format; one event stream |
-//! | `presenter`, `poller`, `logins`, `pacer` | what presenters and approvers do, and how often |
-//! | `primaries`, `filler_keys`, `baseline` | the Redis of `expiry --redis-url`; keys that only fill it; keys to compare with |
-//! | `context`, `measurements` | what the tasks of one worker share; counts and latencies |
+//! | `presenter`, `poller`, `logins`, `pacer` | the actions of presenters and approvers, and their rate |
+//! | `primaries`, `filler_keys`, `baseline` | the Redis of `expiry --redis-url`; filler keys; keys for comparison |
+//! | `context`, `measurements` | the shared state of one worker's tasks; counts and latencies |
 //! | `worker`, `messages`, `workers` | the worker process; the messages to and from it; the coordinator's side of it |
-//! | `coordinator`, `progress`, `report` | the phases of a run; the progress shown meanwhile; the result |
+//! | `coordinator`, `progress`, `report` | the phases of a run; the progress on standard error; the result |
 
 mod api;
 mod baseline;
@@ -35,6 +35,7 @@ mod settings;
 mod sse;
 mod stream;
 mod target;
+mod tls;
 mod worker;
 mod workers;
 
@@ -46,7 +47,7 @@ use clap::Parser as _;
 const EXIT_UNUSABLE: u8 = 2;
 
 fn main() -> ExitCode {
-    // Fails only if a provider is installed already, which would serve as well.
+    // Fails only if a provider is installed already. Any provider would do.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     if std::env::args().nth(1).as_deref() == Some(workers::WORKER) {
         return worker::main();

@@ -7,17 +7,17 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// The longest time that a histogram resolves, in microseconds.
+/// The maximum time in a histogram, in microseconds.
 const MAX_MICROS: u64 = 3_600_000_000;
-/// Significant digits of the histograms.
+/// The number of significant digits of a histogram.
 const DIGITS: u8 = 3;
-/// How many kinds of errors are counted separately.
+/// The maximum number of errors that are counted separately.
 const MAX_ERRORS: usize = 50;
-/// The longest text of an error, in characters.
+/// The maximum length of an error's text, in characters.
 const MAX_ERROR_CHARS: usize = 160;
 /// The length of one step of the timeline.
 pub const TIMELINE_STEP: Duration = Duration::from_millis(100);
-/// The upper bound on the timeline: one hour.
+/// The maximum length of the timeline: one hour.
 const MAX_TIMELINE_STEPS: usize = 36_000;
 
 /// All measurements of one worker, or of the whole run.
@@ -27,19 +27,19 @@ pub struct Measurements {
     pub opened: u64,
     /// Streams that are open now.
     pub open: u64,
-    /// Streams that ended without a final event before the run did.
+    /// Streams that ended without a final event before the end of the run.
     pub lost: u64,
-    /// Attempts without a stream.
+    /// Attempts that opened no stream.
     pub refused: u64,
-    /// Tickets replaced after their end.
+    /// Tickets that were replaced after their final state.
     pub renewed: u64,
-    /// Streams reopened after they were lost.
+    /// Lost streams that were reopened.
     pub reopened: u64,
-    /// Errors and how often each occurred.
+    /// The number of times that each error occurred.
     pub errors: BTreeMap<String, u64>,
     /// From connecting to the first event (with `--events-path`: to the head of the response).
     pub open_times: Latencies,
-    /// From the first attempt to open a stream until the last was open.
+    /// From the first attempt to open a stream until the last stream was open.
     pub opening: Span,
     pub heartbeats_seen: u64,
     pub heartbeats_missed: u64,
@@ -49,7 +49,7 @@ pub struct Measurements {
     pub poll: PollMeasurements,
 }
 
-/// The results of logins; in `storm`, of confirmations alone.
+/// The results of logins; in `storm`, only of confirmations.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct LoginMeasurements {
     pub count: u64,
@@ -60,14 +60,14 @@ pub struct LoginMeasurements {
     pub whole: Latencies,
 }
 
-/// The results of tickets that nobody scans.
+/// The results of tickets that are never scanned.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct ExpiryMeasurements {
     pub delivered: u64,
     pub missing: u64,
     /// When the last ticket expires, since the start of the run.
     pub last_deadline: Duration,
-    /// From the earliest possible deadline to the event: never too short, and too long by the uncertainty at most.
+    /// From the earliest possible deadline to the event: never too short, and at most the uncertainty too long.
     pub lag: Latencies,
     /// The uncertainty: the time between the earliest and the latest possible deadline.
     pub deadline_error: Latencies,
@@ -81,9 +81,9 @@ pub struct StormMeasurements {
     /// Confirmations whose stream received the event.
     pub delivered: u64,
     pub reconnect: Latencies,
-    /// From the first lost stream until the last was back.
+    /// From the first lost stream until the last one was reopened.
     pub outage: Span,
-    /// Lost streams that are neither reopened nor settled otherwise.
+    /// Lost streams whose presenter is still reconnecting.
     pub disconnected: u64,
     /// Per [`TIMELINE_STEP`] since the start of the run.
     pub steps: Vec<TimelineStep>,
@@ -107,14 +107,14 @@ pub struct PollMeasurements {
 }
 
 impl Measurements {
-    /// Counts an error under its text.
+    /// Counts an error by its text.
     pub fn count_error(&mut self, text: &str) {
         let text: String = text.chars().take(MAX_ERROR_CHARS).collect();
         let is_known = self.errors.len() < MAX_ERRORS || self.errors.contains_key(&text);
         *self.errors.entry(if is_known { text } else { "others".to_owned() }).or_default() += 1;
     }
 
-    /// Counts a stream that was lost `at` this time since the start of the run.
+    /// Counts a stream that was lost, `at` this time since the start of the run.
     pub fn count_lost(&mut self, at: Duration) {
         self.lost += 1;
         self.storm.disconnected += 1;
@@ -172,7 +172,7 @@ impl StormMeasurements {
         &mut self.steps[index]
     }
 
-    /// Records that a lost stream is back, or that its presenter has stopped waiting.
+    /// Records that a lost stream was reopened, or that its presenter has stopped waiting.
     pub fn stream_settled(&mut self, at: Duration) {
         self.disconnected = self.disconnected.saturating_sub(1);
         self.outage.record_end(at);
@@ -213,7 +213,7 @@ impl Span {
         self.to = self.to.max(Some(at));
     }
 
-    /// Returns its length in seconds; 0 without a start or an end.
+    /// Returns the length in seconds; 0 without a start or an end.
     pub fn seconds(self) -> f64 {
         let (Some(from), Some(to)) = (self.from, self.to) else { return 0.0 };
         to.saturating_sub(from).as_secs_f64()
@@ -227,7 +227,7 @@ impl Span {
     }
 }
 
-/// A histogram of latencies, in microseconds inside and milliseconds in the result.
+/// A histogram of latencies: in microseconds internally, in milliseconds in the result.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(from = "Vec<(u64, u64)>", into = "Vec<(u64, u64)>")]
 pub struct Latencies(Option<Box<Histogram<u64>>>);
@@ -271,7 +271,7 @@ impl Latencies {
         }
     }
 
-    /// Returns how many were recorded.
+    /// Returns the number of latencies.
     pub fn count(&self) -> u64 {
         self.0.as_ref().map_or(0, |histogram| histogram.len())
     }
@@ -281,7 +281,7 @@ impl Latencies {
         self.0.as_ref().map_or(0.0, |histogram| millis(histogram.value_at_quantile(q)))
     }
 
-    /// Returns the longest in milliseconds.
+    /// Returns the maximum in milliseconds.
     pub fn max_ms(&self) -> f64 {
         self.0.as_ref().map_or(0.0, |histogram| millis(histogram.max()))
     }
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_bounded_in_kind() {
+    fn the_number_of_different_errors_is_bounded() {
         let mut measured = Measurements::default();
         for number in 0..1000 {
             measured.count_error(&format!("error {number}"));

@@ -14,9 +14,9 @@ use crate::target::Target;
 pub enum Order {
     /// The first message: open the streams of this plan.
     Begin(Box<Plan>),
-    /// Do what the scenario does while streams are open.
+    /// Run the scenario's action while streams are open.
     Run,
-    /// Start nothing new, and report when everything under way has ended.
+    /// Start nothing new, and report when everything in progress has ended.
     Settle,
     /// Close everything and send the measurements.
     Stop,
@@ -39,7 +39,7 @@ pub enum Role {
     /// Presenters that wait or poll.
     Presenters {
         count: usize,
-        /// The number of the first, over all workers.
+        /// The number of the first presenter, over all workers.
         first: usize,
         /// Tickets without a stream.
         background: usize,
@@ -48,12 +48,12 @@ pub enum Role {
         /// Tickets to scan and confirm per second.
         confirmations_per_second: f64,
     },
-    /// Complete logins, in a process that no waiting presenter keeps busy.
+    /// Complete logins, in a process without waiting presenters.
     Logins {
         count: u64,
-        /// With `None`, a login starts when one has ended.
+        /// With `None`, a login starts as soon as another has ended.
         per_second: Option<f64>,
-        /// How many logins run at the same time.
+        /// The maximum number of concurrent logins.
         concurrency: usize,
     },
 }
@@ -61,16 +61,16 @@ pub enum Role {
 /// A message from a worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Report {
-    /// How many streams are open, several times a second.
+    /// The number of open streams, several times a second.
     Open(u64),
-    /// When the tickets of newly opened streams expire, since the start of the run; only in `expiry` with a Redis.
+    /// The deadlines of newly opened streams' tickets, since the start of the run; only in `expiry` with a Redis.
     Deadlines(Vec<Duration>),
-    /// Every presenter has a stream, or has failed to get one.
+    /// Every presenter has opened a stream or failed to.
     Opened,
     /// The scenario has run to its end.
     Finished,
     /// The last message.
     Result(Box<Measurements>),
-    /// The worker cannot do its work.
+    /// The worker cannot continue.
     Failed(String),
 }

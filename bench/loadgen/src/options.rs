@@ -1,5 +1,7 @@
 //! The command line: one subcommand with its own arguments per scenario. `--help` is generated from this file.
 
+mod values;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,23 +11,22 @@ use crate::primaries::RedisUrl;
 use crate::settings::{Comparison, HttpVersion, Scenario, Settings, Signal};
 use crate::target::{Sources, Target};
 
-/// The most streams of a run.
+/// The maximum number of streams in a run.
 const MAX_STREAMS: u64 = 1_000_000;
-/// The most processes of a run.
+/// The maximum number of processes in a run.
 const MAX_PROCESSES: u64 = 256;
-/// How many streams one process takes by default: a process may usually open 20,000 files.
+/// The default number of streams per process: a process may usually open 20,000 files.
 const STREAMS_PER_PROCESS: usize = 15_000;
-/// The upper bound of every duration.
-const MAX_TIME: Duration = Duration::from_secs(24 * 3600);
 
-/// Puts load on a scangate installation over its public HTTP, and measures what its users would see.
+/// Puts load on a scangate installation over its public HTTP API, and measures what its users experience.
 ///
-/// Simulated presenters are native clients: each creates a ticket, opens its event stream on a connection of its own, and
-/// waits. The load generator connects to the named targets and to nothing else. Use it on your own installations.
+/// Simulated presenters are native apps: each creates a ticket, opens its event stream on a connection of its own, and waits.
+/// The load generator connects only to the targets, and to Redis for expiry --redis-url. Use it only on your own
+/// installations.
 ///
-/// Exit codes: 0 everything kept its promise; 1 something was lost (streams in idle, logins in login, confirmations in
-/// storm, events in expiry) or not everything could be opened; 2 wrong options, or no target reachable; 130 ended by Ctrl-C
-/// or SIGTERM, after the summary so far.
+/// Exit codes: 0 nothing was lost; 1 something was lost (streams in idle, logins in login, confirmations in storm, events in
+/// expiry) or not everything could be opened; 2 wrong options, or no target reachable; 130 ended by Ctrl-C or SIGTERM, after
+/// the summary so far.
 #[derive(Debug, Parser)]
 #[command(name = "scangate-loadgen", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Options {
@@ -41,19 +42,19 @@ Examples:
   scangate-loadgen storm --target http://127.0.0.1:8080 --target http://127.0.0.1:8081 --pid 4711
   scangate-loadgen expiry --target http://127.0.0.1:8080 --redis-url redis://127.0.0.1 --other-keys 1000000
 
-`scangate-loadgen SCENARIO --help` lists the options of a scenario. docs/load-testing.md describes what each scenario
-does, its bounds, and the fields of the result.";
+`scangate-loadgen SCENARIO --help` lists the options of a scenario. docs/load-testing.md describes each scenario, the
+bounds, and the fields of the result.";
 
 /// The scenario to run, with its arguments.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Open streams and hold them; count lost streams and missed heartbeats
     Idle(IdleArgs),
-    /// Log in repeatedly while presenters wait; time from confirmation to event
+    /// Log in repeatedly while presenters wait; measure the time from confirmation to event
     Login(LoginArgs),
-    /// Let tickets expire; time how late the event comes
+    /// Let tickets expire; measure how late the events arrive
     Expiry(ExpiryArgs),
-    /// Kill processes; time until all streams are back, count lost confirmations
+    /// Kill processes; measure the time until all streams are reopened, count lost confirmations
     Storm(StormArgs),
     /// Poll instead of waiting, for comparison
     Poll(PollArgs),
@@ -61,19 +62,19 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct IdleArgs {
-    /// How many presenters wait at the same time
+    /// Number of presenters that wait at the same time
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=MAX_STREAMS))]
     streams: u64,
     /// How long to hold the streams once all are open
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = values::time)]
     hold: Duration,
     /// Open this path as plain SSE instead of creating tickets, to compare with other servers. `{n}` is replaced by the
     /// stream's number
-    #[arg(long, value_name = "PATH", value_parser = parse_path)]
+    #[arg(long, value_name = "PATH", value_parser = values::path)]
     events_path: Option<String>,
     /// The heartbeat interval of the streams at that path, to count missed heartbeats: a stream misses one if it is silent
     /// for one and a half intervals. A gateway's tickets name their own interval
-    #[arg(long, value_name = "TIME", requires = "events_path", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", requires = "events_path", value_parser = values::time)]
     heartbeat: Option<Duration>,
     #[command(flatten)]
     event_streams: EventStreamArgs,
@@ -83,16 +84,16 @@ pub struct IdleArgs {
 
 #[derive(Debug, Args)]
 pub struct LoginArgs {
-    /// How many presenters wait meanwhile
+    /// Number of presenters that wait meanwhile
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(0..=MAX_STREAMS))]
     streams: u64,
-    /// How many logins to make
+    /// Number of logins
     #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     logins: u64,
-    /// Logins per second; without it, each starts when one has ended
-    #[arg(long, value_name = "N", value_parser = parse_rate)]
+    /// Logins per second; without it, each starts as soon as another has ended
+    #[arg(long, value_name = "N", value_parser = values::rate)]
     logins_per_second: Option<f64>,
-    /// The most logins at the same time
+    /// Maximum number of concurrent logins
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     concurrency_logins: u32,
     #[command(flatten)]
@@ -105,7 +106,7 @@ pub struct LoginArgs {
 
 #[derive(Debug, Args)]
 pub struct ExpiryArgs {
-    /// How many presenters wait for their ticket to expire
+    /// Number of presenters that wait for their ticket to expire
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=MAX_STREAMS))]
     streams: u64,
     /// Further tickets without a stream
@@ -121,23 +122,23 @@ pub struct ExpiryArgs {
 
 #[derive(Debug, Args)]
 pub struct StormArgs {
-    /// How many presenters wait at the same time
+    /// Number of presenters that wait at the same time
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=MAX_STREAMS))]
     streams: u64,
-    /// A process of this machine to signal; repeatable. Without it, someone else ends the gateway
+    /// A process of this machine to signal; repeatable. Without it, you stop the gateway yourself
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(2..))]
     pid: Vec<i32>,
     /// The signal
     #[arg(long, value_enum, default_value_t = Signal::Kill)]
     signal: Signal,
     /// The time from the last opened stream to the signal
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = values::time)]
     after: Duration,
     /// How long to continue after the signal
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = values::time)]
     hold: Duration,
-    /// Tickets that are scanned and confirmed per second, over all processes
-    #[arg(long, value_name = "N", default_value_t = 5.0, value_parser = parse_rate)]
+    /// Tickets to scan and confirm per second, over all processes
+    #[arg(long, value_name = "N", default_value_t = 5.0, value_parser = values::rate)]
     logins_per_second: f64,
     #[command(flatten)]
     approvers: ApproverArgs,
@@ -149,14 +150,14 @@ pub struct StormArgs {
 
 #[derive(Debug, Args)]
 pub struct PollArgs {
-    /// How many presenters poll at the same time
+    /// Number of presenters that poll at the same time
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=MAX_STREAMS))]
     streams: u64,
     /// The time between two polls of one presenter
-    #[arg(long, value_name = "TIME", default_value = "1.5s", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", default_value = "1.5s", value_parser = values::time)]
     interval: Duration,
     /// How long to continue once every presenter has polled
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = values::time)]
     hold: Duration,
     #[command(flatten)]
     common: CommonArgs,
@@ -165,11 +166,11 @@ pub struct PollArgs {
 /// The arguments of every scenario.
 #[derive(Debug, Args)]
 pub struct CommonArgs {
-    /// http://HOST:PORT, https://HOST:PORT or unix:/PATH. Repeatable: streams are spread over all targets, and a lost
-    /// stream reconnects to the next one
+    /// http://HOST:PORT, https://HOST:PORT or unix:/PATH; repeatable. Streams are spread over all targets, and a lost stream
+    /// reconnects to the next one
     #[arg(long, value_name = "URL", required = true, help_heading = "Targets")]
     pub target: Vec<Target>,
-    /// The version of HTTP; auto is what TLS negotiates, and 1.1 without TLS
+    /// The version of HTTP; with auto, the version that TLS negotiates, or 1.1 without TLS
     #[arg(long, value_enum, default_value_t = HttpVersion::Auto, help_heading = "Targets")]
     http: HttpVersion,
     /// PEM file of the certificates to trust instead of the system's
@@ -178,7 +179,7 @@ pub struct CommonArgs {
     /// Accept any certificate
     #[arg(long, help_heading = "Targets")]
     insecure: bool,
-    /// Addresses to connect from: a list, or how many of 127.1.0.1, 127.1.0.2, … for targets on this machine.
+    /// Addresses to connect from: a list, or, for targets on this machine, the number of addresses from 127.1.0.1 on.
     /// [default: one; for targets on this machine, one for every 10,000 streams]
     #[arg(long, value_name = "N|LIST", help_heading = "Targets")]
     source_addresses: Option<Sources>,
@@ -186,23 +187,23 @@ pub struct CommonArgs {
     #[arg(long, value_name = "ID", help_heading = "Targets")]
     client_id: Option<String>,
 
-    /// How many processes share the streams [default: one for every 15,000]
+    /// Number of processes that share the streams [default: one for every 15,000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_PROCESSES), help_heading = "Load")]
     processes: Option<u64>,
     /// Streams to open per second, over all processes; 0 sets no limit
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=1_000_000), help_heading = "Load")]
     rate: u32,
-    /// How many streams each process opens at the same time
+    /// Number of streams that each process opens at the same time
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=10_000), help_heading = "Load")]
     concurrency: u32,
     /// The upper bound on the duration of the whole run
-    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = parse_time, help_heading = "Load")]
+    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = values::time, help_heading = "Load")]
     max_time: Duration,
 
-    /// Write the result as JSON; with -, to standard output, and the summary to standard error
+    /// Write the result as JSON to this file; with -, to standard output, and the summary to standard error
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub json: Option<PathBuf>,
-    /// The progress on standard error [default: bar on a terminal, otherwise none]
+    /// Progress on standard error [default: bar on a terminal, otherwise none]
     #[arg(long, value_enum, help_heading = "Output")]
     pub status: Option<Status>,
 }
@@ -218,7 +219,7 @@ pub struct EventStreamArgs {
 /// The arguments of the scenarios in which tickets are scanned and confirmed.
 #[derive(Debug, Args)]
 pub struct ApproverArgs {
-    /// File with a token of the approvers' identity provider. Without it, made-up people of the gateway's demo approve
+    /// File with a token of the approvers' identity provider. Without it, the gateway's demo users approve
     #[arg(long, value_name = "FILE", help_heading = "Approvers")]
     approver_token_file: Option<PathBuf>,
 }
@@ -231,13 +232,13 @@ pub struct ComparisonArgs {
     /// keyspace notification
     #[arg(long, value_name = "URL", help_heading = "Comparison")]
     redis_url: Option<RedisUrl>,
-    /// How many filler keys, with a time to live of an hour, that Redis holds meanwhile. They are removed at the end;
-    /// those of a killed run expire
+    /// Number of filler keys to write to Redis first, each with a time to live of 60 to 70 minutes. They are removed at the
+    /// end; after SIGKILL they expire
     #[arg(long, value_name = "N", default_value_t = 0, requires = "redis_url", value_parser = clap::value_parser!(u64).range(0..=100_000_000), help_heading = "Comparison")]
     other_keys: u64,
 }
 
-/// The kind of progress.
+/// The form of the progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Status {
     /// A progress bar
@@ -249,7 +250,7 @@ pub enum Status {
 }
 
 impl Command {
-    /// Returns the arguments that every scenario has.
+    /// Returns the arguments of every scenario.
     pub fn common(&self) -> &CommonArgs {
         match self {
             Self::Idle(IdleArgs { common, .. })
@@ -275,10 +276,10 @@ impl Command {
         if let Self::Expiry(args) = self { args.comparison.redis_url.as_ref() } else { None }
     }
 
-    /// Returns the settings of a run against `targets`, which are resolved.
+    /// Returns the settings of a run against the resolved `targets`.
     ///
     /// # Errors
-    /// If source addresses are to be made up and a target is not on this machine.
+    /// If source addresses are to be generated and a target is not on this machine.
     pub fn settings(&self, targets: &[Target]) -> Result<Settings, String> {
         let common = self.common();
         let streams = to_usize(self.streams());
@@ -351,31 +352,6 @@ fn to_usize(count: u64) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 
-fn parse_time(text: &str) -> Result<Duration, String> {
-    let time = parse_fraction(text).map_or_else(|| humantime::parse_duration(text), Ok);
-    match time {
-        Ok(time) if (Duration::from_millis(1)..=MAX_TIME).contains(&time) => Ok(time),
-        Ok(_) => Err("from 1ms to 24h is possible".to_owned()),
-        Err(error) => Err(format!("{error}; write 500ms, 30s, 5m")),
-    }
-}
-
-/// Parses seconds with decimals, which humantime does not.
-fn parse_fraction(text: &str) -> Option<Duration> {
-    let number = text.strip_suffix('s').filter(|number| number.contains('.'))?;
-    Duration::try_from_secs_f64(number.parse().ok()?).ok()
-}
-
-fn parse_rate(text: &str) -> Result<f64, String> {
-    let rate = text.parse().ok().filter(|rate| (0.001..=100_000.0).contains(rate));
-    rate.ok_or_else(|| "a number from 0.001 to 100000 is possible".to_owned())
-}
-
-fn parse_path(text: &str) -> Result<String, String> {
-    let is_path = text.starts_with('/') && http::Uri::try_from(text.replace("{n}", "0")).is_ok();
-    if is_path { Ok(text.to_owned()) } else { Err("it must be a path that begins with / and may hold {n}".to_owned()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -390,15 +366,6 @@ mod tests {
     fn the_command_line_is_valid() {
         use clap::CommandFactory as _;
         Options::command().debug_assert();
-    }
-
-    #[test]
-    fn times_may_have_decimals() {
-        assert_eq!(parse_time("1.5s"), Ok(Duration::from_millis(1500)));
-        assert_eq!(parse_time("2m"), Ok(Duration::from_secs(120)));
-        for text in ["0s", "25h", "1", "-1s", "x.5s"] {
-            assert!(parse_time(text).is_err(), "{text}");
-        }
     }
 
     #[test]

@@ -1,13 +1,13 @@
-//! Paces an action to a fixed number per second.
+//! Limits an action to a fixed number per second.
 
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep_until;
 
-/// A pacer that is later than this skips the turns that it missed.
+/// A pacer that is later than this skips the missed turns.
 const MAX_DELAY: Duration = Duration::from_secs(1);
 
-/// Lets its owner proceed a fixed number of times per second.
+/// Limits its owner to a fixed number of turns per second.
 pub struct Pacer {
     due: Instant,
     interval: Duration,

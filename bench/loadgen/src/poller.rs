@@ -1,4 +1,4 @@
-//! One presenter that polls, as systems without event streams do: a request per interval, on a connection of its own.
+//! One presenter that polls, as in systems without event streams: one request per interval, on a connection of its own.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::api::{self, Response, Ticket};
 use crate::connect::{Connection, ConnectionError};
 use crate::context::Context;
 
-/// Polls one ticket after the other, and returns `permit` after the first poll. Ends only if a ticket is refused.
+/// Polls one ticket after the other, and releases `permit` after the first poll. Ends only if a ticket is refused.
 pub async fn run(context: Arc<Context>, number: usize, interval: Duration, permit: OwnedSemaphorePermit) {
     let mut poller = Poller { context, target: number, connection: None, permit: Some(permit) };
     let mut due = Instant::now();
@@ -67,7 +67,7 @@ struct Poller {
     context: Arc<Context>,
     target: usize,
     connection: Option<Connection>,
-    /// Returned after the first attempt.
+    /// Released after the first attempt.
     permit: Option<OwnedSemaphorePermit>,
 }
 

@@ -1,7 +1,7 @@
-//! One presenter that waits: creates a ticket, opens its stream, and reacts to events as a page would.
+//! One presenter that waits: it creates a ticket, opens its stream, and reacts to events as a page would.
 //!
-//! A stream that ends or breaks is reopened after its last `retry`, as `EventSource` does, at the next target. After a
-//! ticket's end the presenter creates the next one, except in `expiry`, where it stops.
+//! It reopens a stream that ends or breaks, after the stream's last `retry` and at the next target, as `EventSource` does.
+//! After a ticket's final state it creates the next ticket, except in `expiry`, where it stops.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,7 +20,7 @@ use crate::sse::Item;
 use crate::stream::{OpenError, Request, Stream, is_final};
 use crate::target::Target;
 
-/// The time that browsers wait before reconnecting if the server never sent `retry`.
+/// The time that browsers wait before they reconnect if the server never sent `retry`.
 const DEFAULT_RETRY: Duration = Duration::from_secs(3);
 
 /// A presenter while its task runs.
@@ -31,7 +31,7 @@ pub struct Presenter {
     /// Its index in [`Context::presenters`].
     index: usize,
     target: usize,
-    /// Returned when the first stream is open, or has failed to open.
+    /// Released when the first stream is open, or has failed to open.
     permit: Option<OwnedSemaphorePermit>,
     has_opened: bool,
 }
@@ -61,7 +61,7 @@ impl Presenter {
         Self { context: Arc::clone(context), number, index, target, permit: Some(permit), has_opened: false }
     }
 
-    /// Waits for one ticket after the other, the first of them `ticket` if it exists already.
+    /// Waits for one ticket after the other. The first one is `ticket`, if it was created beforehand.
     pub async fn run(mut self, mut ticket: Option<Ticket>) {
         loop {
             if ticket.is_none() && self.context.settings.scenario.events_path().is_none() {
@@ -78,7 +78,7 @@ impl Presenter {
         }
     }
 
-    /// Creates a ticket, and retries while that may help; `None` if it is refused.
+    /// Creates a ticket, and retries while a retry may succeed; `None` if it is refused.
     async fn create(&mut self) -> Option<Ticket> {
         loop {
             let error = match self.context.api.create().await {
@@ -91,7 +91,7 @@ impl Presenter {
         }
     }
 
-    /// Waits for the end of a ticket, and reconnects as often as needed.
+    /// Waits for the final state of a ticket, and reconnects as often as needed.
     async fn wait(&mut self, ticket: Option<Ticket>) -> End {
         let path = match (&ticket, self.context.settings.scenario.events_path()) {
             (None, Some(path)) => path.replace("{n}", &self.number.to_string()),
@@ -113,7 +113,7 @@ impl Presenter {
                 }
                 Err(error) => {
                     self.count_refusal(&error.to_string());
-                    // `EventSource` gives up on any other status, and retries after every other failure.
+                    // `EventSource` does not retry after any other status, and retries after every other failure.
                     if matches!(error, OpenError::Refused(..)) {
                         self.finish(&mut wait, None);
                         return End::Refused;
@@ -125,7 +125,7 @@ impl Presenter {
         }
     }
 
-    /// Opens a stream and waits for its first event, which shows that it works. Returns the event's name if it is final.
+    /// Opens a stream and waits for its first event. Returns the event's name if it is final.
     async fn open(&mut self, wait: &mut Wait) -> Result<(Stream, Option<String>), OpenError> {
         let started = Instant::now();
         if !self.has_opened {
@@ -142,7 +142,7 @@ impl Presenter {
         // Other servers may send nothing at first.
         if wait.ticket.is_some() {
             let first = timeout(RESPONSE_TIMEOUT, wait.first_event(&mut stream, started)).await;
-            let first = first.map_err(|_| ConnectionError::Request("no event in time".to_owned()))?;
+            let first = first.map_err(|_| ConnectionError::Request("no event arrived in time".to_owned()))?;
             final_event = first.map_err(OpenError::Broken)?;
         }
         self.count_opened(wait, started, &stream);
@@ -180,7 +180,7 @@ impl Presenter {
         self.has_opened = true;
     }
 
-    /// Reads an open stream to its end; returns whether the ticket ended with it.
+    /// Reads an open stream to its end; returns whether the ticket has reached its final state.
     async fn hold(&self, stream: &mut Stream, final_event: Option<String>, wait: &mut Wait) -> bool {
         let end = match final_event {
             Some(event) => Ok(Some(event)),
@@ -188,12 +188,12 @@ impl Presenter {
         };
         let at = Instant::now();
         self.state().set_closed();
-        let is_over = matches!(end, Ok(Some(_)));
+        let is_final = matches!(end, Ok(Some(_)));
         self.context.measure(|measured| {
             let at = self.context.since_start(at);
             measured.open -= 1;
             measured.storm.step(at).closed += 1;
-            if !is_over {
+            if !is_final {
                 measured.count_lost(at);
                 let error = end.as_ref().err().map_or("ended by the server", String::as_str);
                 measured.count_error(&format!("stream: {error}"));
@@ -205,10 +205,10 @@ impl Presenter {
             wait.lost_at = Some(at);
             stream.last_id().clone_into(&mut wait.last_id);
         }
-        is_over
+        is_final
     }
 
-    /// Reads up to the final event and returns its name; `None` if the stream ends without one.
+    /// Reads until the final event and returns its name; `None` if the stream ends without one.
     async fn read(&self, stream: &mut Stream, wait: &mut Wait) -> Result<Option<String>, String> {
         loop {
             let item = stream.next().await?;
@@ -223,7 +223,7 @@ impl Presenter {
         }
     }
 
-    /// Records the end of the ticket: by its final event, or because the gateway no longer knows it.
+    /// Records the end of the ticket: by its final event, or because the gateway no longer has it.
     fn finish(&self, wait: &mut Wait, event: Option<(&str, Instant)>) {
         let confirmation = self.state().end_wait();
         self.context.measure(|measured| {

@@ -1,6 +1,6 @@
 //! The Redis of `expiry --redis-url`: its primaries, the primary of a key, and the clock of each.
 //!
-//! No other scenario connects to Redis. `filler_keys` and `baseline` decide what is written.
+//! No other scenario connects to Redis. `filler_keys` and `baseline` decide which keys are written.
 
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -18,19 +18,19 @@ use tokio::time::{sleep, timeout};
 const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long Redis may take to report the expiry of the probe key.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How many names are tried for a probe key on a given primary: enough to find one even if it has a single slot.
+/// The maximum number of names tried for a probe key on a given primary: enough even for a primary with a single slot.
 const MAX_PROBES: u32 = 1_000_000;
 /// The number of slots of a Cluster.
 const SLOTS: u16 = 16_384;
-/// How often a clock is read: the fastest reply is the most exact.
+/// How many times a clock is read. The fastest reply is the most exact.
 const CLOCK_PROBES: usize = 5;
-/// The accepted forms.
+/// The accepted forms of a Redis URL.
 const FORM: &str = "redis://HOST:PORT/DB, rediss://…, redis+unix:///PATH or redis-cluster://HOST:PORT,HOST:PORT";
 
 /// The servers that a Redis URL names.
 #[derive(Clone)]
 pub struct RedisUrl {
-    /// The one server, or the seeds of a Cluster.
+    /// The server, or the seed nodes of a Cluster.
     servers: Vec<ConnectionInfo>,
     is_cluster: bool,
 }
@@ -70,7 +70,7 @@ impl std::fmt::Debug for RedisUrl {
     }
 }
 
-/// A connected Redis: the one server, or all primaries of a Cluster.
+/// A connected Redis: one server, or all primaries of a Cluster.
 pub struct Primaries {
     all: Vec<Primary>,
     /// The primary of each slot; empty without a Cluster.
@@ -87,18 +87,18 @@ impl Primaries {
     /// Connects to all primaries.
     ///
     /// # Errors
-    /// If one cannot be reached, or a slot of a Cluster is not served.
+    /// If a primary cannot be reached, or no primary serves a slot of the Cluster.
     pub async fn connect(url: &RedisUrl) -> anyhow::Result<Self> {
         if url.is_cluster {
             return Self::connect_cluster(url).await;
         }
-        let info = url.servers.first().context("there is no server")?;
+        let info = url.servers.first().context("the URL names no server")?;
         let database = info.redis_settings().db();
         Ok(Self { all: vec![Primary::connect(info.clone()).await?], slots: HashMap::new(), database })
     }
 
     async fn connect_cluster(url: &RedisUrl) -> anyhow::Result<Self> {
-        let mut first = Err(anyhow!("there is no server"));
+        let mut first = Err(anyhow!("the URL names no server"));
         for server in &url.servers {
             first = Primary::connect(server.clone()).await;
             if first.is_ok() {
@@ -145,7 +145,7 @@ impl Primaries {
         format!("__keyspace@{}__:{key}", self.database)
     }
 
-    /// Sends the commands that `command` adds to a pipeline for each key, to the primary of the key.
+    /// Sends the commands that `command` adds for each key, in one pipeline per primary.
     ///
     /// # Errors
     /// If a command fails.
@@ -188,20 +188,20 @@ impl Primaries {
         Ok(subscriber.split())
     }
 
-    /// Checks that every primary reports expired keys: lets one key expire on each, and reads it.
+    /// Checks that every primary reports expired keys: lets one key expire on each, and reads the key.
     ///
     /// # Errors
-    /// If a primary reports nothing.
+    /// If a primary does not report the expiry.
     pub async fn require_notifications(&self, prefix: &str) -> anyhow::Result<()> {
         for (index, primary) in self.all.iter().enumerate() {
             let key =
                 (0..MAX_PROBES).map(|number| format!("{prefix}probe:{number}")).find(|key| self.index_of(key) == index);
-            let key = key.with_context(|| format!("no key of {} was found", primary.info.addr()))?;
+            let key = key.with_context(|| format!("no key for {} was found", primary.info.addr()))?;
             let reported = timeout(PROBE_TIMEOUT, self.receive_expiry(index, &key)).await;
             reported.unwrap_or_else(|_| {
                 Err(anyhow!(
-                    "{} does not report expired keys. A gateway sets notify-keyspace-events automatically: is this the \
-                     Redis of the gateway? Otherwise: CONFIG SET notify-keyspace-events Kx",
+                    "{} does not report expired keys. A gateway sets notify-keyspace-events automatically: check that \
+                     --redis-url is the gateway's Redis. Otherwise: CONFIG SET notify-keyspace-events Kx",
                     primary.info.addr()
                 ))
             })?;
@@ -251,7 +251,7 @@ impl Primary {
         Ok(Self { info, commands })
     }
 
-    /// Returns the address of another server of the same Cluster. A server without a host name has the host of this one.
+    /// Returns the address of another server of this Cluster. A server without a host name has this server's host.
     fn cluster_member(&self, host: Option<String>, port: u16) -> ConnectionInfo {
         let mut addr = self.info.addr().clone();
         if let ConnectionAddr::Tcp(its_host, its_port) | ConnectionAddr::TcpTls { host: its_host, port: its_port, .. } =
@@ -275,13 +275,13 @@ fn slot_of(key: &str) -> u16 {
     crc16::State::<crc16::XMODEM>::calculate(key.as_bytes()) % SLOTS
 }
 
-/// The time of a Redis clock at one of our instants.
+/// The time of a Redis clock at an instant of our clock.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     at: Instant,
     /// Since 1970.
     time: Duration,
-    /// The uncertainty: half of the time until the reply.
+    /// The uncertainty: half of the round-trip time.
     pub error: Duration,
 }
 

@@ -34,7 +34,7 @@ impl Phase {
     }
 }
 
-/// Shows the phase of a run and how many streams are open.
+/// Shows the phase of a run and the number of open streams.
 pub struct Progress {
     display: Display,
     started: Instant,
@@ -48,7 +48,7 @@ enum Display {
 }
 
 impl Progress {
-    /// Starts with `phase`. Without a `status`, shows a bar on a terminal and nothing elsewhere.
+    /// Starts with `phase`. Without a `status`, it shows a bar on a terminal, and otherwise nothing.
     pub fn new(status: Option<Status>, phase: Phase, streams: usize, started: Instant) -> Self {
         let default = if std::io::stderr().is_terminal() { Status::Bar } else { Status::None };
         let display = match status.unwrap_or(default) {
@@ -70,7 +70,7 @@ impl Progress {
         }
     }
 
-    /// Shows how many filler keys have been written.
+    /// Shows the number of filler keys written so far.
     pub fn show_keys(&self, written: u64, wanted: u64) {
         match &self.display {
             Display::Bar(bar) => bar.set_message(format!("{} {written} of {wanted} filler keys", self.phase.name())),
@@ -85,7 +85,7 @@ impl Progress {
         round(self.started.elapsed().as_secs_f64())
     }
 
-    /// Shows how many streams are open.
+    /// Shows the number of open streams.
     pub fn show(&self, open: u64) {
         match &self.display {
             Display::Bar(bar) => {

@@ -1,4 +1,4 @@
-//! The result of a run: as JSON, as a summary for people, and the failures in it.
+//! The result of a run, as JSON and as a summary for people.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -12,7 +12,7 @@ use crate::baseline::{BaselineResults, GRACE};
 use crate::measurements::{Latencies, Measurements, TIMELINE_STEP, per_second, round};
 use crate::settings::{Scenario, Settings};
 
-/// How many steps of the timeline make a second.
+/// The number of timeline steps per second.
 const STEPS_PER_SECOND: usize = 10;
 
 /// How a run ended.
@@ -36,12 +36,12 @@ pub struct Run {
     /// When the processes were signalled, since the start of the run.
     pub signalled_at: Option<Duration>,
     pub measurements: Measurements,
-    /// The results of the plain keys that expiry is compared with.
+    /// The results of the plain keys, if `expiry` compares with them.
     pub baseline: Option<BaselineResults>,
 }
 
 impl Run {
-    /// Returns the promises that the run broke, in words.
+    /// Returns what the run lost or could not open, as text.
     pub fn failures(&self) -> Vec<String> {
         let measured = &self.measurements;
         let mut failures = Vec::new();
@@ -163,12 +163,12 @@ impl Run {
         })
     }
 
-    /// Returns when the storm started: with the signal, or else with the first lost stream.
+    /// Returns when the storm started: at the signal, or without one at the first lost stream.
     fn storm_started_at(&self) -> Option<Duration> {
         self.signalled_at.or(self.measurements.storm.outage.from)
     }
 
-    /// Returns how many seconds later all streams were back; `None` if some never were.
+    /// Returns the seconds from the start of the storm until all streams were reopened; `None` if some never were.
     fn back_after(&self) -> Option<f64> {
         let storm = &self.measurements.storm;
         let last = storm.outage.to.unwrap_or_default();
@@ -176,7 +176,7 @@ impl Run {
         (storm.disconnected == 0).then(|| round(last.saturating_sub(at).as_secs_f64()))
     }
 
-    /// Returns the most streams opened in any second since then.
+    /// Returns the maximum number of streams opened in any second since the start of the storm.
     fn peak(&self) -> u64 {
         let Some(at) = self.storm_started_at() else { return 0 };
         let first = usize::try_from(at.as_millis() / TIMELINE_STEP.as_millis()).unwrap_or(usize::MAX);
@@ -292,7 +292,7 @@ impl Run {
             line("in Redis", format!("{keys} filler keys with a time to live, at {redis}"));
         }
         if baseline.skipped > 0 {
-            line("", format!("{} plain keys not written: too little time was left", baseline.skipped));
+            line("", format!("{} plain keys not written: they were about to expire", baseline.skipped));
         }
         if baseline.broken_connections > 0 {
             line("", format!("{} subscriber connections broke", baseline.broken_connections));

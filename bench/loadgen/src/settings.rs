@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// The settings of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Settings {
-    /// The scenario, with the settings that it alone has.
+    /// The scenario and its own settings.
     #[serde(flatten)]
     pub scenario: Scenario,
     pub http: HttpVersion,
@@ -22,12 +22,12 @@ pub struct Settings {
     /// The addresses to connect from in turn; with none, the system chooses.
     pub source_addresses: Vec<IpAddr>,
     pub client_id: Option<String>,
-    /// How many presenters wait (or poll) at the same time.
+    /// The number of presenters that wait or poll at the same time.
     pub streams: usize,
     pub processes: usize,
     /// Streams to open per second over all processes; 0 sets no limit.
     pub rate: u32,
-    /// How many streams each process opens at the same time.
+    /// The number of streams that each process opens at the same time.
     pub concurrency: usize,
     #[serde(with = "seconds")]
     pub max_time: Duration,
@@ -51,9 +51,9 @@ pub enum Scenario {
     /// Logs in repeatedly while presenters wait.
     Login {
         logins: u64,
-        /// Over all processes; with `None`, a login starts when one has ended.
+        /// Over all processes; with `None`, a login starts as soon as another has ended.
         logins_per_second: Option<f64>,
-        /// How many logins run at the same time.
+        /// The maximum number of concurrent logins.
         concurrency_logins: usize,
         tickets_first: bool,
     },
@@ -92,7 +92,7 @@ pub enum Scenario {
 pub struct Comparison {
     /// The address of Redis, without credentials.
     pub redis: String,
-    /// How many filler keys to write.
+    /// The number of filler keys to write.
     pub other_keys: u64,
 }
 
@@ -124,7 +124,7 @@ impl Scenario {
         }
     }
 
-    /// Returns the path that streams open instead of a ticket's.
+    /// Returns the path to open instead of a ticket's stream.
     pub fn events_path(&self) -> Option<&str> {
         if let Self::Idle { events_path, .. } = self { events_path.as_deref() } else { None }
     }
@@ -139,7 +139,7 @@ impl Scenario {
         matches!(self, Self::Login { .. } | Self::Storm { .. })
     }
 
-    /// Returns what tickets are compared with in Redis.
+    /// Returns the comparison with plain keys.
     pub fn comparison(&self) -> Option<&Comparison> {
         if let Self::Expiry { comparison, .. } = self { comparison.as_ref() } else { None }
     }

@@ -1,13 +1,13 @@
 //! An incremental parser of Server-Sent Events: bytes in, items out.
 //!
-//! Follows the event stream format of the HTML standard (section 9.2.6), except for the byte order mark. It buffers at most
-//! one event, and none over [`MAX_EVENT_BYTES`].
+//! It follows the event stream format of the HTML standard (section 9.2.6), except for the byte order mark. It buffers at
+//! most one event, up to [`MAX_EVENT_BYTES`].
 
 use std::time::Duration;
 
-/// The largest event, in bytes; the gateway's are about 1 KiB.
+/// The maximum length of an event, in bytes; the gateway's events have about 1 KiB.
 const MAX_EVENT_BYTES: usize = 64 * 1024;
-/// The most capacity that an empty buffer keeps, in bytes.
+/// The capacity that an empty buffer keeps, in bytes; larger buffers are shrunk.
 const KEPT_BYTES: usize = 256;
 
 /// One item of a stream.
@@ -15,7 +15,7 @@ const KEPT_BYTES: usize = 256;
 pub enum Item {
     /// `retry`: how long to wait before reconnecting.
     Retry(Duration),
-    /// A comment: other servers send them as heartbeats.
+    /// A comment; other servers send comments as heartbeats.
     Comment,
     /// An event; without a name, it is called `message`.
     Event { name: String, data: String },
@@ -32,7 +32,7 @@ impl Item {
     }
 }
 
-/// An event over [`MAX_EVENT_BYTES`].
+/// The error of an event longer than [`MAX_EVENT_BYTES`].
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[error("an event of over {MAX_EVENT_BYTES} bytes")]
 pub struct TooLong;
@@ -41,9 +41,9 @@ pub struct TooLong;
 #[derive(Debug, Default)]
 pub struct Parser {
     buffer: Vec<u8>,
-    /// Where the first unparsed line starts.
+    /// The index of the first unparsed line.
     at: usize,
-    /// The previous line ended in CR: an LF that follows belongs to it.
+    /// Whether the previous line ended in CR, so that an LF that follows belongs to it.
     after_cr: bool,
     name: String,
     data: String,
@@ -75,7 +75,7 @@ impl Parser {
         None
     }
 
-    /// Returns the `id` of the last event; empty without one.
+    /// Returns the `id` of the last event; empty if there is none.
     pub fn last_id(&self) -> &str {
         &self.last_id
     }
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn every_line_ending_is_known() {
+    fn every_line_ending_is_accepted() {
         let text = String::from_utf8(STREAM.to_vec()).unwrap();
         for ending in ["\r\n", "\r"] {
             let text = text.replace('\n', ending);
@@ -174,12 +174,12 @@ mod tests {
     }
 
     #[test]
-    fn an_event_without_its_blank_line_is_no_item() {
+    fn an_event_without_its_empty_line_is_not_returned() {
         assert_eq!(all(&[b"event: a\nid: 5\ndata: b\n"]), (vec![], String::new()));
     }
 
     #[test]
-    fn a_retry_that_is_no_number_is_ignored() {
+    fn a_retry_that_is_not_a_number_is_ignored() {
         assert_eq!(all(&[b"retry: soon\nretry: -1\n\n"]).0, vec![]);
     }
 

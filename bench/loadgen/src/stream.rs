@@ -16,16 +16,16 @@ use crate::target::Target;
 /// How long to wait for the body of a refusal.
 const REFUSAL_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// A stream that could not be opened.
+/// The reason why a stream could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// No response.
+    /// The request got no response.
     #[error("stream: {0}")]
     Connection(#[from] ConnectionError),
-    /// A response that is no stream: its status, and the problem's code.
+    /// The response is not a stream: its status, and the problem's code.
     #[error("stream: {0} {1}")]
     Refused(StatusCode, String),
-    /// A stream that broke before its first event.
+    /// The stream broke before its first event.
     #[error("stream: {0}")]
     Broken(String),
 }
@@ -35,11 +35,11 @@ pub struct Request<'a> {
     pub target: &'a Target,
     pub path: &'a str,
     pub bearer: Option<&'a str>,
-    /// The id of the last event received; empty without one.
+    /// The id of the last event received; empty if there is none.
     pub last_id: &'a str,
 }
 
-/// An open stream. It reads only while a caller waits.
+/// An open stream. It reads only while a caller waits for the next item.
 pub struct Stream {
     driver: Driver,
     body: Incoming,
@@ -49,10 +49,10 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Connects and waits for the head of the response.
+    /// Opens a connection, sends the request, and waits for the head of the response.
     ///
     /// # Errors
-    /// If there is no connection, or the response is not 200 with an event stream.
+    /// If there is no connection, or the response is not a 200 with an event stream.
     pub async fn open(dialer: &Dialer, stream: Request<'_>) -> Result<Self, OpenError> {
         let mut connection = dialer.dial(stream.target).await?;
         let mut request = api::request(Method::GET, stream.target, stream.path, stream.bearer)
@@ -74,7 +74,7 @@ impl Stream {
         Ok(Self { driver, body: response.into_body(), parser: Parser::default(), received_at: Instant::now() })
     }
 
-    /// Waits for the next item; `None` is the end of the stream.
+    /// Waits for the next item; returns `None` at the end of the stream.
     ///
     /// # Errors
     /// If the connection breaks, or an event is too long.
@@ -116,7 +116,7 @@ impl Stream {
         }
     }
 
-    /// Returns the id of the last event received; empty without one.
+    /// Returns the id of the last event received; empty if there is none.
     pub fn last_id(&self) -> &str {
         self.parser.last_id()
     }
@@ -131,7 +131,7 @@ fn is_event_stream(value: &HeaderValue) -> bool {
     value.as_bytes().starts_with(b"text/event-stream")
 }
 
-/// Returns the code of the problem in `body`; empty if it is none or takes too long.
+/// Returns the code of the problem in `body`; empty if the body is not a problem or takes too long.
 async fn problem_code(driver: &mut Driver, body: Incoming) -> String {
     let body = timeout(REFUSAL_TIMEOUT, driver.until(body.collect())).await;
     let bytes = body.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();

@@ -10,18 +10,18 @@ use serde::{Deserialize, Serialize};
 
 /// How long resolving a host name may take.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The most source addresses of a run.
+/// The maximum number of source addresses.
 pub const MAX_SOURCES: usize = 4096;
-/// How many connections one source address opens to one target.
+/// The number of connections from one source address to one target.
 ///
-/// Linux has 28,000 ports for them and assigns the even ones first. Once those are taken, every further connection searches
-/// through all of them. With 15,000 open connections that took 0.7 ms each, more than a whole login otherwise.
+/// Linux has 28,000 ephemeral ports and assigns the even ones first. Once those are used up, it searches all ports for every
+/// further connection. With 15,000 open connections, that took 0.7 ms per connection, longer than a whole login.
 pub const STREAMS_PER_SOURCE: usize = 10_000;
 
 /// A target, and how to connect to it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Target {
-    /// As the command line names it.
+    /// The target as given on the command line.
     pub text: String,
     /// The value of the `Host` header.
     pub authority: String,
@@ -50,7 +50,7 @@ impl FromStr for Target {
             let address = Address::Unix(path.into());
             return Ok(Self { text: text.to_owned(), authority: "localhost".to_owned(), address });
         }
-        let url = url::Url::parse(text).map_err(|error| format!("{text:?} is no URL ({error}); write {form}"))?;
+        let url = url::Url::parse(text).map_err(|error| format!("{text:?} is not a URL ({error}); write {form}"))?;
         let tls = match url.scheme() {
             "http" => false,
             "https" => true,
@@ -102,7 +102,7 @@ impl Target {
 /// The value of `--source-addresses`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Sources {
-    /// The first of 127.1.0.1, 127.1.0.2 …
+    /// The number of addresses from 127.1.0.1 on.
     Count(usize),
     /// A list.
     List(Vec<IpAddr>),
@@ -116,7 +116,7 @@ impl FromStr for Sources {
             return if (1..=MAX_SOURCES).contains(&count) {
                 Ok(Self::Count(count))
             } else {
-                Err(format!("from 1 to {MAX_SOURCES} addresses are possible"))
+                Err(format!("must be 1 to {MAX_SOURCES} addresses"))
             };
         }
         let list: Result<Vec<IpAddr>, _> = text.split(',').map(|part| part.trim().parse()).collect();
@@ -128,9 +128,9 @@ impl FromStr for Sources {
 }
 
 impl Sources {
-    /// Returns the addresses to connect from; with none, the system chooses.
+    /// Returns the addresses to connect from; if empty, the system chooses.
     ///
-    /// Without an `option`, the number depends on that of the `streams`.
+    /// Without an `option`, the number of addresses depends on the number of `streams`.
     ///
     /// # Errors
     /// If the option is a number and a target is not on this machine.
@@ -142,7 +142,7 @@ impl Sources {
             Some(Self::Count(1)) => Ok(Vec::new()),
             Some(Self::Count(count)) if is_local => Ok((0..*count).map(loopback).collect()),
             Some(Self::Count(_)) => Err(
-                "--source-addresses as a number is for targets on 127.0.0.0/8; list this machine's addresses instead"
+                "a number as --source-addresses is only for targets on 127.0.0.0/8; list this machine's addresses instead"
                     .to_owned(),
             ),
             None if is_local && has_tcp && streams > STREAMS_PER_SOURCE => {

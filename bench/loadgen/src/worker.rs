@@ -1,4 +1,4 @@
-//! A worker process: opens its share of the streams and follows orders until it is stopped or the coordinator ends.
+//! A worker process: it opens its share of the streams and follows orders until it is stopped or the coordinator ends.
 
 use std::collections::VecDeque;
 use std::io::{BufRead as _, Write as _};
@@ -22,13 +22,13 @@ use crate::presenter::Presenter;
 use crate::settings::Scenario;
 use crate::{logins, poller, spawn};
 
-/// How often the worker reports how many streams are open.
+/// The time between two reports of the number of open streams.
 const REPORT_INTERVAL: Duration = Duration::from_millis(250);
-/// How long a worker continues after the run's own bound: the coordinator should have stopped it long before.
+/// How long a worker continues after `--max-time`. Normally, the coordinator stops it long before.
 const STOP_GRACE: Duration = Duration::from_secs(60);
-/// How long after its deadline an `expired` event may come.
+/// How long after its deadline an `expired` event may arrive.
 const EXPIRY_GRACE: Duration = Duration::from_secs(60);
-/// How many orders may wait.
+/// The capacity of the order queue.
 const MAX_ORDERS: usize = 16;
 /// The exit code of a worker whose coordinator has ended.
 const COORDINATOR_GONE: i32 = 3;
@@ -36,7 +36,7 @@ const COORDINATOR_GONE: i32 = 3;
 /// Runs as a worker.
 pub fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let result = runtime.context("no runtime").and_then(|runtime| {
+    let result = runtime.context("the runtime could not be started").and_then(|runtime| {
         let result = runtime.block_on(follow_orders());
         runtime.shutdown_background();
         result
@@ -52,7 +52,7 @@ pub fn main() -> ExitCode {
 
 async fn follow_orders() -> anyhow::Result<()> {
     let mut orders = read_orders();
-    let Some(Order::Begin(plan)) = orders.recv().await else { bail!("the first order is no plan") };
+    let Some(Order::Begin(plan)) = orders.recv().await else { bail!("the first order is not a plan") };
     // The coordinator has checked that the hard limit is high enough.
     let _ = raise_open_files();
     let role = plan.role;
@@ -74,8 +74,8 @@ async fn follow_orders() -> anyhow::Result<()> {
             Some(Order::Run) => run(&context, role, &presenters, &settling),
             Some(Order::Settle) => settling.cancel(),
             Some(Order::Stop) => break,
-            Some(Order::Begin(_)) => bail!("a second plan came"),
-            None => bail!("no order came in time"),
+            Some(Order::Begin(_)) => bail!("received a second plan"),
+            None => bail!("received no order in time"),
         }
     }
     let measurements = context.measure(std::mem::take);
@@ -101,7 +101,7 @@ fn context(plan: Plan) -> anyhow::Result<Context> {
     Ok(Context::new(settings, api, approvers, started, presenters))
 }
 
-/// Opens all streams of a worker at their rate, then reports that they are open.
+/// Opens all streams of a worker at the given rate, then reports that they are open.
 async fn open(context: Arc<Context>, role: Role, tasks: TaskTracker) {
     if let Role::Presenters { count, first, background, rate, .. } = role {
         let permits = Arc::new(Semaphore::new(context.settings.concurrency));
@@ -120,7 +120,7 @@ async fn open(context: Arc<Context>, role: Role, tasks: TaskTracker) {
                 spawn(tasks.track_future(presenter.run(tickets.pop_front())));
             }
         }
-        // Every first attempt returns its permit when it ends.
+        // Every first attempt releases its permit when it ends.
         let all = u32::try_from(context.settings.concurrency).unwrap_or(u32::MAX);
         drop(permits.acquire_many(all).await);
     }
@@ -154,7 +154,7 @@ async fn create_tickets(context: &Arc<Context>, count: usize, permits: &Arc<Sema
     all
 }
 
-/// Starts what the scenario does while streams are open.
+/// Starts the scenario's action while streams are open.
 fn run(context: &Arc<Context>, role: Role, presenters: &TaskTracker, settling: &CancellationToken) {
     let (context, settling) = (Arc::clone(context), settling.clone());
     match role {
@@ -213,7 +213,7 @@ fn read_orders() -> mpsc::Receiver<Order> {
             let order = line.ok().and_then(|line| serde_json::from_str(&line).ok());
             let Some(order) = order else { break };
             if sender.blocking_send(order).is_err() {
-                // The work has ended; the coordinator still reads the result.
+                // The worker has stopped; the coordinator still reads the result.
                 return;
             }
         }
@@ -225,6 +225,6 @@ fn read_orders() -> mpsc::Receiver<Order> {
 fn send(report: &Report) {
     let line = serde_json::to_string(report).unwrap_or_default();
     let mut output = std::io::stdout().lock();
-    // Fails only when the coordinator has ended, and then this process ends too.
+    // It fails only if the coordinator has ended. Then this process ends, too.
     let _ = writeln!(output, "{line}").and_then(|()| output.flush());
 }

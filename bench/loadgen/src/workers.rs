@@ -1,6 +1,7 @@
 //! The coordinator's side of the worker processes: starts them, sends orders, receives reports.
 //!
-//! Workers end with the coordinator: it kills them on a regular exit, and otherwise they see their input closed.
+//! Workers end with the coordinator: it kills them on a regular exit. If it is killed, each worker's input is closed, and
+//! the worker exits.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -16,11 +17,11 @@ use crate::messages::{Order, Plan, Report, Role};
 use crate::settings::Scenario;
 use crate::spawn;
 
-/// The argument that makes this program a worker.
+/// The argument that starts this program as a worker.
 pub const WORKER: &str = "__worker";
-/// How many reports may wait.
+/// The capacity of the report queue.
 const MAX_REPORTS: usize = 1024;
-/// How long workers may take to close everything and report.
+/// How long workers may take to close everything and to report.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The worker processes of a run.
@@ -28,7 +29,7 @@ pub struct Workers {
     all: Vec<Worker>,
     sender: mpsc::Sender<(usize, Option<Report>)>,
     reports: mpsc::Receiver<(usize, Option<Report>)>,
-    /// When tickets expire, since the start of the run; not taken yet.
+    /// The reported deadlines of tickets, since the start of the run, that were not taken yet.
     deadlines: Vec<Duration>,
 }
 
@@ -43,7 +44,7 @@ struct Worker {
 }
 
 impl Workers {
-    /// Starts with no workers.
+    /// Returns an empty set of workers.
     pub fn new() -> Self {
         let (sender, reports) = mpsc::channel(MAX_REPORTS);
         Self { all: Vec::new(), sender, reports, deadlines: Vec::new() }
@@ -58,14 +59,14 @@ impl Workers {
         for (index, plan) in plans.into_iter().enumerate() {
             let mut command = Command::new(&program);
             command.arg(WORKER).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-            // Ctrl-C in a terminal reaches the coordinator alone, which stops the workers in order.
+            // Ctrl-C in a terminal reaches only the coordinator, which stops the workers in order.
             command.process_group(0);
             let mut child = command.spawn().context("a worker process could not be started")?;
             let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
                 return Err(anyhow!("a worker process has no input or output"));
             };
             spawn(forward_reports(index, output, self.sender.clone()));
-            // In `login`, the workers that only hold streams never report an end.
+            // In `login`, workers that only hold streams never report that they have finished.
             let has_finished = matches!(plan.settings.scenario, Scenario::Login { .. })
                 && matches!(plan.role, Role::Presenters { .. });
             let mut worker = Worker { _child: child, input, open: 0, has_opened: false, has_finished, result: None };
@@ -78,7 +79,7 @@ impl Workers {
     /// Sends an order to all workers.
     ///
     /// # Errors
-    /// If one has ended.
+    /// If a worker has ended.
     pub async fn send(&mut self, order: &Order) -> anyhow::Result<()> {
         for worker in &mut self.all {
             worker.send(order).await?;
@@ -104,7 +105,9 @@ impl Workers {
             Some(Report::Result(measurements)) => worker.result = Some(*measurements),
             Some(Report::Failed(error)) => return Err(anyhow!("worker {index}: {error}")),
             None if worker.result.is_some() => {}
-            None => return Err(anyhow!("worker {index} ended early; was it killed for lack of memory?")),
+            None => {
+                return Err(anyhow!("worker {index} ended early; check whether it was killed because memory ran out"));
+            }
         }
         Ok(())
     }
@@ -112,7 +115,7 @@ impl Workers {
     /// Stops all workers, and returns the sum of their measurements.
     ///
     /// # Errors
-    /// If one has ended or takes too long.
+    /// If a worker has ended or takes too long.
     pub async fn stop(mut self) -> anyhow::Result<Measurements> {
         self.send(&Order::Stop).await?;
         let all = async {
@@ -134,7 +137,7 @@ impl Workers {
         std::mem::take(&mut self.deadlines)
     }
 
-    /// Returns how many streams are open.
+    /// Returns the number of open streams.
     pub fn open(&self) -> u64 {
         self.all.iter().map(|worker| worker.open).sum()
     }
@@ -156,7 +159,7 @@ impl Worker {
     }
 }
 
-/// Forwards a worker's reports, and `None` after the last.
+/// Forwards a worker's reports, and `None` after the last one.
 async fn forward_reports(index: usize, output: ChildStdout, reports: mpsc::Sender<(usize, Option<Report>)>) {
     let mut lines = BufReader::new(output).lines();
     while let Ok(Some(line)) = lines.next_line().await {
