@@ -1,4 +1,4 @@
-//! 10,000 idle event streams of an axum app. Each is parked after its first event.
+//! An axum app for 10,000 idle event streams. Each stream is parked after its first event.
 //!
 //! ```sh
 //! ulimit -n 10200

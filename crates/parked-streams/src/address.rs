@@ -1,4 +1,4 @@
-//! Addresses: where a server listens, and who is connected to it.
+//! The addresses of listeners and of peers.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -51,7 +51,7 @@ impl FromStr for ListenAddress {
 pub enum ParseListenAddressError {
     /// The path after `unix:` is missing.
     MissingPath,
-    /// The text has neither of the two forms. A host name is not an address.
+    /// The text has neither of the two forms. A host name is not accepted.
     Invalid,
 }
 
@@ -68,7 +68,7 @@ impl std::error::Error for ParseListenAddressError {}
 
 /// The other end of a connection. The server adds it to the extensions of every request.
 ///
-/// An axum handler takes it as `Extension<Peer>`.
+/// An axum handler gets it with the extractor `Extension<Peer>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
     /// The remote address of a TCP connection.
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mapped_address_counts_as_ipv4() {
+    fn a_mapped_address_is_returned_as_ipv4() {
         let peer = Peer::Tcp("[::ffff:192.0.2.1]:1234".parse().unwrap());
         assert_eq!(peer.ip(), Some("192.0.2.1".parse().unwrap()));
         assert_eq!(Peer::Unix.ip(), None);

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-/// Decides which TCP connections are accepted, for example to bound those of one address or network.
+/// Decides which TCP connections to accept, for example to bound the connections of one address or network.
 ///
-/// The server calls it for TCP connections alone. File permissions decide who may open a Unix socket.
+/// The server calls it only for TCP connections. File permissions decide which processes may open a Unix socket.
 ///
 /// Both methods run on the task that accepts connections or on one that serves them, so they must not block.
 ///
@@ -46,7 +46,7 @@ pub trait Admission: Send + Sync + 'static {
     /// [`release`](Self::release). An IPv4 address that is mapped into IPv6 is passed as IPv4.
     fn admit(&self, peer: IpAddr) -> bool;
 
-    /// Notes that a connection from `peer` has closed. The server calls it once for each connection that was admitted.
+    /// Records that a connection from `peer` has closed. The server calls it once for each admitted connection.
     fn release(&self, peer: IpAddr);
 }
 

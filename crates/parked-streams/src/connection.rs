@@ -1,4 +1,4 @@
-//! One connection: it serves HTTP until a response is an idle event stream, is parked, and serves HTTP again.
+//! One connection: it serves HTTP until a response is an idle event stream, is parked, and serves HTTP again afterwards.
 
 use std::future::poll_fn;
 use std::net::IpAddr;
@@ -31,7 +31,7 @@ use crate::transport::{self, Transport};
 use crate::unreadable_head::{UnreadableHead, substitute_request};
 use crate::worker::ParkingPool;
 
-/// How long a connection without a request stays open after the server began to close. A request may be on its way.
+/// How long a connection without a request stays open after the server began to close. A request may be in transit.
 const CLOSING_GRACE: Duration = Duration::from_millis(100);
 
 /// The state that all connections of a server share.
@@ -46,7 +46,7 @@ pub(crate) struct Shared<S: HttpService> {
     pub(crate) open: AtomicUsize,
     /// Notified when the last connection closes.
     pub(crate) all_closed: Notify,
-    /// None if streams are not parked.
+    /// `None` if streams are not parked.
     pub(crate) parking: Option<ParkingPool<Connection<S>>>,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) admission: Arc<dyn Admission>,
@@ -78,10 +78,10 @@ impl<S: HttpService> Shared<S> {
     }
 }
 
-/// An open connection, wherever its socket is. Dropping it gives its permit back.
+/// An open connection, served by hyper or parked. Dropping it releases its permit.
 pub(crate) struct Connection<S: HttpService> {
     shared: Arc<Shared<S>>,
-    /// The address that it was admitted for, unless it came through a Unix socket.
+    /// The address under which it was admitted; `None` on a Unix socket.
     admitted: Option<IpAddr>,
 }
 
@@ -129,8 +129,8 @@ impl<S: HttpService> Connection<S> {
 
     /// Serves HTTP in a task.
     ///
-    /// `read_ahead` are bytes that were received earlier and are read first. `unreadable` marks the request in them as a
-    /// stand-in for one whose head could not be parsed.
+    /// `read_ahead` contains bytes that were received earlier, which hyper reads first. If `unreadable` is set, they are the
+    /// substitute for a request whose head could not be parsed.
     pub(crate) fn spawn(self, transport: Transport, peer: Peer, read_ahead: Bytes, unreadable: Option<UnreadableHead>) {
         crate::task::spawn("connection", self.serve(transport, peer, read_ahead, unreadable));
     }

@@ -18,7 +18,7 @@ pub(crate) enum Framing {
 }
 
 impl Framing {
-    /// Appends `data` to `outgoing`, in the same bytes that hyper would send.
+    /// Appends `data` to `outgoing`, byte for byte as hyper would.
     pub(crate) fn write_frame(self, data: &[u8], outgoing: &mut Vec<u8>) {
         match self {
             // An empty chunk would end the body.
@@ -42,7 +42,7 @@ impl Framing {
     }
 }
 
-/// How the response to a request would be framed, if it can be parked at all.
+/// The framing of a request's response if it can be parked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct RequestFraming(Option<Framing>);
 
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn data_is_sent_in_chunks_and_an_empty_frame_ends_nothing() {
+    fn data_is_sent_in_chunks_and_an_empty_frame_does_not_end_the_body() {
         let framing = Framing::Chunked { keep_alive: true };
         let mut outgoing = Vec::new();
         framing.write_frame(b"", &mut outgoing);
@@ -153,8 +153,8 @@ mod tests {
         let event_stream = ("content-type", "text/event-stream");
         let asks = request(get().header("connection", "x, Close"));
         assert_eq!(asks.of_event_stream(StatusCode::OK, &headers(&[event_stream])), CLOSED);
-        let told = headers(&[event_stream, ("connection", "close")]);
-        assert_eq!(request(get()).of_event_stream(StatusCode::OK, &told), CLOSED);
+        let closing = headers(&[event_stream, ("connection", "close")]);
+        assert_eq!(request(get()).of_event_stream(StatusCode::OK, &closing), CLOSED);
         let other = request(get().header("connection", "keep-alive, closed"));
         assert_eq!(other.of_event_stream(StatusCode::OK, &headers(&[event_stream])), KEPT);
     }

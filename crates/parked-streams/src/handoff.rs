@@ -1,12 +1,12 @@
 //! Taking an idle event stream back from hyper.
 //!
 //! hyper keeps a read buffer, a write buffer and its own state for each connection, about 18 KB, which an idle stream does
-//! not use. Therefore hyper does not own the body of an event stream: [`OutgoingBody`] passes the frames of a
-//! [`DetachableBody`] on until it has no more for now. [`RewindIo`](crate::rewind_io::RewindIo) notices when all of them have
-//! reached the system. From then on [`Handoff::take_idle_stream`] returns the body, and the connection can be taken apart
-//! without losing a byte.
+//! not use. Therefore hyper does not own the body of an event stream: [`OutgoingBody`] passes on the frames of a
+//! [`DetachableBody`] until the body is pending. [`RewindIo`](crate::rewind_io::RewindIo) detects when all of them have
+//! reached the system. From then on [`Handoff::take_idle_stream`] returns the body, and the connection can be detached from
+//! hyper without losing a byte.
 //!
-//! The handoff also finds hyper's own response to an unreadable head, so that the service can answer instead.
+//! The handoff also detects hyper's own response to an unreadable head, so that the service can answer instead.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -45,14 +45,14 @@ struct State<B> {
     withheld_status: Option<StatusCode>,
 }
 
-/// How far the response to the last request has come.
+/// The progress of the response to the last request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ResponseProgress {
-    /// It is written, or there was no request. If hyper writes now, it is hyper's own response.
+    /// The response is written, or there was no request. If hyper writes now, it writes a response of its own.
     Written,
-    /// The service is making it, or its body has not ended.
+    /// The service has not returned the response, or its body has not ended.
     Pending,
-    /// hyper has all of it and may have buffered some.
+    /// hyper has the whole response and may have buffered a part of it.
     Buffered,
 }
 
@@ -65,7 +65,7 @@ struct DetachableBody<B> {
 }
 
 impl<B> Handoff<B> {
-    /// Makes the state of a new connection. `withholds` tells whether the service answers unreadable heads.
+    /// Creates the state of a new connection. `withholds` is whether the service answers unreadable heads.
     pub(crate) fn new(withholds: bool) -> Self {
         let state = State {
             withholds,
@@ -77,7 +77,7 @@ impl<B> Handoff<B> {
         Self { state: Arc::new(Mutex::new(state)), has_unread_body: Arc::default() }
     }
 
-    /// Notes that the service gets a request. Returns the request's body and the guard of its response.
+    /// Records that the service gets a request. Returns the request's body and the guard of its response.
     pub(crate) fn begin_request(&self, body: Incoming) -> (RequestBody, ResponseGuard<B>) {
         self.state.lock().response = ResponseProgress::Pending;
         self.has_unread_body.store(false, Ordering::Release);
@@ -85,7 +85,7 @@ impl<B> Handoff<B> {
         (RequestBody { body, is_read: false, has_unread_body }, ResponseGuard(self.clone()))
     }
 
-    /// Wraps a response for hyper. The body of an event stream stays here, from where it can be taken back.
+    /// Wraps a response for hyper. The body of an event stream stays in the handoff, which can take it back.
     pub(crate) fn wrap_response(
         &self,
         request: RequestFraming,
@@ -103,7 +103,7 @@ impl<B> Handoff<B> {
         Response::from_parts(head, OutgoingBody { source, _guard: guard })
     }
 
-    /// Takes the event stream back if its body is pending and all of it has reached the system.
+    /// Takes the event stream back if its body is pending and everything sent so far has reached the system.
     pub(crate) fn take_idle_stream(&self) -> Option<(B, Framing)> {
         let mut state = self.state.lock();
         let has_unflushed = state.has_unflushed;
@@ -111,21 +111,21 @@ impl<B> Handoff<B> {
         Some((stream.body, stream.framing))
     }
 
-    /// Returns the status of hyper's own response to an unreadable head, if it was withheld. None of it was sent.
+    /// Returns the status of hyper's own response to an unreadable head, if it was withheld. No byte of it was sent.
     pub(crate) fn withheld_status(&self) -> Option<StatusCode> {
         self.state.lock().withheld_status
     }
 
-    /// Returns whether the client may still be sending the body of a request that was answered.
+    /// Returns whether the client may still be sending the body of a request whose response is complete.
     pub(crate) fn has_unread_body(&self) -> bool {
         self.has_unread_body.load(Ordering::Acquire)
     }
 
-    /// Notes that hyper writes `bytes`. Returns whether to withhold them.
+    /// Records that hyper writes `bytes`. Returns whether to withhold them.
     ///
-    /// hyper answers an unreadable head on its own, with an empty body. No request was passed on, so it is a write while no
-    /// response is pending. If an earlier response on the connection is still in hyper's buffer, the two cannot be told
-    /// apart, and hyper's own is sent.
+    /// hyper answers an unreadable head on its own, with an empty body. The service gets no request, so such a write occurs
+    /// while no response is pending. If an earlier response is still in hyper's buffer, the two cannot be distinguished, and
+    /// hyper's own response is sent.
     pub(crate) fn record_write(&self, bytes: &[u8]) -> bool {
         let mut state = self.state.lock();
         state.has_unflushed = true;
@@ -136,7 +136,7 @@ impl<B> Handoff<B> {
         state.withheld_status.is_some()
     }
 
-    /// Notes that everything hyper has written has reached the system.
+    /// Records that everything hyper has written has reached the system.
     pub(crate) fn record_flush(&self) {
         let mut state = self.state.lock();
         state.has_unflushed = false;
@@ -146,7 +146,7 @@ impl<B> Handoff<B> {
     }
 }
 
-/// Exists until hyper has all of a response.
+/// Exists until hyper has the whole response.
 pub(crate) struct ResponseGuard<B>(Handoff<B>);
 
 impl<B> Drop for ResponseGuard<B> {
@@ -193,7 +193,7 @@ impl Drop for RequestBody {
     }
 }
 
-/// A response body as hyper sees it.
+/// The response body that hyper gets.
 pub(crate) struct OutgoingBody<B> {
     source: Source<B>,
     _guard: ResponseGuard<B>,

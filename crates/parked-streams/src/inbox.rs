@@ -1,4 +1,4 @@
-//! How streams and wake-ups reach a parking worker from other tasks.
+//! The inbox through which other tasks send streams and wake-ups to a parking worker.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use crate::framing::Framing;
 use crate::observer::Observer;
 use crate::service::BoxError;
 
-/// The connection of a parked stream, as the parking worker sees it. Dropping it closes the connection for the server.
+/// The connection of a parked stream, for the parking worker. Dropping it counts the connection as closed.
 pub(crate) trait ParkedConnection: Send + 'static {
     /// The stream's body.
     type Body: Body<Data = Bytes, Error = Self::BodyError> + Send + Unpin + 'static;
@@ -27,7 +27,7 @@ pub(crate) trait ParkedConnection: Send + 'static {
     /// Returns whether the server is closing, so that the connection must not serve another request.
     fn is_closing(&self) -> bool;
 
-    /// Serves HTTP on the connection again after the stream has ended. `read_ahead` is what the client has sent by then.
+    /// Serves HTTP on the connection again after the stream has ended. `read_ahead` contains the bytes received meanwhile.
     fn resume(self, socket: Socket, read_ahead: Bytes);
 }
 
@@ -36,12 +36,12 @@ pub(crate) struct NewStream<C: ParkedConnection> {
     pub(crate) socket: Socket,
     pub(crate) body: C::Body,
     pub(crate) framing: Framing,
-    /// The bytes that the client has sent after its request.
+    /// The bytes that the client sent after its request.
     pub(crate) read_ahead: Bytes,
     pub(crate) connection: C,
 }
 
-/// The inbox of one worker. Its length is bounded by the server's connections.
+/// The inbox of one worker. The number of the server's connections bounds its length.
 pub(crate) struct Inbox<C: ParkedConnection> {
     messages: Mutex<Messages<C>>,
     /// The waker of the worker's task.
@@ -53,7 +53,7 @@ pub(crate) struct Messages<C: ParkedConnection> {
     pub(crate) new_streams: Vec<NewStream<C>>,
     /// Keys of the streams whose body has to be polled.
     pub(crate) woken: Vec<u32>,
-    /// Whether the server has been dropped, so that no more streams come.
+    /// Whether the server was dropped, so that no more streams arrive.
     pub(crate) is_closed: bool,
 }
 
@@ -75,7 +75,7 @@ impl<C: ParkedConnection> Inbox<C> {
         self.worker.wake();
     }
 
-    /// Empties the inbox, and has `context` woken when something arrives.
+    /// Empties the inbox, and registers `context` to be woken when a message arrives.
     pub(crate) fn take(&self, context: &Context<'_>) -> Messages<C> {
         self.worker.register(context.waker());
         let mut messages = self.messages.lock();
@@ -89,7 +89,7 @@ impl<C: ParkedConnection> Inbox<C> {
 
 /// The waker of one stream's body.
 ///
-/// Keys are used again. A waker that outlives its stream may wake the next one with its key, which costs one extra poll.
+/// Keys are reused. A waker that outlives its stream may wake the next stream with its key, which costs one extra poll.
 pub(crate) struct StreamWaker<C: ParkedConnection> {
     inbox: Arc<Inbox<C>>,
     key: u32,

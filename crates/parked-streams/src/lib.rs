@@ -2,15 +2,15 @@
 //!
 //! hyper keeps about 18 KB of buffers and state for each connection, which a Server-Sent Events stream uses only while it
 //! sends. This server lets hyper speak HTTP until a response is an event stream that has nothing more to send for now. Then
-//! it takes the connection apart and *parks* it: it keeps the socket, the response's body and a waker, and no task. When the
-//! body yields an event, the server frames it and writes it to the socket. When the body ends, hyper serves the next request
-//! on the same connection.
+//! it detaches the connection from hyper and *parks* it: it keeps the socket, the response's body and a waker, but no task.
+//! When the body yields an event, the server frames it and writes it to the socket. When the body ends, hyper serves the next
+//! request on the same connection.
 //!
-//! The service does not notice. Clients receive the same bytes as without parking.
+//! This is transparent to the service. Clients receive the same bytes as without parking.
 //!
 //! # Example
 //!
-//! Any [`tower`](https://docs.rs/tower) service works; here an axum router with axum's own `Sse`.
+//! Any [`tower`](https://docs.rs/tower) service works. This one is an axum router with axum's own `Sse`.
 //!
 //! ```
 //! use std::convert::Infallible;
@@ -45,7 +45,7 @@
 //! #     assert_ne!(client.read_buf(&mut received).await?, 0);
 //! # }
 //!
-//! // To stop: end the streams, then give the other requests some time.
+//! // To stop: end the streams, then wait for the other requests for a limited time.
 //! # drop(client);
 //! let _ = tokio::time::timeout(Duration::from_secs(10), server.close()).await;
 //! # accepting.await?;
@@ -63,10 +63,10 @@
 //!
 //! | what | bound |
 //! |---|---|
-//! | open connections | [`Settings::max_connections`]; further ones wait in the system's queue of 4,096 |
+//! | open connections | [`Settings::max_connections`]; further ones wait in the system's accept queue of 4,096 |
 //! | connections of each peer | [`Admission`] |
 //! | a request's head | [`Settings::max_head_bytes`], [`Settings::max_headers`], [`Settings::head_timeout`] |
-//! | data that a client does not take | about 16 KiB plus one frame of the body, for [`Settings::write_timeout`] |
+//! | data that a client does not read | about 16 KiB plus one frame of the body, for [`Settings::write_timeout`] |
 //! | data that a client sends while its stream is parked | [`Settings::max_head_bytes`] |
 //! | data that a client sends after its response | 1 MiB, for 5 seconds |
 //!
@@ -75,13 +75,14 @@
 //!
 //! # Observing
 //!
-//! An [`Observer`] receives what metrics count: connections opened and closed, streams parked, and why parked streams were
-//! lost. Log lines go to [`tracing`](https://docs.rs/tracing).
+//! An [`Observer`] receives the events that metrics count: connections opened and closed, streams parked, and why parked
+//! streams were lost. Log lines go to [`tracing`](https://docs.rs/tracing).
 //!
 //! # Limits
 //!
-//! HTTP/1.0 and HTTP/1.1 only; no TLS, so put it behind a proxy that terminates it; Linux only, because parking uses `epoll`
-//! and `TCP_USER_TIMEOUT`.
+//! - HTTP/1.0 and HTTP/1.1 only.
+//! - No TLS: put the server behind a proxy that terminates it.
+//! - Linux only, because parking uses `epoll` and `TCP_USER_TIMEOUT`.
 
 mod address;
 mod admission;

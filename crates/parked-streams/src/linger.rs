@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-/// How long a client may keep sending after its response.
+/// How long a client may continue to send after its response.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
-/// The most that it may send in that time, in bytes.
+/// The maximum number of bytes to read in that time.
 const MAX_LINGER_BYTES: usize = 1024 * 1024;
 
-/// Reads and discards what the client sends until it closes, within bounds.
+/// Reads and discards data until the client closes the connection, up to a time and a number of bytes.
 ///
 /// Closing a socket with unread bytes resets the connection, and the client may lose the response (RFC 9112 §9.6).
 ///
 /// # Cancel safety
-/// Cancel safe: dropping it stops the reading.
+/// Cancel safe: dropping the future stops reading.
 pub(crate) async fn linger(stream: &mut (impl AsyncRead + Unpin)) {
     let mut scratch = [0; 4096];
     let mut left = MAX_LINGER_BYTES;
@@ -26,7 +26,7 @@ pub(crate) async fn linger(stream: &mut (impl AsyncRead + Unpin)) {
             }
         }
     };
-    // After the timeout the connection closes as it does without one.
+    // After the timeout the connection closes as well.
     let _ = tokio::time::timeout(LINGER_TIMEOUT, reading).await;
 }
 
@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_silent_client_is_not_waited_for_longer_than_the_timeout() {
+    async fn reading_from_a_silent_client_ends_at_the_timeout() {
         let (mut here, _there) = tokio::io::duplex(1);
         let start = tokio::time::Instant::now();
         linger(&mut here).await;

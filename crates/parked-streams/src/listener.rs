@@ -12,7 +12,7 @@ use tokio_util::either::Either;
 use crate::address::{ListenAddress, Peer};
 use crate::transport::Transport;
 
-/// The most connections that wait to be accepted. The system may have a lower bound (`net.core.somaxconn`).
+/// The length of the accept queue. The system may limit it further (`net.core.somaxconn`).
 const ACCEPT_BACKLOG: i32 = 4096;
 /// The permissions of a Unix socket's file: owner and group may connect.
 const SOCKET_FILE_MODE: u32 = 0o660;
@@ -41,12 +41,12 @@ impl Drop for SocketFile {
 }
 
 impl Listener {
-    /// Binds `address` and listens on it. It must run within a tokio runtime.
+    /// Binds `address` and listens on it. Call it within a tokio runtime.
     ///
     /// A Unix socket's file gets mode 0660. If the file exists and no process listens on it, it is replaced.
     ///
     /// # Errors
-    /// The system's, for example if the address is in use or the directory of a Unix socket is not writable.
+    /// The system's error, for example if the address is in use or the directory of a Unix socket is not writable.
     pub async fn bind(address: &ListenAddress) -> io::Result<Self> {
         match address {
             ListenAddress::Tcp(address) => {
@@ -70,7 +70,7 @@ impl Listener {
         }
     }
 
-    /// Returns the address it listens on. If the requested port was 0, it has the port that the system chose.
+    /// Returns the address that it listens on. If the requested port was 0, it contains the port that the system chose.
     #[must_use]
     pub fn address(&self) -> &ListenAddress {
         &self.address
@@ -79,17 +79,17 @@ impl Listener {
     /// Accepts a connection and sets its options.
     ///
     /// # Errors
-    /// The system's, for example at the limit on open files.
+    /// The system's error, for example at the limit on open files.
     ///
     /// # Cancel safety
-    /// Cancel safe: dropping it loses no connection.
+    /// Cancel safe: dropping the future loses no connection.
     pub(crate) async fn accept(&self, write_timeout: Duration) -> io::Result<(Transport, Peer)> {
         match &self.socket {
             ListeningSocket::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
                 // Send each event at once; it is small, and no more data follows it.
                 stream.set_nodelay(true)?;
-                // Close a connection whose client acknowledges or reads nothing.
+                // Close a connection whose client does not acknowledge or read data.
                 SockRef::from(&stream).set_tcp_user_timeout(Some(write_timeout))?;
                 Ok((Either::Left(stream), Peer::Tcp(address)))
             }

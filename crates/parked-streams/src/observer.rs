@@ -4,8 +4,8 @@ use std::io;
 
 /// Receives the events of a server's connections, for example to count them.
 ///
-/// Every method does nothing unless it is implemented. The server calls them on the tasks that serve connections, so they
-/// must not block.
+/// By default, every method does nothing. The server calls the methods on the tasks that serve connections, so they must not
+/// block.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
@@ -27,19 +27,20 @@ use std::io;
 /// }
 /// ```
 pub trait Observer: Send + Sync + 'static {
-    /// The server accepted a connection.
+    /// Called when the server has accepted a connection.
     fn connection_opened(&self) {}
 
-    /// A connection closed. It follows [`connection_opened`](Self::connection_opened), once.
+    /// Called when a connection has closed, once after each [`connection_opened`](Self::connection_opened).
     fn connection_closed(&self) {}
 
-    /// The server parked an event stream.
+    /// Called when the server has parked an event stream.
     fn stream_parked(&self) {}
 
-    /// A stream is no longer parked: it ended, or its connection did. It follows [`stream_parked`](Self::stream_parked), once.
+    /// Called when a stream is no longer parked, because it or its connection ended; once after each
+    /// [`stream_parked`](Self::stream_parked).
     fn stream_unparked(&self) {}
 
-    /// The connection of a parked stream ended before the stream did.
+    /// Called when the connection of a parked stream ended before the stream.
     fn stream_lost(&self, reason: LossReason) {
         let _ = reason;
     }
@@ -50,7 +51,7 @@ pub(crate) struct NoObserver;
 
 impl Observer for NoObserver {}
 
-/// The reason why a parked stream's connection ended before the stream did.
+/// The reason why a parked stream's connection ended before the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LossReason {
     /// The client closed the connection.
@@ -69,7 +70,7 @@ pub enum LossReason {
 }
 
 impl LossReason {
-    /// Every reason, so that metrics can create their series at startup.
+    /// Every reason, for metrics that create their series at startup.
     pub const ALL: [Self; 6] = [Self::Closed, Self::Reset, Self::Vanished, Self::Slow, Self::Flooding, Self::Failed];
 
     /// Returns the variant's name in lower case, for use as a metric's label.
@@ -85,7 +86,7 @@ impl LossReason {
         }
     }
 
-    /// Returns the reason that a socket's error stands for.
+    /// Returns the reason for a socket's error.
     pub(crate) fn of(error: &io::Error) -> Self {
         use io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut};
 

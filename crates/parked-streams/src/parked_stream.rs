@@ -1,7 +1,7 @@
-//! One parked stream: reading its body, writing to its socket, reading what the client sends.
+//! One parked stream: it reads the body, writes to the socket, and reads the data that the client sends.
 //!
-//! Invariant: a stream is either idle, or blocked by bytes that its socket did not take. The body of a blocked stream is not
-//! polled, so the bytes that wait for a slow client are bounded.
+//! Invariant: a stream is either idle, or blocked by bytes that its socket has not accepted. The body of a blocked stream is
+//! not polled, so the bytes that wait for a slow client are bounded.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
@@ -22,9 +22,9 @@ use crate::inbox::{ParkedConnection, StreamWaker};
 use crate::observer::LossReason;
 use crate::service::BoxError;
 
-/// How many bytes to read at once from a client. A waiting client normally sends nothing.
+/// The number of bytes to read at once from a client. A waiting client normally sends nothing.
 const READ_BYTES: usize = 512;
-/// How many bytes to collect from a body before they are sent and other streams get their turn.
+/// The number of bytes to collect from a body before they are sent and other streams are served.
 pub(crate) const COLLECT_BYTES: usize = 16 * 1024;
 
 /// A parked stream.
@@ -32,7 +32,7 @@ pub(crate) struct ParkedStream<C: ParkedConnection> {
     pub(crate) body: C::Body,
     pub(crate) waker: Arc<StreamWaker<C>>,
     pub(crate) connection: C,
-    /// None while the stream is idle and the client has sent nothing, as nearly all the time.
+    /// `None` while the stream is idle and the client has sent nothing, which is almost always the case.
     pub(crate) backlog: Option<Box<Backlog>>,
     pub(crate) socket: Socket,
     pub(crate) framing: Framing,
@@ -41,13 +41,13 @@ pub(crate) struct ParkedStream<C: ParkedConnection> {
 /// The bytes that a stream holds, in either direction.
 #[derive(Default)]
 pub(crate) struct Backlog {
-    /// Framed bytes that the socket has not taken yet.
+    /// Framed bytes that the socket has not accepted yet.
     unsent: Vec<u8>,
-    /// When the socket must have taken them. Set while there are any.
+    /// The time by which the socket must have accepted them; `None` if there are no such bytes.
     pub(crate) deadline: Option<Instant>,
     /// Whether the body has ended.
     is_ended: bool,
-    /// Bytes that the client has sent while the stream goes on.
+    /// Bytes that the client has sent during the stream.
     pub(crate) read_ahead: Vec<u8>,
 }
 
@@ -63,14 +63,14 @@ impl Backlog {
 pub(crate) enum Collected {
     /// The body is pending or has ended.
     Everything,
-    /// The body may have more. [`COLLECT_BYTES`] were reached.
+    /// [`COLLECT_BYTES`] were reached. The body may have more frames.
     Part,
-    /// The body failed. Frames from before the failure were collected.
+    /// The body failed. The frames before the failure were collected.
     Failed,
 }
 
 impl<C: ParkedConnection> ParkedStream<C> {
-    /// Returns whether the socket has not taken all bytes yet.
+    /// Returns whether the socket has not accepted all bytes yet.
     pub(crate) fn is_blocked(&self) -> bool {
         self.backlog.as_ref().is_some_and(|backlog| !backlog.unsent.is_empty())
     }
@@ -82,7 +82,7 @@ impl<C: ParkedConnection> ParkedStream<C> {
 
     /// Changes which events of the socket are reported.
     pub(crate) fn set_interest(&self, registry: &Registry, token: Token, interest: Interest) {
-        // It fails only for a socket that is not registered, and this one is.
+        // It fails only for an unregistered socket, and this socket is registered.
         let _ = registry.reregister(&mut SourceFd(&self.socket.as_raw_fd()), token, interest);
     }
 
@@ -112,17 +112,17 @@ impl<C: ParkedConnection> ParkedStream<C> {
         Collected::Part
     }
 
-    /// Polls the body. A panic is an error, so that it ends this stream and no other.
+    /// Polls the body. A panic becomes an error, so that it ends only this stream.
     fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let body = Pin::new(&mut self.body);
         catch_unwind(AssertUnwindSafe(|| body.poll_frame(context).map_err(Into::into)))
             .unwrap_or_else(|_| Poll::Ready(Some(Err("the body panicked".into()))))
     }
 
-    /// Writes `bytes` to the socket and keeps what it does not take.
+    /// Writes `bytes` to the socket and stores those that it does not accept.
     ///
     /// # Errors
-    /// The socket's.
+    /// The socket's error.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         let written = if bytes.is_empty() { 0 } else { write(&self.socket, bytes)? };
         if written < bytes.len() {
@@ -131,10 +131,10 @@ impl<C: ParkedConnection> ParkedStream<C> {
         Ok(())
     }
 
-    /// Writes the bytes that the socket has not taken before.
+    /// Writes the bytes that the socket has not accepted yet.
     ///
     /// # Errors
-    /// The socket's.
+    /// The socket's error.
     pub(crate) fn send_backlog(&mut self) -> io::Result<()> {
         let Some(backlog) = &mut self.backlog else { return Ok(()) };
         let written = write(&self.socket, &backlog.unsent)?;
@@ -148,10 +148,10 @@ impl<C: ParkedConnection> ParkedStream<C> {
         Ok(())
     }
 
-    /// Reads what the client sends while its stream goes on, for example its next request, and keeps up to `max_bytes`.
+    /// Reads the data that the client sends during the stream, for example its next request, and keeps up to `max_bytes`.
     ///
     /// # Errors
-    /// The reason to abort the stream: the client closed or reset the connection, or sent too much.
+    /// The reason to abort the stream: the client closed or reset the connection, or sent too much data.
     pub(crate) fn read_from_client(&mut self, max_bytes: usize) -> Result<(), LossReason> {
         let mut buffer = [0; READ_BYTES];
         loop {
@@ -172,7 +172,7 @@ impl<C: ParkedConnection> ParkedStream<C> {
     }
 }
 
-/// Writes `bytes` until the socket would block. Returns how many it took.
+/// Writes `bytes` until the socket would block. Returns the number of bytes written.
 fn write(mut socket: &Socket, bytes: &[u8]) -> io::Result<usize> {
     let mut written = 0;
     while written < bytes.len() {

@@ -1,4 +1,4 @@
-//! A connection as hyper sees it: bytes can be put back in front of it, and it reports writes and flushes.
+//! The transport that hyper gets: bytes can be put back in front of it, and it reports writes and flushes.
 
 use std::io;
 use std::pin::Pin;
@@ -10,12 +10,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::handoff::Handoff;
 use crate::transport::Transport;
 
-/// A transport that first reads the bytes put back, and that tells the [`Handoff`] what hyper writes and flushes.
+/// A transport that first returns the bytes put back, and that reports to the [`Handoff`] what hyper writes and flushes.
 ///
 /// It discards hyper's own response to an unreadable head, so that the service can answer instead.
 pub(crate) struct RewindIo<B> {
     transport: Transport,
-    /// Bytes that were received earlier. They are read before the transport's.
+    /// Bytes that were received earlier, which are read before the transport's.
     rewound: Bytes,
     handoff: Handoff<B>,
 }

@@ -1,4 +1,4 @@
-//! The server: it accepts connections on any number of listeners, and closes them gracefully.
+//! The server: it accepts connections on any number of listeners, and closes gracefully.
 
 use std::io;
 use std::sync::Arc;
@@ -18,12 +18,12 @@ use crate::service::HttpService;
 use crate::settings::Settings;
 use crate::worker::ParkingPool;
 
-/// How long to wait after the system could not accept a connection, for example at the limit on open files.
+/// The pause after a failed accept, for example at the limit on open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves a [`tower`](https://docs.rs/tower) service over HTTP/1.1 and parks idle event streams.
 ///
-/// All listeners of a server share its settings, its bound on connections and its parking workers. Clones are handles of the
+/// All listeners of a server share its settings, its bound on connections and its parking workers. Clones are handles to the
 /// same server. The workers end when the last handle is dropped and the last connection has closed.
 pub struct Server<S: HttpService> {
     shared: Arc<Shared<S>>,
@@ -41,7 +41,7 @@ impl<S: HttpService> std::fmt::Debug for Server<S> {
     }
 }
 
-/// Builds a [`Server`]. Made by [`Server::builder`].
+/// Builds a [`Server`]. [`Server::builder`] returns it.
 #[must_use]
 pub struct ServerBuilder<S> {
     service: S,
@@ -61,7 +61,7 @@ impl<S: HttpService> ServerBuilder<S> {
         Self { observer, ..self }
     }
 
-    /// Sets the bound on the connections of each peer. Default: none but [`Settings::max_connections`].
+    /// Sets the bound on the connections of each peer. Default: only [`Settings::max_connections`].
     pub fn admission(self, admission: Arc<dyn Admission>) -> Self {
         Self { admission, ..self }
     }
@@ -70,10 +70,10 @@ impl<S: HttpService> ServerBuilder<S> {
     /// [`Server::serve`] is called.
     ///
     /// # Errors
-    /// The system's, at the limit on open files: each worker needs one `epoll` instance.
+    /// The system's error, for example at the limit on open files: each worker needs one `epoll` instance.
     ///
     /// # Panics
-    /// If it is called outside a tokio runtime with I/O and time enabled.
+    /// If called outside a tokio runtime with I/O and time enabled.
     pub fn start(self) -> io::Result<Server<S>> {
         let Self { service, settings, observer, admission } = self;
         let parking = settings.park.then(|| ParkingPool::start(&settings)).transpose()?;
@@ -93,7 +93,7 @@ impl<S: HttpService> ServerBuilder<S> {
 }
 
 impl<S: HttpService> Server<S> {
-    /// Builds a server of `service`.
+    /// Starts building a server for `service`.
     pub fn builder(service: S) -> ServerBuilder<S> {
         ServerBuilder {
             service,
@@ -105,16 +105,16 @@ impl<S: HttpService> Server<S> {
 
     /// Accepts connections on `listener` until [`close`](Self::close) is called, and serves each in a task of its own.
     ///
-    /// While [`Settings::max_connections`] are open it accepts no more. After an error of the system it logs the error and
-    /// tries again 100 ms later.
+    /// While [`Settings::max_connections`] are open, it accepts no more. If the system cannot accept a connection, it logs
+    /// the error and tries again after 100 ms.
     ///
     /// # Cancel safety
-    /// Cancel safe: dropping it closes the listener. Accepted connections continue.
+    /// Cancel safe: dropping the future closes the listener. Accepted connections continue.
     pub async fn serve(self, listener: Listener) {
         let shared = self.shared;
         let write_timeout = shared.settings.write_timeout;
         loop {
-            // Without a permit, further connections stay in the system's queue.
+            // Without a permit, further connections stay in the system's accept queue.
             let permit = tokio::select! {
                 Ok(permit) = shared.permits.acquire() => permit,
                 () = shared.closing.cancelled() => match shared.permits.try_acquire() {
@@ -124,7 +124,7 @@ impl<S: HttpService> Server<S> {
             };
             let accepted = tokio::select! {
                 accepted = listener.accept(write_timeout) => accepted,
-                // Connections that are already in the system's queue are served, not reset.
+                // Connections that are already in the accept queue are served, not reset.
                 () = shared.closing.cancelled() => match listener.accept(write_timeout).now_or_never() {
                     Some(Ok(accepted)) => Ok(accepted),
                     Some(Err(_)) | None => return,
@@ -133,7 +133,7 @@ impl<S: HttpService> Server<S> {
             match accepted {
                 Ok((transport, peer)) => {
                     let address = peer.ip();
-                    // A refused connection gets no response: it would need a task, and time for the client to read it.
+                    // A refused connection gets no response, which would need a task and time for the client to read it.
                     if address.is_none_or(|address| shared.admission.admit(address)) {
                         permit.forget();
                         Connection::open(&shared, address).spawn(transport, peer, Bytes::new(), None);
@@ -149,11 +149,11 @@ impl<S: HttpService> Server<S> {
 
     /// Stops accepting, lets each connection finish its request, and completes when all connections have closed.
     ///
-    /// An event stream is a request that finishes when its body ends. So first end the streams, then call this, within a
+    /// An event stream is a request that finishes when its body ends. So first end the streams, then call this method with a
     /// timeout of your own.
     ///
     /// # Cancel safety
-    /// Cancel safe: the server keeps closing, and calling it again waits for the same.
+    /// Cancel safe: the server continues to close, and a later call waits for the same completion.
     pub async fn close(&self) {
         self.shared.closing.cancel();
         loop {

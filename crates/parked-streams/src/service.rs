@@ -18,7 +18,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// - `B` is a [`Body`] of [`Bytes`] and is `Send`, `Unpin` and `'static`;
 /// - both error types convert to [`BoxError`].
 ///
-/// The server calls a clone of the service for each request. A body that is not `Unpin` becomes so by
+/// The server calls a clone of the service for each request. Make a body `Unpin` with
 /// `http_body_util::BodyExt::boxed_unsync`. Do not implement this trait yourself.
 pub trait HttpService:
     Service<

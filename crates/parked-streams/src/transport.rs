@@ -1,4 +1,4 @@
-//! A socket of either kind, registered with tokio or not.
+//! A TCP or Unix socket, registered with tokio or not.
 
 use std::io;
 
@@ -22,7 +22,7 @@ pub(crate) fn deregister(transport: Transport) -> io::Result<Socket> {
 /// Registers a socket with tokio again.
 ///
 /// # Errors
-/// The system's, if the client has gone.
+/// The system's error, for example if the client has reset the connection.
 pub(crate) fn register(socket: Socket) -> io::Result<(Transport, Peer)> {
     if socket.domain()? == Domain::UNIX {
         return Ok((Either::Right(UnixStream::from_std(socket.into())?), Peer::Unix));

@@ -1,18 +1,18 @@
-//! Stand-in requests for request heads that hyper cannot parse.
+//! Substitute requests for request heads that hyper cannot parse.
 //!
 //! hyper answers such a head with a bare status. If the service is to answer instead, the server sends it a small request
-//! made of what could be read of the head. hyper writes that response too, so the stand-in is made of bytes that hyper
-//! parses.
+//! built from the readable parts of the head. hyper also serves this request, so it consists of bytes that hyper can parse.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 
-/// Marks a stand-in request for one whose head hyper could not parse. The status is the one to answer with: 400, 414 or 431.
+/// Marks the substitute for a request whose head hyper could not parse. It contains the status to respond with: 400, 414 or
+/// 431.
 ///
 /// The server adds it to the request's extensions if
 /// [`Settings::pass_unreadable_heads`](crate::Settings::pass_unreadable_heads) is set. The request is a `GET`, or a `HEAD` if
-/// the original is one. Of the original it has the path and the headers `Accept`, `Accept-Language`, `X-Forwarded-For` and
-/// `X-Request-ID`, as far as they could be read. The connection closes after the response.
+/// the original is one. It keeps the original's path and the headers `Accept`, `Accept-Language`, `X-Forwarded-For` and
+/// `X-Request-ID`, where they are readable. The connection closes after the response.
 ///
 /// ```
 /// use axum::extract::Request;
@@ -32,32 +32,32 @@ use http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnreadableHead(pub StatusCode);
 
-/// The headers that a stand-in request keeps: the client's address and what kind of response it accepts.
+/// The headers that a substitute request keeps: the client's address, the accepted responses, and the request's id.
 const KEPT_HEADERS: [HeaderName; 4] = [
     header::ACCEPT,
     header::ACCEPT_LANGUAGE,
     HeaderName::from_static("x-forwarded-for"),
     HeaderName::from_static("x-request-id"),
 ];
-/// The most bytes of kept headers, and of the path. Browsers and proxies send less.
+/// The maximum length of the kept headers together, and of the path, in bytes. Browsers and proxies send less.
 const MAX_KEPT_BYTES: usize = 4 * 1024;
 
-/// Returns the status to answer with and the head of a stand-in request for the one that begins with `unread`. `status` is
+/// Returns the status of the response, and the head of a substitute for the request that begins with `unread`. `status` is
 /// hyper's.
 pub(crate) fn substitute_request(status: StatusCode, unread: &[u8]) -> (StatusCode, Bytes) {
     let is_one_line = !unread.is_empty() && !unread.contains(&b'\n');
     let status = match status {
-        // The request line alone exceeds the bound.
+        // The request line is longer than the bound.
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE if is_one_line => StatusCode::URI_TOO_LONG,
         status => status,
     };
     let mut lines = unread.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let request_line = lines.next().unwrap_or_default();
-    // The response to `HEAD` has no body.
+    // A response to `HEAD` must not have a body.
     let method = if request_line.starts_with(b"HEAD ") { "HEAD" } else { "GET" };
     let target = request_line.split(|byte| *byte == b' ').nth(1).and_then(|target| Uri::try_from(target).ok());
     let path = target.as_ref().map(Uri::path).filter(|path| path.starts_with('/') && path.len() <= MAX_KEPT_BYTES);
-    // A name that no host has (RFC 2606 §2).
+    // A reserved name, which no host has (RFC 2606 §2).
     let host = "unreadable.invalid";
     let mut head =
         format!("{method} {} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n", path.unwrap_or("/")).into_bytes();
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn no_line_smuggles_a_request_or_exceeds_the_bound() {
+    fn no_line_injects_a_header_or_exceeds_the_bound() {
         let unread = format!("GET / HTTP/1.1\naccept: a\rb\naccept: {}\n\naccept: late\n", "x".repeat(5_000));
         let (_, head) = substitute(431, &unread);
         assert!(!head.contains("accept"), "{head}");

@@ -1,9 +1,8 @@
 //! The workers that hold parked streams: one task per core, each with many streams.
 //!
-//! A tokio task with a registered socket takes about 700 bytes before anything is known about the stream. A worker has one
-//! task, one `epoll` instance nested in tokio's, and one slab for all of its streams. It polls a body when the body's waker
-//! was called, frames what the body yields, and writes it to the socket. When a stream ends, its connection serves HTTP
-//! again.
+//! A tokio task with a registered socket takes about 700 bytes before any state of the stream. A worker has one task, one
+//! `epoll` instance nested in tokio's, and one slab for all of its streams. It polls a body when the body's waker was called,
+//! frames the data that the body yields, and writes it to the socket. When a stream ends, its connection serves HTTP again.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -30,13 +29,13 @@ use crate::observer::LossReason;
 use crate::parked_stream::{Backlog, COLLECT_BYTES, Collected, ParkedStream};
 use crate::settings::Settings;
 
-/// How many sockets' events to fetch at once.
+/// The number of events to fetch from `epoll` at once.
 const EVENTS_PER_POLL: usize = 256;
 
 /// The workers of a server. They share its streams evenly. Dropping the pool ends them.
 pub(crate) struct ParkingPool<C: ParkedConnection> {
     inboxes: Vec<Arc<Inbox<C>>>,
-    /// The number of streams parked since the start; the next worker's index is its remainder.
+    /// The number of streams parked so far, from which the next worker's index is computed.
     parked: AtomicUsize,
 }
 
@@ -44,7 +43,7 @@ impl<C: ParkedConnection> ParkingPool<C> {
     /// Starts a worker for each core on the current runtime.
     ///
     /// # Errors
-    /// The system's, at the limit on open files.
+    /// The system's error, for example at the limit on open files.
     pub(crate) fn start(settings: &Settings) -> io::Result<Self> {
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         let inboxes = (0..count).map(|_| ParkingWorker::start(settings)).collect::<io::Result<_>>()?;
@@ -74,9 +73,9 @@ struct ParkingWorker<C: ParkedConnection> {
     streams: Slab<ParkedStream<C>>,
     write_timeout: Duration,
     max_read_ahead: usize,
-    /// The buffer of bytes to send. It is empty between two streams; only its allocation is kept.
+    /// The buffer of bytes to send. It is empty between two streams, and keeps only its allocation.
     outgoing: Vec<u8>,
-    /// Keys of blocked streams by their deadlines. Some may have become unblocked since.
+    /// The keys of blocked streams, in the order of their deadlines. Some streams may be unblocked by now.
     blocked: VecDeque<(Instant, u32)>,
     /// Fires at the first deadline in `blocked`.
     timer: Pin<Box<Sleep>>,
@@ -109,10 +108,10 @@ impl<C: ParkedConnection> ParkingWorker<C> {
         Ok(inbox)
     }
 
-    /// Serves every stream that has something to do. Completes when the server is dropped.
+    /// Serves every stream that is ready. Completes when the server was dropped.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let messages = self.inbox.take(context);
-        // Each stream keeps its server alive, so there are none left.
+        // Each stream keeps its server alive, so no stream is left.
         if messages.is_closed {
             return Poll::Ready(());
         }
@@ -147,7 +146,7 @@ impl<C: ParkedConnection> ParkingWorker<C> {
         connection.observer().stream_parked();
         let waker = Arc::new(StreamWaker::new(Arc::clone(&self.inbox), key));
         entry.insert(ParkedStream { body, waker, connection, backlog: Backlog::of(read_ahead), socket, framing });
-        // The body must store its new waker.
+        // Poll the body, so that it stores its new waker.
         self.advance(key);
     }
 
@@ -177,7 +176,7 @@ impl<C: ParkedConnection> ParkingWorker<C> {
         }
     }
 
-    /// Aborts the streams that have been blocked until their deadline.
+    /// Aborts the streams that are still blocked at their deadline.
     fn abort_overdue(&mut self, context: &mut Context<'_>) {
         while let Some(&(deadline, key)) = self.blocked.front() {
             if self.timer.deadline() != deadline {
@@ -195,7 +194,7 @@ impl<C: ParkedConnection> ParkingWorker<C> {
         }
     }
 
-    /// Sends what a stream has, as far as its socket takes it, and ends the stream if its body has ended.
+    /// Sends a stream's data as far as its socket accepts it, and ends the stream if its body has ended.
     fn advance(&mut self, key: u32) {
         let Some(stream) = self.streams.get_mut(key as usize) else { return };
         if stream.is_blocked() {
@@ -218,7 +217,7 @@ impl<C: ParkedConnection> ParkingWorker<C> {
             (Ok(()), _) if is_blocked => self.wait_until_writable(key),
             (Ok(()), _) if is_ended => self.finish(key),
             (Ok(()), Collected::Everything) => {}
-            // Other streams get their turn first.
+            // Serve other streams first.
             (Ok(()), Collected::Part) => self.wake(key),
         }
     }
@@ -229,7 +228,7 @@ impl<C: ParkedConnection> ParkingWorker<C> {
         }
     }
 
-    /// Waits for the socket of a blocked stream to take more, for at most the write timeout.
+    /// Waits until the socket of a blocked stream accepts more data, for at most the write timeout.
     fn wait_until_writable(&mut self, key: u32) {
         let Some(stream) = self.streams.get_mut(key as usize) else { return };
         let deadline = Instant::now() + self.write_timeout;
@@ -249,13 +248,13 @@ impl<C: ParkedConnection> ParkingWorker<C> {
     fn finish(&mut self, key: u32) {
         let Some(stream) = self.remove(key) else { return };
         let ParkedStream { body, connection, backlog, socket, framing, .. } = stream;
-        // Release what the body holds before the client can send its next request.
+        // Drop the body before the client can send its next request.
         drop(body);
         if framing == (Framing::Chunked { keep_alive: true }) && !connection.is_closing() {
             let read_ahead = backlog.map(|backlog| Bytes::from(backlog.read_ahead)).unwrap_or_default();
             connection.resume(socket, read_ahead);
         } else {
-            // It fails if the client has gone already.
+            // It fails if the client has already closed the connection.
             let _ = socket.shutdown(Shutdown::Write);
         }
     }
@@ -265,7 +264,7 @@ impl<C: ParkedConnection> ParkingWorker<C> {
         let _ = self.registry().deregister(&mut SourceFd(&stream.socket.as_raw_fd()));
         stream.connection.observer().stream_unparked();
         if self.streams.is_empty() {
-            // Release the memory of a peak.
+            // Free memory after a peak.
             self.streams = Slab::new();
             self.blocked = VecDeque::new();
         }

@@ -1,4 +1,4 @@
-//! Bodies that yield anything, never end, or panic.
+//! Streams with bodies of any kind: with random pauses and sizes, endless, or panicking.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -23,11 +23,11 @@ fn settings(park: bool, write_timeout: Duration) -> Settings {
 /// The behaviour of a body before it yields a chunk.
 #[derive(Debug, Clone, Copy)]
 enum Pause {
-    /// It has the chunk at hand.
+    /// The chunk is ready.
     No,
-    /// It is not ready, and wakes itself at once.
+    /// The body is pending, and wakes itself at once.
     Yield,
-    /// It waits.
+    /// The body sleeps.
     Sleep,
 }
 
@@ -38,10 +38,10 @@ struct Case {
     last: Pause,
     version: &'static str,
     fields: &'static str,
-    /// Whether the next request is sent at once, where there can be one.
+    /// Whether the client sends its next request at once, if the connection allows one.
     is_pipelined: bool,
     is_tcp: bool,
-    /// Whether the client looks away at first.
+    /// Whether the client does not read at first.
     is_slow: bool,
 }
 
@@ -49,13 +49,13 @@ fn case() -> impl Strategy<Value = Case> {
     let pause = || prop_oneof![2 => Just(Pause::No), 1 => Just(Pause::Yield), 2 => Just(Pause::Sleep)];
     let size = prop_oneof![2 => Just(0_usize), 1 => Just(9), 1 => Just(10), 1 => Just(15), 1 => Just(16), 1 => Just(256),
         6 => 1..2_000_usize, 3 => 2_000..100_000_usize];
-    let manner = prop_oneof![
+    let version_and_fields = prop_oneof![
         3 => Just(("HTTP/1.1", "")),
         1 => Just(("HTTP/1.1", "Connection: close\r\n")),
         1 => Just(("HTTP/1.0", "")),
     ];
     let flags = (any::<bool>(), any::<bool>(), prop::bool::weighted(0.3));
-    (prop::collection::vec((pause(), size), 0..24), pause(), manner, flags).prop_map(
+    (prop::collection::vec((pause(), size), 0..24), pause(), version_and_fields, flags).prop_map(
         |(chunks, last, (version, fields), (is_pipelined, is_tcp, is_slow))| Case {
             chunks,
             last,
@@ -76,22 +76,22 @@ async fn pause(pause: Pause) {
     }
 }
 
-/// The case that is being played, and whether any of its stream was sent from where detached ones are.
+/// The current case, and whether any part of a stream was sent while it was parked.
 #[derive(Clone)]
-struct Stage {
+struct Fixture {
     case: Arc<Mutex<Option<Case>>>,
     counts: Arc<Counts>,
     was_parked: Arc<AtomicBool>,
 }
 
-async fn play(State(stage): State<Stage>) -> Response {
-    let case = stage.case.lock().unwrap().clone().unwrap();
+async fn serve_case(State(fixture): State<Fixture>) -> Response {
+    let case = fixture.case.lock().unwrap().clone().unwrap();
     event_stream(async_stream::stream! {
         let mut letters = (b'a'..=b'z').cycle();
         for (before, size) in case.chunks {
             pause(before).await;
-            if stage.counts.parked() > 0 {
-                stage.was_parked.store(true, Relaxed);
+            if fixture.counts.parked() > 0 {
+                fixture.was_parked.store(true, Relaxed);
             }
             yield std::iter::repeat_n(letters.next().unwrap(), size).collect();
         }
@@ -99,10 +99,10 @@ async fn play(State(stage): State<Stage>) -> Response {
     })
 }
 
-/// Returns all that a server sends in a case, the connection's end included, but for what the time of day changes.
-async fn played(site: &Site, stage: &Stage, case: &Case) -> Vec<u8> {
-    *stage.case.lock().unwrap() = Some(case.clone());
-    let first = format!("GET /play {}\r\nHost: test\r\n{}\r\n", case.version, case.fields);
+/// Returns all bytes that a server sends in a case, until the end of the connection, without the `Date` headers.
+async fn record(site: &Site, fixture: &Fixture, case: &Case) -> Vec<u8> {
+    *fixture.case.lock().unwrap() = Some(case.clone());
+    let first = format!("GET /case {}\r\nHost: test\r\n{}\r\n", case.version, case.fields);
     let second = "GET /plain HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
     let mut wire = site.ask(case.is_tcp, &first).await;
     let keeps_alive = case.version == "HTTP/1.1" && case.fields.is_empty();
@@ -128,47 +128,47 @@ fn without_dates(bytes: &[u8]) -> Vec<u8> {
 fn any_body_is_the_same_on_the_wire() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let start = |park| async move {
-        let mut stage = None;
+        let mut fixture = None;
         let site = Site::start(settings(park, IN_TIME), |counts| {
-            let on = Stage { case: Arc::default(), counts: Arc::clone(counts), was_parked: Arc::default() };
-            stage = Some(on.clone());
-            Router::new().route("/play", get(play)).route("/plain", get(async || "plain")).with_state(on)
+            let on = Fixture { case: Arc::default(), counts: Arc::clone(counts), was_parked: Arc::default() };
+            fixture = Some(on.clone());
+            Router::new().route("/case", get(serve_case)).route("/plain", get(async || "plain")).with_state(on)
         });
         let site = site.await;
-        (site, stage.unwrap())
+        (site, fixture.unwrap())
     };
     let (parking, keeping) = runtime.block_on(async { tokio::join!(start(true), start(false)) });
     proptest!(ProptestConfig { cases: 96, max_shrink_iters: 64, failure_persistence: None, ..ProptestConfig::default() }, |(case in case())| {
         let (parked, kept) = runtime.block_on(async {
-            tokio::join!(played(&parking.0, &parking.1, &case), played(&keeping.0, &keeping.1, &case))
+            tokio::join!(record(&parking.0, &parking.1, &case), record(&keeping.0, &keeping.1, &case))
         });
-        let is_said: usize = case.chunks.iter().map(|(_, size)| size).sum();
-        prop_assert!(kept.len() > is_said, "{} bytes of more than {}", kept.len(), is_said);
+        let yielded: usize = case.chunks.iter().map(|(_, size)| size).sum();
+        prop_assert!(kept.len() > yielded, "{} bytes for a body of {}", kept.len(), yielded);
         let differs = kept.iter().zip(&parked).position(|(kept, parked)| kept != parked);
-        prop_assert!(kept == parked, "{} and {} bytes, alike up to {:?}", kept.len(), parked.len(), differs);
+        prop_assert!(kept == parked, "{} and {} bytes, which differ from {:?} on", kept.len(), parked.len(), differs);
     });
     assert!(parking.1.was_parked.load(Relaxed), "no stream was ever parked");
     assert!(!keeping.1.was_parked.load(Relaxed));
     runtime.block_on(parking.0.parked(0));
 }
 
-/// Whatever hyper has not got rid of when the body has nothing more for now, must not be lost with hyper.
+/// Bytes that hyper has not written when the body becomes pending must not be lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_is_not_parked_before_all_of_it_is_written() {
     const FRAME: usize = 1_000;
 
-    let goes_on = Arc::new(tokio::sync::Notify::new());
-    let waits = Arc::new(tokio::sync::Notify::new());
+    let resume = Arc::new(tokio::sync::Notify::new());
+    let pending = Arc::new(tokio::sync::Notify::new());
     let route = {
-        let (goes_on, waits) = (Arc::clone(&goes_on), Arc::clone(&waits));
+        let (resume, pending) = (Arc::clone(&resume), Arc::clone(&pending));
         async move |Path(count): Path<usize>| {
             event_stream(async_stream::stream! {
                 for index in 0..count {
                     yield frame(index, FRAME);
                 }
-                waits.notify_one();
-                goes_on.notified().await;
-                // More than one stream may send before others have their turn.
+                pending.notify_one();
+                resume.notified().await;
+                // More data than one stream may send before others are served.
                 for index in count..count + 200 {
                     yield frame(index, FRAME);
                 }
@@ -177,22 +177,22 @@ async fn a_stream_is_not_parked_before_all_of_it_is_written() {
     };
     let site = Site::start(settings(true, IN_TIME), |_| Router::new().route("/{count}", get(route))).await;
     let (mut were_parked, mut were_not) = (0, 0);
-    // The system takes some 200 of them that nobody reads, and hyper a dozen more; what matters is between.
+    // The system buffers about 200 unread frames, and hyper a dozen more. The interesting counts are in between.
     for count in (4..400).step_by(3) {
         let mut wire = site.ask(false, &request(&format!("/{count}"))).await;
-        // Where it does not come to waiting, hyper has as much as it takes, and asks for more when this side reads.
-        if tokio::time::timeout(Duration::from_millis(50), waits.notified()).await.is_ok() {
+        // If the body does not become pending, hyper's buffer is full, and hyper polls the body again when this side reads.
+        if tokio::time::timeout(Duration::from_millis(50), pending.notified()).await.is_ok() {
             tokio::task::yield_now().await;
             let is_parked = site.counts.parked() == 1;
             *if is_parked { &mut were_parked } else { &mut were_not } += 1;
         }
-        goes_on.notify_one();
+        resume.notify_one();
         wire.head().await;
         for (index, chunk) in wire.chunks().await.into_iter().enumerate() {
-            assert!(chunk == frame(index, FRAME), "chunk {index} of {count} is another");
+            assert!(chunk == frame(index, FRAME), "chunk {index} of {count} differs");
             assert!(index < count + 200);
         }
-        let _ = waits.notified().now_or_never();
+        let _ = pending.notified().now_or_never();
     }
     assert!(were_parked > 0 && were_not > 0, "{were_parked} were parked, {were_not} were not");
 }
@@ -203,13 +203,13 @@ fn frame(index: usize, size: usize) -> Bytes {
     frame.into()
 }
 
-/// Bodies of all kinds, each of which begins with a chunk of its own.
+/// Bodies of all kinds. Each begins with a comment.
 fn kinds(ticks: &broadcast::Sender<u64>) -> Router {
     let ticks = ticks.clone();
     let follow = async move || {
         let mut ticks = ticks.subscribe();
         event_stream(async_stream::stream! {
-            yield Bytes::from_static(b":begun\n\n");
+            yield Bytes::from_static(b":opened\n\n");
             while let Ok(tick) = ticks.recv().await {
                 yield Bytes::from(format!("data: {tick}\n\n"));
             }
@@ -217,7 +217,7 @@ fn kinds(ticks: &broadcast::Sender<u64>) -> Router {
     };
     let endless = async || {
         event_stream(async_stream::stream! {
-            yield Bytes::from_static(b":begun\n\n");
+            yield Bytes::from_static(b":opened\n\n");
             tokio::time::sleep(Duration::from_millis(1)).await;
             loop {
                 yield Bytes::from_static(&[b'x'; 10_000]);
@@ -226,9 +226,9 @@ fn kinds(ticks: &broadcast::Sender<u64>) -> Router {
     };
     let panicking = async |State(panics): State<Arc<tokio::sync::Notify>>| {
         event_stream(async_stream::stream! {
-            yield Bytes::from_static(b":begun\n\n");
+            yield Bytes::from_static(b":opened\n\n");
             panics.notified().await;
-            if !panics_never() {
+            if !is_panic_disabled() {
                 panic!("on purpose");
             }
             yield Bytes::new();
@@ -243,17 +243,17 @@ fn kinds(ticks: &broadcast::Sender<u64>) -> Router {
         .with_state(Arc::default())
 }
 
-/// So that the compiler does not see what follows.
-fn panics_never() -> bool {
+/// Returns false, but the compiler does not know it, so the code after the panic is not unreachable.
+fn is_panic_disabled() -> bool {
     std::hint::black_box(false)
 }
 
-/// Opens streams that are told every tick, on both kinds of sockets.
+/// Opens streams that receive every tick, on both kinds of sockets.
 async fn followers(site: &Site) -> Vec<Wire> {
     let mut followers = Vec::new();
     for is_tcp in [true, false, true, false] {
         let mut wire = site.ask(is_tcp, &request("/follow")).await;
-        wire.until(":begun\n\n").await;
+        wire.until(":opened\n\n").await;
         followers.push(wire);
     }
     followers
@@ -261,8 +261,8 @@ async fn followers(site: &Site) -> Vec<Wire> {
 
 static TICKS: AtomicU64 = AtomicU64::new(0);
 
-/// Tells all of them something, and waits until they have it.
-async fn tell(ticks: &broadcast::Sender<u64>, followers: &mut [Wire]) {
+/// Sends a tick to all followers, and waits until they have received it.
+async fn send_tick(ticks: &broadcast::Sender<u64>, followers: &mut [Wire]) {
     let tick = TICKS.fetch_add(1, Relaxed);
     ticks.send(tick).unwrap();
     for wire in followers {
@@ -270,41 +270,41 @@ async fn tell(ticks: &broadcast::Sender<u64>, followers: &mut [Wire]) {
     }
 }
 
-async fn one_that_does_not_read_is_closed(is_tcp: bool) {
+async fn a_client_that_does_not_read_is_disconnected(is_tcp: bool) {
     let (ticks, _) = broadcast::channel(16);
     let site = Site::start(settings(true, Duration::from_secs(1)), |_| kinds(&ticks)).await;
     let mut followers = followers(&site).await;
     let mut slow = site.ask(is_tcp, &request("/endless")).await;
-    slow.until(":begun\n\n").await;
+    slow.until(":opened\n\n").await;
     site.parked(5).await;
-    tell(&ticks, &mut followers).await;
+    send_tick(&ticks, &mut followers).await;
     let started = std::time::Instant::now();
     while site.counts.parked() > 4 {
-        tell(&ticks, &mut followers).await;
-        assert!(started.elapsed() < IN_TIME, "one that does not read is never closed");
+        send_tick(&ticks, &mut followers).await;
+        assert!(started.elapsed() < IN_TIME, "a client that does not read is never disconnected");
     }
-    tell(&ticks, &mut followers).await;
-    let (slow_ones, vanished) = (site.counts.lost(LossReason::Slow), site.counts.lost(LossReason::Vanished));
-    assert_eq!(slow_ones + vanished, 1);
-    assert!(is_tcp || slow_ones == 1, "nobody vanishes from a Unix socket");
+    send_tick(&ticks, &mut followers).await;
+    let (slow_count, vanished) = (site.counts.lost(LossReason::Slow), site.counts.lost(LossReason::Vanished));
+    assert_eq!(slow_count + vanished, 1);
+    assert!(is_tcp || slow_count == 1, "no client vanishes from a Unix socket");
     assert_eq!(site.counts.open(), 4);
-    // The client gets everything written before, then the end of the connection without the last chunk.
+    // The client receives everything written before, then the end of the connection without the last chunk.
     while slow.receive().await.is_ok_and(|count| count > 0) {}
     assert!(!slow.unread.ends_with(b"0\r\n\r\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_does_not_read_is_closed_on_tcp() {
-    one_that_does_not_read_is_closed(true).await;
+async fn a_client_that_does_not_read_is_disconnected_on_tcp() {
+    a_client_that_does_not_read_is_disconnected(true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_does_not_read_is_closed_on_a_unix_socket() {
-    one_that_does_not_read_is_closed(false).await;
+async fn a_client_that_does_not_read_is_disconnected_on_a_unix_socket() {
+    a_client_that_does_not_read_is_disconnected(false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_reads_now_and_then_gets_everything() {
+async fn a_client_that_reads_slowly_receives_everything() {
     let case = Case {
         chunks: (0..60).map(|index| (if index % 3 == 0 { Pause::Sleep } else { Pause::No }, 100_000)).collect(),
         last: Pause::Sleep,
@@ -314,20 +314,20 @@ async fn one_that_reads_now_and_then_gets_everything() {
         is_tcp: false,
         is_slow: true,
     };
-    let mut stage = None;
+    let mut fixture = None;
     let site = Site::start(settings(true, IN_TIME), |counts| {
-        let on = Stage { case: Arc::default(), counts: Arc::clone(counts), was_parked: Arc::default() };
-        stage = Some(on.clone());
-        Router::new().route("/play", get(play)).with_state(on)
+        let on = Fixture { case: Arc::default(), counts: Arc::clone(counts), was_parked: Arc::default() };
+        fixture = Some(on.clone());
+        Router::new().route("/case", get(serve_case)).with_state(on)
     })
     .await;
-    let stage = stage.unwrap();
-    *stage.case.lock().unwrap() = Some(case);
-    let mut wire = site.ask(false, "GET /play HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    let fixture = fixture.unwrap();
+    *fixture.case.lock().unwrap() = Some(case);
+    let mut wire = site.ask(false, "GET /case HTTP/1.1\r\nHost: test\r\n\r\n").await;
     wire.head().await;
     let mut chunks = Vec::new();
     for index in 0..60 {
-        // Longer than the body pauses, so that it has to wait for this side most of the time.
+        // Longer than the body pauses, so that the body waits for this side most of the time.
         tokio::time::sleep(Duration::from_millis(5)).await;
         let chunk = wire.chunk().await;
         assert!(chunk.iter().all(|&letter| letter == b'a' + index % 26), "chunk {index}");
@@ -335,7 +335,7 @@ async fn one_that_reads_now_and_then_gets_everything() {
     }
     assert_eq!(chunks, [100_000; 60]);
     assert_eq!(wire.chunk().await, b"");
-    assert!(stage.was_parked.load(Relaxed));
+    assert!(fixture.was_parked.load(Relaxed));
     site.parked(0).await;
     for reason in LossReason::ALL {
         assert_eq!(site.counts.lost(reason), 0, "{reason:?}");
@@ -348,10 +348,10 @@ async fn a_body_that_panics_ends_its_own_stream_only() {
     let site = Site::start(settings(true, IN_TIME), |_| kinds(&ticks)).await;
     let mut followers = followers(&site).await;
     let mut panicking = Vec::new();
-    // In every lot.
+    // On every worker.
     for index in 0..8 {
         let mut wire = site.ask(index % 2 == 0, &request("/panicking")).await;
-        wire.until(":begun\n\n").await;
+        wire.until(":opened\n\n").await;
         panicking.push(wire);
     }
     site.parked(12).await;
@@ -360,11 +360,11 @@ async fn a_body_that_panics_ends_its_own_stream_only() {
     assert_eq!(site.counts.lost(LossReason::Failed), 8);
     for wire in &mut panicking {
         while wire.receive().await.is_ok_and(|count| count > 0) {}
-        assert!(!contains(&wire.unread, "\r\n0\r\n\r\n"), "it looks as if it had ended well");
+        assert!(!contains(&wire.unread, "\r\n0\r\n\r\n"), "the body looks complete");
     }
-    tell(&ticks, &mut followers).await;
+    send_tick(&ticks, &mut followers).await;
     // New ones are parked as before.
     let mut more = self::followers(&site).await;
     site.parked(8).await;
-    tell(&ticks, &mut more).await;
+    send_tick(&ticks, &mut more).await;
 }

@@ -15,13 +15,13 @@ use crate::support::{IN_TIME, Site, contains, event_stream, eventually, request}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn closing_waits_for_requests_and_streams_and_accepts_no_more() {
-    let (answer, waits) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (respond, called) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let end = watch::Sender::new(());
     let router = {
-        let (answer, waits, end) = (Arc::clone(&answer), Arc::clone(&waits), end.subscribe());
+        let (respond, called, end) = (Arc::clone(&respond), Arc::clone(&called), end.subscribe());
         let slow = async move || {
-            waits.notify_one();
-            answer.notified().await;
+            called.notify_one();
+            respond.notified().await;
             "slow"
         };
         let stream =
@@ -32,25 +32,25 @@ async fn closing_waits_for_requests_and_streams_and_accepts_no_more() {
     let mut idle = site.tcp().await;
     let mut slow = site.ask(true, &request("/slow")).await;
     let mut stream = site.ask(false, &request("/stream")).await;
-    waits.notified().await;
+    called.notified().await;
     site.parked(1).await;
     site.open(3).await;
 
     let server = site.server.clone();
     let closing = tokio::spawn(async move { server.close().await });
-    // A connection without a request closes soon, by itself.
+    // A connection without a request closes soon.
     assert_eq!(idle.rest().await, b"");
     eventually("the listeners close", || std::net::TcpStream::connect(&site.address).is_err()).await;
     assert!(!closing.is_finished());
-    answer.notify_one();
+    respond.notify_one();
     let response = slow.text().await;
     assert!(response.ends_with("\r\n\r\nslow"), "{response}");
-    assert!(!closing.is_finished(), "it does not wait for the stream");
+    assert!(!closing.is_finished(), "the close did not wait for the stream");
     drop(end);
     assert!(contains(&stream.rest().await, "data: 1\n\n\r\n0\r\n\r\n"));
     tokio::time::timeout(IN_TIME, closing).await.unwrap().unwrap();
     assert_eq!(site.counts.open(), 0);
-    assert!(!site.socket.exists(), "the file of the Unix socket is left");
+    assert!(!site.socket.exists(), "the file of the Unix socket still exists");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,7 +59,7 @@ async fn connections_in_the_systems_queue_are_served_before_the_end() {
     let site = Site::start(Settings { max_connections: 2, ..Settings::default() }, |_| router).await;
     let mut first = site.ask(true, &request("/")).await;
     first.until("plain").await;
-    // It waits for the permit of the first one; the listener of the Unix socket holds the other.
+    // The second connection waits for the first one's permit. The listener of the Unix socket holds the other permit.
     let mut second = site.ask(true, &request("/")).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(site.counts.accepted(), 1);

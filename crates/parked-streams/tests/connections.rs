@@ -33,14 +33,14 @@ async fn a_unix_socket_is_for_owner_and_group_and_replaces_a_stale_one() {
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     assert!(path.exists());
     drop(Listener::bind(&address).await.unwrap());
-    // Any other file is left alone.
+    // Any other file is kept.
     std::fs::write(&path, "mine").unwrap();
     assert!(Listener::bind(&address).await.is_err());
     assert_eq!(std::fs::read(&path).unwrap(), b"mine");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_learns_who_its_peer_is() {
+async fn a_service_gets_the_address_of_its_peer() {
     let peer = async |Extension(peer): Extension<Peer>| match peer {
         Peer::Tcp(address) => address.to_string(),
         Peer::Unix => "unix".to_owned(),
@@ -58,13 +58,13 @@ async fn a_service_learns_who_its_peer_is() {
 #[derive(Default)]
 struct OneEach {
     open: AtomicUsize,
-    asked: AtomicUsize,
+    calls: AtomicUsize,
 }
 
 impl Admission for OneEach {
     fn admit(&self, peer: IpAddr) -> bool {
         assert!(peer.is_loopback());
-        self.asked.fetch_add(1, Relaxed);
+        self.calls.fetch_add(1, Relaxed);
         self.open.fetch_update(Relaxed, Relaxed, |open| (open == 0).then_some(1)).is_ok()
     }
 
@@ -75,7 +75,7 @@ impl Admission for OneEach {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn admission_bounds_tcp_connections_and_is_told_when_they_close() {
+async fn admission_bounds_tcp_connections_and_releases_closed_ones() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("server.sock");
     let admission = Arc::new(OneEach::default());
@@ -94,7 +94,7 @@ async fn admission_bounds_tcp_connections_and_is_told_when_they_close() {
     let mut unix = Wire::over(tokio::net::UnixStream::connect(&path).await.unwrap());
     unix.send(&request("/")).await;
     unix.until("plain").await;
-    assert_eq!(admission.asked.load(Relaxed), 2);
+    assert_eq!(admission.calls.load(Relaxed), 2);
     drop(first);
     eventually("the connection is released", || admission.open.load(Relaxed) == 0).await;
     let mut next = connect().await;
@@ -120,7 +120,7 @@ async fn a_service_without_axum_is_served_and_its_error_closes_the_connection() 
         fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
             Box::pin(async move {
                 if request.uri().path() == "/fail" {
-                    return Err("it fails".into());
+                    return Err("failed".into());
                 }
                 Ok(Response::new(Full::new(request.into_body().collect().await?.to_bytes())))
             })
@@ -140,14 +140,14 @@ async fn a_service_without_axum_is_served_and_its_error_closes_the_connection() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_is_no_event_stream_stays_with_hyper() {
+async fn a_body_that_is_not_an_event_stream_stays_with_hyper() {
     let slow = async || {
-        let chunks = tokio_stream::once(Bytes::from_static(b"begun")).map(Ok::<_, Infallible>);
+        let chunks = tokio_stream::once(Bytes::from_static(b"first")).map(Ok::<_, Infallible>);
         axum::body::Body::from_stream(chunks.chain(tokio_stream::pending()))
     };
     let site = Site::start(Settings::default(), |_| Router::new().route("/", get(slow))).await;
     let mut wire = site.ask(true, &request("/")).await;
-    wire.until("begun").await;
+    wire.until("first").await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(site.counts.ever_parked(), 0);
     assert!(!contains(&wire.unread, "\r\n0\r\n\r\n"));

@@ -30,7 +30,7 @@ async fn refuse(State(readable): State<Arc<AtomicUsize>>, request: Request, next
     next.run(request).await
 }
 
-/// Starts a server; returns the count of requests whose head could be parsed, too.
+/// Starts a server. Returns it with the count of requests whose head could be parsed.
 async fn site(settings: Settings) -> (Site, Arc<AtomicUsize>) {
     let readable = Arc::new(AtomicUsize::new(0));
     let layer = middleware::from_fn_with_state(Arc::clone(&readable), refuse);
@@ -43,7 +43,7 @@ async fn hyper_answers_an_unreadable_head_by_default() {
     let (site, readable) = site(Settings::default()).await;
     for (status, head) in unreadable() {
         let response = site.ask(false, &head).await.text().await;
-        // hyper knows no difference between a long request line and long headers.
+        // hyper does not distinguish a long request line from long headers.
         let is_expected = response.starts_with(&format!("HTTP/1.1 {status} "))
             || (status == 414 && response.starts_with("HTTP/1.1 431 "));
         assert!(is_expected && response.ends_with("\r\n\r\n"), "{status}: {response}");
@@ -52,7 +52,7 @@ async fn hyper_answers_an_unreadable_head_by_default() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_that_asks_for_it_answers_an_unreadable_head() {
+async fn a_service_answers_unreadable_heads_if_the_setting_is_on() {
     let (site, readable) = site(Settings { pass_unreadable_heads: true, ..Settings::default() }).await;
     for is_tcp in [true, false] {
         for (status, head) in unreadable() {
@@ -62,7 +62,7 @@ async fn a_service_that_asks_for_it_answers_an_unreadable_head() {
             assert!(response.ends_with("\r\n\r\nunreadable /"), "{response}");
         }
     }
-    // On a connection that served a request before.
+    // The same on a connection that has served a request before.
     let mut wire = site.ask(true, &request("/")).await;
     wire.until("plain").await;
     wire.send("nonsense\r\n\r\n").await;

@@ -9,21 +9,21 @@ use parked_streams::Settings;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 #[path = "../examples/idle_streams.rs"]
-#[allow(dead_code, reason = "its `main` is for people")]
+#[expect(dead_code, reason = "the tests call `serve` instead of `main`")]
 mod example;
 
-/// Has this test program serve the example in a process of its own: `park` and the address.
+/// The variable that makes this test program serve the example in a process of its own: `park` and the address.
 const SERVE: &str = "PARKED_STREAMS_TEST_SERVE";
-/// How many streams to hold.
+/// The number of streams to hold.
 const STREAMS: usize = 10_000;
-/// How many streams to open before the measurement, so that it leaves out what is allocated once.
+/// The number of streams to open before the measurement, so that it does not include one-time allocations.
 const FIRST_STREAMS: usize = 10;
-/// Files that either process has open besides its streams.
+/// The number of files that either process has open besides its streams.
 const OTHER_FILES: u64 = 100;
-/// The most bytes that a parked stream may take, without optimization and with the system's allocator.
+/// The maximum memory of a parked stream, in bytes, without optimisation and with the system's allocator.
 const MAX_BYTES: usize = 1_000;
 
-/// It is the server's process, not a test. Without the variable it does nothing.
+/// Not a test, but the server's process. Without the variable it does nothing.
 #[test]
 fn serve_the_example() {
     let Ok(value) = std::env::var(SERVE) else { return };
@@ -60,7 +60,7 @@ impl Example {
         let mut line = String::new();
         while !line.contains("listening on") {
             line.clear();
-            assert_ne!(output.read_line(&mut line).unwrap(), 0, "it does not start");
+            assert_ne!(output.read_line(&mut line).unwrap(), 0, "the server did not start");
         }
         example
     }
@@ -73,7 +73,7 @@ impl Example {
         stream
     }
 
-    /// Returns the memory that the process has for itself, in bytes.
+    /// Returns the private memory of the process, in bytes.
     fn memory(&self) -> usize {
         // Streams are parked just after their first event.
         std::thread::sleep(Duration::from_secs(1));
@@ -83,19 +83,19 @@ impl Example {
     }
 }
 
-/// Reads until `text` has come.
+/// Reads until `text` arrives.
 fn until(stream: &mut UnixStream, text: &str) {
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let mut received = Vec::new();
     while !crate::support::contains(&received, text) {
         let mut buffer = [0; 1024];
         let count = stream.read(&mut buffer).unwrap();
-        assert_ne!(count, 0, "it ended before {text:?}");
+        assert_ne!(count, 0, "the stream ended before {text:?}");
         received.extend_from_slice(&buffer[..count]);
     }
 }
 
-/// Returns how many streams of `wanted` a process may have open, after raising the limit that children inherit.
+/// Raises the limit on open files, which children inherit. Returns `wanted`, reduced to the streams that fit into the limit.
 fn fit_to_open_files(wanted: usize) -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
@@ -105,7 +105,7 @@ fn fit_to_open_files(wanted: usize) -> usize {
 }
 
 #[test]
-fn ten_thousand_idle_streams_take_a_few_hundred_bytes_each_and_all_of_them_hear() {
+fn ten_thousand_idle_streams_take_a_few_hundred_bytes_each_and_all_receive_an_event() {
     let count = fit_to_open_files(STREAMS);
     let example = Example::start(true);
     let mut streams: Vec<_> = (0..FIRST_STREAMS).map(|_| example.open()).collect();
@@ -115,22 +115,22 @@ fn ten_thousand_idle_streams_take_a_few_hundred_bytes_each_and_all_of_them_hear(
     println!("{bytes} bytes for each of {count} parked streams");
     assert!(bytes <= MAX_BYTES, "{bytes} bytes for each of {count} streams");
 
-    let mut speaker = UnixStream::connect(&example.socket).unwrap();
-    speaker.write_all(b"POST /say HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhello").unwrap();
-    until(&mut speaker, &format!("sent to {count} streams"));
+    let mut sender = UnixStream::connect(&example.socket).unwrap();
+    sender.write_all(b"POST /say HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhello").unwrap();
+    until(&mut sender, &format!("sent to {count} streams"));
     for stream in &mut streams {
         until(stream, "data: hello\n\n");
     }
 }
 
 #[test]
-fn hyper_takes_many_times_as_much_for_the_same_streams() {
+fn hyper_takes_several_times_as_much_memory_for_the_same_streams() {
     let count = fit_to_open_files(1_000);
     let example = Example::start(false);
     let mut streams: Vec<_> = (0..FIRST_STREAMS).map(|_| example.open()).collect();
     let before = example.memory();
     streams.extend((streams.len()..count).map(|_| example.open()));
     let bytes = (example.memory() - before) / (count - FIRST_STREAMS);
-    println!("{bytes} bytes for each of {count} streams that hyper holds");
+    println!("{bytes} bytes for each of {count} streams with hyper");
     assert!(bytes > 3 * MAX_BYTES, "{bytes} bytes for each of {count} streams");
 }

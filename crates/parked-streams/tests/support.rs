@@ -1,4 +1,4 @@
-//! A server within the test's process, and HTTP/1.1 written by hand to talk to it.
+//! A server in the test's process, and clients that write HTTP/1.1 by hand.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_stream::{Stream, StreamExt as _};
 
-/// How long anything may take, on a machine that is busy with other tests.
+/// The upper bound of every wait, on a machine that is busy with other tests.
 pub const IN_TIME: Duration = Duration::from_secs(60);
 
 /// Counts every event of a server.
@@ -53,27 +53,27 @@ impl Observer for Counts {
 }
 
 impl Counts {
-    /// Returns how many connections the server has accepted.
+    /// Returns the number of accepted connections.
     pub fn accepted(&self) -> usize {
         self.opened.load(Relaxed)
     }
 
-    /// Returns how many connections are open.
+    /// Returns the number of open connections.
     pub fn open(&self) -> usize {
         self.opened.load(Relaxed) - self.closed.load(Relaxed)
     }
 
-    /// Returns how many streams are parked.
+    /// Returns the number of parked streams.
     pub fn parked(&self) -> usize {
         self.parked.load(Relaxed) - self.unparked.load(Relaxed)
     }
 
-    /// Returns how many streams were ever parked.
+    /// Returns the number of streams parked so far.
     pub fn ever_parked(&self) -> usize {
         self.parked.load(Relaxed)
     }
 
-    /// Returns how many parked streams lost their connection for a reason.
+    /// Returns the number of parked streams that lost their connection for a reason.
     pub fn lost(&self, reason: LossReason) -> usize {
         self.lost.lock().unwrap().get(&reason).copied().unwrap_or(0)
     }
@@ -89,7 +89,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// Starts a server of the router that `router` returns for the server's counts.
+    /// Starts a server for the router that `router` returns.
     pub async fn start(settings: Settings, router: impl FnOnce(&Arc<Counts>) -> Router) -> Self {
         let counts = Arc::new(Counts::default());
         let directory = tempfile::tempdir().unwrap();
@@ -105,7 +105,7 @@ impl Site {
         Self { server, counts, address: address.unwrap(), socket, _directory: directory }
     }
 
-    /// Starts a server of `router` with the default settings.
+    /// Starts a server for `router` with the default settings.
     pub async fn of(router: Router) -> Self {
         Self::start(Settings::default(), |_| router).await
     }
@@ -127,12 +127,12 @@ impl Site {
 
     /// Waits until `count` streams are parked.
     pub async fn parked(&self, count: usize) {
-        eventually("as many parked streams as expected", || self.counts.parked() == count).await;
+        eventually("the expected number of parked streams", || self.counts.parked() == count).await;
     }
 
     /// Waits until `count` connections are open.
     pub async fn open(&self, count: usize) {
-        eventually("as many open connections as expected", || self.counts.open() == count).await;
+        eventually("the expected number of open connections", || self.counts.open() == count).await;
     }
 }
 
@@ -159,7 +159,7 @@ pub fn request(path: &str) -> String {
 trait Socket: AsyncRead + AsyncWrite + Send {}
 impl<T: AsyncRead + AsyncWrite + Send> Socket for T {}
 
-/// A client's connection, and what it has received and not taken yet.
+/// A client's connection, and the received bytes that no method has returned yet.
 pub struct Wire {
     socket: Pin<Box<dyn Socket>>,
     pub unread: Vec<u8>,
@@ -175,41 +175,41 @@ impl Wire {
         self.socket.flush().await.unwrap();
     }
 
-    /// Waits for more bytes. Returns how many came, 0 at the end of the connection.
+    /// Waits for more bytes. Returns their number, or 0 at the end of the connection.
     pub async fn receive(&mut self) -> io::Result<usize> {
         self.unread.reserve(16 * 1024);
         let read = self.socket.read_buf(&mut self.unread);
         let count = tokio::time::timeout(IN_TIME, read).await;
-        count.unwrap_or_else(|_| panic!("nothing came after {:?}", String::from_utf8_lossy(&self.unread)))
+        count.unwrap_or_else(|_| panic!("nothing arrived after {:?}", String::from_utf8_lossy(&self.unread)))
     }
 
-    /// Waits for `text`, without taking anything.
+    /// Waits for `text`, and keeps everything unread.
     pub async fn until(&mut self, text: &str) {
         while !contains(&self.unread, text) {
             let count = self.receive().await.unwrap_or_else(|error| panic!("{error} before {text:?}"));
-            assert_ne!(count, 0, "it ended before {text:?}: {:?}", String::from_utf8_lossy(&self.unread));
+            assert_ne!(count, 0, "the connection ended before {text:?}: {:?}", String::from_utf8_lossy(&self.unread));
         }
     }
 
-    /// Takes everything until the server closes the connection, which must not be a reset.
+    /// Returns everything until the server closes the connection. Fails on a reset.
     pub async fn rest(&mut self) -> Vec<u8> {
         while self.receive().await.expect("a reset") > 0 {}
         std::mem::take(&mut self.unread)
     }
 
-    /// Takes the rest as text.
+    /// Returns the rest as text.
     pub async fn text(&mut self) -> String {
         String::from_utf8(self.rest().await).unwrap()
     }
 
-    /// Takes the head of a response with its empty line.
+    /// Returns the head of a response with its empty line.
     pub async fn head(&mut self) -> String {
         self.until("\r\n\r\n").await;
         let end = self.unread.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
         String::from_utf8(self.unread.drain(..end).collect()).unwrap()
     }
 
-    /// Takes the data of one chunk (RFC 9112 §7.1). The last chunk has none.
+    /// Returns the data of one chunk (RFC 9112 §7.1), which is empty for the last chunk.
     pub async fn chunk(&mut self) -> Vec<u8> {
         loop {
             if let Some(data) = self.take_chunk() {
@@ -233,7 +233,7 @@ impl Wire {
         Some(data)
     }
 
-    /// Takes the chunks before the last one, which must come.
+    /// Returns the chunks before the last one. Fails if there is no last chunk.
     pub async fn chunks(&mut self) -> Vec<Vec<u8>> {
         let mut chunks = Vec::new();
         loop {
