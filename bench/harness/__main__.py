@@ -1,4 +1,4 @@
-"""The measuring part of `bench/run`: measures the figures one after the other and writes the results."""
+"""The measuring part of `bench/run`: it measures the figures one after the other and writes the results."""
 
 import argparse
 import json
@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from . import environment, report
 from .figures import FIGURES, Figure
-from .peers import NotThere
+from .peers import Unavailable
 from .processes import Failure
 from .progress import Progress, clock
 from .settings import FULL, QUICK, SPARE_FILES, Programs, Settings, with_streams
@@ -40,7 +40,7 @@ def refuse(reason: str) -> NoReturn:
 
 
 def chosen(only: str) -> dict[str, Figure]:
-    """The figures named in a comma list; `idle` means all that begin with `idle-`."""
+    """Returns the figures in a comma-separated list; `idle` selects all that begin with `idle-`."""
     if not only:
         return FIGURES
     wanted = {}
@@ -48,7 +48,7 @@ def chosen(only: str) -> dict[str, Figure]:
         exact = {name: FIGURES[name]} if name in FIGURES else None
         matching = exact or {key: figure for key, figure in FIGURES.items() if key.startswith(f"{name}-")}
         if not matching:
-            refuse(f"there is no figure {name}; --list names them")
+            refuse(f"unknown figure {name}; --list shows all")
         wanted |= matching
     return {key: figure for key, figure in FIGURES.items() if key in wanted}
 
@@ -59,29 +59,29 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
     sizes = QUICK if arguments.quick else FULL
     if arguments.streams is not None:
         if arguments.streams < 100:
-            refuse("--streams below 100 says nothing about one stream")
+            refuse("--streams must be at least 100; fewer do not show the cost of one stream")
         sizes = with_streams(sizes, arguments.streams)
     needed = max(sizes.streams, sizes.per_gateway) + SPARE_FILES
     if hard != resource.RLIM_INFINITY and hard < needed:
         refuse(
-            f"{needed - SPARE_FILES:,} streams need {needed:,} files in a process, {hard:,} are allowed: "
-            f"raise that with `ulimit -n {needed}`, or take fewer with --streams {max(100, hard - SPARE_FILES)}"
+            f"{needed - SPARE_FILES:,} streams need {needed:,} open files per process, but {hard:,} are allowed; "
+            f"raise the limit with `ulimit -n {needed}`, or use --streams {max(100, hard - SPARE_FILES)}"
         )
     programs = Programs(arguments.scangate, arguments.loadgen, arguments.axum_sse, arguments.redis_ping)
     return Settings(sizes, programs, arguments.out, tuple(chosen(arguments.only)), arguments.quick)
 
 
-def take(figure: Figure, settings: Settings, progress: Progress) -> dict:
+def measure(figure: Figure, settings: Settings, progress: Progress) -> dict:
     """Measures one figure. A failure becomes part of the result."""
     start = time.monotonic()
     try:
         result = {"status": "ok", "data": figure.run(settings, progress)}
-    except NotThere as reason:
+    except Unavailable as reason:
         result = {"status": "absent", "reason": str(reason)}
     except Failure as reason:
         result = {"status": "failed", "reason": str(reason)}
-    except Exception:  # A fault of the benchmark fails this figure alone.
-        result = {"status": "failed", "reason": "a fault of the benchmark itself\n" + traceback.format_exc()}
+    except Exception:  # An error in the benchmark fails only this figure.
+        result = {"status": "failed", "reason": "an error in the benchmark itself\n" + traceback.format_exc()}
     return {**result, "seconds": time.monotonic() - start}
 
 
@@ -89,7 +89,7 @@ def write(raw: dict, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "results.json").write_text(json.dumps(raw, indent=1) + "\n")
     (out / "results.md").write_text(report.markdown(raw))
-    # Imported here: --list and bad options need no matplotlib.
+    # Imported here, so that --list and wrong options need no matplotlib.
     from . import plots
 
     plots.draw(raw, out)
@@ -98,7 +98,7 @@ def write(raw: dict, out: Path) -> None:
 def main() -> int:
     arguments = options()
     if arguments.render or arguments.list:
-        # Nothing has been started, so a closed pipe may end the program.
+        # No process was started, so a closed pipe may end the program.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if arguments.render:
         raw = json.loads((arguments.render / "results.json").read_text())
@@ -128,7 +128,7 @@ def main() -> int:
     for number, (name, figure) in enumerate(figures.items(), 1):
         progress.figure(number, name, figure.title, figure.seconds(settings.sizes))
         try:
-            entry = take(figure, settings, progress)
+            entry = measure(figure, settings, progress)
         except KeyboardInterrupt:
             progress.step("stopped")
             interrupted = True
@@ -137,7 +137,7 @@ def main() -> int:
             progress.step(f"{entry['status']}: {entry['reason']}")
         raw["figures"][name] = entry
         raw["seconds"] = progress.elapsed()
-        # Writes the results after each figure, in case the run is cut short.
+        # Write the results after each figure, in case the run is interrupted.
         write(raw, settings.out)
 
     if raw["figures"]:

@@ -1,4 +1,4 @@
-"""A headless Chromium with one page, driven over the pipe of its DevTools Protocol. Knows nothing of the gateway."""
+"""A headless Chromium with one page, driven over the pipe of its DevTools Protocol. It knows nothing of the gateway."""
 
 import fcntl
 import json
@@ -6,7 +6,7 @@ import os
 import select
 import time
 
-from .processes import Failure, Stage, until
+from .processes import Failure, Sandbox, until
 
 # Disables everything in the browser that would run besides the measured page.
 OPTIONS = [
@@ -14,24 +14,24 @@ OPTIONS = [
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--disable-extensions",
     "--window-size=1000,1150", "--remote-debugging-pipe",
 ]  # fmt: skip
-# Chromium reads commands from descriptor 3 and writes answers to 4. Bash puts them there.
+# Chromium reads commands from descriptor 3 and writes responses to 4. Bash assigns these numbers.
 WITH_PIPES = 'exec "$@" 3<&{} 4>&{}'
 # Above every descriptor that bash itself uses.
 FIRST_DESCRIPTOR = 20
-ANSWER_SECONDS = 20
+RESPONSE_SECONDS = 20
 
 
 class Chromium:
-    """One browser with one page. The stage stops it."""
+    """One browser with one page. The sandbox stops it."""
 
-    def __init__(self, stage: Stage):
+    def __init__(self, sandbox: Sandbox):
         read_commands, self._commands = os.pipe()
-        self._answers, write_answers = os.pipe()
-        ends = [fcntl.fcntl(end, fcntl.F_DUPFD, FIRST_DESCRIPTOR) for end in (read_commands, write_answers)]
-        profile = stage.directory("chromium")
+        self._responses, write_responses = os.pipe()
+        ends = [fcntl.fcntl(end, fcntl.F_DUPFD, FIRST_DESCRIPTOR) for end in (read_commands, write_responses)]
+        profile = sandbox.directory("chromium")
         command = ["bash", "-c", WITH_PIPES.format(*ends), "bash", "chromium", *OPTIONS, f"--user-data-dir={profile}", "about:blank"]
-        self.process = stage.start("chromium", command, pass_fds=ends)
-        for end in (read_commands, write_answers, *ends):
+        self.process = sandbox.start("chromium", command, pass_fds=ends)
+        for end in (read_commands, write_responses, *ends):
             os.close(end)
         self._buffer = b""
         self._sent = 0
@@ -45,37 +45,37 @@ class Chromium:
         return [target["targetId"] for target in targets if target["type"] == "page"]
 
     def command(self, method: str, **params) -> dict:
-        """Sends a command of the DevTools Protocol and returns its answer; skips events."""
+        """Sends a command of the DevTools Protocol and returns the response; skips events."""
         self._sent += 1
         message = {"id": self._sent, "method": method, "params": params}
         if self._session:
             message["sessionId"] = self._session
         os.write(self._commands, json.dumps(message).encode() + b"\0")
-        deadline = time.monotonic() + ANSWER_SECONDS
+        deadline = time.monotonic() + RESPONSE_SECONDS
         while True:
-            answer = self._next(deadline, method)
-            if answer.get("id") != self._sent:
+            response = self._next(deadline, method)
+            if response.get("id") != self._sent:
                 continue
-            if "error" in answer:
-                raise Failure(f"Chromium answers {method} with {answer['error']['message']}")
-            return answer["result"]
+            if "error" in response:
+                raise Failure(f"Chromium refuses {method}: {response['error']['message']}")
+            return response["result"]
 
     def _next(self, deadline: float, method: str) -> dict:
         while b"\0" not in self._buffer:
-            ready, _, _ = select.select([self._answers], [], [], max(0.0, deadline - time.monotonic()))
+            ready, _, _ = select.select([self._responses], [], [], max(0.0, deadline - time.monotonic()))
             self.process.require_alive()
             if not ready:
-                raise Failure(f"Chromium did not answer {method} within {ANSWER_SECONDS} s")
-            self._buffer += os.read(self._answers, 65_536)
+                raise Failure(f"Chromium did not respond to {method} within {RESPONSE_SECONDS} s")
+            self._buffer += os.read(self._responses, 65_536)
         message, self._buffer = self._buffer.split(b"\0", 1)
         return json.loads(message)
 
     def run(self, expression: str):
         """Evaluates a script in the page and returns its value."""
-        answer = self.command("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
-        if "exceptionDetails" in answer:
-            raise Failure(f"the page's script failed: {answer['exceptionDetails']}")
-        return answer["result"].get("value")
+        response = self.command("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in response:
+            raise Failure(f"the page's script failed: {response['exceptionDetails']}")
+        return response["result"].get("value")
 
     def goto(self, url: str) -> None:
         error = self.command("Page.navigate", url=url).get("errorText")
@@ -86,8 +86,8 @@ class Chromium:
         """Waits until a script in the page returns a true value."""
         until(what, lambda: self.run(expression), 30, self.process, every=0.2)
 
-    def frames(self) -> dict[str, float]:
-        """Returns how often the page was laid out, and how often its styles were computed, since it was opened."""
+    def page_metrics(self) -> dict[str, float]:
+        """Returns Chromium's metrics of the page, such as the number of layouts since it was opened."""
         self.command("Performance.enable")
         return {metric["name"]: metric["value"] for metric in self.command("Performance.getMetrics")["metrics"]}
 

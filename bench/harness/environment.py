@@ -1,4 +1,4 @@
-"""The machine and the programs of a run: figures can be compared only with these."""
+"""The machine and the programs of a run. Figures are comparable only if these are the same."""
 
 import os
 import platform
@@ -21,20 +21,20 @@ def describe(settings: Settings, revision: str) -> dict[str, str]:
         "machine": f"{os.cpu_count()} cores ({processor}), {int(memory[1]) / 2**20:.0f} GiB",
         "kernel": f"{platform.system()} {platform.release()}",
         "files per process": f"{files_limit():,}",
-        "scangate": f"{_said(settings.programs.scangate, '--version')}, {revision}",
-        "loadgen": _said(settings.programs.loadgen, "--version"),
-        "redis": _said("redis-server", "--version"),
-        "nginx": _said("nginx", "-v"),
-        "nchan": _said("dpkg-query", "-W", "-f", "${Version}", "libnginx-mod-nchan"),
+        "scangate": f"{_first_line(settings.programs.scangate, '--version')}, {revision}",
+        "loadgen": _first_line(settings.programs.loadgen, "--version"),
+        "redis": _first_line("redis-server", "--version"),
+        "nginx": _first_line("nginx", "-v"),
+        "nchan": _first_line("dpkg-query", "-W", "-f", "${Version}", "libnginx-mod-nchan"),
         "axum": axum[1] if axum else "unknown",
-        "node": _said("node", "--version"),
-        "chromium": _said("chromium", "--version"),
-        "rustc": _said("rustc", "--version"),
+        "node": _first_line("node", "--version"),
+        "chromium": _first_line("chromium", "--version"),
+        "rustc": _first_line("rustc", "--version"),
         "python": platform.python_version(),
     }
 
 
-def _said(*command) -> str:
+def _first_line(*command) -> str:
     try:
         done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=10, cwd=ROOT)
     except OSError:

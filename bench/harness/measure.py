@@ -1,4 +1,4 @@
-"""Reads measurements of running processes from the kernel and Redis. Knows nothing of the gateway."""
+"""Reads measurements of running processes from the kernel, Redis and metrics."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def family(pid: int) -> list[int]:
 
 
 def user_bytes(pid: int) -> int:
-    """Proportional set size of the process and its descendants: memory shared among them counts once."""
+    """Returns the proportional set size of the process and its descendants. Memory that they share is counted once."""
     total = 0
     for member in family(pid):
         try:
@@ -44,7 +44,7 @@ def user_bytes(pid: int) -> int:
             continue
         except PermissionError as error:
             raise Failure(
-                "/proc/PID/smaps_rollup cannot be read; run this as the user who owns the processes"
+                "/proc/PID/smaps_rollup cannot be read; run the benchmark as the user who owns the processes"
             ) from error
         # Swapped memory still belongs to the process.
         for kilobytes in re.findall(r"^(?:Pss|SwapPss):\s+(\d+) kB", rollup, re.MULTILINE):
@@ -53,9 +53,9 @@ def user_bytes(pid: int) -> int:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of the process and its descendants so far.
+    """Returns the user and system time of the process and its descendants so far.
 
-    The same as utime and stime in /proc/PID/stat, which count in hundredths of a second; this counts nanoseconds.
+    It is the sum of utime and stime in /proc/PID/stat, but in nanoseconds instead of hundredths of a second.
     """
     total = 0.0
     for member in family(pid):
@@ -69,8 +69,8 @@ def cpu_seconds(pid: int) -> float:
 class Kernel:
     """The kernel memory of the whole machine that includes open sockets."""
 
-    slab: int  # all slab caches: sockets, files, inodes, epoll entries, and whatever else moved meanwhile
-    buffers: int  # pages that TCP counts as its own: what is queued in sockets
+    slab: int  # all slab caches: sockets, files, inodes, epoll entries, and all other kernel objects
+    buffers: int  # the pages of TCP: data that is queued in sockets
     sockets: int  # TCP sockets in use, both ends
 
     @staticmethod
@@ -82,21 +82,21 @@ class Kernel:
     def since(self, before: "Kernel", expected: int) -> dict:
         """Returns the growth. It has bytes per socket only if about as many sockets were added as expected.
 
-        All of it is the machine's, so any other program that opens connections meanwhile would spoil the figure.
+        The memory is that of the whole machine, so another program that opens connections distorts the figure.
         """
         sockets = self.sockets - before.sockets
         grown = self.slab + self.buffers - before.slab - before.buffers
-        alone = abs(sockets - expected) < 0.1 * expected
+        is_undisturbed = abs(sockets - expected) < 0.1 * expected
         return {
             "sockets": sockets,
             "slab_bytes": self.slab - before.slab,
             "buffer_bytes": self.buffers - before.buffers,
-            "bytes_per_socket": grown / sockets if alone else None,
+            "bytes_per_socket": grown / sockets if is_undisturbed else None,
         }
 
 
 class Redis:
-    """A Redis client that can send INFO and no more."""
+    """A Redis client for simple commands, with one connection per command."""
 
     def __init__(self, port: int):
         self.port = port
@@ -108,7 +108,7 @@ class Redis:
             reader = connection.makefile("rb")
             head = reader.readline().decode().strip()
             if head.startswith("-"):
-                raise Failure(f"Redis answers {command!r} with {head[1:]}")
+                raise Failure(f"Redis refuses {command!r}: {head[1:]}")
             return reader.read(int(head[1:])).decode() if head.startswith("$") else head[1:]
 
     def info(self, section: str) -> dict[str, str]:
@@ -120,7 +120,7 @@ class Redis:
 
 
 def ping(program: Path, port: int, count: int, pause_ms: float) -> dict:
-    """Round trips of a Redis PING, in milliseconds, from an async Rust process."""
+    """Measures round trips of a Redis PING from an async Rust process, in milliseconds."""
     command = [program, f"redis://127.0.0.1:{port}/", str(count), str(pause_ms)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60 + count * (pause_ms + 5) / 1000)
     if done.returncode:
@@ -139,15 +139,15 @@ def metrics(port: int) -> dict[str, float]:
 
 
 def requests(port: int, path: str, count: int, keep_alive: bool = True) -> float:
-    """Sends GET requests one after the other, and returns how many seconds they took."""
+    """Sends GET requests one after the other, and returns the seconds that they took."""
     start = time.monotonic()
     connection = HTTPConnection("127.0.0.1", port, timeout=10)
     for _ in range(count):
         connection.request("GET", path)
-        answer = connection.getresponse()
-        answer.read()
-        if answer.status != 200:
-            raise Failure(f"GET {path} was answered with {answer.status}")
+        response = connection.getresponse()
+        response.read()
+        if response.status != 200:
+            raise Failure(f"GET {path} returned {response.status}")
         if not keep_alive:
             connection.close()
     connection.close()

@@ -1,4 +1,4 @@
-"""Draws the plots as SVG from the raw results alone, in dark on white, so that they are readable on any background."""
+"""Draws the plots as SVG, only from the raw results, and in dark on white, so that they are readable on any background."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402
 from matplotlib.ticker import FuncFormatter, NullFormatter  # noqa: E402
 
-from .report import Results  # noqa: E402
+from .results import Results  # noqa: E402
 
 OURS, OTHER, THIRD, FOURTH = "#0b6e4f", "#8d99ae", "#d1495b", "#1d3557"
 
@@ -28,7 +28,7 @@ STYLE = {
     "axes.grid": True,
     "grid.color": "#dddddd",
     "axes.axisbelow": True,
-    # Text stays text, so that readers can search and copy it. The viewer chooses the font.
+    # Text stays text, so that it can be searched and copied. The viewer chooses the font.
     "svg.fonttype": "none",
     # The same results give the same file.
     "svg.hashsalt": "scangate",
@@ -57,7 +57,7 @@ def draw(raw: dict, out: Path) -> list[Path]:
         for name, plot in plots.items():
             figure = plot(results)
             path = out / f"{name}.svg"
-            # Removes the plot of an earlier run, which does not belong to these results.
+            # Remove the plot of an earlier run.
             path.unlink(missing_ok=True)
             if figure is not None:
                 figure.savefig(path, metadata={"Date": None}, bbox_inches="tight")
@@ -67,7 +67,7 @@ def draw(raw: dict, out: Path) -> list[Path]:
 
 
 def bars(names: list[str], values: list[float], ours: list[bool], title: str, unit: str, digits: int = 0):
-    """Horizontal bars, shortest on top, each with its number."""
+    """Draws horizontal bars, the shortest on top, each with its number."""
     order = sorted(range(len(values)), key=lambda index: values[index], reverse=True)
     figure, axes = pyplot.subplots(figsize=(8, 0.9 + 0.42 * len(values)))
     drawn = axes.barh(
@@ -150,7 +150,7 @@ def latency(results: Results):
 
 
 def storm(results: Results):
-    return _curve(results, "storm", "A replica is killed: its streams come back", [])
+    return _curve(results, "storm", "A replica is killed: its streams reconnect", [])
 
 
 def drain(results: Results):
@@ -162,7 +162,7 @@ def _curve(results: Results, name: str, title: str, marks: list[dict]):
     if not timeline:
         return None
     event = results.get(name, "loadgen", "storm", "event_at_s")
-    # Leaves out the opening of the streams before, and the time after the last change.
+    # Omit the opening of the streams before the event, and the time after the last change.
     first = (marks[0]["t_s"] if marks else event or 0) - 3
     last_change = max(
         (

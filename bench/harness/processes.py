@@ -1,6 +1,6 @@
-"""The processes of a figure: started in one place, each with a log, and stopped in any case.
+"""The processes of a figure: each has a log, and all are stopped at the end, also after an error.
 
-Every wait here has an end. A process that dies while it is waited for is an error that shows its last lines.
+Every wait has a timeout. If a process ends unexpectedly, the error shows the last lines of its log.
 """
 
 import os
@@ -16,7 +16,7 @@ from pathlib import Path
 
 
 class Failure(Exception):
-    """A figure cannot be measured. The text says why and, if known, what to do."""
+    """A figure cannot be measured. The text gives the reason and, if known, the fix."""
 
 
 class Process:
@@ -34,20 +34,20 @@ class Process:
     def died(self) -> bool:
         return self.popen.poll() is not None
 
-    def last_words(self, lines: int = 8) -> str:
+    def last_output(self, lines: int = 8) -> str:
         text = self.log.read_text(errors="replace").strip().splitlines()
-        return "\n".join(text[-lines:]) or "(it said nothing)"
+        return "\n".join(text[-lines:]) or "(no output)"
 
     def require_alive(self) -> None:
         if self.died():
-            raise Failure(f"{self.name} ended with code {self.popen.returncode}:\n{self.last_words()}")
+            raise Failure(f"{self.name} ended with code {self.popen.returncode}:\n{self.last_output()}")
 
     def signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
     def wait(self, seconds: float) -> int:
-        """Returns the exit code. Raises `Failure` if the program still runs after so many seconds."""
+        """Returns the exit code. Raises `Failure` if the program still runs after `seconds`."""
         try:
             return self.popen.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -66,7 +66,7 @@ class Process:
             self.popen.wait(5)
 
 
-class Stage(AbstractContextManager):
+class Sandbox(AbstractContextManager):
     """A temporary directory and the processes started in it. Leaving it stops and removes everything."""
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class Stage(AbstractContextManager):
         return path
 
     def start(self, name: str, command: list, **popen) -> Process:
-        """Starts a program in a process group of its own, so that Ctrl-C reaches this program alone."""
+        """Starts a program in a process group of its own, so that Ctrl-C reaches only this program."""
         self._count += 1
         log = self.dir / f"{self._count:02}-{name.replace(' ', '-')}.log"
         # If this program is killed, the kernel kills what it started.
@@ -112,20 +112,20 @@ class Stage(AbstractContextManager):
         self.processes.remove(process)
 
 
-_handed_out: set[int] = set()
+_returned: set[int] = set()
 
 
 def free_port() -> int:
     """Returns a port that nothing listens on, a different one at every call.
 
-    From below the range that outgoing connections are given theirs from: a server that is started again after a storm
-    would otherwise find its port taken by a client.
+    The port is below the range of outgoing connections. Otherwise a server that is restarted after a storm might find its
+    port taken by a client.
     """
     lowest_outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     for _ in range(1_000):
         port = random.randrange(max(1_100, lowest_outgoing - 10_000), max(2_000, lowest_outgoing))
-        if port not in _handed_out and not listening(port):
-            _handed_out.add(port)
+        if port not in _returned and not listening(port):
+            _returned.add(port)
             return port
     raise Failure("no free port on 127.0.0.1")
 
@@ -136,12 +136,12 @@ def until(what: str, ready, seconds: float, process: Process | None = None, ever
     while True:
         if process is not None:
             process.require_alive()
-        answer = ready()
-        if answer:
-            return answer
+        value = ready()
+        if value:
+            return value
         if time.monotonic() > deadline:
-            said = f"; {process.name} said last:\n{process.last_words()}" if process else ""
-            raise Failure(f"{what}: not within {seconds:.0f} s{said}")
+            output = f"; the last output of {process.name}:\n{process.last_output()}" if process else ""
+            raise Failure(f"{what}: not within {seconds:.0f} s{output}")
         time.sleep(every)
 
 

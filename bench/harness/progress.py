@@ -1,11 +1,11 @@
-"""Shows on standard error the current step, its progress, and how long it may take."""
+"""Shows the current step, its progress and the expected time on standard error."""
 
 import sys
 import time
 
 
 class Progress:
-    """Lines for a log, or one line that changes for a terminal."""
+    """Writes lines to a log, or updates one line on a terminal."""
 
     def __init__(self, figures: int, seconds: float):
         self.figures = figures
@@ -20,8 +20,8 @@ class Progress:
 
     def figure(self, number: int, name: str, title: str, seconds: float) -> None:
         self._figure = name
-        gone = f"{clock(self.elapsed())} of about {clock(self.expected)} gone"
-        self._line(f"[{number}/{self.figures}] {name}: {title} (about {clock(seconds)}; {gone})")
+        elapsed = f"{clock(self.elapsed())} of about {clock(self.expected)} elapsed"
+        self._line(f"[{number}/{self.figures}] {name}: {title} (about {clock(seconds)}; {elapsed})")
 
     def step(self, text: str) -> None:
         """Starts a step."""
@@ -38,7 +38,7 @@ class Progress:
             self._line(f"      {self._figure}: {text}")
 
     def wait(self, seconds: float, text: str) -> None:
-        """Waits, and shows for how much longer."""
+        """Waits, and shows the remaining time."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self.working(f"{text}, {clock(left)} left")

@@ -1,4 +1,4 @@
-"""The servers of one figure: Redis, the gateway, and nginx in front of it, on free ports and in the stage's directory."""
+"""The servers of one figure: Redis, the gateway, and nginx in front of it, on free ports and in the sandbox's directory."""
 
 import base64
 import hashlib
@@ -14,32 +14,32 @@ from functools import cache
 from pathlib import Path
 
 from . import measure
-from .processes import Failure, Process, Stage, free_port, listening, until
+from .processes import Failure, Process, Sandbox, free_port, listening, until
 from .settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 NGINX = ROOT / "nginx"
 
-# Limits that no figure reaches: the figures measure the gateway, not its limits.
+# No figure reaches these limits: the figures measure the gateway, not its limits.
 NO_LIMIT = "100000000"
 NO_RATE = "1000000"
 
 
 def files_limit() -> int:
-    """Returns how many files one process may open."""
+    """Returns the maximum number of open files of a process."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
 
 class RedisServer:
     """A Redis without persistence."""
 
-    def __init__(self, stage: Stage):
+    def __init__(self, sandbox: Sandbox):
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/"
-        self.process = stage.start(
+        self.process = sandbox.start(
             "redis-server",
             ["redis-server", "--port", self.port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
-             "--dir", stage.directory("redis")],
+             "--dir", sandbox.directory("redis")],
         )  # fmt: skip
         until("Redis listens", lambda: listening(self.port), 10, self.process)
         self.info = measure.Redis(self.port)
@@ -48,21 +48,21 @@ class RedisServer:
 
 
 class RedisCluster:
-    """A Cluster of three primaries, each with so many replicas, without persistence."""
+    """A Cluster of three primaries, each with `replicas` replicas, without persistence."""
 
     SLOTS = 16_384
 
-    def __init__(self, stage: Stage, replicas: int = 0, primaries: int = 3):
+    def __init__(self, sandbox: Sandbox, replicas: int = 0, primaries: int = 3):
         ports = [free_port() for _ in range(primaries * (1 + replicas))]
         self.nodes = [measure.Redis(port) for port in ports]
         self.url = "redis-cluster://" + ",".join(f"127.0.0.1:{port}" for port in ports[:primaries])
         self.processes = []
         for port in ports:
-            process = stage.start(
+            process = sandbox.start(
                 f"redis-server {port}",
                 ["redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
                  "--cluster-enabled", "yes", "--cluster-port", free_port(), "--cluster-node-timeout", "5000",
-                 "--repl-diskless-sync-delay", "0", "--dir", stage.directory(f"redis-{port}")],
+                 "--repl-diskless-sync-delay", "0", "--dir", sandbox.directory(f"redis-{port}")],
             )  # fmt: skip
             self.processes.append(process)
             until("Redis listens", lambda port=port: listening(port), 10, process)
@@ -74,26 +74,26 @@ class RedisCluster:
         bus = re.search(r"@(\d+)", self.nodes[0].ask("CLUSTER NODES"))[1]
         for node in self.nodes[1:]:
             node.ask(f"CLUSTER MEET 127.0.0.1 {ports[0]} {bus}")
-        until("every node knows the others", lambda: all(self._knows(node, len(ports)) for node in self.nodes), 20)
+        until("every node has met the others", lambda: all(self._has_met(node, len(ports)) for node in self.nodes), 20)
         for number, node in enumerate(self.nodes[primaries:]):
             node.ask(f"CLUSTER REPLICATE {ids[number % primaries]}")
-        until("the Cluster is well", lambda: all(self._is_well(node, replicas) for node in self.nodes[:primaries]), 30)
+        until("the Cluster is up", lambda: all(self._is_up(node, replicas) for node in self.nodes[:primaries]), 30)
 
     @staticmethod
-    def _knows(node: measure.Redis, count: int) -> bool:
+    def _has_met(node: measure.Redis, count: int) -> bool:
         return f"cluster_known_nodes:{count}" in node.ask("CLUSTER INFO")
 
     @staticmethod
-    def _is_well(node: measure.Redis, replicas: int) -> bool:
+    def _is_up(node: measure.Redis, replicas: int) -> bool:
         online = node.info("replication").get("connected_slaves")
         return "cluster_state:ok" in node.ask("CLUSTER INFO") and online == str(replicas)
 
 
 class Identity:
-    """The identity provider of the approvers: a shared secret, one person's token, and the keys that all replicas sign with."""
+    """The approvers' identity provider (a shared secret and one person's token), and the keys that all replicas sign with."""
 
-    def __init__(self, stage: Stage, settings: Settings):
-        directory = stage.directory("identity")
+    def __init__(self, sandbox: Sandbox, settings: Settings):
+        directory = sandbox.directory("identity")
         secret = secrets.token_urlsafe(48)
         self.secret_file = directory / "secret"
         self.secret_file.write_text(secret)
@@ -122,7 +122,7 @@ def _hs256(claims: dict, secret: str) -> str:
 
 @cache
 def has_flag(scangate: Path, flag: str) -> bool:
-    """Returns whether this build of the gateway knows the flag."""
+    """Returns whether this build of the gateway has the flag."""
     text = subprocess.run([scangate, "--help"], capture_output=True, text=True, timeout=10, check=True).stdout
     return re.search(rf"{flag}\b", text) is not None
 
@@ -132,7 +132,7 @@ class Gateway:
 
     def __init__(
         self,
-        stage: Stage,
+        sandbox: Sandbox,
         settings: Settings,
         identity: Identity,
         redis: RedisServer | RedisCluster | None,
@@ -140,7 +140,7 @@ class Gateway:
         name: str = "scangate",
         public_url: str | None = None,
     ):
-        self.stage = stage
+        self.sandbox = sandbox
         self.name = name
         self.port, self.admin_port = free_port(), free_port()
         self.target = f"http://127.0.0.1:{self.port}"
@@ -167,7 +167,7 @@ class Gateway:
 
     def start(self) -> None:
         """Starts it, or restarts it on the same ports."""
-        self.process = self.stage.start(self.name, self.command)
+        self.process = self.sandbox.start(self.name, self.command)
         until(f"{self.name} is ready", self._ready, 30, self.process)
 
     def _ready(self) -> bool:
@@ -180,19 +180,19 @@ class Gateway:
         return True
 
 
-# Spreads streams over many workers, because a worker opens two files for each.
+# The streams are spread over several workers, because a worker opens two files per stream.
 EDGE_WORKERS = 4
 
 
 class Edge:
     """nginx in front of gateways: with the settings of nginx/, or with the minimum that makes streams work."""
 
-    def __init__(self, stage: Stage, gateways: list[Gateway], port: int, *, ours: bool, tls: bool):
+    def __init__(self, sandbox: Sandbox, gateways: list[Gateway], port: int, *, ours: bool, tls: bool):
         self.port = port
         self.target = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
         self._tls = tls
         self._servers = "; server ".join(f"127.0.0.1:{gateway.port}" for gateway in gateways)
-        self._directory = directory = stage.directory("edge")
+        self._directory = directory = sandbox.directory("edge")
         (directory / "conf.d").mkdir()
         (directory / "temp").mkdir()
         self._cert, self._key = _certificate(directory)
@@ -201,7 +201,7 @@ class Edge:
         paths = "".join(f'{kind}_temp_path "{directory}/temp/{kind}";\n' for kind in kinds)
         (directory / "conf.d" / "paths.conf").write_text(paths)
         (directory / "nginx.conf").write_text(_main_file())
-        self.process = stage.start(
+        self.process = sandbox.start(
             "nginx",
             ["nginx", "-e", "stderr", "-p", f"{directory}/", "-c", directory / "nginx.conf",
              "-g", f'daemon off; pid "{directory}/nginx.pid"; {run_as()}'],
@@ -209,11 +209,11 @@ class Edge:
         until("nginx listens", lambda: listening(port), 10, self.process)
 
     def _listen(self) -> str:
-        # The kernel distributes connections evenly. Otherwise the first worker to wake would run out of files.
+        # With reuseport, the kernel distributes connections evenly. Otherwise the first worker to wake runs out of files.
         return f"listen 127.0.0.1:{self.port} {'ssl http2 ' if self._tls else ''}reuseport backlog=4096;"
 
     def _our_site(self) -> str:
-        """Returns the template of nginx/ without its requests per second. Plain HTTP is the same site without `ssl http2`."""
+        """Returns the template of nginx/ with higher request rates. Plain HTTP is the same site without `ssl http2`."""
         text = (NGINX / "scangate.conf.template").read_text()
         values = {
             "EDGE_UPSTREAM": self._servers.replace(";", " max_fails=0;"),
@@ -226,13 +226,13 @@ class Edge:
         }
         for name, value in values.items():
             text = text.replace(f"${{{name}}}", value)
-        # One load generator creates all tickets over few connections, unlike the clients of a real edge.
+        # One load generator creates all tickets from few addresses, unlike the browsers of a real installation.
         for rate in ("rate=100r/s;", "rate=400r/s;", "rate=1600r/s;"):
             text = _replaced(text, rate, "rate=100000r/s;")
         return _replaced(text, f"listen {self.port} ssl http2;", self._listen())
 
     def _default_site(self) -> str:
-        """Returns what a first search finds: buffering off, timeouts long enough, everything else at its default."""
+        """Returns the usual configuration for event streams: buffering off, long timeouts, everything else at its default."""
         return f"""
 upstream gateways {{
     server {self._servers};
@@ -253,7 +253,7 @@ server {{
 
 
 def run_as() -> str:
-    """Returns the user of the workers. Started by root, they would run as nobody, which cannot read the stage's directory."""
+    """Returns the user of the workers. If root starts nginx, they would run as nobody, which cannot read the sandbox."""
     return "user root root;" if os.geteuid() == 0 else ""
 
 
@@ -275,13 +275,13 @@ def _certificate(directory: Path) -> tuple[Path, Path]:
     ]  # fmt: skip
     made = subprocess.run(command, capture_output=True, text=True, timeout=30)
     if made.returncode:
-        raise Failure(f"openssl could not make a certificate: {made.stderr.strip()}")
+        raise Failure(f"openssl could not create a certificate: {made.stderr.strip()}")
     return cert, key
 
 
 def _replaced(text: str, old: str, new: str) -> str:
     if old not in text:
         raise Failure(
-            f"nginx/ no longer says '{old}', which the benchmark has to change; mend bench/harness/servers.py"
+            f"nginx/ no longer contains '{old}', which the benchmark replaces; fix bench/harness/servers.py"
         )
     return text.replace(old, new)

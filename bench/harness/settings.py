@@ -6,8 +6,7 @@ Two sizes: the full one, whose figures are quoted, and the quick one, which only
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-# A stream is one file of the gateway and one of the load generator. The rest is for Redis, the listeners and
-# the connections that create tickets.
+# The files that a process opens besides one per stream: for Redis, listeners, and the connections that create tickets.
 SPARE_FILES = 2_000
 
 
@@ -16,19 +15,19 @@ class Sizes:
     """The counts and times of one run."""
 
     streams: int  # the idle streams of most figures
-    heartbeat: int  # seconds, for the gateway and every peer
+    heartbeat: int  # seconds; the gateway and every peer get it as a setting
     heartbeats: int  # the number of them over which CPU is measured
     idle_counts: tuple[int, ...]  # for the latency
     rounds: int  # of logins, of which the median is taken
     logins: int  # in one round
     pings: int
     counted_logins: int  # for the CPU time of one login
-    counted_requests: int  # of each kind, for the CPU time of one
+    counted_requests: int  # of each kind, for the CPU time of one request
     tickets: int  # for the bytes in Redis
     pollers: int
     expiry_streams: int
-    expiry_ttl: int  # seconds that a ticket lives there
-    other_keys: int  # with a time to live, in the same Redis
+    expiry_ttl: int  # seconds, the lifetime of a ticket in `expiry`
+    other_keys: int  # filler keys with a time to live, in the same Redis
     topology_streams: int  # over three gateways
     edge_streams: int
     drain_streams: int
@@ -92,7 +91,7 @@ QUICK = Sizes(
 
 
 def with_streams(sizes: Sizes, streams: int) -> Sizes:
-    """Returns the same run with another number of idle streams, which no process exceeds."""
+    """Returns the same sizes with another number of idle streams, which no process exceeds."""
     return replace(
         sizes,
         streams=streams,
@@ -108,7 +107,7 @@ def with_streams(sizes: Sizes, streams: int) -> Sizes:
 
 @dataclass(frozen=True)
 class Programs:
-    """The programs that are measured, and those that measure."""
+    """The measured programs, and the programs that measure them."""
 
     scangate: Path
     loadgen: Path

@@ -25,8 +25,8 @@ FIGURES: dict[str, Figure] = {
     },
     "poll": Figure("the same users, polling every 1.5 s", cost.poll_seconds, cost.poll),
     "latency": Figure("confirm to event, beside idle streams", latency.seconds, latency.run),
-    "login-cpu": Figure("CPU time of one whole login, and of ten /healthz", cost.login_cpu_seconds, cost.login_cpu),
-    "routes": Figure("CPU time of every request that anybody may send", routes.seconds, routes.run),
+    "login-cpu": Figure("CPU time of one complete login, and of ten /healthz", cost.login_cpu_seconds, cost.login_cpu),
+    "routes": Figure("CPU time of every request that needs no login", routes.seconds, routes.run),
     "tickets": Figure("bytes in Redis per waiting ticket", cost.tickets_seconds, cost.tickets),
     **{
         f"edge-{name}": Figure(f"nginx in front, {title}", edge.seconds, edge.of(name))
@@ -40,8 +40,8 @@ FIGURES: dict[str, Figure] = {
         f"on-{name}": Figure(f"three gateways on {title.removeprefix('… ')}", topologies.seconds, topologies.of(name))
         for name, (title, _, _) in topologies.VARIANTS.items()
     },
-    "storm": Figure("a replica is killed, its streams come back", failover.storm_seconds, failover.storm),
+    "storm": Figure("a replica is killed, its streams reconnect", failover.storm_seconds, failover.storm),
     "drain": Figure("a rolling restart behind nginx", failover.drain_seconds, failover.drain),
-    "pages": Figure("a page that waits, in the visitor's browser", pages.seconds, pages.run),
-    "growth": Figure("the same per stream, whatever the number of streams", growth.seconds, growth.run),
+    "pages": Figure("a waiting page in the user's browser", pages.seconds, pages.run),
+    "growth": Figure("cost per stream, with more and more streams", growth.seconds, growth.run),
 }

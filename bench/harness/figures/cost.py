@@ -6,7 +6,7 @@ from http.client import HTTPConnection
 from .. import measure
 from ..processes import Failure
 from ..progress import Progress
-from ..scene import HELD, Scene
+from ..setup import HELD, Setup
 from ..settings import Settings, Sizes
 from .latency import logins
 
@@ -21,9 +21,9 @@ def poll_seconds(sizes: Sizes) -> float:
 def poll(settings: Settings, progress: Progress) -> dict:
     """Measures the CPU of polling presenters, as in systems without event streams."""
     sizes = settings.sizes
-    with Scene(settings, progress) as scene:
-        gateway, redis = scene.gateway(), scene.redis
-        load = scene.load(
+    with Setup(settings, progress) as setup:
+        gateway, redis = setup.gateway(), setup.redis
+        load = setup.load(
             "poll", [gateway.target], "--streams", sizes.pollers, "--interval", f"{POLL_INTERVAL}s", "--rate", 0, *HELD
         )
         load.until_phase("running", "holding", seconds=120, of=sizes.pollers)
@@ -38,7 +38,7 @@ def poll(settings: Settings, progress: Progress) -> dict:
         if result["poll"]["per_second"] < 0.9 * wanted:
             raise Failure(
                 f"{result['poll']['per_second']:.0f} polls per second instead of {wanted:.0f}: "
-                "the machine is too slow for so many"
+                "the machine is too slow for so many users"
             )
         return {
             "users": sizes.pollers,
@@ -53,15 +53,15 @@ def login_cpu_seconds(sizes: Sizes) -> float:
 
 
 def login_cpu(settings: Settings, progress: Progress) -> dict:
-    """Measures the gateway's CPU time for a whole login, and for ten requests that do nothing."""
+    """Measures the gateway's CPU time for a complete login, and for ten requests that do nothing."""
     count = settings.sizes.counted_logins
-    with Scene(settings, progress) as scene:
-        gateway, redis = scene.gateway(), scene.redis
-        logins(scene, [gateway.target], max(100, count // 10))
+    with Setup(settings, progress) as setup:
+        gateway, redis = setup.gateway(), setup.redis
+        logins(setup, [gateway.target], max(100, count // 10))
 
         progress.step(f"{count:,} logins")
         cpu, redis_cpu = measure.cpu_seconds(gateway.process.pid), measure.cpu_seconds(redis.process.pid)
-        logins(scene, [gateway.target], count)
+        logins(setup, [gateway.target], count)
         login = (measure.cpu_seconds(gateway.process.pid) - cpu) / count
         redis_login = (measure.cpu_seconds(redis.process.pid) - redis_cpu) / count
 
@@ -72,7 +72,7 @@ def login_cpu(settings: Settings, progress: Progress) -> dict:
         healthz = (measure.cpu_seconds(gateway.process.pid) - cpu) / count
         cpu = measure.cpu_seconds(gateway.process.pid)
         measure.requests(gateway.admin_port, "/healthz", count * HEALTHZ_PER_LOGIN, keep_alive=False)
-        connecting = (measure.cpu_seconds(gateway.process.pid) - cpu) / count
+        with_new_connections = (measure.cpu_seconds(gateway.process.pid) - cpu) / count
         if not healthz:
             raise Failure("the requests for /healthz took less CPU time than the kernel counts; measure more logins")
         return {
@@ -80,7 +80,7 @@ def login_cpu(settings: Settings, progress: Progress) -> dict:
             "login_us": login * 1e6,
             "redis_login_us": redis_login * 1e6,
             "healthz_10_us": healthz * 1e6,
-            "healthz_10_new_connections_us": connecting * 1e6,
+            "healthz_10_new_connections_us": with_new_connections * 1e6,
             "ratio": login / healthz,
         }
 
@@ -92,21 +92,21 @@ def tickets_seconds(sizes: Sizes) -> float:
 def tickets(settings: Settings, progress: Progress) -> dict:
     """Measures the bytes in Redis of tickets without a stream. The idle figure includes those with a stream."""
     count = settings.sizes.tickets
-    with Scene(settings, progress) as scene:
-        gateway, redis = scene.gateway(), scene.redis
-        make_tickets(gateway.port, 10)
+    with Setup(settings, progress) as setup:
+        gateway, redis = setup.gateway(), setup.redis
+        create_tickets(gateway.port, 10)
         before = redis.info.used_memory()
         progress.step(f"{count:,} tickets")
-        make_tickets(gateway.port, count)
+        create_tickets(gateway.port, count)
         return {"tickets": count, "bytes_per_ticket": (redis.info.used_memory() - before) / count}
 
 
-def make_tickets(port: int, count: int) -> None:
+def create_tickets(port: int, count: int) -> None:
     connection = HTTPConnection("127.0.0.1", port, timeout=10)
     for _ in range(count):
         connection.request("POST", "/v1/tickets")
-        answer = connection.getresponse()
-        body = answer.read()
-        if answer.status != 201:
-            raise Failure(f"a ticket was refused with {answer.status}: {json.loads(body).get('detail', body)}")
+        response = connection.getresponse()
+        body = response.read()
+        if response.status != 201:
+            raise Failure(f"a ticket was refused with {response.status}: {json.loads(body).get('detail', body)}")
     connection.close()

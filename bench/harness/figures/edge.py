@@ -1,9 +1,9 @@
-"""The cost of a stream in the nginx in front of the gateway."""
+"""The cost of a stream in an nginx in front of the gateway."""
 
 from .. import measure
 from ..processes import free_port
 from ..progress import Progress
-from ..scene import Scene
+from ..setup import Setup
 from ..settings import Settings, Sizes
 from .idle import SETTLE, require_all
 
@@ -14,7 +14,7 @@ VARIANTS = {
     "tls-ours": "TLS and h2, our settings",
 }
 
-# Our settings allow one address 256 streams.
+# Our settings allow 256 streams per address.
 STREAMS_PER_ADDRESS = 80
 OPENS_PER_SECOND = 1_000
 HEARTBEATS = 2
@@ -32,22 +32,22 @@ def of(name: str):
     """Returns the measurement of one variant."""
 
     def run(settings: Settings, progress: Progress) -> dict:
-        return weigh(settings, progress, ours=name.endswith("ours"), tls=name.startswith("tls"))
+        return measure_streams(settings, progress, ours=name.endswith("ours"), tls=name.startswith("tls"))
 
     return run
 
 
-def weigh(settings: Settings, progress: Progress, *, ours: bool, tls: bool) -> dict:
+def measure_streams(settings: Settings, progress: Progress, *, ours: bool, tls: bool) -> dict:
     sizes = settings.sizes
     count, window = sizes.edge_streams, sizes.window(HEARTBEATS)
-    with Scene(settings, progress) as scene:
+    with Setup(settings, progress) as setup:
         port = free_port()
-        gateway = scene.gateway(public_url=f"{'https' if tls else 'http'}://localhost:{port}")
-        edge = scene.edge([gateway], port, ours=ours, tls=tls)
+        gateway = setup.gateway(public_url=f"{'https' if tls else 'http'}://localhost:{port}")
+        edge = setup.edge([gateway], port, ours=ours, tls=tls)
         progress.wait(1, "at rest before")
         before = measure.user_bytes(edge.process.pid)
         kernel = measure.Kernel.now()
-        load = scene.hold(
+        load = setup.hold(
             [edge.target], count, "--rate", OPENS_PER_SECOND, "--source-addresses", addresses(count),
             *(["--http", "2", "--insecure"] if tls else ["--http", "1.1"]),
         )  # fmt: skip

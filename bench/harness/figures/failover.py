@@ -1,4 +1,4 @@
-"""What presenters see when a replica is killed (a storm), or when replicas are restarted in turn (a drain)."""
+"""The effect on presenters when a replica is killed (a storm), or when replicas are restarted in turn (a drain)."""
 
 import signal
 import time
@@ -7,7 +7,7 @@ from .. import measure
 from ..loadgen import Loadgen
 from ..processes import Failure, free_port, until
 from ..progress import Progress
-from ..scene import Scene
+from ..setup import Setup
 from ..settings import Settings, Sizes
 from .edge import OPENS_PER_SECOND, addresses
 
@@ -29,14 +29,14 @@ def storm_seconds(sizes: Sizes) -> float:
 def storm(settings: Settings, progress: Progress) -> dict:
     """Kills one of two replicas, which holds as many streams as one process in the other figures.
 
-    The second replica is started only when the first holds them all: the load generator deals its streams out over its
-    targets, and whoever is refused by the second goes to the first.
+    The second replica starts only when the first holds all streams. The load generator spreads its streams over its targets,
+    and a stream that cannot connect to the second replica goes to the first.
     """
     count = settings.sizes.streams
-    with Scene(settings, progress) as scene:
-        first, second = (scene.gateway(name=f"scangate {name}") for name in "AB")
-        scene.stage.stop(second.process)
-        load = scene.load(
+    with Setup(settings, progress) as setup:
+        first, second = (setup.gateway(name=f"scangate {name}") for name in "AB")
+        setup.sandbox.stop(second.process)
+        load = setup.load(
             "storm", [first.target, second.target], "--streams", count, "--rate", 0,
             "--pid", first.process.pid, "--signal", "kill", "--after", f"{STORM_AFTER}s", "--hold", f"{STORM_HOLD}s",
             "--logins-per-second", LOGINS_PER_SECOND, "--max-time", "10m",
@@ -48,7 +48,7 @@ def storm(settings: Settings, progress: Progress) -> dict:
         if time.monotonic() - opened > STORM_AFTER - 3:
             raise Failure("the second replica was not ready in time before the first was killed")
         cpu = measure.cpu_seconds(second.process.pid)
-        progress.step("waiting for the kill and for all to be back")
+        progress.step("waiting for the kill, and until all streams have reconnected")
         load.until_phase("closing", "done", seconds=STORM_AFTER + STORM_HOLD + 90, of=count)
         second.process.require_alive()
         cpu = measure.cpu_seconds(second.process.pid) - cpu
@@ -63,7 +63,7 @@ def all_open(load: Loadgen, count: int, seconds: float) -> None:
 
 
 def outcome(result: dict) -> dict:
-    """Returns what was lost, and the values of the curve."""
+    """Returns the losses, and the figures of the reconnects."""
     streams, storm = result["streams"], result["storm"]
     confirmations = storm["confirmations"]
     return {
@@ -71,7 +71,7 @@ def outcome(result: dict) -> dict:
         "back_after_s": storm.get("back_after_s"),
         "peak_opens_per_second": storm.get("peak_opens_per_second"),
         "confirmations": confirmations,
-        # No ticket reaches its half hour here: one that was replaced without a confirmation was lost.
+        # No ticket expires here, after half an hour. A ticket that was replaced without a confirmation was lost.
         "tickets_lost": max(0, streams.get("renewed", 0) - confirmations["delivered"]),
         "missing_at_end": streams["wanted"] - streams["open_at_end"],
         "reconnect_ms": storm.get("reconnect_ms"),
@@ -85,12 +85,12 @@ def drain_seconds(sizes: Sizes) -> float:
 def drain(settings: Settings, progress: Progress) -> dict:
     """Stops and restarts each of two replicas behind nginx with our settings."""
     count = settings.sizes.drain_streams
-    with Scene(settings, progress) as scene:
+    with Setup(settings, progress) as setup:
         port = free_port()
         url = f"http://localhost:{port}"
-        gateways = [scene.gateway(name=f"scangate {name}", public_url=url) for name in "AB"]
-        edge = scene.edge(gateways, port, ours=True, tls=False)
-        load = scene.load(
+        gateways = [setup.gateway(name=f"scangate {name}", public_url=url) for name in "AB"]
+        edge = setup.edge(gateways, port, ours=True, tls=False)
+        load = setup.load(
             "storm", [edge.target], "--streams", count, "--rate", OPENS_PER_SECOND, "--hold", f"{DRAIN_HOLD}s",
             "--logins-per-second", LOGINS_PER_SECOND, "--source-addresses", addresses(count), "--max-time", "15m",
         )  # fmt: skip
@@ -109,15 +109,15 @@ def drain(settings: Settings, progress: Progress) -> dict:
             gateway.process.signal(signal.SIGTERM)
             code = gateway.process.wait(DRAIN_BOUND)
             if code:
-                raise Failure(f"{gateway.name} ended with code {code} on SIGTERM:\n{gateway.process.last_words()}")
+                raise Failure(f"{gateway.name} ended with code {code} on SIGTERM:\n{gateway.process.last_output()}")
             mark(f"{name} ended")
-            progress.wait(DRAIN_REST / 2, f"{name} is gone")
+            progress.wait(DRAIN_REST / 2, f"{name} is stopped")
             gateway.start()
             mark(f"{name} ready")
             progress.wait(DRAIN_REST, f"{load.status['open']:,} streams open")
         if load.status["phase"] != "running":
-            raise Failure(f"the restarts took longer than the {DRAIN_HOLD} s that streams were held")
-        progress.step("the rest comes back")
+            raise Failure(f"the restarts took longer than {DRAIN_HOLD} s, for which the streams were held")
+        progress.step("waiting until all streams have reconnected")
         load.until_phase("closing", "done", seconds=DRAIN_HOLD + 90, of=count)
         result = load.finish(60)
         return {"streams": count, "marks": marks, **outcome(result), "loadgen": result}

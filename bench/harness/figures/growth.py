@@ -1,8 +1,8 @@
-"""The same figures for more and more streams over several gateways: per stream they should not change."""
+"""The cost per stream with more and more streams over several gateways. It should stay the same."""
 
 from .. import measure
 from ..progress import Progress
-from ..scene import Scene
+from ..setup import Setup
 from ..settings import Settings, Sizes
 from .idle import SETTLE, require_all
 from .latency import rounds, warm_up
@@ -21,16 +21,16 @@ def run(settings: Settings, progress: Progress) -> dict:
 
 def row(settings: Settings, progress: Progress, count: int) -> dict:
     sizes = settings.sizes
-    with Scene(settings, progress) as scene:
+    with Setup(settings, progress) as setup:
         needed = -(-count // sizes.per_gateway)
-        gateways = [scene.gateway(name=f"scangate {number}") for number in range(1, needed + 1)]
+        gateways = [setup.gateway(name=f"scangate {number}") for number in range(1, needed + 1)]
         targets = [gateway.target for gateway in gateways]
         pids = [gateway.process.pid for gateway in gateways]
         progress.wait(1, "at rest before")
         before = sum(map(measure.user_bytes, pids))
         kernel = measure.Kernel.now()
 
-        idle = scene.hold(targets, count)
+        idle = setup.hold(targets, count)
         progress.wait(SETTLE, "settling")
         cpu = sum(map(measure.cpu_seconds, pids))
         window = sizes.window(HEARTBEATS)
@@ -40,8 +40,8 @@ def row(settings: Settings, progress: Progress, count: int) -> dict:
         held = sum(map(measure.user_bytes, pids))
         held_kernel = measure.Kernel.now()
 
-        warm_up(scene, targets, sizes.growth_logins)
-        times = rounds(scene, targets, sizes.growth_logins)
+        warm_up(setup, targets, sizes.growth_logins)
+        times = rounds(setup, targets, sizes.growth_logins)
         progress.step(f"closing {count:,} streams")
         result = idle.stop(120)
         require_all(result, streams, count)

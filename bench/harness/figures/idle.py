@@ -3,7 +3,7 @@
 from .. import measure
 from ..loadgen import Loadgen
 from ..peers import PEERS, Served
-from ..processes import Failure, Stage
+from ..processes import Failure, Sandbox
 from ..progress import Progress
 from ..settings import Settings, Sizes
 
@@ -20,13 +20,13 @@ def of(key: str):
     _, start = PEERS[key]
 
     def run(settings: Settings, progress: Progress) -> dict:
-        with Stage() as stage:
-            return weigh(stage, settings, progress, start(stage, settings))
+        with Sandbox() as sandbox:
+            return measure_streams(sandbox, settings, progress, start(sandbox, settings))
 
     return run
 
 
-def weigh(stage: Stage, settings: Settings, progress: Progress, served: Served) -> dict:
+def measure_streams(sandbox: Sandbox, settings: Settings, progress: Progress, served: Served) -> dict:
     sizes = settings.sizes
     progress.wait(1, "at rest before")
     before = measure.user_bytes(served.process.pid)
@@ -35,7 +35,7 @@ def weigh(stage: Stage, settings: Settings, progress: Progress, served: Served) 
 
     progress.step(f"opening {sizes.streams:,} streams")
     load = Loadgen(
-        stage, settings, progress, "idle", [served.target],
+        sandbox, settings, progress, "idle", [served.target],
         "--streams", sizes.streams, "--rate", 0, "--hold", "1h", "--max-time", "2h", *served.loadgen,
     )  # fmt: skip
     load.until_phase("holding", seconds=120 + sizes.streams / 50, of=sizes.streams)
@@ -79,15 +79,15 @@ def weigh(stage: Stage, settings: Settings, progress: Progress, served: Served) 
 
 
 def require_heartbeats(result: dict, due: int) -> None:
-    """Fails if heartbeats are missing: a silent peer needs no CPU time."""
+    """Fails if heartbeats are missing, because a silent peer needs no CPU time."""
     seen = result["heartbeats"]["seen"]
     if seen < due:
-        raise Failure(f"only {seen:,} of {due:,} heartbeats came")
+        raise Failure(f"only {seen:,} of {due:,} heartbeats arrived")
 
 
 def require_all(result: dict, streams: int, wanted: int) -> None:
-    """Fails if streams were lost: bytes per stream would be wrong."""
+    """Fails if streams were lost, because bytes per stream would be wrong."""
     lost = result["streams"].get("lost", 0)
     if streams < wanted or lost:
-        errors = result["streams"].get("errors") or "no errors named"
+        errors = result["streams"].get("errors") or "no errors reported"
         raise Failure(f"{streams:,} of {wanted:,} streams were open at the end, {lost:,} were lost: {errors}")

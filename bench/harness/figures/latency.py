@@ -5,12 +5,12 @@ from statistics import median
 from .. import measure
 from ..processes import Failure
 from ..progress import Progress
-from ..scene import Scene
+from ..setup import Setup
 from ..settings import Settings, Sizes
 
-# The time between two PINGs and, at most, between two logins: each starts on an idle machine.
+# The time between two PINGs, and the minimum between two logins, so that each starts on an idle machine.
 PAUSE_MS = 10
-# Opening and closing streams has an effect for a while.
+# The seconds until the effects of opening and closing streams are over.
 REST = 3
 
 
@@ -20,37 +20,37 @@ def seconds(sizes: Sizes) -> float:
 
 
 def run(settings: Settings, progress: Progress) -> dict:
-    with Scene(settings, progress) as scene:
-        gateway = scene.gateway()
-        warm_up(scene, [gateway.target], settings.sizes.logins)
-        return {"rows": [row(scene, [gateway.target], count) for count in settings.sizes.idle_counts]}
+    with Setup(settings, progress) as setup:
+        gateway = setup.gateway()
+        warm_up(setup, [gateway.target], settings.sizes.logins)
+        return {"rows": [row(setup, [gateway.target], count) for count in settings.sizes.idle_counts]}
 
 
-def row(scene: Scene, targets: list[str], count: int) -> dict:
-    idle = scene.hold(targets, count) if count else None
-    scene.progress.wait(REST, "settling")
-    measured = {"idle": count, **rounds(scene, targets, scene.sizes.logins)}
-    scene.progress.step("PING")
-    program, port, pings = scene.settings.programs.redis_ping, scene.redis.port, scene.sizes.pings
+def row(setup: Setup, targets: list[str], count: int) -> dict:
+    idle = setup.hold(targets, count) if count else None
+    setup.progress.wait(REST, "settling")
+    measured = {"idle": count, **rounds(setup, targets, setup.sizes.logins)}
+    setup.progress.step("PING")
+    program, port, pings = setup.settings.programs.redis_ping, setup.redis.port, setup.sizes.pings
     measured["ping_ms"] = measure.ping(program, port, pings, PAUSE_MS)
     measured["ping_back_to_back_ms"] = measure.ping(program, port, pings * 5, 0)
     if idle:
         lost = idle.stop()["streams"].get("lost", 0)
         if lost:
-            raise Failure(f"{lost:,} of {count:,} idle streams were lost meanwhile")
-        scene.progress.wait(REST, "closing")
+            raise Failure(f"{lost:,} of {count:,} idle streams were lost")
+        setup.progress.wait(REST, "closing")
     return measured
 
 
-def warm_up(scene: Scene, targets: list[str], count: int) -> None:
-    """Makes logins without measuring them: the first ones meet cold caches and have to connect."""
-    scene.progress.step("the first logins, which are not measured")
-    logins(scene, targets, max(50, count // 5))
+def warm_up(setup: Setup, targets: list[str], count: int) -> None:
+    """Performs logins without measuring them: the first ones have cold caches and open connections."""
+    setup.progress.step("warming up with logins")
+    logins(setup, targets, max(50, count // 5))
 
 
-def logins(scene: Scene, targets: list[str], count: int) -> dict:
-    """Makes whole logins, one after the other."""
-    load = scene.load(
+def logins(setup: Setup, targets: list[str], count: int) -> dict:
+    """Performs complete logins, one after the other."""
+    load = setup.load(
         "login", targets, "--streams", 0, "--logins", count, "--concurrency-logins", 1,
         "--logins-per-second", 1_000 // PAUSE_MS, "--max-time", "30m",
     )  # fmt: skip
@@ -62,10 +62,10 @@ def logins(scene: Scene, targets: list[str], count: int) -> dict:
     return login
 
 
-def rounds(scene: Scene, targets: list[str], count: int) -> dict:
+def rounds(setup: Setup, targets: list[str], count: int) -> dict:
     """Returns the median over the rounds of each percentile, and every round."""
-    scene.progress.step(f"{scene.sizes.rounds} × {count:,} logins")
-    results = [logins(scene, targets, count) for _ in range(scene.sizes.rounds)]
+    setup.progress.step(f"{setup.sizes.rounds} × {count:,} logins")
+    results = [logins(setup, targets, count) for _ in range(setup.sizes.rounds)]
     times = [result["confirm_to_event_ms"] for result in results]
     return {
         "p50_ms": median(time["p50"] for time in times),

@@ -1,4 +1,4 @@
-"""The cost of a waiting page in the visitor's browser, in every lasting state."""
+"""The cost of a waiting page in the user's browser, in every state that can last."""
 
 import json
 import threading
@@ -11,7 +11,7 @@ from .. import measure
 from ..chromium import Chromium
 from ..processes import free_port, until
 from ..progress import Progress
-from ..scene import Scene
+from ..setup import Setup
 from ..settings import Settings, Sizes
 
 SETTLE = 5
@@ -33,23 +33,23 @@ DROP_IN = b"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Shop</
 
 
 class Visit:
-    """A browser on the gateway's pages, and the approver with a phone."""
+    """A browser on the gateway's pages, and the approver's requests."""
 
-    def __init__(self, scene: Scene, browser: Chromium, gateway, site: str):
-        self.scene, self.browser, self.gateway, self.site = scene, browser, gateway, site
+    def __init__(self, setup: Setup, browser: Chromium, gateway, site: str):
+        self.setup, self.browser, self.gateway, self.site = setup, browser, gateway, site
         self.url = f"http://localhost:{gateway.port}"
-        self.token = scene.identity.token_file.read_text()
+        self.token = setup.identity.token_file.read_text()
 
     def open(self, path: str, state: str) -> None:
         self.browser.goto(path if path.startswith("http") else self.url + path)
         self.reach(state)
 
     def reach(self, state: str) -> None:
-        is_there = f"document.querySelector('body[data-state={state}], .scangate[data-state={state}]') !== null"
-        self.browser.until(f"the page is {state}", is_there)
+        condition = f"document.querySelector('body[data-state={state}], .scangate[data-state={state}]') !== null"
+        self.browser.until(f"the page is {state}", condition)
 
     def shown(self) -> str:
-        """Returns the ticket whose code the page shows."""
+        """Returns the id of the ticket whose code the page shows."""
         return self.browser.run("document.querySelector('.scangate-link').href").rpartition("/")[2]
 
     def ask(self, method: str, path: str, body: dict | None = None, *, as_person: bool = True) -> dict:
@@ -58,27 +58,27 @@ class Visit:
             headers["Authorization"] = f"Bearer {self.token}"
         request = urllib.request.Request(self.url + path, json.dumps(body or {}).encode(), headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                return json.loads(answer.read() or b"{}")
+            with urllib.request.urlopen(request, timeout=10) as response:
+                return json.loads(response.read() or b"{}")
         except urllib.error.HTTPError as error:
             raise RuntimeError(f"{method} {path}: {error.code} {error.read().decode()}") from error
 
     def act(self, ticket: str, action: str, **body) -> dict:
         return self.ask("POST", f"/v1/tickets/{ticket}/{action}", body)
 
-    def be_offline(self, yes: bool) -> None:
+    def set_offline(self, offline: bool) -> None:
         self.browser.command("Network.enable")
         self.browser.command(
-            "Network.emulateNetworkConditions", offline=yes, latency=0, downloadThroughput=-1, uploadThroughput=-1
+            "Network.emulateNetworkConditions", offline=offline, latency=0, downloadThroughput=-1, uploadThroughput=-1
         )
 
     def sign_in(self) -> None:
-        """Gives the pages the approver's token, as a site's own sign-in does."""
+        """Passes the approver's token to the pages, as a site's own sign-in does."""
         self.browser.goto(self.url + "/static/favicon.svg")
         self.browser.run(f"sessionStorage.setItem('scangate.bearer', {json.dumps(self.token)})")
 
 
-def nothing(visit: Visit) -> None:
+def empty(visit: Visit) -> None:
     visit.browser.goto("about:blank")
 
 
@@ -113,11 +113,11 @@ def confirmed(visit: Visit) -> None:
 def expired(visit: Visit) -> None:
     visit.open("/", "waiting")
 
-    def runs_out() -> bool:
-        visit.scene.redis.info.ask(f"PEXPIRE scangate:{{{visit.shown()}}} 1")
+    def is_expired() -> bool:
+        visit.setup.redis.info.ask(f"PEXPIRE scangate:{{{visit.shown()}}} 1")
         return visit.browser.run("document.body.getAttribute('data-state')") == "expired"
 
-    until("the last code has expired", runs_out, 60, every=0.3)
+    until("the last code has expired", is_expired, 60, every=0.3)
 
 
 def error(visit: Visit) -> None:
@@ -126,7 +126,7 @@ def error(visit: Visit) -> None:
 
 def offline(visit: Visit) -> None:
     visit.open("/", "waiting")
-    visit.be_offline(True)
+    visit.set_offline(True)
     visit.reach("offline")
 
 
@@ -186,7 +186,7 @@ def drop_in_scanned(visit: Visit) -> None:
 EMPTY = "an empty page"
 # Each state, and the function that brings the browser to it.
 STATES: dict[str, Callable[[Visit], None]] = {
-    EMPTY: nothing,
+    EMPTY: empty,
     "sign-in: waiting": waiting,
     "sign-in: scanned": scanned,
     "sign-in: number": number,
@@ -214,36 +214,36 @@ def seconds(sizes: Sizes) -> float:
 def run(settings: Settings, progress: Progress) -> dict:
     """Measures the CPU of the whole browser in each state, above that of an empty page."""
     window = settings.sizes.page_window
-    with Scene(settings, progress) as scene:
+    with Setup(settings, progress) as setup:
         port, site = free_port(), free_port()
-        config = scene.stage.directory("clients") / "clients.toml"
+        config = setup.sandbox.directory("clients") / "clients.toml"
         config.write_text(CLIENTS.format(origin=f"http://localhost:{site}"))
-        gateway = scene.gateway("--config", config, "--ticket-ttl", "10m")
+        gateway = setup.gateway("--config", config, "--ticket-ttl", "10m")
         serve(site, DROP_IN.replace(b"{gateway}", f"http://localhost:{gateway.port}".encode()))
         rows = []
         for name, reach in STATES.items():
-            # A new browser for each state: nothing remains of the one before.
-            browser = Chromium(scene.stage)
-            reach(Visit(scene, browser, gateway, f"http://localhost:{site}/"))
+            # Each state gets a new browser, so that nothing remains of the previous one.
+            browser = Chromium(setup.sandbox)
+            reach(Visit(setup, browser, gateway, f"http://localhost:{site}/"))
             progress.wait(SETTLE, f"settling, {name}")
-            frames, cpu = browser.frames(), measure.cpu_seconds(browser.process.pid)
+            before, cpu = browser.page_metrics(), measure.cpu_seconds(browser.process.pid)
             progress.wait(window, f"measuring the CPU, {name}")
             cpu = measure.cpu_seconds(browser.process.pid) - cpu
-            after = browser.frames()
-            scene.stage.stop(browser.process)
+            after = browser.page_metrics()
+            setup.sandbox.stop(browser.process)
             percent = 100 * cpu / window
             rows.append({
                 "state": name,
                 "cpu_percent": percent,
                 "above_empty_percent": percent - rows[0]["cpu_percent"] if rows else 0.0,
-                "layouts_per_second": (after["LayoutCount"] - frames["LayoutCount"]) / window,
-                "styles_per_second": (after["RecalcStyleCount"] - frames["RecalcStyleCount"]) / window,
+                "layouts_per_second": (after["LayoutCount"] - before["LayoutCount"]) / window,
+                "styles_per_second": (after["RecalcStyleCount"] - before["RecalcStyleCount"]) / window,
             })  # fmt: skip
         return {"window_seconds": window, "rows": rows}
 
 
 def serve(port: int, page: bytes) -> None:
-    """A site of another origin, whose one page has the drop-in script."""
+    """Serves a site of another origin, whose only page has the drop-in script."""
 
     class Site(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

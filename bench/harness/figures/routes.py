@@ -1,6 +1,6 @@
-"""The cost of one request that anyone may send: the gateway's CPU time for every route, and for requests made expensive.
+"""The cost of one request that needs no login: the gateway's CPU time for every route, and for expensive requests.
 
-A request that takes over a millisecond of CPU needs a bound of its own: a thousand of them in a second are a whole core.
+A request that takes over a millisecond of CPU needs a bound of its own: a thousand of them per second use a whole core.
 """
 
 import base64
@@ -19,12 +19,12 @@ from pathlib import Path
 from .. import measure
 from ..processes import Failure
 from ..progress import Progress
-from ..scene import Scene
+from ..setup import Setup
 from ..servers import Gateway
 from ..settings import Settings, Sizes
 
 UNKNOWN = "A" * 22
-# A body of the largest size.
+# The maximum length of a request body.
 BODY_BYTES = 16 * 1024
 CHINESE = {"accept-language": "zh-CN,zh;q=0.9,en;q=0.8"}
 JSON = {"content-type": "application/json"}
@@ -47,7 +47,7 @@ def base64url(data: bytes) -> str:
 
 
 class PublishedIdentity:
-    """An identity provider with published keys of each kind. Nobody has its tokens: signatures are made up."""
+    """An identity provider with published keys of each kind. It issues no tokens: all signatures are random."""
 
     ALGORITHMS = {
         "RS256": ("rsa", ["-pkeyopt", "rsa_keygen_bits:4096"], 512),
@@ -103,12 +103,12 @@ class PublishedIdentity:
         """Returns a token that is valid except for its signature."""
         claims = {"iss": "bench", "aud": "bench", "sub": "ada", "exp": 4_000_000_000, "pad": "x" * padding}
         head = ".".join(base64url(json.dumps(part).encode()) for part in ({"alg": alg, "kid": alg}, claims))
-        # Below the order of every curve and every modulus, so that it is verified in full.
+        # The signature is below the order of every curve and every modulus, so that it is verified in full.
         return f"{head}.{base64url(bytes([1]) + secrets.token_bytes(self.ALGORITHMS[alg][2] - 1))}"
 
 
 def noise(side: int) -> bytes:
-    """Returns a PNG with as many colours as possible: the most expensive logo."""
+    """Returns a PNG with as many colours as possible, which is the most expensive logo."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -143,7 +143,7 @@ def requests(identity: PublishedIdentity, jwt: str) -> list[Request]:
         Request("a client's theme", "/v1/clients/web/theme.css"),
         Request("the OpenAPI document", "/v1/openapi.json"),
         Request("the JWK Set", "/.well-known/jwks.json"),
-        Request("nothing", "/nothing", 404),
+        Request("an unknown path", "/nothing", 404),
         Request("… with 60 header fields", "/nothing", 404, headers={f"x-{n}": "y" * 200 for n in range(55)}),
         Request("a new ticket", "/v1/tickets", 201, "POST", JSON, "{}"),
         Request("… with its code as SVG", "/v1/tickets?qr=svg", 201, "POST", JSON, "{}"),
@@ -152,7 +152,7 @@ def requests(identity: PublishedIdentity, jwt: str) -> list[Request]:
                 json.dumps({"client_id": "x" * (BODY_BYTES - 100)})),
         Request("… refused: 8,000 brackets", "/v1/tickets", 400, "POST", JSON, deep),
         Request("… refused: too large", "/v1/tickets", 413, "POST", JSON, "x" * (BODY_BYTES + 1)),
-        Request("a foreign ticket", ticket, 404, headers=binding),
+        Request("a ticket of other parties", ticket, 404, headers=binding),
         Request("… its stream", f"{ticket}/events", 404, headers=binding),
         Request("… waited for", f"{ticket}?wait=60", 404, headers=binding),
         Request("… closed", ticket, 404, "DELETE", binding),
@@ -171,9 +171,9 @@ def requests(identity: PublishedIdentity, jwt: str) -> list[Request]:
         Request("… of 8 KB", f"{ticket}/scan", 401, "POST", bearer(identity.forged("RS256", 5_000)) | JSON, "{}"),
         Request("a confirmation with a forged token", f"{ticket}/confirm", 401, "POST",
                 bearer(identity.forged("RS256")) | JSON, "{}"),
-        Request("a session that is none", "/v1/verify", 401, headers={"cookie": "scangate-session=x"}),
+        Request("an invalid session", "/v1/verify", 401, headers={"cookie": "scangate-session=x"}),
         Request("… a forged JWT", "/v1/verify", 401, headers=bearer(jwt)),
-        Request("a session that begins", "/v1/sign-in", 302, headers={"sec-fetch-mode": "navigate", "sec-fetch-dest": "document", "accept": "text/html"}),
+        Request("a sign-in that starts", "/v1/sign-in", 302, headers={"sec-fetch-mode": "navigate", "sec-fetch-dest": "document", "accept": "text/html"}),
         Request("… redeemed with a forged JWT", "/v1/redeem", 401, "POST", bearer(jwt) | JSON, "{}"),
         Request("… ended", "/v1/sign-out", 204, "POST", JSON, "{}"),
         Request("a preflight", "/v1/tickets", 200, "OPTIONS",
@@ -206,26 +206,26 @@ def seconds(sizes: Sizes) -> float:
 def run(settings: Settings, progress: Progress) -> dict:
     """Measures the gateway's CPU time for each kind of request, one after the other on one connection."""
     count = settings.sizes.counted_requests
-    with Scene(settings, progress) as scene:
-        directory = scene.stage.directory("routes")
+    with Setup(settings, progress) as setup:
+        directory = setup.sandbox.directory("routes")
         (directory / "clients.toml").write_text(CLIENTS)
         (directory / "logo.png").write_bytes(noise(140))
-        identity = PublishedIdentity(directory, scene.identity.keys)
+        identity = PublishedIdentity(directory, setup.identity.keys)
         try:
-            gateway = Gateway(scene.stage, settings, identity, scene.redis, "--config", directory / "clients.toml")
+            gateway = Gateway(setup.sandbox, settings, identity, setup.redis, "--config", directory / "clients.toml")
             measured = []
             for request in requests(identity, forged_jwt(gateway)):
                 progress.step(f"{count:,} × {request.title}")
                 measured.append({"request": request.title, **cost(gateway, request, count)})
             progress.step(f"{count:,} streams, opened and dropped")
-            measured.append({"request": "a stream of one's own, opened and dropped", **dropped(gateway, count)})
+            measured.append({"request": "an own stream, opened and dropped", **dropped(gateway, count)})
         finally:
             identity.close()
         return {"count": count, "requests": measured}
 
 
 def forged_jwt(gateway: Gateway) -> str:
-    """Returns a JWT like the gateway's own, with a made-up signature."""
+    """Returns a JWT like the gateway's own, with an invalid signature."""
     connection = HTTPConnection("127.0.0.1", gateway.port, timeout=10)
     connection.request("GET", "/.well-known/jwks.json")
     key = json.loads(connection.getresponse().read())["keys"][0]
@@ -249,10 +249,10 @@ def ask(connection: HTTPConnection, request: Request, count: int) -> int:
     size = 0
     for _ in range(count):
         connection.request(request.method, request.path, body=request.body, headers=request.headers)
-        answer = connection.getresponse()
-        size = len(answer.read())
-        if answer.status != request.status:
-            raise Failure(f"{request.title}: {request.method} {request.path[:80]} is answered with {answer.status}")
+        response = connection.getresponse()
+        size = len(response.read())
+        if response.status != request.status:
+            raise Failure(f"{request.title}: {request.method} {request.path[:80]} returned {response.status}")
     return size
 
 
@@ -272,7 +272,7 @@ def dropped(gateway: Gateway, count: int) -> dict:
                 while b"event: pending" not in read:
                     read += stream.recv(4096)
                     if not read.startswith(b"HTTP/1.1 200"):
-                        raise Failure(f"a stream is answered with {read[:40]!r}")
+                        raise Failure(f"a stream got the response {read[:40]!r}")
 
     open_and_drop(max(20, count // 20))
     before = measure.cpu_seconds(gateway.process.pid)

@@ -1,11 +1,11 @@
-"""Three gateways on one Redis and on a Cluster: per process they should cost the same. Also the cost of the wait for replicas."""
+"""Three gateways on one Redis and on a Cluster. Their cost should be the same. Also the cost of waiting for replicas."""
 
 import time
 
 from .. import measure
 from ..processes import Failure, until
 from ..progress import Progress
-from ..scene import Scene
+from ..setup import Setup
 from ..servers import RedisCluster, RedisServer
 from ..settings import Settings, Sizes
 from .idle import SETTLE, require_all
@@ -13,7 +13,7 @@ from .latency import rounds, warm_up
 
 GATEWAYS = 3
 HEARTBEATS = 2
-# How long the streams of a lost subscriber connection may take to be read again.
+# The seconds within which all tickets must be read again after a subscriber connection was lost.
 RESYNC_TIMEOUT = 60
 
 VARIANTS = {
@@ -21,7 +21,7 @@ VARIANTS = {
     "cluster": ("a Cluster of three primaries", RedisCluster, ("--redis-wait-replicas", "0")),
     "replicated": (
         "… each with a replica, which changes wait for",
-        lambda stage: RedisCluster(stage, replicas=1),
+        lambda sandbox: RedisCluster(sandbox, replicas=1),
         ("--redis-wait-replicas", "1"),
     ),
 }
@@ -39,25 +39,25 @@ def of(name: str):
     def run(settings: Settings, progress: Progress) -> dict:
         sizes = settings.sizes
         count = sizes.topology_streams
-        with Scene(settings, progress, redis) as scene:
-            gateways = [scene.gateway(*options, name=f"scangate {number}") for number in range(1, GATEWAYS + 1)]
+        with Setup(settings, progress, redis) as setup:
+            gateways = [setup.gateway(*options, name=f"scangate {number}") for number in range(1, GATEWAYS + 1)]
             targets = [gateway.target for gateway in gateways]
             pids = [gateway.process.pid for gateway in gateways]
-            warm_up(scene, targets, sizes.growth_logins)
-            alone = rounds(scene, targets, sizes.growth_logins)
+            warm_up(setup, targets, sizes.growth_logins)
+            alone = rounds(setup, targets, sizes.growth_logins)
             progress.wait(SETTLE, "at rest before")
             before = sum(map(measure.user_bytes, pids))
 
-            idle = scene.hold(targets, count)
+            idle = setup.hold(targets, count)
             progress.wait(SETTLE, "settling")
-            cpu, redis_cpu = sum(map(measure.cpu_seconds, pids)), redis_seconds(scene)
+            cpu, redis_cpu = sum(map(measure.cpu_seconds, pids)), redis_seconds(setup)
             window = sizes.window(HEARTBEATS)
             progress.wait(window, f"{HEARTBEATS} heartbeats")
-            cpu, redis_cpu = sum(map(measure.cpu_seconds, pids)) - cpu, redis_seconds(scene) - redis_cpu
+            cpu, redis_cpu = sum(map(measure.cpu_seconds, pids)) - cpu, redis_seconds(setup) - redis_cpu
             streams = idle.status["open"]
             held = sum(map(measure.user_bytes, pids))
-            times = rounds(scene, targets, sizes.growth_logins)
-            resync = read_again(scene, gateways, progress)
+            times = rounds(setup, targets, sizes.growth_logins)
+            resync = read_again(setup, gateways, progress)
             result = idle.stop(120)
             require_all(result, streams, count)
             return {
@@ -73,13 +73,13 @@ def of(name: str):
     return run
 
 
-def redis_seconds(scene: Scene) -> float:
-    return sum(measure.cpu_seconds(process.pid) for process in scene.redis.processes)
+def redis_seconds(setup: Setup) -> float:
+    return sum(measure.cpu_seconds(process.pid) for process in setup.redis.processes)
 
 
-def read_again(scene: Scene, gateways: list, progress: Progress) -> dict:
-    """Disconnects every subscriber at once, and waits until each of their tickets was subscribed and read again."""
-    progress.step("cutting the subscribers off")
+def read_again(setup: Setup, gateways: list, progress: Progress) -> dict:
+    """Disconnects every subscriber at once, and waits until all of their tickets were subscribed and read again."""
+    progress.step("disconnecting the subscribers")
 
     def totals() -> tuple[float, float, float]:
         series = [measure.metrics(gateway.admin_port) for gateway in gateways]
@@ -87,16 +87,16 @@ def read_again(scene: Scene, gateways: list, progress: Progress) -> dict:
         return tuple(sum(each[name] for each in series) for name in names)
 
     missed, reads, streams = totals()
-    began = time.monotonic()
-    for node in scene.redis.nodes:
+    started = time.monotonic()
+    for node in setup.redis.nodes:
         node.ask("CLIENT KILL TYPE pubsub")
 
-    def is_over() -> bool:
+    def is_complete() -> bool:
         now_missed, now_reads, _ = totals()
         return now_missed - missed >= streams and now_reads - reads >= streams
 
-    until("every stream is read again", is_over, RESYNC_TIMEOUT)
-    took = time.monotonic() - began
+    until("every ticket is read again", is_complete, RESYNC_TIMEOUT)
+    duration = time.monotonic() - started
     if totals()[2] < streams:
-        raise Failure("streams were lost when their subscriber was cut off")
-    return {"resync_s": took, "resync_streams": streams}
+        raise Failure("streams were lost when their subscriber was disconnected")
+    return {"resync_s": duration, "resync_streams": streams}
