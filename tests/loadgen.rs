@@ -1,4 +1,4 @@
-//! The load generator against real gateways: every scenario in small, what it promises to notice, how it ends.
+//! The load generator against real gateways: a small run of every scenario, the losses that it must detect, and how it ends.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -18,7 +18,7 @@ fn loadgen(args: &[&str]) -> Command {
     command
 }
 
-/// Runs to the end; returns the exit code, the result and what stood on standard error.
+/// Runs the load generator to the end; returns the exit code, the result, and the text on standard error.
 fn run(args: &[&str]) -> (i32, Value, String) {
     let output = loadgen(args).args(["--json", "-"]).output().unwrap();
     let errors = String::from_utf8(output.stderr).unwrap();
@@ -26,7 +26,7 @@ fn run(args: &[&str]) -> (i32, Value, String) {
     (output.status.code().unwrap(), result, errors)
 }
 
-/// Runs to an end that must be a good one.
+/// Runs the load generator, which must succeed; returns the result.
 fn succeed(args: &[&str]) -> Value {
     let (code, result, errors) = run(args);
     assert_eq!(code, 0, "{errors}");
@@ -34,7 +34,7 @@ fn succeed(args: &[&str]) -> Value {
     result
 }
 
-/// A gateway with made-up people, whose tickets live long enough for any test.
+/// A gateway with demo users.
 fn demo() -> Builder {
     Gateway::builder().own_identity().arg("--demo", "true")
 }
@@ -45,12 +45,12 @@ fn wait_for_exit(process: &mut Process) -> i32 {
         if let Some(code) = process.exit_code() {
             return code;
         }
-        assert!(started.elapsed() < SOON * 6, "it goes on:\n{}", process.lines().join("\n"));
+        assert!(started.elapsed() < SOON * 6, "still running:\n{}", process.lines().join("\n"));
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
 }
 
-/// Starts one that reports its phases, and waits until it is in `phase`.
+/// Starts a load generator that reports its phases, and waits until it is in `phase`.
 async fn start_until(phase: &str, args: &[&str]) -> Process {
     let process = Process::start(loadgen(args).args(["--status", "json"]));
     let phase = format!("\"phase\":\"{phase}\"");
@@ -134,7 +134,7 @@ async fn logins_are_timed_over_a_unix_socket_while_others_wait() {
 }
 
 #[tokio::test]
-async fn tickets_expire_and_every_stream_is_told() {
+async fn tickets_expire_and_every_stream_receives_the_event() {
     let gateway = demo().arg("--ticket-ttl", "5s").start().await;
     let result =
         succeed(&["expiry", "--target", &gateway.base, "--streams", "30", "--background", "50", "--rate", "0"]);
@@ -163,7 +163,7 @@ async fn expiry_is_compared_with_plain_keys_among_others_and_leaves_nothing() {
     let delivered = plain["delivered"].as_u64().unwrap();
     assert_eq!(delivered + plain["missing"].as_u64().unwrap(), 50);
     assert_histogram(&plain["lag_ms"], delivered);
-    // Of those that came, most were told later than the slowest of the gateway: the others are what Redis looks at.
+    // Most delivered notifications arrive later than the gateway's events, because Redis must first find the expired keys.
     assert!(delivered == 0 || plain["lag_ms"]["p50"].as_f64() > expiry["lag_ms"]["p50"].as_f64(), "{expiry}");
     assert_eq!(result["options"]["redis"], format!("127.0.0.1:{}", redis.port()));
     let left: Vec<_> = redis.keys().into_iter().filter(|key| key.starts_with("loadgen:")).collect();
@@ -171,7 +171,7 @@ async fn expiry_is_compared_with_plain_keys_among_others_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn ctrl_c_removes_the_keys_of_others() {
+async fn ctrl_c_removes_the_filler_keys() {
     let redis = Redis::start();
     let gateway = demo().redis(&redis).start().await;
     let url = redis.url();
@@ -193,7 +193,7 @@ async fn a_redis_that_reports_nothing_is_refused() {
 }
 
 #[tokio::test]
-async fn people_poll() {
+async fn presenters_poll() {
     let gateway = demo().start().await;
     let args = ["poll", "--target", &gateway.base, "--streams", "20", "--interval", "0.2s", "--hold", "2s"];
     let poll = succeed(&args)["poll"].clone();
@@ -243,12 +243,12 @@ async fn tls_and_http2_go_through_the_edge() {
     succeed(&[&["login", "--logins", "5", "--insecure", "--http", "1.1"], &common[..]].concat());
     assert!(edge.access_log().iter().any(|line| line.contains("\"protocol\":\"HTTP/1.1\"")));
     let (code, _, errors) = run(&[&["idle"], &common[..]].concat());
-    assert_eq!(code, 2, "a certificate that nobody vouches for was taken");
+    assert_eq!(code, 2, "an untrusted certificate was accepted");
     assert!(errors.contains("cannot be reached: connect: invalid peer certificate"), "{errors}");
 }
 
-/// Any server of event streams: answers with a head, a comment and nothing else. Returns the path that was asked for.
-fn answer(mut connection: std::net::TcpStream) -> (String, std::net::TcpStream) {
+/// Responds as any server of event streams may: with a head, a comment and nothing else. Returns the requested path.
+fn respond(mut connection: std::net::TcpStream) -> (String, std::net::TcpStream) {
     let mut head = String::new();
     let mut lines = BufReader::new(connection.try_clone().unwrap());
     while !head.ends_with("\r\n\r\n") {
@@ -264,7 +264,7 @@ fn another_servers_streams_are_opened_by_number() {
     let target = format!("http://{}", listener.local_addr().unwrap());
     let server = std::thread::spawn(move || {
         let _probe = listener.accept().unwrap();
-        (0..3).map(|_| answer(listener.accept().unwrap().0)).collect::<Vec<_>>()
+        (0..3).map(|_| respond(listener.accept().unwrap().0)).collect::<Vec<_>>()
     });
     let args = ["idle", "--target", &target, "--streams", "3", "--hold", "3s", "--events-path", "/sub/{n}?x"];
     let result = succeed(&[&args[..], &["--heartbeat", "500ms"]].concat());
@@ -275,7 +275,7 @@ fn another_servers_streams_are_opened_by_number() {
 }
 
 #[tokio::test]
-async fn streams_that_are_cut_are_lost_and_say_so() {
+async fn lost_streams_are_counted_and_reported() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("result.json");
     let mut gateway = demo().start().await;
@@ -335,7 +335,7 @@ async fn workers_end_with_their_parent() {
 }
 
 #[tokio::test]
-async fn what_cannot_work_is_refused_before_anything_is_opened() {
+async fn invalid_options_are_refused_before_anything_is_opened() {
     let gateway = Gateway::start().await;
     let target = gateway.base.as_str();
     for (args, reason) in [

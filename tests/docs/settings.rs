@@ -1,5 +1,5 @@
-//! `docs/configuration.md` against the program: every setting with its default and its bounds, and every key of the
-//! TOML file, in both directions. What the program takes is found out by trying.
+//! `docs/configuration.md` against the program: every setting with its default and its bounds, and every key of the TOML file,
+//! in both directions. The tests find out by trying what the program accepts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -12,7 +12,7 @@ use crate::support::gateway::{Browser, Phone, file, token, verified_claims};
 
 const PAGE: &str = include_str!("../../docs/configuration.md");
 
-/// Returns the rows of the tables under a heading, up to the next heading: cells without what surrounds them.
+/// Returns the rows of the tables under a heading, up to the next heading, as trimmed cells.
 fn rows(heading: &str) -> Vec<Vec<String>> {
     let (_, section) = PAGE.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}"));
     let lines = section.lines().take_while(|line| !line.starts_with('#')).filter(|line| line.starts_with("| `"));
@@ -20,7 +20,7 @@ fn rows(heading: &str) -> Vec<Vec<String>> {
     lines.map(cells).collect()
 }
 
-/// Returns what stands in a text as code.
+/// Returns the code spans of a text.
 fn code(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
@@ -56,8 +56,8 @@ fn flags() -> BTreeMap<String, Flag> {
     flags
 }
 
-/// Where a default is stated besides `--help` and the tables of `docs/configuration.md`: setting, file, text. `{n}` stands for
-/// n times the default, times in seconds.
+/// Where a default is stated besides `--help` and the tables of `docs/configuration.md`: setting, file, text. `{n}` is replaced
+/// by n times the default; times are in seconds.
 const STATED: [(&str, &str, &str); 22] = [
     ("SCANGATE_HEARTBEAT", "nginx/scangate.conf.template", "Three heartbeats of {1} s"),
     ("SCANGATE_HEARTBEAT", "nginx/scangate.conf.template", "proxy_read_timeout {3}s;"),
@@ -93,44 +93,44 @@ fn stated(text: &str, default: &str) -> String {
 }
 
 #[test]
-fn whatever_states_a_default_states_the_programs() {
+fn every_stated_default_is_the_programs() {
     let flags = flags();
     let read = |file: &str| std::fs::read_to_string(format!("{}/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
     let mut wrong = Vec::new();
     for (variable, file, text) in STATED {
         let text = stated(text, flags[variable].default.as_deref().unwrap());
         if !read(file).contains(&text) {
-            wrong.push(format!("{file} must say {text:?}: the default of {variable}"));
+            wrong.push(format!("{file} must contain {text:?}, from the default of {variable}"));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Returns what the program says against these arguments. Something is always wrong with them, so it never starts.
-fn complaints(args: &[&str]) -> String {
+/// Returns the program's faults for these arguments. They always contain a wrong one, so the program never starts.
+fn faults_of(args: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_scangate"));
     let output = command.args(["--public-url", "nowhere"]).args(args).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{args:?}");
     String::from_utf8(output.stderr).unwrap()
 }
 
-/// Returns what the program says against a TOML file.
-fn complaints_about(text: &str) -> String {
+/// Returns the program's faults for a TOML file.
+fn faults_of_file(text: &str) -> String {
     let (_directory, path) = file(text);
-    complaints(&["--config", path.to_str().unwrap()])
+    faults_of(&["--config", path.to_str().unwrap()])
 }
 
-/// Returns the two ends that a cell names: `5 s to 30 m`, `1 to 10,000,000`.
-fn ends(cell: &str) -> Option<[String; 2]> {
+/// Returns the bounds in a cell, for example `5 s to 30 m` or `1 to 10,000,000`.
+fn bounds(cell: &str) -> Option<[String; 2]> {
     let (low, high) = cell.split(';').next().unwrap().split_once(" to ")?;
     let plain = |text: &str| text.replace([',', ' '], "");
-    // A bound that goes by another setting: one address is listened to.
+    // A bound that depends on another setting: the tests listen on one address.
     let low = if low.starts_with("one for each address") { "1" } else { low };
     Some([plain(low), plain(high)])
 }
 
-/// Returns values just outside of the two ends.
-fn beyond([low, high]: &[String; 2]) -> Vec<String> {
+/// Returns values just outside of the bounds.
+fn outside([low, high]: &[String; 2]) -> Vec<String> {
     match (low.parse::<u64>(), high.parse::<u64>()) {
         (Ok(low), Ok(high)) => {
             [low.checked_sub(1), high.checked_add(1)].into_iter().flatten().map(|n| n.to_string()).collect()
@@ -149,20 +149,20 @@ fn beyond([low, high]: &[String; 2]) -> Vec<String> {
 }
 
 #[test]
-fn every_setting_stands_in_its_group_with_its_default() {
+fn every_setting_is_documented_in_its_group_with_its_default() {
     let flags = flags();
     let groups: BTreeSet<_> = flags.values().map(|flag| flag.group.as_str()).collect();
     let mut described = BTreeSet::new();
     for group in groups {
         for row in rows(&format!("### {group}")) {
             let variable = code(&row[0])[0].to_owned();
-            let flag = flags.get(&variable).unwrap_or_else(|| panic!("there is no {variable}"));
+            let flag = flags.get(&variable).unwrap_or_else(|| panic!("unknown setting {variable}"));
             assert_eq!(flag.group, group, "{variable}");
             match &flag.default {
                 Some(default) => assert_eq!(row[1], format!("`{default}`"), "{variable}"),
                 None => assert!(!row[1].starts_with('`'), "{variable} has no default, and not {}", row[1]),
             }
-            assert!(row[3].len() > 10, "{variable} says too little");
+            assert!(row[3].len() > 10, "the description of {variable} is too short");
             assert!(described.insert(variable), "{row:?} is there twice");
         }
     }
@@ -170,7 +170,7 @@ fn every_setting_stands_in_its_group_with_its_default() {
 }
 
 #[test]
-fn the_bounds_of_settings_are_where_they_are_said_to_be() {
+fn the_bounds_of_settings_are_as_documented() {
     let mut tried = 0;
     for (variable, flag) in flags() {
         let rows = rows(&format!("### {}", flag.group));
@@ -178,48 +178,48 @@ fn the_bounds_of_settings_are_where_they_are_said_to_be() {
         let is_number = flag
             .default
             .is_some_and(|default| default.starts_with(|c: char| c.is_ascii_digit()) && !default.contains('.'));
-        let Some(ends) = ends(&row[2]) else {
+        let Some(bounds) = bounds(&row[2]) else {
             assert!(!is_number, "{variable} has no bounds");
             continue;
         };
-        // A drain has to leave the time to shut down.
+        // The drain must leave time for the shutdown.
         let other = if variable == "SCANGATE_DRAIN" { ["--shutdown-timeout", "15m"] } else { ["--drain", "0s"] };
-        // What is set of an identity provider is a fault without the provider.
+        // Settings of an identity provider are a fault without the provider.
         let url = "https://id.example";
         let provider = ["--identity-jwks-url", url, "--identity-issuer", url, "--identity-audience", "scangate"];
         let provider = if variable.starts_with("SCANGATE_IDENTITY_") { &provider[..] } else { &[] };
         let is_refused = |value: &str| {
             let args = [provider, &[other[0], other[1], &flag.flag, value]].concat();
-            complaints(&args).contains(&format!("{} ", flag.flag))
+            faults_of(&args).contains(&format!("{} ", flag.flag))
         };
-        for value in &ends {
+        for value in &bounds {
             let value = if value == "0" && variable == "SCANGATE_DRAIN" { "0s" } else { value };
             assert!(!is_refused(value), "{} {value} is refused", flag.flag);
         }
-        for value in beyond(&ends) {
-            assert!(is_refused(&value), "{} {value} is taken", flag.flag);
+        for value in outside(&bounds) {
+            assert!(is_refused(&value), "{} {value} is accepted", flag.flag);
         }
         tried += 1;
     }
     assert!(tried > 20, "{tried}");
 }
 
-/// Returns the words that a complaint says were expected.
-fn expected(complaint: &str) -> BTreeSet<String> {
-    let (_, words) = complaint.split_once("expected ").unwrap_or_else(|| panic!("nothing expected: {complaint}"));
+/// Returns the expected values that a fault names.
+fn expected(fault: &str) -> BTreeSet<String> {
+    let (_, words) = fault.split_once("expected ").unwrap_or_else(|| panic!("nothing expected: {fault}"));
     code(words.lines().next().unwrap()).into_iter().map(str::to_owned).collect()
 }
 
-/// The tables of the TOML file, each with what has to stand before a key of it.
+/// The tables of the TOML file, each with the text that must precede its keys.
 const TABLES: [(&str, &str); 2] = [
     ("[[clients]]", "[[clients]]\nid = \"a\"\n"),
     ("[connectors.wechat]", "[[clients]]\nid = \"a\"\n[connectors.wechat]\n"),
 ];
 
 #[test]
-fn every_key_of_the_toml_file_has_its_row_and_no_other() {
+fn every_key_of_the_toml_file_has_a_row_and_every_row_a_key() {
     for (table, before) in TABLES {
-        let known = expected(&complaints_about(&format!("{before}unheard_of = 1\n")));
+        let known = expected(&faults_of_file(&format!("{before}unknown_key = 1\n")));
         let rows = rows(&format!("### Keys of `{table}`"));
         let described: BTreeSet<_> = rows.iter().flat_map(|row| code(&row[0])).map(str::to_owned).collect();
         assert_eq!(described, known, "{table}");
@@ -234,58 +234,58 @@ fn every_key_of_the_toml_file_has_its_row_and_no_other() {
         .map(|(key, _)| key)
         .collect();
     for row in rows("### Keys of `[[clients]]`") {
-        assert!(example.contains(code(&row[0])[0]), "the example has no {}", row[0]);
+        assert!(example.contains(code(&row[0])[0]), "the example lacks {}", row[0]);
     }
-    let tables: BTreeSet<_> = expected(&complaints_about("unheard_of = 1\n"));
+    let tables: BTreeSet<_> = expected(&faults_of_file("unknown_key = 1\n"));
     assert_eq!(tables, ["clients", "connectors"].map(str::to_owned).into());
-    assert_eq!(expected(&complaints_about("[connectors.unheard_of]\n")), ["wechat".to_owned()].into());
+    assert_eq!(expected(&faults_of_file("[connectors.unknown_key]\n")), ["wechat".to_owned()].into());
 }
 
 #[test]
-fn the_words_and_bounds_of_the_toml_file_are_those_of_the_page() {
+fn the_values_and_bounds_of_the_toml_file_are_as_documented() {
     let mut tried = 0;
     for (table, before) in TABLES {
         for row in rows(&format!("### Keys of `{table}`")) {
             let key = code(&row[0])[0];
-            let complaint = |value: &str| complaints_about(&format!("{before}{key} = {value}\n"));
+            let fault_of = |value: &str| faults_of_file(&format!("{before}{key} = {value}\n"));
             if row[2].starts_with("`\"") {
                 let words: BTreeSet<_> =
                     code(&row[2]).into_iter().map(|word| word.trim_matches('"').to_owned()).collect();
-                let value = if row[1].starts_with("`[") { "[\"unheard-of\"]" } else { "\"unheard-of\"" };
-                assert_eq!(expected(&complaint(value)), words, "{key}");
+                let value = if row[1].starts_with("`[") { "[\"unknown-value\"]" } else { "\"unknown-value\"" };
+                assert_eq!(expected(&fault_of(value)), words, "{key}");
                 tried += 1;
-            } else if let Some(ends) = ends(&row[2]).filter(|ends| ends[0].ends_with('s')) {
-                for value in &ends {
-                    assert!(!complaint(&format!("\"{value}\"")).contains(key), "{key} = {value} is refused");
+            } else if let Some(bounds) = bounds(&row[2]).filter(|bounds| bounds[0].ends_with('s')) {
+                for value in &bounds {
+                    assert!(!fault_of(&format!("\"{value}\"")).contains(key), "{key} = {value} is refused");
                 }
-                for value in beyond(&ends) {
-                    assert!(complaint(&format!("\"{value}\"")).contains(key), "{key} = {value} is taken");
+                for value in outside(&bounds) {
+                    assert!(fault_of(&format!("\"{value}\"")).contains(key), "{key} = {value} is accepted");
                 }
                 tried += 1;
             }
         }
     }
     assert!(tried > 4, "{tried}");
-    let with_id = |length: usize| complaints_about(&format!("[[clients]]\nid = \"{}\"\n", "a".repeat(length)));
+    let with_id = |length: usize| faults_of_file(&format!("[[clients]]\nid = \"{}\"\n", "a".repeat(length)));
     assert_eq!([1, 64, 65, 0].map(|length| with_id(length).contains("an id has 1 to 64")), [false, false, true, true]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_client_has_by_default_is_what_the_page_says() {
+async fn the_defaults_of_a_client_are_as_documented() {
     let defaults: BTreeMap<_, _> = rows("### Keys of `[[clients]]`")
         .into_iter()
         .map(|row| (code(&row[0])[0].to_owned(), row[1].clone()))
         .collect();
-    let said = |key: &str| defaults[key].as_str();
+    let documented = |key: &str| defaults[key].as_str();
     assert_eq!(
-        (said("name"), said("claims"), said("origins"), said("return_to")),
+        (documented("name"), documented("claims"), documented("origins"), documented("return_to")),
         ("the `id`", "none", "none", "none")
     );
     assert_eq!(
-        (said("match"), said("flows"), said("ticket_ttl")),
+        (documented("match"), documented("flows"), documented("ticket_ttl")),
         ("`\"none\"`", "`[\"login\"]`", "`SCANGATE_TICKET_TTL`")
     );
-    assert_eq!((said("logo"), said("connector"), said("id")), ("none", "none", "required"));
+    assert_eq!((documented("logo"), documented("connector"), documented("id")), ("none", "none", "required"));
 
     let (_directory, config) = file("[[clients]]\nid = \"plain\"\n");
     let gateway = Gateway::builder().arg("--config", config.to_str().unwrap()).arg("--ticket-ttl", "90s").start().await;

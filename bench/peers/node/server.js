@@ -1,4 +1,4 @@
-// Server-Sent Events with Node's http, as many would write them:
+// Server-Sent Events with Node's http, as they are usually written:
 //   node server.js PORT HEARTBEAT_SECONDS FIRST_EVENT_FILE
 'use strict';
 
@@ -19,5 +19,5 @@ const server = createServer((request, response) => {
   request.on('close', () => clearInterval(heartbeat));
 });
 
-// The backlog is 511 unless said otherwise, and a storm of opens would overflow it.
+// The default backlog of 511 would overflow when many streams open at once.
 server.listen({ port: Number(port), host: '127.0.0.1', backlog: 4096 });

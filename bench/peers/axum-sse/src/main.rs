@@ -1,7 +1,7 @@
-//! Server-Sent Events as axum's documentation has them: `axum-sse ADDRESS HEARTBEAT_SECONDS FIRST_EVENT_FILE`.
+//! Server-Sent Events as in axum's documentation: `axum-sse ADDRESS HEARTBEAT_SECONDS FIRST_EVENT_FILE`.
 //!
-//! Nothing here saves memory and nothing wastes it. The stream is the leanest that `Sse` can be given: one event, then
-//! nothing for ever. A real one would add a channel or a subscription.
+//! The program neither saves nor wastes memory. Its stream is the smallest possible: one event, and then only keep-alives. A
+//! real stream would need a channel or a subscription, too.
 
 use std::convert::Infallible;
 use std::sync::Arc;

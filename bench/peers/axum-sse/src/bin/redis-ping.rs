@@ -1,7 +1,7 @@
-//! The round trip of a Redis PING as an async Rust process sees it: `redis-ping URL COUNT PAUSE_MS`.
+//! Measures the round trip of a Redis PING from an async Rust process: `redis-ping URL COUNT PAUSE_MS`.
 //!
-//! One multiplexed connection on tokio's multi-threaded runtime, as the gateway talks to Redis. One line of JSON, in
-//! milliseconds. With a pause, each round trip begins from rest, as a confirmation does.
+//! It uses one multiplexed connection on tokio's multi-threaded runtime, as the gateway does. It prints one line of JSON, in
+//! milliseconds. With a pause, each round trip starts with sleeping threads, as a confirmation does.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let count: usize = next("COUNT")?.parse()?;
     let pause = Duration::from_secs_f64(next("PAUSE_MS")?.parse::<f64>()? / 1000.0);
 
-    // On a worker thread, where the gateway's requests run, and not on the one that blocks in `main`.
+    // Run on a worker thread, as the gateway's requests do, and not on the main thread.
     let mut times = tokio::spawn(async move {
         let mut connection = client.get_multiplexed_async_connection().await?;
         let mut times = Vec::with_capacity(count);
@@ -23,7 +23,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
             let start = Instant::now();
             let _: String = redis::cmd("PING").query_async(&mut connection).await?;
-            // The first hundred warm up.
+            // The first hundred round trips are for warming up.
             if round >= 100 {
                 times.push(start.elapsed().as_secs_f64() * 1000.0);
             }
