@@ -136,8 +136,7 @@ fn scanning_party(
     }
 }
 
-/// Returns the client that the scanner names, if it differs from the ticket's. A page may name only clients that list its
-/// origin.
+/// Returns the scanner's client if it differs from the ticket's. A page may use only clients that list its origin.
 fn audience(body: &Scan, ticket: &Ticket, headers: &HeaderMap, gateway: &Gateway) -> Result<Option<Audience>, Problem> {
     let id = body.client_id.as_deref().unwrap_or(&ticket.request.client_id.0);
     let client = gateway.clients.find(Some(id)).ok_or_else(|| Problem::from(&problem::UNKNOWN_CLIENT))?;
@@ -182,7 +181,7 @@ problem_responses!(ConfirmProblems: JSON_BODY, &[
     &problem::IDENTITY_UNAVAILABLE,
 ]);
 
-/// Confirms a sign-in, or grants what is shared
+/// Confirms a sign-in, or grants the offered claims
 ///
 /// A wrong number cancels the ticket.
 #[utoipa::path(

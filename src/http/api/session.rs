@@ -235,7 +235,7 @@ pub(in crate::http) async fn redeem(
 struct RedeemForm {
     /// The JWT.
     access_token: String,
-    /// The `state` that the sign-in page was given, unchanged.
+    /// The `state` parameter of the sign-in page's URL, unchanged.
     state: String,
 }
 
