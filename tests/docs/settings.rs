@@ -267,7 +267,10 @@ fn the_values_and_bounds_of_the_toml_file_are_as_documented() {
     }
     assert!(tried > 4, "{tried}");
     let with_id = |length: usize| faults_of_file(&format!("[[clients]]\nid = \"{}\"\n", "a".repeat(length)));
-    assert_eq!([1, 64, 65, 0].map(|length| with_id(length).contains("an id has 1 to 64")), [false, false, true, true]);
+    assert_eq!(
+        [1, 64, 65, 0].map(|length| with_id(length).contains("an id must have 1 to 64")),
+        [false, false, true, true]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
