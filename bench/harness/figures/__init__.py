@@ -37,7 +37,7 @@ FIGURES: dict[str, Figure] = {
         for name, title in expiry.VARIANTS.items()
     },
     **{
-        f"on-{name}": Figure(f"three gateways on {title.removeprefix('… ')}", topologies.seconds, topologies.of(name))
+        f"on-{name}": Figure(f"three gateways on {title}", topologies.seconds, topologies.of(name))
         for name, (title, _, _) in topologies.VARIANTS.items()
     },
     "storm": Figure("a replica is killed, its streams reconnect", failover.storm_seconds, failover.storm),

@@ -20,7 +20,7 @@ VARIANTS = {
     "standalone": ("one Redis", RedisServer, ()),
     "cluster": ("a Cluster of three primaries", RedisCluster, ("--redis-wait-replicas", "0")),
     "replicated": (
-        "… each with a replica, which changes wait for",
+        "a Cluster of three primaries with a replica each, which changes wait for",
         lambda sandbox: RedisCluster(sandbox, replicas=1),
         ("--redis-wait-replicas", "1"),
     ),
