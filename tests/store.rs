@@ -515,14 +515,14 @@ fn action() -> impl Strategy<Value = Action> {
 
 impl Action {
     fn apply(self, ticket: &Ticket, presenter: &Party, now: scangate::ticket::Timestamp) -> Result<Outcome, Refusal> {
-        let someone = |number: u8| person(&format!("person {number}"));
+        let numbered = |number: u8| person(&format!("person {number}"));
         let browser = |is_right: bool| {
             if is_right { presenter.clone() } else { Party::Browser(random::binding_secret().hash()) }
         };
         match self {
-            Self::Scan(who) => ticket.scan(&Scanner::of(Party::Person(someone(who))), now, LONG),
-            Self::Confirm(who) => ticket.confirm(&someone(who), Decision::all(&Claims::new()), now, LONG),
-            Self::Decline(who) => ticket.cancel(&Party::Person(someone(who)), CancelReason::Declined, now),
+            Self::Scan(number) => ticket.scan(&Scanner::of(Party::Person(numbered(number))), now, LONG),
+            Self::Confirm(number) => ticket.confirm(&numbered(number), Decision::all(&Claims::new()), now, LONG),
+            Self::Decline(number) => ticket.cancel(&Party::Person(numbered(number)), CancelReason::Declined, now),
             Self::Close(is_right) => ticket.cancel(&browser(is_right), CancelReason::Closed, now),
             Self::Claim(is_right) => ticket.claim(&browser(is_right), "jti", LONG, now),
         }

@@ -236,14 +236,14 @@ mod tests {
             }))
         };
         let join = async || waits.join(wait()).await.unwrap().unwrap().connected;
-        let crowd = async {
+        let concurrent = async {
             // The first caller's wait has begun by now.
             tokio::task::yield_now().await;
             let all = join_all((0..50).map(|_| join()));
             let (shared, ()) = tokio::join!(all, async { may_end.add_permits(2) });
             shared
         };
-        let (first, others) = tokio::join!(biased; join(), crowd);
+        let (first, others) = tokio::join!(biased; join(), concurrent);
         assert_eq!((first, others), (1, vec![2; 50]));
         assert_eq!(begun.load(Ordering::SeqCst), 2);
     }
