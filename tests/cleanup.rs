@@ -39,3 +39,14 @@ fn processes_and_their_children_end_with_a_killed_test_process() {
     helper.wait().unwrap();
     until(SOON, "the end of the child", || (!Path::new(&child).exists()).then_some(()));
 }
+
+#[test]
+fn children_end_with_a_process_that_is_killed() {
+    let mut process =
+        Process::start(Command::new("sh").args(["-c", "sh -c 'sleep 1002 & echo child $!; wait' & wait"]));
+    let line = until(SOON, "the child", || process.lines().into_iter().find(|line| line.starts_with("child ")));
+    let child = format!("/proc/{}", line.split_once(' ').unwrap().1);
+    assert!(Path::new(&child).exists());
+    process.kill();
+    until(SOON, "the end of the child", || (!Path::new(&child).exists()).then_some(()));
+}

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 
 /// A running program and all that it has written to standard error.
 pub struct Process {
@@ -66,9 +66,13 @@ impl Process {
         self.child.try_wait().unwrap().map(|status| status.code().unwrap_or(-1))
     }
 
-    /// Ends it at once.
+    /// Ends it at once, and its descendants: nginx that is killed leaves its workers behind, a driver its browser.
     pub fn kill(&mut self) {
+        let descendants = self.exit_code().map_or_else(|| descendants(self.id()), |_| Vec::new());
         let _ = self.child.kill();
+        for descendant in descendants {
+            let _ = kill_process(descendant, Signal::KILL);
+        }
         let _ = self.child.wait();
         guard('-', self.id());
     }
@@ -78,6 +82,20 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Returns the children of a running process, their children, and so on.
+fn descendants(pid: u32) -> Vec<Pid> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().map_while(Result::ok);
+    let lists = tasks.map(|task| std::fs::read_to_string(task.path().join("children")).unwrap_or_default());
+    let children: Vec<u32> = lists.flat_map(|list| numbers(&list)).collect();
+    let below = children.iter().flat_map(|child| descendants(*child));
+    let own = children.iter().filter_map(|child| Pid::from_raw(child.cast_signed()));
+    own.chain(below).collect()
+}
+
+fn numbers(list: &str) -> Vec<u32> {
+    list.split_whitespace().map(|number| number.parse().unwrap()).collect()
 }
 
 /// Reads `+ PID` and `- PID` until its input ends, which is when the test process has ended. Then it kills the processes
