@@ -111,7 +111,7 @@
   // ---- Views ----
 
   /*
-   * Makes buttons ignore clicks for scangate.CLICK_BLOCK_MS. The second tap of a double tap was meant for the previous view,
+   * Makes buttons ignore clicks for scangate.CLICK_BLOCK_MS || 500. The second tap of a double tap was meant for the previous view,
    * and would answer an unread question. Buttons are only marked as disabled, so they keep the focus and work by keyboard,
    * which is safe because the focus never moves to a button that confirms or declines.
    */

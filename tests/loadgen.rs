@@ -325,9 +325,10 @@ async fn its_time_is_bounded() {
 async fn workers_end_with_their_parent() {
     let gateway = demo().start().await;
     let args = ["idle", "--target", &gateway.base, "--streams", "20", "--processes", "2", "--hold", "10m"];
-    let mut process = start_until("holding", &args).await;
+    let process = start_until("holding", &args).await;
     assert!(gateway.metric("scangate_streams_open").await >= 20.0);
-    process.kill();
+    // Not `kill`, which would end the workers, too.
+    process.signal("KILL");
     eventually("the end of the streams", || async {
         (gateway.metric("scangate_streams_open").await == 0.0).then_some(())
     })

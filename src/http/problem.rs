@@ -52,7 +52,7 @@ pub struct Problem {
 pub struct ProblemBody {
     /// Identifies the problem type: `urn:scangate:problem:` and the code.
     pub r#type: String,
-    /// BoundNames the problem in a few words.
+    /// Names the problem in a few words.
     pub title: String,
     /// The HTTP status.
     pub status: u16,
