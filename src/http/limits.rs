@@ -1,8 +1,8 @@
 //! Limits per caller on operations that can be guessed, accumulated, or are expensive: creating, drawing, scanning, deciding.
 //!
 //! Valid and invalid attempts are counted separately, so that neither uses up the other's allowance. A guesser behind a shared
-//! address does not use up the others' allowance, and is told only that there were too many attempts. `callers` defines a
-//! caller. `limits/tickets` counts each caller's pending tickets.
+//! address does not use up the others' allowance. The response to it says only that there were too many attempts. `callers`
+//! defines a caller. `limits/tickets` counts each caller's pending tickets.
 
 pub(super) mod tickets;
 
