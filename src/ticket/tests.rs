@@ -5,10 +5,15 @@ use std::time::Duration;
 use super::*;
 use crate::random;
 
+mod actions;
+mod freshness;
+mod opening;
+
 const T0: Timestamp = Timestamp(1_000_000);
 const TTL: Duration = Duration::from_secs(120);
 const DECISION: Duration = Duration::from_secs(60);
 const REDEEM: Duration = Duration::from_secs(30);
+const SIGN_IN: Duration = Duration::from_secs(600);
 const TOKEN: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -71,8 +76,14 @@ impl Parties {
             matching: None,
             release: vec!["name".into()],
             code: None,
+            freshness: Freshness::default(),
         };
         NewTicket { id: random::ticket_id(), request, ttl: TTL }.at(T0)
+    }
+
+    /// A ticket that a phone opened; in `share` it cannot be opened.
+    fn opened(&self) -> Ticket {
+        self.pending().open(T0, SIGN_IN).map_or_else(|_refused| self.pending(), Outcome::into_ticket)
     }
 
     fn scanned(&self) -> Ticket {
@@ -120,7 +131,8 @@ enum Verdict {
 fn verdict(result: Result<Outcome, Refusal>) -> Verdict {
     match result {
         Ok(Outcome::Changed(ticket)) => Verdict::To(match ticket.state {
-            State::Pending => "pending",
+            State::Pending { opened: false } => "pending",
+            State::Pending { opened: true } => "opened",
             State::Scanned { .. } => "scanned",
             State::Confirmed { .. } => "confirmed",
             State::Claimed { .. } => "claimed",
@@ -134,6 +146,7 @@ fn verdict(result: Result<Outcome, Refusal>) -> Verdict {
 fn act(parties: &Parties, ticket: &Ticket, action: &str, actor: Actor, now: Timestamp) -> Result<Outcome, Refusal> {
     let party = parties.party(actor);
     match action {
+        "open" => ticket.open(now, SIGN_IN),
         "scan" => ticket.scan(&Scanner::with_id(party.clone(), random::scanner_id()), now, DECISION),
         "confirm" => {
             let (claims, scanner) = (Claims::new(), ticket.scanner_id().map(|id| id.to_string()));
@@ -157,6 +170,7 @@ fn login_follows_the_table_in_every_state_for_every_party() {
     let parties = Parties::new(Flow::Login);
     let states = [
         ("pending", parties.pending()),
+        ("opened", parties.opened()),
         ("scanned", parties.scanned()),
         ("confirmed", parties.confirmed()),
         ("claimed", parties.claimed()),
@@ -164,34 +178,112 @@ fn login_follows_the_table_in_every_state_for_every_party() {
     ];
     // One row for each action and party; one column for each state, in the order above.
     let table = [
-        ("scan", Presenter, [No(OwnTicket), No(OwnTicket), No(OwnTicket), No(OwnTicket), No(OwnTicket)]),
-        ("scan", Scanner, [To("scanned"), Unchanged, No(AlreadyConfirmed), No(AlreadyConfirmed), No(AlreadyCancelled)]),
+        (
+            "open",
+            Presenter,
+            [To("opened"), Unchanged, No(AlreadyScanned), No(AlreadyScanned), No(AlreadyScanned), No(AlreadyCancelled)],
+        ),
+        (
+            "open",
+            Scanner,
+            [To("opened"), Unchanged, No(AlreadyScanned), No(AlreadyScanned), No(AlreadyScanned), No(AlreadyCancelled)],
+        ),
+        (
+            "open",
+            Stranger,
+            [To("opened"), Unchanged, No(AlreadyScanned), No(AlreadyScanned), No(AlreadyScanned), No(AlreadyCancelled)],
+        ),
+        ("scan", Presenter, [No(OwnTicket), No(OwnTicket), No(OwnTicket), No(OwnTicket), No(OwnTicket), No(OwnTicket)]),
+        (
+            "scan",
+            Scanner,
+            [To("scanned"), To("scanned"), Unchanged, No(AlreadyConfirmed), No(AlreadyConfirmed), No(AlreadyCancelled)],
+        ),
         (
             "scan",
             Stranger,
-            [To("scanned"), No(AlreadyScanned), No(AlreadyScanned), No(AlreadyScanned), No(AlreadyCancelled)],
+            [
+                To("scanned"),
+                To("scanned"),
+                No(AlreadyScanned),
+                No(AlreadyScanned),
+                No(AlreadyScanned),
+                No(AlreadyCancelled),
+            ],
         ),
         (
             "confirm",
             Presenter,
-            [No(NotScanned), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)],
+            [No(NotScanned), No(NotScanned), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)],
         ),
-        ("confirm", Scanner, [No(NotScanned), To("confirmed"), Unchanged, Unchanged, No(AlreadyCancelled)]),
-        ("confirm", Stranger, [No(NotScanned), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
+        (
+            "confirm",
+            Scanner,
+            [No(NotScanned), No(NotScanned), To("confirmed"), Unchanged, Unchanged, No(AlreadyCancelled)],
+        ),
+        (
+            "confirm",
+            Stranger,
+            [No(NotScanned), No(NotScanned), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)],
+        ),
         (
             "cancel",
             Presenter,
-            [To("cancelled"), To("cancelled"), No(AlreadyConfirmed), No(AlreadyConfirmed), Unchanged],
+            [To("cancelled"), To("cancelled"), To("cancelled"), No(AlreadyConfirmed), No(AlreadyConfirmed), Unchanged],
         ),
-        ("cancel", Scanner, [No(NotPermitted), To("cancelled"), No(AlreadyConfirmed), No(AlreadyConfirmed), Unchanged]),
+        (
+            "cancel",
+            Scanner,
+            [
+                No(NotPermitted),
+                No(NotPermitted),
+                To("cancelled"),
+                No(AlreadyConfirmed),
+                No(AlreadyConfirmed),
+                Unchanged,
+            ],
+        ),
         (
             "cancel",
             Stranger,
-            [No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)],
+            [
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+            ],
         ),
-        ("claim", Presenter, [No(NotConfirmed), No(NotConfirmed), To("claimed"), Unchanged, No(AlreadyCancelled)]),
-        ("claim", Scanner, [No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
-        ("claim", Stranger, [No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
+        (
+            "claim",
+            Presenter,
+            [No(NotConfirmed), No(NotConfirmed), No(NotConfirmed), To("claimed"), Unchanged, No(AlreadyCancelled)],
+        ),
+        (
+            "claim",
+            Scanner,
+            [
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+            ],
+        ),
+        (
+            "claim",
+            Stranger,
+            [
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+            ],
+        ),
     ];
     check(&parties, &states, table);
 }
@@ -207,45 +299,145 @@ fn share_follows_the_table_in_every_state_for_every_party() {
     let parties = Parties::new(Flow::Share);
     let states = [
         ("pending", parties.pending()),
+        ("opened", parties.opened()),
         ("scanned", parties.scanned()),
         ("confirmed", parties.confirmed()),
         ("claimed", parties.claimed()),
         ("cancelled", parties.cancelled()),
     ];
     let table = [
-        ("scan", Presenter, [No(OwnTicket), No(OwnTicket), No(OwnTicket), No(OwnTicket), No(OwnTicket)]),
-        ("scan", Scanner, [To("scanned"), Unchanged, No(AlreadyConfirmed), No(AlreadyConfirmed), No(AlreadyCancelled)]),
+        (
+            "open",
+            Presenter,
+            [
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+            ],
+        ),
+        (
+            "open",
+            Scanner,
+            [
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+            ],
+        ),
+        (
+            "open",
+            Stranger,
+            [
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+            ],
+        ),
+        ("scan", Presenter, [No(OwnTicket), No(OwnTicket), No(OwnTicket), No(OwnTicket), No(OwnTicket), No(OwnTicket)]),
+        (
+            "scan",
+            Scanner,
+            [To("scanned"), To("scanned"), Unchanged, No(AlreadyConfirmed), No(AlreadyConfirmed), No(AlreadyCancelled)],
+        ),
         (
             "scan",
             Stranger,
-            [To("scanned"), No(AlreadyScanned), No(AlreadyScanned), No(AlreadyScanned), No(AlreadyCancelled)],
+            [
+                To("scanned"),
+                To("scanned"),
+                No(AlreadyScanned),
+                No(AlreadyScanned),
+                No(AlreadyScanned),
+                No(AlreadyCancelled),
+            ],
         ),
-        ("confirm", Presenter, [No(NotScanned), To("confirmed"), Unchanged, Unchanged, No(AlreadyCancelled)]),
-        ("confirm", Scanner, [No(NotScanned), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
-        ("confirm", Stranger, [No(NotScanned), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
+        (
+            "confirm",
+            Presenter,
+            [No(NotScanned), No(NotScanned), To("confirmed"), Unchanged, Unchanged, No(AlreadyCancelled)],
+        ),
+        (
+            "confirm",
+            Scanner,
+            [No(NotScanned), No(NotScanned), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)],
+        ),
+        (
+            "confirm",
+            Stranger,
+            [No(NotScanned), No(NotScanned), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)],
+        ),
         (
             "cancel",
             Presenter,
-            [To("cancelled"), To("cancelled"), No(AlreadyConfirmed), No(AlreadyConfirmed), Unchanged],
+            [To("cancelled"), To("cancelled"), To("cancelled"), No(AlreadyConfirmed), No(AlreadyConfirmed), Unchanged],
         ),
-        ("cancel", Scanner, [No(NotPermitted), To("cancelled"), No(AlreadyConfirmed), No(AlreadyConfirmed), Unchanged]),
+        (
+            "cancel",
+            Scanner,
+            [
+                No(NotPermitted),
+                No(NotPermitted),
+                To("cancelled"),
+                No(AlreadyConfirmed),
+                No(AlreadyConfirmed),
+                Unchanged,
+            ],
+        ),
         (
             "cancel",
             Stranger,
-            [No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)],
+            [
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+            ],
         ),
         (
             "claim",
             Presenter,
-            [No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)],
+            [
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+            ],
         ),
-        ("claim", Scanner, [No(NotPermitted), No(NotConfirmed), To("claimed"), Unchanged, No(AlreadyCancelled)]),
-        ("claim", Stranger, [No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
+        (
+            "claim",
+            Scanner,
+            [No(NotPermitted), No(NotPermitted), No(NotConfirmed), To("claimed"), Unchanged, No(AlreadyCancelled)],
+        ),
+        (
+            "claim",
+            Stranger,
+            [
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+                No(NotPermitted),
+            ],
+        ),
     ];
     check(&parties, &states, table);
 }
 
-fn check<const N: usize>(parties: &Parties, states: &[(&str, Ticket); 5], table: [(&str, Actor, [Verdict; 5]); N]) {
+fn check<const N: usize>(parties: &Parties, states: &[(&str, Ticket); 6], table: [(&str, Actor, [Verdict; 6]); N]) {
     for (action, actor, expected) in table {
         for ((state, ticket), expected) in states.iter().zip(expected) {
             let result = act(parties, ticket, action, actor, T0);
@@ -298,7 +490,14 @@ fn a_person_is_known_by_subject_and_not_by_name() {
 #[test]
 fn a_stored_state_is_read_back() {
     let parties = Parties::new(Flow::Login);
-    for ticket in [parties.pending(), parties.scanned(), parties.confirmed(), parties.claimed(), parties.cancelled()] {
+    for ticket in [
+        parties.pending(),
+        parties.opened(),
+        parties.scanned(),
+        parties.confirmed(),
+        parties.claimed(),
+        parties.cancelled(),
+    ] {
         let text = serde_json::to_string(&ticket.state).unwrap();
         assert_eq!(serde_json::from_str::<State>(&text).unwrap(), ticket.state);
         let text = serde_json::to_string(&ticket.request).unwrap();
@@ -448,7 +647,12 @@ fn a_scanner_may_use_another_client() {
     let parties = Parties::new(Flow::Share);
     let ticket = parties.scanned();
     let State::Scanned { mut scanner } = ticket.state.clone() else { panic!() };
-    scanner.audience = Some(Audience { client_id: ClientId("kiosk".into()), claims: vec![], matching: None });
+    scanner.audience = Some(Audience {
+        client_id: ClientId("kiosk".into()),
+        claims: vec![],
+        matching: None,
+        freshness: Freshness::default(),
+    });
     let at_kiosk = Ticket { state: State::Scanned { scanner }, ..ticket.clone() };
     assert_eq!(at_kiosk.audience().0, "kiosk");
     assert_eq!(at_kiosk.offered(), Vec::<&String>::new(), "the kiosk may have no claim");
