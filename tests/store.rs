@@ -12,8 +12,8 @@ use scangate::store::memory::MemoryStore;
 use scangate::store::redis::{OpenError, RedisSettings, RedisStore, Topology};
 use scangate::store::{self, Changes, MAX_VALUE_BYTES, Put, Replaced, Store, StoreError, TransitionError};
 use scangate::ticket::{
-    CancelReason, Claims, ClientId, Decision, Device, Flow, NewTicket, Outcome, Party, Person, Refusal, Scanner, State,
-    Subject, Ticket, TicketId, TicketRequest,
+    CancelReason, Claims, ClientId, Decision, Device, Flow, Freshness, NewTicket, Outcome, Party, Person, Refusal,
+    Scanner, State, Subject, Ticket, TicketId, TicketRequest,
 };
 
 use crate::support::proxy::Distance;
@@ -271,6 +271,7 @@ fn new_ticket(ttl: Duration) -> (NewTicket, Party) {
         matching: None,
         release: vec!["name".into()],
         code: None,
+        freshness: Freshness::default(),
     };
     (NewTicket { id: random::ticket_id(), request, ttl }, presenter)
 }

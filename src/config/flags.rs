@@ -130,6 +130,12 @@ pub struct Flags {
         value_parser = humantime::parse_duration, help_heading = "Tickets and tokens"
     )]
     pub ticket_ttl: Duration,
+    /// How long a code can be scanned once a phone has begun to sign in for it, counted from the code's creation, 30s to 10m
+    #[arg(
+        long, env = "SCANGATE_SIGN_IN_TIME", value_name = "TIME", default_value = "10m",
+        value_parser = humantime::parse_duration, help_heading = "Tickets and tokens"
+    )]
+    pub sign_in_time: Duration,
     /// Minimum time to decide after a scan, 5s to 10m
     #[arg(
         long, env = "SCANGATE_DECISION_TTL", value_name = "TIME", default_value = "60s",
