@@ -271,7 +271,8 @@ pub struct Flags {
         help_heading = "Limits"
     )]
     pub rate_draw: u32,
-    /// Scans with a valid token per minute and address; scans without a token have a separate limit of the same size
+    /// Scans with a valid token per minute and address; scans without a token, and openings, have separate
+    /// limits of the same size
     #[arg(
         long, env = "SCANGATE_RATE_SCAN", value_name = "N", default_value_t = 240, value_parser = at_least_one(),
         help_heading = "Limits"
