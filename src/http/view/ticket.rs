@@ -25,7 +25,6 @@ pub struct TicketView {
     pub state: StateName,
     /// Whether a phone has begun to sign in, to scan afterwards; while pending only, and omitted if false.
     #[serde(skip_serializing_if = "Not::not")]
-    #[schema(required = false)]
     pub opened: bool,
     /// The number of its revision, from 1; each change adds one.
     pub revision: u64,
