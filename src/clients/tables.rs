@@ -131,23 +131,7 @@ fn from_table(
         fault(text);
         MatchPolicy::None
     });
-    let freshness = Freshness {
-        max_auth_age_secs: table.max_auth_age.as_deref().and_then(|text| parse_max_auth_age(text, &mut fault)),
-        acr_values: table.acr_values,
-    };
-    if freshness.acr_values.len() > MAX_ACR_VALUES || !freshness.acr_values.iter().all(|value| is_acr_value(value)) {
-        fault(format!(
-            "acr_values: list at most {MAX_ACR_VALUES} values, each of 1 to {MAX_ACR_CHARS} printable ASCII characters without \
-             spaces"
-        ));
-    }
-    // Such a service states neither the time nor the strength of the sign-in, so nobody could ever confirm.
-    if let Some(connector) = table.connector
-        && !freshness.is_empty()
-    {
-        let name = connector.as_str();
-        fault(format!("max_auth_age, acr_values: sign-ins with {name} have no such statements; omit them"));
-    }
+    let freshness = freshness(table.max_auth_age.as_deref(), table.acr_values, table.connector, &mut fault);
     if table.flows.is_empty() {
         fault("flows: it is empty; name \"login\", \"share\" or both, or omit it for \"login\"".to_owned());
     }
@@ -214,14 +198,36 @@ fn match_policy(
     Ok(policy)
 }
 
-/// Returns the seconds of `max_auth_age`; `None` after recording a fault.
-fn parse_max_auth_age(text: &str, fault: &mut impl FnMut(String)) -> Option<u32> {
-    let age = humantime::parse_duration(text).ok().filter(|age| MAX_AUTH_AGES.contains(age));
-    let secs = age.and_then(|age| u32::try_from(age.as_secs()).ok());
-    if secs.is_none() {
+/// Returns what the client requires of the approver's sign-in, and records the faults.
+fn freshness(
+    max_auth_age: Option<&str>,
+    acr_values: Vec<String>,
+    connector: Option<Connector>,
+    mut fault: impl FnMut(String),
+) -> Freshness {
+    let secs = |text: &str| {
+        let age = humantime::parse_duration(text).ok().filter(|age| MAX_AUTH_AGES.contains(age))?;
+        u32::try_from(age.as_secs()).ok()
+    };
+    let max_auth_age_secs = max_auth_age.and_then(secs);
+    if max_auth_age.is_some() && max_auth_age_secs.is_none() {
         fault("max_auth_age: use a time from \"1m\" to \"30d\"".to_owned());
     }
-    secs
+    if acr_values.len() > MAX_ACR_VALUES || !acr_values.iter().all(|value| is_acr_value(value)) {
+        fault(format!(
+            "acr_values: list at most {MAX_ACR_VALUES} values, each of 1 to {MAX_ACR_CHARS} printable ASCII characters without \
+             spaces"
+        ));
+    }
+    let freshness = Freshness { max_auth_age_secs, acr_values };
+    // The connector's service states neither the time nor the strength of the sign-in, so nobody could ever confirm.
+    if let Some(connector) = connector
+        && !freshness.is_empty()
+    {
+        let name = connector.as_str();
+        fault(format!("max_auth_age, acr_values: sign-ins with {name} have no such statements; omit them"));
+    }
+    freshness
 }
 
 /// Returns whether a provider can be asked for this class: a request separates the values by spaces (OpenID Connect Core
