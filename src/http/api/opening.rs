@@ -20,9 +20,10 @@ problem_responses!(OpenProblems: JSON_BODY, &[
 
 /// Opens a ticket
 ///
-/// A phone that begins to sign in to its identity provider opens the ticket, once. The ticket then lives for the sign-in time (10
-/// minutes) after its creation, and the presenter is told. It is bound to nobody: anyone who knows the id may open it, and any
-/// signed-in person may scan it afterwards. The response is the same for every id, so a caller learns nothing about the ticket.
+/// A phone that begins to sign in to its identity provider opens the ticket, once. The ticket then lives for the sign-in time
+/// (10 minutes) after its creation, and the presenter is told. It is bound to nobody: anyone who knows the id may open it, and
+/// any signed-in person may scan it afterwards. The response is the same for every id, so a caller learns nothing about the
+/// ticket.
 #[utoipa::path(
     post,
     path = "/v1/tickets/{id}/open",
