@@ -14,12 +14,16 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::qr::Logo;
-use crate::ticket::{ClientId, Flow, MatchPolicy};
+use crate::ticket::{ClientId, Flow, Freshness, MatchPolicy};
 
 pub use theme::Theme;
 
 /// The bounds of a ticket's lifetime.
 pub const TICKET_TTLS: std::ops::RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(30 * 60);
+/// The bounds of the age of an approver's sign-in. A minute is the time that a person has to come back from the provider, read
+/// who is asking, and confirm.
+pub const MAX_AUTH_AGES: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(60)..=Duration::from_secs(30 * 24 * 3600);
 /// The claims of the client `web`.
 const DEFAULT_CLAIMS: [&str; 3] = ["name", "picture", "email"];
 
@@ -69,6 +73,8 @@ pub struct Client {
     pub claims: Vec<String>,
     /// How people compare the two screens in its sign-ins.
     pub match_policy: MatchPolicy,
+    /// What it requires of the approver's sign-in at the identity provider.
+    pub freshness: Freshness,
     /// The service whose QR code its sign-ins show; the gateway's own if `None`.
     pub connector: Option<Connector>,
     /// The flows that its tickets may use. A backend signs in anyone who presents a JWT. In `share`, that JWT names another
@@ -111,6 +117,7 @@ impl Clients {
             theme: None,
             claims: DEFAULT_CLAIMS.map(str::to_owned).to_vec(),
             match_policy: MatchPolicy::None,
+            freshness: Freshness::default(),
             connector: None,
             flows: vec![Flow::Login, Flow::Share],
         };

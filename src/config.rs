@@ -108,6 +108,7 @@ impl Config {
         checks.not_empty("--identity-issuer", flags.identity_issuer.as_deref());
         checks.not_empty("--identity-audience", flags.identity_audience.as_deref());
         checks.in_range("--ticket-ttl", flags.ticket_ttl, TICKET_TTLS);
+        checks.in_range("--sign-in-time", flags.sign_in_time, secs(30)..=secs(600));
         checks.in_range("--decision-ttl", flags.decision_ttl, secs(5)..=secs(600));
         checks.in_range("--redeem-ttl", flags.redeem_ttl, secs(5)..=secs(300));
         checks.in_range("--token-ttl", flags.token_ttl, secs(60)..=secs(30 * 24 * 3600));
@@ -145,6 +146,7 @@ impl Config {
             trusted_proxies: flags.trusted_proxies.clone(),
             lifetimes: Lifetimes {
                 ticket: flags.ticket_ttl,
+                sign_in: flags.sign_in_time,
                 decision: flags.decision_ttl,
                 redeem: flags.redeem_ttl,
                 token: flags.token_ttl,

@@ -27,7 +27,7 @@ pub use redis::RedisMetrics;
 pub use streams::{StreamEnd, StreamMetrics};
 
 /// The outcomes of a ticket.
-const OUTCOMES: [&str; 6] = ["created", "scanned", "confirmed", "claimed", "cancelled", "expired"];
+const OUTCOMES: [&str; 7] = ["created", "opened", "scanned", "confirmed", "claimed", "cancelled", "expired"];
 /// The operations of the store.
 const OPERATIONS: [&str; 9] =
     ["create", "get", "replace", "persist", "watch", "check", "put_value", "value", "remove_value"];
@@ -54,7 +54,7 @@ pub struct Metrics {
 define_metrics! {
     struct TicketMetrics {
         outcomes: Family<Outcome, Counter> = "tickets",
-            "Tickets by outcome: created, scanned, confirmed, claimed, cancelled (transitions made here), expired (as sent to a waiting party here)",
+            "Tickets by outcome: created, opened, scanned, confirmed, claimed, cancelled (transitions made here), expired (as sent to a waiting party here)",
             series OUTCOMES;
         confirm_to_event: Histogram = "confirm_to_event" in Seconds,
             "Time from the confirmation until the recipient's event is passed to its connection";

@@ -1,4 +1,4 @@
-//! The use cases of a sign-in: create, scan, confirm, cancel, claim and expire a ticket.
+//! The use cases of a sign-in: create, open, scan, confirm, cancel, claim and expire a ticket.
 //!
 //! Each use case applies a transition of [`crate::ticket`], and stores, counts and logs it. Handlers and connectors call these
 //! functions and never store a transition themselves, so no caller can forget the metric or the log line. A test in this file
@@ -20,6 +20,8 @@ use crate::ticket::{
 pub struct Lifetimes {
     /// How long a ticket stays pending.
     pub ticket: Duration,
+    /// How long an opened ticket lives after its creation, at least: the time to sign in on the phone.
+    pub sign_in: Duration,
     /// The minimum time that a scan leaves for the decision.
     pub decision: Duration,
     /// How long the recipient may fetch the JWT after the confirmation.
@@ -70,6 +72,29 @@ impl SignIns {
             tracing::info!(ticket = %id, client = %request.client_id, "created");
         }
         Ok(created)
+    }
+
+    /// Opens the ticket for a phone that begins to sign in, and returns it if this call opened it. Returns `None` for a ticket
+    /// that is already opened, that cannot be opened, or that does not exist: anyone may call this, and a caller must not learn
+    /// which it is.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn open(&self, id: &TicketId) -> Result<Option<Reading>, StoreError> {
+        let step = |ticket: &Ticket, now| ticket.open(now, self.lifetimes.sign_in);
+        let reading = match store::transition(&self.store, id, step).await {
+            Ok(Transition { reading, changed: true }) => reading,
+            Ok(Transition { changed: false, .. }) | Err(TransitionError::NoTicket | TransitionError::Refused(_)) => {
+                return Ok(None);
+            }
+            Err(TransitionError::Store(error)) => return Err(error),
+        };
+        self.metrics.ticket("opened");
+        // Anyone who creates tickets can open them, so these lines are limited.
+        if self.log_limiter.should_log("opened", None) {
+            tracing::info!(ticket = %id, client = %reading.ticket.request.client_id, "opened");
+        }
+        Ok(Some(reading))
     }
 
     /// Binds the ticket to its scanner.

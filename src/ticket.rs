@@ -10,22 +10,26 @@
 #![deny(clippy::disallowed_types, reason = "a ticket has no clock: the store passes in the time")]
 
 mod authentication;
+mod freshness;
 mod id;
 mod matching;
 mod outcome;
 mod parties;
 mod record;
+mod refusal;
 mod stamp;
 mod state;
 mod time;
 mod transitions;
 
 pub use authentication::Authentication;
+pub use freshness::Freshness;
 pub use id::{BindingHash, BindingSecret, ParseIdError, ScannerId, TicketId};
 pub use matching::{MatchNumber, MatchPolicy, Matching, ParseMatchNumberError};
-pub use outcome::{Decision, Outcome, Refusal};
+pub use outcome::{Decision, Outcome};
 pub use parties::{Audience, Claims, ClientId, Device, Party, Person, Scanner, Subject};
 pub use record::{Flow, NewTicket, Ticket, TicketRequest};
+pub use refusal::Refusal;
 pub use stamp::Stamp;
 pub use state::{CancelReason, Grant, Receipt, State};
 pub use time::{CLOCK_LEEWAY_SECS, MAX_DATE, Timestamp, millis};

@@ -74,6 +74,8 @@ declare namespace scangate {
 
   type Reason =
     | State
+    /** waiting: a phone has scanned the code, and its person signs in to their identity provider first; `deadline` is later */
+    | 'opened'
     /** scanned: show `ticket.number`, which the approver is asked for */
     | 'numbered'
     /** cancelled */
@@ -87,6 +89,8 @@ declare namespace scangate {
   interface Ticket {
     ticket_id: string;
     state: 'pending' | 'scanned' | 'confirmed' | 'claimed' | 'cancelled';
+    /** Whether a phone has begun to sign in; while pending only. */
+    opened?: boolean;
     revision: number;
     flow: 'login' | 'share';
     client_id: string;

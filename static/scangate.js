@@ -137,7 +137,12 @@ function start(element, options) {
       return;
     }
     update(ticket);
-    if (ticket.state === 'scanned' ? enter('scanned', ticket.number && 'numbered') : enter('waiting')) { connect(); }
+    if (enterLive(ticket)) { connect(); }
+  }
+
+  // The state of a ticket that has not ended.
+  function enterLive(ticket) {
+    return ticket.state === 'scanned' ? enter('scanned', ticket.number && 'numbered') : enter('waiting', ticket.opened && 'opened');
   }
 
   // The gateway does not find a ticket that it has just created: the browser did not send the cookie or the secret.
@@ -159,7 +164,7 @@ function start(element, options) {
     setDeadline(ticket.expires_in);
     if (ticket.revision === old.revision && ticket.state === old.state) { return; }
     update(ticket);
-    if (ticket.state === 'scanned') { enter('scanned', ticket.number && 'numbered'); return; }
+    if (ticket.state === 'pending' || ticket.state === 'scanned') { enterLive(ticket); return; }
     end();
     if (ticket.state === 'cancelled') {
       enter(ticket.reason === 'declined' ? 'declined' : 'cancelled', ticket.reason);
@@ -272,7 +277,7 @@ function start(element, options) {
   function listen() {
     var source = new EventSource(gateway + code.ticket.events);
     close = function () { source.close(); };
-    'heartbeat pending scanned confirmed cancelled expired'.split(' ').forEach(function (name) { source.addEventListener(name, scoped(receive)); });
+    'heartbeat pending opened scanned confirmed cancelled expired'.split(' ').forEach(function (name) { source.addEventListener(name, scoped(receive)); });
     source.onopen = scoped(function () { expect(true); });
     source.onerror = scoped(function () {
       markLost();

@@ -35,6 +35,7 @@ macro_rules! on_every_store {
 }
 
 mod matching;
+mod opening;
 mod share;
 mod topologies;
 

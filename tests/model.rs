@@ -29,6 +29,7 @@ use protocol::{Plan, Protocol};
 use world::{Faults, Follows, Layout, Rules, Setting, Waits};
 
 const THREADS: usize = 2;
+const OPEN: &[Operation] = &[Operation::Open];
 const SCAN: &[Operation] = &[Operation::Scan];
 const CONFIRM: &[Operation] = &[Operation::Confirm];
 const CANCEL: &[Operation] = &[Operation::Cancel];
@@ -47,6 +48,28 @@ fn lost_notifications() -> Protocol {
         faults: Faults { cuts: 2, breaks: 1, ..NO_FAULTS },
         ticks: true,
         reachable: || vec![properties::delivered_after_lost_notification(), properties::expired()],
+    }
+}
+
+/// Ada's phone opens the ticket while she signs in, a stranger who knows the id opens it as well, and the subscriber's
+/// connection breaks.
+fn opened() -> Protocol {
+    Protocol {
+        people: &[Plan(Actor::Ada, &[OPEN, SCAN, CONFIRM]), Plan(Actor::Stranger, &[OPEN])],
+        browsers: &[Actor::Recipient, Actor::Stranger],
+        faults: Faults { cuts: 1, ..NO_FAULTS },
+        reachable: || vec![properties::opening_shown(), properties::delivered_after_opening(), properties::expired()],
+        ..lost_notifications()
+    }
+}
+
+/// A failover while the ticket is opened: the opening may be lost with the old primary, and the scan follows it.
+fn failover_of_opening() -> Protocol {
+    Protocol {
+        before: &[],
+        people: &[Plan(Actor::Ada, &[OPEN, SCAN, CONFIRM])],
+        reachable: || vec![properties::failed_over(), properties::opening_shown()],
+        ..failover()
     }
 }
 
@@ -176,6 +199,21 @@ fn finds_violation(property: &'static str, protocol: Protocol) {
 #[test]
 fn no_stream_misses_a_lost_notification() {
     holds(lost_notifications());
+}
+
+#[test]
+fn a_stranger_gains_nothing_by_opening() {
+    holds(opened());
+}
+
+#[test]
+fn a_failover_loses_an_opening_but_no_confirmation() {
+    holds(failover_of_opening());
+}
+
+#[test]
+fn not_reading_after_the_watch_of_an_opened_ticket_is_detected() {
+    finds_violation(LAST_STATE, opened().with(|rules| rules.reads_after_watch = false));
 }
 
 #[test]

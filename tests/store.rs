@@ -12,8 +12,8 @@ use scangate::store::memory::MemoryStore;
 use scangate::store::redis::{OpenError, RedisSettings, RedisStore, Topology};
 use scangate::store::{self, Changes, MAX_VALUE_BYTES, Put, Replaced, Store, StoreError, TransitionError};
 use scangate::ticket::{
-    CancelReason, Claims, ClientId, Decision, Device, Flow, NewTicket, Outcome, Party, Person, Refusal, Scanner, State,
-    Subject, Ticket, TicketId, TicketRequest,
+    CancelReason, Claims, ClientId, Decision, Device, Flow, Freshness, NewTicket, Outcome, Party, Person, Refusal,
+    Scanner, State, Subject, Ticket, TicketId, TicketRequest,
 };
 
 use crate::support::proxy::Distance;
@@ -243,6 +243,7 @@ on_every_engine! {
     time_advances_and_comes_from_the_store
     a_ticket_is_gone_at_its_deadline
     a_later_deadline_keeps_a_ticket
+    an_opening_is_stored_and_prolongs_a_ticket
     every_change_is_reported_to_a_watcher
     the_expiry_is_reported_when_the_ticket_is_read_after_it
     changes_of_an_unwatched_ticket_are_not_reported
@@ -271,6 +272,7 @@ fn new_ticket(ttl: Duration) -> (NewTicket, Party) {
         matching: None,
         release: vec!["name".into()],
         code: None,
+        freshness: Freshness::default(),
     };
     (NewTicket { id: random::ticket_id(), request, ttl }, presenter)
 }
@@ -361,6 +363,14 @@ async fn a_later_deadline_keeps_a_ticket(engine: Engine) {
     assert_eq!(engine.store.replace(&ticket, &next).await.unwrap(), Replaced::Done);
     tokio::time::sleep(engine.short * 2).await;
     assert_eq!(engine.store.get(&ticket.id).await.unwrap().unwrap().ticket, next);
+}
+
+async fn an_opening_is_stored_and_prolongs_a_ticket(engine: Engine) {
+    let ticket = created(&engine, engine.short).await;
+    let Outcome::Changed(opened) = ticket.open(ticket.created_at, LONG).unwrap() else { panic!("not opened") };
+    assert_eq!(engine.store.replace(&ticket, &opened).await.unwrap(), Replaced::Done);
+    tokio::time::sleep(engine.short * 2).await;
+    assert_eq!(engine.store.get(&ticket.id).await.unwrap().unwrap().ticket, opened);
 }
 
 async fn every_change_is_reported_to_a_watcher(engine: Engine) {

@@ -8,16 +8,21 @@ use serde::Deserialize;
 use url::Url;
 
 use super::theme::Theme;
-use super::{Client, Clients, Connector, TICKET_TTLS};
+use super::{Client, Clients, Connector, MAX_AUTH_AGES, TICKET_TTLS};
 use crate::qr::Logo;
 use crate::signer::RESERVED_CLAIMS;
-use crate::ticket::{ClientId, Flow, MatchPolicy};
+use crate::ticket::{ClientId, Flow, Freshness, MatchPolicy};
 use crate::urls::{is_plain_http, parse_origin};
 
 /// The largest logo file, in bytes.
 const MAX_LOGO_BYTES: usize = 64 * 1024;
 /// The longest client id, in characters.
 const MAX_ID_CHARS: usize = 64;
+/// The maximum number of `acr_values`. They are part of each ticket, and of the address of the provider's page.
+const MAX_ACR_VALUES: usize = 8;
+/// The maximum length of one of them, in characters: tokens may have no longer `acr`.
+const MAX_ACR_CHARS: usize = 255;
+
 /// A `[[clients]]` table, unchecked.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,6 +41,9 @@ pub struct ClientTable {
     claims: Vec<String>,
     #[serde(rename = "match")]
     match_policy: Option<MatchPolicy>,
+    max_auth_age: Option<String>,
+    #[serde(default)]
+    acr_values: Vec<String>,
     #[serde(default = "only_login")]
     flows: Vec<Flow>,
     connector: Option<Connector>,
@@ -123,6 +131,7 @@ fn from_table(
         fault(text);
         MatchPolicy::None
     });
+    let freshness = freshness(table.max_auth_age.as_deref(), table.acr_values, table.connector, &mut fault);
     if table.flows.is_empty() {
         fault("flows: it is empty; name \"login\", \"share\" or both, or omit it for \"login\"".to_owned());
     }
@@ -165,6 +174,7 @@ fn from_table(
         theme,
         claims,
         match_policy,
+        freshness,
         flows: table.flows,
         connector: table.connector,
     })
@@ -186,6 +196,44 @@ fn match_policy(
         ));
     }
     Ok(policy)
+}
+
+/// Returns what the client requires of the approver's sign-in, and records the faults.
+fn freshness(
+    max_auth_age: Option<&str>,
+    acr_values: Vec<String>,
+    connector: Option<Connector>,
+    mut fault: impl FnMut(String),
+) -> Freshness {
+    let secs = |text: &str| {
+        let age = humantime::parse_duration(text).ok().filter(|age| MAX_AUTH_AGES.contains(age))?;
+        u32::try_from(age.as_secs()).ok()
+    };
+    let max_auth_age_secs = max_auth_age.and_then(secs);
+    if max_auth_age.is_some() && max_auth_age_secs.is_none() {
+        fault("max_auth_age: use a time from \"1m\" to \"30d\"".to_owned());
+    }
+    if acr_values.len() > MAX_ACR_VALUES || !acr_values.iter().all(|value| is_acr_value(value)) {
+        fault(format!(
+            "acr_values: list at most {MAX_ACR_VALUES} values, each of 1 to {MAX_ACR_CHARS} printable ASCII characters without \
+             spaces"
+        ));
+    }
+    let freshness = Freshness { max_auth_age_secs, acr_values };
+    // The connector's service states neither the time nor the strength of the sign-in, so nobody could ever confirm.
+    if let Some(connector) = connector
+        && !freshness.is_empty()
+    {
+        let name = connector.as_str();
+        fault(format!("max_auth_age, acr_values: sign-ins with {name} have no such statements; omit them"));
+    }
+    freshness
+}
+
+/// Returns whether a provider can be asked for this class: a request separates the values by spaces (OpenID Connect Core
+/// §3.1.2.1).
+fn is_acr_value(text: &str) -> bool {
+    (1..=MAX_ACR_CHARS).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// Returns whether `text` is an origin exactly as a browser sends it (RFC 6454 §6.2). Any other form would never match.
@@ -231,6 +279,8 @@ mod tests {
             ticket_ttl = "90s"
             claims = ["name", "email"]
             match = "choose"
+            max_auth_age = "15m"
+            acr_values = ["phr", "mfa"]
             [[clients]]
             id = "pc"
             "#,
@@ -238,6 +288,10 @@ mod tests {
         .unwrap();
         assert_eq!(clients.find(None).unwrap().match_policy, MatchPolicy::Choose);
         assert_eq!(clients.find(None).unwrap().name, "Management");
+        let freshness =
+            Freshness { max_auth_age_secs: Some(900), acr_values: vec!["phr".to_owned(), "mfa".to_owned()] };
+        assert_eq!(clients.find(None).unwrap().freshness, freshness);
+        assert!(clients.find(Some("pc")).unwrap().freshness.is_empty());
         assert_eq!(clients.find(Some("pc")).unwrap().name, "pc");
         assert!(!clients.find(Some("pc")).unwrap().allows(Flow::Share), "a client must ask for it");
         assert!(clients.find(Some("nobody")).is_none());
@@ -256,13 +310,24 @@ mod tests {
             ticket_ttl = "1s"
             claims = ["sub"]
             flows = []
+            max_auth_age = "59s"
+            acr_values = ["with space"]
             logo = "missing.png"
             color = "#ffcc00"
             color_dark = "black"
             "##,
         )
         .unwrap_err();
-        assert_eq!(faults.len(), 10, "{faults:#?}");
+        assert_eq!(faults.len(), 12, "{faults:#?}");
+    }
+
+    #[test]
+    fn a_connector_states_no_sign_in() {
+        let file: File =
+            toml::from_str("[[clients]]\nid = \"a\"\nconnector = \"wechat\"\nmax_auth_age = \"1h\"").unwrap();
+        let faults = from_tables(file.clients, Path::new("/nowhere"), false, |_wechat| Some(MatchPolicy::Type));
+        let faults = faults.unwrap_err();
+        assert!(faults.len() == 1 && faults[0].contains("max_auth_age"), "{faults:?}");
     }
 
     #[test]
@@ -275,7 +340,7 @@ mod tests {
         #[test]
         fn any_file_is_read_or_its_faults_are_named(
             text in ".{0,80}",
-            key in "(id|name|origins|return_to|ticket_ttl|claims|match|flows|logo|color|color_dark)",
+            key in "(id|name|origins|return_to|ticket_ttl|claims|match|max_auth_age|acr_values|flows|logo|color|color_dark)",
             value in "(\"[ -~]{0,12}\"|\\[\"[ -!#-~]{0,12}\"\\]|[0-9]{1,4}|true)",
         ) {
             let _ = read(&text);

@@ -130,6 +130,12 @@ pub struct Flags {
         value_parser = humantime::parse_duration, help_heading = "Tickets and tokens"
     )]
     pub ticket_ttl: Duration,
+    /// How long a code can be scanned once a phone has begun to sign in for it, counted from the code's creation, 30s to 10m
+    #[arg(
+        long, env = "SCANGATE_SIGN_IN_TIME", value_name = "TIME", default_value = "10m",
+        value_parser = humantime::parse_duration, help_heading = "Tickets and tokens"
+    )]
+    pub sign_in_time: Duration,
     /// Minimum time to decide after a scan, 5s to 10m
     #[arg(
         long, env = "SCANGATE_DECISION_TTL", value_name = "TIME", default_value = "60s",
@@ -265,7 +271,8 @@ pub struct Flags {
         help_heading = "Limits"
     )]
     pub rate_draw: u32,
-    /// Scans with a valid token per minute and address; scans without a token have a separate limit of the same size
+    /// Scans with a valid token per minute and address; scans without a token, and openings, have separate
+    /// limits of the same size
     #[arg(
         long, env = "SCANGATE_RATE_SCAN", value_name = "N", default_value_t = 240, value_parser = at_least_one(),
         help_heading = "Limits"

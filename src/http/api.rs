@@ -7,6 +7,7 @@ pub(super) mod demo;
 pub(super) mod events;
 pub(super) mod keys;
 pub(super) mod openapi;
+pub(super) mod opening;
 pub(super) mod session;
 pub(super) mod tickets;
 pub(super) mod wechat;

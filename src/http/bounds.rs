@@ -23,6 +23,8 @@ per_tier! {
     CONNECTOR = "rate_connector";
     /// QR codes drawn.
     DRAW = "rate_draw";
+    /// Tickets opened by phones that begin to sign in.
+    OPEN = "rate_open";
     /// Scans by verified people.
     SCAN = "rate_scan";
     /// Scans by browsers without a signed-in person.

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::bounds::{self, BoundNames};
-use super::problem::Problem;
+use super::problem::{Problem, ProblemType, SIGN_IN_TOO_OLD, STRONGER_SIGN_IN_NEEDED};
 use crate::callers::Caller;
 use crate::callers::allowance::Allowances;
 use crate::metrics::Metrics;
@@ -24,7 +24,7 @@ pub struct RateLimits {
     pub create: u32,
     /// New tickets whose code a connector creates.
     pub connector: u32,
-    /// Scans with a valid token.
+    /// Scans with a valid token. Scans without one, and openings, may be as many, each counted separately.
     pub scan: u32,
     /// Confirms and declines with a valid token.
     pub confirm: u32,
@@ -43,6 +43,8 @@ pub struct Limits {
     pub(super) create: Limit,
     pub(super) connector: Limit,
     pub(super) draw: Limit,
+    /// Openings, which anyone can send.
+    pub(super) open: Limit,
     pub(super) scan: Limit,
     /// Scans without a verified person, which anyone can send.
     pub(super) anonymous_scan: Limit,
@@ -73,6 +75,7 @@ impl Limits {
             create: limit(bounds::CREATE, limits.create),
             connector: limit(bounds::CONNECTOR, limits.connector),
             draw: limit(bounds::DRAW, limits.draw),
+            open: limit(bounds::OPEN, limits.scan),
             scan: limit(bounds::SCAN, limits.scan),
             anonymous_scan: limit(bounds::ANONYMOUS_SCAN, limits.scan),
             confirm: limit(bounds::CONFIRM, limits.confirm),
@@ -84,9 +87,19 @@ impl Limits {
 
     /// Removes callers whose allowances have refilled, and tickets that can no longer be scanned.
     pub(super) fn prune(&self) {
-        let Self { create, connector, draw, scan, anonymous_scan, confirm, invalid_scan, invalid_confirm, tickets } =
-            self;
-        for limit in [create, connector, draw, scan, anonymous_scan, confirm, invalid_scan, invalid_confirm] {
+        let Self {
+            create,
+            connector,
+            draw,
+            open,
+            scan,
+            anonymous_scan,
+            confirm,
+            invalid_scan,
+            invalid_confirm,
+            tickets,
+        } = self;
+        for limit in [create, connector, draw, open, scan, anonymous_scan, confirm, invalid_scan, invalid_confirm] {
             limit.allowances.prune();
         }
         tickets.prune();
@@ -109,9 +122,36 @@ impl Limit {
     /// # Errors
     /// The result's own, or `rate_limited` instead of it.
     pub(super) fn charge_failures<T>(&self, address: IpAddr, result: Result<T, Problem>) -> Result<T, Problem> {
-        result.map_err(|problem| match problem.problem_type().status.as_u16() {
-            401 | 403 | 404 => self.check(address).err().unwrap_or(problem),
-            _ => problem,
+        result.map_err(|problem| {
+            if looks_like_guessing(problem.problem_type()) {
+                self.check(address).err().unwrap_or(problem)
+            } else {
+                problem
+            }
         })
+    }
+}
+
+/// Returns whether a guesser gets this problem. The people who must sign in again are known, and may be many at one address.
+fn looks_like_guessing(problem_type: &ProblemType) -> bool {
+    let is_known_person = [SIGN_IN_TOO_OLD.code, STRONGER_SIGN_IN_NEEDED.code].contains(&problem_type.code);
+    matches!(problem_type.status.as_u16(), 401 | 403 | 404) && !is_known_person
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::problem;
+    use super::*;
+
+    #[test]
+    fn a_known_person_who_must_sign_in_again_is_no_guesser() {
+        let guesses: Vec<&str> =
+            problem::ALL.iter().filter(|row| looks_like_guessing(row)).map(|row| row.code).collect();
+        for code in ["invalid_token", "not_permitted", "ticket_not_found"] {
+            assert!(guesses.contains(&code), "{code}");
+        }
+        for code in ["sign_in_too_old", "stronger_sign_in_needed", "already_scanned", "rate_limited", "unavailable"] {
+            assert!(!guesses.contains(&code), "{code}");
+        }
     }
 }

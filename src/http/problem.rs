@@ -166,6 +166,8 @@ impl From<Refusal> for Problem {
             Refusal::NumberMissing => invalid("match is missing; send the two digits that the other screen shows."),
             Refusal::UnexpectedNumber => invalid("This client requires no number; omit match."),
             Refusal::ScannerChanged => Self::from(&SCANNER_CHANGED),
+            Refusal::SignInTooOld => Self::from(&SIGN_IN_TOO_OLD),
+            Refusal::StrongerSignInNeeded => Self::from(&STRONGER_SIGN_IN_NEEDED),
             Refusal::Mismatch => Self::from(&MISMATCH),
             Refusal::NotScanned | Refusal::NotConfirmed => Self::from(&NOT_SCANNED),
             Refusal::AlreadyScanned => Self::from(&ALREADY_SCANNED),

@@ -9,7 +9,7 @@ use axum::routing::{get, post};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::api::{admin, codes, decisions, demo, events, keys, openapi, session, tickets, wechat};
+use super::api::{admin, codes, decisions, demo, events, keys, openapi, opening, session, tickets, wechat};
 use super::state::SharedGateway;
 use super::{bounds, head, methods, middleware, origin, pages, problem};
 
@@ -76,6 +76,7 @@ fn api_router() -> OpenApiRouter<SharedGateway> {
         .routes(routes!(events::events))
         .routes(routes!(codes::svg))
         .routes(routes!(codes::png))
+        .routes(routes!(opening::open))
         .routes(routes!(decisions::scan))
         .routes(routes!(decisions::confirm))
         .routes(routes!(decisions::cancel))

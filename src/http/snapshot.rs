@@ -74,13 +74,14 @@ pub(super) async fn render(
         view.return_to.clone_from(&reading.ticket.request.return_to);
     }
     let event = match view.state {
+        StateName::Pending if view.opened => "opened",
         // For the other party the sign-in has succeeded. For a recipient that missed the JWT, it has expired.
         StateName::Claimed if is_recipient => "expired",
         StateName::Claimed => StateName::Confirmed.as_str(),
         state => state.as_str(),
     };
     let is_final = match reading.ticket.state {
-        State::Pending | State::Scanned { .. } => false,
+        State::Pending { .. } | State::Scanned { .. } => false,
         State::Confirmed { .. } | State::Claimed { .. } | State::Cancelled { .. } => true,
     };
     Ok(Snapshot { view, event, is_final })

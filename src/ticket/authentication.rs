@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
 
+use super::freshness::Freshness;
 use super::parties::Claims;
+use super::refusal::Refusal;
 use super::time::{CLOCK_LEEWAY_SECS, MAX_DATE, Timestamp};
 
 /// The maximum length of `acr` and of a method in `amr`, in characters.
@@ -42,6 +44,25 @@ impl Authentication {
             _ => None,
         };
         Self { auth_time, acr, amr: amr.filter(|methods: &Vec<String>| !methods.is_empty()) }
+    }
+
+    /// Compares the statements with a client's requirements.
+    ///
+    /// # Errors
+    /// [`Refusal::SignInTooOld`] if the sign-in is older than the maximum, or `auth_time` is absent;
+    /// [`Refusal::StrongerSignInNeeded`] if `acr` is not one of the accepted values, or absent.
+    pub(super) fn check(&self, freshness: &Freshness, now: Timestamp) -> Result<(), Refusal> {
+        if freshness.max_auth_age_secs.is_some_and(|max_age| !self.is_younger(max_age, now)) {
+            return Err(Refusal::SignInTooOld);
+        }
+        let is_accepted = self.acr.as_ref().is_some_and(|acr| freshness.acr_values.contains(acr));
+        if freshness.acr_values.is_empty() || is_accepted { Ok(()) } else { Err(Refusal::StrongerSignInNeeded) }
+    }
+
+    /// Returns whether the person signed in at most `max_age_secs` ago. Clocks may differ by [`CLOCK_LEEWAY_SECS`].
+    fn is_younger(&self, max_age_secs: u32, now: Timestamp) -> bool {
+        let oldest = seconds_of(now) - f64::from(max_age_secs) - f64::from(CLOCK_LEEWAY_SECS);
+        self.auth_time.as_ref().and_then(Number::as_f64).is_some_and(|auth_time| auth_time >= oldest)
     }
 
     /// Returns whether there are no statements.

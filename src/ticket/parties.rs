@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::freshness::Freshness;
 use super::id::{BindingHash, ScannerId};
 use super::matching::Matching;
 
@@ -131,4 +132,7 @@ pub struct Audience {
     /// The number check, if this client requires a stronger one than the ticket's client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matching: Option<Matching>,
+    /// What this client requires of the approver's sign-in, besides the requirements of the ticket's client.
+    #[serde(default, skip_serializing_if = "Freshness::is_empty")]
+    pub freshness: Freshness,
 }

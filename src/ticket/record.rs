@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::freshness::Freshness;
 use super::id::{ScannerId, TicketId};
 use super::matching::Matching;
 use super::parties::{ClientId, Device, Party, Scanner};
@@ -70,7 +71,7 @@ impl Ticket {
     #[must_use]
     pub fn scanner(&self) -> Option<&Scanner> {
         match &self.state {
-            State::Pending => None,
+            State::Pending { .. } => None,
             State::Scanned { scanner } | State::Confirmed { scanner, .. } | State::Claimed { scanner, .. } => {
                 Some(scanner)
             }
@@ -97,6 +98,12 @@ impl Ticket {
     pub fn matching(&self) -> Option<&Matching> {
         let named = self.scanner().and_then(|scanner| scanner.audience.as_ref());
         named.and_then(|audience| audience.matching.as_ref()).or(self.request.matching.as_ref())
+    }
+
+    /// Returns whether a phone has opened this ticket, and nobody has scanned it yet.
+    #[must_use]
+    pub fn is_opened(&self) -> bool {
+        self.state == State::Pending { opened: true }
     }
 
     /// Returns the names of the claims that the approver may grant: those that the ticket asks for and that the JWT's client may
@@ -139,6 +146,9 @@ pub struct TicketRequest {
     pub release: Vec<String>,
     /// The content of the QR code, if a connector decides it.
     pub code: Option<String>,
+    /// What the client requires of the approver's sign-in.
+    #[serde(default, skip_serializing_if = "Freshness::is_empty")]
+    pub freshness: Freshness,
 }
 
 /// A ticket before the store sets its time of creation.
@@ -163,7 +173,7 @@ impl NewTicket {
             created_at: now,
             deadline: now + self.ttl,
             request: self.request,
-            state: State::Pending,
+            state: State::NEW,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The states of a ticket, each with the data that belongs to it.
 
+use std::ops::Not;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -12,7 +14,11 @@ use super::time::Timestamp;
 #[serde(tag = "state", rename_all = "lowercase")]
 pub enum State {
     /// The presenter shows the code; no party has scanned it.
-    Pending,
+    Pending {
+        /// Whether a phone has begun to sign in to its identity provider, to scan afterwards.
+        #[serde(default, skip_serializing_if = "Not::not")]
+        opened: bool,
+    },
     /// A party scanned; the approver is deciding.
     Scanned {
         /// The party that scanned. No other party may scan any more.
@@ -41,6 +47,11 @@ pub enum State {
         /// The reason.
         reason: CancelReason,
     },
+}
+
+impl State {
+    /// The state of a new ticket.
+    pub const NEW: Self = Self::Pending { opened: false };
 }
 
 /// The content of the JWT, as the approver granted it.

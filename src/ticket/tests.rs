@@ -1,14 +1,21 @@
-//! The complete table of states, actions and parties, and the rules that it does not show.
+//! The parties and tickets of all tests, and single rules. `table` has the complete table of states, actions and parties,
+//! `actions` the rules for every sequence of actions.
 
 use std::time::Duration;
 
 use super::*;
 use crate::random;
 
+mod actions;
+mod freshness;
+mod opening;
+mod table;
+
 const T0: Timestamp = Timestamp(1_000_000);
 const TTL: Duration = Duration::from_secs(120);
 const DECISION: Duration = Duration::from_secs(60);
 const REDEEM: Duration = Duration::from_secs(30);
+const SIGN_IN: Duration = Duration::from_secs(600);
 const TOKEN: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -71,8 +78,14 @@ impl Parties {
             matching: None,
             release: vec!["name".into()],
             code: None,
+            freshness: Freshness::default(),
         };
         NewTicket { id: random::ticket_id(), request, ttl: TTL }.at(T0)
+    }
+
+    /// A ticket that a phone opened; in `share` it cannot be opened.
+    fn opened(&self) -> Ticket {
+        self.pending().open(T0, SIGN_IN).map_or_else(|_refused| self.pending(), Outcome::into_ticket)
     }
 
     fn scanned(&self) -> Ticket {
@@ -120,7 +133,8 @@ enum Verdict {
 fn verdict(result: Result<Outcome, Refusal>) -> Verdict {
     match result {
         Ok(Outcome::Changed(ticket)) => Verdict::To(match ticket.state {
-            State::Pending => "pending",
+            State::Pending { opened: false } => "pending",
+            State::Pending { opened: true } => "opened",
             State::Scanned { .. } => "scanned",
             State::Confirmed { .. } => "confirmed",
             State::Claimed { .. } => "claimed",
@@ -134,6 +148,7 @@ fn verdict(result: Result<Outcome, Refusal>) -> Verdict {
 fn act(parties: &Parties, ticket: &Ticket, action: &str, actor: Actor, now: Timestamp) -> Result<Outcome, Refusal> {
     let party = parties.party(actor);
     match action {
+        "open" => ticket.open(now, SIGN_IN),
         "scan" => ticket.scan(&Scanner::with_id(party.clone(), random::scanner_id()), now, DECISION),
         "confirm" => {
             let (claims, scanner) = (Claims::new(), ticket.scanner_id().map(|id| id.to_string()));
@@ -143,120 +158,6 @@ fn act(parties: &Parties, ticket: &Ticket, action: &str, actor: Actor, now: Time
         "cancel" => ticket.cancel(party, CancelReason::Declined, now),
         "claim" => ticket.claim(party, "two", TOKEN, now),
         other => panic!("no action {other}"),
-    }
-}
-
-#[test]
-fn login_follows_the_table_in_every_state_for_every_party() {
-    use Actor::{Presenter, Scanner, Stranger};
-    use Refusal::{
-        AlreadyCancelled, AlreadyConfirmed, AlreadyScanned, NotConfirmed, NotPermitted, NotScanned, OwnTicket,
-    };
-    use Verdict::{No, To, Unchanged};
-
-    let parties = Parties::new(Flow::Login);
-    let states = [
-        ("pending", parties.pending()),
-        ("scanned", parties.scanned()),
-        ("confirmed", parties.confirmed()),
-        ("claimed", parties.claimed()),
-        ("cancelled", parties.cancelled()),
-    ];
-    // One row for each action and party; one column for each state, in the order above.
-    let table = [
-        ("scan", Presenter, [No(OwnTicket), No(OwnTicket), No(OwnTicket), No(OwnTicket), No(OwnTicket)]),
-        ("scan", Scanner, [To("scanned"), Unchanged, No(AlreadyConfirmed), No(AlreadyConfirmed), No(AlreadyCancelled)]),
-        (
-            "scan",
-            Stranger,
-            [To("scanned"), No(AlreadyScanned), No(AlreadyScanned), No(AlreadyScanned), No(AlreadyCancelled)],
-        ),
-        (
-            "confirm",
-            Presenter,
-            [No(NotScanned), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)],
-        ),
-        ("confirm", Scanner, [No(NotScanned), To("confirmed"), Unchanged, Unchanged, No(AlreadyCancelled)]),
-        ("confirm", Stranger, [No(NotScanned), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
-        (
-            "cancel",
-            Presenter,
-            [To("cancelled"), To("cancelled"), No(AlreadyConfirmed), No(AlreadyConfirmed), Unchanged],
-        ),
-        ("cancel", Scanner, [No(NotPermitted), To("cancelled"), No(AlreadyConfirmed), No(AlreadyConfirmed), Unchanged]),
-        (
-            "cancel",
-            Stranger,
-            [No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)],
-        ),
-        ("claim", Presenter, [No(NotConfirmed), No(NotConfirmed), To("claimed"), Unchanged, No(AlreadyCancelled)]),
-        ("claim", Scanner, [No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
-        ("claim", Stranger, [No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
-    ];
-    check(&parties, &states, table);
-}
-
-#[test]
-fn share_follows_the_table_in_every_state_for_every_party() {
-    use Actor::{Presenter, Scanner, Stranger};
-    use Refusal::{
-        AlreadyCancelled, AlreadyConfirmed, AlreadyScanned, NotConfirmed, NotPermitted, NotScanned, OwnTicket,
-    };
-    use Verdict::{No, To, Unchanged};
-
-    let parties = Parties::new(Flow::Share);
-    let states = [
-        ("pending", parties.pending()),
-        ("scanned", parties.scanned()),
-        ("confirmed", parties.confirmed()),
-        ("claimed", parties.claimed()),
-        ("cancelled", parties.cancelled()),
-    ];
-    let table = [
-        ("scan", Presenter, [No(OwnTicket), No(OwnTicket), No(OwnTicket), No(OwnTicket), No(OwnTicket)]),
-        ("scan", Scanner, [To("scanned"), Unchanged, No(AlreadyConfirmed), No(AlreadyConfirmed), No(AlreadyCancelled)]),
-        (
-            "scan",
-            Stranger,
-            [To("scanned"), No(AlreadyScanned), No(AlreadyScanned), No(AlreadyScanned), No(AlreadyCancelled)],
-        ),
-        ("confirm", Presenter, [No(NotScanned), To("confirmed"), Unchanged, Unchanged, No(AlreadyCancelled)]),
-        ("confirm", Scanner, [No(NotScanned), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
-        ("confirm", Stranger, [No(NotScanned), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
-        (
-            "cancel",
-            Presenter,
-            [To("cancelled"), To("cancelled"), No(AlreadyConfirmed), No(AlreadyConfirmed), Unchanged],
-        ),
-        ("cancel", Scanner, [No(NotPermitted), To("cancelled"), No(AlreadyConfirmed), No(AlreadyConfirmed), Unchanged]),
-        (
-            "cancel",
-            Stranger,
-            [No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)],
-        ),
-        (
-            "claim",
-            Presenter,
-            [No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)],
-        ),
-        ("claim", Scanner, [No(NotPermitted), No(NotConfirmed), To("claimed"), Unchanged, No(AlreadyCancelled)]),
-        ("claim", Stranger, [No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted), No(NotPermitted)]),
-    ];
-    check(&parties, &states, table);
-}
-
-fn check<const N: usize>(parties: &Parties, states: &[(&str, Ticket); 5], table: [(&str, Actor, [Verdict; 5]); N]) {
-    for (action, actor, expected) in table {
-        for ((state, ticket), expected) in states.iter().zip(expected) {
-            let result = act(parties, ticket, action, actor, T0);
-            if let Ok(Outcome::Changed(next)) = &result {
-                assert_eq!(next.revision, ticket.revision + 1, "{action} by {actor:?} on {state}");
-                assert!(next.deadline > T0);
-            }
-            assert_eq!(verdict(result), expected, "{action} by {actor:?} on {state}");
-            let late = act(parties, ticket, action, actor, ticket.deadline);
-            assert_eq!(verdict(late), Verdict::No(Refusal::Expired), "{action} by {actor:?} on {state}, too late");
-        }
     }
 }
 
@@ -298,7 +199,14 @@ fn a_person_is_known_by_subject_and_not_by_name() {
 #[test]
 fn a_stored_state_is_read_back() {
     let parties = Parties::new(Flow::Login);
-    for ticket in [parties.pending(), parties.scanned(), parties.confirmed(), parties.claimed(), parties.cancelled()] {
+    for ticket in [
+        parties.pending(),
+        parties.opened(),
+        parties.scanned(),
+        parties.confirmed(),
+        parties.claimed(),
+        parties.cancelled(),
+    ] {
         let text = serde_json::to_string(&ticket.state).unwrap();
         assert_eq!(serde_json::from_str::<State>(&text).unwrap(), ticket.state);
         let text = serde_json::to_string(&ticket.request).unwrap();
@@ -448,7 +356,12 @@ fn a_scanner_may_use_another_client() {
     let parties = Parties::new(Flow::Share);
     let ticket = parties.scanned();
     let State::Scanned { mut scanner } = ticket.state.clone() else { panic!() };
-    scanner.audience = Some(Audience { client_id: ClientId("kiosk".into()), claims: vec![], matching: None });
+    scanner.audience = Some(Audience {
+        client_id: ClientId("kiosk".into()),
+        claims: vec![],
+        matching: None,
+        freshness: Freshness::default(),
+    });
     let at_kiosk = Ticket { state: State::Scanned { scanner }, ..ticket.clone() };
     assert_eq!(at_kiosk.audience().0, "kiosk");
     assert_eq!(at_kiosk.offered(), Vec::<&String>::new(), "the kiosk may have no claim");

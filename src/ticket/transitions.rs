@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::authentication::Authentication;
-use super::outcome::{Decision, Outcome, Refusal};
+use super::outcome::{Decision, Outcome};
 use super::parties::{Claims, Party, Person, Scanner};
 use super::record::{Flow, Ticket};
+use super::refusal::Refusal;
 use super::state::{CancelReason, Grant, Receipt, State};
 use super::time::Timestamp;
 
@@ -13,6 +14,27 @@ use super::time::Timestamp;
 pub const FINAL_STATE_TTL: Duration = Duration::from_secs(30);
 
 impl Ticket {
+    /// `open`: a phone begins to sign in to its identity provider. The ticket then expires at the earliest `sign_in` after its
+    /// creation. Anyone who knows the id may open it, once. This binds no one, and reveals nothing.
+    ///
+    /// # Errors
+    /// [`Refusal::NotPermitted`] if scanners need no sign-in here: in `share`, and if a connector decides the code;
+    /// [`Refusal::AlreadyScanned`] and [`Refusal::AlreadyCancelled`] in a later state.
+    pub fn open(&self, now: Timestamp, sign_in: Duration) -> Result<Outcome, Refusal> {
+        self.check_deadline(now)?;
+        if self.request.flow != Flow::Login || self.request.code.is_some() {
+            return Err(Refusal::NotPermitted);
+        }
+        match &self.state {
+            State::Pending { opened: false } => {
+                Ok(self.next(State::Pending { opened: true }, self.deadline.max(self.created_at + sign_in)))
+            }
+            State::Pending { opened: true } => Ok(Outcome::Unchanged(self.clone())),
+            State::Scanned { .. } | State::Confirmed { .. } | State::Claimed { .. } => Err(Refusal::AlreadyScanned),
+            State::Cancelled { .. } => Err(Refusal::AlreadyCancelled),
+        }
+    }
+
     /// `scan`: binds a pending ticket to the party that scanned it. At least `decision` remains until the deadline.
     ///
     /// # Errors
@@ -28,7 +50,7 @@ impl Ticket {
             return Err(Refusal::NotPermitted);
         }
         match &self.state {
-            State::Pending => {
+            State::Pending { .. } => {
                 Ok(self.next(State::Scanned { scanner: actor.clone() }, self.deadline.max(now + decision)))
             }
             State::Scanned { scanner } if scanner.is(&actor.party) => Ok(Outcome::Unchanged(self.clone())),
@@ -46,7 +68,8 @@ impl Ticket {
     /// # Errors
     /// [`Refusal::NotScanned`] while pending; [`Refusal::NotPermitted`] to any party but the approver;
     /// [`Refusal::ScannerMissing`] in `share` if the decision has no scanner, [`Refusal::ScannerChanged`] if it has
-    /// another one; [`Refusal::NumberMissing`] and [`Refusal::UnexpectedNumber`]; [`Refusal::NotOffered`] if `release`
+    /// another one; [`Refusal::SignInTooOld`] and [`Refusal::StrongerSignInNeeded`], which use up no attempt at the number;
+    /// [`Refusal::NumberMissing`] and [`Refusal::UnexpectedNumber`]; [`Refusal::NotOffered`] if `release`
     /// contains a claim that the ticket does not ask for; [`Refusal::Mismatch`] after a wrong number;
     /// [`Refusal::AlreadyCancelled`].
     pub fn confirm(
@@ -57,7 +80,7 @@ impl Ticket {
         redeem: Duration,
     ) -> Result<Outcome, Refusal> {
         self.check_deadline(now)?;
-        if self.state == State::Pending {
+        if matches!(self.state, State::Pending { .. }) {
             return Err(Refusal::NotScanned);
         }
         if !self.approver().is_some_and(|approver| approver.is_subject(&actor.subject)) {
@@ -71,6 +94,8 @@ impl Ticket {
             _ => {}
         }
         let State::Scanned { scanner } = &self.state else { return Ok(Outcome::Unchanged(self.clone())) };
+        let authentication = Authentication::of(decision.claims, now);
+        self.check_freshness(&authentication, now)?;
         let claims = self.granted(decision.claims, decision.release)?;
         match (self.matching(), decision.number) {
             (Some(_), None) => return Err(Refusal::NumberMissing),
@@ -81,7 +106,6 @@ impl Ticket {
             }
             _ => {}
         }
-        let authentication = Authentication::of(decision.claims, now);
         let grant = Grant { subject: actor.subject.clone(), claims, authentication, confirmed_at: now };
         Ok(self.next(State::Confirmed { scanner: scanner.clone(), grant }, now + redeem))
     }
@@ -96,7 +120,7 @@ impl Ticket {
             return Err(Refusal::NotPermitted);
         }
         match &self.state {
-            State::Pending | State::Scanned { .. } => {
+            State::Pending { .. } | State::Scanned { .. } => {
                 Ok(self.next(State::Cancelled { scanner: self.scanner().cloned(), reason }, now + FINAL_STATE_TTL))
             }
             State::Cancelled { .. } => Ok(Outcome::Unchanged(self.clone())),
@@ -115,7 +139,7 @@ impl Ticket {
             return Err(Refusal::NotPermitted);
         }
         match &self.state {
-            State::Pending | State::Scanned { .. } => Err(Refusal::NotConfirmed),
+            State::Pending { .. } | State::Scanned { .. } => Err(Refusal::NotConfirmed),
             State::Confirmed { scanner, grant } => {
                 let receipt = Receipt {
                     jti: jti.to_owned(),
@@ -129,6 +153,13 @@ impl Ticket {
             State::Claimed { .. } => Ok(Outcome::Unchanged(self.clone())),
             State::Cancelled { .. } => Err(Refusal::AlreadyCancelled),
         }
+    }
+
+    /// Checks that the approver's sign-in is what the ticket's client and the scanner's client require.
+    fn check_freshness(&self, authentication: &Authentication, now: Timestamp) -> Result<(), Refusal> {
+        authentication.check(&self.request.freshness, now)?;
+        let named = self.scanner().and_then(|scanner| scanner.audience.as_ref());
+        named.map_or(Ok(()), |audience| authentication.check(&audience.freshness, now))
     }
 
     fn granted(&self, claims: &Claims, release: Option<&[String]>) -> Result<Claims, Refusal> {

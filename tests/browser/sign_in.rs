@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
@@ -10,7 +11,7 @@ use super::{Stage, sign_in};
 use crate::support::browser::{Chromium, Device};
 use crate::support::gateway::file;
 use crate::support::picture::Picture;
-use crate::support::within;
+use crate::support::{eventually, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_screen_is_signed_in_by_the_phone_that_scans_it() {
@@ -64,6 +65,28 @@ async fn a_screen_is_signed_in_by_the_phone_that_scans_it() {
     assert_eq!(kept, json!(["", 0, 0, stage.edge.url("/")]), "the token stays in memory, the binding out of reach");
     screen.end().await;
     phone.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_that_a_phone_has_opened_says_so_and_is_kept() {
+    let stage = Stage::set_with(|builder| builder.arg("--ticket-ttl", "15s").arg("--sign-in-time", "2m")).await;
+    let screen = stage.screen().await;
+    let scanned = screen.scan().await;
+    let id = scanned.rsplit('/').next().unwrap();
+    let open = stage.edge.browser().request(Method::POST, &format!("/v1/tickets/{id}/open")).send().await.unwrap();
+    assert_eq!(open.status(), StatusCode::NO_CONTENT);
+    let title = "Someone is signing in on a phone";
+    let is_told = async || (screen.text(".scangate-title").await == title).then_some(());
+    eventually("the line about the phone", is_told).await;
+    assert!(screen.sees(".scangate-qr").await, "another phone may still scan the code");
+    tokio::time::sleep(Duration::from_secs(18)).await;
+    assert_eq!(screen.body("data-state").await.as_deref(), Some("waiting"));
+    assert_eq!(screen.text(".scangate-title").await, title);
+    assert_eq!(screen.scan().await, scanned, "the code outlives its first deadline");
+    let events = screen.received().await;
+    let names: Vec<_> = events.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["pending", "opened"]);
+    screen.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,7 +58,7 @@ fn flags() -> BTreeMap<String, Flag> {
 
 /// Where a default is stated besides `--help` and the tables of `docs/configuration.md`: setting, file, text. `{n}` is replaced
 /// by n times the default; times are in seconds.
-const STATED: [(&str, &str, &str); 22] = [
+const STATED: [(&str, &str, &str); 23] = [
     ("SCANGATE_HEARTBEAT", "nginx/scangate.conf.template", "Three heartbeats of {1} s"),
     ("SCANGATE_HEARTBEAT", "nginx/scangate.conf.template", "proxy_read_timeout {3}s;"),
     ("SCANGATE_HEARTBEAT", "docs/edge.md", "(configuration.md#limits), {1} s): {3} s"),
@@ -72,6 +72,7 @@ const STATED: [(&str, &str, &str); 22] = [
     ("SCANGATE_TICKET_TTL", "docs/http-api.md", "\"expires_in\":{1}.0"),
     ("SCANGATE_TICKET_TTL", "docs/architecture.md", "\"expires_in\":{1}.0"),
     ("SCANGATE_DECISION_TTL", "docs/architecture.md", "the decision time ({1} s)"),
+    ("SCANGATE_SIGN_IN_TIME", "docs/http-api.md", "`SCANGATE_SIGN_IN_TIME` ({1} s)"),
     ("SCANGATE_TOKEN_TTL", "docs/architecture.md", "\"expires_in\":{1}}"),
     ("SCANGATE_STREAMS_PER_ADDRESS", "nginx/scangate.conf.template", "limit_conn scangate_waiting {1};"),
     ("SCANGATE_STREAMS_PER_ADDRESS", "nginx/scangate.conf.template", "limit_conn scangate_waiting_site {4};"),

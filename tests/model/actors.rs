@@ -1,7 +1,7 @@
 //! The actors, and their ticket: the real [`Ticket`] with its real transitions.
 //!
-//! Times are seconds since the creation of the ticket. They are chosen so that all relevant deadlines differ: a scan
-//! prolongs the ticket, and a claimed ticket is readable for longer than its JWT is redelivered.
+//! Times are seconds since the creation of the ticket. They are chosen so that all relevant deadlines differ: an opening
+//! and a scan prolong the ticket, and a claimed ticket is readable for longer than its JWT is redelivered.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -10,11 +10,12 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use scangate::ticket::{
-    BindingSecret, CancelReason, Claims, ClientId, Decision, Device, Flow, NewTicket, Outcome, Party, Person, Refusal,
-    Scanner, ScannerId, State, Subject, Ticket, TicketId, TicketRequest, Timestamp,
+    BindingSecret, CancelReason, Claims, ClientId, Decision, Device, Flow, Freshness, NewTicket, Outcome, Party,
+    Person, Refusal, Scanner, ScannerId, State, Subject, Ticket, TicketId, TicketRequest, Timestamp,
 };
 
-const TTL: Duration = Duration::from_secs(10);
+pub const TTL: Duration = Duration::from_secs(10);
+const SIGN_IN: Duration = Duration::from_secs(15);
 const DECISION: Duration = Duration::from_secs(20);
 const REDEEM: Duration = Duration::from_secs(10);
 const TOKEN: Duration = Duration::from_secs(3600);
@@ -34,6 +35,7 @@ pub enum Actor {
 /// An operation on a ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
+    Open,
     Scan,
     Confirm,
     Cancel,
@@ -90,6 +92,7 @@ impl Operation {
     pub fn apply(self, actor: Actor, ticket: &Ticket, now: u64, names_scanner: bool) -> Result<Outcome, Refusal> {
         let now = timestamp(now);
         match self {
+            Self::Open => ticket.open(now, SIGN_IN),
             Self::Scan => ticket.scan(&actor.scanner(), now, DECISION),
             Self::Confirm => {
                 let state = State::Scanned { scanner: Actor::Recipient.scanner() };
@@ -133,6 +136,7 @@ impl Row {
             matching: None,
             release: Vec::new(),
             code: None,
+            freshness: Freshness::default(),
         };
         let new = NewTicket { id: TicketId::from_bytes([0; 16]), request, ttl: TTL }.at(timestamp(0));
         let apply = |ticket: Ticket, (actor, operation): &(Actor, Operation)| {
@@ -156,7 +160,7 @@ impl Row {
 
     /// Whether a party that received this state receives nothing more.
     pub fn is_final(&self) -> bool {
-        !matches!(self.state, State::Pending | State::Scanned { .. })
+        !matches!(self.state, State::Pending { .. } | State::Scanned { .. })
     }
 
     pub fn is_confirmed(&self) -> bool {
@@ -189,7 +193,8 @@ impl Hash for Row {
 impl fmt::Debug for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
-            State::Pending => "pending",
+            State::Pending { opened: false } => "pending",
+            State::Pending { opened: true } => "opened",
             State::Scanned { .. } => "scanned",
             State::Confirmed { .. } => "confirmed",
             State::Claimed { .. } => "claimed",

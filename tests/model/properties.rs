@@ -2,12 +2,13 @@
 
 use stateright::Property;
 
-use super::actors::Actor;
+use super::actors::{self, Actor};
 use super::protocol::Protocol;
 use super::world::{Browser, Connection, End, Event, Phase, Stream, World};
 
 pub const ONLY_RECIPIENT: &str = "a JWT reaches only the recipient";
 pub const NO_STRANGERS: &str = "a stranger receives nothing";
+pub const BOUND_BY_SCAN: &str = "only a scan binds a person";
 pub const ONE_JWT: &str = "every delivery is of the same JWT";
 pub const GRANTED_TO_RECIPIENT: &str = "only the recipient is granted claims";
 pub const LAST_STATE: &str = "at rest every stream has sent, or ended with, the ticket's last state";
@@ -29,6 +30,10 @@ pub fn always() -> Vec<Property<Protocol>> {
                 Connection::Open(stream) => !stream.is_registered() && stream.sent.is_none(),
                 Connection::Finished(_) => false,
             })
+        }),
+        Property::always(BOUND_BY_SCAN, |_, world: &World| {
+            let mut opened = world.nodes.iter().flatten().filter(|row| row.is_opened());
+            opened.all(|row| [Actor::Ada, Actor::Bob, Actor::Stranger].iter().all(|actor| !row.is_party(actor.party())))
         }),
         Property::always(ONE_JWT, |_, world: &World| world.delivered.windows(2).all(|two| two[0].1 == two[1].1)),
         Property::always(LAST_STATE, |protocol: &Protocol, world: &World| {
@@ -52,6 +57,20 @@ pub fn ended_after_failover() -> Property<Protocol> {
     Property::sometimes("the primary fails, and the stream ends", |_, world: &World| {
         world.primary == 1
             && world.browsers.iter().all(|browser| matches!(browser.connection, Connection::Finished(End::Received(_))))
+    })
+}
+
+/// A person needs longer to sign in than the ticket would have lived without an opening.
+pub fn delivered_after_opening() -> Property<Protocol> {
+    Property::sometimes("a ticket is opened, and the JWT is delivered after its first deadline", |_, world: &World| {
+        world.now >= actors::TTL.as_secs() && world.browsers.iter().any(has_the_jwt)
+    })
+}
+
+/// The page shows that a phone is signing in.
+pub fn opening_shown() -> Property<Protocol> {
+    Property::sometimes("the recipient's stream has sent that the ticket is opened", |_, world: &World| {
+        world.browsers.iter().any(|browser| browser.seen.as_ref().is_some_and(|row| row.is_opened()))
     })
 }
 

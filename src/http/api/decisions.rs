@@ -149,7 +149,12 @@ fn audience(body: &Scan, ticket: &Ticket, headers: &HeaderMap, gateway: &Gateway
     }
     let of_ticket = ticket.request.matching.as_ref().map_or(MatchPolicy::None, |matching| matching.policy);
     let matching = if client.match_policy > of_ticket { random::matching(client.match_policy) } else { None };
-    Ok(Some(Audience { client_id: client.id.clone(), claims: client.claims.clone(), matching }))
+    Ok(Some(Audience {
+        client_id: client.id.clone(),
+        claims: client.claims.clone(),
+        matching,
+        freshness: client.freshness.clone(),
+    }))
 }
 
 /// The approver's grant.
@@ -170,6 +175,8 @@ problem_responses!(ConfirmProblems: JSON_BODY, &[
     &problem::NOT_SIGNED_IN,
     &problem::INVALID_TOKEN,
     &problem::NOT_PERMITTED,
+    &problem::SIGN_IN_TOO_OLD,
+    &problem::STRONGER_SIGN_IN_NEEDED,
     &problem::ORIGIN_NOT_ALLOWED,
     &problem::TICKET_NOT_FOUND,
     &problem::NOT_SCANNED,
@@ -183,7 +190,8 @@ problem_responses!(ConfirmProblems: JSON_BODY, &[
 
 /// Confirms a sign-in, or grants the offered claims
 ///
-/// A wrong number cancels the ticket.
+/// A wrong number cancels the ticket. If the client requires a recent or strong sign-in at the identity provider and the token
+/// states none, the request changes nothing: the person signs in again, and confirms with the new token.
 #[utoipa::path(
     post,
     path = "/v1/tickets/{id}/confirm",

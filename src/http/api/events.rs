@@ -32,9 +32,9 @@ problem_responses!(StreamProblems: &[&problem::TOO_MANY_STREAMS], OF_A_PARTY);
 /// The ticket's event stream
 ///
 /// Sends immediately an event with the ticket's current state, and a `retry`; then one event for each change: `pending`,
-/// `scanned`, `confirmed`, `cancelled` with the ticket as data, or `expired` with the ticket's id. The stream ends after one
-/// of the last three. Ids are revisions; the id of `expired` is `expired`. In between, an event `heartbeat` with `{}` as data
-/// and without id follows every `heartbeat` seconds, a field of the ticket.
+/// `opened`, `scanned`, `confirmed`, `cancelled` with the ticket as data, or `expired` with the ticket's id. The stream ends
+/// after one of the last three. Ids are revisions; the id of `expired` is `expired`. In between, an event `heartbeat` with
+/// `{}` as data and without id follows every `heartbeat` seconds, a field of the ticket.
 #[utoipa::path(
     get,
     path = "/v1/tickets/{id}/events",

@@ -139,6 +139,7 @@ pub(in crate::http) async fn create(
             matching: random::matching(client.match_policy),
             release: presenter.release,
             code,
+            freshness: client.freshness.clone(),
         },
         ttl,
     };

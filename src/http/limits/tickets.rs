@@ -2,7 +2,8 @@
 //!
 //! The count is in this process and not in the store, so it works for either engine and costs no command. With several gateways
 //! a caller may have that number at each. A ticket is counted from its creation for the time in which it may be scanned,
-//! regardless of how it ends, so that creating and closing tickets in a loop is bounded, too.
+//! regardless of how it ends, so that creating and closing tickets in a loop is bounded, too. A ticket that a phone opens lives
+//! longer, and is counted a second time, for the phone's address.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

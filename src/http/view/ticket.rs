@@ -1,5 +1,7 @@
 //! A ticket, as every response and event shows it.
 
+use std::ops::Not;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -21,6 +23,9 @@ pub struct TicketView {
     pub ticket_id: String,
     /// Its state.
     pub state: StateName,
+    /// Whether a phone has begun to sign in, to scan afterwards; while pending only, and omitted if false.
+    #[serde(skip_serializing_if = "Not::not")]
+    pub opened: bool,
     /// The number of its revision, from 1; each change adds one.
     pub revision: u64,
     /// Which party approves.
@@ -149,7 +154,7 @@ impl TicketView {
         let ticket = &reading.ticket;
         let request = &ticket.request;
         let (state, reason) = match &ticket.state {
-            State::Pending => (StateName::Pending, None),
+            State::Pending { .. } => (StateName::Pending, None),
             State::Scanned { .. } => (StateName::Scanned, None),
             State::Confirmed { .. } => (StateName::Confirmed, None),
             State::Claimed { .. } => (StateName::Claimed, None),
@@ -162,6 +167,7 @@ impl TicketView {
         Self {
             ticket_id: ticket.id.to_string(),
             state,
+            opened: ticket.is_opened(),
             revision: ticket.revision,
             flow: request.flow,
             client_id: ticket.audience().0.clone(),
@@ -200,7 +206,7 @@ pub(super) fn choices(ticket: &Ticket, party: &Party) -> Option<Vec<String>> {
 fn released(ticket: &Ticket) -> Vec<String> {
     match &ticket.state {
         State::Confirmed { grant, .. } | State::Claimed { grant, .. } => grant.claims.keys().cloned().collect(),
-        State::Pending | State::Scanned { .. } | State::Cancelled { .. } => {
+        State::Pending { .. } | State::Scanned { .. } | State::Cancelled { .. } => {
             ticket.offered().into_iter().cloned().collect()
         }
     }

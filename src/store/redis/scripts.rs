@@ -108,7 +108,7 @@ impl Scripts {
     /// The command returns the store's time.
     pub(super) fn create(&self, key: &Key, new: &NewTicket) -> Result<Command<'_>, StoreError> {
         let create = Command::script(&self.create, key).arg(millis(new.ttl));
-        Ok(create.arg(encode(&new.request)?).arg(encode(&State::Pending)?))
+        Ok(create.arg(encode(&new.request)?).arg(encode(&State::NEW)?))
     }
 
     /// The command returns a [`Row`].

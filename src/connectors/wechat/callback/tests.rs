@@ -31,7 +31,7 @@ fn wechat(keys: &[&str]) -> Wechat {
         daily_codes: 100_000,
     };
     let minute = Duration::from_secs(60);
-    let lifetimes = Lifetimes { ticket: minute, decision: minute, redeem: minute, token: minute };
+    let lifetimes = Lifetimes { ticket: minute, sign_in: minute, decision: minute, redeem: minute, token: minute };
     let store: Arc<dyn Store> = Arc::new(MemoryStore::open(1, Arc::new(NoWatchers)));
     let signer = Signer::open("https://gate.example", None).unwrap();
     let (metrics, log_limiter) = (Arc::new(Metrics::new()), Arc::default());

@@ -1,0 +1,78 @@
+//! The comparison of a client's requirements with the approver's sign-in.
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+const NOW: Timestamp = Timestamp(1_700_000_000_000);
+
+fn check(freshness: &Freshness, claims: &serde_json::Value) -> Result<(), Refusal> {
+    Authentication::of(claims.as_object().unwrap(), NOW).check(freshness, NOW)
+}
+
+fn within(secs: u32) -> Freshness {
+    Freshness { max_auth_age_secs: Some(secs), acr_values: Vec::new() }
+}
+
+fn of_class(values: &[&str]) -> Freshness {
+    Freshness { max_auth_age_secs: None, acr_values: values.iter().map(|&value| value.to_owned()).collect() }
+}
+
+#[test]
+fn without_requirements_any_sign_in_is_accepted() {
+    for claims in [json!({}), json!({"auth_time": 0}), json!({"acr": "0"})] {
+        assert_eq!(check(&Freshness::default(), &claims), Ok(()), "{claims}");
+    }
+}
+
+#[test]
+fn an_old_sign_in_is_refused() {
+    let freshness = within(300);
+    assert_eq!(check(&freshness, &json!({"auth_time": 1_699_999_701})), Ok(()));
+    assert_eq!(check(&freshness, &json!({"auth_time": 1_699_999_670})), Ok(()), "two clocks may differ");
+    for claims in [
+        json!({"auth_time": 1_699_999_669}),
+        json!({"auth_time": 0}),
+        json!({"auth_time": "1699999999"}),
+        json!({"auth_time": 1_700_000_031}),
+        json!({"iat": 1_700_000_000}),
+        json!({}),
+    ] {
+        assert_eq!(check(&freshness, &claims), Err(Refusal::SignInTooOld), "{claims}");
+    }
+}
+
+#[test]
+fn a_weak_sign_in_is_refused() {
+    let freshness = of_class(&["phr", "mfa"]);
+    assert_eq!(check(&freshness, &json!({"acr": "mfa"})), Ok(()));
+    for claims in [json!({"acr": "pwd"}), json!({"acr": ["mfa"]}), json!({"amr": ["mfa"]}), json!({})] {
+        assert_eq!(check(&freshness, &claims), Err(Refusal::StrongerSignInNeeded), "{claims}");
+    }
+}
+
+#[test]
+fn the_stored_form_is_read_back() {
+    for freshness in [Freshness::default(), within(300), of_class(&["mfa"])] {
+        let text = serde_json::to_string(&freshness).unwrap();
+        assert_eq!(serde_json::from_str::<Freshness>(&text).unwrap(), freshness);
+    }
+    assert_eq!(serde_json::to_string(&Freshness::default()).unwrap(), "{}");
+}
+
+proptest! {
+    #[test]
+    fn a_sign_in_is_accepted_exactly_up_to_the_maximum_age(age in 0_u32..10_000, max_age in 0_u32..10_000) {
+        let claims = json!({"auth_time": NOW.unix_seconds() - u64::from(age)});
+        let is_accepted = check(&within(max_age), &claims).is_ok();
+        prop_assert_eq!(is_accepted, age <= max_age + CLOCK_LEEWAY_SECS);
+    }
+
+    #[test]
+    fn a_longer_maximum_never_refuses_more(auth_time in any::<f64>(), less in any::<u32>(), more in any::<u32>()) {
+        let claims = json!({"auth_time": auth_time});
+        let (less, more) = (less.min(more), less.max(more));
+        prop_assert!(check(&within(less), &claims).is_err() || check(&within(more), &claims).is_ok());
+    }
+}
