@@ -29,8 +29,8 @@ pub use streams::{StreamEnd, StreamMetrics};
 /// The outcomes of a ticket.
 const OUTCOMES: [&str; 6] = ["created", "scanned", "confirmed", "claimed", "cancelled", "expired"];
 /// The operations of the store.
-const OPERATIONS: [&str; 9] =
-    ["create", "get", "replace", "persist", "watch", "check", "put_value", "value", "remove_value"];
+const OPERATIONS: [&str; 10] =
+    ["create", "get", "replace", "persist", "watch", "check", "put_value", "replace_value", "value", "remove_value"];
 
 /// Every metric, registered once.
 #[derive(Debug)]

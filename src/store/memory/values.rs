@@ -43,6 +43,20 @@ impl Values {
         Ok(true)
     }
 
+    pub(super) fn replace(
+        &mut self,
+        name: StoreKey,
+        expected: &str,
+        next: &str,
+        ttl: Duration,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        match self.get(&name, now) {
+            Some(stored) if stored == expected || stored == next => self.put(name, next, ttl, Put::Always, now),
+            _ => Ok(false),
+        }
+    }
+
     pub(super) fn get(&self, name: &StoreKey, now: Timestamp) -> Option<&str> {
         self.by_name.get(name).filter(|(_, deadline)| now < *deadline).map(|(value, _)| &**value)
     }
@@ -79,6 +93,8 @@ mod tests {
         assert!(put(0, Timestamp(999)).unwrap(), "replacing a value takes no room");
         assert!(put(MAX_VALUES, Timestamp(1000)).unwrap());
         assert_eq!((values.by_name.len(), values.by_deadline.len()), (2, 2));
+        let replaced = values.replace(StoreKey::of_name("0"), "", "new", second, Timestamp(1000));
+        assert!(replaced.unwrap(), "replacing a value takes no room");
         let long = "x".repeat(MAX_VALUE_BYTES + 1);
         let refused = values.put(StoreKey::of_name("long"), &long, second, Put::Always, Timestamp(0));
         assert!(matches!(refused, Err(StoreError::Full(_))));
