@@ -51,10 +51,8 @@ impl Values {
         ttl: Duration,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        match self.get(&name, now) {
-            Some(stored) if stored == expected || stored == next => self.put(name, next, ttl, Put::Always, now),
-            _ => Ok(false),
-        }
+        let is_expected = self.get(&name, now).is_some_and(|stored| stored == expected || stored == next);
+        if is_expected { self.put(name, next, ttl, Put::Always, now) } else { Ok(false) }
     }
 
     pub(super) fn get(&self, name: &StoreKey, now: Timestamp) -> Option<&str> {
