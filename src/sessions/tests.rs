@@ -130,7 +130,7 @@ async fn an_ended_session_is_not_brought_back_by_a_parallel_use() {
         backdate(&store, &secret, DAY / 2).await;
         let uses = (0..8).map(|_| {
             let (sessions, secret) = (sessions.clone(), secret.clone());
-            crate::task::spawn("use", async move { sessions.find(&secret).await.unwrap() })
+            crate::task::spawn("use", async move { drop(sessions.find(&secret).await.unwrap()) })
         });
         let uses: Vec<_> = uses.collect();
         sessions.end(&secret).await.unwrap();
