@@ -21,7 +21,7 @@ use crate::signer::Signer;
 use crate::store::{Put, Store, StoreError};
 use crate::ticket::{Device, Timestamp};
 use crate::verifier::Identity;
-pub use record::{Session, SessionLifetimes};
+pub use record::{MAX_LIFETIME, Session, SessionLifetimes};
 pub use secret::{ParseSecretError, SessionSecret};
 
 /// The claims that every session keeps: those that pages show, and the provider's statements about the sign-in.

@@ -15,6 +15,9 @@ pub(super) const MAX_RECORD_BYTES: usize = 8 * 1024;
 /// exact; a higher one would write to the store more often.
 const TOUCHES_PER_IDLE_LIFETIME: u32 = 20;
 
+/// The longest lifetime of a session. Browsers keep no cookie longer (RFC 6265bis §5.5).
+pub const MAX_LIFETIME: Duration = Duration::from_secs(400 * 24 * 3600);
+
 /// The lifetimes of sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionLifetimes {
