@@ -7,9 +7,10 @@ use std::time::Duration;
 use reqwest::header::HeaderValue;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
+use tokio::task::block_in_place;
 
 use crate::support::gateway::{Browser, Phone, verified_claims};
-use crate::support::{Gateway, Redis};
+use crate::support::{Gateway, Redis, Sentinels, eventually};
 
 /// The name of the cookie over http.
 const COOKIE: &str = "scangate-login";
@@ -189,6 +190,41 @@ async fn an_ended_session_stays_ended_whatever_uses_it_at_the_same_time() {
         let (_, ended) = tokio::join!(uses, caller.end(&secret));
         assert_eq!(ended.status(), StatusCode::OK);
         assert!(!caller.is_signed_in(&secret).await, "round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ended_session_stays_ended_when_the_primary_is_lost() {
+    let mut redis = block_in_place(Sentinels::start);
+    let builder = Gateway::builder().own_identity().arg("--demo", "true").arg("--redis-timeout", "1s");
+    let gateway = builder.arg("--redis-url", &redis.url()).start().await;
+    let caller = Caller::of(&gateway);
+    let (mut ended, mut kept) = (Vec::new(), Vec::new());
+    for _ in 0..20 {
+        kept.push(caller.sign_in("Ada", b"").await);
+        let secret = caller.sign_in("Bob", b"").await;
+        assert_eq!(caller.end(&secret).await.status(), StatusCode::OK);
+        ended.push(secret);
+    }
+    let old = redis.primary();
+    redis.node_mut(old).kill();
+    block_in_place(|| redis.wait_for_new_primary(old));
+    let is_signed_in = async |secret: &str| {
+        // Until the gateway has found the new primary, it answers 503.
+        let answered = || async {
+            match caller.session(&cookie(secret)).await.status() {
+                StatusCode::OK => Some(true),
+                StatusCode::UNAUTHORIZED => Some(false),
+                _ => None,
+            }
+        };
+        eventually("an answer", answered).await
+    };
+    for secret in &ended {
+        assert!(!is_signed_in(secret).await);
+    }
+    for secret in &kept {
+        assert!(is_signed_in(secret).await);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::ticket::Timestamp;
 const MAX_VALUES: usize = 200_000;
 /// The maximum length of all values together, in bytes. A session usually has less than 1 KiB, and anyone can start one in the
 /// demo.
-const MAX_TOTAL_BYTES: usize = 256 * 1024 * 1024;
+const MAX_TOTAL_BYTES: usize = 128 * 1024 * 1024;
 
 #[derive(Default)]
 pub(super) struct Values {
