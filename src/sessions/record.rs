@@ -9,7 +9,7 @@ use crate::ticket::{Claims, Device, Person, Timestamp};
 use crate::verifier::Identity;
 
 /// The maximum length of a stored session, in bytes: half of what the store accepts as a value. The subject, the name and the
-/// picture of a person, which are always kept, are bounded by `verifier` and need less than 4 KiB.
+/// picture of a person, which are always kept, are bounded by `verifier` and need less than 6 KiB.
 pub(super) const MAX_RECORD_BYTES: usize = 8 * 1024;
 /// A session is touched at most once in this fraction of its idle lifetime. A lower number would make the lifetime less
 /// exact; a higher one would write to the store more often.
@@ -168,7 +168,7 @@ mod tests {
         let claims = json!({"groups": vec!["x".repeat(100); 100], "note": "x".repeat(5000), "name": "Ada"});
         let mut session = session(claims, &["groups", "note", "name"]);
         session.shorten().unwrap();
-        assert_eq!(session.claims.keys().collect::<Vec<_>>(), ["name", "note"]);
+        assert!(!session.claims.contains_key("groups") && session.claims.len() == 2, "{:?}", session.claims.keys());
         assert!(serde_json::to_string(&session).unwrap().len() <= MAX_RECORD_BYTES);
     }
 

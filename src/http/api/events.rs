@@ -72,6 +72,7 @@ pub(in crate::http) async fn events(
         // replica gets the 503.
         Err(problem)
             if problem.problem_type().status == StatusCode::SERVICE_UNAVAILABLE
+                && problem.problem_type().code != problem::IDENTITY_UNAVAILABLE.code
                 && !headers.contains_key(NEXT_UPSTREAM) =>
         {
             gateway.metrics.refused(problem.reason());
