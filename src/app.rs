@@ -23,6 +23,7 @@ use crate::http::state::Gateway;
 use crate::log_limit::LogLimiter;
 use crate::metrics::Metrics;
 use crate::qr;
+use crate::sessions::Sessions;
 use crate::sign_in::SignIns;
 use crate::signer::Signer;
 use crate::signer::keys::{self, KeyAlgorithm};
@@ -32,7 +33,7 @@ use crate::store::redis::{RedisSettings, RedisStore};
 use crate::store::{Put, Store};
 use crate::systemd;
 use crate::verifier::Verifier;
-use crate::verifier::demo::DemoIdentity;
+use crate::verifier::demo::{self, DemoIdentity};
 use crate::verifier::jwks::RemoteKeys;
 use crate::verifier::settings::IdentitySettings;
 use crate::waiters::Waiters;
@@ -136,9 +137,18 @@ async fn assemble(config: &Config) -> anyhow::Result<Gateway> {
         config.lifetimes,
     );
     let connectors = connectors(config, &store, &sign_ins, &metrics, &log_limiter)?;
+    let sessions = Sessions::new(
+        Arc::clone(&store),
+        signer.clone(),
+        Arc::clone(&metrics),
+        config.sessions,
+        &config.clients,
+        providers(&config.identity),
+    );
     Ok(Gateway {
         store,
         waiters,
+        sessions,
         signer,
         verifier,
         demo,
@@ -183,6 +193,15 @@ fn identity(
             (Verifier::with_jwks(keys, issuer.clone(), audience.clone(), Arc::clone(metrics)), None)
         }
     })
+}
+
+/// Returns the ids of the identity providers whose people may have sessions.
+fn providers(settings: &IdentitySettings) -> Vec<String> {
+    match settings {
+        IdentitySettings::Demo => vec![demo::PROVIDER.to_owned()],
+        // Their people send bearer tokens.
+        IdentitySettings::Secret { .. } | IdentitySettings::Jwks { .. } => Vec::new(),
+    }
 }
 
 fn connectors(

@@ -26,6 +26,7 @@ use crate::clients::{Clients, TICKET_TTLS};
 use crate::connections::ConnectionSettings;
 use crate::connectors::ConnectorSettings;
 use crate::http::limits::RateLimits;
+use crate::sessions::{MAX_LIFETIME, SessionLifetimes};
 use crate::sign_in::Lifetimes;
 use crate::urls::{is_local, is_plain_http};
 use crate::verifier::settings::IdentitySettings;
@@ -56,6 +57,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// How long tickets and tokens live.
     pub lifetimes: Lifetimes,
+    /// How long people stay signed in to the gateway in a browser.
+    pub sessions: SessionLifetimes,
     /// Bounds of event streams and long polls.
     pub streams: WaiterLimits,
     /// Rate limits of each caller.
@@ -113,6 +116,8 @@ impl Config {
         checks.in_range("--redeem-ttl", flags.redeem_ttl, secs(5)..=secs(300));
         checks.in_range("--token-ttl", flags.token_ttl, secs(60)..=secs(30 * 24 * 3600));
         checks.in_range("--identity-keys-max-age", flags.identity_keys_max_age, secs(2)..=secs(30 * 24 * 3600));
+        checks.in_range("--session-idle", flags.session_idle, secs(5)..=MAX_LIFETIME);
+        checks.in_range("--session-lifetime", flags.session_lifetime, secs(5)..=MAX_LIFETIME);
         checks.in_range("--heartbeat", flags.heartbeat, secs(1)..=secs(300));
         checks.in_range("--drain", flags.drain, secs(0)..=secs(600));
         checks.in_range("--shutdown-timeout", flags.shutdown_timeout, secs(1)..=secs(900));
@@ -122,6 +127,11 @@ impl Config {
                 "--shutdown-timeout must be at least {} longer than --drain, so that requests can finish after the streams",
                 humantime::format_duration(MIN_FINISH)
             ));
+        }
+        if flags.session_lifetime < flags.session_idle {
+            checks.faults.push(
+                "--session-lifetime must be at least --session-idle: a session ends with the shorter of the two".to_owned(),
+            );
         }
         if flags.max_connections < flags.listen.len() {
             checks.faults.push("--max-connections must be at least the number of addresses in --listen".to_owned());
@@ -151,6 +161,7 @@ impl Config {
                 redeem: flags.redeem_ttl,
                 token: flags.token_ttl,
             },
+            sessions: SessionLifetimes { idle: flags.session_idle, absolute: flags.session_lifetime },
             streams: WaiterLimits {
                 per_ticket: flags.streams_per_ticket,
                 per_address: flags.streams_per_address,

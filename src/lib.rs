@@ -29,6 +29,7 @@ pub mod outbound;
 pub mod qr;
 pub mod random;
 pub mod secret;
+pub mod sessions;
 pub mod sign_in;
 pub mod signer;
 pub mod store;

@@ -9,6 +9,7 @@ mod define;
 mod identity;
 mod labels;
 mod redis;
+mod sessions;
 mod streams;
 
 use std::time::Duration;
@@ -24,13 +25,14 @@ use define::define_metrics;
 pub use identity::IdentityMetrics;
 use labels::{Operation, Outcome, Reason, Status};
 pub use redis::RedisMetrics;
+pub use sessions::{SessionEnd, SessionMetrics};
 pub use streams::{StreamEnd, StreamMetrics};
 
 /// The outcomes of a ticket.
 const OUTCOMES: [&str; 7] = ["created", "opened", "scanned", "confirmed", "claimed", "cancelled", "expired"];
 /// The operations of the store.
-const OPERATIONS: [&str; 9] =
-    ["create", "get", "replace", "persist", "watch", "check", "put_value", "value", "remove_value"];
+const OPERATIONS: [&str; 10] =
+    ["create", "get", "replace", "persist", "watch", "check", "put_value", "replace_value", "value", "remove_value"];
 
 /// Every metric, registered once.
 #[derive(Debug)]
@@ -49,6 +51,8 @@ pub struct Metrics {
     pub connections: ConnectionMetrics,
     /// The identity provider.
     pub identity: IdentityMetrics,
+    /// The sessions of signed-in people.
+    pub sessions: SessionMetrics,
 }
 
 define_metrics! {
@@ -98,6 +102,7 @@ impl Metrics {
             requests: RequestMetrics::register(&mut registry),
             connections: ConnectionMetrics::register(&mut registry),
             identity: IdentityMetrics::register(&mut registry),
+            sessions: SessionMetrics::register(&mut registry),
             registry,
         }
     }

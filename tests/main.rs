@@ -36,6 +36,7 @@ mod nginx;
 mod packages;
 mod pages;
 mod safety;
+mod sessions;
 mod store;
 mod streams;
 mod topologies;

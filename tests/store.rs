@@ -259,6 +259,11 @@ on_every_engine! {
     an_existing_value_is_not_replaced_if_absent
     one_of_two_hundred_parallel_values_is_put
     a_value_that_is_too_long_is_refused
+    a_value_is_replaced_only_if_it_is_the_expected_one
+    a_replaced_value_has_its_own_lifetime
+    a_removed_or_expired_value_is_not_brought_back
+    one_of_two_hundred_parallel_replacements_is_made
+    a_value_removed_among_parallel_replacements_stays_removed
 }
 
 fn new_ticket(ttl: Duration) -> (NewTicket, Party) {
@@ -642,6 +647,81 @@ async fn a_value_that_is_too_long_is_refused(engine: Engine) {
     let refused = engine.store.put_value("long", &long, LONG, Put::Always).await;
     assert!(matches!(refused, Err(StoreError::Full(_))));
     assert_eq!(engine.store.value("long").await.unwrap(), None);
+    assert!(engine.store.put_value("long", "short", LONG, Put::Always).await.unwrap());
+    let refused = engine.store.replace_value("long", "short", &long, LONG).await;
+    assert!(matches!(refused, Err(StoreError::Full(_))));
+    assert_eq!(engine.store.value("long").await.unwrap().as_deref(), Some("short"));
+}
+
+async fn a_value_is_replaced_only_if_it_is_the_expected_one(engine: Engine) {
+    let Engine { store, .. } = &engine;
+    assert!(!store.replace_value("session", "1", "2", LONG).await.unwrap());
+    assert_eq!(store.value("session").await.unwrap(), None);
+    assert!(store.put_value("session", "1", LONG, Put::Always).await.unwrap());
+    for other in ["", "11", "1 ", "数字"] {
+        assert!(!store.replace_value("session", other, "2", LONG).await.unwrap(), "{other:?}");
+    }
+    assert_eq!(store.value("session").await.unwrap().as_deref(), Some("1"));
+    assert!(store.replace_value("session", "1", "数字 \0 \"42\"", LONG).await.unwrap());
+    assert_eq!(store.value("session").await.unwrap().as_deref(), Some("数字 \0 \"42\""));
+    // As after a connection that broke before the first reply.
+    assert!(store.replace_value("session", "1", "数字 \0 \"42\"", LONG).await.unwrap());
+    assert!(!store.replace_value("session", "1", "3", LONG).await.unwrap());
+    // An empty value is a value.
+    assert!(store.replace_value("session", "数字 \0 \"42\"", "", LONG).await.unwrap());
+    assert!(store.replace_value("session", "", "4", LONG).await.unwrap());
+    assert_eq!(store.value("session").await.unwrap().as_deref(), Some("4"));
+}
+
+async fn a_replaced_value_has_its_own_lifetime(engine: Engine) {
+    let Engine { store, .. } = &engine;
+    assert!(store.put_value("longer", "1", engine.short, Put::Always).await.unwrap());
+    assert!(store.replace_value("longer", "1", "2", LONG).await.unwrap());
+    assert!(store.put_value("shorter", "1", LONG, Put::Always).await.unwrap());
+    assert!(store.replace_value("shorter", "1", "2", engine.short).await.unwrap());
+    tokio::time::sleep(engine.short + Duration::from_millis(10)).await;
+    assert_eq!(store.value("longer").await.unwrap().as_deref(), Some("2"));
+    assert_eq!(store.value("shorter").await.unwrap(), None);
+}
+
+async fn a_removed_or_expired_value_is_not_brought_back(engine: Engine) {
+    let Engine { store, .. } = &engine;
+    assert!(store.put_value("removed", "1", LONG, Put::Always).await.unwrap());
+    store.remove_value("removed").await.unwrap();
+    assert!(store.put_value("expired", "1", engine.short, Put::Always).await.unwrap());
+    tokio::time::sleep(engine.short + Duration::from_millis(10)).await;
+    for name in ["removed", "expired"] {
+        assert!(!store.replace_value(name, "1", "2", LONG).await.unwrap(), "{name}");
+        assert_eq!(store.value(name).await.unwrap(), None, "{name}");
+    }
+    assert_eq!(engine.traces(), [""; 0]);
+}
+
+async fn one_of_two_hundred_parallel_replacements_is_made(engine: Engine) {
+    let store = &engine.store;
+    assert!(store.put_value("session", "first", LONG, Put::Always).await.unwrap());
+    let all = (0..200).map(async |number| {
+        let next = number.to_string();
+        store.replace_value("session", "first", &next, LONG).await.unwrap().then_some(next)
+    });
+    let won: Vec<_> = futures_util::future::join_all(all).await.into_iter().flatten().collect();
+    assert_eq!(won.len(), 1, "{won:?}");
+    assert_eq!(store.value("session").await.unwrap().as_ref(), won.first());
+}
+
+async fn a_value_removed_among_parallel_replacements_stays_removed(engine: Engine) {
+    let store = &engine.store;
+    for round in 0..10 {
+        assert!(store.put_value("session", "0", LONG, Put::Always).await.unwrap());
+        // Each caller replaces the value that it has read, as a session is touched.
+        let touches = (1..=20).map(async |number| {
+            let Some(current) = store.value("session").await.unwrap() else { return };
+            store.replace_value("session", &current, &number.to_string(), LONG).await.unwrap();
+        });
+        let (_, removed) = tokio::join!(futures_util::future::join_all(touches), store.remove_value("session"));
+        removed.unwrap();
+        assert_eq!(store.value("session").await.unwrap(), None, "round {round}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -189,6 +189,18 @@ pub struct Flags {
     /// A file that holds that secret
     #[arg(long, env = "SCANGATE_IDENTITY_SECRET_FILE", value_name = "FILE", help_heading = "Identity of approvers")]
     pub identity_secret_file: Option<PathBuf>,
+    /// How long a person stays signed in to the gateway in a browser that they do not use, 5s to 400d
+    #[arg(
+        long, env = "SCANGATE_SESSION_IDLE", value_name = "TIME", default_value = "14d",
+        value_parser = humantime::parse_duration, help_heading = "Identity of approvers"
+    )]
+    pub session_idle: Duration,
+    /// How long a person stays signed in to the gateway in a browser at most, 5s to 400d
+    #[arg(
+        long, env = "SCANGATE_SESSION_LIFETIME", value_name = "TIME", default_value = "90d",
+        value_parser = humantime::parse_duration, help_heading = "Identity of approvers"
+    )]
+    pub session_lifetime: Duration,
     /// Whether demo users can sign in, for evaluation. Default: only if no other machine can reach the gateway and
     /// no identity provider, keys or issuer are set
     #[arg(

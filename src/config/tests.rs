@@ -134,6 +134,16 @@ fn a_drain_leaves_requests_the_time_to_finish() {
 }
 
 #[test]
+fn a_session_lives_at_least_as_long_as_it_may_be_idle() {
+    let message = fault(&["--session-idle", "30d", "--session-lifetime", "7d"]);
+    assert!(message.contains("--session-lifetime must be at least --session-idle"), "{message}");
+    let sessions = config(&["--session-idle", "7d", "--session-lifetime", "7d"]).unwrap().sessions;
+    assert_eq!(sessions.idle, sessions.absolute);
+    assert!(fault(&["--session-idle", "1s"]).contains("--session-idle is 1s"));
+    assert!(fault(&["--session-lifetime", "401d"]).contains("--session-lifetime is"));
+}
+
+#[test]
 fn a_short_secret_is_refused() {
     let args = ["--identity-secret", "short", "--identity-issuer", "i", "--identity-audience", "a"];
     let fault = fault(&args);

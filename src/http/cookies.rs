@@ -16,6 +16,7 @@ use super::fields;
 use super::problem::{self, Problem};
 use super::state::Gateway;
 use crate::random;
+use crate::sessions::SessionSecret;
 use crate::ticket::{BindingSecret, Party};
 
 /// The longest cookie that browsers keep: its name, `=` and its value, in bytes (RFC 6265 §6.1).
@@ -33,6 +34,9 @@ enum Cookie {
     Binding,
     /// A JWT, on a site's own host. `SameSite=Lax`, so that a page opened by a link from another site is signed in.
     Session,
+    /// The secret of a person's session at the gateway. `SameSite=Lax`: a Strict cookie would be missing from the first page
+    /// after the redirect back from the identity provider, and from a page that a camera app opens.
+    Login,
     /// Ties a sign-in to the browser that started it, on a site's own host.
     SignInState,
 }
@@ -46,6 +50,8 @@ impl Cookie {
             (Self::Binding, false) => "scangate",
             (Self::Session, true) => "__Host-scangate-session",
             (Self::Session, false) => "scangate-session",
+            (Self::Login, true) => "__Host-scangate-login",
+            (Self::Login, false) => "scangate-login",
             (Self::SignInState, true) => "__Host-scangate-begun",
             (Self::SignInState, false) => "scangate-begun",
         }
@@ -57,7 +63,7 @@ impl Cookie {
             // The gateway's page posts the JWT from its own site, and browsers do not send a Lax cookie with that request.
             // They accept None only over https; over http, app and gateway must be on the same site.
             (Self::SignInState, true) => "None",
-            (Self::Session, _) | (Self::SignInState, false) => "Lax",
+            (Self::Session | Self::Login, _) | (Self::SignInState, false) => "Lax",
         }
     }
 
@@ -104,6 +110,22 @@ pub(super) fn set_session(gateway: &Gateway, jwt: &str, lifetime: Duration) -> R
 /// Deletes the browser's session.
 pub(super) fn end_session(gateway: &Gateway) -> SetCookie {
     Cookie::Session.set(gateway, "", Some(Duration::ZERO))
+}
+
+/// Returns the secret of the person's session. The caller must make sure that no page of another origin made the browser
+/// send it.
+pub(super) fn login(headers: &HeaderMap, gateway: &Gateway) -> Option<SessionSecret> {
+    Cookie::Login.read(headers, gateway)?.parse().ok()
+}
+
+/// Sets the secret of a person's session, for the longest time that the session may last.
+pub(super) fn set_login(gateway: &Gateway, secret: &SessionSecret) -> SetCookie {
+    Cookie::Login.set(gateway, &secret.reveal(), Some(gateway.sessions.lifetimes().absolute))
+}
+
+/// Deletes the secret of the person's session.
+pub(super) fn end_login(gateway: &Gateway) -> SetCookie {
+    Cookie::Login.set(gateway, "", Some(Duration::ZERO))
 }
 
 /// Returns the secret that ties a sign-in to this browser, if one started here.

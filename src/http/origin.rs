@@ -85,6 +85,14 @@ pub(super) fn is_same_origin_fetch(headers: &HeaderMap) -> bool {
     }
 }
 
+/// Returns whether the request comes from a page of the gateway itself, or from no page. Only then do cookies count: a page
+/// of another origin, even of a registered one, must not act with them. Browsers without `Sec-Fetch-Site` name the source of
+/// a state-changing request in `Origin`.
+pub(super) fn is_own_fetch(headers: &HeaderMap, gateway: &Gateway) -> bool {
+    let is_own = |origin: &HeaderValue| origin.as_bytes() == gateway.origin().as_bytes();
+    is_same_origin_fetch(headers) && headers.get(header::ORIGIN).is_none_or(is_own)
+}
+
 /// Lets a page of another origin create and scan tickets only for clients that list the origin.
 ///
 /// # Errors

@@ -9,7 +9,7 @@ use axum::routing::{get, post};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::api::{admin, codes, decisions, demo, events, keys, openapi, opening, session, tickets, wechat};
+use super::api::{admin, codes, decisions, demo, events, keys, openapi, opening, session, signed_in, tickets, wechat};
 use super::state::SharedGateway;
 use super::{bounds, head, methods, middleware, origin, pages, problem};
 
@@ -85,4 +85,6 @@ fn api_router() -> OpenApiRouter<SharedGateway> {
         .routes(routes!(session::begin))
         .routes(routes!(session::redeem))
         .routes(routes!(session::sign_out))
+        .routes(routes!(signed_in::read))
+        .routes(routes!(signed_in::end))
 }

@@ -12,6 +12,7 @@ use crate::clients::Clients;
 use crate::connectors::Connectors;
 use crate::log_limit::LogLimiter;
 use crate::metrics::Metrics;
+use crate::sessions::Sessions;
 use crate::sign_in::SignIns;
 use crate::signer::Signer;
 use crate::store::Store;
@@ -30,11 +31,13 @@ pub struct Gateway {
     pub waiters: Waiters,
     /// The use cases of a sign-in.
     pub sign_ins: SignIns,
+    /// The sessions of signed-in people.
+    pub sessions: Sessions,
     /// Issues JWTs.
     pub signer: Signer,
     /// Verifies approvers' tokens.
     pub verifier: Verifier,
-    /// Issues tokens to demo users; in the demo only.
+    /// Signs in demo users; in the demo only.
     pub demo: Option<DemoIdentity>,
     /// The registered clients.
     pub clients: Clients,

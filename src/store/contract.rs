@@ -118,16 +118,25 @@ pub trait Store: Send + Sync {
     /// [`StoreError::Full`]; [`StoreError::Unavailable`]: the store may or may not hold the value.
     async fn put_value(&self, name: &str, value: &str, ttl: Duration, put: Put) -> Result<bool, StoreError>;
 
+    /// Replaces the value `expected` under `name` by `next`, of at most [`MAX_VALUE_BYTES`], for `ttl` from now, replicated as by
+    /// [`Store::replace`]. Returns whether the name now has `next`. It changes nothing if the name has no value, or another
+    /// one: a removed or expired value does not come back. Repeated calls are safe: if the name already has `next`, the call
+    /// succeeds. To detect whether its own call stored the value, a caller makes the value unique.
+    ///
+    /// # Errors
+    /// As [`Store::put_value`].
+    async fn replace_value(&self, name: &str, expected: &str, next: &str, ttl: Duration) -> Result<bool, StoreError>;
+
     /// Returns the value under `name`; `None` if there is none or it has expired.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     async fn value(&self, name: &str) -> Result<Option<String>, StoreError>;
 
-    /// Removes the value under `name`, if there is one.
+    /// Removes the value under `name`, if there is one, replicated as by [`Store::replace`].
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`].
+    /// [`StoreError::Unavailable`]: the store may or may not hold the value.
     async fn remove_value(&self, name: &str) -> Result<(), StoreError>;
 
     /// Checks that the engine can serve requests and report changes right now.

@@ -64,6 +64,10 @@ impl<S: Store> Store for Instrumented<S> {
         self.measure("put_value", self.store.put_value(name, value, ttl, put)).await
     }
 
+    async fn replace_value(&self, name: &str, expected: &str, next: &str, ttl: Duration) -> Result<bool, StoreError> {
+        self.measure("replace_value", self.store.replace_value(name, expected, next, ttl)).await
+    }
+
     async fn value(&self, name: &str) -> Result<Option<String>, StoreError> {
         self.measure("value", self.store.value(name)).await
     }

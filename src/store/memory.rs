@@ -130,6 +130,10 @@ impl Store for MemoryStore {
         self.values.lock().put(StoreKey::of_name(name), value, ttl, put, now())
     }
 
+    async fn replace_value(&self, name: &str, expected: &str, next: &str, ttl: Duration) -> Result<bool, StoreError> {
+        self.values.lock().replace(StoreKey::of_name(name), expected, next, ttl, now())
+    }
+
     async fn value(&self, name: &str) -> Result<Option<String>, StoreError> {
         Ok(self.values.lock().get(&StoreKey::of_name(name), now()).map(str::to_owned))
     }

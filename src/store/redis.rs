@@ -157,13 +157,18 @@ impl Store for RedisStore {
         Ok(self.router.run::<i64>(&put.replicated()).await? == 1)
     }
 
+    async fn replace_value(&self, name: &str, expected: &str, next: &str, ttl: Duration) -> Result<bool, StoreError> {
+        let replace = self.scripts.replace_value(&self.keys.value(name), expected, next, ttl)?;
+        Ok(self.router.run::<i64>(&replace.replicated()).await? == 1)
+    }
+
     async fn value(&self, name: &str) -> Result<Option<String>, StoreError> {
         self.router.run(&self.scripts.get_value(&self.keys.value(name))).await
     }
 
     async fn remove_value(&self, name: &str) -> Result<(), StoreError> {
         let remove = Command::plain("DEL", &self.keys.value(name));
-        self.router.run::<i64>(&remove).await.map(drop)
+        self.router.run::<i64>(&remove.replicated()).await.map(drop)
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -14,6 +14,11 @@ pub const TOKEN_TTL: Duration = Duration::from_secs(3600);
 /// The longest name, in characters.
 pub const MAX_NAME_CHARS: usize = 64;
 
+/// The id of the demo among the identity providers of sessions.
+pub const PROVIDER: &str = "demo";
+/// The name of the demo on pages.
+pub const PROVIDER_NAME: &str = "Demo";
+
 const ISSUER: &str = "scangate-demo";
 
 /// Issues tokens that only the [`Verifier`] created with it accepts.

@@ -63,6 +63,10 @@ impl Store for RecordingStore {
         self.store.put_value(name, value, ttl, put).await
     }
 
+    async fn replace_value(&self, name: &str, expected: &str, next: &str, ttl: Duration) -> Result<bool, StoreError> {
+        self.store.replace_value(name, expected, next, ttl).await
+    }
+
     async fn value(&self, name: &str) -> Result<Option<String>, StoreError> {
         self.store.value(name).await
     }

@@ -1,5 +1,5 @@
 //! The scanner's and the approver's side of the API: scan, confirm and cancel. A person's identity comes only from their
-//! verified token.
+//! verified token, or from their session in this browser.
 
 use axum::Json;
 use axum::extract::State;
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::openapi::{JSON_BODY, OF_A_PARTY, problem_responses};
 use super::tickets::cancel_problem;
 use crate::http::address::BrowserAddress;
-use crate::http::auth::{Approver, Credentials};
+use crate::http::auth::{Approver, Credentials, Role};
 use crate::http::cookies::{BindingKind, NewBinding};
 use crate::http::extract::{EmptyObject, JsonBody, TicketPath};
 use crate::http::origin::check_origin;
@@ -57,15 +57,15 @@ problem_responses!(ScanProblems: JSON_BODY, &[
 /// Scans a ticket
 ///
 /// Binds the ticket to the scanner, and tells the scanner which device presents it. No other party can scan it then. In the
-/// flow `login`, scanners are people, who send their token. In `share`, they may also be browsers and native apps, which get a
-/// binding like presenters. Without a valid token, a request for an unknown or expired ticket also gets 401.
+/// flow `login`, scanners are people: they send their token, or are signed in in this browser. In `share`, they may also be
+/// browsers and native apps, which get a binding like presenters. Without a valid token or session, a request for an unknown or expired ticket also gets 401.
 #[utoipa::path(
     post,
     path = "/v1/tickets/{id}/scan",
     tag = "decisions",
     params(("id" = String, Path, description = "The ticket")),
     request_body = Scan,
-    security(("identity" = []), ("cookie" = []), ("ticket_secret" = []), ()),
+    security(("identity" = []), ("login" = []), ("cookie" = []), ("ticket_secret" = []), ()),
     responses(
         (status = 200, body = ScanView, description = "The presenter and its request; a repeated scan gets the same response", headers(("set-cookie" = Option<String>, description = "The binding"))),
         ScanProblems,
@@ -81,8 +81,7 @@ pub(in crate::http) async fn scan(
     let limits = &gateway.limits;
     let scanned = async {
         let credentials = Credentials::from_headers(&headers, &gateway).await?;
-        let is_person = matches!(credentials, Some(Credentials::Person(_)));
-        let limit = if is_person { &limits.scan } else { &limits.anonymous_scan };
+        let limit = if credentials.person.is_some() { &limits.scan } else { &limits.anonymous_scan };
         limit.check(address)?;
         let reading = gateway.store.get(&id).await?;
         let flow = reading.as_ref().map(|reading| reading.ticket.request.flow);
@@ -116,17 +115,17 @@ pub(in crate::http) async fn scan(
 /// Returns the party that scans, and its binding if that is new. A caller that is not a verified person gets the same response
 /// for a ticket of the flow `login` as for an unknown one.
 fn scanning_party(
-    credentials: Option<Credentials>,
+    credentials: Credentials,
     flow: Option<Flow>,
     body: &Scan,
     headers: &HeaderMap,
 ) -> Result<(Party, Option<NewBinding>), Problem> {
     let has_bearer = fields::bearer(headers)?.is_some();
-    match credentials {
-        Some(Credentials::Person(identity)) => Ok((Party::Person(identity.person), None)),
+    match (credentials.person, credentials.browser) {
+        (Some(identity), _) => Ok((Party::Person(identity.person), None)),
         _ if flow != Some(Flow::Share) && has_bearer => Err(Problem::from(&problem::INVALID_TOKEN)),
         _ if flow != Some(Flow::Share) => Err(Problem::from(&problem::NOT_SIGNED_IN)),
-        Some(Credentials::Browser(secret)) if has_bearer || body.binding != Some(BindingKind::Bearer) => {
+        (None, Some(secret)) if has_bearer || body.binding != Some(BindingKind::Bearer) => {
             Ok((Party::Browser(secret.hash()), None))
         }
         _ => {
@@ -198,7 +197,7 @@ problem_responses!(ConfirmProblems: JSON_BODY, &[
     tag = "decisions",
     params(("id" = String, Path, description = "The ticket")),
     request_body = Confirm,
-    security(("identity" = [])),
+    security(("identity" = []), ("login" = [])),
     responses(
         (status = 200, body = TicketView, description = "It is confirmed; a repeated request gets the same response"),
         ConfirmProblems,
@@ -239,7 +238,7 @@ problem_responses!(CancelProblems: JSON_BODY, OF_A_PARTY, &[&problem::ORIGIN_NOT
     tag = "decisions",
     params(("id" = String, Path, description = "The ticket")),
     request_body = EmptyObject,
-    security(("identity" = []), ("cookie" = []), ("ticket_secret" = [])),
+    security(("identity" = []), ("login" = []), ("cookie" = []), ("ticket_secret" = [])),
     responses(
         (status = 200, body = TicketView, description = "It is cancelled; a repeated request gets the same response"),
         CancelProblems,
@@ -255,7 +254,8 @@ pub(in crate::http) async fn cancel(
     let limits = &gateway.limits;
     let cancelled = async {
         let credentials = Credentials::from_headers(&headers, &gateway).await?;
-        let party = credentials.ok_or_else(|| Problem::from(&problem::TICKET_NOT_FOUND))?.party();
+        let party = credentials.party(&gateway, &id, Role::Approver).await?;
+        let party = party.ok_or_else(|| Problem::from(&problem::TICKET_NOT_FOUND))?;
         limits.confirm.check(address)?;
         let reason = |ticket: &Ticket| {
             let decides = ticket.scanner().is_some() && ticket.is_approver(&party);

@@ -44,7 +44,7 @@ problem_responses!(StreamProblems: &[&problem::TOO_MANY_STREAMS], OF_A_PARTY);
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event received; browsers send it when they reconnect"),
         ("lastEventId" = Option<String>, Query, description = "The same, for programs that cannot set a header; the header has precedence"),
     ),
-    security(("cookie" = []), ("ticket_secret" = []), ("identity" = [])),
+    security(("cookie" = []), ("ticket_secret" = []), ("identity" = []), ("login" = [])),
     responses(
         (status = 200, content_type = "text/event-stream", body = String, description = "The events; or, when the gateway sheds load or drains, an event `reconnect` with a `retry`, and the end"),
         (status = 204, description = "The ticket has ended and its last event was received; `EventSource` stops"),
@@ -62,13 +62,17 @@ pub(in crate::http) async fn events(
     if last_id.as_deref() == Some(EXPIRED_ID) {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let party = caller_party(&headers, &gateway, address).await?;
-    let (mut waiter, first) = match Waiter::open(&gateway, id, party, address).await {
+    let opened = async {
+        let party = caller_party(&headers, &gateway, address, &id).await?;
+        Waiter::open(&gateway, id, party, address).await
+    };
+    let (mut waiter, first) = match opened.await {
         Ok(opened) => opened,
         // `EventSource` stops permanently on 503; only an event `reconnect` makes it reconnect. A proxy that can ask another
         // replica gets the 503.
         Err(problem)
             if problem.problem_type().status == StatusCode::SERVICE_UNAVAILABLE
+                && problem.problem_type().code != problem::IDENTITY_UNAVAILABLE.code
                 && !headers.contains_key(NEXT_UPSTREAM) =>
         {
             gateway.metrics.refused(problem.reason());

@@ -144,6 +144,13 @@ pub(in crate::http) fn description() -> OpenApi {
                 "The JWT, set by /v1/redeem on a site's own host (`scangate-session` over plain http)",
             ))),
         )
+        .security_scheme(
+            "login",
+            SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::with_description(
+                "__Host-scangate-login",
+                "The session of a person who is signed in to the gateway in this browser (`scangate-login` over plain http)",
+            ))),
+        )
         .security_scheme("jwt", bearer("A JWT that this gateway issued to the client"))
         .security_scheme("identity", bearer("The person's token from their own identity provider"))
         .build();

@@ -79,14 +79,14 @@ problem_responses!(CreateProblems: JSON_BODY, &[
 /// Creates a ticket
 ///
 /// In the flow `login`, the response sets the binding cookie unless the browser has one or the request says
-/// `"binding": "bearer"`. In the flow `share`, the person's token identifies the presenter, now and in later requests.
+/// `"binding": "bearer"`. In the flow `share`, the person's token or session identifies the presenter, now and in later requests.
 #[utoipa::path(
     post,
     path = "/v1/tickets",
     tag = "tickets",
     params(CreateQuery),
     request_body = CreateTicket,
-    security((), ("identity" = [])),
+    security((), ("identity" = []), ("login" = [])),
     responses(
         (status = 201, body = CreatedTicket, description = "The ticket", headers(("set-cookie" = Option<String>, description = "The binding"))),
         CreateProblems,
@@ -243,7 +243,7 @@ problem_responses!(ReadProblems: &[&problem::INVALID_REQUEST, &problem::TOO_MANY
     path = "/v1/tickets/{id}",
     tag = "tickets",
     params(("id" = String, Path, description = "The ticket"), ReadQuery),
-    security(("cookie" = []), ("ticket_secret" = []), ("identity" = [])),
+    security(("cookie" = []), ("ticket_secret" = []), ("identity" = []), ("login" = [])),
     responses((status = 200, body = TicketView, description = "The ticket"), ReadProblems)
 )]
 pub(in crate::http) async fn read(
@@ -257,7 +257,7 @@ pub(in crate::http) async fn read(
     if wait > MAX_WAIT_SECS {
         return Err(Problem::from(&problem::INVALID_REQUEST).detail("wait must be at most 60 seconds."));
     }
-    let party = caller_party(&headers, &gateway, address).await?;
+    let party = caller_party(&headers, &gateway, address, &id).await?;
     let snapshot = if wait == 0 {
         wait::read(&gateway, id, &party).await?
     } else {
@@ -300,7 +300,7 @@ problem_responses!(CloseProblems: OF_A_PARTY, &[
     path = "/v1/tickets/{id}",
     tag = "tickets",
     params(("id" = String, Path, description = "The ticket"), CloseQuery),
-    security(("cookie" = []), ("ticket_secret" = []), ("identity" = [])),
+    security(("cookie" = []), ("ticket_secret" = []), ("identity" = []), ("login" = [])),
     responses((status = 204, description = "It is cancelled"), CloseProblems)
 )]
 pub(in crate::http) async fn close(
@@ -310,7 +310,7 @@ pub(in crate::http) async fn close(
     ValidQuery(query): ValidQuery<CloseQuery>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    let party = caller_party(&headers, &gateway, address).await?;
+    let party = caller_party(&headers, &gateway, address, &id).await?;
     let reason = match query.reason {
         CloseReason::Closed => CancelReason::Closed,
         CloseReason::Superseded => CancelReason::Superseded,

@@ -41,7 +41,7 @@ problem_types! {
     FLOW_NOT_ALLOWED = BAD_REQUEST "flow_not_allowed" "Flow not allowed for this client"
         "Use a client that lists this flow, or add the flow to this client.";
     NOT_SIGNED_IN = UNAUTHORIZED "not_signed_in" "Not signed in"
-        "Send the person's token from your identity provider as Authorization: Bearer.";
+        "Sign in on the gateway's page, or send the person's token from your identity provider as Authorization: Bearer.";
     INVALID_TOKEN = UNAUTHORIZED "invalid_token" "Token invalid or expired"
         "Sign in again with your identity provider and send the new token.";
     NO_SESSION = UNAUTHORIZED "no_session" "No session"

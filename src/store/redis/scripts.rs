@@ -74,6 +74,18 @@ redis.call('HSET', KEYS[1], 'value', ARGV[1])
 redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', now + ARGV[2]))
 return 1";
 
+/// A repeated command finds the value that its first execution stored, and succeeds. It writes the expiry again, so that
+/// replicas have everything written over the connection before.
+///
+/// It sets the expiry first, for the reasons given at [`LUA_REPLACE`].
+const LUA_REPLACE_VALUE: &str = "
+local stored = redis.call('HGET', KEYS[1], 'value')
+if not stored or (stored ~= ARGV[1] and stored ~= ARGV[2]) then return 0 end
+redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', now + ARGV[3]))
+if not redis.call('HGET', KEYS[1], 'value') then return 0 end
+redis.call('HSET', KEYS[1], 'value', ARGV[2])
+return 1";
+
 const LUA_GET_VALUE: &str = "
 return redis.call('HGET', KEYS[1], 'value')";
 
@@ -84,6 +96,7 @@ pub(super) struct Scripts {
     replace: Script,
     confirm_replicated: Script,
     put_value: Script,
+    replace_value: Script,
     get_value: Script,
 }
 
@@ -101,6 +114,7 @@ impl Scripts {
             replace: Script::new(&format!("{LUA_NOW}{LUA_REPLACE}")),
             confirm_replicated: Script::new(&format!("{LUA_NOW}{LUA_CONFIRM_REPLICATED}")),
             put_value: Script::new(&format!("{LUA_NOW}{LUA_PUT_VALUE}")),
+            replace_value: Script::new(&format!("{LUA_NOW}{LUA_REPLACE_VALUE}")),
             get_value: Script::new(&format!("{guard}{LUA_GET_VALUE}")),
         }
     }
@@ -130,14 +144,24 @@ impl Scripts {
 
     /// The command returns 1 if the key now has the value.
     pub(super) fn put_value(&self, key: &Key, value: &str, ttl: Duration, put: Put) -> Result<Command<'_>, StoreError> {
-        if value.len() > MAX_VALUE_BYTES {
-            return Err(StoreError::Full(format!("the value has more than {MAX_VALUE_BYTES} bytes")));
-        }
+        check_length(value)?;
         let when = match put {
             Put::Always => "always",
             Put::IfAbsent => "if_absent",
         };
         Ok(Command::script(&self.put_value, key).arg(value).arg(millis(ttl)).arg(when))
+    }
+
+    /// The command returns 1 if the key now has `next`, 0 if it has no value or another one than `expected`.
+    pub(super) fn replace_value(
+        &self,
+        key: &Key,
+        expected: &str,
+        next: &str,
+        ttl: Duration,
+    ) -> Result<Command<'_>, StoreError> {
+        check_length(next)?;
+        Ok(Command::script(&self.replace_value, key).arg(expected).arg(next).arg(millis(ttl)))
     }
 
     /// The command returns the value, or nil.
@@ -169,6 +193,13 @@ pub(super) fn read_row(id: &TicketId, row: Row) -> Result<Option<Reading>, Store
         state: decode::<State>(&state)?,
     };
     Ok((now < ticket.deadline).then_some(Reading { ticket, now }))
+}
+
+fn check_length(value: &str) -> Result<(), StoreError> {
+    if value.len() > MAX_VALUE_BYTES {
+        return Err(StoreError::Full(format!("the value has more than {MAX_VALUE_BYTES} bytes")));
+    }
+    Ok(())
 }
 
 fn encode<T: serde::Serialize>(part: &T) -> Result<String, StoreError> {
