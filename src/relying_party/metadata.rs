@@ -43,7 +43,7 @@ pub enum MetadataFault {
     #[error("the discovery document has no issuer")]
     NoIssuer,
     /// `issuer` differs from the setting.
-    #[error("the discovery document's issuer is {found:?}; set the issuer to exactly that{}", slash(*.is_slash))]
+    #[error("the discovery document's issuer is {found:?}; set the issuer to exactly that{}", slash(*is_slash))]
     OtherIssuer {
         /// The document's issuer, shortened.
         found: String,
