@@ -115,6 +115,7 @@ mod tests {
         };
         let uri = "https://gate.example/sign-in/callback";
         let url = authorization_url(&settings("one"), &metadata("one"), uri, &secrets, &wishes);
+        let (state, challenge) = (secrets.state.reveal(), challenge(&secrets.code_verifier));
         let query: BTreeMap<String, String> = url.query_pairs().into_owned().collect();
         let expected = BTreeMap::from(
             [
@@ -123,16 +124,16 @@ mod tests {
                 ("client_id", "gate"),
                 ("redirect_uri", uri),
                 ("scope", "openid profile"),
-                ("state", &secrets.state.reveal()),
-                ("nonce", &secrets.nonce),
-                ("code_challenge", &challenge(&secrets.code_verifier)),
+                ("state", state.as_str()),
+                ("nonce", secrets.nonce.as_str()),
+                ("code_challenge", challenge.as_str()),
                 ("code_challenge_method", "S256"),
                 ("max_age", "0"),
                 ("acr_values", "mfa phr"),
                 ("prompt", "login"),
                 ("ui_locales", "zh"),
             ]
-            .map(|(name, value): (&str, &str)| (name.to_owned(), value.to_owned())),
+            .map(|(name, value)| (name.to_owned(), value.to_owned())),
         );
         assert_eq!(query, expected);
         assert_eq!(url.query_pairs().count(), expected.len(), "no parameter is there twice");
