@@ -28,6 +28,7 @@ pub mod metrics;
 pub mod outbound;
 pub mod qr;
 pub mod random;
+pub mod relying_party;
 pub mod secret;
 pub mod sign_in;
 pub mod signer;

@@ -8,6 +8,7 @@ mod connectors;
 mod define;
 mod identity;
 mod labels;
+mod provider_sign_ins;
 mod redis;
 mod streams;
 
@@ -23,6 +24,7 @@ pub use connectors::ConnectorMetrics;
 use define::define_metrics;
 pub use identity::IdentityMetrics;
 use labels::{Operation, Outcome, Reason, Status};
+pub use provider_sign_ins::ProviderSignInMetrics;
 pub use redis::RedisMetrics;
 pub use streams::{StreamEnd, StreamMetrics};
 
@@ -49,6 +51,8 @@ pub struct Metrics {
     pub connections: ConnectionMetrics,
     /// The identity provider.
     pub identity: IdentityMetrics,
+    /// Sign-ins at identity providers.
+    pub provider_sign_ins: ProviderSignInMetrics,
 }
 
 define_metrics! {
@@ -98,6 +102,7 @@ impl Metrics {
             requests: RequestMetrics::register(&mut registry),
             connections: ConnectionMetrics::register(&mut registry),
             identity: IdentityMetrics::register(&mut registry),
+            provider_sign_ins: ProviderSignInMetrics::register(&mut registry),
             registry,
         }
     }

@@ -25,13 +25,13 @@ mod userinfo;
 pub use answer::Answer;
 pub use begun::ReturnPath;
 pub use calls::CallError;
-pub use discovery::Discovery;
+pub use discovery::{Discovery, DiscoveryError};
 pub use failure::{Failed, SignInError};
 pub use finish::{Finished, RelyingParty};
 pub use id_token::IdTokenFault;
 pub use metadata::{Metadata, MetadataFault};
-pub use provider::Provider;
-pub use request::Wishes;
+pub use provider::{Provider, SetupError};
+pub use request::{Prompt, Wishes};
 
 #[cfg(test)]
 mod tests;
