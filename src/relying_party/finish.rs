@@ -160,7 +160,8 @@ impl RelyingParty {
             return Err(failure::of_answer(error));
         }
         let code = answer.code.as_deref().filter(|code| !code.is_empty()).ok_or(SignInError::Malformed)?;
-        let wanted = self.released_claims.iter().chain(&provider.settings.userinfo_claims).cloned().collect();
+        let wanted: BTreeSet<String> =
+            self.released_claims.iter().chain(&provider.settings.userinfo_claims).cloned().collect();
         let secrets = (begun.code_verifier.as_str(), begun.nonce.as_str());
         let mut claims = provider.identify(&metadata, &self.redirect_uri, code, secrets, &wanted).await?;
         set_auth_time(&mut claims, begun.demands_authentication, now());
