@@ -63,7 +63,9 @@ pub(super) fn identity(flags: &Flags, exposure: &Exposure<'_>) -> Result<Identit
             Ok(IdentitySettings::Secret { secret: secret.into_bytes(), issuer, audience })
         }
         (None, None) => {
-            if let Some(flag) = incomplete_provider_flag(flags) {
+            // The age limit of keys is for the identity providers' as well.
+            let is_for_providers = |flag: &String| exposure.has_providers && flag == "--identity-keys-max-age";
+            if let Some(flag) = incomplete_provider_flag(flags).filter(|flag| !is_for_providers(flag)) {
                 check_demo_off(flags)?;
                 return Err(format!("{flag} is set, but neither keys nor a secret to verify tokens with; {SET_ONE}"));
             }

@@ -25,7 +25,9 @@ fn of_flags(flags: &Flags) -> Result<Option<ProviderTable>, String> {
     )?;
     match (&flags.oidc_issuer, &flags.oidc_client_id) {
         (Some(issuer), Some(client_id)) => {
-            let (scopes, name) = (flags.oidc_scopes.clone(), flags.oidc_name.clone());
+            // Providers' documentation separates scopes by spaces.
+            let scopes = flags.oidc_scopes.iter().flat_map(|list| list.split_whitespace()).map(str::to_owned).collect();
+            let name = flags.oidc_name.clone();
             Ok(Some(ProviderTable::of_flags(issuer.clone(), client_id.clone(), secret.map(Secret::new), scopes, name)))
         }
         (Some(_), None) => Err("--oidc-issuer needs --oidc-client-id: register the gateway at the provider, with the \

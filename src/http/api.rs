@@ -8,5 +8,6 @@ pub(super) mod events;
 pub(super) mod keys;
 pub(super) mod openapi;
 pub(super) mod session;
+pub(super) mod sign_in;
 pub(super) mod tickets;
 pub(super) mod wechat;

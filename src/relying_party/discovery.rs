@@ -63,7 +63,13 @@ pub fn address(issuer: &str) -> Option<Url> {
 
 impl Discovery {
     /// Creates an unknown document. `keys` get the document's `jwks_uri`.
-    pub(super) fn new(settings: &ProviderSettings, address: Url, http: Client, keys: RemoteKeys, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(
+        settings: &ProviderSettings,
+        address: Url,
+        http: Client,
+        keys: RemoteKeys,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             provider: settings.id.clone(),
             issuer: settings.issuer.clone(),
@@ -92,6 +98,12 @@ impl Discovery {
     #[must_use]
     pub fn known(&self) -> Option<Arc<Metadata>> {
         self.known.load_full()
+    }
+
+    /// Sets the document, for tests.
+    #[cfg(test)]
+    pub(super) fn know(&self, metadata: Metadata) {
+        self.known.store(Some(Arc::new(metadata)));
     }
 
     /// Fetches the document regularly. Never returns.
