@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use url::Url;
+
 use super::report::Report;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::relying_party::settings::{ProviderSettings, SignOut};
 use crate::relying_party::{Metadata, Provider};
-use url::Url;
 
 /// The name of these findings in the report.
 const SUBJECT: &str = "sign-in";
@@ -20,22 +21,37 @@ pub(super) async fn check(report: &mut Report, config: &Config) {
     if config.providers.len() > 1 {
         report.ok(SUBJECT, "there are several identity providers, so each subject is PROVIDER:SUB");
     }
+    let mut checked: Vec<(&str, Metadata)> = Vec::new();
     for settings in &config.providers {
-        check_provider(report, settings).await;
+        let Some(metadata) = check_provider(report, settings).await else { continue };
+        // RFC 9700 §4.4: a hostile provider that sends people to an honest one gets their codes.
+        let is_same = |other: &&(&str, Metadata)| other.1.authorization_endpoint == metadata.authorization_endpoint;
+        if let Some((other, _)) = checked.iter().find(is_same) {
+            report.error(
+                SUBJECT,
+                format!("{}: its authorization_endpoint is that of {other}: one of both may collect the other's codes; remove the one that you do not trust", settings.id),
+            );
+        }
+        checked.push((&settings.id, metadata));
     }
 }
 
-async fn check_provider(report: &mut Report, settings: &ProviderSettings) {
+/// Returns the provider's discovery document if it is usable.
+async fn check_provider(report: &mut Report, settings: &ProviderSettings) -> Option<Metadata> {
     let id = &settings.id;
     let provider = match Provider::new(settings.clone(), Arc::new(Metrics::new())) {
         Ok(provider) => provider,
-        Err(error) => return report.error(SUBJECT, format!("{id}: {error}")),
+        Err(error) => {
+            report.error(SUBJECT, format!("{id}: {error}"));
+            return None;
+        }
     };
     let metadata = match provider.discovery.probe().await {
         Ok(metadata) => metadata,
         Err(error) => {
             let advice = "check the issuer, and that this machine can reach it";
-            return report.error(SUBJECT, format!("{id}: {}: {error}; {advice}", settings.issuer));
+            report.error(SUBJECT, format!("{id}: {}: {error}; {advice}", settings.issuer));
+            return None;
         }
     };
     report.ok(SUBJECT, format!("{id}: {} has a discovery document", settings.issuer));
@@ -52,6 +68,7 @@ async fn check_provider(report: &mut Report, settings: &ProviderSettings) {
         report.warn(SUBJECT, format!("{id}: sign_out is \"provider\", but the provider has no end_session_endpoint; people stay signed in there"));
     }
     keys(report, id, &provider, &metadata.jwks_uri).await;
+    Some(metadata)
 }
 
 async fn keys(report: &mut Report, id: &str, provider: &Provider, url: &Url) {

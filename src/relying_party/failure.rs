@@ -149,12 +149,14 @@ pub struct Failed {
     pub error: SignInError,
     /// The page from which the person began; `None` if the answer fits no sign-in that began.
     pub return_path: Option<ReturnPath>,
+    /// The provider at which it began, likewise.
+    pub provider: Option<String>,
 }
 
 impl Failed {
     /// A failure of an answer that fits no sign-in.
     pub(super) fn without_page(error: impl Into<SignInError>) -> Self {
-        Self { error: error.into(), return_path: None }
+        Self { error: error.into(), return_path: None, provider: None }
     }
 }
 

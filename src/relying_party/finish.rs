@@ -123,9 +123,16 @@ impl RelyingParty {
         let result = self.try_finish(answer, browser).await;
         match &result {
             Ok(_) => self.metrics.provider_sign_ins.finished(),
-            Err(failed) => self.report(&failed.error, ""),
+            Err(failed) => self.report(&failed.error, failed.provider.as_deref().unwrap_or_default()),
         }
         result
+    }
+
+    /// Counts an answer that [`Answer::read`] refused, and returns its failure.
+    #[must_use]
+    pub fn refuse_answer(&self) -> Failed {
+        self.report(&SignInError::Malformed, "");
+        Failed::without_page(SignInError::Malformed)
     }
 
     async fn try_finish(&self, answer: &Answer, browser: Option<&BindingSecret>) -> Result<Finished, Failed> {
@@ -137,7 +144,8 @@ impl RelyingParty {
             Found::Unknown => return Err(Failed::without_page(SignInError::UnknownState)),
         };
         let finished = self.identify(answer, browser, &state, &begun).await;
-        finished.map_err(|error| Failed { error, return_path: Some(begun.return_path) })
+        let Begun { provider, return_path, .. } = begun;
+        finished.map_err(|error| Failed { error, return_path: Some(return_path), provider: Some(provider) })
     }
 
     async fn identify(

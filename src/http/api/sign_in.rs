@@ -124,10 +124,11 @@ pub(in crate::http) async fn callback(
 ) -> Result<Response, Problem> {
     let Finished { identity, provider, return_path } = match finish(&gateway, &uri, &headers).await {
         Ok(finished) => finished,
-        Err(Failed { error, return_path }) => {
+        Err(Failed { error, return_path, .. }) => {
             let back = return_path.map_or_else(|| HOME.to_owned(), |path| path.to_string());
             // Only what anyone can send without a provider counts as guessing.
-            let is_guess = matches!(error, SignInError::UnknownState | SignInError::OtherBrowser | SignInError::Malformed);
+            let is_guess =
+                matches!(error, SignInError::UnknownState | SignInError::OtherBrowser | SignInError::Malformed);
             let problem = Problem::from(error);
             let problem = if is_guess {
                 gateway.limits.invalid_answer.check(address).err().unwrap_or(problem)
@@ -152,7 +153,7 @@ pub(in crate::http) async fn callback(
 
 async fn finish(gateway: &Gateway, uri: &Uri, headers: &HeaderMap) -> Result<Finished, Failed> {
     let answer = Answer::read(uri.query().unwrap_or_default());
-    let answer = answer.ok_or(Failed { error: SignInError::Malformed, return_path: None })?;
+    let answer = answer.ok_or_else(|| gateway.relying_party.refuse_answer())?;
     let browser = cookies::provider_sign_in(headers, gateway);
     gateway.relying_party.finish(&answer, browser.as_ref()).await
 }
