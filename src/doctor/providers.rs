@@ -29,10 +29,14 @@ pub(super) async fn check(report: &mut Report, config: &Config) {
         if let Some((other, _)) = checked.iter().find(is_same) {
             report.error(
                 SUBJECT,
-                format!("{}: its authorization_endpoint is that of {other}: one of both may collect the other's codes; remove the one that you do not trust", settings.id),
+                format!(
+                    "{}: its authorization_endpoint is that of {other}, so one of them may collect the other's codes; remove \
+                     the one that you do not trust",
+                    settings.id
+                ),
             );
         }
-        checked.push((&settings.id, metadata));
+        checked.push((settings.id.as_str(), metadata));
     }
 }
 
