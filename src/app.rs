@@ -23,6 +23,7 @@ use crate::http::state::Gateway;
 use crate::log_limit::LogLimiter;
 use crate::metrics::Metrics;
 use crate::qr;
+use crate::relying_party::{Provider, RelyingParty};
 use crate::sessions::Sessions;
 use crate::sign_in::SignIns;
 use crate::signer::Signer;
@@ -32,8 +33,8 @@ use crate::store::memory::MemoryStore;
 use crate::store::redis::{RedisSettings, RedisStore};
 use crate::store::{Put, Store};
 use crate::systemd;
-use crate::verifier::Verifier;
 use crate::verifier::demo::{self, DemoIdentity};
+use crate::verifier::{Source, Verifier};
 use crate::verifier::jwks::RemoteKeys;
 use crate::verifier::settings::IdentitySettings;
 use crate::waiters::Waiters;
@@ -127,7 +128,8 @@ async fn assemble(config: &Config) -> anyhow::Result<Gateway> {
         _ => Signer::open(&config.issuer, config.keys_dir.clone()).context("cannot read the signing keys")?,
     };
     crate::task::spawn("keys", signer.clone().reload());
-    let (verifier, demo) = identity(&config.identity, &signer, &metrics)?;
+    let relying_party = relying_party(config, &store, &metrics)?;
+    let (verifier, demo) = identity(&config.identity, &relying_party, &signer, &metrics)?;
     let log_limiter = Arc::default();
     let sign_ins = SignIns::new(
         Arc::clone(&store),
@@ -151,6 +153,7 @@ async fn assemble(config: &Config) -> anyhow::Result<Gateway> {
         sessions,
         signer,
         verifier,
+        relying_party,
         demo,
         clients: config.clients.clone(),
         connectors,
@@ -172,27 +175,51 @@ async fn demo_signer(issuer: &str, store: &dyn Store) -> anyhow::Result<Signer> 
     Ok(Signer::of_key(issuer, &shared)?)
 }
 
+/// Sets the identity providers up, and keeps their discovery documents and keys current.
+fn relying_party(config: &Config, store: &Arc<dyn Store>, metrics: &Arc<Metrics>) -> anyhow::Result<RelyingParty> {
+    let mut providers = Vec::new();
+    for settings in &config.providers {
+        let provider = Provider::new(settings.clone(), Arc::clone(metrics));
+        let provider = provider.with_context(|| format!("cannot set up the identity provider {}", settings.id))?;
+        let provider = Arc::new(provider);
+        crate::task::spawn("identity-provider", Arc::clone(&provider).refresh());
+        providers.push(provider);
+    }
+    let released = config.clients.iter().flat_map(|client| client.claims.clone());
+    let store = Arc::clone(store);
+    Ok(RelyingParty::new(providers, store, config.redirect_uri(), released, Arc::clone(metrics)))
+}
+
 fn identity(
     settings: &IdentitySettings,
+    relying_party: &RelyingParty,
     signer: &Signer,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<(Verifier, Option<DemoIdentity>)> {
-    Ok(match settings {
+    let own = match settings {
         IdentitySettings::Demo => {
             let (demo, verifier) = DemoIdentity::new(&signer.derive("demo"), Arc::clone(metrics));
-            (verifier, Some(demo))
+            return Ok((verifier, Some(demo)));
         }
+        IdentitySettings::Providers => None,
         IdentitySettings::Secret { secret, issuer, audience } => {
-            let (issuer, audience) = (issuer.clone(), audience.clone());
-            (Verifier::with_secret(secret, issuer, audience, Arc::clone(metrics)), None)
+            Some((issuer, Source::with_secret(secret, issuer.clone(), audience.clone())))
         }
         IdentitySettings::Jwks { url, issuer, audience, max_age } => {
             let keys = RemoteKeys::new(url.clone(), *max_age, Arc::clone(metrics));
             let keys = keys.context("cannot set up the client of the identity provider")?;
             crate::task::spawn("identity", keys.clone().refresh());
-            (Verifier::with_jwks(keys, issuer.clone(), audience.clone(), Arc::clone(metrics)), None)
+            Some((issuer, Source::with_jwks(keys, issuer.clone(), audience.clone())))
         }
-    })
+    };
+    let providers = relying_party.providers();
+    // The same person by a browser and by a native app has one subject.
+    let own = own.map(|(issuer, source)| {
+        let same = providers.iter().find(|provider| provider.settings.issuer == *issuer);
+        source.prefixed(same.and_then(|provider| relying_party.prefix_of(provider)))
+    });
+    let of_providers = providers.iter().map(|provider| provider.bearer_source(relying_party.prefix_of(provider)));
+    Ok((Verifier::new(own.into_iter().chain(of_providers).collect(), Arc::clone(metrics)), None))
 }
 
 /// Returns the ids of the identity providers whose people may have sessions.
@@ -279,11 +306,17 @@ fn describe(config: &Config, signer: &Signer) -> Description {
         StoreSettings::Memory { max_tickets } => format!("memory, up to {max_tickets} tickets"),
         StoreSettings::Redis(settings) => format!("Redis at {}", settings.topology.address()),
     };
-    let identity = match &config.identity {
+    let providers: Vec<&str> = config.providers.iter().map(|provider| provider.issuer.as_str()).collect();
+    let mut identity = match &config.identity {
         IdentitySettings::Demo => "demo (anyone can sign in)".to_owned(),
+        IdentitySettings::Providers => String::new(),
         IdentitySettings::Secret { issuer, .. } => format!("{issuer}, by shared secret"),
         IdentitySettings::Jwks { issuer, url, .. } => format!("{issuer}, keys from {url}"),
     };
+    for issuer in providers {
+        let separator = if identity.is_empty() { "" } else { "; " };
+        identity.push_str(&format!("{separator}{issuer}, sign-in by browser"));
+    }
     Description { store, identity, keys: signer.describe() }
 }
 

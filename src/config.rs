@@ -12,6 +12,7 @@ mod exposure;
 mod file;
 pub mod flags;
 mod identity;
+mod providers;
 pub mod store;
 
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ use crate::clients::{Clients, TICKET_TTLS};
 use crate::connections::ConnectionSettings;
 use crate::connectors::ConnectorSettings;
 use crate::http::limits::RateLimits;
+use crate::relying_party::settings::{ProviderSettings, redirect_uri};
 use crate::sessions::{MAX_LIFETIME, SessionLifetimes};
 use crate::sign_in::Lifetimes;
 use crate::urls::{is_local, is_plain_http};
@@ -73,6 +75,8 @@ pub struct Config {
     pub issuer: String,
     /// The identity provider of approvers.
     pub identity: IdentitySettings,
+    /// The identity providers at which people sign in by browser.
+    pub providers: Vec<ProviderSettings>,
     /// The registered clients.
     pub clients: Clients,
     /// The connectors to other services.
@@ -102,12 +106,22 @@ impl Config {
         let public_url = checks.record(parse_public_url(&flags.public_url));
         let listen = checks.record(flags.listen.iter().map(|text| parse_listen(text)).collect::<Result<Vec<_>, _>>());
         let store = checks.record(store::store(flags));
-        let exposure =
-            identity::Exposure { public_url: public_url.as_ref(), listen: listen.as_deref(), store: store.as_ref() };
-        let identity = checks.record(identity::identity(flags, &exposure));
         let is_https = public_url.as_ref().is_some_and(|url| url.scheme() == "https");
-        let file = checks.record_all(file::read(flags.config.as_deref(), is_https));
+        let mut file = checks.record_all(file::read(flags.config.as_deref(), is_https));
+        let tables = file.as_mut().map(|file| std::mem::take(&mut file.identity_providers)).unwrap_or_default();
+        let has_providers = !tables.is_empty() || flags.oidc_issuer.is_some();
+        let providers = checks.record_all(providers::providers(flags, tables)).unwrap_or_default();
+        checks.faults.extend(providers::issuer_fault(flags.identity_issuer.as_deref(), &providers));
+        let exposure = identity::Exposure {
+            public_url: public_url.as_ref(),
+            listen: listen.as_deref(),
+            store: store.as_ref(),
+            has_providers,
+        };
+        let identity = checks.record(identity::identity(flags, &exposure));
         checks.not_empty("--issuer", flags.issuer.as_deref());
+        checks.not_empty("--oidc-issuer", flags.oidc_issuer.as_deref());
+        checks.not_empty("--oidc-client-id", flags.oidc_client_id.as_deref());
         checks.not_empty("--identity-issuer", flags.identity_issuer.as_deref());
         checks.not_empty("--identity-audience", flags.identity_audience.as_deref());
         checks.in_range("--ticket-ttl", flags.ticket_ttl, TICKET_TTLS);
@@ -176,6 +190,7 @@ impl Config {
                 confirm: flags.rate_confirm,
                 invalid_scan: flags.rate_invalid_scan,
                 invalid_confirm: flags.rate_invalid_confirm,
+                sign_in: flags.rate_sign_in,
                 draw: flags.rate_draw,
                 tickets,
             },
@@ -189,6 +204,7 @@ impl Config {
             shutdown_timeout: flags.shutdown_timeout,
             keys_dir: flags.keys_dir.clone(),
             identity,
+            providers,
             clients: file.clients,
             connectors: file.connectors,
             warnings: Vec::new(),
@@ -205,8 +221,31 @@ impl Config {
         self.public_url.scheme() == "https"
     }
 
+    /// Returns the redirect URI to register at every identity provider.
+    #[must_use]
+    pub fn redirect_uri(&self) -> String {
+        redirect_uri(&self.public_url)
+    }
+
+    /// Returns the `--identity-issuer`, if it is set.
+    fn identity_issuer(&self) -> Option<&str> {
+        match &self.identity {
+            IdentitySettings::Demo | IdentitySettings::Providers => None,
+            IdentitySettings::Secret { issuer, .. } | IdentitySettings::Jwks { issuer, .. } => Some(issuer),
+        }
+    }
+
     fn warn(&self) -> Vec<String> {
         let mut warnings = Vec::new();
+        if let ([provider], Some(issuer)) = (&self.providers[..], self.identity_issuer())
+            && provider.issuer != issuer
+        {
+            warnings.push(format!(
+                "--identity-issuer {issuer} differs from the identity provider {}: a person is the same for both only if their \
+                 `sub` is the same, and two people must never share one",
+                provider.issuer
+            ));
+        }
         if self.connectors.wechat.as_ref().is_some_and(|wechat| wechat.keys.is_empty()) {
             warnings.push(
                 "connectors.wechat has no encoding_aes_key: in plain mode WeChat's signatures do not cover the content of \

@@ -1,6 +1,7 @@
 //! `scangate doctor`: checks everything that a gateway depends on, and reports each finding on a line, with its fix.
 
 mod identity;
+mod providers;
 mod redis;
 mod report;
 
@@ -44,6 +45,7 @@ pub async fn check(flags: &Flags) -> Vec<Finding> {
     }
     keys(&mut report, &config);
     identity::check(&mut report, &config.identity).await;
+    providers::check(&mut report, &config).await;
     if let Some(settings) = &config.connectors.wechat {
         wechat(&mut report, settings).await;
     }

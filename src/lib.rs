@@ -28,6 +28,7 @@ pub mod metrics;
 pub mod outbound;
 pub mod qr;
 pub mod random;
+pub mod relying_party;
 pub mod secret;
 pub mod sessions;
 pub mod sign_in;

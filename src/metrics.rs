@@ -8,6 +8,7 @@ mod connectors;
 mod define;
 mod identity;
 mod labels;
+mod provider_sign_ins;
 mod redis;
 mod sessions;
 mod streams;
@@ -24,6 +25,7 @@ pub use connectors::ConnectorMetrics;
 use define::define_metrics;
 pub use identity::IdentityMetrics;
 use labels::{Operation, Outcome, Reason, Status};
+pub use provider_sign_ins::ProviderSignInMetrics;
 pub use redis::RedisMetrics;
 pub use sessions::{SessionEnd, SessionMetrics};
 pub use streams::{StreamEnd, StreamMetrics};
@@ -53,6 +55,8 @@ pub struct Metrics {
     pub identity: IdentityMetrics,
     /// The sessions of signed-in people.
     pub sessions: SessionMetrics,
+    /// Sign-ins at identity providers.
+    pub provider_sign_ins: ProviderSignInMetrics,
 }
 
 define_metrics! {
@@ -103,6 +107,7 @@ impl Metrics {
             connections: ConnectionMetrics::register(&mut registry),
             identity: IdentityMetrics::register(&mut registry),
             sessions: SessionMetrics::register(&mut registry),
+            provider_sign_ins: ProviderSignInMetrics::register(&mut registry),
             registry,
         }
     }

@@ -241,7 +241,11 @@ fn is_origin(text: &str) -> bool {
     parse_origin(text).is_some_and(|url| url.origin().ascii_serialization() == text)
 }
 
-fn read_logo(path: &Path) -> Result<Logo, String> {
+/// Reads a logo, a PNG.
+///
+/// # Errors
+/// The fault, which names the file.
+pub(crate) fn read_logo(path: &Path) -> Result<Logo, String> {
     let png = std::fs::read(path).map_err(|error| format!("logo: cannot read {}: {error}", path.display()))?;
     if png.len() > MAX_LOGO_BYTES {
         return Err(format!("logo: {} is larger than {MAX_LOGO_BYTES} bytes", path.display()));

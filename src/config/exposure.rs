@@ -24,7 +24,8 @@ pub(super) fn warnings(flags: &Flags, files: &[PathBuf]) -> Vec<String> {
              --{flag}-file or SCANGATE_{variable}_FILE"
         )
     });
-    let named = [&flags.identity_secret_file, &flags.redis_url_file].into_iter().flatten().cloned();
+    let named = [&flags.identity_secret_file, &flags.oidc_client_secret_file, &flags.redis_url_file];
+    let named = named.into_iter().flatten().cloned();
     let keys = flags.keys_dir.as_deref().map(keys).unwrap_or_default();
     let mut secrets: Vec<PathBuf> = named.chain(keys).chain(files.iter().cloned()).collect();
     secrets.sort();

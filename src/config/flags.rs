@@ -162,6 +162,34 @@ pub struct Flags {
     #[arg(long, env = "SCANGATE_ISSUER", value_name = "TEXT", help_heading = "Tickets and tokens")]
     pub issuer: Option<String>,
 
+    /// Issuer of the OpenID Connect provider at which people sign in, exactly as its discovery document has it
+    #[arg(long, env = "SCANGATE_OIDC_ISSUER", value_name = "URL", help_heading = "Identity of approvers")]
+    pub oidc_issuer: Option<String>,
+    /// The gateway's client id at that provider
+    #[arg(long, env = "SCANGATE_OIDC_CLIENT_ID", value_name = "TEXT", help_heading = "Identity of approvers")]
+    pub oidc_client_id: Option<String>,
+    /// The gateway's client secret at that provider; none for a public client
+    #[arg(
+        long,
+        env = "SCANGATE_OIDC_CLIENT_SECRET",
+        value_name = "SECRET",
+        hide_env_values = true,
+        help_heading = "Identity of approvers"
+    )]
+    pub oidc_client_secret: Option<String>,
+    /// A file that holds that secret
+    #[arg(long, env = "SCANGATE_OIDC_CLIENT_SECRET_FILE", value_name = "FILE", help_heading = "Identity of approvers")]
+    pub oidc_client_secret_file: Option<PathBuf>,
+    /// Scopes to ask for, separated by commas. Default: openid,profile
+    #[arg(
+        long, env = "SCANGATE_OIDC_SCOPES", value_name = "SCOPES", value_delimiter = ',',
+        help_heading = "Identity of approvers"
+    )]
+    pub oidc_scopes: Vec<String>,
+    /// The provider's name on the button "Continue with …". Default: the issuer's host
+    #[arg(long, env = "SCANGATE_OIDC_NAME", value_name = "TEXT", help_heading = "Identity of approvers")]
+    pub oidc_name: Option<String>,
+
     /// URL of the identity provider's keys (RFC 7517)
     #[arg(long, env = "SCANGATE_IDENTITY_JWKS_URL", value_name = "URL", help_heading = "Identity of approvers")]
     pub identity_jwks_url: Option<String>,
@@ -302,6 +330,12 @@ pub struct Flags {
         help_heading = "Limits"
     )]
     pub rate_invalid_scan: u32,
+    /// Sign-ins at an identity provider that begin, per minute and address
+    #[arg(
+        long, env = "SCANGATE_RATE_SIGN_IN", value_name = "N", default_value_t = 60, value_parser = at_least_one(),
+        help_heading = "Limits"
+    )]
+    pub rate_sign_in: u32,
     /// Confirms and declines without a valid token, or of an unknown ticket, per minute and address
     #[arg(
         long, env = "SCANGATE_RATE_INVALID_CONFIRM", value_name = "N", default_value_t = 20,

@@ -15,10 +15,12 @@ pub(super) struct Exposure<'a> {
     pub(super) public_url: Option<&'a Url>,
     pub(super) listen: Option<&'a [ListenAddress]>,
     pub(super) store: Option<&'a StoreSettings>,
+    /// Whether people sign in at identity providers.
+    pub(super) has_providers: bool,
 }
 
 const SET_ONE: &str =
-    "set --identity-jwks-url (or --identity-secret-file) with --identity-issuer and --identity-audience";
+    "set --oidc-issuer and --oidc-client-id, or --identity-jwks-url (or --identity-secret-file) with --identity-issuer and --identity-audience";
 
 /// Reads the identity provider's flags, or allows the demo.
 ///
@@ -61,9 +63,15 @@ pub(super) fn identity(flags: &Flags, exposure: &Exposure<'_>) -> Result<Identit
             Ok(IdentitySettings::Secret { secret: secret.into_bytes(), issuer, audience })
         }
         (None, None) => {
-            if let Some(flag) = incomplete_provider_flag(flags) {
+            // The age limit of keys is for the identity providers' as well.
+            let is_for_providers = |flag: &String| exposure.has_providers && flag == "--identity-keys-max-age";
+            if let Some(flag) = incomplete_provider_flag(flags).filter(|flag| !is_for_providers(flag)) {
                 check_demo_off(flags)?;
                 return Err(format!("{flag} is set, but neither keys nor a secret to verify tokens with; {SET_ONE}"));
+            }
+            if exposure.has_providers {
+                check_demo_off(flags)?;
+                return Ok(IdentitySettings::Providers);
             }
             demo(flags, exposure)
         }

@@ -288,3 +288,39 @@ proptest! {
         let _ = parse_listen(&text);
     }
 }
+
+const OIDC: [&str; 4] = ["--oidc-issuer", "https://id.example", "--oidc-client-id", "gate"];
+
+#[test]
+fn four_settings_set_an_identity_provider_up_without_the_demo() {
+    let url = ["--public-url", "https://login.example.com"];
+    let args = [&OIDC[..], &url, &["--oidc-client-secret", "s", "--oidc-scopes", "openid email,profile"]].concat();
+    let config = config(&args).unwrap();
+    assert!(matches!(config.identity, IdentitySettings::Providers));
+    assert_eq!(config.providers[0].scopes, ["openid", "email", "profile"]);
+    assert_eq!(config.redirect_uri(), "https://login.example.com/sign-in/callback");
+    assert!(fault(&[&OIDC[..], &["--demo"]].concat()).contains("--demo"));
+}
+
+#[test]
+fn an_incomplete_identity_provider_names_the_missing_flag() {
+    assert!(fault(&OIDC[..2]).contains("--oidc-client-id"));
+    assert!(fault(&OIDC[2..]).contains("--oidc-issuer"));
+    assert!(fault(&["--oidc-scopes", "openid"]).contains("--oidc-issuer"));
+    assert!(fault(&["--oidc-issuer", "http://id.example", "--oidc-client-id", "gate"]).contains("not https"));
+}
+
+#[test]
+fn tokens_of_another_issuer_stand_beside_one_provider_but_not_beside_several() {
+    let other = ["--identity-jwks-url", "https://app.example/jwks", "--identity-issuer", "https://app.example"];
+    let args = [&OIDC[..], &other, &["--identity-audience", "scangate"]].concat();
+    let warnings = config(&args).unwrap().warnings;
+    assert!(warnings.iter().any(|warning| warning.contains("--identity-issuer")), "{warnings:?}");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let text = "[[clients]]\nid = \"a\"\n[[identity_providers]]\nid = \"two\"\nissuer = \"https://two.example\"\n\
+                client_id = \"gate\"\n";
+    std::fs::write(file.path(), text).unwrap();
+    let file = ["--config", file.path().to_str().unwrap()];
+    assert_eq!(config(&[&OIDC[..], &file].concat()).unwrap().providers.len(), 2);
+    assert!(fault(&[&args[..], &file].concat()).contains("--identity-issuer"));
+}

@@ -19,8 +19,8 @@ struct Metadata {
 
 pub(super) async fn check(report: &mut Report, identity: &IdentitySettings) {
     match identity {
-        // The warnings of the settings cover the demo.
-        IdentitySettings::Demo => {}
+        // The warnings of the settings cover the demo, and `providers` the identity providers.
+        IdentitySettings::Demo | IdentitySettings::Providers => {}
         IdentitySettings::Secret { issuer, .. } => report.ok("identity", format!("{issuer}, by shared secret")),
         IdentitySettings::Jwks { url, issuer, max_age, .. } => {
             let keys = match RemoteKeys::new(url.clone(), *max_age, Arc::new(Metrics::new())) {

@@ -9,6 +9,7 @@ pub(super) mod keys;
 pub(super) mod openapi;
 pub(super) mod opening;
 pub(super) mod session;
+pub(super) mod sign_in;
 pub(super) mod signed_in;
 pub(super) mod tickets;
 pub(super) mod wechat;

@@ -35,6 +35,10 @@ per_tier! {
     INVALID_SCAN = "rate_invalid_scan";
     /// Confirms and declines that fail because the token or ticket is invalid.
     INVALID_CONFIRM = "rate_invalid_confirm";
+    /// Sign-ins that begin at an identity provider.
+    SIGN_IN = "rate_sign_in";
+    /// Answers of identity providers that fit no sign-in of the browser.
+    INVALID_ANSWER = "rate_invalid_answer";
     /// Tickets waiting to be scanned.
     TICKETS = "tickets_per_address";
     /// Open streams.

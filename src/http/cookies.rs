@@ -16,6 +16,7 @@ use super::fields;
 use super::problem::{self, Problem};
 use super::state::Gateway;
 use crate::random;
+use crate::relying_party::BEGUN_TTL;
 use crate::sessions::SessionSecret;
 use crate::ticket::{BindingSecret, Party};
 
@@ -39,6 +40,9 @@ enum Cookie {
     Login,
     /// Ties a sign-in to the browser that started it, on a site's own host.
     SignInState,
+    /// Ties sign-ins at an identity provider to the browser that began them. `SameSite=Lax`, because the provider's answer comes
+    /// from another site.
+    ProviderSignIn,
 }
 
 impl Cookie {
@@ -54,6 +58,8 @@ impl Cookie {
             (Self::Login, false) => "scangate-login",
             (Self::SignInState, true) => "__Host-scangate-begun",
             (Self::SignInState, false) => "scangate-begun",
+            (Self::ProviderSignIn, true) => "__Host-scangate-sign-in",
+            (Self::ProviderSignIn, false) => "scangate-sign-in",
         }
     }
 
@@ -63,7 +69,7 @@ impl Cookie {
             // The gateway's page posts the JWT from its own site, and browsers do not send a Lax cookie with that request.
             // They accept None only over https; over http, app and gateway must be on the same site.
             (Self::SignInState, true) => "None",
-            (Self::Session | Self::Login, _) | (Self::SignInState, false) => "Lax",
+            (Self::Session | Self::Login | Self::ProviderSignIn, _) | (Self::SignInState, false) => "Lax",
         }
     }
 
@@ -136,6 +142,16 @@ pub(super) fn sign_in_state(headers: &HeaderMap, gateway: &Gateway) -> Option<Bi
 /// Ties a sign-in to this browser.
 pub(super) fn set_sign_in_state(gateway: &Gateway, secret: &BindingSecret) -> SetCookie {
     Cookie::SignInState.set(gateway, &secret.reveal(), Some(SIGN_IN_STATE_LIFETIME))
+}
+
+/// Returns the secret that ties sign-ins at identity providers to this browser, if one began here.
+pub(super) fn provider_sign_in(headers: &HeaderMap, gateway: &Gateway) -> Option<BindingSecret> {
+    Cookie::ProviderSignIn.read(headers, gateway)?.parse().ok()
+}
+
+/// Ties sign-ins at identity providers to this browser, for as long as a sign-in may take.
+pub(super) fn set_provider_sign_in(gateway: &Gateway, secret: &BindingSecret) -> SetCookie {
+    Cookie::ProviderSignIn.set(gateway, &secret.reveal(), Some(BEGUN_TTL))
 }
 
 /// How a browser or native app is identified.

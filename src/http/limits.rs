@@ -32,6 +32,8 @@ pub struct RateLimits {
     pub invalid_scan: u32,
     /// Confirms and declines without a valid token, or of an unknown ticket.
     pub invalid_confirm: u32,
+    /// Sign-ins that begin at an identity provider; answers that fit none have a separate limit of the same size.
+    pub sign_in: u32,
     /// QR codes drawn.
     pub draw: u32,
     /// Tickets that wait to be scanned at the same time.
@@ -51,6 +53,8 @@ pub struct Limits {
     pub(super) confirm: Limit,
     pub(super) invalid_scan: Limit,
     pub(super) invalid_confirm: Limit,
+    pub(super) sign_in: Limit,
+    pub(super) invalid_answer: Limit,
     /// The pending tickets.
     pub(super) tickets: PendingTickets,
 }
@@ -81,6 +85,8 @@ impl Limits {
             confirm: limit(bounds::CONFIRM, limits.confirm),
             invalid_scan: limit(bounds::INVALID_SCAN, limits.invalid_scan),
             invalid_confirm: limit(bounds::INVALID_CONFIRM, limits.invalid_confirm),
+            sign_in: limit(bounds::SIGN_IN, limits.sign_in),
+            invalid_answer: limit(bounds::INVALID_ANSWER, limits.sign_in),
             tickets: PendingTickets::new(limits.tickets, Arc::clone(metrics)),
         }
     }
@@ -97,9 +103,12 @@ impl Limits {
             confirm,
             invalid_scan,
             invalid_confirm,
+            sign_in,
+            invalid_answer,
             tickets,
         } = self;
-        for limit in [create, connector, draw, open, scan, anonymous_scan, confirm, invalid_scan, invalid_confirm] {
+        let of_attempts = [create, connector, draw, open, scan, anonymous_scan, confirm, invalid_scan, invalid_confirm];
+        for limit in of_attempts.into_iter().chain([sign_in, invalid_answer]) {
             limit.allowances.prune();
         }
         tickets.prune();

@@ -12,8 +12,9 @@ use utoipa::openapi::OpenApi;
 
 use super::problem::{self, Problem};
 
-/// Routes that refuse `HEAD`: their `GET` claims the JWT, which a `HEAD` would lose.
-const CLAIMING_ROUTES: [&str; 2] = ["/v1/tickets/{id}", "/v1/tickets/{id}/events"];
+/// Routes that refuse `HEAD`: their `GET` claims the JWT or uses a provider's answer up, which a `HEAD` would lose.
+const CLAIMING_ROUTES: [&str; 4] =
+    ["/v1/tickets/{id}", "/v1/tickets/{id}/events", "/sign-in/callback", "/sign-in/{provider}"];
 
 /// The methods of every route that has no entry in [`Methods`].
 const PAGE_METHODS: &str = "GET,HEAD";
@@ -40,7 +41,7 @@ pub(super) fn of_api(description: &OpenApi) -> Methods {
 }
 
 /// Adds `Allow` to the response to a refused method (RFC 9110 §15.5.6) and to `OPTIONS` (§9.3.7). Refuses `HEAD` on routes
-/// whose `GET` claims a ticket.
+/// whose `GET` claims a ticket or uses an answer up.
 ///
 /// Routes without an entry in `methods` are pages, which allow only reads. The router would add `Allow` itself, but only to
 /// requests that pass every layer.

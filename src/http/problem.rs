@@ -21,6 +21,7 @@ use crate::connectors::ConnectorError;
 use crate::connectors::quota::QuotaError;
 use crate::connectors::wechat::callback::CallbackError;
 use crate::qr::QrError;
+use crate::relying_party::{CallError, SignInError};
 use crate::signer::SignError;
 use crate::signer::issued::ParseIssuedError;
 use crate::store::{StoreError, TransitionError};
@@ -237,6 +238,37 @@ impl From<CallbackError> for Problem {
         let mut letters = text.chars();
         let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
         Self::from(problem_type).detail(format!("{first}{}.", letters.as_str()))
+    }
+}
+
+impl From<SignInError> for Problem {
+    fn from(error: SignInError) -> Self {
+        let error = match error {
+            SignInError::Store(error) => return error.into(),
+            error => error,
+        };
+        let problem_type = match &error {
+            SignInError::Denied => &SIGN_IN_DECLINED,
+            SignInError::UnknownState => &SIGN_IN_EXPIRED,
+            SignInError::UsedBefore => &SIGN_IN_USED,
+            SignInError::OtherBrowser => &SIGN_IN_OTHER_BROWSER,
+            SignInError::MixUp | SignInError::Malformed => &SIGN_IN_MIXED_UP,
+            SignInError::Discovery(_)
+            | SignInError::NoKeys(_)
+            | SignInError::Token(CallError::TimedOut | CallError::Unreachable(_) | CallError::Status(_))
+            | SignInError::Userinfo(CallError::TimedOut | CallError::Unreachable(_) | CallError::Status(500..)) => {
+                &PROVIDER_UNAVAILABLE
+            }
+            SignInError::Provider(_)
+            | SignInError::Token(_)
+            | SignInError::CodeRefused(_)
+            | SignInError::IdToken(_)
+            | SignInError::Userinfo(_)
+            | SignInError::OtherSubject
+            | SignInError::UnknownProvider => &SIGN_IN_FAILED,
+            SignInError::Store(_) => &UNAVAILABLE,
+        };
+        Self::from(problem_type).cause(error)
     }
 }
 

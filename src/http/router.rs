@@ -9,9 +9,10 @@ use axum::routing::{get, post};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::api::{admin, codes, decisions, demo, events, keys, openapi, opening, session, signed_in, tickets, wechat};
+use super::api::{admin, codes, decisions, demo, events, keys, openapi, opening, session, sign_in, signed_in, tickets, wechat};
 use super::state::SharedGateway;
 use super::{bounds, head, methods, middleware, origin, pages, problem};
+use crate::relying_party::settings::CALLBACK_PATH;
 
 /// The largest request body, in bytes.
 const MAX_BODY_BYTES: usize = 16 * 1024;
@@ -22,6 +23,8 @@ pub fn public_router(gateway: &SharedGateway) -> Router {
     let (router, description) = api_router().split_for_parts();
     let mut by_path = methods::of_api(&description);
     by_path.insert(demo::PATH.to_owned(), "POST".to_owned());
+    by_path.insert(CALLBACK_PATH.to_owned(), "GET".to_owned());
+    by_path.insert(sign_in::BEGIN_PATH.to_owned(), "GET".to_owned());
     by_path.insert(wechat::PATH.to_owned(), "GET,HEAD,POST".to_owned());
     let document = openapi::complete(&description);
     let mut router = router
@@ -39,6 +42,12 @@ pub fn public_router(gateway: &SharedGateway) -> Router {
         .route("/v1/clients/{id}/theme.css", get(pages::theme));
     if gateway.demo.is_some() {
         router = router.route(demo::PATH, post(demo::sign_in));
+    }
+    if !gateway.relying_party.providers().is_empty() {
+        router = router
+            .route(CALLBACK_PATH, get(sign_in::callback))
+            .route(sign_in::BEGIN_PATH, get(sign_in::begin))
+            .route(sign_in::LOGO_PATH, get(sign_in::logo));
     }
     if gateway.connectors.wechat.is_some() {
         router = router.route(wechat::PATH, get(wechat::check).post(wechat::receive));

@@ -12,6 +12,7 @@ use crate::clients::Clients;
 use crate::connectors::Connectors;
 use crate::log_limit::LogLimiter;
 use crate::metrics::Metrics;
+use crate::relying_party::RelyingParty;
 use crate::sessions::Sessions;
 use crate::sign_in::SignIns;
 use crate::signer::Signer;
@@ -37,6 +38,8 @@ pub struct Gateway {
     pub signer: Signer,
     /// Verifies approvers' tokens.
     pub verifier: Verifier,
+    /// Sign-ins at the identity providers.
+    pub relying_party: RelyingParty,
     /// Signs in demo users; in the demo only.
     pub demo: Option<DemoIdentity>,
     /// The registered clients.

@@ -151,6 +151,14 @@ impl fmt::Debug for BindingSecret {
 #[derive(Clone, Copy)]
 pub struct BindingHash([u8; 32]);
 
+impl BindingHash {
+    /// Returns the text form, for the name of a stored value.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
+    }
+}
+
 impl PartialEq for BindingHash {
     fn eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()

@@ -7,13 +7,27 @@ use serde_json::Value;
 use super::fault::Fault;
 use crate::ticket::{CLOCK_LEEWAY_SECS, Claims, MAX_DATE};
 
-/// Checks every claim but `sub`, from which `bearer` derives the person.
-pub(super) fn check(claims: &Claims, issuer: &str, audience: &str) -> Result<(), Fault> {
+/// Checks every claim but `sub`, from which `identity` derives the person. `aud` must contain one of `audiences`.
+///
+/// # Errors
+/// The first fault.
+pub fn check(claims: &Claims, issuer: &str, audiences: &[String]) -> Result<(), Fault> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-    check_at(claims, issuer, audience, now)
+    check_at(claims, issuer, audiences, now)
 }
 
-fn check_at(claims: &Claims, issuer: &str, audience: &str, now: f64) -> Result<(), Fault> {
+/// Refuses a token that a program got for itself (RFC 9700 §4.15): by its own name in `sub`, or by the marks of Auth0 (`gty`) and
+/// Entra ID (`idtyp`). Its subject is no person's.
+pub(super) fn check_person(claims: &Claims) -> Result<(), Fault> {
+    let subject = claims.get("sub");
+    let is_subject = |name: &&str| claims.get(*name).is_some_and(|id| Some(id) == subject);
+    let is_client = ["client_id", "azp", "cid", "appid"].iter().any(is_subject);
+    let is_marked = claims.get("gty").is_some_and(|gty| gty == "client-credentials")
+        || claims.get("idtyp").is_some_and(|idtyp| idtyp == "app");
+    if is_client || is_marked { Err(Fault::Machine) } else { Ok(()) }
+}
+
+fn check_at(claims: &Claims, issuer: &str, audiences: &[String], now: f64) -> Result<(), Fault> {
     if ["iss", "aud", "exp", "sub"].iter().any(|name| !claims.contains_key(*name)) {
         return Err(Fault::MissingClaim);
     }
@@ -33,8 +47,8 @@ fn check_at(claims: &Claims, issuer: &str, audience: &str, now: f64) -> Result<(
     }
     match claims.get("aud") {
         Some(Value::Array(list)) if !list.iter().all(Value::is_string) => return Err(Fault::MalformedClaim),
-        Some(Value::String(aud)) if aud == audience => {}
-        Some(Value::Array(list)) if list.iter().any(|aud| aud == audience) => {}
+        Some(Value::String(aud)) if audiences.contains(aud) => {}
+        Some(Value::Array(list)) if list.iter().any(|aud| audiences.iter().any(|own| aud == own)) => {}
         Some(Value::String(_) | Value::Array(_)) => return Err(Fault::OtherAudience),
         _ => return Err(Fault::MalformedClaim),
     }

@@ -73,6 +73,9 @@ pub enum Fault {
     /// `sub` is empty, too long, not a string, or has control characters.
     #[error("the token's sub must have 1 to 255 characters and no control characters")]
     Subject,
+    /// The token is a program's own, and stands for no person.
+    #[error("the token is a program's own (client credentials) and identifies no person")]
+    Machine,
     /// `sub` has the form of a connector's subjects.
     #[error("the token's sub is reserved for a connector")]
     ConnectorSubject,
@@ -80,7 +83,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::TooLong,
         Self::NotJwt,
         Self::DuplicateMember,
@@ -103,6 +106,7 @@ impl Fault {
         Self::NotYetValid,
         Self::IssuedInFuture,
         Self::Subject,
+        Self::Machine,
         Self::ConnectorSubject,
     ];
 
@@ -132,6 +136,7 @@ impl Fault {
             Self::NotYetValid => "not_yet_valid",
             Self::IssuedInFuture => "issued_in_future",
             Self::Subject => "subject",
+            Self::Machine => "machine",
             Self::ConnectorSubject => "connector_subject",
         }
     }

@@ -16,6 +16,7 @@ use super::jws::Jws;
 use super::key_set::{KeySet, Skipped};
 use crate::metrics::Metrics;
 use crate::outbound::{BodyError, read_body, root_cause};
+use crate::ticket::Claims;
 
 /// The interval of regular fetches, so that revoked keys disappear.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(300);
@@ -30,6 +31,20 @@ const MAX_TRIED: usize = 8;
 /// The maximum number of skipped entries named in one log message or error.
 const MAX_NAMED: usize = 16;
 
+/// The maximum length of a token, in bytes.
+pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
+
+/// The content of a token whose signature was checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Signed {
+    /// The algorithm of the signature.
+    pub algorithm: Algorithm,
+    /// Whether `typ` marks an access token.
+    pub is_access_token: bool,
+    /// The claims, unchecked.
+    pub claims: Claims,
+}
+
 /// The last fetched set, and its time.
 struct Known {
     set: KeySet,
@@ -39,7 +54,8 @@ struct Known {
 /// The keys behind one URL. Clones share them.
 #[derive(Clone)]
 pub struct RemoteKeys {
-    url: Url,
+    /// `None` until the provider's discovery document has named it.
+    url: Arc<ArcSwapOption<Url>>,
     max_age: Duration,
     http: reqwest::Client,
     known: Arc<ArcSwapOption<Known>>,
@@ -60,6 +76,9 @@ pub enum FetchError {
     /// The response is not a JWK Set.
     #[error("the response is not a JWK Set (RFC 7517), a JSON object with an array keys")]
     NotJwks,
+    /// The discovery document, which names the key set's URL, was not fetched yet.
+    #[error("the identity provider's discovery document has not been fetched yet")]
+    NoUrl,
     /// No key can verify a signature.
     #[error("the JWK Set has no key that can verify signatures{}", reasons(.0))]
     NoUsableKey(Vec<Skipped>),
@@ -106,7 +125,47 @@ impl RemoteKeys {
     /// The HTTP client's error, if TLS cannot be set up.
     pub fn new(url: Url, max_age: Duration, metrics: Arc<Metrics>) -> Result<Self, reqwest::Error> {
         let http = client(&url)?;
+        let url = Arc::new(ArcSwapOption::from_pointee(url));
         Ok(Self { url, max_age, http, known: Arc::default(), last_fetch: Arc::default(), metrics })
+    }
+
+    /// Creates the keys of a provider whose discovery document names their URL: [`RemoteKeys::set_url`] sets it. `http` should
+    /// follow no redirects.
+    #[must_use]
+    pub fn discovered(http: reqwest::Client, max_age: Duration, metrics: Arc<Metrics>) -> Self {
+        Self { url: Arc::default(), max_age, http, known: Arc::default(), last_fetch: Arc::default(), metrics }
+    }
+
+    /// Sets the URL, and fetches the keys at once if it is another one than before.
+    pub async fn set_url(&self, url: &Url) {
+        if self.url.load().as_deref() == Some(url) {
+            return;
+        }
+        self.url.store(Some(Arc::new(url.clone())));
+        self.clone().fetch_now(None).await;
+    }
+
+    /// Checks the signature of a token, and returns its content. Its claims are not checked.
+    ///
+    /// # Errors
+    /// [`VerifyError`].
+    pub async fn open(&self, token: &str) -> Result<Signed, VerifyError> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(VerifyError::Invalid(Fault::TooLong));
+        }
+        let jws = Jws::read(token).map_err(VerifyError::Invalid)?;
+        self.check(&jws).await?;
+        let claims = jws.claims().map_err(VerifyError::Invalid)?;
+        Ok(Signed { algorithm: jws.algorithm, is_access_token: jws.is_access_token, claims })
+    }
+
+    /// Creates keys from the text of a JWK Set, for tests.
+    #[cfg(test)]
+    pub(crate) fn of_text(text: &str) -> Self {
+        let keys = Self::discovered(reqwest::Client::new(), REFRESH_INTERVAL, Arc::default());
+        let set = KeySet::read(text.as_bytes()).unwrap();
+        keys.known.store(Some(Arc::new(Known { set, fetched_at: Instant::now() })));
+        keys
     }
 
     /// Returns whether a fetch has ever succeeded.
@@ -166,6 +225,7 @@ impl RemoteKeys {
 
     /// Fetches, unless the last fetch began within `min_interval`.
     async fn fetch_now(self, min_interval: Option<Duration>) {
+        let Some(url) = self.url.load_full() else { return };
         let mut last_fetch = self.last_fetch.lock().await;
         let is_too_soon = |at: Instant| min_interval.is_some_and(|min_interval| at.elapsed() < min_interval);
         if last_fetch.is_some_and(is_too_soon) {
@@ -173,15 +233,14 @@ impl RemoteKeys {
         }
         *last_fetch = Some(Instant::now());
         let previous = self.known.load_full();
-        match self.fetch().await {
+        match self.fetch(&url).await {
             Ok(set) => {
-                self.log_skipped(&set, previous.as_deref());
+                self.log_skipped(&url, &set, previous.as_deref());
                 self.metrics.identity.set_keys(set.keys.len(), set.skipped.len(), unix_seconds());
                 self.known.store(Some(Arc::new(Known { set, fetched_at: Instant::now() })));
             }
             Err(error) => {
                 self.metrics.identity.errors.inc();
-                let url = &self.url;
                 match previous.map(|known| known.fetched_at.elapsed()) {
                     None => {
                         tracing::warn!(%error, %url, "could not fetch the identity provider's keys; approvers are refused");
@@ -200,10 +259,9 @@ impl RemoteKeys {
     }
 
     /// Logs each skipped entry, once until it changes.
-    fn log_skipped(&self, set: &KeySet, previous: Option<&Known>) {
+    fn log_skipped(&self, url: &Url, set: &KeySet, previous: Option<&Known>) {
         let is_new = |skipped: &&Skipped| !previous.is_some_and(|known| known.set.skipped.contains(skipped));
         for skipped in set.skipped.iter().filter(is_new).take(MAX_NAMED) {
-            let url = &self.url;
             if skipped.reason.is_fault() {
                 tracing::warn!(%url, "skipped a key of the identity provider: {skipped}");
             } else {
@@ -217,12 +275,13 @@ impl RemoteKeys {
     /// # Errors
     /// [`FetchError`].
     pub async fn probe(&self) -> Result<(usize, Vec<Skipped>), FetchError> {
-        let set = self.fetch().await?;
+        let url = self.url.load_full().ok_or(FetchError::NoUrl)?;
+        let set = self.fetch(&url).await?;
         Ok((set.keys.len(), set.skipped))
     }
 
-    async fn fetch(&self) -> Result<KeySet, FetchError> {
-        let body = fetch(&self.http, &self.url).await?;
+    async fn fetch(&self, url: &Url) -> Result<KeySet, FetchError> {
+        let body = fetch(&self.http, url).await?;
         let set = KeySet::read(&body).ok_or(FetchError::NotJwks)?;
         if set.keys.is_empty() { Err(FetchError::NoUsableKey(set.skipped)) } else { Ok(set) }
     }

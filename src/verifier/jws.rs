@@ -15,7 +15,9 @@ use super::fault::Fault;
 
 /// The types of token that identify their bearer, without `application/`: plain JWTs and access tokens (RFC 9068 §2.1). Other
 /// types serve other purposes: to log a person out, to prove a key, to report an event.
-const BEARER_TYPES: [&str; 2] = ["jwt", "at+jwt"];
+const BEARER_TYPES: [&str; 2] = ["jwt", ACCESS_TOKEN_TYPE];
+/// The type of an access token.
+const ACCESS_TOKEN_TYPE: &str = "at+jwt";
 
 /// A token whose header was read and whose signature was not checked yet.
 pub(super) struct Jws<'a> {
@@ -23,6 +25,8 @@ pub(super) struct Jws<'a> {
     pub(super) algorithm: Algorithm,
     /// The key that its header names.
     pub(super) kid: Option<String>,
+    /// Whether `typ` marks an access token (RFC 9068 §2.1). Such a token is no ID token.
+    pub(super) is_access_token: bool,
     message: &'a str,
     payload: &'a str,
     signature: &'a str,
@@ -50,17 +54,17 @@ impl<'a> Jws<'a> {
             Some(Value::String(name)) => algorithm(name).ok_or(Fault::UnknownAlgorithm)?,
             _ => return Err(Fault::NotJwt),
         };
-        match header.get("typ") {
-            None => {}
-            Some(Value::String(typ)) if is_bearer_type(typ) => {}
+        let is_access_token = match header.get("typ").map(|typ| typ.as_str().map(short_type)) {
+            None => false,
+            Some(Some(typ)) if BEARER_TYPES.contains(&typ.as_str()) => typ == ACCESS_TOKEN_TYPE,
             Some(_) => return Err(Fault::OtherType),
-        }
+        };
         let kid = match header.get("kid") {
             None => None,
             Some(Value::String(kid)) => Some(kid.clone()),
             Some(_) => return Err(Fault::NotJwt),
         };
-        Ok(Self { algorithm, kid, message, payload, signature })
+        Ok(Self { algorithm, kid, is_access_token, message, payload, signature })
     }
 
     /// Returns whether `key` signed it with the named algorithm. Returns false for a key of another type.
@@ -75,16 +79,16 @@ impl<'a> Jws<'a> {
 }
 
 /// Returns the algorithm that a token or a key names (RFC 7518 §3.1, RFC 8037 §3.1, RFC 9864 §2.2).
-pub(super) fn algorithm(name: &str) -> Option<Algorithm> {
+pub fn algorithm(name: &str) -> Option<Algorithm> {
     // `EdDSA` does not name the curve; RFC 9864 does. One curve is supported.
     if name == "Ed25519" { Some(Algorithm::EdDSA) } else { name.parse().ok() }
 }
 
-/// RFC 7515 §4.1.9: `typ` is a media type, which may omit `application/`. Media types are case-insensitive.
-fn is_bearer_type(typ: &str) -> bool {
+/// Returns `typ` in lower case and without `application/`: it is a media type, which may omit that (RFC 7515 §4.1.9), and media
+/// types are case-insensitive.
+fn short_type(typ: &str) -> String {
     let typ = typ.to_ascii_lowercase();
-    let typ = typ.strip_prefix("application/").unwrap_or(&typ);
-    BEARER_TYPES.contains(&typ)
+    typ.strip_prefix("application/").unwrap_or(&typ).to_owned()
 }
 
 /// Reads a part: a JSON object in base64url. It refuses two members with the same name, as RFC 7515 §4 and RFC 7519 §4 allow,

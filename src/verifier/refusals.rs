@@ -28,15 +28,15 @@ impl Refusals {
         Self { metrics, logged: Mutex::default() }
     }
 
-    pub(super) fn record(&self, error: VerifyError, issuer: &str, audience: &str) {
+    pub(super) fn record(&self, error: VerifyError, issuers: &str, audiences: &str) {
         let reason = error.as_str();
         self.metrics.identity.refused(reason);
         if let Some(suppressed) = self.suppressed_if_due(reason, Instant::now()) {
             tracing::warn!(
                 reason,
                 suppressed,
-                expected_issuer = issuer,
-                expected_audience = audience,
+                expected_issuer = issuers,
+                expected_audience = audiences,
                 "refused a token of the identity provider: {error}"
             );
         }

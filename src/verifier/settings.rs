@@ -12,6 +12,8 @@ pub const MIN_SECRET_BYTES: usize = 32;
 pub enum IdentitySettings {
     /// The demo, in which anyone can sign in under any name.
     Demo,
+    /// The identity providers at which people sign in by browser, and no other.
+    Providers,
     /// A provider that shares a secret with the gateway.
     Secret {
         /// The secret, at least [`MIN_SECRET_BYTES`] long.

@@ -195,6 +195,48 @@ async fn a_picture_that_is_not_an_https_url_is_dropped() {
     assert_eq!(identity.person.picture, None);
 }
 
+#[tokio::test]
+async fn a_machines_token_is_no_person() {
+    let marks = [
+        ("client_id", json!("ada")),
+        ("azp", json!("ada")),
+        ("cid", json!("ada")),
+        ("appid", json!("ada")),
+        ("gty", json!("client-credentials")),
+        ("idtyp", json!("app")),
+    ];
+    for (claim, value) in marks {
+        let result = verdict(|claims| claims[claim] = value.clone()).await;
+        assert_eq!(result, Err(VerifyError::Invalid(Fault::Machine)), "{claim}");
+    }
+    for (claim, value) in [("client_id", json!("app")), ("azp", json!("app")), ("gty", json!("password"))] {
+        assert!(verdict(|claims| claims[claim] = value.clone()).await.is_ok(), "{claim}");
+    }
+}
+
+#[tokio::test]
+async fn audiences_and_subjects_of_two_issuers_are_not_mixed() {
+    let source = |name: &str| {
+        let (issuer, audience) = (format!("https://{name}.example"), format!("app-of-{name}"));
+        Source::with_secret(SECRET, issuer, audience).prefixed(Some(name.to_owned()))
+    };
+    let verifier = Verifier::new(vec![source("one"), source("two")], Arc::default());
+    let claims = |issuer: &str, audience: &str| {
+        let claims = json!({"iss": issuer, "aud": audience, "sub": "ada", "exp": 4_000_000_000_u64});
+        token(Algorithm::HS256, &claims)
+    };
+    let one = verifier.verify(&claims("https://one.example", "app-of-one")).await.unwrap();
+    let two = verifier.verify(&claims("https://two.example", "app-of-two")).await.unwrap();
+    assert_eq!((one.person.subject.0.as_str(), two.person.subject.0.as_str()), ("one:ada", "two:ada"));
+    for (issuer, audience, fault) in [
+        ("https://one.example", "app-of-two", Fault::OtherAudience),
+        ("https://one.example/", "app-of-one", Fault::IssuerSlash),
+        ("https://three.example", "app-of-one", Fault::OtherIssuer),
+    ] {
+        assert_eq!(verifier.verify(&claims(issuer, audience)).await, Err(VerifyError::Invalid(fault)), "{issuer}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_text_is_refused_without_repeating_it(text in "[!-~]{0,80}(\\.[!-~]{0,80}){0,3}") {

@@ -212,9 +212,10 @@ fn expected(fault: &str) -> BTreeSet<String> {
 }
 
 /// The tables of the TOML file, each with the text that must precede its keys.
-const TABLES: [(&str, &str); 2] = [
+const TABLES: [(&str, &str); 3] = [
     ("[[clients]]", "[[clients]]\nid = \"a\"\n"),
     ("[connectors.wechat]", "[[clients]]\nid = \"a\"\n[connectors.wechat]\n"),
+    ("[[identity_providers]]", "[[clients]]\nid = \"a\"\n[[identity_providers]]\n"),
 ];
 
 #[test]
@@ -238,7 +239,7 @@ fn every_key_of_the_toml_file_has_a_row_and_every_row_a_key() {
         assert!(example.contains(code(&row[0])[0]), "the example lacks {}", row[0]);
     }
     let tables: BTreeSet<_> = expected(&faults_of_file("unknown_key = 1\n"));
-    assert_eq!(tables, ["clients", "connectors"].map(str::to_owned).into());
+    assert_eq!(tables, ["clients", "connectors", "identity_providers"].map(str::to_owned).into());
     assert_eq!(expected(&faults_of_file("[connectors.unknown_key]\n")), ["wechat".to_owned()].into());
 }
 

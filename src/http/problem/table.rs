@@ -50,6 +50,20 @@ problem_types! {
         "Sign in again.";
     SIGN_IN_NOT_BEGUN = FORBIDDEN "sign_in_not_begun" "Sign-in not started in this browser"
         "Open the page that you want, with cookies allowed, and sign in from there.";
+    SIGN_IN_DECLINED = FORBIDDEN "sign_in_declined" "Sign-in declined"
+        "Sign in again, or go back to the app that you came from.";
+    SIGN_IN_FAILED = BAD_GATEWAY "sign_in_failed" "Identity provider did not sign the person in"
+        "Try again. If the error persists, give the operators the request_id.";
+    SIGN_IN_EXPIRED = BAD_REQUEST "sign_in_expired" "Sign-in unknown or expired"
+        "Go back to the page with the code, and sign in again.";
+    SIGN_IN_USED = CONFLICT "sign_in_used" "Sign-in already finished"
+        "Go back to the page with the code; the sign-in cannot be used twice.";
+    SIGN_IN_OTHER_BROWSER = FORBIDDEN "sign_in_other_browser" "Sign-in started in another browser"
+        "Finish in the browser in which the sign-in started, with cookies allowed.";
+    SIGN_IN_MIXED_UP = BAD_REQUEST "sign_in_mixed_up" "Answer of another identity provider"
+        "Go back to the page with the code, and sign in again.";
+    PROVIDER_UNAVAILABLE = SERVICE_UNAVAILABLE "provider_unavailable" "Identity provider unreachable"
+        "Try again after the time in Retry-After.";
     ORIGIN_NOT_ALLOWED = FORBIDDEN "origin_not_allowed" "Origin not allowed"
         "Call from the gateway's own pages, or register the origin with the client.";
     NOT_PERMITTED = FORBIDDEN "not_permitted" "Not the approver"

@@ -1,0 +1,252 @@
+//! Sign-ins that began here and whose answer is awaited: kept in the store, found by the hash of `state`, used once.
+//!
+//! `state` and the browser's secret are stored as hashes. The code verifier and the nonce are stored as they are: they are
+//! useless without the code.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::random::{self, RandomId};
+use crate::store::{Put, Store, StoreError};
+use crate::ticket::{BindingHash, BindingSecret, ClientId, TicketId, Timestamp};
+
+/// How long a person may take at the provider.
+pub const BEGUN_TTL: Duration = Duration::from_secs(10 * 60);
+/// The longest id of a client in a return path, in bytes.
+const MAX_CLIENT_BYTES: usize = 64;
+
+/// The secrets of one sign-in.
+pub(super) struct Secrets {
+    /// 256 bits, which the answer repeats.
+    pub(super) state: BindingSecret,
+    /// 256 bits, which the ID token repeats.
+    pub(super) nonce: String,
+    /// 256 bits in 43 characters (RFC 7636 §4.1).
+    pub(super) code_verifier: String,
+}
+
+impl Secrets {
+    /// Generates secrets.
+    pub(super) fn new() -> Self {
+        let secret = random::binding_secret;
+        Self { state: secret(), nonce: secret().reveal(), code_verifier: secret().reveal() }
+    }
+}
+
+/// The page to which the person comes back: only pages of the gateway's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReturnPath {
+    /// The page of a scanned ticket, `/s/{id}`.
+    Ticket(TicketId),
+    /// The page that presents a share, `/share`, of this client.
+    Share(Option<ClientId>),
+    /// The page of a scanned share, `/share/{id}`.
+    Receive(TicketId),
+}
+
+impl fmt::Display for ReturnPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ticket(id) => write!(f, "/s/{id}"),
+            Self::Share(None) => f.write_str("/share"),
+            Self::Share(Some(client)) => write!(f, "/share?client_id={client}"),
+            Self::Receive(id) => write!(f, "/share/{id}"),
+        }
+    }
+}
+
+impl FromStr for ReturnPath {
+    type Err = ();
+
+    fn from_str(path: &str) -> Result<Self, ()> {
+        if path == "/share" {
+            return Ok(Self::Share(None));
+        }
+        if let Some(client) = path.strip_prefix("/share?client_id=") {
+            // The characters of registered ids, none of which has a meaning in a query.
+            let is_plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
+            let is_id = (1..=MAX_CLIENT_BYTES).contains(&client.len()) && client.bytes().all(is_plain);
+            return if is_id { Ok(Self::Share(Some(ClientId(client.to_owned())))) } else { Err(()) };
+        }
+        if let Some(id) = path.strip_prefix("/share/") {
+            return id.parse().map(Self::Receive).map_err(|_error| ());
+        }
+        let id = path.strip_prefix("/s/").ok_or(())?;
+        id.parse().map(Self::Ticket).map_err(|_error| ())
+    }
+}
+
+impl ReturnPath {
+    /// Returns the ticket to which the person comes back.
+    #[must_use]
+    pub fn ticket(&self) -> Option<&TicketId> {
+        match self {
+            Self::Ticket(id) | Self::Receive(id) => Some(id),
+            Self::Share(_) => None,
+        }
+    }
+}
+
+/// A sign-in that began.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Begun {
+    /// The provider's id.
+    pub(super) provider: String,
+    pub(super) code_verifier: String,
+    pub(super) nonce: String,
+    /// The page to which the person comes back.
+    #[serde(rename = "return", with = "path")]
+    pub(super) return_path: ReturnPath,
+    /// The browser that began.
+    pub(super) browser: BindingHash,
+    /// Whether the request demanded an authentication at the provider.
+    pub(super) demands_authentication: bool,
+    /// By this machine's clock.
+    pub(super) created_at: Timestamp,
+}
+
+/// A [`ReturnPath`] as text.
+mod path {
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use super::ReturnPath;
+
+    pub(super) fn serialize<S: Serializer>(path: &ReturnPath, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(path)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ReturnPath, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|()| D::Error::custom("not a page of the gateway"))
+    }
+}
+
+/// The outcome of [`find`].
+pub(super) enum Found {
+    /// It awaits its answer.
+    Waiting(Begun),
+    /// Its answer came before.
+    Used,
+    /// It never began, or too long ago.
+    Unknown,
+}
+
+/// Stores a sign-in that begins.
+///
+/// # Errors
+/// As [`Store::put_value`].
+pub(super) async fn put(store: &dyn Store, state: &BindingSecret, begun: &Begun) -> Result<(), StoreError> {
+    let text = serde_json::to_string(begun).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    store.put_value(&name(state), &text, BEGUN_TTL, Put::Always).await.map(drop)
+}
+
+/// Finds the sign-in of a `state`, and leaves it.
+///
+/// # Errors
+/// As [`Store::value`]; [`StoreError::Corrupt`].
+pub(super) async fn find(store: &dyn Store, state: &BindingSecret) -> Result<Found, StoreError> {
+    if let Some(text) = store.value(&name(state)).await? {
+        let begun = serde_json::from_str(&text);
+        return begun.map(Found::Waiting).map_err(|_error| StoreError::Corrupt("a begun sign-in".to_owned()));
+    }
+    Ok(if store.value(&used_name(state)).await?.is_some() { Found::Used } else { Found::Unknown })
+}
+
+/// Uses the sign-in up. Returns whether this call did: of several, one does.
+///
+/// # Errors
+/// As [`Store::put_value`]. The sign-in may be used up then.
+pub(super) async fn use_up(store: &dyn Store, state: &BindingSecret) -> Result<bool, StoreError> {
+    // Kept longer than the sign-in itself can be found.
+    let mark = RandomId::new().to_string();
+    let is_first = store.put_value(&used_name(state), &mark, BEGUN_TTL * 2, Put::IfAbsent).await?;
+    if is_first {
+        store.remove_value(&name(state)).await?;
+    }
+    Ok(is_first)
+}
+
+fn name(state: &BindingSecret) -> String {
+    format!("begun:{}", hash(state))
+}
+
+fn used_name(state: &BindingSecret) -> String {
+    format!("begun-used:{}", hash(state))
+}
+
+fn hash(state: &BindingSecret) -> String {
+    state.hash().to_text()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_return_path_is_one_of_the_gateways_own_pages() {
+        let id = random::ticket_id();
+        for path in
+            [format!("/s/{id}"), format!("/share/{id}"), "/share".to_owned(), "/share?client_id=a-B_1.c".to_owned()]
+        {
+            assert_eq!(path.parse::<ReturnPath>().unwrap().to_string(), path);
+        }
+        for path in [
+            "",
+            "/",
+            "/s/",
+            "/s/x",
+            "//evil.example",
+            "/\\evil.example",
+            "/s/%2f%2fevil.example",
+            "https://evil.example/share",
+            "/share?client_id=",
+            "/share?client_id=a&x=b",
+            "/share?client_id=a b",
+            "/share/",
+            "/share#x",
+            "/share\n",
+        ] {
+            assert_eq!(path.parse::<ReturnPath>(), Err(()), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_state_says_nothing() {
+        let (one, other) = (Secrets::new(), Secrets::new());
+        assert_eq!(one.state.reveal().len(), 43);
+        assert_eq!(one.code_verifier.len(), 43);
+        let all = [one.state.reveal(), one.nonce, one.code_verifier, other.state.reveal(), other.nonce];
+        assert!((0..5).all(|this| (0..this).all(|that| all[this] != all[that])));
+        assert!(!name(&other.state).contains(&other.state.reveal()));
+    }
+
+    #[test]
+    fn a_begun_sign_in_is_read_as_it_was_written() {
+        let begun = Begun {
+            provider: "one".into(),
+            code_verifier: "v".into(),
+            nonce: "n".into(),
+            return_path: ReturnPath::Ticket(random::ticket_id()),
+            browser: random::binding_secret().hash(),
+            demands_authentication: true,
+            created_at: Timestamp(7),
+        };
+        let text = serde_json::to_string(&begun).unwrap();
+        assert_eq!(serde_json::from_str::<Begun>(&text).unwrap(), begun);
+    }
+
+    proptest! {
+        #[test]
+        fn any_accepted_path_is_written_as_it_was_read(path in "/(s|share)(/|\\?client_id=)?[a-zA-Z0-9_./%&=?#-]{0,24}") {
+            if let Ok(read) = path.parse::<ReturnPath>() {
+                prop_assert_eq!(read.to_string(), path);
+            }
+        }
+    }
+}
