@@ -34,9 +34,9 @@ use crate::store::redis::{RedisSettings, RedisStore};
 use crate::store::{Put, Store};
 use crate::systemd;
 use crate::verifier::demo::{self, DemoIdentity};
-use crate::verifier::{Source, Verifier};
 use crate::verifier::jwks::RemoteKeys;
 use crate::verifier::settings::IdentitySettings;
+use crate::verifier::{Source, Verifier};
 use crate::waiters::Waiters;
 
 /// Whether the build is for deployment: optimised, with jemalloc. `cargo run --release` has neither, because both take long to
@@ -145,7 +145,7 @@ async fn assemble(config: &Config) -> anyhow::Result<Gateway> {
         Arc::clone(&metrics),
         config.sessions,
         &config.clients,
-        providers(&config.identity),
+        providers(config),
     );
     Ok(Gateway {
         store,
@@ -222,13 +222,10 @@ fn identity(
     Ok((Verifier::new(own.into_iter().chain(of_providers).collect(), Arc::clone(metrics)), None))
 }
 
-/// Returns the ids of the identity providers whose people may have sessions.
-fn providers(settings: &IdentitySettings) -> Vec<String> {
-    match settings {
-        IdentitySettings::Demo => vec![demo::PROVIDER.to_owned()],
-        // Their people send bearer tokens.
-        IdentitySettings::Secret { .. } | IdentitySettings::Jwks { .. } => Vec::new(),
-    }
+/// Returns the ids of the identity providers whose people may have sessions. People of `--identity-*` send bearer tokens.
+fn providers(config: &Config) -> Vec<String> {
+    let of_demo = matches!(config.identity, IdentitySettings::Demo).then(|| demo::PROVIDER.to_owned());
+    config.providers.iter().map(|provider| provider.id.clone()).chain(of_demo).collect()
 }
 
 fn connectors(

@@ -144,7 +144,8 @@ impl Config {
         }
         if flags.session_lifetime < flags.session_idle {
             checks.faults.push(
-                "--session-lifetime must be at least --session-idle: a session ends with the shorter of the two".to_owned(),
+                "--session-lifetime must be at least --session-idle: a session ends with the shorter of the two"
+                    .to_owned(),
             );
         }
         if flags.max_connections < flags.listen.len() {

@@ -89,8 +89,7 @@ async fn a_person_signs_in_sees_who_they_are_and_signs_out() {
     let cookie = set_cookie(&request.send().await.unwrap()).unwrap();
     assert!(cookie.contains("; Path=/; Max-Age=7776000; HttpOnly; SameSite=Lax"), "{cookie}");
     let session: Value = read().await.json().await.unwrap();
-    let expected =
-        json!({"name": "Ada", "provider": "demo", "provider_name": "Demo", "auth_time": null, "demo": true});
+    let expected = json!({"name": "Ada", "provider": "demo", "provider_name": "Demo", "auth_time": null, "demo": true});
     assert_eq!(session, expected);
     let end = || async { browser.request(Method::POST, "/v1/session/end").send().await.unwrap() };
     // Signing out again is answered the same.

@@ -182,7 +182,10 @@ pub struct Flags {
     pub oidc_client_secret_file: Option<PathBuf>,
     /// Scopes to ask for, separated by commas. Default: openid,profile
     #[arg(
-        long, env = "SCANGATE_OIDC_SCOPES", value_name = "SCOPES", value_delimiter = ',',
+        long,
+        env = "SCANGATE_OIDC_SCOPES",
+        value_name = "SCOPES",
+        value_delimiter = ',',
         help_heading = "Identity of approvers"
     )]
     pub oidc_scopes: Vec<String>,

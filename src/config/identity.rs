@@ -19,8 +19,7 @@ pub(super) struct Exposure<'a> {
     pub(super) has_providers: bool,
 }
 
-const SET_ONE: &str =
-    "set --oidc-issuer and --oidc-client-id, or --identity-jwks-url (or --identity-secret-file) with --identity-issuer and --identity-audience";
+const SET_ONE: &str = "set --oidc-issuer and --oidc-client-id, or --identity-jwks-url (or --identity-secret-file) with --identity-issuer and --identity-audience";
 
 /// Reads the identity provider's flags, or allows the demo.
 ///

@@ -60,13 +60,22 @@ async fn check_provider(report: &mut Report, settings: &ProviderSettings) -> Opt
     };
     report.ok(SUBJECT, format!("{id}: {} has a discovery document", settings.issuer));
     for (name, url) in elsewhere(settings, &metadata) {
-        report.ok(SUBJECT, format!("{id}: {name} is on another host, {url}: the gateway trusts it because the issuer names it"));
+        report.ok(
+            SUBJECT,
+            format!("{id}: {name} is on another host, {url}: the gateway trusts it because the issuer names it"),
+        );
     }
     if metadata.lists_s256 == Some(false) {
-        report.warn(SUBJECT, format!("{id}: the provider does not list S256 (PKCE); a stolen code is then stopped by the nonce alone"));
+        report.warn(
+            SUBJECT,
+            format!("{id}: the provider does not list S256 (PKCE); a stolen code is then stopped by the nonce alone"),
+        );
     }
     if !metadata.promises_iss {
-        report.ok(SUBJECT, format!("{id}: the provider does not promise iss in its answers (RFC 9207); one that comes is checked"));
+        report.ok(
+            SUBJECT,
+            format!("{id}: the provider does not promise iss in its answers (RFC 9207); one that comes is checked"),
+        );
     }
     if settings.sign_out == SignOut::Provider && metadata.end_session_endpoint.is_none() {
         report.warn(SUBJECT, format!("{id}: sign_out is \"provider\", but the provider has no end_session_endpoint; people stay signed in there"));
@@ -89,10 +98,7 @@ async fn keys(report: &mut Report, id: &str, provider: &Provider, url: &Url) {
 }
 
 /// Returns the endpoints that are not on the issuer's host.
-fn elsewhere<'a>(
-    settings: &ProviderSettings,
-    metadata: &'a Metadata,
-) -> impl Iterator<Item = (&'static str, &'a Url)> {
+fn elsewhere<'a>(settings: &ProviderSettings, metadata: &'a Metadata) -> impl Iterator<Item = (&'static str, &'a Url)> {
     let issuer = Url::parse(&settings.issuer).ok().map(|issuer| issuer.origin());
     metadata.endpoints().filter(move |(_, url)| Some(url.origin()) != issuer)
 }

@@ -9,7 +9,9 @@ use axum::routing::{get, post};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::api::{admin, codes, decisions, demo, events, keys, openapi, opening, session, sign_in, signed_in, tickets, wechat};
+use super::api::{
+    admin, codes, decisions, demo, events, keys, openapi, opening, session, sign_in, signed_in, tickets, wechat,
+};
 use super::state::SharedGateway;
 use super::{bounds, head, methods, middleware, origin, pages, problem};
 use crate::relying_party::settings::CALLBACK_PATH;

@@ -36,11 +36,12 @@ pub(super) async fn exchange(
         ("code_verifier", code_verifier),
     ];
     let request = http.post(metadata.token_endpoint.clone());
-    let response = calls::send(authenticated(request, settings, metadata, &grant)).await.map_err(|error| match error {
-        // Providers differ in the body and the status of a refusal; all are client errors.
-        CallError::Status(status @ 400..=499) => SignInError::CodeRefused(status),
-        error => SignInError::Token(error),
-    })?;
+    let response =
+        calls::send(authenticated(request, settings, metadata, &grant)).await.map_err(|error| match error {
+            // Providers differ in the body and the status of a refusal; all are client errors.
+            CallError::Status(status @ 400..=499) => SignInError::CodeRefused(status),
+            error => SignInError::Token(error),
+        })?;
     read(&response).map_err(SignInError::Token)
 }
 

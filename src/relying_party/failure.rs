@@ -23,7 +23,9 @@ pub enum SignInError {
     #[error("the token endpoint failed: {0}")]
     Token(CallError),
     /// The token endpoint refused the code.
-    #[error("the token endpoint refused the code with HTTP status {0}; check the client id, the secret and the redirect URI")]
+    #[error(
+        "the token endpoint refused the code with HTTP status {0}; check the client id, the secret and the redirect URI"
+    )]
     CodeRefused(u16),
     /// The ID token is wrong.
     #[error("the ID token is refused: {0}")]

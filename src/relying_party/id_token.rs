@@ -78,22 +78,24 @@ pub(super) fn check(token: &Signed, expected: &Expected<'_>) -> Result<(), IdTok
     }
     match claims.get("at_hash") {
         None => Ok(()),
-        Some(hash) if *hash == at_hash(token.algorithm, access_token) => Ok(()),
+        Some(hash) if hash.as_str() == at_hash(token.algorithm, access_token).as_deref() => Ok(()),
         Some(_) => Err(IdTokenFault::OtherAccessToken),
     }
 }
 
 /// Returns the left half of the access token's hash, with the hash of the algorithm (OpenID Connect Core §3.1.3.6). Ed25519's is
 /// SHA-512 (RFC 8032 §5.1).
-fn at_hash(algorithm: Algorithm, access_token: &str) -> String {
+fn at_hash(algorithm: Algorithm, access_token: &str) -> Option<String> {
     let hash = match algorithm {
         Algorithm::HS256 | Algorithm::RS256 | Algorithm::PS256 | Algorithm::ES256 => &digest::SHA256,
         Algorithm::HS384 | Algorithm::RS384 | Algorithm::PS384 | Algorithm::ES384 => &digest::SHA384,
         Algorithm::HS512 | Algorithm::RS512 | Algorithm::PS512 | Algorithm::EdDSA => &digest::SHA512,
+        // `verifier` accepts no other algorithm.
+        _ => return None,
     };
     let hash = digest::digest(hash, access_token.as_bytes());
     let (left, _right) = hash.as_ref().split_at(hash.as_ref().len() / 2);
-    URL_SAFE_NO_PAD.encode(left)
+    Some(URL_SAFE_NO_PAD.encode(left))
 }
 
 #[cfg(test)]
@@ -154,9 +156,11 @@ mod tests {
         ] {
             assert_eq!(verdict_with(name, value.clone()), Err(fault), "{name} = {value}");
         }
-        for (name, fault) in
-            [("nonce", IdTokenFault::OtherNonce), ("iat", IdTokenFault::NoIssueTime), ("sub", Fault::MissingClaim.into())]
-        {
+        for (name, fault) in [
+            ("nonce", IdTokenFault::OtherNonce),
+            ("iat", IdTokenFault::NoIssueTime),
+            ("sub", Fault::MissingClaim.into()),
+        ] {
             assert_eq!(verdict(|token| drop(token.claims.remove(name))), Err(fault), "without {name}");
         }
         assert_eq!(verdict(|token| token.is_access_token = true), Err(IdTokenFault::AccessToken));

@@ -57,7 +57,9 @@ pub enum MetadataFault {
     #[error("{0} of the discovery document is not an https URL without login and fragment")]
     Endpoint(&'static str),
     /// ID tokens are signed only with algorithms that are not supported.
-    #[error("the provider signs ID tokens only with algorithms that the gateway does not support; choose RS256 or ES256")]
+    #[error(
+        "the provider signs ID tokens only with algorithms that the gateway does not support; choose RS256 or ES256"
+    )]
     Algorithms,
 }
 

@@ -271,7 +271,9 @@ mod tests {
     }
 
     fn table(rest: &str) -> String {
-        format!("[[identity_providers]]\nid = \"one\"\nissuer = \"https://one.example\"\nclient_id = \"gate\"\n{rest}\n")
+        format!(
+            "[[identity_providers]]\nid = \"one\"\nissuer = \"https://one.example\"\nclient_id = \"gate\"\n{rest}\n"
+        )
     }
 
     #[test]
@@ -332,7 +334,8 @@ mod tests {
         ] {
             assert!(issuer_fault(issuer).is_some(), "{issuer}");
         }
-        for issuer in ["https://one.example", "https://one.example/a/", "http://127.0.0.1:9/api", "http://localhost:1"] {
+        for issuer in ["https://one.example", "https://one.example/a/", "http://127.0.0.1:9/api", "http://localhost:1"]
+        {
             assert_eq!(issuer_fault(issuer), None, "{issuer}");
         }
     }

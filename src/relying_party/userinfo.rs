@@ -12,7 +12,21 @@ use crate::ticket::Claims;
 
 /// Claims that only the signed ID token may state: about the token, and about how the person signed in.
 const ONLY_SIGNED: [&str; 16] = [
-    "iss", "sub", "aud", "azp", "exp", "nbf", "iat", "jti", "nonce", "at_hash", "c_hash", "sid", "auth_time", "acr", "amr",
+    "iss",
+    "sub",
+    "aud",
+    "azp",
+    "exp",
+    "nbf",
+    "iat",
+    "jti",
+    "nonce",
+    "at_hash",
+    "c_hash",
+    "sid",
+    "auth_time",
+    "acr",
+    "amr",
     "cnf",
 ];
 

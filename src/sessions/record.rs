@@ -134,7 +134,8 @@ mod tests {
 
     #[test]
     fn only_claims_that_a_sign_in_may_need_are_kept() {
-        let session = session(json!({"name": "Ada", "email": "a@example.com", "ssn": "078-05-1120"}), &["name", "email"]);
+        let session =
+            session(json!({"name": "Ada", "email": "a@example.com", "ssn": "078-05-1120"}), &["name", "email"]);
         assert_eq!(json!(session.claims), json!({"name": "Ada", "email": "a@example.com"}));
         let stored = serde_json::to_string(&session).unwrap();
         assert!(!stored.contains("078-05") && !stored.contains("192.0.2.1"), "{stored}");

@@ -130,11 +130,8 @@ pub(in crate::http) async fn callback(
             let is_guess =
                 matches!(error, SignInError::UnknownState | SignInError::OtherBrowser | SignInError::Malformed);
             let problem = Problem::from(error);
-            let problem = if is_guess {
-                gateway.limits.invalid_answer.check(address).err().unwrap_or(problem)
-            } else {
-                problem
-            };
+            let problem =
+                if is_guess { gateway.limits.invalid_answer.check(address).err().unwrap_or(problem) } else { problem };
             return Err(problem.as_page(&back));
         }
     };

@@ -57,7 +57,9 @@ pub(in crate::http) async fn read(
     let is_guess = cookies::login(&headers, &gateway).is_some();
     let session = if is_guess { gateway.limits.invalid_confirm.charge_failures(address, session)? } else { session? };
     let (auth_time, demo) = (session.auth_time(), session.provider == PROVIDER);
-    let provider_name = if demo { PROVIDER_NAME.to_owned() } else { session.provider.clone() };
+    let provider = gateway.relying_party.find(&session.provider);
+    // Sessions of an unknown provider are not valid, so without one it is the demo's.
+    let provider_name = provider.map_or(PROVIDER_NAME, |provider| &provider.settings.name).to_owned();
     Ok(Json(SessionView { name: session.person.name, provider: session.provider, provider_name, auth_time, demo }))
 }
 
@@ -94,9 +96,12 @@ pub(in crate::http) async fn end(
     if !is_own_fetch(&headers, &gateway) {
         return Err(Problem::from(&problem::ORIGIN_NOT_ALLOWED));
     }
-    if let Some(secret) = cookies::login(&headers, &gateway) {
-        gateway.sessions.end(&secret).await?;
-    }
-    let signed_out = SignedOut { continue_at: None };
+    let ended = match cookies::login(&headers, &gateway) {
+        Some(secret) => gateway.sessions.end(&secret).await?,
+        None => None,
+    };
+    let provider = ended.and_then(|session| gateway.relying_party.find(&session.provider));
+    let continue_at = provider.and_then(|provider| provider.sign_out_url(gateway.public_url.as_str())).map(Into::into);
+    let signed_out = SignedOut { continue_at };
     Ok((cookies::end_login(&gateway), Json(signed_out)).into_response())
 }
