@@ -303,17 +303,14 @@ fn describe(config: &Config, signer: &Signer) -> Description {
         StoreSettings::Memory { max_tickets } => format!("memory, up to {max_tickets} tickets"),
         StoreSettings::Redis(settings) => format!("Redis at {}", settings.topology.address()),
     };
-    let providers: Vec<&str> = config.providers.iter().map(|provider| provider.issuer.as_str()).collect();
-    let mut identity = match &config.identity {
-        IdentitySettings::Demo => "demo (anyone can sign in)".to_owned(),
-        IdentitySettings::Providers => String::new(),
-        IdentitySettings::Secret { issuer, .. } => format!("{issuer}, by shared secret"),
-        IdentitySettings::Jwks { issuer, url, .. } => format!("{issuer}, keys from {url}"),
+    let own = match &config.identity {
+        IdentitySettings::Demo => Some("demo (anyone can sign in)".to_owned()),
+        IdentitySettings::Providers => None,
+        IdentitySettings::Secret { issuer, .. } => Some(format!("{issuer}, by shared secret")),
+        IdentitySettings::Jwks { issuer, url, .. } => Some(format!("{issuer}, keys from {url}")),
     };
-    for issuer in providers {
-        let separator = if identity.is_empty() { "" } else { "; " };
-        identity.push_str(&format!("{separator}{issuer}, sign-in by browser"));
-    }
+    let providers = config.providers.iter().map(|provider| format!("{}, sign-in by browser", provider.issuer));
+    let identity = own.into_iter().chain(providers).collect::<Vec<_>>().join("; ");
     Description { store, identity, keys: signer.describe() }
 }
 

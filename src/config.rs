@@ -119,38 +119,7 @@ impl Config {
             has_providers,
         };
         let identity = checks.record(identity::identity(flags, &exposure));
-        checks.not_empty("--issuer", flags.issuer.as_deref());
-        checks.not_empty("--oidc-issuer", flags.oidc_issuer.as_deref());
-        checks.not_empty("--oidc-client-id", flags.oidc_client_id.as_deref());
-        checks.not_empty("--identity-issuer", flags.identity_issuer.as_deref());
-        checks.not_empty("--identity-audience", flags.identity_audience.as_deref());
-        checks.in_range("--ticket-ttl", flags.ticket_ttl, TICKET_TTLS);
-        checks.in_range("--sign-in-time", flags.sign_in_time, secs(30)..=secs(600));
-        checks.in_range("--decision-ttl", flags.decision_ttl, secs(5)..=secs(600));
-        checks.in_range("--redeem-ttl", flags.redeem_ttl, secs(5)..=secs(300));
-        checks.in_range("--token-ttl", flags.token_ttl, secs(60)..=secs(30 * 24 * 3600));
-        checks.in_range("--identity-keys-max-age", flags.identity_keys_max_age, secs(2)..=secs(30 * 24 * 3600));
-        checks.in_range("--session-idle", flags.session_idle, secs(5)..=MAX_LIFETIME);
-        checks.in_range("--session-lifetime", flags.session_lifetime, secs(5)..=MAX_LIFETIME);
-        checks.in_range("--heartbeat", flags.heartbeat, secs(1)..=secs(300));
-        checks.in_range("--drain", flags.drain, secs(0)..=secs(600));
-        checks.in_range("--shutdown-timeout", flags.shutdown_timeout, secs(1)..=secs(900));
-        checks.in_range("--redis-timeout", flags.redis_timeout, Duration::from_millis(50)..=secs(30));
-        if flags.shutdown_timeout < flags.drain + MIN_FINISH {
-            checks.faults.push(format!(
-                "--shutdown-timeout must be at least {} longer than --drain, so that requests can finish after the streams",
-                humantime::format_duration(MIN_FINISH)
-            ));
-        }
-        if flags.session_lifetime < flags.session_idle {
-            checks.faults.push(
-                "--session-lifetime must be at least --session-idle: a session ends with the shorter of the two"
-                    .to_owned(),
-            );
-        }
-        if flags.max_connections < flags.listen.len() {
-            checks.faults.push("--max-connections must be at least the number of addresses in --listen".to_owned());
-        }
+        check_bounds(&mut checks, flags);
         let (Some(public_url), Some(identity), Some(store), Some(file), Some(listen)) =
             (public_url, identity, store, file, listen)
         else {
@@ -307,6 +276,41 @@ impl Config {
 
 const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
+}
+
+/// Checks the bounds of the values that no other check reads.
+fn check_bounds(checks: &mut Checks, flags: &Flags) {
+    checks.not_empty("--issuer", flags.issuer.as_deref());
+    checks.not_empty("--oidc-issuer", flags.oidc_issuer.as_deref());
+    checks.not_empty("--oidc-client-id", flags.oidc_client_id.as_deref());
+    checks.not_empty("--identity-issuer", flags.identity_issuer.as_deref());
+    checks.not_empty("--identity-audience", flags.identity_audience.as_deref());
+    checks.in_range("--ticket-ttl", flags.ticket_ttl, TICKET_TTLS);
+    checks.in_range("--sign-in-time", flags.sign_in_time, secs(30)..=secs(600));
+    checks.in_range("--decision-ttl", flags.decision_ttl, secs(5)..=secs(600));
+    checks.in_range("--redeem-ttl", flags.redeem_ttl, secs(5)..=secs(300));
+    checks.in_range("--token-ttl", flags.token_ttl, secs(60)..=secs(30 * 24 * 3600));
+    checks.in_range("--identity-keys-max-age", flags.identity_keys_max_age, secs(2)..=secs(30 * 24 * 3600));
+    checks.in_range("--session-idle", flags.session_idle, secs(5)..=MAX_LIFETIME);
+    checks.in_range("--session-lifetime", flags.session_lifetime, secs(5)..=MAX_LIFETIME);
+    checks.in_range("--heartbeat", flags.heartbeat, secs(1)..=secs(300));
+    checks.in_range("--drain", flags.drain, secs(0)..=secs(600));
+    checks.in_range("--shutdown-timeout", flags.shutdown_timeout, secs(1)..=secs(900));
+    checks.in_range("--redis-timeout", flags.redis_timeout, Duration::from_millis(50)..=secs(30));
+    if flags.shutdown_timeout < flags.drain + MIN_FINISH {
+        checks.faults.push(format!(
+            "--shutdown-timeout must be at least {} longer than --drain, so that requests can finish after the streams",
+            humantime::format_duration(MIN_FINISH)
+        ));
+    }
+    if flags.session_lifetime < flags.session_idle {
+        checks.faults.push(
+            "--session-lifetime must be at least --session-idle: a session ends with the shorter of the two".to_owned(),
+        );
+    }
+    if flags.max_connections < flags.listen.len() {
+        checks.faults.push("--max-connections must be at least the number of addresses in --listen".to_owned());
+    }
 }
 
 #[cfg(test)]

@@ -160,7 +160,9 @@ mod tests {
 
     use super::*;
     use crate::random;
-    use crate::ticket::{ClientId, Device, Flow, NewTicket, Person, Scanner, Subject, TicketRequest, Timestamp};
+    use crate::ticket::{
+        ClientId, Device, Flow, Freshness, NewTicket, Person, Scanner, Subject, TicketRequest, Timestamp,
+    };
 
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
     const MINUTE: Duration = Duration::from_secs(60);
@@ -178,6 +180,7 @@ mod tests {
             return_to: None,
             matching: None,
             release: Vec::new(),
+            freshness: Freshness::default(),
             code: None,
         };
         NewTicket { id: random::ticket_id(), request, ttl: MINUTE }.at(NOW)

@@ -56,17 +56,15 @@ fn authenticated(
     body.extend_pairs(grant);
     let (basic, post) = match &settings.authentication {
         ClientAuthentication::Public => (None, None),
-        ClientAuthentication::Basic(secret) => (Some(secret), None),
         ClientAuthentication::Post(secret) => (None, Some(secret)),
         ClientAuthentication::Discovered(secret) if metadata.wants_secret_in_body => (None, Some(secret)),
-        ClientAuthentication::Discovered(secret) => (Some(secret), None),
+        ClientAuthentication::Basic(secret) | ClientAuthentication::Discovered(secret) => (Some(secret), None),
     };
-    let request = match basic {
-        Some(secret) => request.header("authorization", basic_credentials(&settings.client_id, secret.reveal())),
-        None => {
-            body.append_pair("client_id", &settings.client_id);
-            request
-        }
+    let request = if let Some(secret) = basic {
+        request.header("authorization", basic_credentials(&settings.client_id, secret.reveal()))
+    } else {
+        body.append_pair("client_id", &settings.client_id);
+        request
     };
     if let Some(secret) = post {
         body.append_pair("client_secret", secret.reveal());

@@ -171,9 +171,9 @@ mod tests {
     fn at_hash_follows_the_algorithm() {
         // OpenID Connect Core, appendix A.3.
         let example = "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y";
-        assert_eq!(at_hash(Algorithm::RS256, example), "77QmUPtjPfzWtF2AnpK9RQ");
+        assert_eq!(at_hash(Algorithm::RS256, example).unwrap(), "77QmUPtjPfzWtF2AnpK9RQ");
         for (algorithm, chars) in [(Algorithm::ES256, 22), (Algorithm::ES384, 32), (Algorithm::EdDSA, 43)] {
-            let hash = at_hash(algorithm, ACCESS_TOKEN);
+            let hash = at_hash(algorithm, ACCESS_TOKEN).unwrap();
             assert_eq!(hash.len(), chars, "{algorithm:?}");
             let of_token = |text: &str| {
                 verdict(|token| {
@@ -183,7 +183,7 @@ mod tests {
             };
             let is_listed = algorithm != Algorithm::ES384;
             assert_eq!(of_token(&hash).is_ok(), is_listed, "{algorithm:?}");
-            assert!(of_token(&at_hash(algorithm, "another")).is_err(), "{algorithm:?}");
+            assert!(of_token(&at_hash(algorithm, "another").unwrap()).is_err(), "{algorithm:?}");
         }
         // SHA-256 with Ed25519 is wrong.
         let sha256 = at_hash(Algorithm::RS256, ACCESS_TOKEN);

@@ -159,7 +159,7 @@ mod tests {
     fn a_touch_is_due_after_a_twentieth_of_the_idle_lifetime() {
         let session = session(json!({}), &[]);
         assert!(!session.is_touch_due(LIFETIMES, START));
-        assert!(!session.is_touch_due(LIFETIMES, START + DAY / 20 - Duration::from_millis(1)));
+        assert!(!session.is_touch_due(LIFETIMES, START + (DAY / 20).saturating_sub(Duration::from_millis(1))));
         assert!(session.is_touch_due(LIFETIMES, START + DAY / 20));
         assert!(session.is_touch_due(LIFETIMES, Timestamp(START.0 - 1)), "the clock was set back");
     }

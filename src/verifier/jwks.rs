@@ -235,7 +235,7 @@ impl RemoteKeys {
         let previous = self.known.load_full();
         match self.fetch(&url).await {
             Ok(set) => {
-                self.log_skipped(&url, &set, previous.as_deref());
+                log_skipped(&url, &set, previous.as_deref());
                 self.metrics.identity.set_keys(set.keys.len(), set.skipped.len(), unix_seconds());
                 self.known.store(Some(Arc::new(Known { set, fetched_at: Instant::now() })));
             }
@@ -258,18 +258,6 @@ impl RemoteKeys {
         }
     }
 
-    /// Logs each skipped entry, once until it changes.
-    fn log_skipped(&self, url: &Url, set: &KeySet, previous: Option<&Known>) {
-        let is_new = |skipped: &&Skipped| !previous.is_some_and(|known| known.set.skipped.contains(skipped));
-        for skipped in set.skipped.iter().filter(is_new).take(MAX_NAMED) {
-            if skipped.reason.is_fault() {
-                tracing::warn!(%url, "skipped a key of the identity provider: {skipped}");
-            } else {
-                tracing::info!(%url, "skipped a key of the identity provider: {skipped}");
-            }
-        }
-    }
-
     /// Fetches the keys once, for the doctor. Returns the number of usable keys, and the skipped entries.
     ///
     /// # Errors
@@ -284,6 +272,18 @@ impl RemoteKeys {
         let body = fetch(&self.http, url).await?;
         let set = KeySet::read(&body).ok_or(FetchError::NotJwks)?;
         if set.keys.is_empty() { Err(FetchError::NoUsableKey(set.skipped)) } else { Ok(set) }
+    }
+}
+
+/// Logs each skipped entry, once until it changes.
+fn log_skipped(url: &Url, set: &KeySet, previous: Option<&Known>) {
+    let is_new = |skipped: &&Skipped| !previous.is_some_and(|known| known.set.skipped.contains(skipped));
+    for skipped in set.skipped.iter().filter(is_new).take(MAX_NAMED) {
+        if skipped.reason.is_fault() {
+            tracing::warn!(%url, "skipped a key of the identity provider: {skipped}");
+        } else {
+            tracing::info!(%url, "skipped a key of the identity provider: {skipped}");
+        }
     }
 }
 

@@ -79,6 +79,7 @@ impl<'a> Jws<'a> {
 }
 
 /// Returns the algorithm that a token or a key names (RFC 7518 §3.1, RFC 8037 §3.1, RFC 9864 §2.2).
+#[must_use]
 pub fn algorithm(name: &str) -> Option<Algorithm> {
     // `EdDSA` does not name the curve; RFC 9864 does. One curve is supported.
     if name == "Ed25519" { Some(Algorithm::EdDSA) } else { name.parse().ok() }
