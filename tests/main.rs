@@ -35,6 +35,7 @@ mod neighbours;
 mod nginx;
 mod packages;
 mod pages;
+mod providers;
 mod safety;
 mod sessions;
 mod store;

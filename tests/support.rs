@@ -10,6 +10,7 @@ pub mod netns;
 pub mod nginx;
 pub mod picture;
 pub mod process;
+pub mod provider;
 pub mod proxy;
 pub mod redis;
 pub mod sentinel;
@@ -133,4 +134,20 @@ pub fn loadgen() -> &'static Path {
         assert!(status.success(), "the load generator could not be built");
         directory.join("scangate-loadgen")
     })
+}
+
+/// The words that have a program run with its clock off by that many seconds. Its monotonic clock goes right.
+pub fn clock_off_by(seconds: i64) -> Vec<String> {
+    let library = std::fs::read_dir("/usr/lib").unwrap().filter_map(Result::ok).find_map(|entry| {
+        let path = entry.path().join("faketime/libfaketimeMT.so.1");
+        path.exists().then_some(path)
+    });
+    let library = library.expect("libfaketime is missing; apt-get install faketime, or run tests/run, which does");
+    let settings = [
+        "env".to_owned(),
+        format!("LD_PRELOAD={}", library.display()),
+        format!("FAKETIME={seconds:+}s"),
+        "FAKETIME_DONT_FAKE_MONOTONIC=1".to_owned(),
+    ];
+    settings.to_vec()
 }

@@ -3,23 +3,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::*;
+use crate::support::clock_off_by;
 use crate::support::gateway::{keys, token_until};
-
-/// The words that have a program run with its clock off by that many seconds. Its monotonic clock goes right.
-fn clock_off_by(seconds: i64) -> Vec<String> {
-    let library = std::fs::read_dir("/usr/lib").unwrap().filter_map(Result::ok).find_map(|entry| {
-        let path = entry.path().join("faketime/libfaketimeMT.so.1");
-        path.exists().then_some(path)
-    });
-    let library = library.expect("libfaketime is missing; apt-get install faketime, or run tests/run, which does");
-    let settings = [
-        "env".to_owned(),
-        format!("LD_PRELOAD={}", library.display()),
-        format!("FAKETIME={seconds:+}s"),
-        "FAKETIME_DONT_FAKE_MONOTONIC=1".to_owned(),
-    ];
-    settings.to_vec()
-}
 
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
