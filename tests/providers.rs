@@ -1,7 +1,7 @@
 //! Sign-ins at identity providers that nobody here has written: the certified `oidc-provider` and Debian's `glewlwyd`. The
 //! gateway is on Redis and behind nginx with TLS.
 //!
-//! Here without a browser; `chromium` has the same with one.
+//! Here without a browser: a person's cookies, redirects and forms.
 
 mod freshness;
 mod native_apps;
@@ -105,7 +105,8 @@ impl Desk {
 
 /// Returns the table of a provider, with further lines.
 fn table(id: &str, provider: &Provider, client: &str, further: &str) -> String {
-    let secret = if client.ends_with("public") { String::new() } else { format!("client_secret = {CLIENT_SECRET:?}\n") };
+    let secret =
+        if client.ends_with("public") { String::new() } else { format!("client_secret = {CLIENT_SECRET:?}\n") };
     let issuer = &provider.issuer;
     format!(
         "[[identity_providers]]\nid = {id:?}\nname = \"{id} of the tests\"\nissuer = {issuer:?}\nclient_id = {client:?}\n\

@@ -82,12 +82,7 @@ impl Person {
     }
 
     /// The same until a redirect leads to an end, which is not visited.
-    pub async fn go_until(
-        &self,
-        request: RequestBuilder,
-        manner: Manner,
-        is_end: impl Fn(&Url) -> bool,
-    ) -> Arrival {
+    pub async fn go_until(&self, request: RequestBuilder, manner: Manner, is_end: impl Fn(&Url) -> bool) -> Arrival {
         let mut pages = Vec::new();
         let mut response = self.send(request).await;
         for _ in 0..MAX_STEPS {
@@ -104,7 +99,9 @@ impl Person {
             let body = response.text().await.unwrap();
             let is_page = status == StatusCode::OK && !url.as_str().starts_with(&self.gateway);
             let next = match url.path() {
-                path if is_page && path.starts_with("/interaction/") => self.answer_form(&url, &body, manner, &mut pages),
+                path if is_page && path.starts_with("/interaction/") => {
+                    self.answer_form(&url, &body, manner, &mut pages)
+                }
                 "/login.html" if is_page => self.answer_script(&url, &mut pages).await,
                 "/session/end" if is_page => Some(self.sign_out_there(&url, &body, &mut pages)),
                 _ => None,

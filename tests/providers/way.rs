@@ -74,7 +74,11 @@ async fn glewlwyd_signs_people_in_with_every_client_authentication() {
         assert_eq!(first.url.as_str(), site.edge.url(&format!("/s/{}", desk.id)), "{client}: {first:?}");
         alice.approve(&desk.id).await;
         let claims = desk.signed_in().await;
-        assert_eq!(json!([claims["name"], claims["email"]]), json!(["Alice Example", "alice@example.test"]), "{client}");
+        assert_eq!(
+            json!([claims["name"], claims["email"]]),
+            json!(["Alice Example", "alice@example.test"]),
+            "{client}"
+        );
         // It states an auth_time of zero, and never a class.
         assert_eq!((claims.get("auth_time"), claims.get("acr")), (None, None), "{client}: {claims}");
         assert_eq!(claims["amr"], json!(["password"]), "{client}");
