@@ -1,6 +1,7 @@
 //! The edge as `nginx/run` starts it: TLS, HTTP/2, unbuffered events, whose address counts, and what it says by itself.
 
 mod errors;
+mod way_back;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
