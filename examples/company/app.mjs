@@ -3,10 +3,10 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { createRemoteJWKSet, errors, jwtVerify } from 'jose';
+import { createRemoteJWKSet, jwtVerify } from 'jose';
 
 const GATEWAY = 'http://localhost:8080';
-const HERE = 'http://localhost:5000';
+const HERE = 'http://localhost:3000';
 const PAGE = readFileSync(new URL('index.html', import.meta.url));
 
 const keys = createRemoteJWKSet(new URL('/.well-known/jwks.json', GATEWAY));
@@ -22,13 +22,19 @@ const sessions = new Map();
 
 const sessionOf = (request) => /(?:^|; )expenses=([\w-]{43})(?:;|$)/.exec(request.headers.cookie ?? '')?.[1];
 
+// Returns the secret of a new session, or undefined if the JWT signs nobody in.
 async function signIn(request) {
   const text = (await request.setEncoding('utf8').toArray()).join('');
-  const { payload } = await jwtVerify(JSON.parse(text).token, keys, rules);
-  if (payload.flow !== 'login') throw new errors.JWTClaimValidationFailed('The JWT signs nobody in', payload, 'flow');
-  const secret = randomBytes(32).toString('base64url');
-  sessions.set(secret, { sub: payload.sub, name: payload.name, email: payload.email });
-  return secret;
+  try {
+    const { payload } = await jwtVerify(JSON.parse(text).token, keys, rules);
+    if (payload.flow !== 'login') return undefined;
+    const secret = randomBytes(32).toString('base64url');
+    sessions.set(secret, { sub: payload.sub, name: payload.name, email: payload.email });
+    return secret;
+  } catch (error) {
+    console.log(`app: refused a sign-in: ${error.message}`);
+    return undefined;
+  }
 }
 
 const server = createServer(async (request, response) => {
@@ -45,9 +51,11 @@ const server = createServer(async (request, response) => {
       if (!isOwn) return json(403, { detail: 'Not from this page.' });
       sessions.delete(sessionOf(request));
       return json(200, {}, cookie('', '; Max-Age=0'));
-    case 'POST /sign-in':
+    case 'POST /sign-in': {
       if (!isOwn) return json(403, { detail: 'Not from this page.' });
-      return signIn(request).then((secret) => json(200, {}, cookie(secret)), (error) => json(401, { detail: error.message }));
+      const secret = await signIn(request);
+      return secret ? json(200, {}, cookie(secret)) : json(401, { detail: 'This JWT signs nobody in.' });
+    }
     default: return json(404, { detail: 'Not found.' });
   }
 });

@@ -184,7 +184,12 @@ fn the_bounds_of_settings_are_as_documented() {
             continue;
         };
         // The drain must leave time for the shutdown.
-        let other = if variable == "SCANGATE_DRAIN" { ["--shutdown-timeout", "15m"] } else { ["--drain", "0s"] };
+        let other = match variable.as_str() {
+            "SCANGATE_DRAIN" => ["--shutdown-timeout", "15m"],
+            // A session's longest lifetime is not below its idle one.
+            "SCANGATE_SESSION_LIFETIME" => ["--session-idle", "5s"],
+            _ => ["--drain", "0s"],
+        };
         // Settings of an identity provider are a fault without the provider.
         let url = "https://id.example";
         let provider = ["--identity-jwks-url", url, "--identity-issuer", url, "--identity-audience", "scangate"];

@@ -61,7 +61,10 @@ fn the_environment_is_one_to_start_with() {
         doctor.env(name, value);
     }
     // Its provider is an example, which is not to be asked: the rest is what is looked at.
-    doctor.env("SCANGATE_IDENTITY_JWKS_URL", "http://127.0.0.1:1/").env("SCANGATE_PUBLIC_URL", "http://127.0.0.1:1");
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secret.path(), "a-secret\n").unwrap();
+    doctor.env("SCANGATE_OIDC_ISSUER", "http://127.0.0.1:1").env("SCANGATE_PUBLIC_URL", "http://127.0.0.1:1");
+    doctor.env("SCANGATE_OIDC_CLIENT_SECRET_FILE", secret.path());
     let report = String::from_utf8(super::run(&mut doctor).stdout).unwrap();
     assert!(report.contains("ok    settings") && !report.contains("FAIL  settings"), "{report}");
 }
