@@ -23,6 +23,7 @@ use crate::http::state::Gateway;
 use crate::log_limit::LogLimiter;
 use crate::metrics::Metrics;
 use crate::qr;
+use crate::relying_party::settings::ProviderSettings;
 use crate::relying_party::{Provider, RelyingParty};
 use crate::sessions::Sessions;
 use crate::sign_in::SignIns;
@@ -222,10 +223,15 @@ fn identity(
     Ok((Verifier::new(own.into_iter().chain(of_providers).collect(), Arc::clone(metrics)), None))
 }
 
-/// Returns the ids of the identity providers whose people may have sessions. People of `--identity-*` send bearer tokens.
-fn providers(config: &Config) -> Vec<String> {
-    let of_demo = matches!(config.identity, IdentitySettings::Demo).then(|| demo::PROVIDER.to_owned());
-    config.providers.iter().map(|provider| provider.id.clone()).chain(of_demo).collect()
+/// Returns the ids of the identity providers whose people may have sessions, each with the namespace of its subjects: its issuer,
+/// and whether the subjects begin with the id. People of `--identity-*` send bearer tokens.
+fn providers(config: &Config) -> Vec<(String, String)> {
+    let of_demo = matches!(config.identity, IdentitySettings::Demo).then(|| (demo::PROVIDER.to_owned(), String::new()));
+    let has_prefix = config.providers.len() > 1;
+    let namespace = |ProviderSettings { id, issuer, .. }: &ProviderSettings| {
+        if has_prefix { format!("{id}: {issuer}") } else { issuer.clone() }
+    };
+    config.providers.iter().map(|provider| (provider.id.clone(), namespace(provider))).chain(of_demo).collect()
 }
 
 fn connectors(

@@ -11,7 +11,7 @@
 mod record;
 mod secret;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -36,14 +36,15 @@ pub struct Sessions {
     lifetimes: SessionLifetimes,
     /// The names of the claims that sessions keep.
     kept_claims: Arc<BTreeSet<String>>,
-    /// The ids of the identity providers in the settings.
-    providers: Arc<BTreeSet<String>>,
+    /// The identity providers in the settings: the namespace of each one's subjects, by the provider's id.
+    providers: Arc<BTreeMap<String, String>>,
 }
 
 impl Sessions {
-    /// Creates the use cases. A session keeps the claims that a client of `clients` may receive. Sessions of an identity
-    /// provider that is not in `providers` are not valid: a provider that was removed from the settings, or the demo's, signs
-    /// nobody in.
+    /// Creates the use cases. A session keeps the claims that a client of `clients` may receive. `providers` are the ids of the
+    /// identity providers, each with the namespace of its subjects: a text that differs whenever equal subjects may be
+    /// different people. Sessions of another provider or namespace are not valid: a provider that was removed from the
+    /// settings, or has got another issuer, signs nobody in.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
@@ -51,7 +52,7 @@ impl Sessions {
         metrics: Arc<Metrics>,
         lifetimes: SessionLifetimes,
         clients: &Clients,
-        providers: impl IntoIterator<Item = String>,
+        providers: impl IntoIterator<Item = (String, String)>,
     ) -> Self {
         let of_clients = clients.iter().flat_map(|client| client.claims.iter().cloned());
         let of_all = CLAIMS_OF_EVERY_SESSION.map(str::to_owned);
@@ -84,7 +85,8 @@ impl Sessions {
         old: Option<&SessionSecret>,
     ) -> Result<SessionSecret, StoreError> {
         let now = now();
-        let mut session = Session::new(identity, provider, device, &self.kept_claims, now);
+        let namespace = self.providers.get(provider).map_or("", String::as_str);
+        let mut session = Session::new(identity, (provider, namespace), device, &self.kept_claims, now);
         session.shorten().map_err(|error| StoreError::Corrupt(error.to_string()))?;
         let secret = SessionSecret::generate();
         let ttl = session.ttl(self.lifetimes, now);
@@ -99,7 +101,7 @@ impl Sessions {
     }
 
     /// Returns the session of this secret, and stores that it was used now. Returns `None` if there is none, if one of its
-    /// lifetimes is over, or if its identity provider is not in the settings any more.
+    /// lifetimes is over, or if its identity provider is not in the settings any more, or has other subjects.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the session cannot be read. A failure to store the time of its use is not an error.
@@ -153,7 +155,8 @@ impl Sessions {
             tracing::warn!("the store holds a session that this version cannot read; its person must sign in again");
             return None;
         };
-        (session.is_alive(self.lifetimes, now) && self.providers.contains(&session.provider)).then_some(session)
+        let is_known = self.providers.get(&session.provider) == Some(&session.namespace);
+        (session.is_alive(self.lifetimes, now) && is_known).then_some(session)
     }
 }
 

@@ -1,5 +1,7 @@
 //! `examples/`: every example is started by the command that its page gives, and made to do its work, and to refuse.
 
+mod company;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};

@@ -36,6 +36,8 @@ pub struct Session {
     pub claims: Claims,
     /// The id of the identity provider.
     pub provider: String,
+    /// The namespace of the provider's subjects when the person signed in.
+    pub namespace: String,
     /// The browser's name, if known.
     pub browser: Option<String>,
     /// The browser's operating system, if known.
@@ -47,10 +49,11 @@ pub struct Session {
 }
 
 impl Session {
-    /// Creates a session with those claims of `identity` that are in `kept`.
+    /// Creates a session with those claims of `identity` that are in `kept`. A provider is its id, and the namespace of its
+    /// subjects.
     pub(super) fn new(
         identity: &Identity,
-        provider: &str,
+        (provider, namespace): (&str, &str),
         device: &Device,
         kept: &BTreeSet<String>,
         now: Timestamp,
@@ -60,6 +63,7 @@ impl Session {
             person: identity.person.clone(),
             claims: claims.map(|(name, value)| (name.clone(), value.clone())).collect(),
             provider: provider.to_owned(),
+            namespace: namespace.to_owned(),
             browser: device.browser.clone(),
             os: device.os.clone(),
             created_at: now,
@@ -129,7 +133,7 @@ mod tests {
     fn session(claims: serde_json::Value, kept: &[&str]) -> Session {
         let device = Device { ip: [192, 0, 2, 1].into(), browser: Some("Safari".to_owned()), os: None };
         let kept = kept.iter().map(|name| (*name).to_owned()).collect();
-        Session::new(&identity(claims), "acme", &device, &kept, START)
+        Session::new(&identity(claims), ("acme", "https://id.example"), &device, &kept, START)
     }
 
     #[test]

@@ -23,13 +23,13 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Returns the store, and sessions of the provider `acme` on it. Must be called within a runtime.
 fn open(idle: Duration, absolute: Duration) -> (Arc<dyn Store>, Sessions) {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::open(1, Arc::new(Unwatched)));
-    let sessions = reopen(&store, SessionLifetimes { idle, absolute }, "acme");
+    let sessions = reopen(&store, SessionLifetimes { idle, absolute }, ("acme", "https://id.example"));
     (store, sessions)
 }
 
-fn reopen(store: &Arc<dyn Store>, lifetimes: SessionLifetimes, provider: &str) -> Sessions {
+fn reopen(store: &Arc<dyn Store>, lifetimes: SessionLifetimes, (provider, namespace): (&str, &str)) -> Sessions {
     let signer = Signer::open("https://gate.example", None).unwrap();
-    let providers = [provider.to_owned()];
+    let providers = [(provider.to_owned(), namespace.to_owned())];
     Sessions::new(Arc::clone(store), signer, Arc::default(), lifetimes, &Clients::web_only(), providers)
 }
 
@@ -145,8 +145,20 @@ async fn an_ended_session_is_not_brought_back_by_a_parallel_use() {
 async fn a_session_of_a_provider_that_was_removed_is_not_valid() {
     let (store, sessions) = open(DAY, DAY);
     let secret = started(&sessions, None).await;
-    let elsewhere = reopen(&store, sessions.lifetimes(), "demo");
+    let elsewhere = reopen(&store, sessions.lifetimes(), ("demo", "https://id.example"));
     assert_eq!(elsewhere.find(&secret).await.unwrap(), None);
+    assert!(sessions.find(&secret).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_session_is_not_valid_where_its_subject_may_be_somebody_elses() {
+    let (store, sessions) = open(DAY, DAY);
+    let secret = started(&sessions, None).await;
+    // Another provider under the same id, and the same one among several, with its id before each subject.
+    for namespace in ["https://other.example", "acme: https://id.example", ""] {
+        let elsewhere = reopen(&store, sessions.lifetimes(), ("acme", namespace));
+        assert_eq!(elsewhere.find(&secret).await.unwrap(), None, "{namespace:?}");
+    }
     assert!(sessions.find(&secret).await.unwrap().is_some());
 }
 

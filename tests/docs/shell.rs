@@ -16,10 +16,11 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Commands that go on until they are stopped, by how they begin, each with what it says once it is ready.
-const SERVERS: [(&str, &str); 7] = [
+const SERVERS: [(&str, &str); 8] = [
     ("scangate --", GATEWAY),
     ("scangate serve", GATEWAY),
     ("cargo run", GATEWAY),
+    ("examples/company/run", GATEWAY),
     ("redis-server", "Ready to accept connections"),
     ("nginx/run", " -> "),
     ("python3 -m http.server", "Serving HTTP"),
