@@ -77,10 +77,12 @@ impl Session {
         Identity { person: self.person, claims: self.claims }
     }
 
-    /// Returns when the person signed in to the identity provider, in seconds since 1970, if the provider says so.
+    /// Returns when the person signed in to the identity provider, in whole seconds since 1970, if the provider says so. Some
+    /// providers state fractions.
     #[must_use]
     pub fn auth_time(&self) -> Option<u64> {
-        self.claims.get("auth_time").and_then(serde_json::Value::as_u64)
+        let secs = self.claims.get("auth_time").and_then(serde_json::Value::as_f64)?;
+        Duration::try_from_secs_f64(secs).ok().map(|time| time.as_secs())
     }
 
     /// Returns whether both lifetimes have time left.
@@ -175,6 +177,18 @@ mod tests {
         session.shorten().unwrap();
         assert!(!session.claims.contains_key("groups") && session.claims.len() == 2, "{:?}", session.claims.keys());
         assert!(serde_json::to_string(&session).unwrap().len() <= MAX_RECORD_BYTES);
+    }
+
+    #[test]
+    fn the_time_of_the_sign_in_is_in_whole_seconds() {
+        let of = |value: serde_json::Value| session(json!({"auth_time": value}), &["auth_time"]).auth_time();
+        for stated in [json!(1_700_000_000_u64), json!(1_700_000_000.975_429)] {
+            assert_eq!(of(stated.clone()), Some(1_700_000_000), "{stated}");
+        }
+        for nothing in [json!(null), json!("1700000000"), json!(-1), json!(1e300)] {
+            assert_eq!(of(nothing.clone()), None, "{nothing}");
+        }
+        assert_eq!(session(json!({}), &[]).auth_time(), None);
     }
 
     #[test]
