@@ -126,6 +126,15 @@ impl Sessions {
         }
     }
 
+    /// Returns the session of this secret as [`Sessions::find`] does, and changes nothing: to read is not to use it.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if it cannot be read.
+    pub async fn peek(&self, secret: &SessionSecret) -> Result<Option<Session>, StoreError> {
+        let stored = self.store.value(&secret.store_name()).await?;
+        Ok(stored.and_then(|stored| self.read(&stored, now())))
+    }
+
     /// Ends the session of this secret because the person signs out. Returns the session, or `None` if there was none.
     ///
     /// # Errors

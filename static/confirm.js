@@ -1,13 +1,14 @@
 /*
  * The confirm page: shows the signed-in person which device asks to sign in, and sends their decision.
  *
- * Opening the page changes nothing. The ticket is scanned only when the person presses a button.
+ * Opening the page changes nothing. The ticket is scanned only when the person presses a button: here, or the one that has
+ * led them to their identity provider and back.
  *
  * Tests and style sheets may rely on data-state (and data-view, the same) on <body>, one of
- *   sign-in | no-identity | ready | scanned | confirmed | declined | mismatch | expired | refused | error
+ *   sign-in | no-identity | ready | scanned | stale | confirmed | declined | mismatch | expired | refused | signed-out | error
  * on data-busy="yes" on <body> while a request is in progress, and on the ids #name, #sign-in, #continue, #other, #confirm,
- *   #decline, #countdown, #request (each <dd> has data-fact="browser|os|ip|time|release"), #outcome (#outcome-title,
- *   #outcome-detail), #retry, #back; for the number see number.js, for the person see person.js.
+ *   #decline, #notice, #countdown, #request (each <dd> has data-fact="browser|os|ip|time|release"), #outcome (#outcome-title,
+ *   #outcome-detail), #retry, #back, #sign-out; for the number see number.js, for the person see person.js.
  *
  * Needs page.js, request.js, person.js, number.js and outcome.js. ES5 and the browser API of 2014 only.
  */
@@ -20,7 +21,13 @@
   var byId = page.byId;
   var setText = page.setText;
   var text = page.loadTexts();
-  var ticketId = (/\/s\/([A-Za-z0-9_-]+)\/?$/.exec(location.pathname) || [])[1];
+  var ticketId = (/\/s\/([A-Za-z0-9_-]{22})\/?$/.exec(location.pathname) || [])[1];
+
+  // The ticket for which this tab has sent the person to their provider because the client asks for a newer or stronger sign-in.
+  // It does so once for a ticket: a provider that does not fulfil the wish must not send the person in a circle.
+  var RENEWED = 'scangate.renewed';
+  var TOO_WEAK = { sign_in_too_old: 'too_old', stronger_sign_in_needed: 'too_weak' };
+  var OVER = { confirmed: 1, declined: 1, mismatch: 1, expired: 1, refused: 1 };
 
   var state = 'loading';
   var request = null;          // the response to the scan: the request to decide on
@@ -28,18 +35,20 @@
   var deadline = 0;
 
   function start() {
-    byId('sign-in-form').onsubmit = signIn;
+    person.startForms('ticket=' + ticketId, { ticket: ticketId, opens: true, signedIn: scan, failed: handleFailure });
     byId('continue').onclick = scan;
-    byId('other').onclick = signOut;
+    byId('other').onclick = byId('sign-out').onclick = signOut;
     byId('answer').onsubmit = submitAnswer;
     byId('decline').onclick = decline;
     byId('back').onclick = function () { show('scanned'); };
     page.whileVisible(tick);
-    if (ticketId) { begin(); } else { finish('expired', text.expired); }
+    if (ticketId) { begin(); } else { expire(); }
   }
 
   function begin() {
-    if (person.token) {
+    if (person.hasComeBack(ticketId)) {
+      scan();
+    } else if (person.isSignedIn()) {
       showPerson();
       show('ready');
     } else {
@@ -49,24 +58,39 @@
 
   // ---- The person ----
 
-  function signIn(event) {
-    if (event) { event.preventDefault(); }
-    person.signIn(function () {
-      showPerson();
-      scan();
-    }, function (status, problem, xhr) { handleFailure(status, problem, xhr, signIn); });
-  }
-
-  function signOut() {
-    person.setToken(null);
-    request = null;
-    deadline = 0;
-    begin();
+  function view() {
+    return { showForm: function () { show('sign-in'); }, finish: finish };
   }
 
   function requireSignIn(hasExpired) {
-    person.requireSignIn({ showForm: function () { show('sign-in'); }, finish: finish, begin: begin },
-      hasExpired, hasExpired ? text.ran_out : text.no_identity);
+    request = null;
+    deadline = 0;
+    person.requireSignIn(view(), hasExpired);
+  }
+
+  function signOut() {
+    var isOver = !!OVER[state];
+    person.signOut(function () {
+      if (isOver) { finish('signed-out', text.signed_out); } else { requireSignIn(false); }
+    }, function (status, problem, xhr) { handleFailure(status, problem, xhr, signOut); });
+  }
+
+  // The client asks for a newer or stronger sign-in than the person's.
+  function renewSignIn(problem) {
+    var isFirst = !person.isDemo && page.stored(RENEWED) !== ticketId && page.store(RENEWED, ticketId);
+    if (isFirst) {
+      leaveAgain();
+      return;
+    }
+    finish('stale', text[TOO_WEAK[problem.code]]);
+    page.offerAction(scangate.format(text.sign_in_again_with, { name: person.providerName() || text.some_provider }), function () {
+      if (person.isDemo) { requireSignIn(true); } else { leaveAgain('login'); }
+    });
+  }
+
+  function leaveAgain(prompt) {
+    setText('announcement', scangate.format(text.leaving, { name: person.providerName() }));
+    person.leave(person.provider(), { ticket: ticketId, prompt: prompt });
   }
 
   // ---- The request and the decision ----
@@ -78,11 +102,14 @@
         location.replace('/share/' + ticketId + location.search);
         return;
       }
+      person.proven();
       request = body;
       requestedAt = page.toLocalTime((body.requester || {}).created_at);
       deadline = Date.now() + (body.expires_in || 60) * 1000;
       page.applyTheme(request.client);
+      showPerson();
       showRequest();
+      setText('notice', page.stored(RENEWED) === ticketId ? text.renewed : '');
       show('scanned');
     });
   }
@@ -106,7 +133,7 @@
   }
 
   function send(action, body, repeat, done) {
-    page.post('/v1/tickets/' + ticketId + '/' + action, { body: body, token: person.token }, function (status, got, xhr) {
+    page.post('/v1/tickets/' + ticketId + '/' + action, { body: body || {} }, function (status, got, xhr) {
       if (status === 200 && got) { done(got); } else { handleFailure(status, got, xhr, repeat); }
     });
   }
@@ -114,10 +141,12 @@
   function handleFailure(status, problem, xhr, repeat) {
     var code = (problem && problem.code) || '';
     if (status === 401) {
-      person.setToken(null);
-      requireSignIn(true);
+      endSession();
     } else if (status === 404) {
-      finish('expired', text.expired);
+      // Without a session, some requests are those of a stranger, who is not told whether the ticket exists.
+      person.check({ ended: endSession, lasts: expire, failed: expire });
+    } else if (TOO_WEAK[code]) {
+      renewSignIn(problem);
     } else if (status === 409 && code === 'mismatch') {
       finish('mismatch', text.mismatch);
     } else if (status === 409 && code === 'already_scanned') {
@@ -129,16 +158,28 @@
     }
   }
 
+  function endSession() {
+    request = null;
+    deadline = 0;
+    person.end(view());
+  }
+
+  function expire() {
+    finish('expired', text.expired);
+  }
+
   function finish(next, texts, detail) {
-    if (next !== 'error') { deadline = 0; }
-    page.writeOutcome(texts, { name: siteName() }, detail);
-    byId('back').parentNode.hidden = next !== 'error' || !request;
+    var canGoBack = next === 'error' || next === 'stale';
+    if (!canGoBack) { deadline = 0; }
+    page.writeOutcome(texts, { name: siteName(), provider: person.providerName() || text.some_provider }, detail);
+    byId('back').parentNode.hidden = !canGoBack || !request;
+    byId('sign-out').parentNode.hidden = !OVER[next] || !person.isSignedIn();
     show(next);
   }
 
   function tick() {
     // The gateway would refuse a later decision, so the page does not wait for it.
-    if (deadline && Date.now() >= deadline && !page.busy) { finish('expired', text.expired); }
+    if (deadline && Date.now() >= deadline && !page.busy) { expire(); }
     showTimes();
   }
 
@@ -156,9 +197,9 @@
 
   // Moves the focus to the start of the new view, where a screen reader continues. Returns the view's title.
   function moveFocus() {
-    var view = { 'sign-in': '.view-sign-in', ready: '.view-ready', scanned: '.view-scanned' }[state] || '.view-outcome';
-    var title = document.querySelector(view + ' h1');
-    (state === 'sign-in' ? byId('name') : title).focus();
+    var selector = { 'sign-in': '.view-sign-in', ready: '.view-ready', scanned: '.view-scanned' }[state] || '.view-outcome';
+    var title = document.querySelector(selector + ' h1');
+    (state === 'sign-in' && byId('name') || title).focus();
     return title.textContent;
   }
 
@@ -167,7 +208,6 @@
     setText('ready-heading', name ? scangate.format(text.ready_heading_as, { name: name }) : text.ready_heading);
     setText('scanned-as', name ? scangate.format(text.as, { name: name }) : '');
     setText('initials', page.initials(name || '✓'));
-    byId('other').parentNode.hidden = !person.isDemo;
   }
 
   function showRequest() {

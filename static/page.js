@@ -142,7 +142,7 @@
     scangate.setAttribute(document.body, 'data-transport', (code && code.transport) || 'none');
   };
 
-  // For display only, without verification. The gateway verifies a person's token; the receiving site verifies the JWT.
+  // For display only, without verification: the receiving site verifies the JWT.
   page.decodeJwt = function (token) {
     var part = String(token).split('.')[1] || '';
     try {
@@ -159,15 +159,32 @@
     return /^https?:\/\//i.test(address);
   };
 
+  // ---- What this tab remembers: nothing that is secret ----
+
+  /* Returns what `store` has kept in this tab; null if storage is disabled. */
+  page.stored = function (key) {
+    try { return sessionStorage.getItem(key); } catch (e) { return null; }
+  };
+
+  /* Keeps a text in this tab, or removes it. Returns whether storage is enabled. */
+  page.store = function (key, text) {
+    try {
+      if (text === null) { sessionStorage.removeItem(key); } else { sessionStorage.setItem(key, text); }
+      return true;
+    } catch (e) {
+      return false;
+    }
+  };
+
   // ---- A code across a reload ----
 
-  // The key of the stored ticket id. The id is not a secret: requests are authenticated by the cookie or the person's token.
+  // The key of the stored ticket id. The id is not a secret: requests are authenticated by cookies.
   var STORED = 'scangate.ticket';
 
   /* Makes scangate.js continue with the code that this tab showed for the same purpose before a reload. */
   page.resumeCode = function (options) {
     var stored;
-    try { stored = JSON.parse(sessionStorage.getItem(STORED)); } catch (e) { /* storage may be disabled */ }
+    try { stored = JSON.parse(page.stored(STORED)); } catch (e) { /* not ours */ }
     if (stored && stored.purpose === purpose()) { options.resume = stored; }
   };
 
@@ -177,14 +194,11 @@
     var ticket = code.ticket || {};
     if (state === 'loading' || (state === 'scanned' && options.resumable)) { return; }
     options.resumable = false;
-    try {
-      if ((state === 'waiting' || state === 'scanned') && !ticket.ticket_secret) {
-        sessionStorage.setItem(STORED, JSON.stringify({ purpose: purpose(), ticket_id: ticket.ticket_id, client: code.client }));
-        options.resumable = true;
-      } else {
-        sessionStorage.removeItem(STORED);
-      }
-    } catch (e) { /* see above */ }
+    if ((state === 'waiting' || state === 'scanned') && !ticket.ticket_secret) {
+      options.resumable = page.store(STORED, JSON.stringify({ purpose: purpose(), ticket_id: ticket.ticket_id, client: code.client }));
+    } else {
+      page.store(STORED, null);
+    }
   };
 
   function purpose() {

@@ -1,7 +1,8 @@
 /*
  * The scanner's page: asks the presenter to share a sign-in, waits for the decision, and shows the granted claims.
  *
- * Opening the page changes nothing. The ticket is scanned only when the person presses a button.
+ * Opening the page changes nothing. The ticket is scanned only when the person presses a button: here, or the one that has
+ * led them to their identity provider and back.
  *
  * Tests and style sheets may rely on these attributes of <body>:
  *   data-state      ready | sign-in | waiting | granted | declined | closed | mismatch | expired | taken | own | offline |
@@ -26,60 +27,76 @@
   var byId = page.byId;
   var setText = page.setText;
   var text = page.loadTexts();
-  var path = '/v1/tickets/' + (/\/share\/([A-Za-z0-9_-]+)\/?$/.exec(location.pathname) || [])[1];
+  var ticketId = (/\/share\/([A-Za-z0-9_-]+)\/?$/.exec(location.pathname) || [])[1];
+  var path = '/v1/tickets/' + ticketId;
   var view = 'ready';
   var offer = null;            // the response to the scan: the presenter, and the offered claims
-  var token = null;            // the token of the scan: the person's own, or the binding's secret; null if the cookie is used
+  var token = null;            // the secret of the binding; null if cookies prove who has scanned
   var code = null;
   var isUncertain = false;     // whether a scan may have succeeded although its response, with this browser's binding, was lost
 
   function start() {
-    byId('continue').onclick = function () { scan(person.token); };
-    byId('without').onclick = function () { scan(null); };
-    byId('other').onclick = askName;
-    byId('sign-in-form').onsubmit = signIn;
+    byId('continue').onclick = go;
+    byId('without').onclick = function () { scan(false); };
+    byId('other').onclick = function () { if (person.isSignedIn()) { signOut(); } else { askToSignIn(); } };
+    person.startForms('ticket=' + ticketId, { ticket: ticketId, signedIn: goAsPerson, failed: handleFailure });
     byId('cancel').onclick = cancel;
     page.whileVisible(showTime);
-    begin('');
+    if (person.hasComeBack(ticketId)) { goAsPerson(); } else { begin(''); }
   }
 
   function begin(notice) {
     setText('notice', notice);
-    setText('continue', person.token && person.name() ? scangate.format(text.go_on_as, values()) : text.go_on);
-    byId('without').parentNode.hidden = !person.token;
-    // A person can choose a name only in the demo.
-    byId('other').parentNode.hidden = !person.isDemo;
-    setText('other', person.token ? text.other : text.as_person);
+    setText('continue', person.name() ? scangate.format(text.go_on_as, values()) : text.go_on);
+    byId('without').parentNode.hidden = !person.isSignedIn();
+    byId('other').parentNode.hidden = !person.isSignedIn() && !person.canSignIn;
+    setText('other', person.isSignedIn() ? text.other : text.sign_in_first);
     show('ready');
   }
 
   // ---- The person ----
 
-  function askName() {
-    person.prepareForm(false);
-    show('sign-in');
+  function signInView() {
+    return { showForm: function () { show('sign-in'); }, finish: finish };
   }
 
-  function signIn(event) {
-    if (event) { event.preventDefault(); }
-    person.signIn(function () { scan(person.token); }, function (status, problem, xhr) { handleFailure(status, problem, xhr, signIn); });
+  function askToSignIn() {
+    person.requireSignIn(signInView(), false);
+  }
+
+  function signOut() {
+    person.signOut(function () { begin(''); }, function (status, problem, xhr) { handleFailure(status, problem, xhr, signOut); });
+  }
+
+  function go() {
+    if (person.isSignedIn()) { goAsPerson(); } else { scan(false); }
+  }
+
+  // The gateway would take a scan without a session for that of a device in which nobody is signed in.
+  function goAsPerson() {
+    person.check({
+      ended: function () { person.end({ showForm: function () { begin(text.ran_out); }, finish: finish }); },
+      lasts: function () { scan(true); },
+      failed: function (status, problem, xhr) { handleFailure(status, problem, xhr, goAsPerson); }
+    });
   }
 
   // ---- The request and the decision ----
 
-  function scan(personToken) {
-    // A second scan would be refused, so a browser without cookies asks for its binding in the response to the first.
-    var body = personToken || keepsCookies() ? {} : { binding: 'bearer' };
-    token = personToken;
-    page.post(path + '/scan', { body: body, token: personToken }, function (status, got, xhr) {
+  function scan(isAsPerson) {
+    // A secret in the response binds a browser that does not keep cookies: a second scan would be refused. It also binds the
+    // device alone, for a person who is signed in and goes on as nobody.
+    var body = !isAsPerson && (person.isSignedIn() || !keepsCookies()) ? { binding: 'bearer' } : {};
+    page.post(path + '/scan', { body: body }, function (status, got, xhr) {
       isUncertain = isUncertain || status === 0;
       if (status !== 200 || !got) {
-        handleFailure(status, got, xhr, function () { scan(personToken); });
+        handleFailure(status, got, xhr, function () { scan(isAsPerson); });
       } else if (got.flow !== 'share') {
         // This code asks for a sign-in. On the page for that flow, the same person is signed in.
         location.replace(location.pathname.replace(/\/share\//, '/s/') + location.search);
       } else {
-        token = personToken || got.ticket_secret || null;
+        person.proven();
+        token = got.ticket_secret || null;
         wait(got);
       }
     });
@@ -145,14 +162,11 @@
 
   function handleFailure(status, problem, xhr, repeat) {
     var reason = (problem && problem.code) || '';
-    if (status === 401 && token) {
-      person.setToken(null);
-      begin(text.ran_out);
-    } else if (status === 401 || status === 404) {
+    if (status === 401 || status === 404) {
       finish('expired', text.expired);
     } else if (reason === 'own_ticket') {
       finish('own', text.own);
-      page.offerAction(text.without, function () { scan(null); });
+      page.offerAction(text.without, function () { scan(false); });
     } else if (reason === 'already_scanned') {
       // This browser may be the scanner, but it did not receive its binding.
       finish('taken', isUncertain ? text.refused : text.taken);
@@ -190,7 +204,7 @@
     var title = document.querySelector((VIEWS[next] || '.view-outcome') + ' h1');
     view = next;
     render();
-    (view === 'sign-in' ? byId('name') : title).focus();
+    (view === 'sign-in' && byId('name') || title).focus();
     setText('announcement', title.textContent);
     document.title = title.textContent + ' · ' + text.title;
   }

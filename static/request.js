@@ -10,6 +10,7 @@
   var page = window.scangatePage;
 
   var skewMs = 0;              // how far the gateway's clock is ahead of this device's
+  var isLeaving = false;       // whether the browser is on its way to another page
 
   page.busy = false;
 
@@ -50,6 +51,17 @@
       if (focused && document.activeElement === document.body && scangate.isVisible(focused)) { focused.focus(); }
     });
   };
+
+  /* Leaves for another page. The buttons stay disabled until then, also for a person who comes back from there by history. */
+  page.leave = function (url) {
+    isLeaving = true;
+    setBusy(true);
+    location.assign(url);
+  };
+
+  window.addEventListener('pageshow', function (event) {
+    if (event.persisted && isLeaving) { location.reload(); }
+  });
 
   function setBusy(busy) {
     page.busy = busy;

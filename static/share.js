@@ -4,8 +4,8 @@
  * Query string: client_id. The gateway reads lang as well.
  *
  * Tests and style sheets may rely on these attributes of <body>:
- *   data-state      sign-in | no-identity | loading | waiting | scanned | granted | declined | closed | mismatch | late |
- *                   expired | offline | error
+ *   data-state      sign-in | no-identity | loading | waiting | scanned | stale | granted | declined | closed | mismatch |
+ *                   late | expired | offline | error
  *   data-view       the same without "offline"
  *   data-busy       yes while a request is in progress
  * and on the ids #name, #sign-in; #offer, #stop, #other; #countdown (of the decision), #request (each <dd> has
@@ -36,10 +36,10 @@
   var scannedAt = 0;
 
   function start() {
-    byId('sign-in-form').onsubmit = signIn;
+    person.startForms('to=/share' + (page.query.client_id ? '&client_id=' + encodeURIComponent(page.query.client_id) : ''),
+      { signedIn: showCode, failed: showSignInFault });
     byId('stop').onclick = stop;
     byId('other').onclick = signOut;
-    byId('other').hidden = !person.isDemo;
     byId('answer').onsubmit = submitAnswer;
     byId('decline').onclick = decline;
     page.whileVisible(showTimes);
@@ -47,11 +47,10 @@
   }
 
   function begin() {
-    if (person.token) { showCode(); } else { requireSignIn(false); }
+    if (person.isSignedIn()) { showCode(); } else { person.requireSignIn(signInView(), false); }
   }
 
   function showCode() {
-    options.token = person.token;
     if (code) {
       code.refresh();
     } else {
@@ -62,26 +61,30 @@
 
   // ---- The person ----
 
-  function signIn(event) {
-    if (event) { event.preventDefault(); }
-    person.signIn(showCode, function (status, problem) { person.showFault(failureText(status, problem)); });
+  function signInView() {
+    return { showForm: function () { show('sign-in'); }, finish: showOutcome };
+  }
+
+  function showSignInFault(status, problem) {
+    person.showFault(failureText(status, problem));
   }
 
   function signOut() {
     code.stop();
-    person.setToken(null);
-    begin();
+    person.signOut(begin, function (status, problem) { showOutcome('error', [text.failed[0], failureText(status, problem)]); });
   }
 
-  function handleExpiredToken() {
+  function endSession() {
     if (code) { code.stop(); }
-    person.setToken(null);
-    requireSignIn(true);
+    person.end(signInView());
   }
 
-  function requireSignIn(hasExpired) {
-    person.requireSignIn({ showForm: function () { show('sign-in'); }, finish: showOutcome, begin: begin },
-      hasExpired, hasExpired ? text.ran_out : text.no_identity);
+  // The client asks for a newer or stronger sign-in than the person's. The code stays, and the page resumes it afterwards.
+  function renewSignIn(texts) {
+    showOutcome('stale', texts);
+    page.offerAction(scangate.format(text.sign_in_again_with, { name: person.providerName() || text.some_provider }), function () {
+      if (person.isDemo) { endSession(); } else { person.leave(person.provider(), { prompt: 'login' }); }
+    });
   }
 
   // ---- The code ----
@@ -97,12 +100,15 @@
       // The reason does not say which party ended the ticket. If it was the presenter, this page already shows the outcome.
       finishCancelled(now.reason, text[now.reason] || text.closed);
     } else if (state === 'expired' && scanner) {
-      finish('late', text.late);
+      runOut();
     } else if (state === 'error' && now.problem && now.problem.status === 401) {
-      handleExpiredToken();
+      endSession();
     } else {
       if (state === 'loading') { resetScanner(); }
-      if (state === 'waiting') { showOffer(now.ticket); }
+      if (state === 'waiting') {
+        person.proven();
+        showOffer(now.ticket);
+      }
       show(state);
     }
   }
@@ -194,7 +200,7 @@
 
   function send(action, body) {
     setText('fault', '');
-    page.post(code.ticket.poll + '/' + action, { body: body, token: person.token }, function (status, got) {
+    page.post(code.ticket.poll + '/' + action, { body: body || {} }, function (status, got) {
       // The event stream may have delivered the outcome first.
       if (view !== 'scanned') { return; }
       if (status === 200 && got) { code.take(got); } else { handleFailure(status, got); }
@@ -204,9 +210,13 @@
   function handleFailure(status, problem) {
     var reason = (problem && problem.code) || '';
     if (status === 401) {
-      handleExpiredToken();
+      endSession();
     } else if (status === 404) {
-      finish('late', text.late);
+      person.check({ ended: endSession, lasts: runOut, failed: runOut });
+    } else if (reason === 'sign_in_too_old') {
+      renewSignIn(text.too_old);
+    } else if (reason === 'stronger_sign_in_needed') {
+      renewSignIn(text.too_weak);
     } else if (reason === 'mismatch') {
       finishCancelled('mismatch', text.mismatch);
     } else if (reason === 'not_scanned') {
@@ -219,8 +229,12 @@
     }
   }
 
+  function runOut() {
+    finish('late', text.late);
+  }
+
   function readTicket(notice) {
-    page.send('GET', code.ticket.poll, { token: person.token }, function (status, ticket) {
+    page.send('GET', code.ticket.poll, {}, function (status, ticket) {
       if (view !== 'scanned') { return; }
       if (status !== 200 || !ticket) {
         setText('fault', failureText(status, ticket));
@@ -273,7 +287,7 @@
     showTimes();
     if (isNew && WIDGET_VIEWS[view]) { keepFocus(); }
     if (!isNew || WIDGET_VIEWS[view]) { return; }
-    (view === 'sign-in' ? byId('name') : title).focus();
+    (view === 'sign-in' && byId('name') || title).focus();
     setText('announcement', title.textContent);
   }
 
@@ -305,7 +319,7 @@
   }
 
   function values() {
-    return { name: siteName(), who: scannerName() };
+    return { name: siteName(), who: scannerName(), provider: person.providerName() || text.some_provider };
   }
 
   start();

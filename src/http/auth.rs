@@ -10,7 +10,7 @@ use axum::http::header::HeaderMap;
 
 use super::cookies;
 use super::fields::bearer;
-use super::origin::is_own_fetch;
+use super::origin::{is_navigation, is_own_fetch};
 use super::problem::{self, Problem};
 use super::state::Gateway;
 use crate::sessions::Session;
@@ -107,6 +107,21 @@ pub(super) async fn session(headers: &HeaderMap, gateway: &Gateway) -> Result<Op
     let Some(secret) = cookies::login(headers, gateway) else { return Ok(None) };
     let session = gateway.sessions.find(&secret).await?;
     // A connector may have been set up since the sign-in. Its subjects are never the provider's.
+    Ok(session.filter(|session| !gateway.connectors.owns(&session.person.subject)))
+}
+
+/// Returns the session of the person to whom a page is rendered, and changes nothing. Unlike for [`session`], the navigation may
+/// come from anywhere: from a camera app, or from the identity provider's redirect. Only the person sees the page: no other page
+/// can read or frame it. Every other kind of request gets a page without a person.
+///
+/// # Errors
+/// 503 if it cannot be read.
+pub(super) async fn reader_of_page(headers: &HeaderMap, gateway: &Gateway) -> Result<Option<Session>, Problem> {
+    if !is_navigation(headers) {
+        return Ok(None);
+    }
+    let Some(secret) = cookies::login(headers, gateway) else { return Ok(None) };
+    let session = gateway.sessions.peek(&secret).await?;
     Ok(session.filter(|session| !gateway.connectors.owns(&session.person.subject)))
 }
 

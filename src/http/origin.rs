@@ -15,6 +15,7 @@ use super::problem::{self, Problem};
 use super::state::{Gateway, SharedGateway};
 use crate::clients::Client;
 
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// States which sites may embed a response.
 pub(super) const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
@@ -83,6 +84,11 @@ pub(super) fn is_same_origin_fetch(headers: &HeaderMap) -> bool {
         Some(site) => site == "same-origin" || site == "none",
         None => true,
     }
+}
+
+/// Returns whether, according to the browser, the response becomes the document of a tab, and not a resource of another page.
+pub(super) fn is_navigation(headers: &HeaderMap) -> bool {
+    headers.get(SEC_FETCH_DEST).is_none_or(|dest| dest == "document")
 }
 
 /// Returns whether the request comes from a page of the gateway itself, or from no page. Only then do cookies count: a page

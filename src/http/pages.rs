@@ -1,12 +1,14 @@
 //! The handlers of the pages: sign-in, confirm, share and receive. Pages are rendered in the person's language, so they are
 //! complete before any script runs.
 //!
-//! `pages/renderer` turns templates and texts into a page, `pages/texts` chooses the language, `pages/files` serves scripts and
-//! style sheets, `pages/branding` a client's logo and colours. `pages/problem_page` renders errors for people.
+//! `pages/renderer` turns templates and texts into a page, `pages/texts` chooses the language, `pages/people` finds the person
+//! who reads it, `pages/files` serves scripts and style sheets, `pages/branding` a client's logo and colours.
+//! `pages/problem_page` renders errors for people.
 
 mod branding;
 mod files;
 mod headers;
+mod people;
 mod problem_page;
 mod query;
 mod renderer;
@@ -30,18 +32,20 @@ use crate::ticket::Flow;
 use crate::urls::is_local;
 pub(super) use branding::{logo, theme};
 use headers::{FOR_ANY_ORIGIN, NO_PERMISSIONS, language_headers};
+use people::{People, Site};
 pub(super) use problem_page::ProblemContext;
 use query::parameter;
 use renderer::{PageContext, RENDERER};
 use texts::Page;
 
-/// Serves the sign-in page, for the client in `?client_id=`.
+/// Serves the sign-in page, for the client in `?client_id=`. It is the same for everyone: a code is shown to a browser, not to a
+/// person.
 pub(super) async fn sign_in(
     State(gateway): State<SharedGateway>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    page_of_client(&gateway, Page::SignIn, &uri, &headers)
+    page_of_client(&gateway, Page::SignIn, &People::unknown(&gateway), &uri, &headers)
 }
 
 /// Serves the page that a phone's browser opens after it has scanned a code. Opening it changes nothing.
@@ -52,7 +56,8 @@ pub(super) async fn confirm(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    page(&gateway, Page::Confirm, None, &uri, &headers)
+    let people = People::of_page(&headers, &gateway).await?;
+    page(&gateway, Page::Confirm, None, &people, &uri, &headers)
 }
 
 /// Serves the presenter's page for sharing a sign-in, for the client in `?client_id=`.
@@ -61,7 +66,8 @@ pub(super) async fn share(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    page_of_client(&gateway, Page::Share, &uri, &headers)
+    let people = People::of_page(&headers, &gateway).await?;
+    page_of_client(&gateway, Page::Share, &people, &uri, &headers)
 }
 
 /// Serves the page for the scanner of a shared sign-in. Opening it changes nothing, as with [`confirm`].
@@ -70,7 +76,8 @@ pub(super) async fn receive(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    page(&gateway, Page::Receive, None, &uri, &headers)
+    let people = People::of_page(&headers, &gateway).await?;
+    page(&gateway, Page::Receive, None, &people, &uri, &headers)
 }
 
 /// Redirects a page's address with trailing slashes to the page, and responds with `not_found` to every other unknown path.
@@ -101,24 +108,31 @@ pub(super) async fn texts(uri: Uri, headers: HeaderMap) -> Response {
     (FOR_ANY_ORIGIN, cached, language_headers(language), language.code_json.clone()).into_response()
 }
 
-fn page_of_client(gateway: &Gateway, kind: Page, uri: &Uri, headers: &HeaderMap) -> Result<Response, Problem> {
+fn page_of_client(
+    gateway: &Gateway,
+    kind: Page,
+    people: &People,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
     if let Some(url) = own_url(gateway, uri, headers) {
         return Ok(Redirect::temporary(url.as_str()).into_response());
     }
     // An unknown client gets the page too: the page's script gets the error when it creates a ticket.
     let id = parameter(uri, "client_id").filter(|id| !id.is_empty());
-    page(gateway, kind, gateway.clients.find(id.as_deref()).map(AsRef::as_ref), uri, headers)
+    page(gateway, kind, gateway.clients.find(id.as_deref()).map(AsRef::as_ref), people, uri, headers)
 }
 
 fn page(
     gateway: &Gateway,
     page: Page,
     client: Option<&Client>,
+    people: &People,
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     let language = RENDERER.languages.choose(parameter(uri, "lang").as_deref(), headers);
-    let identity = if gateway.demo.is_some() { "demo" } else { "bearer" };
+    let site = Site::of(gateway, client);
     let share_href = client.filter(|client| client.allows(Flow::Share)).map(|client| {
         let query = form_urlencoded::Serializer::new(String::new()).append_pair("client_id", &client.id.0).finish();
         format!("/share?{query}")
@@ -129,7 +143,7 @@ fn page(
     };
     let client = client.map(ClientView::new);
     let query = uri.query().unwrap_or_default();
-    let html = RENDERER.render(page, &PageContext { language, client, share_href, identity, query })?;
+    let html = RENDERER.render(page, &PageContext { language, client, site, share_href, people, query })?;
     let kind = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
     let policy = [(header::CONTENT_SECURITY_POLICY, content_security_policy(posts_to.as_deref()))];
     Ok((kind, policy, NO_PERMISSIONS, language_headers(language), html).into_response())

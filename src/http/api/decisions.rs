@@ -32,7 +32,8 @@ use crate::verifier::Identity;
 pub struct Scan {
     /// The scanner's client, which becomes the JWT's audience; the ticket's client if omitted. Only in `share`.
     client_id: Option<String>,
-    /// How a scanner without a token is identified in later requests; by a cookie if omitted. Only in `share`.
+    /// How a scanner without a token is identified in later requests; by a cookie if omitted. With `bearer`, a person who is
+    /// signed in in this browser scans as a device in which nobody is. Only in `share`.
     binding: Option<BindingKind>,
 }
 
@@ -121,7 +122,8 @@ fn scanning_party(
     headers: &HeaderMap,
 ) -> Result<(Party, Option<NewBinding>), Problem> {
     let has_bearer = fields::bearer(headers)?.is_some();
-    match (credentials.person, credentials.browser) {
+    let is_as_nobody = flow == Some(Flow::Share) && body.binding == Some(BindingKind::Bearer) && !has_bearer;
+    match (credentials.person.filter(|_| !is_as_nobody), credentials.browser) {
         (Some(identity), _) => Ok((Party::Person(identity.person), None)),
         _ if flow != Some(Flow::Share) && has_bearer => Err(Problem::from(&problem::INVALID_TOKEN)),
         _ if flow != Some(Flow::Share) => Err(Problem::from(&problem::NOT_SIGNED_IN)),

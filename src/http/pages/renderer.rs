@@ -5,10 +5,12 @@ use std::sync::LazyLock;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, Value};
 use minijinja::{Environment, HtmlEscape, UndefinedBehavior, context};
+use serde_json::json;
 
 use super::files::{self, Assets};
+use super::people::{People, Site};
 use super::query::with_language;
-use super::texts::{Language, Languages, Page, TextsError};
+use super::texts::{Language, Languages, Page, TextsError, embedded};
 use crate::http::view::client::ClientView;
 
 /// The renderer, built on first use.
@@ -40,8 +42,10 @@ pub(super) struct PageContext<'a> {
     pub(super) client: Option<ClientView>,
     /// The path of the share page, if the client allows that flow.
     pub(super) share_href: Option<String>,
-    /// How people sign in: `demo` or `bearer`.
-    pub(super) identity: &'static str,
+    /// The site that asks people to sign in.
+    pub(super) site: Site,
+    /// The person who reads the page, and the ways to sign in.
+    pub(super) people: &'a People,
     pub(super) query: &'a str,
 }
 
@@ -76,7 +80,7 @@ impl Renderer {
     /// # Errors
     /// The template's error.
     pub(super) fn render(&self, page: Page, request: &PageContext<'_>) -> Result<String, minijinja::Error> {
-        let PageContext { language, client, share_href, identity, query } = request;
+        let PageContext { language, client, site, share_href, people, query } = request;
         let texts = language.texts(page);
         let logo = client.as_ref().and_then(|client| client.logo.clone());
         let others = self.languages.others(language);
@@ -91,7 +95,9 @@ impl Renderer {
             client => client.clone().map(|client| Value::from(Serde(client))),
             logo,
             share_href,
-            identity => *identity,
+            site => Value::from(Serde(site.clone())),
+            people => Value::from(Serde((*people).clone())),
+            reader => embedded(&json!({ "way": people.way, "person": people.person })),
             languages,
         })
     }

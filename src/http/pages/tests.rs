@@ -8,6 +8,7 @@ use axum::http::header::{ACCEPT_LANGUAGE, HeaderValue};
 use serde_json::Value as Json;
 
 use super::files;
+use super::people::{People, ProviderButton, Reader, Site, Way};
 use super::query::with_language;
 use super::renderer::{PageContext, RENDERER, Renderer};
 use super::texts::Page;
@@ -92,10 +93,26 @@ fn headers(accept_language: &str) -> HeaderMap {
 }
 
 fn render(pages: &Renderer, page: Page, language: &str, client: Option<ClientView>, query: &str) -> String {
+    render_for(pages, page, language, client, query, &nobody(Way::Demo))
+}
+
+fn render_for(
+    pages: &Renderer,
+    page: Page,
+    language: &str,
+    client: Option<ClientView>,
+    query: &str,
+    people: &People,
+) -> String {
     let language = pages.languages.choose(Some(language), &HeaderMap::new());
-    pages
-        .render(page, &PageContext { language, client, share_href: Some("/share".to_owned()), identity: "demo", query })
-        .unwrap()
+    let site = Site { name: client.as_ref().map_or("gate.example", |client| &client.name).to_owned(), logo: None };
+    let share_href = Some("/share".to_owned());
+    pages.render(page, &PageContext { language, client, site, share_href, people, query }).unwrap()
+}
+
+/// Nobody, on a gateway with this way to sign in.
+fn nobody(way: Way) -> People {
+    People { person: None, way, providers: Vec::new() }
 }
 
 fn client(name: &str) -> ClientView {

@@ -136,9 +136,7 @@ impl Language {
             serde_json::from_str(json).map_err(|error| TextsError::Invalid { tag: tag.to_owned(), cause: error })?;
         let texts = |own: Section| {
             let merged: Section = table.page.clone().into_iter().chain(table.code.clone()).chain(own).collect();
-            // Escaped so that no text can end the script element or begin a comment.
-            let data = json!(merged).to_string().replace('<', "\\u003c");
-            PageTexts { text: Value::from(Serde(merged)), data: Value::from_safe_string(data) }
+            PageTexts { data: embedded(&json!(merged)), text: Value::from(Serde(merged)) }
         };
         Ok(Self {
             tag: tag.to_owned(),
@@ -174,6 +172,11 @@ impl Language {
             Page::Receive => &self.receive,
         }
     }
+}
+
+/// Returns JSON that can be embedded in HTML: escaped so that no text in it can end the script element or begin a comment.
+pub(super) fn embedded(json: &serde_json::Value) -> Value {
+    Value::from_safe_string(json.to_string().replace('<', "\\u003c"))
 }
 
 /// Returns the ranges of `Accept-Language`, the preferred ones first (RFC 9110 §12.5.4), without those of weight zero.
