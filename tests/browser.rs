@@ -25,6 +25,9 @@ use crate::support::{Edge, Gateway, Redis, within};
 const PHONE: Device = Device::Phone(390, 844);
 const SMALL_PHONE: Device = Device::Phone(320, 568);
 
+/// The cookie of a person's session at the gateway.
+const LOGIN_COOKIE: &str = "__Host-scangate-login";
+
 /// All that a browser needs. Fields go in their order: the driver first, the store last.
 struct Stage {
     driver: Driver,
@@ -51,8 +54,8 @@ impl Stage {
         Self { driver: Driver::start().await, edge, gateway, redis, settings }
     }
 
-    /// The tests' identity provider behind an edge, on Redis: people come with tokens.
-    async fn set_with_identity() -> Self {
+    /// A gateway behind an edge, on Redis, at which only apps sign people in: they send tokens.
+    async fn set_with_apps_only() -> Self {
         Self::set_with(|builder| {
             let builder = builder.arg("--identity-secret", SECRET).arg("--identity-issuer", ISSUER);
             builder.arg("--identity-audience", AUDIENCE)
@@ -243,6 +246,26 @@ async fn sign_in(phone: &Chromium, name: &str) {
     phone.write("#name", name).await;
     phone.click("#sign-in").await;
     phone.until("scanned").await;
+}
+
+/// Signs a made-up person in in a browser, whatever page is open there.
+async fn be(stage: &Stage, page: &Chromium, name: &str) {
+    let request = stage.edge.browser().request(Method::POST, "/demo/sign-in").json(&json!({ "name": name }));
+    let response = request.send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let cookie = response.headers()["set-cookie"].to_str().unwrap();
+    let (name, value) = cookie.split_once(';').unwrap().0.split_once('=').unwrap();
+    assert_eq!(name, LOGIN_COOKIE);
+    let cookie = json!({ "name": name, "value": value, "url": stage.edge.url("/"), "path": "/", "secure": true,
+        "httpOnly": true, "sameSite": "Lax" });
+    assert_eq!(page.cdp("Network.setCookie", cookie).await["success"], true);
+}
+
+/// Ends the session in a browser whose page does not know of it: as if another tab had signed out.
+async fn end_session(page: &Chromium) {
+    let script = "return fetch('/v1/session/end', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '{}' })
+        .then(response => response.status)";
+    assert_eq!(page.run(script).await, json!(200));
 }
 
 /// Returns the token of a made-up person.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{SMALL_PHONE, Stage, made_up, sign_in};
+use super::{SMALL_PHONE, Stage, be, sign_in};
 use crate::support::browser::Chromium;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -14,8 +14,7 @@ async fn opening_the_confirm_page_changes_nothing() {
     assert_eq!(state_and_revision(&screen).await, json!(["pending", 1]));
 
     // Nor does it for somebody who is signed in: it asks to go on.
-    let token = made_up(&stage, "Ada").await;
-    phone.run(&format!("sessionStorage.setItem('scangate.demo', '{token}')")).await;
+    be(&stage, &phone, "Ada").await;
     phone.reload().await;
     phone.until("ready").await;
     assert_eq!(phone.text("#ready-heading").await, "You’re signed in as Ada");

@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::walk::shown;
-use super::{Stage, made_up, sign_in};
+use super::{Stage, be, made_up, sign_in};
 use crate::support::browser::{Chromium, Device};
 use crate::support::gateway::file;
 
@@ -124,9 +124,7 @@ async fn a_double_tap_does_not_reach_the_answer_on_the_confirm_page() {
 async fn a_tap_on_the_presenters_page_does_not_grant_to_whoever_has_just_come() {
     let (stage, _directory) = stage().await;
     let presenter = open(&stage).await;
-    presenter.goto(&stage.edge.url("/static/favicon.svg")).await;
-    let token = made_up(&stage, "Ada").await;
-    presenter.run(&format!("sessionStorage.setItem('scangate.demo', '{token}')")).await;
+    be(&stage, &presenter, "Ada").await;
     for (client, buttons) in [("web", ["#confirm", "#decline"]), ("choose", ["#choices .choice", "#decline"])] {
         presenter.goto(&stage.edge.url(&format!("/share?client_id={client}"))).await;
         presenter.until("waiting").await;

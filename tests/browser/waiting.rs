@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::walk::{be_offline, shown};
-use super::{Stage, made_up};
+use super::{Stage, be, made_up};
 use crate::support::browser::{Chromium, Device, Steps};
 use crate::support::gateway::{Builder, file};
 
@@ -108,9 +108,7 @@ async fn the_pages_of_a_decision_are_drawn_once_a_second_while_they_wait() {
     let (stage, _directory) = stage().await;
     let page = stage.driver.open(Device::Desk).await;
     page.count_steps().await;
-    page.goto(&stage.edge.url("/static/favicon.svg")).await;
-    let token = made_up(&stage, "Ada").await;
-    page.run(&format!("sessionStorage.setItem('scangate.demo', '{token}')")).await;
+    be(&stage, &page, "Ada").await;
     for client in ["web", "choose"] {
         let ticket = stage.edge.browser().create_with(json!({ "client_id": client })).await;
         page.goto(&stage.edge.url(&format!("/s/{}", ticket["ticket_id"].as_str().unwrap()))).await;

@@ -16,7 +16,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{SMALL_PHONE, Stage, made_up};
+use super::{SMALL_PHONE, Stage, be, made_up};
 use crate::support::browser::{Chromium, Device, Driver, artifacts};
 use crate::support::eventually;
 use crate::support::gateway::{Browser, Phone, file};
@@ -326,10 +326,9 @@ impl Walk {
         (browser, scan)
     }
 
-    /// Signs a made-up person in to a page of the gateway. Those of a gateway that has gone are unknown to the next.
+    /// Signs a made-up person in in a browser.
     async fn be(&self, page: &Chromium, name: &str) {
-        let token = made_up(&self.stage, name).await;
-        page.run(&format!("sessionStorage.setItem('scangate.demo', '{token}')")).await;
+        be(&self.stage, page, name).await;
     }
 
     /// Lets the time of a ticket run out.

@@ -110,6 +110,15 @@ fn render_for(
     pages.render(page, &PageContext { language, client, site, share_href, people, query }).unwrap()
 }
 
+fn two_providers() -> Vec<ProviderButton> {
+    let button = |id: &str, name: &str, logo: Option<&str>| ProviderButton {
+        id: id.to_owned(),
+        name: name.to_owned(),
+        logo: logo.map(str::to_owned),
+    };
+    vec![button("acme", "Acme", Some("/sign-in/acme/logo.png")), button("other", "<b>Other</b>", None)]
+}
+
 /// Nobody, on a gateway with this way to sign in.
 fn nobody(way: Way) -> People {
     People { person: None, way, providers: Vec::new() }
@@ -149,6 +158,9 @@ fn every_language_has_the_same_texts_with_the_same_slots() {
 fn every_text_that_is_used_exists() {
     // Rendering fails if a template uses a missing text.
     for page in ALL {
+        for way in [Way::Providers, Way::Apps] {
+            render_for(&RENDERER, page, "en", None, "", &People { providers: two_providers(), ..nobody(way) });
+        }
         let texts = data(&render(&RENDERER, page, "en", None, ""));
         for script in scripts_of(page) {
             for name in names_after(&source(&script), "text.") {
@@ -340,6 +352,43 @@ fn an_incomplete_table_is_refused_by_name() {
     assert_eq!(faults(&[]), "static/texts/en.json is missing");
     let fault = faults(&[("fr", "{\"language\": \"Français\"}")]);
     assert!(fault.starts_with("static/texts/fr.json: missing field"), "{fault}");
+}
+
+#[test]
+fn a_page_has_a_button_for_each_identity_provider() {
+    let people = People { providers: two_providers(), ..nobody(Way::Providers) };
+    for page in [Page::Confirm, Page::Share, Page::Receive] {
+        let html = render_for(&RENDERER, page, "en", None, "", &people).replace("&#x2f;", "/");
+        assert_eq!(html.matches("data-provider=").count(), 2, "{html}");
+        assert!(html.contains("data-provider=\"acme\"") && html.contains("src=\"/sign-in/acme/logo.png\" alt=\"\""));
+        assert!(html.contains("<span>Continue with <bdi>Acme</bdi></span>"), "{html}");
+        assert!(html.contains("<bdi>&lt;b&gt;Other&lt;/b&gt;</bdi>"), "{html}");
+        assert!(html.contains("<p class=\"site\">gate.example</p>") && !html.contains("id=\"sign-in-form\""), "{html}");
+        let demo = render(&RENDERER, page, "en", None, "");
+        assert!(demo.contains("id=\"sign-in-form\"") && !demo.contains("data-provider"), "{demo}");
+    }
+}
+
+#[test]
+fn a_page_embeds_its_reader_and_no_markup_of_their_name() {
+    let read = |html: &str| {
+        let block = html.split_once("<script type=\"application/json\" id=\"reader\">")?.1;
+        serde_json::from_str::<Json>(block.split_once("</script>")?.0).ok()
+    };
+    let name = "</script><script>alert(1)</script>";
+    let reader = Reader { name: name.to_owned(), provider: "acme".to_owned(), provider_name: "Acme".to_owned() };
+    let people = People { person: Some(reader), providers: two_providers(), ..nobody(Way::Providers) };
+    for page in [Page::Confirm, Page::Share, Page::Receive] {
+        let html = render_for(&RENDERER, page, "en", None, "", &people);
+        let person = serde_json::json!({ "name": name, "provider": "acme", "provider_name": "Acme" });
+        assert_eq!(read(&html), Some(serde_json::json!({ "way": "providers", "person": person })), "{html}");
+        assert!(!html.contains("alert(1)</script>"), "{html}");
+        let nobody = read(&render(&RENDERER, page, "en", None, ""));
+        assert_eq!(nobody, Some(serde_json::json!({ "way": "demo", "person": null })));
+    }
+    // The page that shows a code is the same for everyone.
+    let html = render_for(&RENDERER, Page::SignIn, "en", None, "", &people);
+    assert!(!html.contains("id=\"reader\"") && !html.contains("alert(1)"), "{html}");
 }
 
 #[test]

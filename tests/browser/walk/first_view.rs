@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::super::Stage;
-use super::{made_up, requests};
+use super::super::{Stage, be};
+use super::requests;
 use crate::support::browser::Device;
 
 /// All that comes over the wire until a page is there, heads of answers too.
@@ -14,7 +14,6 @@ const MOST_BYTES: u64 = 60_000;
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_view_of_each_page_is_small_and_takes_one_trip_after_the_html() {
     let stage = Stage::set().await;
-    let ada = stage.edge.phone(made_up(&stage, "Ada").await);
     let asked = stage.edge.browser().create().await;
     let mut too_large = Vec::new();
     for (path, state) in [
@@ -26,7 +25,7 @@ async fn the_first_view_of_each_page_is_small_and_takes_one_trip_after_the_html(
     ] {
         let page = stage.driver.open(Device::Desk).await;
         if path == "/share" && state == "waiting" {
-            page.run_first(&format!("sessionStorage.setItem('scangate.demo', '{}')", ada.token)).await;
+            be(&stage, &page, "Ada").await;
         }
         page.goto(&stage.edge.url(&path)).await;
         page.until(state).await;

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{LONG_NAME, Walk, be_offline, go_offline};
+use crate::browser::end_session;
 use crate::support::browser::Chromium;
 use crate::support::eventually;
 use crate::support::gateway::Phone;
@@ -114,9 +115,10 @@ async fn as_somebody(walk: &mut Walk, phone: &Chromium) {
     phone.click("#sign-in").await;
     walk.stop(phone, "sign-in-fault", "sign_in_heading", "#name").await;
 
-    phone.run("sessionStorage.setItem('scangate.demo', 'x.y.z')").await;
+    walk.be(phone, "Bob").await;
     phone.reload().await;
     phone.until("ready").await;
+    end_session(phone).await;
     phone.click("#continue").await;
     let is_told = async || (!phone.text("#notice").await.is_empty()).then_some(());
     eventually("the notice", is_told).await;
@@ -129,7 +131,7 @@ async fn as_somebody(walk: &mut Walk, phone: &Chromium) {
     walk.stop(phone, "ready-as", "ready_heading", ".").await;
     go_on(phone, "own").await;
     walk.stop(phone, "own", "own", "#outcome-title").await;
-    phone.run("sessionStorage.clear()").await;
+    end_session(phone).await;
 }
 
 async fn through_failures(walk: &mut Walk, phone: &Chromium) {
