@@ -334,7 +334,7 @@ async fn a_scan_whose_answer_is_lost_is_not_called_somebody_elses() {
 async fn browsers_that_cannot_read_streams_poll() {
     let stage = Stage::set().await;
     let presenter = stage.driver.open(Device::Desk).await;
-    presenter.run_first("delete window.ReadableStream").await;
+    presenter.run_first("delete window.EventSource").await;
     share_with(&stage, &presenter, "/share", "Ada").await;
     polls(&presenter).await;
     let scanner = stage.driver.open(PHONE).await;
@@ -358,7 +358,9 @@ async fn browsers_that_cannot_read_streams_poll() {
 async fn a_presenters_stream_that_something_holds_back_is_given_up_for_polling() {
     let stage = Stage::set().await;
     let presenter = stage.driver.open(Device::Desk).await;
-    presenter.run_first("window.fetch = function () { return new Promise(function () {}); };").await;
+    presenter
+        .run_first("window.EventSource = function () { this.addEventListener = this.close = function () {}; };")
+        .await;
     share_with(&stage, &presenter, "/share", "Ada").await;
     polls(&presenter).await;
     let scanner = continue_as_nobody(&stage, &presenter).await;

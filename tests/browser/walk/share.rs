@@ -118,9 +118,8 @@ async fn through_refusals(walk: &mut Walk, screen: &Chromium) {
     walk.stop(screen, "left", "closed", "#outcome-title").await;
 
     let id = fresh(walk, screen, "web").await;
-    let withdraws = format!(
-        "return fetch('/v1/tickets/{id}?reason=superseded', {{ method: 'DELETE' }}).then(() => null)"
-    );
+    let withdraws =
+        format!("return fetch('/v1/tickets/{id}?reason=superseded', {{ method: 'DELETE' }}).then(() => null)");
     screen.run(&withdraws).await;
     screen.until("closed").await;
     walk.stop(screen, "superseded", "superseded", "#outcome-title").await;
