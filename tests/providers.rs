@@ -3,6 +3,7 @@
 //!
 //! Here without a browser: a person's cookies, redirects and forms.
 
+mod chromium;
 mod freshness;
 mod native_apps;
 mod outages;
