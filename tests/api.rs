@@ -130,6 +130,10 @@ async fn live_answers_are_as_the_description_says() {
     description.hold(events, "get", browser.get(&format!("/v1/tickets/{id}/events")).await).await;
     description.hold(events, "get", browser.get("/v1/tickets/AAAAAAAAAAAAAAAAAAAAAA/events").await).await;
     description.hold(confirm, "post", ada.act(&id, "confirm").await).await;
+    let open = |id: &str| browser.request(Method::POST, &format!("/v1/tickets/{id}/open")).send();
+    for id in [id.as_str(), "x"] {
+        description.hold("/v1/tickets/{id}/open", "post", open(id).await.unwrap()).await;
+    }
     description.hold(scan, "post", ada.act(&id, "scan").await).await;
     description.hold(scan, "post", mallory.act(&id, "scan").await).await;
     description.hold(scan, "post", ada.act_with(&id, "scan", json!({"sub": "x"})).await).await;
@@ -142,6 +146,7 @@ async fn live_answers_are_as_the_description_says() {
     let token = description.hold(one, "get", browser.read(&id).await).await;
     let jwt = token["token"]["access_token"].as_str().unwrap();
     hold_sessions(&mut description, &browser, jwt).await;
+    hold_signed_in_person(&mut description).await;
     description.hold(events, "get", browser.events_after(&id, "99").await).await;
     let delete = |id: &str| browser.request(Method::DELETE, &format!("/v1/tickets/{id}")).send();
     description.hold(one, "delete", delete(&id).await.unwrap()).await;
@@ -244,6 +249,20 @@ async fn hold_sessions(description: &mut Description, browser: &Browser, jwt: &s
     description.hold(redeem, "post", still.execute(form).await.unwrap()).await;
     let form = post(sign_out).form(&[("return_to", "/bye")]).build().unwrap();
     description.hold(sign_out, "post", still.execute(form).await.unwrap()).await;
+}
+
+/// Holds the answers about the person who is signed in in a browser. The demo signs one in.
+async fn hold_signed_in_person(description: &mut Description) {
+    let demo = Gateway::builder().own_identity().start().await;
+    let browser = Browser::new(&demo);
+    let (session, end) = ("/v1/session", "/v1/session/end");
+    description.hold(session, "get", browser.get(session).await).await;
+    let sign_in = browser.request(Method::POST, "/demo/sign-in").json(&json!({ "name": "Ada" }));
+    assert_eq!(sign_in.send().await.unwrap().status(), StatusCode::OK);
+    assert_eq!(description.hold(session, "get", browser.get(session).await).await["name"], "Ada");
+    for body in [json!({ "all": true }), json!({})] {
+        description.hold(end, "post", browser.request(Method::POST, end).json(&body).send().await.unwrap()).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -96,6 +96,6 @@ fn api_router() -> OpenApiRouter<SharedGateway> {
         .routes(routes!(session::begin))
         .routes(routes!(session::redeem))
         .routes(routes!(session::sign_out))
-        .routes(routes!(signed_in::read))
-        .routes(routes!(signed_in::end))
+        .routes(routes!(signed_in::read_session))
+        .routes(routes!(signed_in::end_session))
 }

@@ -36,8 +36,9 @@ impl Secrets {
     }
 }
 
-/// The page to which the person comes back: only pages of the gateway's own.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The page to which the person comes back: only pages of the gateway's own. JSON has it as text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum ReturnPath {
     /// The page of a scanned ticket, `/s/{id}`.
     Ticket(TicketId),
@@ -58,10 +59,29 @@ impl fmt::Display for ReturnPath {
     }
 }
 
-impl FromStr for ReturnPath {
-    type Err = ();
+impl From<ReturnPath> for String {
+    fn from(path: ReturnPath) -> Self {
+        path.to_string()
+    }
+}
 
-    fn from_str(path: &str) -> Result<Self, ()> {
+/// The text is not a page of the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a page of the gateway to which a sign-in returns")]
+pub struct ParseReturnPathError;
+
+impl TryFrom<String> for ReturnPath {
+    type Error = ParseReturnPathError;
+
+    fn try_from(path: String) -> Result<Self, ParseReturnPathError> {
+        path.parse()
+    }
+}
+
+impl FromStr for ReturnPath {
+    type Err = ParseReturnPathError;
+
+    fn from_str(path: &str) -> Result<Self, ParseReturnPathError> {
         if path == "/share" {
             return Ok(Self::Share(None));
         }
@@ -69,13 +89,13 @@ impl FromStr for ReturnPath {
             // The characters of registered ids, none of which has a meaning in a query.
             let is_plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
             let is_id = (1..=MAX_CLIENT_BYTES).contains(&client.len()) && client.bytes().all(is_plain);
-            return if is_id { Ok(Self::Share(Some(ClientId(client.to_owned())))) } else { Err(()) };
+            return if is_id { Ok(Self::Share(Some(ClientId(client.to_owned())))) } else { Err(ParseReturnPathError) };
         }
         if let Some(id) = path.strip_prefix("/share/") {
-            return id.parse().map(Self::Receive).map_err(|_error| ());
+            return id.parse().map(Self::Receive).map_err(|_error| ParseReturnPathError);
         }
-        let id = path.strip_prefix("/s/").ok_or(())?;
-        id.parse().map(Self::Ticket).map_err(|_error| ())
+        let id = path.strip_prefix("/s/").ok_or(ParseReturnPathError)?;
+        id.parse().map(Self::Ticket).map_err(|_error| ParseReturnPathError)
     }
 }
 
@@ -98,7 +118,7 @@ pub(super) struct Begun {
     pub(super) code_verifier: String,
     pub(super) nonce: String,
     /// The page to which the person comes back.
-    #[serde(rename = "return", with = "path")]
+    #[serde(rename = "return")]
     pub(super) return_path: ReturnPath,
     /// The browser that began.
     pub(super) browser: BindingHash,
@@ -106,23 +126,6 @@ pub(super) struct Begun {
     pub(super) demands_authentication: bool,
     /// By this machine's clock.
     pub(super) created_at: Timestamp,
-}
-
-/// A [`ReturnPath`] as text.
-mod path {
-    use serde::de::Error as _;
-    use serde::{Deserialize as _, Deserializer, Serializer};
-
-    use super::ReturnPath;
-
-    pub(super) fn serialize<S: Serializer>(path: &ReturnPath, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(path)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ReturnPath, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(|()| D::Error::custom("not a page of the gateway"))
-    }
 }
 
 /// The outcome of [`find`].
@@ -212,7 +215,7 @@ mod tests {
             "/share#x",
             "/share\n",
         ] {
-            assert_eq!(path.parse::<ReturnPath>(), Err(()), "{path}");
+            assert_eq!(path.parse::<ReturnPath>(), Err(ParseReturnPathError), "{path}");
         }
     }
 

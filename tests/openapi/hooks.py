@@ -25,6 +25,9 @@ def before_load_schema(context, raw_schema):
             for parameter in operation.get("parameters", []):
                 if parameter["in"] == "query" and parameter["name"] in REGISTERED:
                     parameter["schema"] = {"enum": REGISTERED[parameter["name"]]}
+                # A long poll of a live ticket waits for as long as it is asked to, and the tester for 10 s at most.
+                if parameter["name"] == "wait":
+                    parameter["schema"]["maximum"] = 2
     for name in ("CreateTicket", "Scan"):
         properties = raw_schema["components"]["schemas"][name]["properties"]
         for field in properties.keys() & REGISTERED.keys():
@@ -53,6 +56,19 @@ class Person:
 
     def set(self, case, data, context):
         case.headers["Authorization"] = f"Bearer {data}"
+
+
+@schemathesis.auth().apply_to(path_regex="^/v1/session")
+class Browser:
+    """The browser of somebody whom the demo signs in."""
+
+    def get(self, case, context):
+        answer = requests.post(os.environ["GATEWAY"] + "/demo/sign-in", json={"name": "Ada"}, timeout=10)
+        answer.raise_for_status()
+        return answer.cookies["scangate-login"]
+
+    def set(self, case, data, context):
+        case.cookies["scangate-login"] = data
 
 
 @schemathesis.auth().apply_to(path="/v1/verify")

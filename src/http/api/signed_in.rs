@@ -46,7 +46,7 @@ problem_responses!(SessionProblems: &[&problem::NOT_SIGNED_IN, &problem::RATE_LI
     security(("login" = [])),
     responses((status = 200, body = SessionView, description = "The person"), SessionProblems)
 )]
-pub(in crate::http) async fn read(
+pub(in crate::http) async fn read_session(
     State(gateway): State<SharedGateway>,
     BrowserAddress(address): BrowserAddress,
     headers: HeaderMap,
@@ -87,7 +87,7 @@ problem_responses!(EndProblems: JSON_BODY, &[&problem::INVALID_REQUEST, &problem
         EndProblems,
     )
 )]
-pub(in crate::http) async fn end(
+pub(in crate::http) async fn end_session(
     State(gateway): State<SharedGateway>,
     headers: HeaderMap,
     JsonBody(EmptyObject {}): JsonBody<EmptyObject>,
