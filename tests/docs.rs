@@ -4,6 +4,7 @@ mod attacks;
 mod blocks;
 mod code;
 mod edge;
+mod providers;
 mod samples;
 mod settings;
 mod shell;
