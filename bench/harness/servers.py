@@ -139,6 +139,7 @@ class Gateway:
         *options,
         name: str = "scangate",
         public_url: str | None = None,
+        demo: bool = False,
     ):
         self.sandbox = sandbox
         self.name = name
@@ -151,8 +152,8 @@ class Gateway:
             "--public-url", public_url or f"http://localhost:{self.port}",
             *([] if "--ticket-ttl" in options else ["--ticket-ttl", "30m"]),
             "--heartbeat", f"{settings.sizes.heartbeat}s",
-            *identity.flags,
-            "--keys-dir", identity.keys,
+            # The demo refuses to run beside real people's keys.
+            *(["--demo", "true"] if demo else [*identity.flags, "--keys-dir", identity.keys]),
             "--streams-per-address", NO_LIMIT,
             "--memory-max-tickets", "10000000",
             "--tickets-per-address", "1000000",

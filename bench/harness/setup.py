@@ -31,8 +31,11 @@ class Setup(AbstractContextManager):
     def __exit__(self, *_) -> None:
         self.sandbox.close()
 
-    def gateway(self, *options, name: str = "scangate", public_url: str | None = None) -> Gateway:
-        return Gateway(self.sandbox, self.settings, self.identity, self.redis, *options, name=name, public_url=public_url)
+    def gateway(
+        self, *options, name: str = "scangate", public_url: str | None = None, demo: bool = False
+    ) -> Gateway:
+        place = {"name": name, "public_url": public_url, "demo": demo}
+        return Gateway(self.sandbox, self.settings, self.identity, self.redis, *options, **place)
 
     def edge(self, gateways: list[Gateway], port: int, *, ours: bool, tls: bool) -> Edge:
         return Edge(self.sandbox, gateways, port, ours=ours, tls=tls)

@@ -38,7 +38,7 @@ class Visit:
     def __init__(self, setup: Setup, browser: Chromium, gateway, site: str):
         self.setup, self.browser, self.gateway, self.site = setup, browser, gateway, site
         self.url = f"http://localhost:{gateway.port}"
-        self.token = setup.identity.token_file.read_text()
+        self.token = json.loads(self.demo_sign_in("Ada").read())["access_token"]
 
     def open(self, path: str, state: str) -> None:
         self.browser.goto(path if path.startswith("http") else self.url + path)
@@ -72,10 +72,16 @@ class Visit:
             "Network.emulateNetworkConditions", offline=offline, latency=0, downloadThroughput=-1, uploadThroughput=-1
         )
 
-    def sign_in(self) -> None:
-        """Passes the approver's token to the pages, as a site's own sign-in does."""
-        self.browser.goto(self.url + "/static/favicon.svg")
-        self.browser.run(f"sessionStorage.setItem('scangate.bearer', {json.dumps(self.token)})")
+    def demo_sign_in(self, name: str):
+        """Signs a made-up person in. The response has a token for programs, and a cookie for browsers."""
+        body = json.dumps({"name": name}).encode()
+        request = urllib.request.Request(self.url + "/demo/sign-in", body, {"Content-Type": "application/json"})
+        return urllib.request.urlopen(request, timeout=10)
+
+    def sign_in(self, name: str = "Ada") -> None:
+        """Gives the browser the session of a made-up person, which it would have after a sign-in on its pages."""
+        cookie, _, value = self.demo_sign_in(name).headers["Set-Cookie"].partition(";")[0].partition("=")
+        self.browser.command("Network.setCookie", name=cookie, value=value, url=self.url, httpOnly=True, sameSite="Lax")
 
 
 def empty(visit: Visit) -> None:
@@ -165,8 +171,7 @@ def share_scanned(visit: Visit) -> None:
 
 
 def receive_waiting(visit: Visit) -> None:
-    visit.browser.goto(visit.url + "/static/favicon.svg")
-    visit.browser.run("sessionStorage.clear()")
+    visit.sign_in("Bob")
     ticket = visit.ask("POST", "/v1/tickets", {"flow": "share"})["ticket_id"]
     visit.open(f"/share/{ticket}", "ready")
     visit.browser.run("document.getElementById('continue').click()")
@@ -218,7 +223,7 @@ def run(settings: Settings, progress: Progress) -> dict:
         port, site = free_port(), free_port()
         config = setup.sandbox.directory("clients") / "clients.toml"
         config.write_text(CLIENTS.format(origin=f"http://localhost:{site}"))
-        gateway = setup.gateway("--config", config, "--ticket-ttl", "10m")
+        gateway = setup.gateway("--config", config, "--ticket-ttl", "10m", demo=True)
         serve(site, DROP_IN.replace(b"{gateway}", f"http://localhost:{gateway.port}".encode()))
         rows = []
         for name, reach in STATES.items():
