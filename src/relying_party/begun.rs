@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::random::{self, RandomId};
 use crate::store::{Put, Store, StoreError};
-use crate::ticket::{BindingHash, BindingSecret, ClientId, TicketId, Timestamp};
+use crate::ticket::{BindingHash, BindingSecret, ClientId, TicketId};
 
 /// How long a person may take at the provider.
 pub const BEGUN_TTL: Duration = Duration::from_secs(10 * 60);
@@ -122,10 +122,6 @@ pub(super) struct Begun {
     pub(super) return_path: ReturnPath,
     /// The browser that began.
     pub(super) browser: BindingHash,
-    /// Whether the request demanded an authentication at the provider.
-    pub(super) demands_authentication: bool,
-    /// By this machine's clock.
-    pub(super) created_at: Timestamp,
 }
 
 /// The outcome of [`find`].
@@ -237,8 +233,6 @@ mod tests {
             nonce: "n".into(),
             return_path: ReturnPath::Ticket(random::ticket_id()),
             browser: random::binding_secret().hash(),
-            demands_authentication: true,
-            created_at: Timestamp(7),
         };
         let text = serde_json::to_string(&begun).unwrap();
         assert_eq!(serde_json::from_str::<Begun>(&text).unwrap(), begun);

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use url::Url;
@@ -15,7 +14,7 @@ use super::provider::Provider;
 use super::request::{self, Wishes};
 use crate::metrics::Metrics;
 use crate::store::Store;
-use crate::ticket::{BindingSecret, Claims, Timestamp, millis};
+use crate::ticket::{BindingSecret, Claims};
 use crate::verifier::Identity;
 
 /// Claims that the pages show, wanted besides those that the clients release.
@@ -105,8 +104,6 @@ impl RelyingParty {
             nonce,
             return_path,
             browser: browser.hash(),
-            demands_authentication: wishes.demands_authentication(),
-            created_at: now(),
         };
         begun::put(self.store.as_ref(), &state, &begun).await?;
         Ok(url)
@@ -172,7 +169,7 @@ impl RelyingParty {
             self.released_claims.iter().chain(&provider.settings.userinfo_claims).cloned().collect();
         let secrets = (begun.code_verifier.as_str(), begun.nonce.as_str());
         let mut claims = provider.identify(&metadata, &self.redirect_uri, code, secrets, &wanted).await?;
-        set_auth_time(&mut claims, begun.demands_authentication, now());
+        drop_meaningless_auth_time(&mut claims);
         let prefix = self.prefix_of(provider);
         let identity = Identity::of(claims, prefix.as_deref()).map_err(IdTokenFault::Token)?;
         let provider = begun.provider.clone();
@@ -213,21 +210,13 @@ fn check_issuer(iss: Option<&str>, issuer: &str, is_promised: bool) -> Result<()
     }
 }
 
-/// Sets `auth_time` if the provider does not state it but had to authenticate the person: the authentication is not older than
-/// the request that demanded it. Some providers state zero, which means nothing.
-fn set_auth_time(claims: &mut Claims, demands_authentication: bool, now: Timestamp) {
-    let is_stated = claims.get("auth_time").and_then(Value::as_f64).is_some_and(|seconds| seconds > 0.0);
-    if is_stated {
-        return;
+/// Removes an `auth_time` of zero, which some providers state and which means nothing. The gateway never puts its own time in
+/// its place: a provider may ignore `max_age` and `prompt`, and only `auth_time` shows that it did not.
+fn drop_meaningless_auth_time(claims: &mut Claims) {
+    let is_time = |value: &Value| value.as_f64().is_some_and(|seconds| seconds > 0.0);
+    if claims.get("auth_time").is_some_and(|value| !is_time(value)) {
+        claims.remove("auth_time");
     }
-    claims.remove("auth_time");
-    if demands_authentication {
-        claims.insert("auth_time".to_owned(), now.unix_seconds().into());
-    }
-}
-
-fn now() -> Timestamp {
-    Timestamp(millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -249,19 +238,18 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_authentication_is_the_providers_or_that_of_a_demanded_one() {
-        let now = Timestamp(1_700_000_000_500);
-        let of = |auth_time: Value, demands| {
+    fn a_time_of_authentication_is_the_providers_or_none() {
+        let of = |auth_time: Value| {
             let mut claims = Claims::new();
             claims.insert("auth_time".to_owned(), auth_time);
-            set_auth_time(&mut claims, demands, now);
+            drop_meaningless_auth_time(&mut claims);
             claims.remove("auth_time")
         };
-        assert_eq!(of(json!(1_600_000_000), true), Some(json!(1_600_000_000)));
-        assert_eq!(of(json!(1_600_000_000), false), Some(json!(1_600_000_000)));
-        for nothing in [json!(0), json!(null), json!("yesterday")] {
-            assert_eq!(of(nothing.clone(), true), Some(json!(1_700_000_000)), "{nothing}");
-            assert_eq!(of(nothing, false), None);
+        for stated in [json!(1_600_000_000), json!(1_600_000_000.5)] {
+            assert_eq!(of(stated.clone()), Some(stated));
+        }
+        for nothing in [json!(0), json!(-1), json!(null), json!("yesterday")] {
+            assert_eq!(of(nothing.clone()), None, "{nothing}");
         }
     }
 }

@@ -41,14 +41,6 @@ impl Prompt {
     }
 }
 
-impl Wishes {
-    /// Returns whether the provider must authenticate the person anew, or recently: then the time at which the sign-in finishes
-    /// bounds the time of the authentication, even if the provider does not state it.
-    pub(super) fn demands_authentication(&self) -> bool {
-        self.max_age.is_some() || self.prompt == Some(Prompt::Login)
-    }
-}
-
 /// Returns the address to which the browser goes.
 pub(super) fn authorization_url(
     settings: &ProviderSettings,

@@ -16,7 +16,7 @@ use crate::signer::Signer;
 use crate::signer::keys::{self, KeyAlgorithm};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
-use crate::ticket::{BindingSecret, TicketId, Timestamp};
+use crate::ticket::{BindingSecret, TicketId};
 use crate::verifier::jwks::RemoteKeys;
 use crate::verifier::{Fault, VerifyError};
 use crate::waiters::{WaiterLimits, Waiters};
@@ -163,8 +163,6 @@ async fn of_two_hundred_answers_one_is_used() {
         nonce: String::new(),
         return_path: ReturnPath::Share(None),
         browser: random::binding_secret().hash(),
-        demands_authentication: false,
-        created_at: Timestamp(0),
     };
     begun::put(site.store.as_ref(), &state, &begun).await.unwrap();
     let uses = (0..200).map(|_| begun::use_up(site.store.as_ref(), &state));
