@@ -56,7 +56,7 @@
   page.leave = function (url) {
     isLeaving = true;
     setBusy(true);
-    location.assign(url);
+    location.href = url;
   };
 
   window.addEventListener('pageshow', function (event) {

@@ -2,6 +2,8 @@
 //!
 //! The demo signs people in here: it starts the same sessions as an identity provider does.
 
+mod pages;
+
 use std::time::Duration;
 
 use reqwest::header::HeaderValue;

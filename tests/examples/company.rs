@@ -101,7 +101,7 @@ async fn an_employee_signs_in_and_the_next_scan_is_one_tap() {
     appears(&phone, "[value=cancel]").await;
     says(&desk, ".scangate-title", "Someone is signing in on a phone").await;
     phone.click("[value=cancel]").await;
-    says(&phone, "h1", "You declined the sign‑in").await;
+    says(&phone, "h1", "Signing in was cancelled").await;
     phone.goto(&code).await;
     phone.until("sign-in").await;
     phone.click("[data-provider=oidc]").await;

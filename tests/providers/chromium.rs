@@ -189,7 +189,7 @@ async fn a_person_who_cancels_or_whose_session_has_expired_gets_on_with_one_pres
     appears(&phone, "#cancel").await;
     phone.click("#cancel").await;
     appears(&phone, ".button").await;
-    assert_eq!(phone.text("h1").await, "You declined the sign‑in");
+    assert_eq!(phone.text("h1").await, "Signing in was cancelled");
     phone.keep_screen("provider-declined").await;
     phone.click(".button").await;
     phone.until("sign-in").await;

@@ -96,7 +96,7 @@ async fn a_person_who_declines_at_the_provider_gets_a_page_and_can_sign_in_after
     let alice = Person::new("alice", &site.edge);
     let mut desk = site.desk("web").await;
     let declined = alice.sign_in_as(Manner::Cancel, "acme", &desk.query()).await;
-    page_says(&declined, StatusCode::FORBIDDEN, "You declined the sign‑in", &format!("/s/{}", desk.id));
+    page_says(&declined, StatusCode::FORBIDDEN, "Signing in was cancelled", &format!("/s/{}", desk.id));
     assert_eq!(alice.session().await, Err(StatusCode::UNAUTHORIZED));
     assert_eq!(site.failed("denied").await, 1.0);
     assert_eq!(alice.sign_in("acme", &desk.query()).await.pages, ["login", "consent"]);

@@ -86,6 +86,7 @@ pub(in crate::http) async fn scan(
         limit.check(address)?;
         let reading = gateway.store.get(&id).await?;
         let flow = reading.as_ref().map(|reading| reading.ticket.request.flow);
+        let claims = credentials.person.as_ref().map(|identity| identity.claims.clone()).unwrap_or_default();
         let (party, new_binding) = scanning_party(credentials, flow, &body, &headers)?;
         let reading = reading.ok_or_else(|| Problem::from(&problem::TICKET_NOT_FOUND))?;
         if reading.ticket.request.code.is_some() {
@@ -104,10 +105,10 @@ pub(in crate::http) async fn scan(
             }
         };
         let reading = gateway.sign_ins.scan_from(reading, &scanner).await?;
-        Ok((reading, scanner.party, new_binding))
+        Ok((reading, scanner.party, claims, new_binding))
     };
-    let (reading, party, new_binding) = limits.invalid_scan.charge_failures(address, scanned.await)?;
-    let mut view = ScanView::new(&gateway, &reading, &party);
+    let (reading, party, claims, new_binding) = limits.invalid_scan.charge_failures(address, scanned.await)?;
+    let mut view = ScanView::new(&gateway, &reading, &party, &claims);
     view.ticket_secret = new_binding.as_ref().and_then(NewBinding::secret_for_body);
     let cookie = new_binding.and_then(|binding| binding.cookie(&gateway));
     Ok((cookie, Json(view)).into_response())

@@ -10,7 +10,7 @@ use super::party::{DeviceView, PersonView};
 use super::ticket::{TicketView, choices};
 use crate::http::state::Gateway;
 use crate::store::Reading;
-use crate::ticket::{Flow, MatchPolicy, Party, Timestamp};
+use crate::ticket::{Claims, Flow, MatchPolicy, Party, Timestamp};
 
 /// The response to a scan.
 #[derive(Debug, Serialize, ToSchema)]
@@ -27,7 +27,7 @@ pub struct ScanView {
     /// The numbers to choose from, one of which the other screen shows; for a scanner that must choose.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub choices: Option<Vec<String>>,
-    /// The claims of the approver that the JWT may carry.
+    /// The claims of the approver that the JWT may carry: in `login`, those of the client's list that the scanner has.
     pub release: Vec<String>,
     /// Seconds left to decide.
     pub expires_in: f64,
@@ -54,11 +54,13 @@ pub struct RequesterView {
 }
 
 impl ScanView {
-    /// Renders a ticket for `party`, which has scanned it.
-    pub(in crate::http) fn new(gateway: &Gateway, reading: &Reading, party: &Party) -> Self {
+    /// Renders a ticket for `party`, which has scanned it, and has these claims if it is a person.
+    pub(in crate::http) fn new(gateway: &Gateway, reading: &Reading, party: &Party, claims: &Claims) -> Self {
         let ticket = &reading.ticket;
         let request = &ticket.request;
         let is_share = request.flow == Flow::Share;
+        // What the presenter of a share offers was compared with their claims at creation.
+        let is_there = |name: &&String| is_share || claims.contains_key(*name);
         Self {
             client: ClientView::find(gateway, ticket.audience()),
             requester: (!is_share).then(|| RequesterView {
@@ -68,7 +70,7 @@ impl ScanView {
             flow: request.flow,
             r#match: ticket.matching().map_or(MatchPolicy::None, |matching| matching.policy),
             choices: choices(ticket, party),
-            release: ticket.offered().into_iter().cloned().collect(),
+            release: ticket.offered().into_iter().filter(is_there).cloned().collect(),
             expires_in: reading.remaining().as_secs_f64(),
             presented_by: is_share.then(|| PersonView::new(&request.presenter)),
             ticket: is_share.then(|| TicketView::new(gateway, reading, party)),
