@@ -129,9 +129,9 @@ async fn assemble(config: &Config) -> anyhow::Result<Gateway> {
         _ => Signer::open(&config.issuer, config.keys_dir.clone()).context("cannot read the signing keys")?,
     };
     crate::task::spawn("keys", signer.clone().reload());
-    let relying_party = relying_party(config, &store, &metrics)?;
-    let (verifier, demo) = identity(&config.identity, &relying_party, &signer, &metrics)?;
     let log_limiter = Arc::default();
+    let relying_party = relying_party(config, &store, &metrics, &log_limiter)?;
+    let (verifier, demo) = identity(&config.identity, &relying_party, &signer, &metrics)?;
     let sign_ins = SignIns::new(
         Arc::clone(&store),
         signer.clone(),
@@ -177,7 +177,12 @@ async fn demo_signer(issuer: &str, store: &dyn Store) -> anyhow::Result<Signer> 
 }
 
 /// Sets the identity providers up, and keeps their discovery documents and keys current.
-fn relying_party(config: &Config, store: &Arc<dyn Store>, metrics: &Arc<Metrics>) -> anyhow::Result<RelyingParty> {
+fn relying_party(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    metrics: &Arc<Metrics>,
+    log_limiter: &Arc<LogLimiter>,
+) -> anyhow::Result<RelyingParty> {
     let mut providers = Vec::new();
     for settings in &config.providers {
         let provider = Provider::new(settings.clone(), Arc::clone(metrics));
@@ -187,8 +192,8 @@ fn relying_party(config: &Config, store: &Arc<dyn Store>, metrics: &Arc<Metrics>
         providers.push(provider);
     }
     let released = config.clients.iter().flat_map(|client| client.claims.clone());
-    let store = Arc::clone(store);
-    Ok(RelyingParty::new(providers, store, config.redirect_uri(), released, Arc::clone(metrics)))
+    let (store, metrics, log_limiter) = (Arc::clone(store), Arc::clone(metrics), Arc::clone(log_limiter));
+    Ok(RelyingParty::new(providers, store, config.redirect_uri(), released, metrics, log_limiter))
 }
 
 fn identity(

@@ -107,10 +107,11 @@ impl Config {
         let listen = checks.record(flags.listen.iter().map(|text| parse_listen(text)).collect::<Result<Vec<_>, _>>());
         let store = checks.record(store::store(flags));
         let is_https = public_url.as_ref().is_some_and(|url| url.scheme() == "https");
-        let mut file = checks.record_all(file::read(flags.config.as_deref(), is_https));
-        let tables = file.as_mut().map(|file| std::mem::take(&mut file.identity_providers)).unwrap_or_default();
-        let has_providers = !tables.is_empty() || flags.oidc_issuer.is_some();
-        let providers = checks.record_all(providers::providers(flags, tables)).unwrap_or_default();
+        let (file, tables) = file::read(flags.config.as_deref(), is_https);
+        let file = checks.record_all(file);
+        // A file that cannot be read may have some.
+        let has_providers = tables.as_ref().is_none_or(|tables| !tables.is_empty()) || flags.oidc_issuer.is_some();
+        let providers = checks.record_all(providers::providers(flags, tables.unwrap_or_default())).unwrap_or_default();
         checks.faults.extend(providers::issuer_fault(flags.identity_issuer.as_deref(), &providers));
         let exposure = identity::Exposure {
             public_url: public_url.as_ref(),

@@ -1,4 +1,5 @@
-//! Limits the log lines that anyone can cause without signing in: tickets created, expired or closed, and requests refused.
+//! Limits the log lines that anyone can cause without signing in: tickets created, expired or closed, requests refused, sign-ins
+//! at an identity provider that fail.
 //!
 //! Per kind and interval, the gateway logs the first events in full, then one line with the number of the rest. So no caller can
 //! fill the disk, and every event is counted. Events that need a verified person (scanned, confirmed, claimed) are not limited.

@@ -26,36 +26,52 @@ pub(super) struct Content {
     pub(super) clients: Clients,
     /// The connectors' settings.
     pub(super) connectors: ConnectorSettings,
-    /// The identity providers' tables, unchecked.
-    pub(super) identity_providers: Vec<ProviderTable>,
     /// Files that hold secrets: those that the file names, and the file itself if it holds one.
     pub(super) secret_files: Vec<PathBuf>,
 }
 
-/// Reads and checks the file. Without a file, the only client is `web`. `is_https` is whether browsers reach the gateway over
-/// https.
+/// The tables of the identity providers, unchecked: the one that the flags set is checked together with them.
+pub(super) type Tables = Vec<ProviderTable>;
+
+/// Reads the file, and checks its clients and connectors. Without a file, or with one that has only identity providers, the only
+/// client is `web`. `is_https` is whether browsers reach the gateway over https.
+///
+/// The tables of the identity providers are returned besides, also if the rest has faults, so that all faults are reported
+/// together. They are `None` if the file cannot be read.
 ///
 /// # Errors
 /// All faults, each with the file's name.
-pub(super) fn read(path: Option<&Path>, is_https: bool) -> Result<Content, Vec<String>> {
+pub(super) fn read(path: Option<&Path>, is_https: bool) -> (Result<Content, Vec<String>>, Option<Tables>) {
     let Some(path) = path else {
         let (clients, connectors) = (Clients::web_only(), ConnectorSettings::default());
-        return Ok(Content { clients, connectors, identity_providers: Vec::new(), secret_files: Vec::new() });
+        return (Ok(Content { clients, connectors, secret_files: Vec::new() }), Some(Vec::new()));
     };
     let fault = |fault: &dyn std::fmt::Display| format!("--config {}: {fault}", path.display());
-    let text = std::fs::read_to_string(path).map_err(|error| vec![fault(&error)])?;
-    let file: File = toml::from_str(&text).map_err(|error| vec![fault(&describe(&text, &error))])?;
+    let text = std::fs::read_to_string(path).map_err(|error| fault(&error));
+    let file = text.and_then(|text| toml::from_str::<File>(&text).map_err(|error| fault(&describe(&text, &error))));
+    match file {
+        Ok(mut file) => {
+            let tables = std::mem::take(&mut file.identity_providers);
+            (check(file, &tables, path, is_https), Some(tables))
+        }
+        Err(text) => (Err(vec![text]), None),
+    }
+}
+
+fn check(file: File, providers: &[ProviderTable], path: &Path, is_https: bool) -> Result<Content, Vec<String>> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let policy_of = |connector| file.connectors.match_policy(connector);
-    let clients = tables::from_tables(file.clients, directory, is_https, policy_of);
-    let identity_providers = file.identity_providers;
+    let clients = match file.clients {
+        clients if clients.is_empty() && !providers.is_empty() => Ok(Clients::web_only()),
+        clients => tables::from_tables(clients, directory, is_https, policy_of),
+    };
     let mut secret_files = file.connectors.secret_files(path, directory);
-    secret_files.extend(identity_providers.iter().flat_map(|table| table.secret_files(path, directory)));
+    secret_files.extend(providers.iter().flat_map(|table| table.secret_files(path, directory)));
     match (clients, file.connectors.check(directory)) {
-        (Ok(clients), Ok(connectors)) => Ok(Content { clients, connectors, identity_providers, secret_files }),
+        (Ok(clients), Ok(connectors)) => Ok(Content { clients, connectors, secret_files }),
         (clients, connectors) => {
             let faults = [clients.err(), connectors.err()].into_iter().flatten().flatten();
-            Err(faults.map(|text| fault(&text)).collect())
+            Err(faults.map(|text| format!("--config {}: {text}", path.display())).collect())
         }
     }
 }

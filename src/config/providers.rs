@@ -12,9 +12,18 @@ use crate::secret::{Secret, direct_or_file};
 /// # Errors
 /// All faults, each with its fix.
 pub(super) fn providers(flags: &Flags, from_file: Vec<ProviderTable>) -> Result<Vec<ProviderSettings>, Vec<String>> {
-    let own = of_flags(flags).map_err(|fault| vec![fault])?;
+    let mut faults = Vec::new();
+    let own = of_flags(flags).map_err(|fault| faults.push(fault)).ok().flatten();
     let directory = flags.config.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
-    tables::from_tables(own.into_iter().chain(from_file).collect(), directory, flags.identity_keys_max_age)
+    let tables = own.into_iter().chain(from_file).collect();
+    match tables::from_tables(tables, directory, flags.identity_keys_max_age) {
+        Ok(providers) if faults.is_empty() => Ok(providers),
+        Ok(_) => Err(faults),
+        Err(found) => {
+            faults.extend(found);
+            Err(faults)
+        }
+    }
 }
 
 fn of_flags(flags: &Flags) -> Result<Option<ProviderTable>, String> {

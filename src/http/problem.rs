@@ -255,6 +255,7 @@ impl From<SignInError> for Problem {
             SignInError::MixUp | SignInError::Malformed => &SIGN_IN_MIXED_UP,
             SignInError::Discovery(_)
             | SignInError::NoKeys(_)
+            | SignInError::LateKeys
             | SignInError::Token(CallError::TimedOut | CallError::Unreachable(_) | CallError::Status(_))
             | SignInError::Userinfo(CallError::TimedOut | CallError::Unreachable(_) | CallError::Status(500..)) => {
                 &PROVIDER_UNAVAILABLE

@@ -124,12 +124,22 @@ pub(super) struct Begun {
     pub(super) browser: BindingHash,
 }
 
+/// What remains of a sign-in that was used: the page on which its browser can go on.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Used {
+    /// Random, so that each caller stores another value.
+    mark: String,
+    #[serde(rename = "return")]
+    pub(super) return_path: ReturnPath,
+    pub(super) browser: BindingHash,
+}
+
 /// The outcome of [`find`].
 pub(super) enum Found {
     /// It awaits its answer.
     Waiting(Begun),
     /// Its answer came before.
-    Used,
+    Used(Used),
     /// It never began, or too long ago.
     Unknown,
 }
@@ -148,21 +158,26 @@ pub(super) async fn put(store: &dyn Store, state: &BindingSecret, begun: &Begun)
 /// # Errors
 /// As [`Store::value`]; [`StoreError::Corrupt`].
 pub(super) async fn find(store: &dyn Store, state: &BindingSecret) -> Result<Found, StoreError> {
+    let corrupt = |_error| StoreError::Corrupt("a begun sign-in".to_owned());
     if let Some(text) = store.value(&name(state)).await? {
-        let begun = serde_json::from_str(&text);
-        return begun.map(Found::Waiting).map_err(|_error| StoreError::Corrupt("a begun sign-in".to_owned()));
+        return serde_json::from_str(&text).map(Found::Waiting).map_err(corrupt);
     }
-    Ok(if store.value(&used_name(state)).await?.is_some() { Found::Used } else { Found::Unknown })
+    match store.value(&used_name(state)).await? {
+        Some(text) => serde_json::from_str(&text).map(Found::Used).map_err(corrupt),
+        None => Ok(Found::Unknown),
+    }
 }
 
 /// Uses the sign-in up. Returns whether this call did: of several, one does.
 ///
 /// # Errors
 /// As [`Store::put_value`]. The sign-in may be used up then.
-pub(super) async fn use_up(store: &dyn Store, state: &BindingSecret) -> Result<bool, StoreError> {
+pub(super) async fn use_up(store: &dyn Store, state: &BindingSecret, begun: &Begun) -> Result<bool, StoreError> {
+    let (return_path, browser) = (begun.return_path.clone(), begun.browser);
+    let used = Used { mark: RandomId::new().to_string(), return_path, browser };
+    let text = serde_json::to_string(&used).map_err(|error| StoreError::Corrupt(error.to_string()))?;
     // Kept longer than the sign-in itself can be found.
-    let mark = RandomId::new().to_string();
-    let is_first = store.put_value(&used_name(state), &mark, BEGUN_TTL * 2, Put::IfAbsent).await?;
+    let is_first = store.put_value(&used_name(state), &text, BEGUN_TTL * 2, Put::IfAbsent).await?;
     if is_first {
         store.remove_value(&name(state)).await?;
     }

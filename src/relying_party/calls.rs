@@ -11,7 +11,7 @@ use crate::outbound::{BodyError, read_body, root_cause};
 /// The time limit for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time limit of a whole request. A person waits for it.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest response that the gateway reads, in bytes.
 const MAX_RESPONSE_BYTES: usize = 256 * 1024;
 

@@ -38,8 +38,9 @@ pub(super) async fn exchange(
     let request = http.post(metadata.token_endpoint.clone());
     let response =
         calls::send(authenticated(request, settings, metadata, &grant)).await.map_err(|error| match error {
-            // Providers differ in the body and the status of a refusal; all are client errors.
-            CallError::Status(status @ 400..=499) => SignInError::CodeRefused(status),
+            // Providers differ in the body and the status of a refusal. All are client errors, except those that ask for
+            // another try: Request Timeout and Too Many Requests.
+            CallError::Status(status @ 400..=499) if !matches!(status, 408 | 429) => SignInError::CodeRefused(status),
             error => SignInError::Token(error),
         })?;
     read(&response).map_err(SignInError::Token)

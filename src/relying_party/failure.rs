@@ -33,6 +33,9 @@ pub enum SignInError {
     /// The provider's keys are not known.
     #[error(transparent)]
     NoKeys(NoKeys),
+    /// The provider's keys did not arrive in time.
+    #[error("the provider's keys did not arrive in time")]
+    LateKeys,
     /// The userinfo endpoint gave nothing usable.
     #[error("the userinfo endpoint failed: {0}")]
     Userinfo(CallError),
@@ -91,11 +94,11 @@ impl SignInError {
             Self::Denied => "denied",
             Self::Provider(_) => "provider_error",
             Self::Discovery(_) => "discovery",
-            Self::Token(CallError::NotJson | CallError::Missing(_)) => "token_malformed",
+            Self::Token(CallError::NotJson | CallError::Missing(_) | CallError::TooLarge) => "token_malformed",
             Self::Token(_) => "token_unavailable",
             Self::CodeRefused(_) => "code_refused",
             Self::IdToken(_) => "id_token",
-            Self::NoKeys(_) => "no_keys",
+            Self::NoKeys(_) | Self::LateKeys => "no_keys",
             Self::Userinfo(_) => "userinfo",
             Self::OtherSubject => "other_subject",
             Self::UnknownState => "unknown_state",

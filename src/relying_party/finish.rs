@@ -12,6 +12,7 @@ use super::failure::{self, Failed, SignInError};
 use super::id_token::IdTokenFault;
 use super::provider::Provider;
 use super::request::{self, Wishes};
+use crate::log_limit::LogLimiter;
 use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::ticket::{BindingSecret, Claims};
@@ -27,6 +28,7 @@ pub struct RelyingParty {
     redirect_uri: String,
     released_claims: BTreeSet<String>,
     metrics: Arc<Metrics>,
+    log_limiter: Arc<LogLimiter>,
 }
 
 /// A finished sign-in.
@@ -50,10 +52,11 @@ impl RelyingParty {
         redirect_uri: String,
         released_claims: impl IntoIterator<Item = String>,
         metrics: Arc<Metrics>,
+        log_limiter: Arc<LogLimiter>,
     ) -> Self {
         metrics.provider_sign_ins.init_failed_series(SignInError::REASONS.into_iter());
         let released_claims = released_claims.into_iter().chain(SHOWN_CLAIMS.map(str::to_owned)).collect();
-        Self { providers, store, redirect_uri, released_claims, metrics }
+        Self { providers, store, redirect_uri, released_claims, metrics, log_limiter }
     }
 
     /// Returns all providers, in the order of the settings.
@@ -137,7 +140,11 @@ impl RelyingParty {
         let state = state.ok_or_else(|| Failed::without_page(SignInError::UnknownState))?;
         let begun = match begun::find(self.store.as_ref(), &state).await.map_err(Failed::without_page)? {
             Found::Waiting(begun) => begun,
-            Found::Used => return Err(Failed::without_page(SignInError::UsedBefore)),
+            Found::Used(used) => {
+                let is_own = browser.is_some_and(|browser| browser.hash() == used.browser);
+                let failed = Failed::without_page(SignInError::UsedBefore);
+                return Err(Failed { return_path: is_own.then_some(used.return_path), ..failed });
+            }
             Found::Unknown => return Err(Failed::without_page(SignInError::UnknownState)),
         };
         let finished = self.identify(answer, browser, &state, &begun).await;
@@ -158,7 +165,7 @@ impl RelyingParty {
         let provider = self.find(&begun.provider).ok_or(SignInError::UnknownProvider)?;
         let metadata = provider.discovery.metadata().await?;
         check_issuer(answer.iss.as_deref(), &provider.settings.issuer, metadata.promises_iss)?;
-        if !begun::use_up(self.store.as_ref(), state).await? {
+        if !begun::use_up(self.store.as_ref(), state, begun).await? {
             return Err(SignInError::UsedBefore);
         }
         if let Some(error) = &answer.error {
@@ -182,12 +189,12 @@ impl RelyingParty {
         (self.providers.len() > 1).then(|| provider.settings.id.clone())
     }
 
-    /// Counts and logs a failure. Anyone can cause some of them, so those have no line: the metric counts them, and the
-    /// response is logged as a refusal.
+    /// Counts and logs a failure. Anyone can cause some of them without a provider, so those have no line: the metric counts them,
+    /// and the response is logged as a refusal. Anyone can cause others too, by a made-up code, so the lines are limited.
     fn report(&self, error: &SignInError, provider: &str) {
         let reason = error.as_str();
         self.metrics.provider_sign_ins.failed(reason);
-        if !matches!(
+        let is_of_anyone = matches!(
             error,
             SignInError::UnknownState
                 | SignInError::UsedBefore
@@ -195,7 +202,8 @@ impl RelyingParty {
                 | SignInError::MixUp
                 | SignInError::Malformed
                 | SignInError::Denied
-        ) {
+        );
+        if !is_of_anyone && self.log_limiter.should_log("provider_sign_in_failed", Some(reason)) {
             tracing::warn!(reason, provider, "a sign-in at an identity provider failed: {error}");
         }
     }

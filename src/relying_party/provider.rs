@@ -105,7 +105,9 @@ impl Provider {
         let tokens = exchange::exchange(&self.http, settings, metadata, redirect_uri, code, code_verifier).await;
         self.metrics.provider_sign_ins.called("token", started.elapsed(), tokens.is_ok());
         let Tokens { id_token, access_token } = tokens?;
-        let token = self.keys.open(&id_token).await?;
+        // An unknown key has the keys fetched again, after a fetch that is running: the person waits for one of them.
+        let opened = tokio::time::timeout(calls::CALL_TIMEOUT, self.keys.open(&id_token)).await;
+        let token = opened.map_err(|_elapsed| SignInError::LateKeys)??;
         let expected = id_token::Expected { settings, metadata, nonce, access_token: &access_token };
         id_token::check(&token, &expected)?;
         let mut claims = token.claims;

@@ -79,7 +79,7 @@ fn site() -> Site {
     };
     let providers = vec![provider("one"), provider("two")];
     let uri = "https://gate.example/sign-in/callback".to_owned();
-    let relying_party = RelyingParty::new(providers, Arc::clone(&store), uri, [], metrics);
+    let relying_party = RelyingParty::new(providers, Arc::clone(&store), uri, [], metrics, Arc::default());
     Site { store, relying_party }
 }
 
@@ -105,7 +105,12 @@ async fn a_declined_sign_in_leads_back_to_its_ticket_and_is_used_once() {
     let state = site.begin("one", &browser, ticket).await;
     let query = format!("error=access_denied&state={state}&iss=https://one.example");
     assert_eq!(site.failure(&query, Some(&browser)).await, ("denied", Some(ReturnPath::Ticket(ticket))));
-    assert_eq!(site.failure(&query, Some(&browser)).await, ("used_before", None));
+    assert_eq!(site.failure(&query, Some(&browser)).await, ("used_before", Some(ReturnPath::Ticket(ticket))));
+    assert_eq!(
+        site.failure(&query, Some(&random::binding_secret())).await,
+        ("used_before", None),
+        "it is told nothing"
+    );
 }
 
 #[tokio::test]
@@ -165,7 +170,7 @@ async fn of_two_hundred_answers_one_is_used() {
         browser: random::binding_secret().hash(),
     };
     begun::put(site.store.as_ref(), &state, &begun).await.unwrap();
-    let uses = (0..200).map(|_| begun::use_up(site.store.as_ref(), &state));
+    let uses = (0..200).map(|_| begun::use_up(site.store.as_ref(), &state, &begun));
     let won = futures_util::future::join_all(uses).await.into_iter().filter(|won| *won.as_ref().unwrap()).count();
     assert_eq!(won, 1);
 }

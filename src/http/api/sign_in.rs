@@ -137,8 +137,9 @@ pub(in crate::http) async fn callback(
     };
     let back = return_path.to_string();
     if gateway.connectors.owns(&identity.person.subject) {
+        // Counted and logged as for a bearer token; the person reads what every wrong ID token leads to.
         let refused = gateway.verifier.refuse(VerifyError::Invalid(Fault::ConnectorSubject));
-        return Err(Problem::from(refused).as_page(&back));
+        return Err(Problem::from(SignInError::from(refused)).as_page(&back));
     }
     // The session that the browser had ends, whoever's it is, so a planted one never becomes this person's.
     let old = cookies::login(&headers, &gateway);
