@@ -36,6 +36,7 @@ mod nginx;
 mod packages;
 mod pages;
 mod providers;
+mod relying_party;
 mod safety;
 mod sessions;
 mod store;

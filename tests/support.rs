@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod events;
 pub mod gateway;
 pub mod guest;
+pub mod hostile;
 pub mod netns;
 pub mod nginx;
 pub mod picture;

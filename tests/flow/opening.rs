@@ -1,5 +1,6 @@
 //! Opening a ticket while a person signs in on the phone, and clients that require a recent or strong sign-in.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::{Method, Response, StatusCode};
@@ -64,6 +65,27 @@ async fn the_presenter_sees_that_a_phone_is_signing_in_on_memory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_presenter_sees_that_a_phone_is_signing_in_on_redis() {
     the_presenter_sees_that_a_phone_is_signing_in(on_redis().await).await;
+}
+
+/// Nothing is kept of who opened it, and a second time changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_the_store_an_opening_changes_the_mark_and_the_deadline_alone() {
+    let redis = Redis::start();
+    let gateway = Gateway::on(&redis).await;
+    let id = Browser::new(&gateway).create().await;
+    let read = || redis.run::<BTreeMap<String, String>>(&["HGETALL", &redis.keys()[0]]);
+    let before = read();
+    opens(&Browser::new(&gateway), &id).await;
+    let after = read();
+    let is_changed = |name: &&String| before.get(*name) != after.get(*name);
+    let changed: Vec<_> = after.keys().filter(is_changed).map(String::as_str).collect();
+    assert_eq!(changed, ["deadline", "revision", "stamp", "state"]);
+    let state: Value = serde_json::from_str(&after["state"]).unwrap();
+    assert_eq!(state, json!({"state": "pending", "opened": true}));
+    let life = after["deadline"].parse::<u64>().unwrap() - after["created_at"].parse::<u64>().unwrap();
+    assert_eq!(life, 600_000);
+    opens(&Browser::new(&gateway), &id).await;
+    assert_eq!((read(), redis.keys().len()), (after, 1));
 }
 
 /// Starts a gateway whose tickets expire soon.

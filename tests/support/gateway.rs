@@ -138,7 +138,9 @@ impl Builder {
         default("--log", "scangate=debug,parked_streams=debug");
         if !self.has_default_limits {
             default("--tickets-per-address", "1000000");
-            for limit in ["create", "connector", "draw", "scan", "confirm", "invalid-scan", "invalid-confirm"] {
+            let limits =
+                ["create", "connector", "draw", "scan", "confirm", "sign-in", "invalid-scan", "invalid-confirm"];
+            for limit in limits {
                 default(&format!("--rate-{limit}"), "100000");
             }
         }
