@@ -143,7 +143,7 @@ fn page(
     };
     let client = client.map(ClientView::new);
     let query = uri.query().unwrap_or_default();
-    let html = RENDERER.render(page, &PageContext { language, client, site, share_href, people, query })?;
+    let html = RENDERER.render(page, &PageContext { language, client, share_href, site, people, query })?;
     let kind = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
     let policy = [(header::CONTENT_SECURITY_POLICY, content_security_policy(posts_to.as_deref()))];
     Ok((kind, policy, NO_PERMISSIONS, language_headers(language), html).into_response())

@@ -5,6 +5,7 @@
 mod confirm;
 mod first_view;
 mod keyboard;
+mod provider;
 mod receive;
 mod share;
 mod sign_in;

@@ -80,7 +80,7 @@ impl Renderer {
     /// # Errors
     /// The template's error.
     pub(super) fn render(&self, page: Page, request: &PageContext<'_>) -> Result<String, minijinja::Error> {
-        let PageContext { language, client, site, share_href, people, query } = request;
+        let PageContext { language, client, share_href, site, people, query } = request;
         let texts = language.texts(page);
         let logo = client.as_ref().and_then(|client| client.logo.clone());
         let others = self.languages.others(language);

@@ -177,7 +177,7 @@ async fn through_failures(walk: &mut Walk, phone: &Chromium) {
 }
 
 /// What is decided with must be there without a scroll on the smallest phone.
-async fn in_sight(walk: &mut Walk, phone: &Chromium, stop: &str, css: &str) {
+pub(super) async fn in_sight(walk: &mut Walk, phone: &Chromium, stop: &str, css: &str) {
     phone.be_on(SMALL_PHONE).await;
     let script = format!("return document.querySelector('{css}').getBoundingClientRect().bottom <= innerHeight");
     let is_there = phone.run(&script).await == json!(true);
