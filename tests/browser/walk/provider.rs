@@ -11,6 +11,12 @@ use crate::support::gateway::file;
 use crate::support::hostile::{Endpoint, Instead, Lie, Provider};
 use crate::support::picture::plain;
 
+/// The most providers that the settings may have.
+const MOST_PROVIDERS: usize = 8;
+
+/// An id of no ticket: the page of someone who is not signed in does not look.
+const NO_TICKET: &str = "AAAAAAAAAAAAAAAAAAAAAA";
+
 const CLIENTS: &str = r#"
 [[clients]]
 id = "web"
@@ -42,44 +48,50 @@ async fn the_confirm_page_with_a_provider_in_chinese() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_buttons_of_many_providers_are_on_one_screen() {
+async fn the_buttons_of_several_providers_are_on_one_screen() {
+    let providers: Vec<_> = (0..MOST_PROVIDERS).map(|_| Provider::start()).collect();
     for lang in ["en", "zh"] {
-        let providers = [Provider::start(), Provider::start(), Provider::start()];
-        let logos = tempfile::tempdir().unwrap();
-        let logo = logos.path().join("logo.png");
-        std::fs::write(&logo, plain(60, 60, [200, 30, 30])).unwrap();
-        let tables: String = [("Acme", true), ("Keycloak", false), ("Wilhelmina & Söhne Holding", true)]
-            .into_iter()
-            .zip(&providers)
-            .enumerate()
-            .map(|(at, ((name, has_logo), provider))| {
-                let logo = if has_logo { format!("logo = {logo:?}\n") } else { String::new() };
-                let table = provider.table(&format!("p{at}"), &logo);
-                table.replace(&format!("The p{at}"), name)
-            })
-            .collect();
-        for (page, path) in [
-            ("confirm", "/s/AAAAAAAAAAAAAAAAAAAAAA"),
-            ("share", "/share"),
-            ("receive", "/share/AAAAAAAAAAAAAAAAAAAAAA"),
-        ] {
-            let (directory, config) = file(&format!("{tables}{CLIENTS}"));
-            let stage = Stage::set_with(|builder| builder.arg("--config", config.to_str().unwrap())).await;
-            let mut walk = Walk::on(stage, page, lang, directory);
+        for (page, path) in [("confirm", format!("/s/{NO_TICKET}")), ("share", "/share".to_owned())] {
+            let mut walk = with_providers(page, lang, &providers[..3]).await;
             let phone = walk.open().await;
-            if page == "receive" {
-                walk.go(&phone, path, "ready").await;
-                walk.look(&phone, "ready-providers").await;
-                phone.click("#other").await;
-                phone.until("sign-in").await;
-            } else {
-                walk.go(&phone, path, "sign-in").await;
-            }
+            walk.go(&phone, &path, "sign-in").await;
             walk.stop(&phone, "providers", "sign_in_heading", ".").await;
             in_sight(&mut walk, &phone, "providers", "[data-provider=p2]").await;
             walk.end(phone).await;
         }
+        let mut walk = with_providers("receive", lang, &providers[..3]).await;
+        let phone = walk.open().await;
+        walk.go(&phone, &format!("/share/{NO_TICKET}"), "ready").await;
+        walk.look(&phone, "ready-providers").await;
+        phone.click("#other").await;
+        phone.until("sign-in").await;
+        walk.stop(&phone, "providers", "sign_in_heading", ".").await;
+        walk.end(phone).await;
+
+        let mut walk = with_providers("confirm", lang, &providers).await;
+        let phone = walk.open().await;
+        walk.go(&phone, &format!("/s/{NO_TICKET}"), "sign-in").await;
+        walk.stop(&phone, "providers-all", "sign_in_heading", ".").await;
+        in_sight(&mut walk, &phone, "providers-all", "[data-provider=p7]").await;
+        walk.end(phone).await;
     }
+}
+
+/// A gateway at which people sign in with these. A name that takes more room than most is on one of three buttons.
+async fn with_providers(page: &'static str, lang: &'static str, providers: &[Provider]) -> Walk {
+    let logos = tempfile::tempdir().unwrap();
+    let logo = logos.path().join("logo.png");
+    std::fs::write(&logo, plain(60, 60, [200, 30, 30])).unwrap();
+    let long = if providers.len() > 3 { "Holding" } else { "Wilhelmina & Söhne Holding" };
+    let names = ["Acme", "Keycloak", long, "Entra ID", "Google", "Okta", "Auth0", "authentik"];
+    let table = |(at, (name, provider)): (usize, (&str, &Provider))| {
+        let logo = if at % 2 == 0 { format!("logo = {logo:?}\n") } else { String::new() };
+        provider.table(&format!("p{at}"), &logo).replace(&format!("The p{at}"), name)
+    };
+    let tables: String = names.into_iter().zip(providers).enumerate().map(table).collect();
+    let (directory, config) = file(&format!("{tables}{CLIENTS}"));
+    let stage = Stage::set_with(|builder| builder.arg("--config", config.to_str().unwrap())).await;
+    Walk::on(stage, page, lang, directory)
 }
 
 async fn ask(walk: &Walk, client: &str) -> String {
