@@ -4,6 +4,7 @@
 //! Here without a browser: a person's cookies, redirects and forms.
 
 mod chromium;
+mod engines;
 mod freshness;
 mod native_apps;
 mod outages;

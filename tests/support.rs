@@ -3,6 +3,7 @@
 pub mod access;
 pub mod browser;
 pub mod cluster;
+pub mod engine;
 pub mod events;
 pub mod gateway;
 pub mod guest;

@@ -18,6 +18,10 @@ id = "recent"
 max_auth_age = "1m"
 
 [[clients]]
+id = "strong"
+acr_values = ["mfa"]
+
+[[clients]]
 id = "bank"
 max_auth_age = "1m"
 acr_values = ["mfa"]
@@ -131,7 +135,7 @@ async fn a_provider_that_shows_neither_time_nor_class_satisfies_no_client_that_a
     assert_eq!(alice.sign_in("acme", &desk.query()).await.pages, ["continue"]);
     assert_eq!(refusal(&alice, &desk).await, "sign_in_too_old", "the gateway's own time proves nothing");
 
-    let desk = site.desk("bank").await;
+    let desk = site.desk("strong").await;
     scans(&alice, &desk).await;
     for _ in 0..2 {
         assert_eq!(refusal(&alice, &desk).await, "stronger_sign_in_needed");
