@@ -198,25 +198,8 @@ impl Config {
         redirect_uri(&self.public_url)
     }
 
-    /// Returns the `--identity-issuer`, if it is set.
-    fn identity_issuer(&self) -> Option<&str> {
-        match &self.identity {
-            IdentitySettings::Demo | IdentitySettings::Providers => None,
-            IdentitySettings::Secret { issuer, .. } | IdentitySettings::Jwks { issuer, .. } => Some(issuer),
-        }
-    }
-
     fn warn(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if let ([provider], Some(issuer)) = (&self.providers[..], self.identity_issuer())
-            && provider.issuer != issuer
-        {
-            warnings.push(format!(
-                "--identity-issuer {issuer} differs from the identity provider {}: a person is the same for both only if their \
-                 `sub` is the same, and two people must never share one",
-                provider.issuer
-            ));
-        }
         if self.connectors.wechat.as_ref().is_some_and(|wechat| wechat.keys.is_empty()) {
             warnings.push(
                 "connectors.wechat has no encoding_aes_key: in plain mode WeChat's signatures do not cover the content of \

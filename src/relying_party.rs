@@ -23,7 +23,7 @@ pub mod tables;
 mod userinfo;
 
 pub use answer::Answer;
-pub use begun::{BEGUN_TTL, ReturnPath};
+pub use begun::{BEGUN_TTL, Return, ReturnPath};
 pub use calls::CallError;
 pub use discovery::{Discovery, DiscoveryError};
 pub use failure::{Failed, SignInError};

@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 use crate::signer::Signer;
 use crate::store::{self, Reading, Store, StoreError, Transition, TransitionError};
 use crate::ticket::{
-    CancelReason, Decision, NewTicket, Party, Person, Refusal, Scanner, State, Subject, Ticket, TicketId,
+    CancelReason, Claims, Decision, NewTicket, Party, Person, Refusal, Scanner, State, Subject, Ticket, TicketId,
 };
 
 /// The lifetimes of tickets and tokens.
@@ -97,21 +97,30 @@ impl SignIns {
         Ok(Some(reading))
     }
 
-    /// Binds the ticket to its scanner.
+    /// Binds the ticket to its scanner, whose identity provider states `claims`.
     ///
     /// # Errors
-    /// As [`store::transition`], with the refusals of [`Ticket::scan`].
-    pub async fn scan(&self, id: &TicketId, scanner: &Scanner) -> Result<Reading, TransitionError> {
+    /// As [`store::transition`], with the refusals of [`Ticket::check_scanner`] and [`Ticket::scan`].
+    pub async fn scan(&self, id: &TicketId, scanner: &Scanner, claims: &Claims) -> Result<Reading, TransitionError> {
         let reading = self.store.get(id).await?.ok_or(TransitionError::NoTicket)?;
-        self.scan_from(reading, scanner).await
+        self.scan_from(reading, scanner, claims).await
     }
 
     /// Like [`SignIns::scan`], starting from a ticket that the caller has just read.
     ///
     /// # Errors
     /// As [`SignIns::scan`].
-    pub async fn scan_from(&self, reading: Reading, scanner: &Scanner) -> Result<Reading, TransitionError> {
-        let step = |ticket: &Ticket, now| ticket.scan(scanner, now, self.lifetimes.decision);
+    pub async fn scan_from(
+        &self,
+        reading: Reading,
+        scanner: &Scanner,
+        claims: &Claims,
+    ) -> Result<Reading, TransitionError> {
+        let step = |ticket: &Ticket, now| {
+            let outcome = ticket.scan(scanner, now, self.lifetimes.decision)?;
+            ticket.check_scanner(claims, now)?;
+            Ok(outcome)
+        };
         let Transition { reading, changed } = store::transition_from(&self.store, reading, step).await?;
         if changed {
             self.metrics.ticket("scanned");

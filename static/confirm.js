@@ -35,7 +35,7 @@
   var deadline = 0;
 
   function start() {
-    person.startForms('ticket=' + ticketId, { ticket: ticketId, opens: true, signedIn: scan, failed: handleFailure });
+    person.startForms('ticket=' + ticketId, actions());
     byId('continue').onclick = scan;
     byId('other').onclick = byId('sign-out').onclick = signOut;
     byId('answer').onsubmit = submitAnswer;
@@ -43,6 +43,10 @@
     byId('back').onclick = function () { show('scanned'); };
     page.whileVisible(tick);
     if (ticketId) { begin(); } else { expire(); }
+  }
+
+  function actions() {
+    return { ticket: ticketId, opens: true, signedIn: scan, failed: handleFailure };
   }
 
   function begin() {
@@ -90,7 +94,7 @@
 
   function leaveAgain(prompt) {
     setText('announcement', scangate.format(text.leaving, { name: person.providerName() }));
-    person.leave(person.provider(), { ticket: ticketId, prompt: prompt });
+    person.openAndLeave(person.provider(), actions(), prompt);
   }
 
   // ---- The request and the decision ----

@@ -23,6 +23,7 @@
   var current = reader.person;
   // Whether a sign-in has just succeeded, and nothing has shown yet that the browser keeps its cookie.
   var isUnproven = false;
+  var hasSignedOut = false;
   var leftFor = page.stored(LEFT_FOR);
   var from = '';
 
@@ -39,6 +40,7 @@
     startForms: startForms,
     requireSignIn: requireSignIn,
     leave: leave,
+    openAndLeave: openAndLeave,
     proven: function () { isUnproven = false; },
     end: end,
     check: check,
@@ -87,24 +89,29 @@
 
   // ---- At a provider ----
 
-  // Opens the ticket, so that it outlives the sign-in. A refusal does not matter: the person can sign in all the same.
-  function openAndLeave(provider, actions) {
+  /*
+   * Opens the ticket, so that it outlives the sign-in, and leaves. A refusal does not matter: the person can sign in all the same.
+   * `actions` is that of startForms, `prompt` that of leave.
+   */
+  function openAndLeave(provider, actions, prompt) {
     if (!actions.opens) {
-      leave(provider, { ticket: actions.ticket });
+      leave(provider, { ticket: actions.ticket, prompt: prompt });
       return;
     }
     page.post('/v1/tickets/' + actions.ticket + '/open', { body: {} }, function (status, problem, xhr) {
       if (status) {
-        leave(provider, { ticket: actions.ticket });
+        leave(provider, { ticket: actions.ticket, prompt: prompt });
       } else {
-        actions.failed(status, problem, xhr, function () { openAndLeave(provider, actions); });
+        actions.failed(status, problem, xhr, function () { openAndLeave(provider, actions, prompt); });
       }
     });
   }
 
   /* Leaves for a provider, from which the person comes back here. `options` has ticket, to go on with it then, and prompt. */
   function leave(provider, options) {
-    var query = from + '&lang=' + encodeURIComponent(page.lang) + (options.prompt ? '&prompt=' + options.prompt : '');
+    // After "not you?", the provider asks who it is, although somebody may be signed in there.
+    var prompt = options.prompt || (hasSignedOut ? 'login' : '');
+    var query = from + '&lang=' + encodeURIComponent(page.lang) + (prompt ? '&prompt=' + prompt : '');
     if (options.ticket) { page.store(LEFT_FOR, options.ticket); }
     page.leave('/sign-in/' + encodeURIComponent(provider) + '?' + query);
   }
@@ -167,6 +174,7 @@
         return;
       }
       current = null;
+      hasSignedOut = true;
       if (body && page.isWebUrl(body.continue_at)) { page.leave(body.continue_at); } else { done(); }
     });
   }

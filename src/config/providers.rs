@@ -57,15 +57,15 @@ fn of_flags(flags: &Flags) -> Result<Option<ProviderTable>, String> {
     }
 }
 
-/// Returns the fault of an issuer of native apps' tokens beside several providers: its subjects would have no prefix, and could
-/// be those of another provider's people.
+/// Returns the fault of an issuer of native apps' tokens that is none of the providers: its subjects could be those of another
+/// provider's people.
 pub(super) fn issuer_fault(identity_issuer: Option<&str>, providers: &[ProviderSettings]) -> Option<String> {
-    let issuer = identity_issuer.filter(|_| providers.len() > 1)?;
+    let issuer = identity_issuer.filter(|_| !providers.is_empty())?;
     let is_known = providers.iter().any(|provider| provider.issuer == issuer);
     (!is_known).then(|| {
         format!(
-            "--identity-issuer {issuer} is none of the identity providers; with several providers, people are told apart by \
-             their provider, so add it as [[identity_providers]] with its audiences, and remove --identity-…"
+            "--identity-issuer {issuer} is none of the identity providers, so its people could have the `sub` of another \
+             provider's people; add it as [[identity_providers]] with its audiences, and remove --identity-…"
         )
     })
 }

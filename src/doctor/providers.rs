@@ -21,9 +21,13 @@ pub(super) async fn check(report: &mut Report, config: &Config) {
     if config.providers.len() > 1 {
         report.ok(SUBJECT, "there are several identity providers, so each subject is PROVIDER:SUB");
     }
+    let has_several = config.providers.len() > 1;
     let mut checked: Vec<(&str, Metadata)> = Vec::new();
     for settings in &config.providers {
         let Some(metadata) = check_provider(report, settings).await else { continue };
+        if !metadata.promises_iss {
+            check_without_iss(report, &settings.id, has_several);
+        }
         // RFC 9700 §4.4: a hostile provider that sends people to an honest one gets their codes.
         let is_same = |other: &&(&str, Metadata)| other.1.authorization_endpoint == metadata.authorization_endpoint;
         if let Some((other, _)) = checked.iter().find(is_same) {
@@ -68,13 +72,7 @@ async fn check_provider(report: &mut Report, settings: &ProviderSettings) -> Opt
     if metadata.lists_s256 == Some(false) {
         report.warn(
             SUBJECT,
-            format!("{id}: the provider does not list S256 (PKCE); a stolen code is then stopped by the nonce alone"),
-        );
-    }
-    if !metadata.promises_iss {
-        report.ok(
-            SUBJECT,
-            format!("{id}: the provider does not promise iss in its answers (RFC 9207); one that comes is checked"),
+            format!("{id}: the provider does not list S256 (PKCE); without it, only the nonce and the client secret stop a stolen code"),
         );
     }
     if settings.sign_out == SignOut::Provider && metadata.end_session_endpoint.is_none() {
@@ -84,9 +82,25 @@ async fn check_provider(report: &mut Report, settings: &ProviderSettings) -> Opt
     Some(metadata)
 }
 
+/// Reports a provider that does not promise `iss`. Beside others, that is a risk: RFC 9700 §4.4.
+fn check_without_iss(report: &mut Report, id: &str, has_several: bool) {
+    let finding =
+        format!("{id}: the provider does not promise iss in its answers (RFC 9207); one that comes is checked");
+    if has_several {
+        report.warn(
+            SUBJECT,
+            format!(
+                "{finding}. Another provider in the settings, if it turns hostile, could then sign in as people of {id} \
+                 (mix-up): list only providers that you trust, or run a gateway for each"
+            ),
+        );
+    } else {
+        report.ok(SUBJECT, finding);
+    }
+}
+
 async fn keys(report: &mut Report, id: &str, provider: &Provider, url: &Url) {
-    provider.keys().set_url(url).await;
-    match provider.keys().probe().await {
+    match provider.keys().probe_at(url).await {
         Ok((count, skipped)) => {
             report.ok(SUBJECT, format!("{id}: {count} key(s) at {url}"));
             for skipped in skipped.into_iter().filter(|skipped| skipped.reason.is_fault()) {

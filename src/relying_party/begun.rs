@@ -99,6 +99,27 @@ impl FromStr for ReturnPath {
     }
 }
 
+/// The page to which the person comes back, in the language in which they left it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Return {
+    /// The page.
+    #[serde(rename = "return")]
+    pub path: ReturnPath,
+    /// The language that the person chose by the page's address, as a language tag.
+    #[serde(rename = "lang", default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+}
+
+impl fmt::Display for Return {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, language } = self;
+        let Some(language) = language else { return write!(f, "{path}") };
+        // A language tag has no character with a meaning in a query.
+        let separator = if matches!(path, ReturnPath::Share(Some(_))) { '&' } else { '?' };
+        write!(f, "{path}{separator}lang={language}")
+    }
+}
+
 impl ReturnPath {
     /// Returns the ticket to which the person comes back.
     #[must_use]
@@ -117,9 +138,8 @@ pub(super) struct Begun {
     pub(super) provider: String,
     pub(super) code_verifier: String,
     pub(super) nonce: String,
-    /// The page to which the person comes back.
-    #[serde(rename = "return")]
-    pub(super) return_path: ReturnPath,
+    #[serde(flatten)]
+    pub(super) return_to: Return,
     /// The browser that began.
     pub(super) browser: BindingHash,
 }
@@ -129,8 +149,8 @@ pub(super) struct Begun {
 pub(super) struct Used {
     /// Random, so that each caller stores another value.
     mark: String,
-    #[serde(rename = "return")]
-    pub(super) return_path: ReturnPath,
+    #[serde(flatten)]
+    pub(super) return_to: Return,
     pub(super) browser: BindingHash,
 }
 
@@ -173,8 +193,8 @@ pub(super) async fn find(store: &dyn Store, state: &BindingSecret) -> Result<Fou
 /// # Errors
 /// As [`Store::put_value`]. The sign-in may be used up then.
 pub(super) async fn use_up(store: &dyn Store, state: &BindingSecret, begun: &Begun) -> Result<bool, StoreError> {
-    let (return_path, browser) = (begun.return_path.clone(), begun.browser);
-    let used = Used { mark: RandomId::new().to_string(), return_path, browser };
+    let (return_to, browser) = (begun.return_to.clone(), begun.browser);
+    let used = Used { mark: RandomId::new().to_string(), return_to, browser };
     let text = serde_json::to_string(&used).map_err(|error| StoreError::Corrupt(error.to_string()))?;
     // Kept longer than the sign-in itself can be found.
     let is_first = store.put_value(&used_name(state), &text, BEGUN_TTL * 2, Put::IfAbsent).await?;
@@ -246,7 +266,7 @@ mod tests {
             provider: "one".into(),
             code_verifier: "v".into(),
             nonce: "n".into(),
-            return_path: ReturnPath::Ticket(random::ticket_id()),
+            return_to: Return { path: ReturnPath::Ticket(random::ticket_id()), language: Some("zh".into()) },
             browser: random::binding_secret().hash(),
         };
         let text = serde_json::to_string(&begun).unwrap();

@@ -140,7 +140,6 @@ impl Discovery {
         }
         let fetched = self.probe().await;
         *last_fetch = Some(Instant::now());
-        drop(last_fetch);
         let (provider, address) = (&self.provider, &self.address);
         let metadata = fetched.inspect_err(|error| {
             let kept = if self.known.load().is_some() { "; using the known one" } else { "; nobody can sign in there" };
@@ -151,8 +150,12 @@ impl Discovery {
         if previous.as_deref() != Some(&metadata) {
             tracing::info!(provider, %address, "read the discovery document of an identity provider");
         }
+        // While the lock is held: a caller that waits for it finds this document.
         self.known.store(Some(Arc::clone(&metadata)));
-        self.keys.set_url(&metadata.jwks_uri).await;
+        drop(last_fetch);
+        // In a separate task: a person who begins needs no keys yet, and may disconnect.
+        let (keys, url) = (self.keys.clone(), metadata.jwks_uri.clone());
+        crate::task::spawn("identity-provider-keys", async move { keys.set_url(&url).await });
         Ok(metadata)
     }
 }

@@ -1,6 +1,6 @@
 //! The reasons why a sign-in at a provider fails, for people, the log and the metric.
 
-use super::begun::ReturnPath;
+use super::begun::Return;
 use super::calls::CallError;
 use super::discovery::DiscoveryError;
 use super::id_token::IdTokenFault;
@@ -153,7 +153,7 @@ pub struct Failed {
     /// The reason.
     pub error: SignInError,
     /// The page from which the person began; `None` if the answer fits no sign-in that began.
-    pub return_path: Option<ReturnPath>,
+    pub return_to: Option<Return>,
     /// The provider at which it began, likewise.
     pub provider: Option<String>,
 }
@@ -161,7 +161,7 @@ pub struct Failed {
 impl Failed {
     /// A failure of an answer that fits no sign-in.
     pub(super) fn without_page(error: impl Into<SignInError>) -> Self {
-        Self { error: error.into(), return_path: None, provider: None }
+        Self { error: error.into(), return_to: None, provider: None }
     }
 }
 

@@ -3,23 +3,20 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use serde_json::Value;
 use url::Url;
 
 use super::answer::Answer;
-use super::begun::{self, Begun, Found, ReturnPath, Secrets};
+use super::begun::{self, Begun, Found, Return, Secrets};
 use super::failure::{self, Failed, SignInError};
 use super::id_token::IdTokenFault;
 use super::provider::Provider;
 use super::request::{self, Wishes};
+use super::userinfo::Wanted;
 use crate::log_limit::LogLimiter;
 use crate::metrics::Metrics;
 use crate::store::Store;
-use crate::ticket::{BindingSecret, Claims};
+use crate::ticket::BindingSecret;
 use crate::verifier::Identity;
-
-/// Claims that the pages show, wanted besides those that the clients release.
-const SHOWN_CLAIMS: [&str; 3] = ["name", "preferred_username", "picture"];
 
 /// All identity providers, and the sign-ins at them.
 pub struct RelyingParty {
@@ -39,7 +36,7 @@ pub struct Finished {
     /// The provider's id.
     pub provider: String,
     /// The page from which the person began.
-    pub return_path: ReturnPath,
+    pub return_to: Return,
 }
 
 impl RelyingParty {
@@ -55,7 +52,7 @@ impl RelyingParty {
         log_limiter: Arc<LogLimiter>,
     ) -> Self {
         metrics.provider_sign_ins.init_failed_series(SignInError::REASONS.into_iter());
-        let released_claims = released_claims.into_iter().chain(SHOWN_CLAIMS.map(str::to_owned)).collect();
+        let released_claims = released_claims.into_iter().collect();
         Self { providers, store, redirect_uri, released_claims, metrics, log_limiter }
     }
 
@@ -79,10 +76,10 @@ impl RelyingParty {
         &self,
         provider: &Provider,
         browser: &BindingSecret,
-        return_path: ReturnPath,
+        return_to: Return,
         wishes: &Wishes,
     ) -> Result<Url, SignInError> {
-        let result = self.try_begin(provider, browser, return_path, wishes).await;
+        let result = self.try_begin(provider, browser, return_to, wishes).await;
         match &result {
             Ok(_) => self.metrics.provider_sign_ins.begun(),
             Err(error) => self.report(error, &provider.settings.id),
@@ -94,20 +91,15 @@ impl RelyingParty {
         &self,
         provider: &Provider,
         browser: &BindingSecret,
-        return_path: ReturnPath,
+        return_to: Return,
         wishes: &Wishes,
     ) -> Result<Url, SignInError> {
         let metadata = provider.discovery.metadata().await?;
         let secrets = Secrets::new();
         let url = request::authorization_url(&provider.settings, &metadata, &self.redirect_uri, &secrets, wishes);
         let Secrets { state, nonce, code_verifier } = secrets;
-        let begun = Begun {
-            provider: provider.settings.id.clone(),
-            code_verifier,
-            nonce,
-            return_path,
-            browser: browser.hash(),
-        };
+        let begun =
+            Begun { provider: provider.settings.id.clone(), code_verifier, nonce, return_to, browser: browser.hash() };
         begun::put(self.store.as_ref(), &state, &begun).await?;
         Ok(url)
     }
@@ -143,13 +135,13 @@ impl RelyingParty {
             Found::Used(used) => {
                 let is_own = browser.is_some_and(|browser| browser.hash() == used.browser);
                 let failed = Failed::without_page(SignInError::UsedBefore);
-                return Err(Failed { return_path: is_own.then_some(used.return_path), ..failed });
+                return Err(Failed { return_to: is_own.then_some(used.return_to), ..failed });
             }
             Found::Unknown => return Err(Failed::without_page(SignInError::UnknownState)),
         };
         let finished = self.identify(answer, browser, &state, &begun).await;
-        let Begun { provider, return_path, .. } = begun;
-        finished.map_err(|error| Failed { error, return_path: Some(return_path), provider: Some(provider) })
+        let Begun { provider, return_to, .. } = begun;
+        finished.map_err(|error| Failed { error, return_to: Some(return_to), provider: Some(provider) })
     }
 
     async fn identify(
@@ -172,15 +164,13 @@ impl RelyingParty {
             return Err(failure::of_answer(error));
         }
         let code = answer.code.as_deref().filter(|code| !code.is_empty()).ok_or(SignInError::Malformed)?;
-        let wanted: BTreeSet<String> =
-            self.released_claims.iter().chain(&provider.settings.userinfo_claims).cloned().collect();
+        let wanted = Wanted { released: &self.released_claims, of_userinfo: &provider.settings.userinfo_claims };
         let secrets = (begun.code_verifier.as_str(), begun.nonce.as_str());
-        let mut claims = provider.identify(&metadata, &self.redirect_uri, code, secrets, &wanted).await?;
-        drop_meaningless_auth_time(&mut claims);
+        let claims = provider.identify(&metadata, &self.redirect_uri, code, secrets, &wanted).await?;
         let prefix = self.prefix_of(provider);
         let identity = Identity::of(claims, prefix.as_deref()).map_err(IdTokenFault::Token)?;
         let provider = begun.provider.clone();
-        Ok(Finished { identity, provider, return_path: begun.return_path.clone() })
+        Ok(Finished { identity, provider, return_to: begun.return_to.clone() })
     }
 
     /// Returns the prefix of a provider's subjects: none if it is the only one.
@@ -218,19 +208,8 @@ fn check_issuer(iss: Option<&str>, issuer: &str, is_promised: bool) -> Result<()
     }
 }
 
-/// Removes an `auth_time` of zero, which some providers state and which means nothing. The gateway never puts its own time in
-/// its place: a provider may ignore `max_age` and `prompt`, and only `auth_time` shows that it did not.
-fn drop_meaningless_auth_time(claims: &mut Claims) {
-    let is_time = |value: &Value| value.as_f64().is_some_and(|seconds| seconds > 0.0);
-    if claims.get("auth_time").is_some_and(|value| !is_time(value)) {
-        claims.remove("auth_time");
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -242,22 +221,6 @@ mod tests {
         assert!(!of(None, true));
         for iss in ["https://two.example", "https://one.example/", "HTTPS://one.example", ""] {
             assert!(!of(Some(iss), true) && !of(Some(iss), false), "{iss}");
-        }
-    }
-
-    #[test]
-    fn a_time_of_authentication_is_the_providers_or_none() {
-        let of = |auth_time: Value| {
-            let mut claims = Claims::new();
-            claims.insert("auth_time".to_owned(), auth_time);
-            drop_meaningless_auth_time(&mut claims);
-            claims.remove("auth_time")
-        };
-        for stated in [json!(1_600_000_000), json!(1_600_000_000.5)] {
-            assert_eq!(of(stated.clone()), Some(stated));
-        }
-        for nothing in [json!(0), json!(-1), json!(null), json!("yesterday")] {
-            assert_eq!(of(nothing.clone()), None, "{nothing}");
         }
     }
 }

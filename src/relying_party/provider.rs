@@ -1,19 +1,18 @@
 //! One identity provider: its settings, its discovery document, its keys, and the client for requests to it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use reqwest::Client;
 use tokio::time::Instant;
 use url::Url;
 
-use super::calls;
 use super::discovery::{self, Discovery};
 use super::exchange::{self, Tokens};
 use super::failure::SignInError;
 use super::metadata::Metadata;
 use super::settings::{ProviderSettings, SignOut};
-use super::{id_token, userinfo};
+use super::userinfo::{self, Wanted};
+use super::{calls, id_token};
 use crate::metrics::Metrics;
 use crate::ticket::Claims;
 use crate::verifier::Source;
@@ -87,7 +86,7 @@ impl Provider {
         Some(url)
     }
 
-    /// Exchanges a code, checks the ID token, and returns its claims, with those of userinfo that it lacks.
+    /// Exchanges a code, checks the ID token, and returns its claims, with the wanted ones of userinfo.
     ///
     /// # Errors
     /// [`SignInError`]. Userinfo is not fetched before the ID token is verified.
@@ -97,7 +96,7 @@ impl Provider {
         redirect_uri: &str,
         code: &str,
         begun: (&str, &str),
-        wanted: &BTreeSet<String>,
+        wanted: &Wanted<'_>,
     ) -> Result<Claims, SignInError> {
         let (code_verifier, nonce) = begun;
         let settings = &self.settings;
@@ -111,10 +110,10 @@ impl Provider {
         let expected = id_token::Expected { settings, metadata, nonce, access_token: &access_token };
         id_token::check(&token, &expected)?;
         let mut claims = token.claims;
-        let missing = userinfo::missing(&claims, wanted);
-        if let Some(endpoint) = metadata.userinfo_endpoint.as_ref().filter(|_| !missing.is_empty()) {
+        let wanted = wanted.of(&claims);
+        if let Some(endpoint) = metadata.userinfo_endpoint.as_ref().filter(|_| !wanted.is_empty()) {
             let started = Instant::now();
-            let added = userinfo::add(&self.http, endpoint, &access_token, &mut claims, &missing).await;
+            let added = userinfo::add(&self.http, endpoint, &access_token, &mut claims, &wanted).await;
             self.metrics.provider_sign_ins.called("userinfo", started.elapsed(), added.is_ok());
             added?;
         }

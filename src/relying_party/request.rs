@@ -22,21 +22,18 @@ pub struct Wishes {
     pub ui_locale: Option<String>,
 }
 
-/// A value of `prompt`.
+/// A value of `prompt`. `select_account` is none of them: some providers refuse it, and at all others `login` offers the choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Prompt {
     /// Sign in again.
     Login,
-    /// Choose an account.
-    SelectAccount,
 }
 
 impl Prompt {
     fn as_str(self) -> &'static str {
         match self {
             Self::Login => "login",
-            Self::SelectAccount => "select_account",
         }
     }
 }

@@ -58,7 +58,7 @@ pub struct ProviderSettings {
     pub scopes: Vec<String>,
     /// The classes of authentication to ask for at every sign-in (`acr_values`), the preferred first.
     pub acr_values: Vec<String>,
-    /// Claims to take from userinfo besides those that the clients release.
+    /// Claims to take from userinfo even if the ID token has them.
     pub userinfo_claims: Vec<String>,
     /// The `aud` of native apps' tokens, besides the client id.
     pub audiences: Vec<String>,

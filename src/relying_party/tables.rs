@@ -10,6 +10,7 @@ use url::Url;
 
 use super::discovery;
 use super::settings::{ClientAuthentication, DEFAULT_ID, DEFAULT_SCOPES, ProviderSettings, SignOut};
+use super::userinfo::is_only_signed;
 use crate::clients::tables::read_logo;
 use crate::qr::Logo;
 use crate::secret::{Secret, direct_or_file};
@@ -169,6 +170,9 @@ fn from_table(table: ProviderTable, directory: &Path, keys_max_age: Duration) ->
         if list.iter().any(|word| word.is_empty() || !word.bytes().all(|byte| byte.is_ascii_graphic())) {
             faults.push(format!("{key}: each entry must be one word without spaces"));
         }
+    }
+    for name in table.userinfo_claims.iter().filter(|name| is_only_signed(name)) {
+        faults.push(format!("userinfo_claims: {name} counts only in the signed ID token; remove it"));
     }
     let secret = client_secret(table.client_secret.as_ref(), table.client_secret_file.as_deref(), directory);
     let authentication = secret.and_then(|secret| authentication(table.token_endpoint_auth_method, secret));

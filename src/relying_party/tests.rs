@@ -87,7 +87,7 @@ impl Site {
     /// Begins a sign-in, and returns its `state`.
     async fn begin(&self, provider: &str, browser: &BindingSecret, ticket: TicketId) -> String {
         let provider = self.relying_party.find(provider).unwrap();
-        let path = ReturnPath::Ticket(ticket);
+        let path = Return { path: ReturnPath::Ticket(ticket), language: None };
         let url = self.relying_party.begin(provider, browser, path, &Wishes::default()).await.unwrap();
         url.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned()
     }
@@ -95,7 +95,7 @@ impl Site {
     async fn failure(&self, query: &str, browser: Option<&BindingSecret>) -> (&'static str, Option<ReturnPath>) {
         let answer = Answer::read(query).unwrap();
         let failed = self.relying_party.finish(&answer, browser).await.unwrap_err();
-        (failed.error.as_str(), failed.return_path)
+        (failed.error.as_str(), failed.return_to.map(|to| to.path))
     }
 }
 
@@ -166,7 +166,7 @@ async fn of_two_hundred_answers_one_is_used() {
         provider: "one".to_owned(),
         code_verifier: String::new(),
         nonce: String::new(),
-        return_path: ReturnPath::Share(None),
+        return_to: Return { path: ReturnPath::Share(None), language: None },
         browser: random::binding_secret().hash(),
     };
     begun::put(site.store.as_ref(), &state, &begun).await.unwrap();

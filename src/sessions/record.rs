@@ -82,7 +82,8 @@ impl Session {
     #[must_use]
     pub fn auth_time(&self) -> Option<u64> {
         let secs = self.claims.get("auth_time").and_then(serde_json::Value::as_f64)?;
-        Duration::try_from_secs_f64(secs).ok().map(|time| time.as_secs())
+        // Some providers state zero in place of a time.
+        Duration::try_from_secs_f64(secs).ok().map(|time| time.as_secs()).filter(|secs| *secs > 0)
     }
 
     /// Returns whether both lifetimes have time left.

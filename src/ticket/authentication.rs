@@ -29,10 +29,14 @@ pub struct Authentication {
 }
 
 impl Authentication {
-    /// Reads the statements in a token's claims. It omits a claim of the wrong type and a time in the future.
+    /// Reads the statements in a token's claims. It omits a claim of the wrong type, a time in the future, and the zero that some
+    /// providers state in place of a time. The gateway never puts its own time there: a provider may ignore `max_age` and
+    /// `prompt`, and only `auth_time` shows that it did not.
     pub(super) fn of(claims: &Claims, now: Timestamp) -> Self {
         let is_past = |seconds: f64| {
-            (0.0..=MAX_DATE).contains(&seconds) && seconds <= seconds_of(now) + f64::from(CLOCK_LEEWAY_SECS)
+            (0.0..=MAX_DATE).contains(&seconds)
+                && seconds > 0.0
+                && seconds <= seconds_of(now) + f64::from(CLOCK_LEEWAY_SECS)
         };
         let auth_time = match claims.get("auth_time") {
             Some(Value::Number(number)) if number.as_f64().is_some_and(is_past) => Some(number.clone()),
@@ -107,6 +111,7 @@ mod tests {
         let invalid = [
             json!({"auth_time": "now"}),
             json!({"auth_time": -1}),
+            json!({"auth_time": 0}),
             json!({"auth_time": 1_700_000_031}),
             json!({"auth_time": 1_600_000_000_000_u64}),
             json!({"acr": ""}),

@@ -62,6 +62,19 @@ impl Ticket {
         }
     }
 
+    /// Checks that the sign-in of a person who would scan a pending ticket is what the ticket's client requires, so that the
+    /// person signs in again while the ticket waits, not after they have compared numbers. `confirm` checks it again. In
+    /// `share`, the scanner decides nothing.
+    ///
+    /// # Errors
+    /// [`Refusal::SignInTooOld`] and [`Refusal::StrongerSignInNeeded`].
+    pub fn check_scanner(&self, claims: &Claims, now: Timestamp) -> Result<(), Refusal> {
+        if self.request.flow != Flow::Login || !matches!(self.state, State::Pending { .. }) {
+            return Ok(());
+        }
+        Authentication::of(claims, now).check(&self.request.freshness, now)
+    }
+
     /// `confirm`: the approver grants the claims that the ticket asks for and the decision releases. The recipient then
     /// has `redeem` to fetch the JWT. A wrong number cancels the ticket: there is one attempt.
     ///

@@ -148,9 +148,11 @@ impl Verifier {
         let is_near = self.sources.iter().any(|source| source.issuer.trim_end_matches('/') == without_slash);
         let mut result = Err(VerifyError::Invalid(if is_near { Fault::IssuerSlash } else { Fault::OtherIssuer }));
         for source in self.sources.iter().filter(|source| source.issuer == *issuer) {
-            result = source.check(&jws).await;
-            if result.is_ok() {
-                break;
+            match (source.check(&jws).await, &result) {
+                (Ok(identity), _) => return Ok(identity),
+                // Without its keys, this source might have accepted the token: the caller should try again.
+                (Err(_), Err(VerifyError::NoKeys(_))) => {}
+                (refused, _) => result = refused,
             }
         }
         result

@@ -31,8 +31,10 @@ const MAX_TRIED: usize = 8;
 /// The maximum number of skipped entries named in one log message or error.
 const MAX_NAMED: usize = 16;
 
-/// The maximum length of a token, in bytes.
+/// The maximum length of a bearer token, in bytes: it must fit into a request's head.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
+/// The maximum length of an ID token from a token endpoint, in bytes. People with hundreds of groups have long ones.
+const MAX_ID_TOKEN_BYTES: usize = 64 * 1024;
 
 /// The content of a token whose signature was checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -145,12 +147,12 @@ impl RemoteKeys {
         self.clone().fetch_now(None).await;
     }
 
-    /// Checks the signature of a token, and returns its content. Its claims are not checked.
+    /// Checks the signature of an ID token, and returns its content. Its claims are not checked.
     ///
     /// # Errors
     /// [`VerifyError`].
     pub async fn open(&self, token: &str) -> Result<Signed, VerifyError> {
-        if token.len() > MAX_TOKEN_BYTES {
+        if token.len() > MAX_ID_TOKEN_BYTES {
             return Err(VerifyError::Invalid(Fault::TooLong));
         }
         let jws = Jws::read(token).map_err(VerifyError::Invalid)?;
@@ -264,7 +266,15 @@ impl RemoteKeys {
     /// [`FetchError`].
     pub async fn probe(&self) -> Result<(usize, Vec<Skipped>), FetchError> {
         let url = self.url.load_full().ok_or(FetchError::NoUrl)?;
-        let set = self.fetch(&url).await?;
+        self.probe_at(&url).await
+    }
+
+    /// Fetches the keys at `url` once, for the doctor, as [`RemoteKeys::probe`] does.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub async fn probe_at(&self, url: &Url) -> Result<(usize, Vec<Skipped>), FetchError> {
+        let set = self.fetch(url).await?;
         Ok((set.keys.len(), set.skipped))
     }
 

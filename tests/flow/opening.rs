@@ -215,7 +215,18 @@ async fn a_client_that_requires_a_recent_and_strong_sign_in_gets_one() {
     let id = browser.create().await;
     let mut events = browser.events(&id).await;
     events.expect("pending").await;
-    assert_eq!(Phone::of("ada", &gateway).act(&id, "scan").await.status(), StatusCode::OK, "anyone signed in may scan");
+    for (phone, code) in [
+        (Phone::of("ada", &gateway), "sign_in_too_old"),
+        (ada(&gateway, 600, "mfa"), "sign_in_too_old"),
+        (ada(&gateway, 10, "pwd"), "stronger_sign_in_needed"),
+    ] {
+        assert_eq!(
+            refusal(phone.act(&id, "scan").await).await,
+            (403, code.to_owned()),
+            "before any number is compared"
+        );
+    }
+    assert_eq!(ada(&gateway, 10, "mfa").act(&id, "scan").await.status(), StatusCode::OK);
     let number = events.expect("scanned").await.data["number"].clone();
 
     let wrong = if number == "10" { "11" } else { "10" };
@@ -234,11 +245,17 @@ async fn a_client_that_requires_a_recent_and_strong_sign_in_gets_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_who_must_sign_in_again_is_not_counted_as_a_guesser() {
     let (_directory, config) = file("[[clients]]\nid = \"web\"\nmax_auth_age = \"5m\"\n");
-    let builder = Gateway::builder().arg("--config", config.to_str().unwrap()).arg("--rate-invalid-confirm", "2");
+    let builder = Gateway::builder()
+        .arg("--config", config.to_str().unwrap())
+        .arg("--rate-invalid-confirm", "2")
+        .arg("--rate-invalid-scan", "2");
     let gateway = builder.start().await;
     let id = Browser::new(&gateway).create().await;
     let phone = ada(&gateway, 600, "mfa");
-    assert_eq!(phone.act(&id, "scan").await.status(), StatusCode::OK);
+    for _ in 0..4 {
+        assert_eq!(refusal(phone.act(&id, "scan").await).await, (403, "sign_in_too_old".to_owned()));
+    }
+    assert_eq!(ada(&gateway, 10, "mfa").act(&id, "scan").await.status(), StatusCode::OK);
     for _ in 0..4 {
         assert_eq!(refusal(phone.act(&id, "confirm").await).await, (403, "sign_in_too_old".to_owned()));
     }

@@ -31,15 +31,11 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// Confirms; returns why that was refused.
+/// Scans; returns why that was refused.
 async fn refusal(person: &Person, desk: &Desk) -> String {
-    let response = person.act(&desk.id, "confirm").await;
+    let response = person.act(&desk.id, "scan").await;
     assert_eq!(response.status(), StatusCode::FORBIDDEN);
     response.json::<Value>().await.unwrap()["code"].as_str().unwrap().to_owned()
-}
-
-async fn scans(person: &Person, desk: &Desk) {
-    assert_eq!(person.act(&desk.id, "scan").await.status(), StatusCode::OK);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,13 +65,12 @@ async fn an_old_or_weak_sign_in_is_made_new_at_the_provider_and_the_jwt_says_so(
     assert_eq!(json!([claims["auth_time"], claims["acr"], claims["amr"]]), json!([signed_in, "pwd", ["pwd"]]));
 
     let mut desk = site.desk("bank").await;
-    scans(&alice, &desk).await;
     assert_eq!(refusal(&alice, &desk).await, "sign_in_too_old");
     let before = now();
     // Her session there is too old and too weak. She is asked for the password and the second factor.
     let again = alice.sign_in_as(Manner::SignInStrongly, "acme", &desk.query()).await;
     assert_eq!((again.pages, again.url.path()), (vec!["login"], format!("/s/{}", desk.id).as_str()));
-    assert_eq!(alice.act(&desk.id, "confirm").await.status(), StatusCode::OK);
+    alice.approve(&desk.id).await;
     let claims = desk.signed_in().await;
     let auth_time = claims["auth_time"].as_u64().unwrap();
     assert!((before..=now()).contains(&auth_time), "{claims}");
@@ -93,11 +88,10 @@ async fn an_old_or_weak_sign_in_is_made_new_at_the_provider_and_the_jwt_says_so(
     let bob = Person::new("bob", &site.edge);
     let mut desk = site.desk("bank").await;
     assert_eq!(bob.sign_in("acme", &desk.query()).await.pages, ["login"]);
-    scans(&bob, &desk).await;
     assert_eq!(refusal(&bob, &desk).await, "stronger_sign_in_needed");
     let again = bob.sign_in_as(Manner::SignInStrongly, "acme", &format!("{}&prompt=login", desk.query())).await;
     assert_eq!(again.pages, ["login"]);
-    assert_eq!(bob.act(&desk.id, "confirm").await.status(), StatusCode::OK);
+    bob.approve(&desk.id).await;
     assert_eq!(desk.signed_in().await["acr"], "mfa");
 }
 
@@ -112,11 +106,10 @@ async fn a_provider_that_states_the_time_only_if_asked_is_asked() {
     let signed_in = now();
     assert_eq!(alice.session().await.unwrap()["auth_time"], Value::Null);
     let mut desk = site.desk("recent").await;
-    scans(&alice, &desk).await;
     assert_eq!(refusal(&alice, &desk).await, "sign_in_too_old");
     let again = alice.sign_in("acme", &desk.query()).await;
     assert!(again.pages.is_empty(), "her sign-in there is recent: {again:?}");
-    assert_eq!(alice.act(&desk.id, "confirm").await.status(), StatusCode::OK);
+    alice.approve(&desk.id).await;
     let auth_time = desk.signed_in().await["auth_time"].as_u64().unwrap();
     assert!((before..=signed_in).contains(&auth_time), "{before} {auth_time} {signed_in}");
 }
@@ -129,14 +122,12 @@ async fn a_provider_that_shows_neither_time_nor_class_satisfies_no_client_that_a
     let alice = Person::new("alice", &site.edge);
     alice.sign_in("acme", "to=/share").await;
     let desk = site.desk("recent").await;
-    scans(&alice, &desk).await;
     assert_eq!(refusal(&alice, &desk).await, "sign_in_too_old", "it states an auth_time of zero");
     // It ignores max_age: no password is asked for.
     assert_eq!(alice.sign_in("acme", &desk.query()).await.pages, ["continue"]);
     assert_eq!(refusal(&alice, &desk).await, "sign_in_too_old", "the gateway's own time proves nothing");
 
     let desk = site.desk("strong").await;
-    scans(&alice, &desk).await;
     for _ in 0..2 {
         assert_eq!(refusal(&alice, &desk).await, "stronger_sign_in_needed");
         assert_eq!(alice.sign_in("acme", &desk.query()).await.url.path(), format!("/s/{}", desk.id));

@@ -41,7 +41,7 @@ impl Wechat {
         let id = self.store.value(&self.scene_key(scene)).await?.and_then(|id| id.parse::<TicketId>().ok());
         let Some(id) = id else { return Ok(("expired", Some(texts::expired()))) };
         let scanner = Scanner::of(Party::Person(self.person(message)));
-        let reading = match self.sign_ins.scan(&id, &scanner).await {
+        let reading = match self.sign_ins.scan(&id, &scanner, &Claims::default()).await {
             Ok(reading) => reading,
             Err(error) => return refused(error),
         };

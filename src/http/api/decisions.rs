@@ -45,6 +45,8 @@ problem_responses!(ScanProblems: JSON_BODY, &[
     &problem::INVALID_TOKEN,
     &problem::OWN_TICKET,
     &problem::CONNECTOR_ONLY,
+    &problem::SIGN_IN_TOO_OLD,
+    &problem::STRONGER_SIGN_IN_NEEDED,
     &problem::ORIGIN_NOT_ALLOWED,
     &problem::TICKET_NOT_FOUND,
     &problem::ALREADY_SCANNED,
@@ -104,7 +106,7 @@ pub(in crate::http) async fn scan(
                 Scanner { party, id: Some(random::scanner_id()), audience, device }
             }
         };
-        let reading = gateway.sign_ins.scan_from(reading, &scanner).await?;
+        let reading = gateway.sign_ins.scan_from(reading, &scanner, &claims).await?;
         Ok((reading, scanner.party, claims, new_binding))
     };
     let (reading, party, claims, new_binding) = limits.invalid_scan.charge_failures(address, scanned.await)?;

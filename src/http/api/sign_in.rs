@@ -16,8 +16,8 @@ use crate::http::problem::{self, Problem};
 use crate::http::state::{Gateway, SharedGateway};
 use crate::http::{cookies, device};
 use crate::random;
-use crate::relying_party::{Answer, Failed, Finished, Prompt, ReturnPath, SignInError, Wishes};
-use crate::ticket::{Flow, TicketId};
+use crate::relying_party::{Answer, Failed, Finished, Prompt, Return, ReturnPath, SignInError, Wishes};
+use crate::ticket::{Flow, Freshness, TicketId};
 use crate::verifier::{Fault, VerifyError};
 
 /// The path at which a sign-in begins.
@@ -41,6 +41,16 @@ pub(in crate::http) struct Begin {
     prompt: Option<Prompt>,
     /// The language of the page.
     lang: Option<String>,
+}
+
+impl Begin {
+    /// Returns the page from which the person probably comes, for a link back that needs no reading.
+    fn page(&self) -> String {
+        match &self.ticket {
+            Some(TicketText(id)) => ReturnPath::Ticket(*id).to_string(),
+            None => ReturnPath::Share(None).to_string(),
+        }
+    }
 }
 
 /// A ticket id in a query string.
@@ -71,27 +81,29 @@ pub(in crate::http) async fn begin(
     if !is_same_origin_fetch(&headers) {
         return Err(Problem::from(&problem::ORIGIN_NOT_ALLOWED));
     }
-    let (return_path, wishes) = plan(&gateway, query).await?;
-    let back = return_path.to_string();
-    gateway.limits.sign_in.check(address).map_err(|problem| problem.as_page(&back))?;
+    // Before the ticket is read: nobody reads tickets without a limit.
+    let limited = gateway.limits.sign_in.check(address);
+    limited.map_err(|problem| problem.as_page(&query.page()))?;
+    let (return_to, wishes) = plan(&gateway, query).await?;
+    let back = return_to.to_string();
     // One secret for all tabs of the browser.
     let browser = cookies::provider_sign_in(&headers, &gateway).unwrap_or_else(random::binding_secret);
-    let begun = gateway.relying_party.begin(provider, &browser, return_path, &wishes).await;
+    let begun = gateway.relying_party.begin(provider, &browser, return_to, &wishes).await;
     let url = begun.map_err(|error| Problem::from(error).as_page(&back))?;
     Ok((cookies::set_provider_sign_in(&gateway, &browser), see_other(url.as_str())).into_response())
 }
 
 /// Returns the page to come back to, and what the ticket's client asks of the provider.
-async fn plan(gateway: &Gateway, query: Begin) -> Result<(ReturnPath, Wishes), Problem> {
+async fn plan(gateway: &Gateway, query: Begin) -> Result<(Return, Wishes), Problem> {
     let Begin { ticket, to, client_id, prompt, lang } = query;
-    let mut wishes = Wishes { prompt, ui_locale: lang.filter(|lang| is_language(lang)), ..Wishes::default() };
-    let return_path = match (ticket, to.as_deref()) {
+    let language = lang.filter(|lang| is_language(lang));
+    let mut freshness = Freshness::default();
+    let path = match (ticket, to.as_deref()) {
         (Some(TicketText(id)), None) => {
             // An unknown ticket is told by the page to which the person comes back.
             let ticket = gateway.store.get(&id).await?.map(|reading| reading.ticket);
             if let Some(ticket) = &ticket {
-                wishes.max_age = ticket.request.freshness.max_auth_age_secs;
-                wishes.acr_values.clone_from(&ticket.request.freshness.acr_values);
+                freshness.clone_from(&ticket.request.freshness);
             }
             match ticket.map(|ticket| ticket.request.flow) {
                 Some(Flow::Share) => ReturnPath::Receive(id),
@@ -101,13 +113,16 @@ async fn plan(gateway: &Gateway, query: Begin) -> Result<(ReturnPath, Wishes), P
         (None, Some("/share")) => {
             let client = gateway.clients.find(client_id.as_deref());
             let client = client.ok_or_else(|| Problem::from(&problem::UNKNOWN_CLIENT))?;
+            freshness.clone_from(&client.freshness);
             ReturnPath::Share(client_id.is_some().then(|| client.id.clone()))
         }
         _ => {
             return Err(Problem::from(&problem::INVALID_REQUEST).detail("Send either ticket, or to=/share."));
         }
     };
-    Ok((return_path, wishes))
+    let Freshness { max_auth_age_secs, acr_values } = freshness;
+    let wishes = Wishes { max_age: max_auth_age_secs, acr_values, prompt, ui_locale: language.clone() };
+    Ok((Return { path, language }, wishes))
 }
 
 /// Returns whether `text` may be a language tag (RFC 5646 §2.1).
@@ -122,10 +137,10 @@ pub(in crate::http) async fn callback(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Finished { identity, provider, return_path } = match finish(&gateway, &uri, &headers).await {
+    let Finished { identity, provider, return_to } = match finish(&gateway, &uri, &headers).await {
         Ok(finished) => finished,
-        Err(Failed { error, return_path, .. }) => {
-            let back = return_path.map_or_else(|| HOME.to_owned(), |path| path.to_string());
+        Err(Failed { error, return_to, .. }) => {
+            let back = return_to.map_or_else(|| HOME.to_owned(), |to| to.to_string());
             // Only what anyone can send without a provider counts as guessing.
             let is_guess =
                 matches!(error, SignInError::UnknownState | SignInError::OtherBrowser | SignInError::Malformed);
@@ -135,7 +150,7 @@ pub(in crate::http) async fn callback(
             return Err(problem.as_page(&back));
         }
     };
-    let back = return_path.to_string();
+    let back = return_to.to_string();
     if gateway.connectors.owns(&identity.person.subject) {
         // Counted and logged as for a bearer token; the person reads what every wrong ID token leads to.
         let refused = gateway.verifier.refuse(VerifyError::Invalid(Fault::ConnectorSubject));

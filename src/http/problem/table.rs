@@ -69,10 +69,10 @@ problem_types! {
     NOT_PERMITTED = FORBIDDEN "not_permitted" "Not the approver"
         "Let the approver decide: the person who scanned the code or, in a share, the person who shows it.";
     SIGN_IN_TOO_OLD = FORBIDDEN "sign_in_too_old" "Sign-in too old"
-        "Sign in again with your identity provider and send the new token; the scan remains.";
+        "Sign in again with your identity provider and repeat the request with the new token; the ticket stays as it is.";
     STRONGER_SIGN_IN_NEEDED = FORBIDDEN "stronger_sign_in_needed" "Stronger sign-in needed"
-        "Sign in with your identity provider as the client requires, such as with a second factor, and send the new token; \
-         the scan remains.";
+        "Sign in with your identity provider as the client requires, such as with a second factor, and repeat the request with \
+         the new token; the ticket stays as it is.";
     CONNECTOR_ONLY = FORBIDDEN "connector_only" "Code belongs to another app"
         "Scan it with the app that it was made for, such as WeChat.";
     CALLBACK_REFUSED = FORBIDDEN "callback_refused" "Callback not authentic"

@@ -76,3 +76,23 @@ proptest! {
         prop_assert!(check(&within(less), &claims).is_err() || check(&within(more), &claims).is_ok());
     }
 }
+
+#[test]
+fn a_scanner_in_login_is_asked_for_a_fresh_sign_in_while_the_ticket_waits() {
+    let old = json!({"auth_time": 1, "acr": "mfa"});
+    for (flow, expected) in [(Flow::Login, Err(Refusal::SignInTooOld)), (Flow::Share, Ok(()))] {
+        let parties = Parties::new(flow);
+        for (ticket, expected) in [
+            (parties.pending(), expected),
+            (parties.opened(), expected),
+            // `confirm` checks from here on.
+            (parties.scanned(), Ok(())),
+            (parties.confirmed(), Ok(())),
+        ] {
+            let mut ticket = ticket;
+            assert_eq!(ticket.check_scanner(old.as_object().unwrap(), NOW), Ok(()), "no requirements");
+            ticket.request.freshness = within(60);
+            assert_eq!(ticket.check_scanner(old.as_object().unwrap(), NOW), expected, "{flow:?} {:?}", ticket.state);
+        }
+    }
+}
