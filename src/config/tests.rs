@@ -311,11 +311,12 @@ fn an_incomplete_identity_provider_names_the_missing_flag() {
 }
 
 #[test]
-fn tokens_of_another_issuer_stand_beside_one_provider_but_not_beside_several() {
+fn tokens_of_another_issuer_do_not_stand_beside_identity_providers() {
     let other = ["--identity-jwks-url", "https://app.example/jwks", "--identity-issuer", "https://app.example"];
     let args = [&OIDC[..], &other, &["--identity-audience", "scangate"]].concat();
-    let warnings = config(&args).unwrap().warnings;
-    assert!(warnings.iter().any(|warning| warning.contains("--identity-issuer")), "{warnings:?}");
+    assert!(fault(&args).contains("--identity-issuer"));
+    let own = ["--identity-jwks-url", "https://id.example/jwks", "--identity-issuer", "https://id.example"];
+    assert!(config(&[&OIDC[..], &own, &["--identity-audience", "app"]].concat()).is_ok(), "the same people");
     let file = tempfile::NamedTempFile::new().unwrap();
     let text = "[[clients]]\nid = \"a\"\n[[identity_providers]]\nid = \"two\"\nissuer = \"https://two.example\"\n\
                 client_id = \"gate\"\n";
