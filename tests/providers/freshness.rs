@@ -25,10 +25,6 @@ acr_values = ["mfa"]
 id = "bank"
 max_auth_age = "1m"
 acr_values = ["mfa"]
-
-[[clients]]
-id = "strong"
-acr_values = ["mfa"]
 "#;
 
 fn now() -> u64 {
