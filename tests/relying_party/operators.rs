@@ -1,6 +1,8 @@
 //! What operators are told: metrics, the doctor, and the errors of settings.
 
 use std::collections::BTreeSet;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::json;
 
@@ -65,6 +67,31 @@ async fn failures_at_a_provider_do_not_fill_the_log() {
     assert!((10..=20).contains(&count("a sign-in at an identity provider failed")));
     assert!((10..=20).contains(&count("failed to serve a request")));
     assert_eq!(site.failed("code_refused").await, 40.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_providers_secret_that_others_can_read_is_warned_of() {
+    let provider = Provider::start();
+    let on_command_line = provider.gateway().start().await.log();
+    assert!(on_command_line.contains("--oidc-client-secret holds a secret and is on the command line"));
+
+    let (directory, config) = file(&format!(
+        "{CLIENTS}[[identity_providers]]\nid = \"oidc\"\nissuer = {:?}\nclient_id = {CLIENT_ID:?}\n\
+         client_secret_file = \"secret\"\n",
+        provider.issuer
+    ));
+    let secret = directory.path().join("secret");
+    // As editors write it.
+    std::fs::write(&secret, format!("{CLIENT_SECRET}\n")).unwrap();
+    for (mode, is_warned) in [(0o644, true), (0o600, false)] {
+        std::fs::set_permissions(&secret, Permissions::from_mode(mode)).unwrap();
+        let gateway = Gateway::builder().own_identity().arg("--config", config.to_str().unwrap()).start().await;
+        let warning = format!("{} holds a secret and can be read by other users", secret.display());
+        assert_eq!(gateway.log().contains(&warning), is_warned, "{mode:o}");
+        assert!(!gateway.log().contains("file.toml holds a secret"), "the secret is in a file of its own");
+        let (id, phone) = (Browser::new(&gateway).create().await, PhoneBrowser::new(&gateway));
+        phone.signs_in(&begin_path(&id), &format!("/s/{id}")).await;
+    }
 }
 
 fn doctor(builder: &Builder) -> (bool, String) {
