@@ -52,11 +52,11 @@
     });
   };
 
-  /* Leaves for another page. The buttons stay disabled until then, also for a person who comes back from there by history. */
-  page.leave = function (url) {
+  /* Leaves for another page, which replaces this one in the history if `isReplaced`. The buttons stay disabled until then. */
+  page.leave = function (url, isReplaced) {
     isLeaving = true;
     setBusy(true);
-    location.href = url;
+    if (isReplaced) { location.replace(url); } else { location.href = url; }
   };
 
   window.addEventListener('pageshow', function (event) {

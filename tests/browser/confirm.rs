@@ -78,6 +78,23 @@ async fn a_second_scanner_is_told_that_somebody_was_first() {
     phone.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_that_keeps_no_cookies_is_told_so() {
+    let stage = Stage::set().await;
+    let id = stage.edge.browser().create().await;
+    let blocked = json!({ "profile.default_content_setting_values.cookies": 2 });
+    let phone = stage.driver.open_as(SMALL_PHONE, &[], &blocked).await;
+    phone.goto(&stage.edge.url(&format!("/s/{id}"))).await;
+    phone.until("sign-in").await;
+    phone.write("#name", "Ada").await;
+    phone.click("#sign-in").await;
+    phone.until("error").await;
+    assert_eq!(phone.text("#outcome-title").await, "Cookies seem to be blocked");
+    phone.click("#retry").await;
+    phone.until("sign-in").await;
+    phone.end_after_refusals().await;
+}
+
 /// Returns how the ticket on `screen` stands, asked by the page itself.
 async fn state_and_revision(screen: &Chromium) -> Value {
     let script = "var id = document.querySelector('.scangate-link').href.split('/').pop();

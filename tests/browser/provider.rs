@@ -7,7 +7,7 @@ use super::{PHONE, Stage, end_session};
 use crate::support::browser::{Chromium, Device};
 use crate::support::eventually;
 use crate::support::gateway::file;
-use crate::support::hostile::{Lie, Provider};
+use crate::support::hostile::{Endpoint, Lie, Provider};
 
 const WEB: &str = "[[clients]]\nid = \"web\"\nname = \"Web\"\nclaims = [\"name\", \"email\", \"picture\"]\n";
 
@@ -123,6 +123,23 @@ async fn only_a_press_on_this_tickets_page_scans_after_the_way_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_language_that_somebody_chose_outlasts_the_way() {
+    let provider = Provider::start();
+    let (stage, _directory) = stage_with(&provider, WEB).await;
+    let screen = stage.screen().await;
+    let phone = open(&stage, &screen).await;
+    phone.click(".language").await;
+    let is_chinese = async || (phone.run("return document.documentElement.lang").await == "zh").then_some(());
+    eventually("the page in Chinese", is_chinese).await;
+    phone.until("sign-in").await;
+    sign_in(&phone, "scanned").await;
+    assert_eq!(phone.text("#scanned-heading").await, "要登录 Web 吗？");
+    assert_eq!(kept(&phone).await, json!([]));
+    phone.end().await;
+    screen.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_ends_meanwhile_leads_to_the_buttons_and_the_code_stays_good() {
     let provider = Provider::start();
     let (stage, _directory) = stage_with(&provider, WEB).await;
@@ -183,7 +200,7 @@ async fn a_sign_in_that_is_too_old_is_renewed_once_by_itself_and_then_only_by_a_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn signing_out_ends_the_session_here_and_at_a_provider_that_has_a_page_for_it() {
+async fn signing_out_ends_the_session_in_this_browser() {
     let provider = Provider::start();
     let (stage, _directory) = stage_with(&provider, WEB).await;
     let screen = stage.screen().await;
@@ -210,6 +227,76 @@ async fn signing_out_ends_the_session_here_and_at_a_provider_that_has_a_page_for
     phone.until("sign-in").await;
     phone.end().await;
     screen.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signing_out_leads_to_the_page_that_a_provider_has_for_it() {
+    let provider = Provider::lying(Lie::at(Endpoint::Discovery, |document| {
+        document["end_session_endpoint"] = json!(document["issuer"].as_str().unwrap().to_owned() + "/end");
+    }));
+    let (directory, config) = file(&format!("{}\n{WEB}", provider.table("acme", "sign_out = \"provider\"")));
+    let stage = Stage::set_with(|builder| builder.arg("--config", config.to_str().unwrap())).await;
+    let phone = stage.driver.open(PHONE).await;
+    phone.goto(&stage.edge.url("/sign-in/acme?to=/share")).await;
+    let page = stage.edge.url(&format!("/s/{}", stage.edge.browser().create().await));
+    phone.goto(&page).await;
+    phone.until("ready").await;
+    phone.click("#other").await;
+    let expected = format!("{}/end?client_id=", provider.issuer);
+    eventually("the provider's page", async || phone.url().await.starts_with(&expected).then_some(())).await;
+    assert!(phone.url().await.contains("&post_logout_redirect_uri=https"), "{}", phone.url().await);
+    phone.goto(&page).await;
+    phone.until("sign-in").await;
+    phone.end_after_refusals().await;
+    drop(directory);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_back_by_history_can_press_again() {
+    let mut provider = Provider::start();
+    let (stage, _directory) = stage_with(&provider, WEB).await;
+    let screen = stage.screen().await;
+    let phone = open(&stage, &screen).await;
+    let page = phone.url().await;
+    provider.stop();
+    phone.click("[data-provider=acme]").await;
+    let has_left = async || (phone.body("data-state").await.is_none()).then_some(());
+    eventually("the browser's own page of the failure", has_left).await;
+    provider.restart();
+    phone.run("history.back()").await;
+    comes_back(&phone, "sign-in").await;
+    assert_eq!(phone.url().await, page);
+    assert_eq!(phone.run("return document.querySelector('[data-provider]').disabled").await, json!(false));
+    sign_in(&phone, "scanned").await;
+    phone.end_after_refusals().await;
+    screen.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_presenter_whose_sign_in_is_too_old_renews_it_and_goes_on_with_the_same_scanner() {
+    let provider = Provider::start();
+    let client = "[[clients]]\nid = \"web\"\nname = \"Web\"\nclaims = [\"name\"]\nflows = [\"login\", \"share\"]\n\
+                  max_auth_age = \"5m\"\n";
+    let (stage, _directory) = stage_with(&provider, client).await;
+    provider.lie(signed_in_ago(3600));
+    let presenter = stage.driver.open(Device::Desk).await;
+    presenter.goto(&stage.edge.url("/share?client_id=web")).await;
+    presenter.until("sign-in").await;
+    sign_in(&presenter, "waiting").await;
+    let scanner = super::share::continue_as_nobody(&stage, &presenter).await;
+    presenter.until("scanned").await;
+    presenter.click("#confirm").await;
+    presenter.until("stale").await;
+    assert_eq!(presenter.text("#outcome-title").await, "Please sign in again");
+    provider.be_honest();
+    presenter.click("#retry").await;
+    comes_back(&presenter, "scanned").await;
+    assert_eq!(provider.authorization()["prompt"], "login");
+    presenter.click("#confirm").await;
+    presenter.until("granted").await;
+    scanner.until("granted").await;
+    presenter.end_after_refusals().await;
+    scanner.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
