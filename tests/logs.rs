@@ -196,7 +196,7 @@ async fn a_sign_in_can_be_followed_and_names_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expiry_is_logged() {
-    let gateway = Gateway::builder().arg("--ticket-ttl", "10s").arg("--log", "info").start().await;
+    let gateway = Gateway::builder().arg("--ticket-ttl", "5s").arg("--log", "info").start().await;
     let browser = Browser::new(&gateway);
     let id = browser.create().await;
     let mut events = browser.events(&id).await;
