@@ -12,6 +12,9 @@ use crate::outbound::{BodyError, read_body, root_cause};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time limit of a whole request. A person waits for it.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an unused connection is kept, so that userinfo is read on the token request's. Servers close such connections after
+/// a few seconds, Node's after five: a request that is sent at that moment fails, and a code cannot be sent twice.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The largest response that the gateway reads, in bytes.
 const MAX_RESPONSE_BYTES: usize = 256 * 1024;
 
@@ -46,6 +49,7 @@ pub(super) fn client(allows_http: bool) -> Result<Client, reqwest::Error> {
     Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(CALL_TIMEOUT)
+        .pool_idle_timeout(IDLE_TIMEOUT)
         // Codes, secrets and tokens must not follow a redirect.
         .redirect(reqwest::redirect::Policy::none())
         .https_only(!allows_http)
