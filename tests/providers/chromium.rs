@@ -150,7 +150,7 @@ async fn a_first_sign_in_may_take_longer_than_the_code_and_the_second_is_one_tap
 
     // The second time: one tap, and no provider.
     let scanned = browsers.show_code(&screen, "web").await;
-    let before = provider.requests().await.len();
+    let before = provider.visits().await;
     phone.goto(&scanned).await;
     phone.until("ready").await;
     assert_eq!(phone.text("#ready-heading").await, "You’re signed in as Alice Example");
@@ -159,7 +159,7 @@ async fn a_first_sign_in_may_take_longer_than_the_code_and_the_second_is_one_tap
     confirm(&phone).await;
     let claims = browsers.signed_in(&screen, "web").await;
     assert_eq!(json!([claims["sub"], claims["email"]]), json!(["4f1c8a52-alice", "alice@example.test"]));
-    assert_eq!(provider.requests().await.len(), before);
+    assert_eq!(provider.visits().await, before);
 
     // The person signs out, here and there.
     phone.click("#sign-out").await;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use regex::Regex;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
@@ -47,7 +47,9 @@ pub enum Manner {
 impl Person {
     /// `alice` or `bob`, with a phone that has been nowhere yet.
     pub fn new(name: &'static str, edge: &Edge) -> Self {
-        Self { name, http: edge.http().build().unwrap(), gateway: edge.base.clone(), trail: Mutex::default() }
+        // The providers close a connection that is not used for five seconds. A request at that moment would fail.
+        let http = edge.http().pool_idle_timeout(Duration::from_secs(1)).build().unwrap();
+        Self { name, http, gateway: edge.base.clone(), trail: Mutex::default() }
     }
 
     /// The phone as a browser at the gateway's pages.

@@ -103,6 +103,11 @@ impl Provider {
         reqwest::get(format!("{}/requests", self.control)).await.unwrap().json().await.unwrap()
     }
 
+    /// Returns how many people it was asked for. A gateway asks for its documents at times of its own.
+    pub async fn visits(&self) -> usize {
+        self.requests().await.iter().filter(|request| request["path"] == "/auth").count()
+    }
+
     async fn switch(&self, what: &str) {
         let response = reqwest::Client::new().post(format!("{}/{what}", self.control)).send().await.unwrap();
         assert_eq!(response.status(), 200, "{what}: {}", self.log());
