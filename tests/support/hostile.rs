@@ -21,7 +21,7 @@ use scangate::signer::keys::{KeyAlgorithm, SigningKeys, generate};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-pub use lie::{Endpoint, Instead, Lie, Signature};
+pub use lie::{Authentication, Endpoint, Instead, Lie, Signature};
 pub use phone::{PhoneBrowser, Told, location};
 
 use super::Gateway;
@@ -50,16 +50,6 @@ struct Shared {
     state: Mutex<State>,
     /// How many bytes of endless answers were taken.
     taken: AtomicUsize,
-}
-
-/// How a client proves to be the gateway (OpenID Connect Core §9).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Authentication {
-    #[default]
-    Basic,
-    Post,
-    /// By nothing: a public client.
-    Public,
 }
 
 #[derive(Default)]

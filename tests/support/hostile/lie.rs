@@ -24,6 +24,16 @@ pub enum Endpoint {
     Userinfo,
 }
 
+/// How a client proves to be the gateway (OpenID Connect Core §9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Authentication {
+    #[default]
+    Basic,
+    Post,
+    /// By nothing: a public client.
+    Public,
+}
+
 /// What an endpoint does instead of answering.
 #[derive(Debug, Clone)]
 pub enum Instead {
