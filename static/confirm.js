@@ -50,8 +50,6 @@
   }
 
   function begin() {
-    // The page is about to be replaced by the same one in another language.
-    if (page.busy) { return; }
     if (person.hasComeBack(ticketId)) {
       scan();
     } else if (person.isSignedIn()) {

@@ -15,8 +15,6 @@
 
   // The ticket for which this tab has left for a provider by a press of a button here. The id is not a secret.
   var LEFT_FOR = 'scangate.signing-in';
-  // The language that the person chose on the page before they left. The way back does not keep it.
-  var LEFT_IN = 'scangate.language';
 
   var page = window.scangatePage;
   var byId = page.byId;
@@ -27,15 +25,9 @@
   var isUnproven = false;
   var hasSignedOut = false;
   var leftFor = page.stored(LEFT_FOR);
-  var leftIn = page.stored(LEFT_IN);
   var from = '';
 
-  page.store(LEFT_IN, null);
-  if (leftIn && leftIn !== page.lang) {
-    page.leave(location.pathname + location.search + (location.search ? '&' : '?') + 'lang=' + leftIn, true);
-  } else {
-    page.store(LEFT_FOR, null);
-  }
+  page.store(LEFT_FOR, null);
 
   page.person = {
     isDemo: isDemo,
@@ -121,7 +113,6 @@
     var prompt = options.prompt || (hasSignedOut ? 'login' : '');
     var query = from + '&lang=' + encodeURIComponent(page.lang) + (prompt ? '&prompt=' + prompt : '');
     if (options.ticket) { page.store(LEFT_FOR, options.ticket); }
-    if (page.query.lang) { page.store(LEFT_IN, page.lang); }
     page.leave('/sign-in/' + encodeURIComponent(provider) + '?' + query);
   }
 

@@ -42,8 +42,6 @@
     person.startForms('ticket=' + ticketId, { ticket: ticketId, signedIn: goAsPerson, failed: handleFailure });
     byId('cancel').onclick = cancel;
     page.whileVisible(showTime);
-    // The page is about to be replaced by the same one in another language.
-    if (page.busy) { return; }
     if (person.hasComeBack(ticketId)) { goAsPerson(); } else { begin(''); }
   }
 

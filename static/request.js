@@ -52,11 +52,11 @@
     });
   };
 
-  /* Leaves for another page, which replaces this one in the history if `isReplaced`. The buttons stay disabled until then. */
-  page.leave = function (url, isReplaced) {
+  /* Leaves for another page. The buttons stay disabled until then. */
+  page.leave = function (url) {
     isLeaving = true;
     setBusy(true);
-    if (isReplaced) { location.replace(url); } else { location.href = url; }
+    location.href = url;
   };
 
   window.addEventListener('pageshow', function (event) {

@@ -47,8 +47,6 @@
   }
 
   function begin() {
-    // The page is about to be replaced by the same one in another language.
-    if (page.busy) { return; }
     if (person.isSignedIn()) { showCode(); } else { person.requireSignIn(signInView(), false); }
   }
 

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::confirm::in_sight;
 use super::{LONG_NAME, Walk};
-use crate::browser::provider::{is_renewed, sign_in, stage_with};
+use crate::browser::provider::{comes_back, is_renewed, sign_in, stage_with};
 use crate::browser::{Stage, end_session};
 use crate::support::browser::Chromium;
 use crate::support::gateway::file;
@@ -123,30 +123,22 @@ async fn confirm(lang: &'static str) {
     phone.until("signed-out").await;
     walk.stop(&phone, "signed-out", "signed_out", "#outcome-title").await;
 
-    provider.lie(Lie::claims(|claims| {
-        claims["auth_time"] = json!(claims["iat"].as_u64().unwrap() - 3600);
-        claims["name"] = json!(LONG_NAME);
-    }));
+    provider.lie(Lie::claims(|claims| claims["auth_time"] = json!(claims["iat"].as_u64().unwrap() - 3600)));
     let id = ask(&walk, "recent").await;
     walk.go(&phone, &format!("/s/{id}"), "sign-in").await;
-    sign_in(&phone, "scanned").await;
-    phone.click("#confirm").await;
+    sign_in(&phone, "stale").await;
+    walk.stop(&phone, "stale", "too_old", "#outcome-title").await;
+    provider.lie(Lie::claims(|claims| claims["name"] = json!(LONG_NAME)));
+    phone.click("#retry").await;
     is_renewed(&phone).await;
     walk.stop(&phone, "renewed", "question", "#scanned-heading").await;
     in_sight(&mut walk, &phone, "renewed", "#confirm").await;
-    phone.click("#confirm").await;
-    phone.until("stale").await;
-    walk.stop(&phone, "stale", "too_old", "#outcome-title").await;
 
     let id = ask(&walk, "strong").await;
     walk.go(&phone, &format!("/s/{id}"), "ready").await;
     walk.stop(&phone, "ready-provider", "ready_heading_as", "#ready-heading").await;
     phone.click("#continue").await;
-    phone.until("scanned").await;
-    phone.click("#confirm").await;
-    is_renewed(&phone).await;
-    phone.click("#confirm").await;
-    phone.until("stale").await;
+    comes_back(&phone, "stale").await;
     walk.stop(&phone, "too-weak", "too_weak", "#outcome-title").await;
     // The provider is not the gateway.
     phone.messages().await;
