@@ -52,7 +52,7 @@
     });
   };
 
-  /* Leaves for another page. The buttons stay disabled until then. */
+  /* Leaves for another page. The buttons stay disabled until then, also for a person who comes back from there by history. */
   page.leave = function (url) {
     isLeaving = true;
     setBusy(true);

@@ -108,6 +108,11 @@ pub(super) async fn texts(uri: Uri, headers: HeaderMap) -> Response {
     (FOR_ANY_ORIGIN, cached, language_headers(language), language.code_json.clone()).into_response()
 }
 
+/// Returns the language of pages in this browser, unless their address names another one.
+pub(super) fn language_of_browser(headers: &HeaderMap) -> &'static str {
+    &RENDERER.languages.choose(None, headers).tag
+}
+
 fn page_of_client(
     gateway: &Gateway,
     kind: Page,

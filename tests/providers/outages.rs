@@ -86,7 +86,11 @@ async fn keys_may_change(program: Program, consent: &str, rotations: &[bool], ke
     let tables = format!("{WEB}{}", table("acme", &provider, "scangate", ""));
     let site = Site::set_with(place, &tables, |builder| builder.arg("--identity-keys-max-age", keys_max_age)).await;
     let early = Person::new("alice", &site.edge);
-    early.sign_in("acme", "to=/share").await;
+    let is_signed_in = async || {
+        early.sign_in("acme", "to=/share").await;
+        early.session().await
+    };
+    within(Duration::from_secs(30), "a sign-in with the old key", is_signed_in).await;
     for drops_old in rotations {
         provider.rotate(*drops_old).await;
         let bob = Person::new("bob", &site.edge);

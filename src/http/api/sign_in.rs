@@ -14,7 +14,7 @@ use crate::http::extract::{NamePath, ValidQuery};
 use crate::http::origin::is_same_origin_fetch;
 use crate::http::problem::{self, Problem};
 use crate::http::state::{Gateway, SharedGateway};
-use crate::http::{cookies, device};
+use crate::http::{cookies, device, pages};
 use crate::random;
 use crate::relying_party::{Answer, Failed, Finished, Prompt, Return, ReturnPath, SignInError, Wishes};
 use crate::ticket::{Flow, Freshness, TicketId};
@@ -84,7 +84,7 @@ pub(in crate::http) async fn begin(
     // Before the ticket is read: nobody reads tickets without a limit.
     let limited = gateway.limits.sign_in.check(address);
     limited.map_err(|problem| problem.as_page(&query.page()))?;
-    let (return_to, wishes) = plan(&gateway, query).await?;
+    let (return_to, wishes) = plan(&gateway, query, &headers).await?;
     let back = return_to.to_string();
     // One secret for all tabs of the browser.
     let browser = cookies::provider_sign_in(&headers, &gateway).unwrap_or_else(random::binding_secret);
@@ -94,7 +94,7 @@ pub(in crate::http) async fn begin(
 }
 
 /// Returns the page to come back to, and what the ticket's client asks of the provider.
-async fn plan(gateway: &Gateway, query: Begin) -> Result<(Return, Wishes), Problem> {
+async fn plan(gateway: &Gateway, query: Begin, headers: &HeaderMap) -> Result<(Return, Wishes), Problem> {
     let Begin { ticket, to, client_id, prompt, lang } = query;
     let language = lang.filter(|lang| is_language(lang));
     let mut freshness = Freshness::default();
@@ -122,6 +122,8 @@ async fn plan(gateway: &Gateway, query: Begin) -> Result<(Return, Wishes), Probl
     };
     let Freshness { max_auth_age_secs, acr_values } = freshness;
     let wishes = Wishes { max_age: max_auth_age_secs, acr_values, prompt, ui_locale: language.clone() };
+    // The page comes back in the browser's language by itself.
+    let language = language.filter(|language| language != pages::language_of_browser(headers));
     Ok((Return { path, language }, wishes))
 }
 
