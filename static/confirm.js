@@ -81,7 +81,9 @@
 
   // The client asks for a newer or stronger sign-in than the person's.
   function renewSignIn(problem) {
-    var isFirst = !person.isDemo && page.stored(RENEWED) !== ticketId && page.store(RENEWED, ticketId);
+    // A provider from which the person has just come back was asked for it, and did not do it.
+    var canHelp = !person.isDemo && !person.hasComeBack(ticketId);
+    var isFirst = canHelp && page.stored(RENEWED) !== ticketId && page.store(RENEWED, ticketId);
     if (isFirst) {
       leaveAgain();
       return;

@@ -32,7 +32,7 @@ pub async fn sign_in(phone: &Chromium, state: &str) {
 }
 
 /// Waits until the page is loaded again and in `state`.
-pub async fn comes_back(phone: &Chromium, state: &str) {
+async fn comes_back(phone: &Chromium, state: &str) {
     let is_back = async || (phone.body("data-state").await.as_deref() == Some(state)).then_some(());
     eventually(&format!("the way back to the state {state}"), is_back).await;
 }
@@ -160,32 +160,63 @@ async fn a_session_that_ends_meanwhile_leads_to_the_buttons_and_the_code_stays_g
     screen.end().await;
 }
 
+/// Clients of which one asks for a recent sign-in.
+const BANK: &str =
+    "[[clients]]\nid = \"web\"\nname = \"Web\"\n[[clients]]\nid = \"bank\"\nname = \"Bank\"\nmax_auth_age = \"5m\"\n";
+
+/// Shows a code of the client `bank`.
+async fn show_bank(stage: &Stage, screen: &Chromium) {
+    screen.goto(&stage.edge.url("/?client_id=bank")).await;
+    screen.until("waiting").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sign_in_that_is_too_old_is_renewed_once_by_itself_and_then_only_by_a_press() {
+async fn a_sign_in_that_is_too_old_is_renewed_before_the_request_is_shown() {
     let provider = Provider::start();
-    let client = "[[clients]]\nid = \"web\"\nname = \"Web\"\nclaims = [\"name\"]\nmax_auth_age = \"5m\"\n";
-    let (stage, _directory) = stage_with(&provider, client).await;
+    let (stage, _directory) = stage_with(&provider, BANK).await;
     provider.lie(signed_in_ago(3600));
     let screen = stage.screen().await;
     let phone = open(&stage, &screen).await;
-    // The provider does not do what it is asked for.
-    sign_in(&phone, "stale").await;
-    assert_eq!(phone.text("#outcome-title").await, "Please sign in again");
-    assert_eq!(provider.count("GET /authorize"), 2, "once by itself");
-    assert_eq!(provider.authorization()["max_age"], "300");
-    assert!(!provider.authorization().contains_key("prompt"));
-    phone.reload().await;
+    sign_in(&phone, "scanned").await;
+
+    provider.be_honest();
+    show_bank(&stage, &screen).await;
+    phone.goto(&screen.scan().await).await;
     phone.until("ready").await;
     phone.click("#continue").await;
-    phone.until("stale").await;
-    assert_eq!(provider.count("GET /authorize"), 2, "nobody is sent in a circle");
-    assert_eq!(screen.body("data-state").await.as_deref(), Some("waiting"));
+    is_renewed(&phone).await;
+    assert_eq!(provider.count("GET /authorize"), 2);
+    let asked = provider.authorization();
+    assert_eq!((asked["max_age"].as_str(), asked.contains_key("prompt")), ("300", false));
+    assert_eq!(phone.text("#notice").await, "Thanks for signing in again. Check the request, then confirm.");
+    phone.click("#confirm").await;
+    phone.until("confirmed").await;
+    screen.until("confirmed").await;
+    phone.end_after_refusals().await;
+    screen.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_renews_nothing_sends_nobody_in_a_circle() {
+    let provider = Provider::start();
+    let (stage, _directory) = stage_with(&provider, BANK).await;
+    provider.lie(signed_in_ago(3600));
+    let screen = stage.screen().await;
+    show_bank(&stage, &screen).await;
+    let phone = open(&stage, &screen).await;
+    sign_in(&phone, "stale").await;
+    assert_eq!(provider.authorization()["max_age"], "300", "it was asked for, and not done");
+    assert_eq!(phone.text("#outcome-title").await, "Please sign in again");
+    assert_eq!(provider.count("GET /authorize"), 1);
+    phone.click("#retry").await;
+    let is_asked_again = async || (provider.count("GET /authorize") == 2).then_some(());
+    eventually("the second visit", is_asked_again).await;
+    comes_back(&phone, "stale").await;
+    assert_eq!(provider.authorization()["prompt"], "login");
 
     provider.be_honest();
     phone.click("#retry").await;
-    is_renewed(&phone).await;
-    assert_eq!(provider.authorization()["prompt"], "login");
-    assert_eq!(phone.text("#notice").await, "Thanks for signing in again. Check the request, then confirm.");
+    comes_back(&phone, "scanned").await;
     phone.click("#confirm").await;
     phone.until("confirmed").await;
     screen.until("confirmed").await;
