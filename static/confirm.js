@@ -83,8 +83,8 @@
   function renewSignIn(problem) {
     // A provider from which the person has just come back was asked for it, and did not do it.
     var canHelp = !person.isDemo && !person.hasComeBack(ticketId);
-    var isFirst = canHelp && page.stored(RENEWED) !== ticketId && page.store(RENEWED, ticketId);
-    if (isFirst) {
+    var isFirst = canHelp && page.stored(RENEWED) !== ticketId;
+    if (isFirst && page.store(RENEWED, ticketId)) {
       leaveAgain();
       return;
     }
@@ -95,6 +95,7 @@
   }
 
   function leaveAgain(prompt) {
+    page.store(RENEWED, ticketId);
     setText('announcement', scangate.format(text.leaving, { name: person.providerName() }));
     person.openAndLeave(person.provider(), actions(), prompt);
   }

@@ -32,7 +32,7 @@ pub async fn sign_in(phone: &Chromium, state: &str) {
 }
 
 /// Waits until the page is loaded again and in `state`.
-async fn comes_back(phone: &Chromium, state: &str) {
+pub async fn comes_back(phone: &Chromium, state: &str) {
     let is_back = async || (phone.body("data-state").await.as_deref() == Some(state)).then_some(());
     eventually(&format!("the way back to the state {state}"), is_back).await;
 }
