@@ -216,7 +216,7 @@ async fn a_provider_that_renews_nothing_sends_nobody_in_a_circle() {
 
     provider.be_honest();
     phone.click("#retry").await;
-    comes_back(&phone, "scanned").await;
+    is_renewed(&phone).await;
     phone.click("#confirm").await;
     phone.until("confirmed").await;
     screen.until("confirmed").await;
