@@ -210,8 +210,9 @@
     return title.textContent;
   }
 
+  // Shows whose sign-in it is: once the code is scanned, the person whose session scanned it.
   function showPerson() {
-    var name = person.name();
+    var name = ((request && request.scanned_by) || {}).name || person.name();
     setText('ready-heading', name ? scangate.format(text.ready_heading_as, { name: name }) : text.ready_heading);
     setText('scanned-as', name ? scangate.format(text.as, { name: name }) : '');
     setText('initials', page.initials(name || '✓'));

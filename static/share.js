@@ -123,7 +123,7 @@
   function showOffer(ticket) {
     var list = byId('offer');
     page.empty(list);
-    page.addRow(list, 'data-fact', 'as', text.as, person.name() || text.someone);
+    page.addRow(list, 'data-fact', 'as', text.as, (ticket.presented_by || {}).name || text.someone);
     page.addRow(list, 'data-fact', 'release', text.offered, withAccount(ticket.release));
   }
 

@@ -28,6 +28,26 @@ async fn opening_the_confirm_page_changes_nothing() {
     phone.end().await;
 }
 
+/// Another tab of the same browser has signed somebody else in since the page was rendered.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_names_the_person_whose_session_scans() {
+    let stage = Stage::set().await;
+    let screen = stage.screen().await;
+    let phone = stage.phone(&screen.scan().await).await;
+    be(&stage, &phone, "Ada").await;
+    phone.reload().await;
+    phone.until("ready").await;
+    be(&stage, &phone, "Bob").await;
+    phone.click("#continue").await;
+    phone.until("scanned").await;
+    assert_eq!(phone.text("#scanned-as").await, "as Bob");
+    phone.click("#confirm").await;
+    screen.until("confirmed").await;
+    assert_eq!(screen.text("[data-claim=name]").await, "Bob");
+    screen.end().await;
+    phone.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_decline_is_shown_and_a_new_code_is_one_press_away() {
     let stage = Stage::set().await;

@@ -20,6 +20,10 @@ pub struct ScanView {
     /// The presenter's device; in `login` only, because the scanner of a share decides nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requester: Option<RequesterView>,
+    /// The person who scanned and whose sign-in it will be; in `login` only. A page shows this name: its browser may have
+    /// another session by now than when the page was rendered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scanned_by: Option<PersonView>,
     /// Which party approves.
     pub flow: Flow,
     /// How the screens are compared.
@@ -67,6 +71,7 @@ impl ScanView {
                 device: DeviceView::new(&request.requester),
                 created_at: rfc3339(ticket.created_at),
             }),
+            scanned_by: (!is_share).then(|| PersonView::new(party)),
             flow: request.flow,
             r#match: ticket.matching().map_or(MatchPolicy::None, |matching| matching.policy),
             choices: choices(ticket, party),
