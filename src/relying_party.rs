@@ -1,7 +1,7 @@
 //! The sign-in of a person at their identity provider (OpenID Connect Core §3.1): authorization code with PKCE.
 //!
 //! [`RelyingParty::begin`] returns the provider's address to which the browser goes, and keeps what the way back needs in the
-//! store ([`begun`]). [`RelyingParty::finish`] takes the provider's answer, exchanges the code, and checks the ID token. It owns
+//! store (`begun`). [`RelyingParty::finish`] takes the provider's answer, exchanges the code, and checks the ID token. It owns
 //! no session and no cookie: `http` sets them.
 //!
 //! Invariants: an answer is accepted once, only in the browser that began, and only from the provider at which it began. No
