@@ -28,6 +28,8 @@ def before_load_schema(context, raw_schema):
                 # A long poll of a live ticket waits for as long as it is asked to, and the tester for 10 s at most.
                 if parameter["name"] == "wait":
                     parameter["schema"]["maximum"] = 2
+    # Over http, the cookie's name has no prefix.
+    raw_schema["components"]["securitySchemes"]["login"]["name"] = "scangate-login"
     for name in ("CreateTicket", "Scan"):
         properties = raw_schema["components"]["schemas"][name]["properties"]
         for field in properties.keys() & REGISTERED.keys():
