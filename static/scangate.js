@@ -21,6 +21,9 @@ var script = own('currentScript') || doc('querySelector', 'script[src*="scangate
 // Whether a stream of this page has ever delivered an event, and whether streams are blocked, so that this page only polls.
 var streamed = false, blocked = false;
 
+// The states of a ticket that has not ended.
+var LIVE = { pending: 1, scanned: 1 };
+
 function noop() {}
 
 /*
@@ -117,7 +120,7 @@ function start(element, options) {
   function restore(saved) {
     resume = null;
     send('GET', gateway + '/v1/tickets/' + saved.ticket_id, { token: options.token }, scoped(function (status, got) {
-      if (status !== 200 || !got || !(got.token || got.state === 'pending' || got.state === 'scanned')) { create(); return; }
+      if (status !== 200 || !got || !(got.token || LIVE[got.state])) { create(); return; }
       got.client = saved.client;
       got.qr = { svg: gateway + got.poll + '/qr.svg' };
       begin(got);
@@ -164,7 +167,7 @@ function start(element, options) {
     setDeadline(ticket.expires_in);
     if (ticket.revision === old.revision && ticket.state === old.state) { return; }
     update(ticket);
-    if (ticket.state === 'pending' || ticket.state === 'scanned') { enterLive(ticket); return; }
+    if (LIVE[ticket.state]) { enterLive(ticket); return; }
     end();
     if (ticket.state === 'cancelled') {
       enter(ticket.reason === 'declined' ? 'declined' : 'cancelled', ticket.reason);
@@ -375,18 +378,18 @@ function start(element, options) {
   }
 
   function online() {
-    if (code.transport) { check(); } else if (code.retryAt) { create(); } else { tick(); }
+    (code.transport ? check : code.retryAt ? create : tick)();
   }
 
   function offline() { setAway(!!code.transport); }
 
   function visible() {
-    if (code.transport && !own('hidden')) { check(); } else { tick(); }
+    (code.transport && !own('hidden') ? check : tick)();
   }
 
   // A page that returns from the back/forward cache shows an old state.
   function shown(event) {
-    if (event.persisted) { if (code.transport) { check(); } else { refresh(); } }
+    if (event.persisted) { (code.transport ? check : refresh)(); }
   }
 
   // Withdraws the code when the page is closed, so that nobody confirms a sign-in to a closed page.
