@@ -48,10 +48,11 @@ impl Site {
         (text("sub"), text("jti"))
     }
 
-    /// Returns what the gateways have logged of a ticket.
+    /// Returns what the gateways have logged of a ticket, and when each heard of another primary.
     pub fn log_of(&self, ticket: &str) -> String {
         let lines = self.gateways.iter().enumerate().flat_map(|(number, gateway)| {
-            let lines = gateway.process.lines().into_iter().filter(|line| line.contains(ticket));
+            let is_of_it = |line: &String| line.contains(ticket) || line.contains("the primaries have changed");
+            let lines = gateway.process.lines().into_iter().filter(is_of_it);
             lines.map(move |line| format!("\n    gateway {number}: {line}"))
         });
         lines.collect()
