@@ -34,6 +34,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
+use redis::FromRedisValue;
 use tokio::sync::Notify;
 
 use super::contract::{Changes, Put, Reading, Replaced, Store, StoreError};
@@ -94,6 +95,22 @@ impl RedisStore {
         let scripts = Scripts::new(settings.topology.replicas_refuse_reads());
         Ok(Self { router, keys, scripts, is_replicated })
     }
+
+    /// Runs a command that reads a record, and parses its reply.
+    ///
+    /// A former primary does not have the records that were created at its successor. If there is no record, the command
+    /// is repeated in the way of a change: then only the primary's reply is valid, and `router` finds the primary.
+    async fn read<R: FromRedisValue, T>(
+        &self,
+        command: Command<'_>,
+        parse: impl Fn(R) -> Result<Option<T>, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        let found = parse(self.router.run(&command).await?)?;
+        if found.is_some() || !self.is_replicated {
+            return Ok(found);
+        }
+        parse(self.router.run(&command.replicated()).await?)
+    }
 }
 
 /// Fails with the last error if at least half of the results are errors. The primaries of a Cluster store tickets
@@ -116,8 +133,7 @@ impl Store for RedisStore {
     }
 
     async fn get(&self, id: &TicketId) -> Result<Option<Reading>, StoreError> {
-        let row: Row = self.router.run(&self.scripts.get(&self.keys.ticket(id))).await?;
-        read_row(id, row)
+        self.read(self.scripts.get(&self.keys.ticket(id)), |row: Row| read_row(id, row)).await
     }
 
     async fn replace(&self, current: &Ticket, next: &Ticket) -> Result<Replaced, StoreError> {
@@ -163,7 +179,7 @@ impl Store for RedisStore {
     }
 
     async fn value(&self, name: &str) -> Result<Option<String>, StoreError> {
-        self.router.run(&self.scripts.get_value(&self.keys.value(name))).await
+        self.read(self.scripts.get_value(&self.keys.value(name)), Ok::<Option<String>, _>).await
     }
 
     async fn remove_value(&self, name: &str) -> Result<(), StoreError> {

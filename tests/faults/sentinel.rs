@@ -75,6 +75,47 @@ async fn a_gateway_that_has_changed_nothing_so_far_promises_nothing_at_a_primary
     }
 }
 
+/// Gateways hear of another primary up to a second apart. Until then, some ask the old one, which lacks what is new.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_former_primary_does_not_have_is_not_called_unknown() {
+    let redis = block_in_place(Sentinels::start);
+    let start = || Gateway::builder().arg("--redis-url", &redis.url()).arg("--redis-timeout", "1s").start();
+    let gateway = start().await;
+    let mut idle = Vec::new();
+    for _ in 0..3 {
+        idle.push(start().await);
+        // They ask every second, from their start on.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    let (browser, ada) = (Browser::new(&gateway), Phone::of("ada", &gateway));
+    let known = browser.create().await;
+    insist(&ada, &known, "scan").await;
+    let old = redis.primary();
+    block_in_place(|| {
+        redis.sentinel(0).run::<()>(&["SENTINEL", "FAILOVER", sentinel::NAME]);
+        let promoted = || (0..3).any(|index| index != old && redis.node(index).is_primary()).then_some(());
+        until(SOON, "the promotion", promoted);
+    });
+    // A gateway that changes something asks who is primary.
+    eventually("a scan at the new primary", || async {
+        (ada.act(&known, "scan").await.status() == StatusCode::OK).then_some(())
+    })
+    .await;
+    let (heard, mut ids, mut unknown) = (Instant::now(), Vec::new(), 0);
+    while heard.elapsed() < Duration::from_millis(1500) {
+        let id = browser.create().await;
+        for other in &idle {
+            unknown += usize::from(browser.at(other).read(&id).await.status() == StatusCode::NOT_FOUND);
+        }
+        ids.push(id);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for id in &ids {
+        assert_eq!(browser.read(id).await.status(), StatusCode::OK, "it was made at the old primary");
+    }
+    assert_eq!(unknown, 0, "readings of {} new tickets were answered with 404", ids.len());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_primary_that_wakes_after_its_failover_acknowledges_nothing() {
     let redis = block_in_place(Sentinels::start);
