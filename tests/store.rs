@@ -607,12 +607,12 @@ async fn a_value_is_read_unchanged_until_it_is_removed(engine: Engine) {
 async fn a_value_expires(engine: Engine) {
     let Engine { store, .. } = &engine;
     assert!(store.put_value("a", "1", engine.short, Put::Always).await.unwrap());
+    assert_eq!(store.value("a").await.unwrap().as_deref(), Some("1"));
     assert!(store.put_value("b", "1", LONG, Put::Always).await.unwrap());
     // A new value has its own lifetime, whether that is longer or shorter.
     assert!(store.put_value("b", "2", engine.short, Put::Always).await.unwrap());
     assert!(store.put_value("c", "1", engine.short, Put::Always).await.unwrap());
     assert!(store.put_value("c", "2", LONG, Put::Always).await.unwrap());
-    assert_eq!(store.value("a").await.unwrap().as_deref(), Some("1"));
     tokio::time::sleep(engine.short + Duration::from_millis(10)).await;
     assert_eq!(store.value("a").await.unwrap(), None);
     assert_eq!(store.value("b").await.unwrap(), None);
