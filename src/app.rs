@@ -22,6 +22,7 @@ use crate::http::router::{admin_router, public_router};
 use crate::http::state::Gateway;
 use crate::log_limit::LogLimiter;
 use crate::metrics::Metrics;
+use crate::openid_provider::OpenIdProvider;
 use crate::qr;
 use crate::relying_party::settings::ProviderSettings;
 use crate::relying_party::{Provider, RelyingParty};
@@ -29,6 +30,7 @@ use crate::sessions::Sessions;
 use crate::sign_in::SignIns;
 use crate::signer::Signer;
 use crate::signer::keys::{self, KeyAlgorithm};
+use crate::single_sign_on::{SingleSignOn, SingleSignOnLifetimes};
 use crate::store::instrumented::Instrumented;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::{RedisSettings, RedisStore};
@@ -148,8 +150,22 @@ async fn assemble(config: &Config) -> anyhow::Result<Gateway> {
         &config.clients,
         providers(config),
     );
+    // A: from the settings.
+    let lifetimes =
+        SingleSignOnLifetimes { idle: Duration::from_secs(8 * 3600), absolute: Duration::from_secs(24 * 3600) };
+    let single_sign_on = SingleSignOn::new(Arc::clone(&store), signer.clone(), Arc::clone(&metrics), lifetimes);
+    let openid_provider = OpenIdProvider::new(
+        Arc::clone(&store),
+        signer.clone(),
+        config.clients.clone(),
+        &config.issuer,
+        single_sign_on,
+        Arc::clone(&metrics),
+        Arc::clone(&log_limiter),
+    );
     Ok(Gateway {
         store,
+        openid_provider,
         waiters,
         sessions,
         signer,

@@ -4,6 +4,7 @@
 //! `return_to` URLs of a request must equal a registered one byte for byte.
 
 mod color;
+pub mod openid;
 pub mod tables;
 mod theme;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use url::Url;
 
+use self::openid::OpenIdClient;
 use crate::qr::Logo;
 use crate::ticket::{ClientId, Flow, Freshness, MatchPolicy};
 
@@ -80,6 +82,8 @@ pub struct Client {
     /// The flows that its tickets may use. A backend signs in anyone who presents a JWT. In `share`, that JWT names another
     /// person, the presenter, so a client gets `share` only if its settings ask for it.
     pub flows: Vec<Flow>,
+    /// Its settings as an OpenID client, if it has redirect URIs.
+    pub openid: Option<OpenIdClient>,
 }
 
 impl Client {
@@ -120,6 +124,7 @@ impl Clients {
             freshness: Freshness::default(),
             connector: None,
             flows: vec![Flow::Login, Flow::Share],
+            openid: None,
         };
         Self { all: vec![Arc::new(web)] }
     }

@@ -10,6 +10,7 @@
 #![deny(clippy::disallowed_types, reason = "a ticket has no clock: the store passes in the time")]
 
 mod authentication;
+mod authorization;
 mod freshness;
 mod id;
 mod matching;
@@ -23,6 +24,7 @@ mod time;
 mod transitions;
 
 pub use authentication::Authentication;
+pub use authorization::{Authorization, RequestedClaims, ResponseMode};
 pub use freshness::Freshness;
 pub use id::{BindingHash, BindingSecret, ParseIdError, ScannerId, TicketId};
 pub use matching::{MatchNumber, MatchPolicy, Matching, ParseMatchNumberError};

@@ -278,6 +278,7 @@ fn new_ticket(ttl: Duration) -> (NewTicket, Party) {
         release: vec!["name".into()],
         code: None,
         freshness: Freshness::default(),
+        authorization: None,
     };
     (NewTicket { id: random::ticket_id(), request, ttl }, presenter)
 }

@@ -177,6 +177,7 @@ fn from_table(
         freshness,
         flows: table.flows,
         connector: table.connector,
+        openid: None,
     })
 }
 
@@ -219,7 +220,7 @@ fn freshness(
              spaces"
         ));
     }
-    let freshness = Freshness { max_auth_age_secs, acr_values };
+    let freshness = Freshness { max_auth_age_secs, acr_values, request_max_age_secs: None };
     // The connector's service states neither the time nor the strength of the sign-in, so nobody could ever confirm.
     if let Some(connector) = connector
         && !freshness.is_empty()
@@ -292,8 +293,11 @@ mod tests {
         .unwrap();
         assert_eq!(clients.find(None).unwrap().match_policy, MatchPolicy::Choose);
         assert_eq!(clients.find(None).unwrap().name, "Management");
-        let freshness =
-            Freshness { max_auth_age_secs: Some(900), acr_values: vec!["phr".to_owned(), "mfa".to_owned()] };
+        let freshness = Freshness {
+            max_auth_age_secs: Some(900),
+            acr_values: vec!["phr".to_owned(), "mfa".to_owned()],
+            ..Freshness::default()
+        };
         assert_eq!(clients.find(None).unwrap().freshness, freshness);
         assert!(clients.find(Some("pc")).unwrap().freshness.is_empty());
         assert_eq!(clients.find(Some("pc")).unwrap().name, "pc");

@@ -196,6 +196,7 @@ mod tests {
             matching: None,
             release: Vec::new(),
             freshness: Freshness::default(),
+            authorization: None,
             code: None,
         };
         NewTicket { id: random::ticket_id(), request, ttl: MINUTE }.at(NOW)

@@ -12,6 +12,7 @@ use crate::clients::Clients;
 use crate::connectors::Connectors;
 use crate::log_limit::LogLimiter;
 use crate::metrics::Metrics;
+use crate::openid_provider::OpenIdProvider;
 use crate::relying_party::RelyingParty;
 use crate::sessions::Sessions;
 use crate::sign_in::SignIns;
@@ -40,6 +41,8 @@ pub struct Gateway {
     pub verifier: Verifier,
     /// Sign-ins at the identity providers.
     pub relying_party: RelyingParty,
+    /// Answers authorization requests of OpenID clients.
+    pub openid_provider: OpenIdProvider,
     /// Signs in demo users; in the demo only.
     pub demo: Option<DemoIdentity>,
     /// The registered clients.

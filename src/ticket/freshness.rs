@@ -14,6 +14,9 @@ pub struct Freshness {
     /// The accepted authentication context classes, the preferred one first; any class, or none, if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub acr_values: Vec<String>,
+    /// `max_age` of an authorization request, in seconds before the ticket's creation (OpenID Connect Core §3.1.2.1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_max_age_secs: Option<u32>,
 }
 
 impl Freshness {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::authorization::Authorization;
 use super::freshness::Freshness;
 use super::id::{ScannerId, TicketId};
 use super::matching::Matching;
@@ -149,6 +150,10 @@ pub struct TicketRequest {
     /// What the client requires of the approver's sign-in.
     #[serde(default, skip_serializing_if = "Freshness::is_empty")]
     pub freshness: Freshness,
+    /// The authorization request of an OpenID client that this sign-in answers, if any. Its answer is a code, never a JWT for the
+    /// waiting page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization: Option<Box<Authorization>>,
 }
 
 /// A ticket before the store sets its time of creation.

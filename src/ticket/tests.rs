@@ -79,6 +79,7 @@ impl Parties {
             release: vec!["name".into()],
             code: None,
             freshness: Freshness::default(),
+            authorization: None,
         };
         NewTicket { id: random::ticket_id(), request, ttl: TTL }.at(T0)
     }

@@ -137,6 +137,7 @@ impl Row {
             release: Vec::new(),
             code: None,
             freshness: Freshness::default(),
+            authorization: None,
         };
         let new = NewTicket { id: TicketId::from_bytes([0; 16]), request, ttl: TTL }.at(timestamp(0));
         let apply = |ticket: Ticket, (actor, operation): &(Actor, Operation)| {

@@ -120,7 +120,7 @@ async fn plan(gateway: &Gateway, query: Begin, headers: &HeaderMap) -> Result<(R
             return Err(Problem::from(&problem::INVALID_REQUEST).detail("Send either ticket, or to=/share."));
         }
     };
-    let Freshness { max_auth_age_secs, acr_values } = freshness;
+    let Freshness { max_auth_age_secs, acr_values, .. } = freshness;
     let wishes = Wishes { max_age: max_auth_age_secs, acr_values, prompt, ui_locale: language.clone() };
     // The page comes back in the browser's language by itself.
     let language = language.filter(|language| language != pages::language_of_browser(headers));

@@ -140,6 +140,7 @@ pub(in crate::http) async fn create(
             release: presenter.release,
             code,
             freshness: client.freshness.clone(),
+            authorization: None,
         },
         ttl,
     };

@@ -12,11 +12,15 @@ fn check(freshness: &Freshness, claims: &serde_json::Value) -> Result<(), Refusa
 }
 
 fn within(secs: u32) -> Freshness {
-    Freshness { max_auth_age_secs: Some(secs), acr_values: Vec::new() }
+    Freshness { max_auth_age_secs: Some(secs), acr_values: Vec::new(), ..Freshness::default() }
 }
 
 fn of_class(values: &[&str]) -> Freshness {
-    Freshness { max_auth_age_secs: None, acr_values: values.iter().map(|&value| value.to_owned()).collect() }
+    Freshness {
+        max_auth_age_secs: None,
+        acr_values: values.iter().map(|&value| value.to_owned()).collect(),
+        ..Freshness::default()
+    }
 }
 
 #[test]

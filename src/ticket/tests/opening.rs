@@ -62,7 +62,8 @@ fn an_opened_ticket_has_another_stamp_and_is_read_by_earlier_versions() {
 fn the_requirements_of_a_ticket_are_stored() {
     let mut request = Parties::new(Flow::Login).pending().request;
     assert!(!serde_json::to_string(&request).unwrap().contains("freshness"));
-    request.freshness = Freshness { max_auth_age_secs: Some(300), acr_values: vec!["mfa".to_owned()] };
+    request.freshness =
+        Freshness { max_auth_age_secs: Some(300), acr_values: vec!["mfa".to_owned()], ..Freshness::default() };
     let text = serde_json::to_string(&request).unwrap();
     assert!(text.ends_with(r#""freshness":{"max_auth_age_secs":300,"acr_values":["mfa"]}}"#), "{text}");
     assert_eq!(serde_json::from_str::<TicketRequest>(&text).unwrap(), request);
@@ -71,7 +72,8 @@ fn the_requirements_of_a_ticket_are_stored() {
 fn demanding(flow: Flow) -> (Parties, Ticket) {
     let parties = Parties::new(flow);
     let mut ticket = parties.scanned();
-    ticket.request.freshness = Freshness { max_auth_age_secs: Some(60), acr_values: vec!["mfa".to_owned()] };
+    ticket.request.freshness =
+        Freshness { max_auth_age_secs: Some(60), acr_values: vec!["mfa".to_owned()], ..Freshness::default() };
     (parties, ticket)
 }
 
@@ -112,7 +114,8 @@ fn an_old_sign_in_is_told_to_the_approver_only_and_uses_up_no_number() {
 fn a_confirmed_ticket_stays_confirmed_when_the_sign_in_ages() {
     let parties = Parties::new(Flow::Login);
     let mut ticket = parties.confirmed();
-    ticket.request.freshness = Freshness { max_auth_age_secs: Some(60), acr_values: Vec::new() };
+    ticket.request.freshness =
+        Freshness { max_auth_age_secs: Some(60), acr_values: Vec::new(), ..Freshness::default() };
     assert_eq!(verdict(confirm(&ticket, &parties.approver(), Decision::all(&Claims::new()))), Verdict::Unchanged);
 }
 
@@ -121,7 +124,7 @@ fn the_client_of_a_scanner_may_require_more() {
     let parties = Parties::new(Flow::Share);
     let ticket = parties.scanned();
     let State::Scanned { mut scanner } = ticket.state.clone() else { panic!() };
-    let freshness = Freshness { max_auth_age_secs: None, acr_values: vec!["mfa".to_owned()] };
+    let freshness = Freshness { max_auth_age_secs: None, acr_values: vec!["mfa".to_owned()], ..Freshness::default() };
     scanner.audience =
         Some(Audience { client_id: ClientId("kiosk".into()), claims: vec![], matching: None, freshness });
     let at_kiosk = Ticket { state: State::Scanned { scanner }, ..ticket };

@@ -1,0 +1,1 @@
+//! The endpoints of the OpenID Provider under `/oauth2/`.

@@ -1,0 +1,59 @@
+//! The OpenID Provider: answers authorization requests of registered clients with codes, and exchanges codes and refresh tokens
+//! for ID tokens and access tokens (OpenID Connect Core, RFC 6749, RFC 9700).
+//!
+//! The ticket is the authorization request: `request` reads and checks the parameters, the ticket keeps them
+//! ([`Authorization`](crate::ticket::Authorization)), and a confirmation can be used for nothing else.
+//!
+//! Invariant: nothing leaves the process before the store has acknowledged it: a code, a used code, a rotated refresh token.
+
+pub mod codes;
+
+use std::sync::Arc;
+
+use crate::clients::Clients;
+use crate::log_limit::LogLimiter;
+use crate::metrics::Metrics;
+use crate::signer::Signer;
+use crate::single_sign_on::SingleSignOn;
+use crate::store::Store;
+
+/// The use cases of the OpenID Provider. Clones share everything.
+#[derive(Clone)]
+pub struct OpenIdProvider {
+    store: Arc<dyn Store>,
+    signer: Signer,
+    clients: Clients,
+    /// `iss` of everything that it issues, and the start of its endpoints' addresses.
+    issuer: Arc<str>,
+    single_sign_on: SingleSignOn,
+    metrics: Arc<Metrics>,
+    log_limiter: Arc<LogLimiter>,
+}
+
+impl OpenIdProvider {
+    /// Creates the use cases.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn Store>,
+        signer: Signer,
+        clients: Clients,
+        issuer: &str,
+        single_sign_on: SingleSignOn,
+        metrics: Arc<Metrics>,
+        log_limiter: Arc<LogLimiter>,
+    ) -> Self {
+        Self { store, signer, clients, issuer: issuer.into(), single_sign_on, metrics, log_limiter }
+    }
+
+    /// Returns the issuer.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// Returns the sessions of browsers.
+    #[must_use]
+    pub fn single_sign_on(&self) -> &SingleSignOn {
+        &self.single_sign_on
+    }
+}
