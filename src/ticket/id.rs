@@ -7,7 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use aws_lc_rs::digest;
+use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -131,6 +131,21 @@ impl BindingSecret {
     pub fn reveal(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
     }
+
+    /// Derives a secret for one purpose and these texts, by HMAC-SHA256 (RFC 2104): the same ones for the same browser, and
+    /// nobody else can compute it. A zero byte separates the texts, so none of them may contain one.
+    #[must_use]
+    pub fn derive(&self, purpose: &str, texts: &[&str]) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, &self.0));
+        context.update(purpose.as_bytes());
+        for text in texts {
+            context.update(&[0]);
+            context.update(text.as_bytes());
+        }
+        let mut derived = [0; 32];
+        derived.copy_from_slice(context.sign().as_ref());
+        derived
+    }
 }
 
 impl FromStr for BindingSecret {
@@ -230,6 +245,24 @@ mod tests {
         let again: BindingSecret = secret.reveal().parse().unwrap();
         assert_eq!(secret.hash(), again.hash());
         assert_ne!(secret.hash(), random::binding_secret().hash());
+    }
+
+    #[test]
+    fn a_derived_secret_depends_on_the_secret_the_purpose_and_every_text() {
+        let secret = BindingSecret::from_bytes([7; 32]);
+        let derived = secret.derive("code", &["a", "bc"]);
+        assert_eq!(secret.derive("code", &["a", "bc"]), derived);
+        for (purpose, texts) in [
+            ("cod", &["ea", "bc"][..]),
+            ("codes", &["a", "bc"]),
+            ("code", &["ab", "c"]),
+            ("code", &["bc", "a"]),
+            ("code", &["a", "bc", ""]),
+            ("code", &["abc"]),
+        ] {
+            assert_ne!(secret.derive(purpose, texts), derived, "{purpose} {texts:?}");
+        }
+        assert_ne!(BindingSecret::from_bytes([8; 32]).derive("code", &["a", "bc"]), derived);
     }
 
     proptest! {
