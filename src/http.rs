@@ -5,6 +5,7 @@
 //! | `router` | the route table |
 //! | `state` | the state that handlers share |
 //! | `api/` | the API's handlers, by resource, and its OpenAPI description |
+//! | `oauth2/` | the endpoints of the OpenID Provider |
 //! | `pages/` | the pages and their files |
 //! | `middleware`, `head`, `methods` | the outermost layer; checks of the request head; methods per route |
 //! | `origin` | every rule on `Origin`, `Sec-Fetch-Site` and CORS |
@@ -27,6 +28,7 @@ pub mod head;
 pub mod limits;
 mod methods;
 mod middleware;
+mod oauth2;
 mod origin;
 mod pages;
 pub mod problem;

@@ -10,11 +10,19 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use utoipa::openapi::OpenApi;
 
+use super::oauth2::{AUTHORIZE_PATH, DONE_PATH};
 use super::problem::{self, Problem};
 
-/// Routes that refuse `HEAD`: their `GET` claims the JWT or uses a provider's answer up, which a `HEAD` would lose.
-const CLAIMING_ROUTES: [&str; 4] =
-    ["/v1/tickets/{id}", "/v1/tickets/{id}/events", "/sign-in/callback", "/sign-in/{provider}"];
+/// Routes that refuse `HEAD`: their `GET` claims the JWT, issues a code or uses an answer up, which a `HEAD` would lose.
+const CLAIMING_ROUTES: [&str; 7] = [
+    "/v1/tickets/{id}",
+    "/v1/tickets/{id}/events",
+    "/sign-in/callback",
+    "/sign-in/{provider}",
+    AUTHORIZE_PATH,
+    DONE_PATH,
+    "/v1/callback",
+];
 
 /// The methods of every route that has no entry in [`Methods`].
 const PAGE_METHODS: &str = "GET,HEAD";

@@ -1,1 +1,57 @@
-//! The endpoints of the OpenID Provider under `/oauth2/`.
+//! The endpoints of the OpenID Provider: handlers only. `openid_provider` has the rules.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `authorize` | the authorization endpoint: the sign-in page, or an answer without one |
+//! | `done` | the address that the page opens after the confirmation: the answer with the code |
+//! | `token`, `revoke`, `introspect` | the endpoints that clients call |
+//! | `userinfo` | the claims of a person, for an access token |
+//! | `logout` | the end of a browser's session, begun by a client |
+//! | `discovery` | the description of the provider |
+//! | `error` | the JSON errors of RFC 6749 §5.2 |
+
+pub(super) mod authorize;
+pub(super) mod discovery;
+pub(super) mod done;
+pub(super) mod error;
+pub(super) mod introspect;
+pub(super) mod logout;
+pub(super) mod revoke;
+pub(super) mod token;
+pub(super) mod userinfo;
+
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use utoipa_axum::router::OpenApiRouter;
+
+use super::problem::{self, Problem};
+use super::state::SharedGateway;
+
+/// The authorization endpoint.
+pub(super) const AUTHORIZE_PATH: &str = "/oauth2/authorize";
+/// Where the sign-in page leads after the confirmation.
+pub(super) const DONE_PATH: &str = "/oauth2/authorize/done";
+/// The end of a session, begun by a client.
+pub(super) const LOGOUT_PATH: &str = "/oauth2/logout";
+
+/// Returns the endpoints that programs and scripts call. Without an OpenID client they do not exist.
+pub(super) fn api(gateway: &SharedGateway) -> OpenApiRouter<SharedGateway> {
+    OpenApiRouter::new()
+        .route("/oauth2/token", post(token::token))
+        .route("/oauth2/userinfo", get(userinfo::userinfo).post(userinfo::userinfo))
+        .route("/oauth2/revoke", post(revoke::revoke))
+        .route("/oauth2/introspect", post(introspect::introspect))
+        .route("/.well-known/openid-configuration", get(discovery::document))
+        .route("/.well-known/oauth-authorization-server", get(discovery::document))
+        .route_layer(from_fn_with_state(SharedGateway::clone(gateway), with_clients))
+}
+
+async fn with_clients(State(gateway): State<SharedGateway>, request: Request, next: Next) -> Response {
+    if gateway.clients.iter().any(|client| client.openid.is_some()) {
+        next.run(request).await
+    } else {
+        Problem::from(&problem::NOT_FOUND).into_response()
+    }
+}

@@ -22,8 +22,9 @@ pub(super) const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_sta
 /// For resources that pages of other sites embed: codes, logos, the drop-in script and its style. All other responses are for
 /// the gateway's own pages, and for pages that CORS allows to read them.
 pub(super) const EMBEDDABLE: (HeaderName, &str) = (CROSS_ORIGIN_RESOURCE_POLICY, "cross-origin");
-/// The paths whose handlers check `Origin` themselves: sites serve them on their own hosts, not on the gateway's.
-const CHECKED_BY_HANDLER: [&str; 2] = ["/v1/redeem", "/v1/sign-out"];
+/// The paths whose handlers check `Origin` themselves: sites serve the first two on their own hosts, not on the gateway's, and
+/// OpenID clients post forms to the others.
+const CHECKED_BY_HANDLER: [&str; 4] = ["/v1/redeem", "/v1/sign-out", "/oauth2/authorize", "/oauth2/logout"];
 /// How long a browser may cache a preflight.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
 

@@ -1,0 +1,1 @@
+//! The JSON errors of RFC 6749 §5.2.
