@@ -8,6 +8,7 @@ mod connectors;
 mod define;
 mod identity;
 mod labels;
+mod openid;
 mod provider_sign_ins;
 mod redis;
 mod sessions;
@@ -25,6 +26,7 @@ pub use connectors::ConnectorMetrics;
 use define::define_metrics;
 pub use identity::IdentityMetrics;
 use labels::{Operation, Outcome, Reason, Status};
+pub use openid::OpenIdMetrics;
 pub use provider_sign_ins::ProviderSignInMetrics;
 pub use redis::RedisMetrics;
 pub use sessions::{SessionEnd, SessionMetrics};
@@ -57,6 +59,8 @@ pub struct Metrics {
     pub sessions: SessionMetrics,
     /// Sign-ins at identity providers.
     pub provider_sign_ins: ProviderSignInMetrics,
+    /// The OpenID Provider.
+    pub openid: OpenIdMetrics,
 }
 
 define_metrics! {
@@ -108,6 +112,7 @@ impl Metrics {
             identity: IdentityMetrics::register(&mut registry),
             sessions: SessionMetrics::register(&mut registry),
             provider_sign_ins: ProviderSignInMetrics::register(&mut registry),
+            openid: OpenIdMetrics::register(&mut registry),
             registry,
         }
     }

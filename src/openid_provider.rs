@@ -7,6 +7,7 @@
 //! Invariant: nothing leaves the process before the store has acknowledged it: a code, a used code, a rotated refresh token.
 
 pub mod codes;
+pub mod failure;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::signer::Signer;
 use crate::single_sign_on::SingleSignOn;
 use crate::store::Store;
+use failure::AuthorizationError;
 
 /// The use cases of the OpenID Provider. Clones share everything.
 #[derive(Clone)]
@@ -42,6 +44,7 @@ impl OpenIdProvider {
         metrics: Arc<Metrics>,
         log_limiter: Arc<LogLimiter>,
     ) -> Self {
+        metrics.openid.init_error_series(AuthorizationError::NAMES.into_iter());
         Self { store, signer, clients, issuer: issuer.into(), single_sign_on, metrics, log_limiter }
     }
 
