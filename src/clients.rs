@@ -5,6 +5,7 @@
 
 mod color;
 pub mod openid;
+pub mod scopes;
 pub mod tables;
 mod theme;
 
