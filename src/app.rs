@@ -153,7 +153,8 @@ async fn assemble(config: &Config) -> anyhow::Result<Gateway> {
     // A: from the settings.
     let lifetimes =
         SingleSignOnLifetimes { idle: Duration::from_secs(8 * 3600), absolute: Duration::from_secs(24 * 3600) };
-    let single_sign_on = SingleSignOn::new(Arc::clone(&store), signer.clone(), Arc::clone(&metrics), lifetimes);
+    let single_sign_on =
+        SingleSignOn::new(Arc::clone(&store), signer.clone(), Arc::clone(&metrics), lifetimes, &namespace(config));
     let openid_provider = OpenIdProvider::new(
         Arc::clone(&store),
         signer.clone(),
@@ -253,6 +254,16 @@ fn providers(config: &Config) -> Vec<(String, String)> {
         if has_prefix { format!("{id}: {issuer}") } else { issuer.clone() }
     };
     config.providers.iter().map(|provider| (provider.id.clone(), namespace(provider))).chain(of_demo).collect()
+}
+
+/// Returns a text that differs whenever equal subjects may be different people: all identity providers.
+fn namespace(config: &Config) -> String {
+    let own = match &config.identity {
+        IdentitySettings::Secret { issuer, .. } | IdentitySettings::Jwks { issuer, .. } => Some(issuer.clone()),
+        IdentitySettings::Demo | IdentitySettings::Providers => None,
+    };
+    let of_providers = providers(config).into_iter().map(|(id, namespace)| format!("{id}={namespace}"));
+    of_providers.chain(own).collect::<Vec<_>>().join("\n")
 }
 
 fn connectors(

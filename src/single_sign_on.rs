@@ -1,59 +1,70 @@
 //! The sessions of browsers that have signed in by a code: start, find and end one.
 //!
 //! Such a session lets a second app sign the same person in without a second scan. It belongs to the browser that showed the
-//! code. It is not the session of the person's phone (`sessions`): it can neither scan nor confirm.
+//! code. It is not the session of the person's phone (`sessions`): it can neither scan nor confirm. The browser has a
+//! [`BrowserSecret`] in a cookie (`http::cookies`); the store has the [`BrowserSession`] under the secret's hash.
+//!
+//! Invariant: a session that was ended stays ended. Its record is replaced by an ended one, so neither a repeated request of the
+//! same sign-in nor a late touch brings it back.
+
+mod record;
+mod secret;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::metrics::Metrics;
+use serde::{Deserialize, Serialize};
+
+use crate::metrics::{Metrics, SessionEnd};
 use crate::signer::Signer;
-use crate::store::{Store, StoreError};
-use crate::ticket::{BindingSecret, Grant, TicketId, Timestamp};
+use crate::store::{Put, Store, StoreError};
+use crate::ticket::Timestamp;
+pub use record::{BrowserSession, Required, SignedIn, SingleSignOnLifetimes, Unfit};
+pub use secret::{BrowserSecret, ParseBrowserSecretError};
 
-/// How long sessions of browsers last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SingleSignOnLifetimes {
-    /// Without use.
-    pub idle: Duration,
-    /// Altogether.
-    pub absolute: Duration,
-}
-
-/// A browser's session.
-#[derive(Debug, Clone, PartialEq)]
-pub struct BrowserSession {
-    /// Its public id: `sid` of ID tokens (OpenID Connect Front-Channel Logout §3).
-    pub sid: String,
-    /// The person's grant, with the claims that the client of the sign-in could have.
-    pub grant: Grant,
-    /// The names of the claims that the person could grant at the sign-in, whether the provider gave them or not.
-    pub offered: Vec<String>,
-    /// When it started.
-    pub created_at: Timestamp,
-}
+/// The version of the stored records.
+const VERSION: u32 = 1;
+/// How long an ended session is remembered: longer than a browser can repeat the request that started it, which is at most the
+/// time in which a JWT can be received again.
+const ENDED_TTL: Duration = Duration::from_secs(3600);
 
 /// Starts, finds and ends sessions of browsers. Clones share everything.
 #[derive(Clone)]
 pub struct SingleSignOn {
-    #[expect(dead_code, reason = "skeleton")]
     store: Arc<dyn Store>,
-    #[expect(dead_code, reason = "skeleton")]
     signer: Signer,
-    #[expect(dead_code, reason = "skeleton")]
     metrics: Arc<Metrics>,
     lifetimes: SingleSignOnLifetimes,
+    namespace: Arc<str>,
 }
 
-/// The secret of a browser's session, for its cookie.
-#[derive(Clone)]
-pub struct BrowserSecret(#[expect(dead_code, reason = "skeleton")] [u8; 32]);
+/// A record in the store.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    v: u32,
+    #[serde(flatten)]
+    content: Content,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Content {
+    Session(BrowserSession),
+    Ended(Timestamp),
+}
 
 impl SingleSignOn {
-    /// Creates the use cases.
+    /// Creates the use cases. `namespace` describes the identity providers: a text that differs whenever equal subjects may be
+    /// different people. A session of another namespace is not valid.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, signer: Signer, metrics: Arc<Metrics>, lifetimes: SingleSignOnLifetimes) -> Self {
-        Self { store, signer, metrics, lifetimes }
+    pub fn new(
+        store: Arc<dyn Store>,
+        signer: Signer,
+        metrics: Arc<Metrics>,
+        lifetimes: SingleSignOnLifetimes,
+        namespace: &str,
+    ) -> Self {
+        Self { store, signer, metrics, lifetimes, namespace: namespace.into() }
     }
 
     /// Returns the configured lifetimes.
@@ -62,18 +73,138 @@ impl SingleSignOn {
         self.lifetimes
     }
 
-    /// Derives the secret of the session that a claimed ticket starts: a repeated request of the same browser gets the same one.
-    #[must_use]
-    pub fn secret_of(_binding: &BindingSecret, _ticket: &TicketId, _jti: &str) -> BrowserSecret {
-        BrowserSecret([0; 32])
+    /// Starts the session of a sign-in, under the secret derived from it, and ends the session that the browser had before. A
+    /// repeated call for the same sign-in finds the session that the first one started. Returns whether it is alive: false if
+    /// it has been ended since.
+    ///
+    /// # Errors
+    /// As [`Store::put_value`]. The caller must not set the cookie then; it may call again.
+    pub async fn start(
+        &self,
+        secret: &BrowserSecret,
+        signed_in: &SignedIn<'_>,
+        old: Option<&BrowserSecret>,
+    ) -> Result<bool, StoreError> {
+        if let Some(old) = old.filter(|old| *old != secret) {
+            self.end_with(old, SessionEnd::Replaced).await?;
+        }
+        let (name, now) = (store_name(&secret.sid()), now());
+        if let Some(stored) = self.store.value(&name).await? {
+            return Ok(self.read(&stored, now).is_some());
+        }
+        let session = BrowserSession::new(signed_in, &self.namespace).map_err(corrupt)?;
+        let record = encode(Content::Session(session.clone()))?;
+        if !self.store.put_value(&name, &record, session.ttl(self.lifetimes, now), Put::IfAbsent).await? {
+            return self.is_alive(&secret.sid()).await;
+        }
+        self.metrics.openid.sso_started();
+        let subject = self.signer.log_pseudonym(&session.grant.subject);
+        tracing::info!(subject, "browser session started");
+        Ok(true)
     }
 
-    /// Returns whether the session with this id still lives.
+    /// Returns the session of this secret, and stores that it was used now. Returns `None` if there is none, if it was ended, if
+    /// one of its lifetimes is over, or if the identity providers have changed.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if it cannot be read. A failure to store the time of its use is not an error.
+    pub async fn find(&self, secret: &BrowserSecret) -> Result<Option<BrowserSession>, StoreError> {
+        let name = store_name(&secret.sid());
+        let Some(stored) = self.store.value(&name).await? else { return Ok(None) };
+        let now = now();
+        let Some(session) = self.read(&stored, now) else { return Ok(None) };
+        if !session.is_touch_due(self.lifetimes, now) {
+            return Ok(Some(session));
+        }
+        let touched = BrowserSession { used_at: now, ..session.clone() };
+        let record = encode(Content::Session(touched.clone()))?;
+        match self.store.replace_value(&name, &stored, &record, touched.ttl(self.lifetimes, now)).await {
+            Ok(true) => Ok(Some(touched)),
+            // Another request has touched or ended it since.
+            Ok(false) => Ok(self.store.value(&name).await?.and_then(|stored| self.read(&stored, now))),
+            Err(error) => {
+                tracing::debug!(%error, "failed to store the last use of a browser session");
+                Ok(Some(session))
+            }
+        }
+    }
+
+    /// Returns the session of this secret as [`SingleSignOn::find`] does, and changes nothing.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if it cannot be read.
-    #[expect(clippy::unused_async, reason = "skeleton")]
-    pub async fn is_alive(&self, _sid: &str) -> Result<bool, StoreError> {
-        Err(StoreError::Unavailable("sessions of browsers are not built yet".to_owned()))
+    pub async fn peek(&self, secret: &BrowserSecret) -> Result<Option<BrowserSession>, StoreError> {
+        let stored = self.store.value(&store_name(&secret.sid())).await?;
+        Ok(stored.and_then(|stored| self.read(&stored, now())))
+    }
+
+    /// Returns whether the session with this id is still alive. This is no use of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if it cannot be read.
+    pub async fn is_alive(&self, sid: &str) -> Result<bool, StoreError> {
+        let stored = self.store.value(&store_name(sid)).await?;
+        Ok(stored.is_some_and(|stored| self.read(&stored, now()).is_some()))
+    }
+
+    /// Ends the session of this secret because the person signs out. Returns the session, or `None` if there was none.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the session may or may not have ended.
+    pub async fn end(&self, secret: &BrowserSecret) -> Result<Option<BrowserSession>, StoreError> {
+        self.end_with(secret, SessionEnd::SignedOut).await
+    }
+
+    async fn end_with(&self, secret: &BrowserSecret, end: SessionEnd) -> Result<Option<BrowserSession>, StoreError> {
+        let (name, now) = (store_name(&secret.sid()), now());
+        // Anyone can send a made-up cookie, which must store nothing.
+        let Some(stored) = self.store.value(&name).await? else { return Ok(None) };
+        self.store.put_value(&name, &encode(Content::Ended(now))?, ENDED_TTL, Put::Always).await?;
+        let session = self.read(&stored, now);
+        if let Some(session) = &session {
+            self.metrics.openid.sso_ended(end.as_str());
+            let subject = self.signer.log_pseudonym(&session.grant.subject);
+            tracing::info!(subject, reason = end.as_str(), "browser session ended");
+        }
+        Ok(session)
+    }
+
+    /// Reads a stored record; `None` if it is no session that is valid now. A record that cannot be read costs only its own
+    /// session.
+    fn read(&self, stored: &str, now: Timestamp) -> Option<BrowserSession> {
+        match serde_json::from_str(stored) {
+            Ok(Record { v: VERSION, content: Content::Session(session) }) => {
+                (session.is_alive(self.lifetimes, now) && *session.namespace == *self.namespace).then_some(session)
+            }
+            Ok(Record { v: VERSION, content: Content::Ended(_) }) => None,
+            // The message of serde_json may quote the record, which contains personal data.
+            Ok(_) | Err(_) => {
+                tracing::warn!(
+                    "the store holds a browser session that this version cannot read; its person must scan again"
+                );
+                None
+            }
+        }
     }
 }
+
+fn store_name(sid: &str) -> String {
+    format!("sso:{sid}")
+}
+
+fn encode(content: Content) -> Result<String, StoreError> {
+    serde_json::to_string(&Record { v: VERSION, content }).map_err(corrupt)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "this is how map_err hands it over")]
+fn corrupt(error: serde_json::Error) -> StoreError {
+    StoreError::Corrupt(error.to_string())
+}
+
+/// Returns this machine's time. The store ends a session by its own clock; the times in the record only bound it further.
+fn now() -> Timestamp {
+    Timestamp(0) + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

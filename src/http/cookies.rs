@@ -18,6 +18,7 @@ use super::state::Gateway;
 use crate::random;
 use crate::relying_party::BEGUN_TTL;
 use crate::sessions::SessionSecret;
+use crate::single_sign_on::BrowserSecret;
 use crate::ticket::{BindingSecret, Party};
 
 /// The longest cookie that browsers keep: its name, `=` and its value, in bytes (RFC 6265 §6.1).
@@ -38,6 +39,9 @@ enum Cookie {
     /// The secret of a person's session at the gateway. `SameSite=Lax`: a Strict cookie would be missing from the first page
     /// after the redirect back from the identity provider, and from a page that a camera app opens.
     Login,
+    /// The secret of a browser's session at the gateway, after a sign-in by a code. `SameSite=Lax`: an app of another site sends the
+    /// browser here.
+    SingleSignOn,
     /// Ties a sign-in to the browser that started it, on a site's own host.
     SignInState,
     /// Ties sign-ins at an identity provider to the browser that began them. `SameSite=Lax`, because the provider's answer comes
@@ -56,6 +60,8 @@ impl Cookie {
             (Self::Session, false) => "scangate-session",
             (Self::Login, true) => "__Host-scangate-login",
             (Self::Login, false) => "scangate-login",
+            (Self::SingleSignOn, true) => "__Host-scangate-sso",
+            (Self::SingleSignOn, false) => "scangate-sso",
             (Self::SignInState, true) => "__Host-scangate-begun",
             (Self::SignInState, false) => "scangate-begun",
             (Self::ProviderSignIn, true) => "__Host-scangate-sign-in",
@@ -69,7 +75,8 @@ impl Cookie {
             // The gateway's page posts the JWT from its own site, and browsers do not send a Lax cookie with that request.
             // They accept None only over https; over http, app and gateway must be on the same site.
             (Self::SignInState, true) => "None",
-            (Self::Session | Self::Login | Self::ProviderSignIn, _) | (Self::SignInState, false) => "Lax",
+            (Self::Session | Self::Login | Self::SingleSignOn | Self::ProviderSignIn, _)
+            | (Self::SignInState, false) => "Lax",
         }
     }
 
@@ -132,6 +139,23 @@ pub(super) fn set_login(gateway: &Gateway, secret: &SessionSecret) -> SetCookie 
 /// Deletes the secret of the person's session.
 pub(super) fn end_login(gateway: &Gateway) -> SetCookie {
     Cookie::Login.set(gateway, "", Some(Duration::ZERO))
+}
+
+/// Returns the secret of the browser's session. The answer to a navigation from anywhere may depend on it, but only a page of
+/// the gateway may show what it stands for.
+pub(super) fn single_sign_on(headers: &HeaderMap, gateway: &Gateway) -> Option<BrowserSecret> {
+    Cookie::SingleSignOn.read(headers, gateway)?.parse().ok()
+}
+
+/// Sets the secret of the browser's session, for the longest time that the session may last.
+pub(super) fn set_single_sign_on(gateway: &Gateway, secret: &BrowserSecret) -> SetCookie {
+    let lifetimes = gateway.openid_provider.single_sign_on().lifetimes();
+    Cookie::SingleSignOn.set(gateway, &secret.reveal(), Some(lifetimes.absolute))
+}
+
+/// Deletes the secret of the browser's session.
+pub(super) fn end_single_sign_on(gateway: &Gateway) -> SetCookie {
+    Cookie::SingleSignOn.set(gateway, "", Some(Duration::ZERO))
 }
 
 /// Returns the secret that ties a sign-in to this browser, if one started here.

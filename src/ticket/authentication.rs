@@ -55,7 +55,7 @@ impl Authentication {
     /// # Errors
     /// [`Refusal::SignInTooOld`] if the sign-in is older than the maximum, or `auth_time` is absent;
     /// [`Refusal::StrongerSignInNeeded`] if `acr` is not one of the accepted values, or absent.
-    pub(super) fn check(&self, freshness: &Freshness, now: Timestamp) -> Result<(), Refusal> {
+    pub fn check(&self, freshness: &Freshness, now: Timestamp) -> Result<(), Refusal> {
         if freshness.max_auth_age_secs.is_some_and(|max_age| !self.is_younger(max_age, now)) {
             return Err(Refusal::SignInTooOld);
         }
