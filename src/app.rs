@@ -10,6 +10,7 @@ use parked_streams::{ListenAddress, Listener};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::time::Instant;
 
+use crate::clients::{Client, Clients};
 use crate::config::Config;
 use crate::config::store::StoreSettings;
 use crate::connections::{self, ConnectionSettings};
@@ -28,8 +29,8 @@ use crate::relying_party::settings::ProviderSettings;
 use crate::relying_party::{Provider, RelyingParty};
 use crate::sessions::Sessions;
 use crate::sign_in::SignIns;
-use crate::signer::Signer;
-use crate::signer::keys::{self, KeyAlgorithm};
+use crate::signer::keys::{self, KeyAlgorithm, KeyError, SigningKeys};
+use crate::signer::{MissingKey, Signer};
 use crate::single_sign_on::{SingleSignOn, SingleSignOnLifetimes};
 use crate::store::instrumented::Instrumented;
 use crate::store::memory::MemoryStore;
@@ -124,12 +125,7 @@ async fn assemble(config: &Config) -> anyhow::Result<Gateway> {
     let metrics = Arc::new(Metrics::new());
     let waiters = Waiters::new(config.streams, Arc::clone(&metrics));
     let store = open_store(&config.store, &waiters, &metrics).await?;
-    let signer = match &config.identity {
-        IdentitySettings::Demo => {
-            demo_signer(&config.issuer, store.as_ref()).await.context("cannot create the demo's key")?
-        }
-        _ => Signer::open(&config.issuer, config.keys_dir.clone()).context("cannot read the signing keys")?,
-    };
+    let signer = signer(config, store.as_ref()).await?;
     crate::task::spawn("keys", signer.clone().reload());
     let log_limiter = Arc::default();
     let relying_party = relying_party(config, &store, &metrics, &log_limiter)?;
@@ -185,12 +181,52 @@ async fn assemble(config: &Config) -> anyhow::Result<Gateway> {
     })
 }
 
-/// Reads the demo's key from the store, or stores a new one, so that all gateways on one Redis accept the same demo users. The
-/// demo therefore never uses keys that sites rely on.
-async fn demo_signer(issuer: &str, store: &dyn Store) -> anyhow::Result<Signer> {
-    store.put_value(DEMO_KEY, &keys::generate(KeyAlgorithm::Es256)?, DEMO_KEY_TTL, Put::IfAbsent).await?;
-    let shared = store.value(DEMO_KEY).await?.context("the store lost the demo's key")?;
-    Ok(Signer::of_key(issuer, &shared)?)
+/// Opens the signer, with a key of each algorithm that clients name.
+async fn signer(config: &Config, store: &dyn Store) -> anyhow::Result<Signer> {
+    let named = config.clients.algorithms();
+    if matches!(config.identity, IdentitySettings::Demo) {
+        return demo_signer(&config.issuer, &named, store).await.context("cannot create the demo's keys");
+    }
+    // Only with the memory store, the gateway is the only process that uses its key directory.
+    let missing = match &config.store {
+        StoreSettings::Memory { .. } => MissingKey::Create,
+        StoreSettings::Redis(_) => MissingKey::Refuse,
+    };
+    let (issuer, directory) = (config.issuer.clone(), config.keys_dir.clone());
+    let opened = move || Signer::open(&issuer, directory)?.with_algorithms(&named, missing);
+    tokio::task::spawn_blocking(opened).await?.map_err(|error| explain_keys(&config.clients, error))
+}
+
+/// Returns the error with the client that needs the missing key.
+pub(crate) fn explain_keys(clients: &Clients, error: KeyError) -> anyhow::Error {
+    let KeyError::Missing { algorithm, .. } = error else {
+        return anyhow::Error::new(error).context("cannot read the signing keys");
+    };
+    let needs = |client: &&Arc<Client>| client.openid.as_ref().is_some_and(|openid| openid.signing_alg == algorithm);
+    let id = clients.iter().find(needs).map(|client| client.id.0.clone()).unwrap_or_default();
+    anyhow::Error::new(error).context(format!("client {id:?}"))
+}
+
+/// Reads the demo's keys from the store, or stores new ones, so that all gateways on one Redis accept the same demo users and sign
+/// with the same keys. The demo therefore never uses keys that sites rely on.
+async fn demo_signer(issuer: &str, named: &[KeyAlgorithm], store: &dyn Store) -> anyhow::Result<Signer> {
+    let mut pems = Vec::new();
+    for algorithm in named.iter().copied().filter(|named| *named != KeyAlgorithm::Es256) {
+        pems.push(demo_key(&format!("{DEMO_KEY}:{algorithm}"), algorithm, store).await?);
+    }
+    // The last one counts as the oldest, from which secrets are derived: it does not depend on the clients.
+    pems.push(demo_key(DEMO_KEY, KeyAlgorithm::Es256, store).await?);
+    Ok(Signer::of_keys(issuer, SigningKeys::of_pems(&pems)?, named))
+}
+
+/// Reads a key from the store, or stores a new one.
+async fn demo_key(name: &str, algorithm: KeyAlgorithm, store: &dyn Store) -> anyhow::Result<String> {
+    if let Some(shared) = store.value(name).await? {
+        return Ok(shared);
+    }
+    let pem = tokio::task::spawn_blocking(move || keys::generate(algorithm)).await??;
+    store.put_value(name, &pem, DEMO_KEY_TTL, Put::IfAbsent).await?;
+    store.value(name).await?.context("the store lost the demo's key")
 }
 
 /// Sets the identity providers up, and keeps their discovery documents and keys current.

@@ -5,6 +5,7 @@
 
 mod color;
 pub mod openid;
+mod openid_tables;
 pub mod scopes;
 pub mod tables;
 mod theme;
@@ -17,6 +18,7 @@ use url::Url;
 
 use self::openid::OpenIdClient;
 use crate::qr::Logo;
+use crate::signer::keys::KeyAlgorithm;
 use crate::ticket::{ClientId, Flow, Freshness, MatchPolicy};
 
 pub use theme::Theme;
@@ -72,7 +74,8 @@ pub struct Client {
     pub logo: Option<Logo>,
     /// Its colours, for pages.
     pub theme: Option<Theme>,
-    /// The claims of the approver's token that its JWTs carry.
+    /// The claims of the approver's token that it may have at most. Without a list in the file, an OpenID client may have all
+    /// claims of its scopes, and another client none.
     pub claims: Vec<String>,
     /// How people compare the two screens in its sign-ins.
     pub match_policy: MatchPolicy,
@@ -142,6 +145,24 @@ impl Clients {
     /// Returns all clients, the default first.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Client>> {
         self.all.iter()
+    }
+
+    /// Returns whether any client is an OpenID client.
+    #[must_use]
+    pub fn have_openid(&self) -> bool {
+        self.iter().any(|client| client.openid.is_some())
+    }
+
+    /// Returns the algorithms that OpenID clients use, each once, in the order of the clients.
+    #[must_use]
+    pub fn algorithms(&self) -> Vec<KeyAlgorithm> {
+        let mut found = Vec::new();
+        for openid in self.iter().filter_map(|client| client.openid.as_ref()) {
+            if !found.contains(&openid.signing_alg) {
+                found.push(openid.signing_alg);
+            }
+        }
+        found
     }
 
     /// Returns whether pages of `origin` may call the API for any client.

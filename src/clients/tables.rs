@@ -1,16 +1,21 @@
 //! The `[[clients]]` tables of the TOML file, and their checks.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
 use url::Url;
 
+use super::openid::RefreshTokens;
+use super::openid_tables::{self, OneOrMany, Pkce, TokenAuthName};
+use super::scopes::claims_of;
 use super::theme::Theme;
 use super::{Client, Clients, Connector, MAX_AUTH_AGES, TICKET_TTLS};
 use crate::qr::Logo;
+use crate::secret::Secret;
 use crate::signer::RESERVED_CLAIMS;
+use crate::signer::keys::KeyAlgorithm;
 use crate::ticket::{ClientId, Flow, Freshness, MatchPolicy};
 use crate::urls::{is_plain_http, parse_origin};
 
@@ -37,16 +42,41 @@ pub struct ClientTable {
     logo: Option<String>,
     color: Option<String>,
     color_dark: Option<String>,
-    #[serde(default)]
-    claims: Vec<String>,
+    claims: Option<Vec<String>>,
     #[serde(rename = "match")]
     match_policy: Option<MatchPolicy>,
     max_auth_age: Option<String>,
     #[serde(default)]
     acr_values: Vec<String>,
     #[serde(default = "only_login")]
-    flows: Vec<Flow>,
-    connector: Option<Connector>,
+    pub(super) flows: Vec<Flow>,
+    pub(super) connector: Option<Connector>,
+    #[serde(default)]
+    pub(super) redirect_uris: Vec<String>,
+    pub(super) secret: Option<Secret>,
+    pub(super) secret_file: Option<OneOrMany<PathBuf>>,
+    pub(super) token_auth: Option<TokenAuthName>,
+    pub(super) signing_alg: Option<KeyAlgorithm>,
+    pub(super) scopes: Option<Vec<String>>,
+    pub(super) pkce: Option<Pkce>,
+    pub(super) refresh_tokens: Option<RefreshTokens>,
+    pub(super) access_token_ttl: Option<String>,
+    pub(super) id_token_ttl: Option<String>,
+    pub(super) refresh_token_ttl: Option<String>,
+    pub(super) refresh_token_max: Option<String>,
+    pub(super) audiences: Option<Vec<String>>,
+    pub(super) post_logout_redirect_uris: Option<Vec<String>>,
+    pub(super) single_sign_on: Option<bool>,
+}
+
+impl ClientTable {
+    /// Returns the files that contain secrets: those that it names, relative to `directory`, and `path`, the TOML file itself, if it
+    /// contains one.
+    pub fn secret_files(&self, path: &Path, directory: &Path) -> impl Iterator<Item = PathBuf> {
+        let own = self.secret.as_ref().map(|_secret| path.to_owned());
+        let named = self.secret_file.iter().flat_map(OneOrMany::as_slice).map(|file| directory.join(file));
+        own.into_iter().chain(named)
+    }
 }
 
 fn only_login() -> Vec<Flow> {
@@ -91,7 +121,7 @@ fn from_table(
     policy_of: impl Fn(Connector) -> Option<MatchPolicy>,
 ) -> Result<Client, Vec<String>> {
     let mut faults = Vec::new();
-    let id = table.id;
+    let id = table.id.clone();
     let mut fault = |text: String| faults.push(format!("client {id:?}: {text}"));
 
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -122,11 +152,12 @@ fn from_table(
     if table.name.as_deref().is_some_and(|name| name.trim().is_empty()) {
         fault("name: it is empty; set one, or omit it to show the id".to_owned());
     }
-    for claim in &table.claims {
+    for claim in table.claims.iter().flatten() {
         if RESERVED_CLAIMS.contains(&claim.as_str()) {
             fault(format!("claims: the gateway itself sets {claim:?}; remove it from the list"));
         }
     }
+    let openid = openid_tables::read(&table, directory, is_https, &mut fault);
     let match_policy = match_policy(table.connector, table.match_policy, policy_of).unwrap_or_else(|text| {
         fault(text);
         MatchPolicy::None
@@ -158,7 +189,11 @@ fn from_table(
     if !faults.is_empty() {
         return Err(faults);
     }
-    let mut claims = table.claims;
+    let of_scopes = || {
+        let scopes = openid.iter().flat_map(|openid| &openid.scopes);
+        scopes.flat_map(|scope| claims_of(scope)).map(|claim| (*claim).to_owned()).collect()
+    };
+    let mut claims: Vec<String> = table.claims.unwrap_or_else(of_scopes);
     if let Some(known) = table.connector.map(Connector::claim)
         && !claims.iter().any(|claim| claim == known)
     {
@@ -177,7 +212,7 @@ fn from_table(
         freshness,
         flows: table.flows,
         connector: table.connector,
-        openid: None,
+        openid,
     })
 }
 
@@ -256,112 +291,4 @@ pub(crate) fn read_logo(path: &Path) -> Result<Logo, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[derive(Debug, Deserialize)]
-    struct File {
-        #[serde(default)]
-        clients: Vec<ClientTable>,
-    }
-
-    fn read(text: &str) -> Result<Clients, Vec<String>> {
-        let file: File = toml::from_str(text).map_err(|error| vec![error.to_string()])?;
-        from_tables(file.clients, Path::new("/nowhere"), false, |_connector| None)
-    }
-
-    #[test]
-    fn a_full_client_is_read_and_the_first_is_the_default() {
-        let clients = read(
-            r#"
-            [[clients]]
-            id = "manager"
-            name = "Management"
-            origins = ["https://manage.example.com"]
-            return_to = ["https://manage.example.com/signed-in"]
-            ticket_ttl = "90s"
-            claims = ["name", "email"]
-            match = "choose"
-            max_auth_age = "15m"
-            acr_values = ["phr", "mfa"]
-            [[clients]]
-            id = "pc"
-            "#,
-        )
-        .unwrap();
-        assert_eq!(clients.find(None).unwrap().match_policy, MatchPolicy::Choose);
-        assert_eq!(clients.find(None).unwrap().name, "Management");
-        let freshness = Freshness {
-            max_auth_age_secs: Some(900),
-            acr_values: vec!["phr".to_owned(), "mfa".to_owned()],
-            ..Freshness::default()
-        };
-        assert_eq!(clients.find(None).unwrap().freshness, freshness);
-        assert!(clients.find(Some("pc")).unwrap().freshness.is_empty());
-        assert_eq!(clients.find(Some("pc")).unwrap().name, "pc");
-        assert!(!clients.find(Some("pc")).unwrap().allows(Flow::Share), "a client must ask for it");
-        assert!(clients.find(Some("nobody")).is_none());
-        assert!(clients.allow_origin("https://manage.example.com"));
-        assert!(!clients.allow_origin("https://manage.example.com.evil.example"));
-    }
-
-    #[test]
-    fn all_faults_of_a_client_are_reported_together() {
-        let faults = read(
-            r##"
-            [[clients]]
-            id = "a b"
-            origins = ["https://x.example/path", "*"]
-            return_to = ["/relative"]
-            ticket_ttl = "1s"
-            claims = ["sub"]
-            flows = []
-            max_auth_age = "59s"
-            acr_values = ["with space"]
-            logo = "missing.png"
-            color = "#ffcc00"
-            color_dark = "black"
-            "##,
-        )
-        .unwrap_err();
-        assert_eq!(faults.len(), 12, "{faults:#?}");
-    }
-
-    #[test]
-    fn a_connector_states_no_sign_in() {
-        let file: File =
-            toml::from_str("[[clients]]\nid = \"a\"\nconnector = \"wechat\"\nmax_auth_age = \"1h\"").unwrap();
-        let faults = from_tables(file.clients, Path::new("/nowhere"), false, |_wechat| Some(MatchPolicy::Type));
-        let faults = faults.unwrap_err();
-        assert!(faults.len() == 1 && faults[0].contains("max_auth_age"), "{faults:?}");
-    }
-
-    #[test]
-    fn an_unknown_key_is_named() {
-        let faults = read("[[clients]]\nid = \"a\"\nreturnto = []").unwrap_err();
-        assert!(faults[0].contains("returnto"), "{faults:?}");
-    }
-
-    proptest! {
-        #[test]
-        fn any_file_is_read_or_its_faults_are_named(
-            text in ".{0,80}",
-            key in "(id|name|origins|return_to|ticket_ttl|claims|match|max_auth_age|acr_values|flows|logo|color|color_dark)",
-            value in "(\"[ -~]{0,12}\"|\\[\"[ -!#-~]{0,12}\"\\]|[0-9]{1,4}|true)",
-        ) {
-            let _ = read(&text);
-            if let Err(faults) = read(&format!("[[clients]]\nid = \"a\"\n{key} = {value}\n")) {
-                prop_assert!(!faults.is_empty());
-            }
-        }
-
-        #[test]
-        fn any_accepted_origin_equals_what_a_browser_sends(text in "(https?://)?[a-zA-Z0-9.:/@?#_*-]{0,30}") {
-            if is_origin(&text) {
-                prop_assert_eq!(Url::parse(&text).unwrap().origin().ascii_serialization(), text);
-            }
-        }
-    }
-}
+mod tests;

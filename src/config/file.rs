@@ -61,12 +61,13 @@ pub(super) fn read(path: Option<&Path>, is_https: bool) -> (Result<Content, Vec<
 fn check(file: File, providers: &[ProviderTable], path: &Path, is_https: bool) -> Result<Content, Vec<String>> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let policy_of = |connector| file.connectors.match_policy(connector);
+    let mut secret_files = file.connectors.secret_files(path, directory);
+    secret_files.extend(file.clients.iter().flat_map(|table| table.secret_files(path, directory)));
+    secret_files.extend(providers.iter().flat_map(|table| table.secret_files(path, directory)));
     let clients = match file.clients {
         clients if clients.is_empty() && !providers.is_empty() => Ok(Clients::web_only()),
         clients => tables::from_tables(clients, directory, is_https, policy_of),
     };
-    let mut secret_files = file.connectors.secret_files(path, directory);
-    secret_files.extend(providers.iter().flat_map(|table| table.secret_files(path, directory)));
     match (clients, file.connectors.check(directory)) {
         (Ok(clients), Ok(connectors)) => Ok(Content { clients, connectors, secret_files }),
         (clients, connectors) => {

@@ -13,7 +13,7 @@ use super::*;
 use crate::metrics::Metrics;
 use crate::random;
 use crate::signer::Signer;
-use crate::signer::keys::{self, KeyAlgorithm};
+use crate::signer::keys::{self, KeyAlgorithm, SigningKeys};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::ticket::{BindingSecret, TicketId};
@@ -178,7 +178,8 @@ async fn of_two_hundred_answers_one_is_used() {
 #[tokio::test]
 async fn an_id_token_is_opened_only_with_its_providers_key() {
     let pem = keys::generate(KeyAlgorithm::Es256).unwrap();
-    let (own, other) = (Signer::of_key("one", &pem).unwrap(), Signer::open("two", None).unwrap());
+    let (own, other) =
+        (Signer::of_keys("one", SigningKeys::single(&pem).unwrap(), &[]), Signer::open("two", None).unwrap());
     let jwks: Value = serde_json::from_str(&own.jwks()).unwrap();
     let mut header = Header::new(Algorithm::ES256);
     header.kid = jwks["keys"][0]["kid"].as_str().map(str::to_owned);

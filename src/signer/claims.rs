@@ -6,7 +6,7 @@ use serde_json::{Number, Value};
 use crate::ticket::{Authentication, Claims, Flow, Grant, Receipt};
 
 /// Claims that only the gateway sets. No client may have them released from the approver's token.
-pub const RESERVED_CLAIMS: [&str; 15] = [
+pub const RESERVED_CLAIMS: [&str; 23] = [
     "iss",
     "sub",
     "aud",
@@ -22,6 +22,14 @@ pub const RESERVED_CLAIMS: [&str; 15] = [
     "cnf",
     "flow",
     "confirmed_at",
+    "sid",
+    "at_hash",
+    "c_hash",
+    "scope",
+    "client_id",
+    "grant_id",
+    "events",
+    "sub_id",
 ];
 
 /// The authentication method of a JWT of the flow `login` if the identity provider names none: two devices took part

@@ -1,13 +1,14 @@
 //! Verifies the JWTs that this gateway has issued, for sites that delegate the check to the gateway.
 //!
-//! Every published key is accepted, but only with its own algorithm. A signature proves that the gateway issued the JWT, not for
-//! which client; so every caller passes the required `aud`.
+//! Every published key is accepted, but only with its own algorithm. A signature proves that the gateway issued the JWT, neither
+//! for what nor for which client; so every caller passes the required `typ` and `aud`, and the three kinds of JWT (of a ticket, ID
+//! token, access token) never pass for one another.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::Validation;
 
-use super::signing::Signer;
+use super::signing::{JwtType, Signer};
 use crate::ticket::{CLOCK_LEEWAY_SECS, Claims};
 
 /// The maximum length of a JWT, in bytes.
@@ -20,7 +21,7 @@ pub struct Issued {
     pub subject: String,
     /// Every claim.
     pub claims: Claims,
-    /// How long it stays valid: at least one second, in whole seconds.
+    /// How long it stays valid, in whole seconds: at least one, or zero if it may have expired.
     pub expires_in: Duration,
 }
 
@@ -29,13 +30,61 @@ pub struct Issued {
 #[error("{0}")]
 pub struct ParseIssuedError(&'static str);
 
+/// What a JWT of this gateway must be besides correctly signed.
+#[derive(Debug, Clone, Copy)]
+pub struct Expected<'a> {
+    /// Its type, in the header.
+    pub typ: JwtType,
+    /// One of its audiences; any if `None`.
+    pub audience: Option<&'a str>,
+    /// Whether it may have expired: `id_token_hint` may (OpenID Connect RP-Initiated Logout §2).
+    pub may_be_expired: bool,
+}
+
 impl Signer {
-    /// Verifies a JWT that this gateway issued for `audience`, and returns its content.
+    /// Verifies a JWT of a ticket of the flow `login`, that this gateway issued for `audience`, and returns its content.
     ///
     /// # Errors
     /// [`ParseIssuedError`] if it is malformed, from another issuer or an unknown key, badly signed, for another audience, not yet
-    /// valid, expired, or of the flow `share`, which signs nobody in.
+    /// valid, expired, an ID token or access token, or of the flow `share`, which signs nobody in.
     pub fn verify(&self, token: &str, audience: &str) -> Result<Issued, ParseIssuedError> {
+        let expected = Expected { typ: JwtType::Jwt, audience: Some(audience), may_be_expired: false };
+        let issued = self.verify_as(token, expected)?;
+        // The scanner of a share is not the person that its JWT names. ID tokens and access tokens have no flow.
+        if issued.claims.get("flow").and_then(serde_json::Value::as_str) != Some("login") {
+            return Err(ParseIssuedError("the JWT's flow is not login; a JWT of a share signs nobody in"));
+        }
+        // Every JWT of a ticket has it.
+        if !issued.claims.contains_key("nbf") {
+            return Err(ParseIssuedError("the JWT lacks one of iss, aud, exp, nbf, sub"));
+        }
+        Ok(issued)
+    }
+
+    /// Verifies an ID token of this gateway, and returns its content.
+    ///
+    /// # Errors
+    /// As [`Signer::verify_as`], and if it is a JWT of a ticket.
+    pub fn verify_id_token(
+        &self,
+        token: &str,
+        audience: Option<&str>,
+        may_be_expired: bool,
+    ) -> Result<Issued, ParseIssuedError> {
+        let issued = self.verify_as(token, Expected { typ: JwtType::Jwt, audience, may_be_expired })?;
+        if issued.claims.contains_key("flow") {
+            return Err(ParseIssuedError("the JWT is of a ticket; it is not an ID token"));
+        }
+        Ok(issued)
+    }
+
+    /// Verifies that a JWT is one of this gateway, of the expected type and audience, and returns its content. JWTs of tickets and
+    /// ID tokens have the same type: use [`Signer::verify`] and [`Signer::verify_id_token`] for them.
+    ///
+    /// # Errors
+    /// [`ParseIssuedError`] if it is malformed, of another type, from another issuer or an unknown key, badly signed, for another
+    /// audience, not yet valid, or expired and must not be.
+    pub fn verify_as(&self, token: &str, expected: Expected<'_>) -> Result<Issued, ParseIssuedError> {
         if token.len() > MAX_JWT_BYTES {
             return Err(ParseIssuedError("the JWT is too long"));
         }
@@ -44,26 +93,33 @@ impl Signer {
             // RFC 7515 §4.1.11: an unsupported critical parameter makes it invalid. The gateway's own JWTs have none.
             return Err(ParseIssuedError("the JWT has unsupported critical header parameters"));
         }
+        if header.typ.as_deref() != Some(expected.typ.as_str()) {
+            return Err(ParseIssuedError("the JWT is of another type"));
+        }
         let keys = self.keys.load();
         let key = header.kid.as_deref().and_then(|id| keys.find(id));
         let key = key.ok_or(ParseIssuedError("the JWT is not signed by a key of this gateway"))?;
         let mut validation = Validation::new(key.algorithm.jws());
         validation.set_issuer(&[&self.issuer]);
-        validation.set_audience(&[audience]);
+        match expected.audience {
+            Some(audience) => validation.set_audience(&[audience]),
+            None => validation.validate_aud = false,
+        }
         // Without this list, a JWT that lacks a claim passes the check of that claim.
-        validation.set_required_spec_claims(&["iss", "aud", "exp", "nbf", "sub"]);
+        validation.set_required_spec_claims(&["iss", "aud", "exp", "sub"]);
+        validation.validate_exp = !expected.may_be_expired;
         validation.validate_nbf = true;
         // The store's clock, which stamps JWTs, may be ahead of this machine's.
         validation.leeway = u64::from(CLOCK_LEEWAY_SECS);
         let claims = jsonwebtoken::decode::<Claims>(token, &key.public, &validation).map_err(explain)?.claims;
-        // The scanner of a share is not the person that its JWT names.
-        if claims.get("flow").and_then(serde_json::Value::as_str) != Some("login") {
-            return Err(ParseIssuedError("the JWT's flow is not login; a JWT of a share signs nobody in"));
-        }
         let subject = claims.get("sub").and_then(serde_json::Value::as_str).filter(|subject| !subject.is_empty());
         let subject = subject.ok_or(ParseIssuedError("the JWT has no subject"))?.to_owned();
         // The leeway applies only to the start: a session must end at the time that the gateway has announced.
-        let expires_in = seconds_left(&claims).ok_or(ParseIssuedError("the JWT has expired"))?;
+        let expires_in = match seconds_left(&claims) {
+            Some(left) => left,
+            None if expected.may_be_expired => Duration::ZERO,
+            None => return Err(ParseIssuedError("the JWT has expired")),
+        };
         Ok(Issued { subject, claims, expires_in })
     }
 }
@@ -127,12 +183,12 @@ mod tests {
     /// A JWT with any header and claims, signed with the gateway's key.
     fn with_claims(signer: &Signer, change: impl FnOnce(&mut Header, &mut Value)) -> String {
         let keys = signer.keys.load();
-        let mut header = Header::new(keys.signing().algorithm.jws());
-        header.kid = Some(keys.signing().id.clone());
+        let mut header = Header::new(keys.signing(&[]).algorithm.jws());
+        header.kid = Some(keys.signing(&[]).id.clone());
         let mut claims =
             json!({ "iss": ISSUER, "aud": "web", "sub": "ada", "nbf": now(), "exp": now() + 600, "flow": "login" });
         change(&mut header, &mut claims);
-        jsonwebtoken::encode(&header, &claims, &keys.signing().secret).unwrap()
+        jsonwebtoken::encode(&header, &claims, &keys.signing(&[]).secret).unwrap()
     }
 
     #[test]
@@ -188,6 +244,43 @@ mod tests {
         assert!(signer.verify(&critical, "web").is_err());
         let nameless = with_claims(&signer, |header, _| header.kid = None);
         assert!(signer.verify(&nameless, "web").is_err());
+    }
+
+    #[test]
+    fn the_three_kinds_of_jwt_never_pass_for_one_another() {
+        let signer = open();
+        let of = |typ, flow: Option<&str>| {
+            let mut claims = json!({ "iss": ISSUER, "aud": "web", "sub": "ada", "nbf": now(), "exp": now() + 600 });
+            if let Some(flow) = flow {
+                claims["flow"] = flow.into();
+            }
+            signer.sign_with(KeyAlgorithm::Es256, typ, &claims).unwrap()
+        };
+        let ticket = issued(&signer);
+        let (id, access) = (of(JwtType::Jwt, None), of(JwtType::AccessToken, None));
+        let typed = |token: &str| {
+            let access = Expected { typ: JwtType::AccessToken, audience: Some("web"), may_be_expired: false };
+            signer.verify_as(token, access).is_ok()
+        };
+        for (token, passes) in
+            [(&ticket, [true, false, false]), (&id, [false, true, false]), (&access, [false, false, true])]
+        {
+            let of_id = signer.verify_id_token(token, Some("web"), false).is_ok();
+            assert_eq!([signer.verify(token, "web").is_ok(), of_id, typed(token)], passes);
+        }
+        assert!(signer.verify(&of(JwtType::AccessToken, Some("login")), "web").is_err(), "its type is another one");
+    }
+
+    #[test]
+    fn an_expired_id_token_is_accepted_only_as_a_hint() {
+        let signer = open();
+        let claims = json!({ "iss": ISSUER, "aud": "web", "sub": "ada", "exp": now() - 86_400 });
+        let token = signer.sign_with(KeyAlgorithm::Es256, JwtType::Jwt, &claims).unwrap();
+        assert!(signer.verify_id_token(&token, Some("web"), false).is_err());
+        let hint = signer.verify_id_token(&token, None, true).unwrap();
+        assert_eq!((hint.subject.as_str(), hint.expires_in), ("ada", Duration::ZERO));
+        assert!(signer.verify_id_token(&token, Some("pc"), true).is_err(), "another client's");
+        assert!(open().verify_id_token(&token, None, true).is_err(), "another gateway's");
     }
 
     #[test]

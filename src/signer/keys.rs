@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
+use serde::Deserialize;
 
 /// The maximum number of keys in a directory. More are a mistake, because every verifier gets all of them.
 const MAX_KEYS: usize = 16;
@@ -21,14 +22,17 @@ const MAX_PEM_BYTES: u64 = 16 * 1024;
 const MIN_RSA_MODULUS_BYTES: usize = 256;
 
 /// The algorithms of signing keys (RFC 7518, RFC 8037).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Deserialize)]
 pub enum KeyAlgorithm {
     /// ECDSA on P-256 with SHA-256.
     #[default]
+    #[serde(rename = "ES256")]
     Es256,
     /// Ed25519.
+    #[serde(rename = "EdDSA")]
     Eddsa,
     /// RSA PKCS#1 v1.5 with SHA-256, 2,048 bits or more.
+    #[serde(rename = "RS256")]
     Rs256,
 }
 
@@ -76,12 +80,25 @@ pub enum KeyError {
     /// The directory has too many keys.
     #[error("{0} has more than {MAX_KEYS} keys; remove the oldest")]
     TooMany(PathBuf),
+    /// The directory has no key of an algorithm that clients use.
+    #[error(
+        "signing_alg {algorithm} has no key in {directory}; run `scangate keys new --dir {directory} --algorithm {}` and give \
+         all replicas the same directory",
+        .algorithm.to_string().to_lowercase()
+    )]
+    Missing {
+        /// The algorithm.
+        algorithm: KeyAlgorithm,
+        /// The directory.
+        directory: PathBuf,
+    },
     /// The cryptographic library failed.
     #[error("could not create a key")]
     Generate,
 }
 
 /// A private key that signs.
+#[derive(Clone)]
 pub struct SigningKey {
     /// Its `kid`: the JWK thumbprint (RFC 7638).
     pub id: String,
@@ -94,7 +111,7 @@ pub struct SigningKey {
     jwk: Jwk,
 }
 
-/// The keys in use: the newest signs, and all are published.
+/// The keys in use. All are published; of each algorithm, the newest signs.
 pub struct SigningKeys {
     /// Newest first.
     keys: Vec<SigningKey>,
@@ -102,7 +119,7 @@ pub struct SigningKeys {
 }
 
 impl SigningKeys {
-    /// Reads every `.pem` file of a directory. The most recently modified file signs; of files with the
+    /// Reads every `.pem` file of a directory. The most recently modified file is the newest key; of files with the
     /// same time, the last by name.
     ///
     /// # Errors
@@ -138,7 +155,17 @@ impl SigningKeys {
     /// # Errors
     /// [`KeyError::Generate`] if it is unusable.
     pub fn single(pem: &str) -> Result<Self, KeyError> {
-        Ok(Self::new(vec![parse(pem.as_bytes()).ok_or(KeyError::Generate)?]))
+        Self::of_pems(&[pem.to_owned()])
+    }
+
+    /// Creates a set of the keys in `pems`, the newest first.
+    ///
+    /// # Errors
+    /// [`KeyError::Generate`] if one is unusable, or if there is none.
+    pub fn of_pems(pems: &[String]) -> Result<Self, KeyError> {
+        let keys: Vec<_> =
+            pems.iter().map(|pem| parse(pem.as_bytes()).ok_or(KeyError::Generate)).collect::<Result<_, _>>()?;
+        if keys.is_empty() { Err(KeyError::Generate) } else { Ok(Self::new(keys)) }
     }
 
     fn new(keys: Vec<SigningKey>) -> Self {
@@ -147,13 +174,43 @@ impl SigningKeys {
         Self { keys, published }
     }
 
-    /// Returns the key that signs.
+    /// Returns the key that signs where no client names an algorithm. It is the newest one, except that keys of the algorithms
+    /// in `named`, which clients name, come after the others, and RS256 comes last: a key that was added for one client must not
+    /// change the JWTs of all.
     ///
     /// # Panics
-    /// Never: both constructors refuse an empty set.
+    /// Never: all constructors refuse an empty set.
     #[must_use]
-    pub fn signing(&self) -> &SigningKey {
-        &self.keys[0]
+    pub fn signing(&self, named: &[KeyAlgorithm]) -> &SigningKey {
+        let find = |is_wanted: &dyn Fn(KeyAlgorithm) -> bool| self.keys.iter().find(|key| is_wanted(key.algorithm));
+        let unnamed = find(&|algorithm| !named.contains(&algorithm));
+        unnamed.or_else(|| find(&|algorithm| algorithm != KeyAlgorithm::Rs256)).unwrap_or(&self.keys[0])
+    }
+
+    /// Returns the newest key of an algorithm.
+    #[must_use]
+    pub fn signing_for(&self, algorithm: KeyAlgorithm) -> Option<&SigningKey> {
+        self.keys.iter().find(|key| key.algorithm == algorithm)
+    }
+
+    /// Returns the set with one key more, which counts as the newest.
+    ///
+    /// # Errors
+    /// [`KeyError::Generate`] if it is unusable.
+    pub fn with_newer(&self, pem: &str) -> Result<Self, KeyError> {
+        let newest = parse(pem.as_bytes()).ok_or(KeyError::Generate)?;
+        Ok(Self::new(std::iter::once(newest).chain(self.keys.iter().cloned()).collect()))
+    }
+
+    /// Returns the set, if it has a key of each algorithm.
+    ///
+    /// # Errors
+    /// [`KeyError::Missing`], which names `directory`.
+    pub fn requiring(self, algorithms: &[KeyAlgorithm], directory: &Path) -> Result<Self, KeyError> {
+        match algorithms.iter().find(|algorithm| self.signing_for(**algorithm).is_none()) {
+            None => Ok(self),
+            Some(&algorithm) => Err(KeyError::Missing { algorithm, directory: directory.to_owned() }),
+        }
     }
 
     /// Returns the key with `id`, whether it signs or is only published.
@@ -165,7 +222,7 @@ impl SigningKeys {
     /// Derives a secret for `purpose` from the oldest key, so that adding a key changes no secret.
     ///
     /// # Panics
-    /// Never: both constructors refuse an empty set.
+    /// Never: all constructors refuse an empty set.
     #[must_use]
     pub fn derive(&self, purpose: &str) -> [u8; 32] {
         use aws_lc_rs::hmac;
@@ -306,7 +363,7 @@ mod tests {
     #[test]
     fn published_keys_hold_no_private_half() {
         for algorithm in [KeyAlgorithm::Es256, KeyAlgorithm::Eddsa, KeyAlgorithm::Rs256] {
-            let set = SigningKeys::single(&generate(algorithm).unwrap()).unwrap();
+            let set = SigningKeys::of_pems(&[generate(algorithm).unwrap()]).unwrap();
             let published: serde_json::Value = serde_json::from_str(&set.published()).unwrap();
             let key = published["keys"][0].as_object().unwrap();
             for private in ["d", "p", "q", "dp", "dq", "qi", "k"] {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use jsonwebtoken::{EncodingKey, Header};
+use jsonwebtoken::Header;
+use serde::Serialize;
 
 use super::claims::IssuedClaims;
-use super::keys::{self, KeyAlgorithm, KeyError, SigningKeys};
+use super::keys::{self, KeyAlgorithm, KeyError, SigningKey, SigningKeys};
 use crate::ticket::{Flow, Grant, Receipt, Subject};
 
 /// The interval at which the key directory is read.
@@ -19,13 +20,50 @@ pub const RESCAN_INTERVAL: Duration = Duration::from_secs(5);
 pub struct Signer {
     pub(super) issuer: Arc<str>,
     pub(super) keys: Arc<ArcSwap<SigningKeys>>,
+    /// The algorithms that clients name. There is always a key of each.
+    named: Arc<[KeyAlgorithm]>,
     directory: Option<Arc<Path>>,
+}
+
+/// The types of JWTs, in the header's `typ`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JwtType {
+    /// `JWT`: the JWT of a claimed ticket, which has the claim `flow`, and the ID token, which has none.
+    Jwt,
+    /// `at+jwt`: an access token (RFC 9068 §2.1).
+    AccessToken,
+}
+
+impl JwtType {
+    /// Returns the value of `typ`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Jwt => "JWT",
+            Self::AccessToken => "at+jwt",
+        }
+    }
+}
+
+/// What to do at startup if the key directory has no key of an algorithm that clients name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MissingKey {
+    /// Create it: no other process uses the directory.
+    Create,
+    /// Refuse to start: each replica would create another one.
+    Refuse,
 }
 
 /// The reason why a JWT could not be signed.
 #[derive(Debug, thiserror::Error)]
-#[error("the JWT could not be signed: {0}")]
-pub struct SignError(#[from] jsonwebtoken::errors::Error);
+pub enum SignError {
+    /// The cryptographic library failed.
+    #[error("the JWT could not be signed: {0}")]
+    Failed(#[from] jsonwebtoken::errors::Error),
+    /// There is no key of the algorithm. [`Signer::with_algorithms`] excludes it for the algorithms of clients.
+    #[error("there is no {0} key to sign with")]
+    NoKey(KeyAlgorithm),
+}
 
 impl Signer {
     /// Reads the keys of `directory`. Without a directory, it creates one key for this process.
@@ -35,22 +73,41 @@ impl Signer {
     pub fn open(issuer: &str, directory: Option<PathBuf>) -> Result<Self, KeyError> {
         let keys = match &directory {
             Some(directory) => SigningKeys::read(directory)?,
-            None => SigningKeys::single(&keys::generate(KeyAlgorithm::Es256)?)?,
+            None => SigningKeys::of_pems(&[keys::generate(KeyAlgorithm::Es256)?])?,
         };
-        Ok(Self {
-            issuer: issuer.into(),
-            keys: Arc::new(ArcSwap::from_pointee(keys)),
-            directory: directory.map(Into::into),
-        })
+        Ok(Self { directory: directory.map(Into::into), ..Self::of_keys(issuer, keys, &[]) })
     }
 
-    /// Creates a signer with only the key in `pem`.
+    /// Creates a signer with only `keys`, one of each algorithm in `named`.
+    #[must_use]
+    pub fn of_keys(issuer: &str, keys: SigningKeys, named: &[KeyAlgorithm]) -> Self {
+        let keys = Arc::new(ArcSwap::from_pointee(keys));
+        Self { issuer: issuer.into(), keys, named: named.into(), directory: None }
+    }
+
+    /// Ensures that there is a key of each algorithm in `named`, the algorithms that clients name. Without a directory, it creates
+    /// the missing keys for this process. It blocks: an RSA key takes up to a second.
     ///
     /// # Errors
-    /// [`KeyError::Generate`] if it is unusable.
-    pub fn of_key(issuer: &str, pem: &str) -> Result<Self, KeyError> {
-        let keys = Arc::new(ArcSwap::from_pointee(SigningKeys::single(pem)?));
-        Ok(Self { issuer: issuer.into(), keys, directory: None })
+    /// [`KeyError::Missing`] if the directory lacks a key and `missing` is to refuse, or the key cannot be written to it.
+    pub fn with_algorithms(self, named: &[KeyAlgorithm], missing: MissingKey) -> Result<Self, KeyError> {
+        for algorithm in named.iter().copied() {
+            if self.keys.load().signing_for(algorithm).is_some() {
+                continue;
+            }
+            let keys = match &self.directory {
+                None => self.keys.load().with_newer(&keys::generate(algorithm)?)?,
+                Some(directory) => {
+                    let lacking = || KeyError::Missing { algorithm, directory: directory.to_path_buf() };
+                    if missing == MissingKey::Refuse || keys::create(directory, algorithm).is_err() {
+                        return Err(lacking());
+                    }
+                    SigningKeys::read(directory)?
+                }
+            };
+            self.keys.store(Arc::new(keys));
+        }
+        Ok(Self { named: named.into(), ..self })
     }
 
     /// Signs the JWT of a claimed ticket. The same ticket always has the same claims.
@@ -59,12 +116,28 @@ impl Signer {
     /// [`SignError`] if the cryptography fails.
     pub fn sign(&self, flow: Flow, audience: &str, grant: &Grant, receipt: &Receipt) -> Result<String, SignError> {
         let keys = self.keys.load();
-        let key = keys.signing();
-        let mut header = Header::new(key.algorithm.jws());
-        header.kid = Some(key.id.clone());
         let claims = IssuedClaims::new(&self.issuer, flow, audience, grant, receipt);
-        let secret: &EncodingKey = &key.secret;
-        Ok(jsonwebtoken::encode(&header, &claims, secret)?)
+        encode(keys.signing(&self.named), JwtType::Jwt, &claims)
+    }
+
+    /// Signs `claims` with the newest key of an algorithm. The caller sets every claim, `iss` too.
+    ///
+    /// # Errors
+    /// [`SignError`] if there is no such key, or the cryptography fails.
+    pub fn sign_with(
+        &self,
+        algorithm: KeyAlgorithm,
+        typ: JwtType,
+        claims: &impl Serialize,
+    ) -> Result<String, SignError> {
+        let keys = self.keys.load();
+        encode(keys.signing_for(algorithm).ok_or(SignError::NoKey(algorithm))?, typ, claims)
+    }
+
+    /// Returns the issuer.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
     }
 
     /// Returns the published keys as a JWK Set in JSON (RFC 7517 §5).
@@ -89,7 +162,7 @@ impl Signer {
     #[must_use]
     pub fn describe(&self) -> String {
         let keys = self.keys.load();
-        let key = keys.signing();
+        let key = keys.signing(&self.named);
         format!("{} key {} ({} published)", key.algorithm, key.id, keys.len())
     }
 
@@ -100,7 +173,9 @@ impl Signer {
         loop {
             tokio::time::sleep(RESCAN_INTERVAL).await;
             let directory = Arc::clone(directory);
-            let Ok(found) = tokio::task::spawn_blocking(move || SigningKeys::read(&directory)).await else { continue };
+            let named = Arc::clone(&self.named);
+            let read = move || SigningKeys::read(&directory)?.requiring(&named, &directory);
+            let Ok(found) = tokio::task::spawn_blocking(read).await else { continue };
             match found {
                 Ok(keys) if keys.published() == self.keys.load().published() => logged_error = None,
                 Ok(keys) => {
@@ -118,4 +193,11 @@ impl Signer {
             }
         }
     }
+}
+
+fn encode(key: &SigningKey, typ: JwtType, claims: &impl Serialize) -> Result<String, SignError> {
+    let mut header = Header::new(key.algorithm.jws());
+    header.typ = Some(typ.as_str().to_owned());
+    header.kid = Some(key.id.clone());
+    Ok(jsonwebtoken::encode(&header, claims, &key.secret)?)
 }

@@ -102,3 +102,47 @@ fn the_newest_key_signs_and_the_older_one_stays_published() {
     let token = after.sign(Flow::Login, "web", &grant, &receipt).unwrap();
     assert_eq!(jsonwebtoken::decode_header(&token).unwrap().alg, jsonwebtoken::Algorithm::EdDSA);
 }
+
+#[test]
+fn a_key_that_was_added_for_one_client_does_not_sign_the_jwts_of_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let old = keys::create(directory.path(), KeyAlgorithm::Es256).unwrap();
+    let past = std::time::SystemTime::now() - Duration::from_secs(60);
+    std::fs::File::open(&old).unwrap().set_modified(past).unwrap();
+    let open = || Signer::open("https://gate.example", Some(directory.path().into())).unwrap();
+    let of_grafana = open().with_algorithms(&[KeyAlgorithm::Rs256], MissingKey::Create).unwrap();
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2, "the missing key is in the directory");
+    let (grant, receipt) = claimed(&json!({}));
+    let alg = |token: &str| jsonwebtoken::decode_header(token).unwrap().alg;
+    let token = of_grafana.sign(Flow::Login, "web", &grant, &receipt).unwrap();
+    assert_eq!(alg(&token), jsonwebtoken::Algorithm::ES256);
+    let token = of_grafana.sign_with(KeyAlgorithm::Rs256, JwtType::AccessToken, &json!({"aud": "web"})).unwrap();
+    assert_eq!(alg(&token), jsonwebtoken::Algorithm::RS256);
+    assert_eq!(jsonwebtoken::decode_header(&token).unwrap().typ.as_deref(), Some("at+jwt"));
+    let fault = of_grafana.sign_with(KeyAlgorithm::Eddsa, JwtType::Jwt, &json!({})).unwrap_err();
+    assert!(matches!(fault, SignError::NoKey(KeyAlgorithm::Eddsa)), "{fault}");
+    // Without a client that names it, the newest key signs.
+    assert_eq!(alg(&open().sign(Flow::Login, "web", &grant, &receipt).unwrap()), jsonwebtoken::Algorithm::RS256);
+    let both = open().with_algorithms(&[KeyAlgorithm::Rs256, KeyAlgorithm::Es256], MissingKey::Refuse).unwrap();
+    assert_eq!(alg(&both.sign(Flow::Login, "web", &grant, &receipt).unwrap()), jsonwebtoken::Algorithm::ES256);
+}
+
+#[test]
+fn replicas_with_a_directory_do_not_start_without_a_key_that_a_client_needs() {
+    let directory = tempfile::tempdir().unwrap();
+    keys::create(directory.path(), KeyAlgorithm::Es256).unwrap();
+    let signer = Signer::open("https://gate.example", Some(directory.path().into())).unwrap();
+    let fault = signer.with_algorithms(&[KeyAlgorithm::Rs256], MissingKey::Refuse).err().unwrap().to_string();
+    let command = format!("scangate keys new --dir {} --algorithm rs256", directory.path().display());
+    assert!(fault.contains("signing_alg RS256 has no key") && fault.contains(&command), "{fault}");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn without_a_directory_the_keys_of_clients_are_made_and_secrets_stay_those_of_the_first() {
+    let signer = Signer::open("https://gate.example", None).unwrap();
+    let secret = signer.derive("x");
+    let signer = signer.with_algorithms(&[KeyAlgorithm::Eddsa, KeyAlgorithm::Es256], MissingKey::Refuse).unwrap();
+    let jwks: JwkSet = serde_json::from_str(&signer.jwks()).unwrap();
+    assert_eq!((jwks.keys.len(), signer.derive("x")), (2, secret));
+}
