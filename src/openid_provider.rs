@@ -6,8 +6,10 @@
 //!
 //! Invariant: nothing leaves the process before the store has acknowledged it: a code, a used code, a rotated refresh token.
 
+pub mod answer;
 pub mod codes;
 pub mod failure;
+pub mod request;
 
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ use crate::signer::Signer;
 use crate::single_sign_on::SingleSignOn;
 use crate::store::Store;
 use failure::AuthorizationError;
+use request::{AuthorizationRequest, Refused};
 
 /// The use cases of the OpenID Provider. Clones share everything.
 #[derive(Clone)]
@@ -52,6 +55,14 @@ impl OpenIdProvider {
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.issuer
+    }
+
+    /// Reads an authorization request, as its query was sent.
+    ///
+    /// # Errors
+    /// [`Refused`]: the error, and where it may go.
+    pub fn read_request(&self, query: &str) -> Result<AuthorizationRequest, Refused> {
+        request::read(query, &self.clients)
     }
 
     /// Returns the sessions of browsers.

@@ -20,6 +20,7 @@
   var blocks = 0;
 
   page.query = readQuery(location.search);
+  page.isAuthorization = document.body.getAttribute('data-authorization') === 'yes';
   page.lang = document.documentElement.lang;
   page.text = {};
 
@@ -201,8 +202,10 @@
     }
   };
 
+  // An authorization request is a purpose of its own, in whichever language.
   function purpose() {
-    return [location.pathname, page.query.client_id, page.query.return_to].join(' ');
+    return page.isAuthorization ? location.search.replace(/&lang=[^&]*/g, '')
+      : [location.pathname, page.query.client_id, page.query.return_to].join(' ');
   }
 
   // ---- The query string ----

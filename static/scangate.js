@@ -64,7 +64,9 @@ function start(element, options) {
   var code = { ticket: null, client: null, refresh: refresh, stop: stop, take: take };
   var epoch = 0, renewals = 0, failures = 0, expected = 0, lostAt = 0, retryMs = 3000, lastId = '', secret = '', timer = 0, close = noop,
     received = false, eventAt = 0, bound = false, overdue = false, renewLater = false, render = noop, resume = options.resume;
-  var bearer = gateway !== location.origin || navigator.cookieEnabled === false;
+  // The gateway's page that answers an authorization request needs the cookie.
+  var request = options.authorization;
+  var bearer = gateway !== location.origin || !request && navigator.cookieEnabled === false;
 
   // Stops the transport in use. Callbacks of an earlier epoch do nothing.
   function reset(transport) {
@@ -100,7 +102,7 @@ function start(element, options) {
   // ---- The ticket, from its creation to its end
 
   function create() {
-    var body = { client_id: options.clientId, flow: options.flow, return_to: options.returnTo };
+    var body = { client_id: options.clientId, flow: options.flow, return_to: options.returnTo, authorization: request };
     if (bearer && !options.token) { body.binding = 'bearer'; }
     withdraw('superseded');
     code.ticket = code.problem = null;
@@ -120,7 +122,7 @@ function start(element, options) {
   function restore(saved) {
     resume = null;
     send('GET', gateway + '/v1/tickets/' + saved.ticket_id, { token: options.token }, scoped(function (status, got) {
-      if (status !== 200 || !got || !(got.token || LIVE[got.state])) { create(); return; }
+      if (status !== 200 || !got || !(isDone(got) || LIVE[got.state])) { create(); return; }
       got.client = saved.client;
       got.qr = { svg: gateway + got.poll + '/qr.svg' };
       begin(got);
@@ -134,7 +136,7 @@ function start(element, options) {
     failures = 0;
     code.client = ticket.client || code.client;
     code.qr = ticket.qr && ticket.qr.svg;
-    if (ticket.token) {
+    if (isDone(ticket)) {
       code.ticket = { ticket_id: ticket.ticket_id, revision: 0 };
       take(ticket);
       return;
@@ -148,10 +150,13 @@ function start(element, options) {
     return ticket.state === 'scanned' ? enter('scanned', ticket.number && 'numbered') : enter('waiting', ticket.opened && 'opened');
   }
 
+  // Whether the recipient has what it waits for: the JWT or, for an authorization request, the confirmation.
+  function isDone(ticket) { return ticket.token || request && ticket.state === 'confirmed'; }
+
   // The gateway does not find a ticket that it has just created: the browser did not send the cookie or the secret.
   function unbound(problem) {
     end();
-    if (!bearer && !options.ticket) {
+    if (!bearer && !options.ticket && !request) {
       bearer = true;
       create();
     } else {
@@ -171,7 +176,7 @@ function start(element, options) {
     end();
     if (ticket.state === 'cancelled') {
       enter(ticket.reason === 'declined' ? 'declined' : 'cancelled', ticket.reason);
-    } else if (ticket.token || options.flow === 'share') {
+    } else if (isDone(ticket) || options.flow === 'share') {
       enter('confirmed');
       if (ticket.token && options.onToken) { options.onToken(ticket.token, code); }
     } else {

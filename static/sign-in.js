@@ -1,5 +1,9 @@
 /*
- * The sign-in page: shows a QR code with scangate.js, and posts the JWT to the site that asked for the sign-in.
+ * The sign-in page: shows a QR code with scangate.js. For an authorization request it then leads to the answer; otherwise it posts
+ * the JWT to the site that asked for the sign-in.
+ *
+ * An authorization request is in the query string, and data-authorization on <body> is `yes`. The ticket is created with the query
+ * as it is, and the page reads none of it.
  *
  * Query string: client_id, return_to, state (kept in the page and posted back to return_to). The gateway also reads lang.
  *
@@ -19,6 +23,8 @@
   'use strict';
 
   var MAX_STATE_CHARS = 512;
+  // The address that answers an authorization request whose ticket is confirmed.
+  var DONE = '/oauth2/authorize/done?ticket=';
   // If the site has not responded after this time, it is slow, or the browser has blocked the form without an error.
   var REDIRECT_TIMEOUT_MS = 10000;
   var STOPPED = { declined: 1, cancelled: 1, expired: 1, error: 1 };
@@ -36,7 +42,7 @@
   var code;
 
   function start() {
-    if ((query.state || '').length > MAX_STATE_CHARS) {
+    if (!page.isAuthorization && (query.state || '').length > MAX_STATE_CHARS) {
       byId('code').hidden = true;
       byId('fault').hidden = false;
       page.setText('fault-title', text.long_state[0]);
@@ -46,6 +52,7 @@
       return;
     }
     options = { clientId: query.client_id, returnTo: query.return_to, texts: text, onState: onState, onToken: onToken };
+    if (page.isAuthorization) { options = { authorization: location.search.slice(1), texts: text, onState: onState }; }
     page.resumeCode(options);
     code = scangate.start(byId('code'), options);
     byId('again').onclick = code.refresh;
@@ -60,13 +67,24 @@
     page.storeCode(options, state, now);
     page.showView(state, now);
     // Uses the query string, because the ticket has return_to only together with the JWT, after the widget was drawn.
-    text.confirmed = query.return_to ? returningTexts : claimsTexts;
+    text.confirmed = page.isAuthorization || query.return_to ? returningTexts : claimsTexts;
     document.title = state === 'waiting' || state === 'loading' ? heading
       : scangate.format(texts[0], { name: name, number: (now.ticket || {}).number }) + ' · ' + heading;
     if (state !== 'confirmed') { showResult(false); }
+    if (page.isAuthorization && state === 'confirmed') { leave(now.ticket); }
     // If no element has the focus, moves it to the next action.
     if (STOPPED[state] && state !== shownState && document.activeElement === document.body) { document.querySelector('.scangate-refresh').focus(); }
     shownState = state;
+  }
+
+  // The entry of this page in the history is replaced: the way back from the app leads past it.
+  function leave(ticket) {
+    location.replace(DONE + ticket.ticket_id);
+    warnIfStuck(ticket);
+  }
+
+  function warnIfStuck(ticket) {
+    setTimeout(function () { if (code.ticket === ticket) { showRedirectFailure(text.stuck); } }, REDIRECT_TIMEOUT_MS);
   }
 
   function onToken(token, now) {
@@ -77,7 +95,7 @@
       } catch (e) {
         showRedirectFailure(text.blocked);
       }
-      setTimeout(function () { if (code.ticket === ticket) { showRedirectFailure(text.stuck); } }, REDIRECT_TIMEOUT_MS);
+      warnIfStuck(ticket);
     } else {
       page.showClaims(token);
       showResult(true);

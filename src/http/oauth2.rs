@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `authorize` | the authorization endpoint: the sign-in page, or an answer without one |
 //! | `done` | the address that the page opens after the confirmation: the answer with the code |
+//! | `answers` | sends an answer to a client's redirect URI, by a redirect or a form |
 //! | `token`, `revoke`, `introspect` | the endpoints that clients call |
 //! | `userinfo` | the claims of a person, for an access token |
 //! | `logout` | the end of a browser's session, begun by a client |
 //! | `discovery` | the description of the provider |
 //! | `error` | the JSON errors of RFC 6749 §5.2 |
 
+mod answers;
 pub(super) mod authorize;
 pub(super) mod discovery;
 pub(super) mod done;
@@ -33,6 +35,8 @@ use super::state::SharedGateway;
 pub(super) const AUTHORIZE_PATH: &str = "/oauth2/authorize";
 /// Where the sign-in page leads after the confirmation.
 pub(super) const DONE_PATH: &str = "/oauth2/authorize/done";
+/// Where the sign-in page leads a person who goes back to the app without signing in.
+pub(super) const CANCEL_PATH: &str = "/oauth2/authorize/cancel";
 /// The end of a session, begun by a client.
 pub(super) const LOGOUT_PATH: &str = "/oauth2/logout";
 

@@ -7,6 +7,7 @@
 
 mod branding;
 mod files;
+mod form_post;
 mod headers;
 mod people;
 mod problem_page;
@@ -24,19 +25,23 @@ use url::{Url, form_urlencoded};
 
 use super::extract::NamePath;
 use super::fields;
+use super::oauth2::CANCEL_PATH;
 use super::problem::{self, Problem};
 use super::state::{Gateway, SharedGateway};
 use super::view::client::ClientView;
 use crate::clients::Client;
+use crate::openid_provider::request::AuthorizationRequest;
 use crate::ticket::Flow;
 use crate::urls::is_local;
 pub(super) use branding::{logo, theme};
+pub(super) use form_post::form_post;
+pub(super) use headers::KEEP_OPENER;
 use headers::{FOR_ANY_ORIGIN, NO_PERMISSIONS, language_headers};
 use people::{People, Site};
 pub(super) use problem_page::ProblemContext;
 use query::parameter;
 use renderer::{PageContext, RENDERER};
-use texts::Page;
+use texts::{Language, Page};
 
 /// Serves the sign-in page, for the client in `?client_id=`. It is the same for everyone: a code is shown to a browser, not to a
 /// person.
@@ -46,6 +51,35 @@ pub(super) async fn sign_in(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     page_of_client(&gateway, Page::SignIn, &People::unknown(&gateway), &uri, &headers)
+}
+
+/// Serves the sign-in page for an authorization request. Its script creates a ticket for the request's own query, and goes on to
+/// the answer.
+///
+/// Unlike all other pages, it keeps the window that has opened it: a page may sign people in by a popup, and any other opener
+/// policy, even on the way, would cut the popup off (HTML, cross-origin opener policies).
+pub(super) fn authorization(
+    gateway: &Gateway,
+    request: &AuthorizationRequest,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    if let Some(url) = own_url(gateway, uri, headers) {
+        return Ok(Redirect::temporary(url.as_str()).into_response());
+    }
+    let language = language_of_request(uri, &request.ui_locales, headers);
+    let client = Some(&*request.client);
+    let cancel_href = format!("{CANCEL_PATH}?{}", uri.query().unwrap_or_default());
+    let people = People::unknown(gateway);
+    let page = page_in(gateway, Page::SignIn, client, &people, uri, language, Some(cancel_href))?;
+    Ok((KEEP_OPENER, page).into_response())
+}
+
+/// Returns the language of a page for an authorization request: the one that the person chose, else the client's wishes, else the
+/// browser's.
+fn language_of_request(uri: &Uri, ui_locales: &[String], headers: &HeaderMap) -> &'static Language {
+    let chosen = parameter(uri, "lang").into_iter().chain(ui_locales.iter().cloned());
+    RENDERER.languages.first_of(chosen, headers)
 }
 
 /// Serves the page that a phone's browser opens after it has scanned a code. Opening it changes nothing.
@@ -137,8 +171,21 @@ fn page(
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     let language = RENDERER.languages.choose(parameter(uri, "lang").as_deref(), headers);
+    page_in(gateway, page, client, people, uri, language, None)
+}
+
+fn page_in(
+    gateway: &Gateway,
+    page: Page,
+    client: Option<&Client>,
+    people: &People,
+    uri: &Uri,
+    language: &Language,
+    cancel_href: Option<String>,
+) -> Result<Response, Problem> {
     let site = Site::of(gateway, client);
-    let share_href = client.filter(|client| client.allows(Flow::Share)).map(|client| {
+    let may_share = |client: &&Client| client.allows(Flow::Share) && cancel_href.is_none();
+    let share_href = client.filter(may_share).map(|client| {
         let query = form_urlencoded::Serializer::new(String::new()).append_pair("client_id", &client.id.0).finish();
         format!("/share?{query}")
     });
@@ -148,7 +195,8 @@ fn page(
     };
     let client = client.map(ClientView::new);
     let query = uri.query().unwrap_or_default();
-    let html = RENDERER.render(page, &PageContext { language, client, share_href, site, people, query })?;
+    let html =
+        RENDERER.render(page, &PageContext { language, client, share_href, site, people, query, cancel_href })?;
     let kind = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
     let policy = [(header::CONTENT_SECURITY_POLICY, content_security_policy(posts_to.as_deref()))];
     Ok((kind, policy, NO_PERMISSIONS, language_headers(language), html).into_response())

@@ -2,7 +2,8 @@
 //!
 //! Only this module sends a JWT: first with the claim, then again, with the same `jti` and `exp`, to the same recipient until
 //! the redeem time expires. The recipient sees `confirmed` together with the JWT, although that same request claims the ticket.
-//! The other party sees `claimed`.
+//! The other party sees `claimed`. A ticket of an authorization request has no JWT: its recipient sees `confirmed` and goes on to
+//! `oauth2::done`, which claims the ticket.
 
 use super::problem::{self, Problem};
 use super::state::Gateway;
@@ -52,7 +53,7 @@ pub(super) async fn render(
     let is_recipient = loop {
         let ticket = &reading.ticket;
         let is_recipient = ticket.is_recipient(party);
-        if is_recipient && matches!(ticket.state, State::Confirmed { .. }) {
+        if is_recipient && ticket.request.authorization.is_none() && matches!(ticket.state, State::Confirmed { .. }) {
             reading = claim(gateway, reading, party).await?;
             break is_recipient;
         }
@@ -97,11 +98,11 @@ async fn claim(gateway: &Gateway, reading: Reading, party: &Party) -> Result<Rea
 }
 
 fn token(gateway: &Gateway, reading: &Reading) -> Result<Option<TokenView>, Problem> {
-    let State::Claimed { grant, receipt, .. } = &reading.ticket.state else { return Ok(None) };
-    if reading.now >= receipt.redeem_until {
+    let ticket = &reading.ticket;
+    let State::Claimed { grant, receipt, .. } = &ticket.state else { return Ok(None) };
+    if reading.now >= receipt.redeem_until || ticket.request.authorization.is_some() {
         return Ok(None);
     }
-    let ticket = &reading.ticket;
     let access_token = gateway.signer.sign(ticket.request.flow, &ticket.audience().0, grant, receipt)?;
     let expires_in = receipt.expires_at.since(reading.now).as_secs();
     Ok(Some(TokenView { access_token, token_type: "Bearer", expires_in }))

@@ -63,6 +63,16 @@ impl Authentication {
         if freshness.acr_values.is_empty() || is_accepted { Ok(()) } else { Err(Refusal::StrongerSignInNeeded) }
     }
 
+    /// Compares the time of the sign-in with `max_age` of an authorization request. It counts back from the ticket's creation,
+    /// not from now: a person who signs in again for the request has the ticket's whole time for the rest.
+    ///
+    /// # Errors
+    /// [`Refusal::SignInTooOld`] if the sign-in is older, or `auth_time` is absent.
+    pub(super) fn check_request(&self, freshness: &Freshness, created_at: Timestamp) -> Result<(), Refusal> {
+        let is_too_old = |max_age| !self.is_younger(max_age, created_at);
+        if freshness.request_max_age_secs.is_some_and(is_too_old) { Err(Refusal::SignInTooOld) } else { Ok(()) }
+    }
+
     /// Returns whether the person signed in at most `max_age_secs` ago. Clocks may differ by [`CLOCK_LEEWAY_SECS`].
     fn is_younger(&self, max_age_secs: u32, now: Timestamp) -> bool {
         let oldest = seconds_of(now) - f64::from(max_age_secs) - f64::from(CLOCK_LEEWAY_SECS);

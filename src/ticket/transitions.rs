@@ -72,7 +72,7 @@ impl Ticket {
         if self.request.flow != Flow::Login || !matches!(self.state, State::Pending { .. }) {
             return Ok(());
         }
-        Authentication::of(claims, now).check(&self.request.freshness, now)
+        self.check_freshness(&Authentication::of(claims, now), now)
     }
 
     /// `confirm`: the approver grants the claims that the ticket asks for and the decision releases. The recipient then
@@ -171,6 +171,7 @@ impl Ticket {
     /// Checks that the approver's sign-in is what the ticket's client and the scanner's client require.
     fn check_freshness(&self, authentication: &Authentication, now: Timestamp) -> Result<(), Refusal> {
         authentication.check(&self.request.freshness, now)?;
+        authentication.check_request(&self.request.freshness, self.created_at)?;
         let named = self.scanner().and_then(|scanner| scanner.audience.as_ref());
         named.map_or(Ok(()), |audience| authentication.check(&audience.freshness, now))
     }

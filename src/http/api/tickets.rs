@@ -18,12 +18,13 @@ use crate::http::auth::{Approver, caller_party, cookie_secret};
 use crate::http::cookies::{BindingKind, NewBinding};
 use crate::http::device;
 use crate::http::extract::{JsonBody, TicketPath, ValidQuery};
-use crate::http::origin::check_origin;
+use crate::http::origin::{check_origin, is_own_fetch};
 use crate::http::problem::{self, Problem};
 use crate::http::state::{Gateway, SharedGateway};
 use crate::http::view::client::ClientView;
 use crate::http::view::ticket::{CreatedTicket, TicketView, scan_url};
 use crate::http::wait::{self, MAX_WAIT_SECS};
+use crate::openid_provider::request::{AuthorizationRequest, Refused};
 use crate::random;
 use crate::store::TransitionError;
 use crate::ticket::{CancelReason, Flow, NewTicket, Party, Refusal, TicketRequest};
@@ -43,6 +44,11 @@ pub struct CreateTicket {
     flow: Flow,
     /// The URL to which the recipient is redirected: one of the client's own list, character for character.
     return_to: Option<String>,
+    /// The query of an authorization request of an OpenID client, as it was sent to `/oauth2/authorize`; only on the gateway's
+    /// own page, with the cookie as the binding. Its client and its claims are those of the ticket. The recipient gets a code at
+    /// the client's redirect URI, and never a JWT.
+    #[schema(max_length = 6144)]
+    authorization: Option<String>,
     /// How the presenter is identified in later requests.
     #[serde(default)]
     binding: BindingKind,
@@ -105,8 +111,14 @@ pub(in crate::http) async fn create(
     }
     // Enter the queue before creating the ticket, which would be useless without its code.
     let drawing = query.qr.map(|picture| gateway.drawing.enter().map(|place| (picture, place))).transpose()?;
-    let client =
-        gateway.clients.find(body.client_id.as_deref()).ok_or_else(|| Problem::from(&problem::UNKNOWN_CLIENT))?;
+    let request =
+        body.authorization.as_deref().map(|query| authorization(query, &body, &headers, &gateway)).transpose()?;
+    let client = match &request {
+        Some(request) => &request.client,
+        None => {
+            gateway.clients.find(body.client_id.as_deref()).ok_or_else(|| Problem::from(&problem::UNKNOWN_CLIENT))?
+        }
+    };
     check_origin(&headers, &gateway, client)?;
     if !client.allows(body.flow) {
         return Err(Problem::from(&problem::FLOW_NOT_ALLOWED));
@@ -137,10 +149,10 @@ pub(in crate::http) async fn create(
             requester: device::describe(address, &headers),
             return_to: body.return_to,
             matching: random::matching(client.match_policy),
-            release: presenter.release,
+            release: request.as_ref().map_or(presenter.release, AuthorizationRequest::release),
             code,
-            freshness: client.freshness.clone(),
-            authorization: None,
+            freshness: request.as_ref().map_or_else(|| client.freshness.clone(), AuthorizationRequest::freshness),
+            authorization: request.as_ref().map(|request| Box::new(request.authorization.clone())),
         },
         ttl,
     };
@@ -160,6 +172,32 @@ pub(in crate::http) async fn create(
     let location = [(header::LOCATION, created.ticket.poll.clone())];
     let cookie = new_binding.and_then(|binding| binding.cookie(&gateway));
     Ok((StatusCode::CREATED, location, cookie, Json(created)).into_response())
+}
+
+/// Reads the authorization request that a ticket is for. The page was served for the same text, so only a change of the settings
+/// since, or a program, gets a refusal.
+fn authorization(
+    query: &str,
+    body: &CreateTicket,
+    headers: &HeaderMap,
+    gateway: &Gateway,
+) -> Result<AuthorizationRequest, Problem> {
+    let refuse = |detail: &'static str| Err(Problem::from(&problem::INVALID_REQUEST).detail(detail));
+    let has_others = body.client_id.is_some() || body.release.is_some() || body.return_to.is_some();
+    if body.flow != Flow::Login || body.binding != BindingKind::Cookie || has_others {
+        return refuse(
+            "authorization is for the flow \"login\" and the binding \"cookie\", without client_id, release and return_to.",
+        );
+    }
+    // The answer leaves from the gateway's own page, in the browser that has the cookie.
+    if !is_own_fetch(headers, gateway) {
+        return Err(Problem::from(&problem::ORIGIN_NOT_ALLOWED));
+    }
+    match gateway.openid_provider.read_request(query) {
+        Ok(request) => Ok(request),
+        Err(Refused::Page) => refuse("authorization names no registered client and redirect URI."),
+        Err(Refused::Back { error, .. }) => refuse(error.description()),
+    }
 }
 
 /// The presenter of a new ticket, and the claims that the approver may grant.

@@ -1,8 +1,63 @@
-//! The authorization endpoint (OpenID Connect Core §3.1.2).
+//! The authorization endpoint (OpenID Connect Core §3.1.2): the sign-in page, or an answer without one.
+//!
+//! It stores nothing. The page creates a ticket for the request's query, and the gateway reads that query again then.
 
+use axum::extract::{Request, State};
+use axum::http::header::{self, HeaderMap, HeaderValue};
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse as _, Response};
+
+use super::AUTHORIZE_PATH;
+use super::answers::{refuse, send_error};
+use crate::http::address::BrowserAddress;
+use crate::http::extract::read_body;
 use crate::http::problem::{self, Problem};
+use crate::http::state::SharedGateway;
+use crate::http::{fields, pages};
+use crate::openid_provider::answer::Destination;
+use crate::openid_provider::failure::AuthorizationError;
+use crate::openid_provider::request::encode_form;
 
-/// Not built yet.
-pub(in crate::http) async fn authorize() -> Problem {
-    Problem::from(&problem::NOT_FOUND)
+/// The media type of a form.
+const FORM: &[u8] = b"application/x-www-form-urlencoded";
+
+/// Answers an authorization request in the query.
+pub(in crate::http) async fn authorize(
+    State(gateway): State<SharedGateway>,
+    BrowserAddress(address): BrowserAddress,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let _ = address; // LIMIT
+    let request = match gateway.openid_provider.read_request(uri.query().unwrap_or_default()) {
+        Ok(request) => request,
+        Err(refused) => return refuse(&gateway, refused, &uri, &headers),
+    };
+    if request.is_silent {
+        let to = Destination::from(&request.authorization);
+        return send_error(&gateway, &request.client, to, AuthorizationError::LoginRequired, &uri, &headers);
+    }
+    gateway.metrics.openid.authorization("page");
+    pages::authorization(&gateway, &request, &uri, &headers)
+}
+
+/// Turns an authorization request in a form (OpenID Connect Core §3.1.2.1) into one in the query. Browsers send the cookie of a
+/// session with a navigation from another site, but not with a form of another site.
+pub(in crate::http) async fn authorize_by_form(
+    State(gateway): State<SharedGateway>,
+    BrowserAddress(address): BrowserAddress,
+    request: Request,
+) -> Result<Response, Problem> {
+    let _ = address; // LIMIT
+    let content_type = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    if !fields::media_type(content_type).eq_ignore_ascii_case(FORM) {
+        return Err(Problem::from(&problem::UNSUPPORTED_MEDIA_TYPE)
+            .detail("Send the parameters in the query, or as application/x-www-form-urlencoded."));
+    }
+    let body = read_body(request, &gateway).await?;
+    let query =
+        str::from_utf8(&body).ok().and_then(encode_form).ok_or_else(|| Problem::from(&problem::SIGN_IN_ADDRESS))?;
+    let location = HeaderValue::from_str(&format!("{AUTHORIZE_PATH}?{query}"));
+    let location = location.map_err(|_error| Problem::from(&problem::SIGN_IN_ADDRESS))?;
+    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location)], pages::KEEP_OPENER).into_response())
 }

@@ -1,8 +1,136 @@
-//! The answer to an authorization request, after the confirmation.
+//! The answer to an authorization request, after the confirmation: the sign-in page opens this address.
+//!
+//! The URL names only the ticket. Everything else comes from the ticket, so a confirmation is never used for another request.
+//! Only the browser that shows the code gets the answer. A repeated request gets the same answer until the code is used.
 
+use axum::extract::State;
+use axum::http::Uri;
+use axum::http::header::HeaderMap;
+use axum::response::Response;
+use serde::Deserialize;
+
+use super::answers::{refuse, send, send_error};
+use crate::clients::Client;
+use crate::http::cookies;
+use crate::http::extract::ValidQuery;
+use crate::http::origin::is_same_origin_fetch;
 use crate::http::problem::{self, Problem};
+use crate::http::state::{Gateway, SharedGateway};
+use crate::openid_provider::answer::{Answer, Destination};
+use crate::openid_provider::codes::{CodeContent, CodeSource};
+use crate::openid_provider::failure::AuthorizationError;
+use crate::random::RandomId;
+use crate::store::{Reading, TransitionError};
+use crate::ticket::{
+    Authorization, BindingSecret, CancelReason, Grant, Party, Receipt, State as TicketState, TicketId,
+};
 
-/// Not built yet.
-pub(in crate::http) async fn done() -> Problem {
-    Problem::from(&problem::NOT_FOUND)
+/// The ticket.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct DoneQuery {
+    /// Its id.
+    ticket: String,
+}
+
+/// Sends the answer of a ticket to its client.
+pub(in crate::http) async fn done(
+    State(gateway): State<SharedGateway>,
+    query: Result<ValidQuery<DoneQuery>, Problem>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let id = query.ok().and_then(|ValidQuery(query)| query.ticket.parse().ok());
+    let id: TicketId = id.ok_or_else(over)?;
+    // A page of another origin must not make the browser finish a sign-in. Browsers that do not tell the origin keep the
+    // binding from it anyway, because the cookie is Strict.
+    if !is_same_origin_fetch(&headers) {
+        return Err(over());
+    }
+    let binding = cookies::binding(&headers, &gateway).ok_or_else(over)?;
+    let party = Party::Browser(binding.hash());
+    let reading = gateway.store.get(&id).await.map_err(|error| Problem::from(error).as_page(""))?;
+    let reading = reading.filter(|reading| reading.ticket.request.presenter.is(&party)).ok_or_else(over)?;
+    let request = reading.ticket.request.clone();
+    let authorization = request.authorization.as_deref().ok_or_else(over)?;
+    let client = gateway.clients.find(Some(&request.client_id.0)).filter(|client| may_answer(client, authorization));
+    let client = client.ok_or_else(|| Problem::from(&problem::SIGN_IN_ADDRESS))?;
+    let to = Destination::from(authorization);
+    if let TicketState::Cancelled { reason: CancelReason::Declined, .. } = reading.ticket.state {
+        return send_error(&gateway, client, to, AuthorizationError::AccessDenied, &uri, &headers);
+    }
+    let reading = claim(&gateway, reading, &party).await?;
+    let TicketState::Claimed { grant, receipt, .. } = &reading.ticket.state else { return Err(over()) };
+    if reading.now >= receipt.redeem_until {
+        return Err(over());
+    }
+    if authorization.hinted_subject.as_ref().is_some_and(|hinted| *hinted != grant.subject) {
+        return send_error(&gateway, client, to, AuthorizationError::LoginRequired, &uri, &headers);
+    }
+    let code = issue_code(&gateway, client, authorization, &id, &binding, grant, receipt).await?;
+    let answer = Answer::code(to, code, gateway.openid_provider.issuer());
+    gateway.metrics.openid.authorization("code");
+    send(client, &answer, &uri, &headers)
+}
+
+/// Leads a person who does not sign in back to the app, with the error `access_denied`. The query is that of the authorization
+/// request, and is checked like one.
+pub(in crate::http) async fn cancel(
+    State(gateway): State<SharedGateway>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    match gateway.openid_provider.read_request(uri.query().unwrap_or_default()) {
+        Ok(request) => {
+            let to = Destination::from(&request.authorization);
+            send_error(&gateway, &request.client, to, AuthorizationError::AccessDenied, &uri, &headers)
+        }
+        Err(refused) => refuse(&gateway, refused, &uri, &headers),
+    }
+}
+
+/// One page for every ticket that has no answer for this browser: an unknown one, one of another browser, one that waits.
+fn over() -> Problem {
+    Problem::from(&problem::AUTHORIZATION_OVER)
+}
+
+/// Returns whether the answer may still go to the redirect URI: the client may have been changed since.
+fn may_answer(client: &Client, authorization: &Authorization) -> bool {
+    let openid = client.openid.as_ref();
+    openid.is_some_and(|openid| openid.redirect_uris.contains(&authorization.redirect_uri))
+}
+
+/// Claims a confirmed ticket. A claimed one stays as it is.
+async fn claim(gateway: &Gateway, reading: Reading, party: &Party) -> Result<Reading, Problem> {
+    let jti = RandomId::new().to_string();
+    gateway.sign_ins.claim(reading, party, &jti).await.map_err(|error| match error {
+        TransitionError::NoTicket | TransitionError::Refused(_) => over(),
+        // The link repeats this request, which is harmless.
+        TransitionError::Store(error) => Problem::from(error).as_page(""),
+    })
+}
+
+async fn issue_code(
+    gateway: &Gateway,
+    client: &Client,
+    authorization: &Authorization,
+    id: &TicketId,
+    binding: &BindingSecret,
+    grant: &Grant,
+    receipt: &Receipt,
+) -> Result<String, Problem> {
+    let content = CodeContent {
+        client_id: client.id.clone(),
+        redirect_uri: authorization.redirect_uri.clone(),
+        code_challenge: authorization.code_challenge.clone(),
+        nonce: authorization.nonce.clone(),
+        scopes: authorization.scopes.clone(),
+        claims: authorization.claims.clone(),
+        sid: None,
+        grant: grant.clone(),
+        issued_at: receipt.issued_at,
+    };
+    let source = CodeSource::Ticket { binding, ticket: id, jti: &receipt.jti };
+    let code = gateway.openid_provider.issue_code(source, &content).await;
+    code.map_err(|error| Problem::from(error).as_page(""))?.ok_or_else(over)
 }

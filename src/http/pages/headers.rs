@@ -8,6 +8,10 @@ use crate::http::origin::EMBEDDABLE;
 /// For files without secrets that pages of other origins use.
 pub(super) const FOR_ANY_ORIGIN: [(HeaderName, &str); 2] = [(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"), EMBEDDABLE];
 
+/// Keeps the window that has opened the page, for sign-ins in a popup. `COOP: same-origin` is the rule for all other pages.
+pub(in crate::http) const KEEP_OPENER: [(HeaderName, &str); 1] =
+    [(HeaderName::from_static("cross-origin-opener-policy"), "unsafe-none")];
+
 /// Denies the browser features that the pages do not use, so that an injected script cannot use them either.
 pub(super) const NO_PERMISSIONS: [(HeaderName, &str); 1] = [(
     HeaderName::from_static("permissions-policy"),

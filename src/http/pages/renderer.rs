@@ -47,6 +47,8 @@ pub(super) struct PageContext<'a> {
     /// The person who reads the page, and the ways to sign in.
     pub(super) people: &'a People,
     pub(super) query: &'a str,
+    /// If the page answers an authorization request, the way back to the app without a sign-in.
+    pub(super) cancel_href: Option<String>,
 }
 
 impl Renderer {
@@ -80,7 +82,7 @@ impl Renderer {
     /// # Errors
     /// The template's error.
     pub(super) fn render(&self, page: Page, request: &PageContext<'_>) -> Result<String, minijinja::Error> {
-        let PageContext { language, client, share_href, site, people, query } = request;
+        let PageContext { language, client, share_href, site, people, query, cancel_href } = request;
         let texts = language.texts(page);
         let logo = client.as_ref().and_then(|client| client.logo.clone());
         let others = self.languages.others(language);
@@ -95,6 +97,7 @@ impl Renderer {
             client => client.clone().map(|client| Value::from(Serde(client))),
             logo,
             share_href,
+            cancel_href,
             site => Value::from(Serde(site.clone())),
             people => Value::from(Serde((*people).clone())),
             reader => embedded(&json!({ "way": people.way, "person": people.person })),

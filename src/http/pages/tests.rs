@@ -107,7 +107,7 @@ fn render_for(
     let language = pages.languages.choose(Some(language), &HeaderMap::new());
     let site = Site { name: client.as_ref().map_or("gate.example", |client| &client.name).to_owned(), logo: None };
     let share_href = Some("/share".to_owned());
-    pages.render(page, &PageContext { language, client, share_href, site, people, query }).unwrap()
+    pages.render(page, &PageContext { language, client, share_href, site, people, query, cancel_href: None }).unwrap()
 }
 
 fn two_providers() -> Vec<ProviderButton> {

@@ -55,6 +55,7 @@ struct Table {
     code: Section,
     page: Section,
     sign_in: Section,
+    form_post: Section,
     confirm: Section,
     share: Section,
     receive: Section,
@@ -78,6 +79,7 @@ pub(super) struct Language {
     confirm: PageTexts,
     share: PageTexts,
     receive: PageTexts,
+    form_post: Section,
     problem: Section,
 }
 
@@ -110,6 +112,12 @@ impl Languages {
         let requested = requested.and_then(|tag| self.look_up(tag));
         let accepted = || accepted(headers).into_iter().find_map(|range| self.look_up(range));
         requested.or_else(accepted).unwrap_or(&self.0[0])
+    }
+
+    /// Returns the first language that there is of several requested tags, otherwise the language that the browser prefers.
+    pub(super) fn first_of(&self, requested: impl IntoIterator<Item = String>, headers: &HeaderMap) -> &Language {
+        let found = requested.into_iter().find_map(|tag| self.look_up(&tag));
+        found.unwrap_or_else(|| self.choose(None, headers))
     }
 
     /// Returns all languages except this one.
@@ -145,6 +153,7 @@ impl Language {
             confirm: texts(table.confirm),
             share: texts(table.share),
             receive: texts(table.receive),
+            form_post: table.form_post,
             problem: table.problem,
             code_json: json!({ "lang": tag, "texts": table.code }).to_string(),
         })
@@ -156,6 +165,11 @@ impl Language {
         let found = [code, &status, "other"].into_iter().find_map(|name| self.problem.get(name));
         let text = |index: usize| found.and_then(|pair| pair.get(index)?.as_str()).unwrap_or_default();
         (text(0), text(1))
+    }
+
+    /// Returns the texts of the page that posts an answer.
+    pub(super) fn form_post_texts(&self) -> Value {
+        Value::from(Serde(self.form_post.clone()))
     }
 
     /// Returns the texts of a problem's page.

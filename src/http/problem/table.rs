@@ -48,6 +48,10 @@ problem_types! {
         "Open the site in a browser and sign in, or send a JWT of this gateway as Authorization: Bearer.";
     INVALID_SESSION = UNAUTHORIZED "invalid_session" "Session invalid or expired"
         "Sign in again.";
+    SIGN_IN_ADDRESS = BAD_REQUEST "sign_in_address" "Sign-in address not valid"
+        "Register the app's redirect URI with the client, character for character, and send its client_id.";
+    AUTHORIZATION_OVER = NOT_FOUND "authorization_over" "Sign-in finished or expired"
+        "Go back to the app and sign in from there.";
     SIGN_IN_NOT_BEGUN = FORBIDDEN "sign_in_not_begun" "Sign-in not started in this browser"
         "Open the page that you want, with cookies allowed, and sign in from there.";
     SIGN_IN_DECLINED = FORBIDDEN "sign_in_declined" "Sign-in declined"

@@ -1,0 +1,48 @@
+//! The page that posts an answer to a client (OAuth 2.0 Form Post Response Mode). Its script submits the form at once; without
+//! scripts, the person presses its button.
+
+use axum::http::header;
+use axum::http::{HeaderMap, Uri};
+use axum::response::{IntoResponse as _, Response};
+use minijinja::context;
+use url::Url;
+
+use super::headers::{KEEP_OPENER, NO_PERMISSIONS, language_headers};
+use super::query::parameter;
+use super::renderer::RENDERER;
+use crate::clients::Client;
+use crate::http::problem::Problem;
+use crate::openid_provider::answer::Answer;
+
+/// Renders the page.
+///
+/// # Errors
+/// The template's error.
+pub(in crate::http) fn form_post(
+    client: &Client,
+    answer: &Answer,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let language = RENDERER.languages.choose(parameter(uri, "lang").as_deref(), headers);
+    let html = RENDERER.templates.get_template("form-post.html")?.render(context! {
+        lang => &language.tag,
+        text => language.form_post_texts(),
+        name => &client.name,
+        action => &answer.redirect_uri,
+        fields => &answer.fields,
+    })?;
+    let kind = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
+    let policy = [(header::CONTENT_SECURITY_POLICY, content_security_policy(&answer.redirect_uri))];
+    Ok((kind, policy, KEEP_OPENER, NO_PERMISSIONS, language_headers(language), html).into_response())
+}
+
+/// The page may post to the client's origin, and to nothing else.
+fn content_security_policy(redirect_uri: &str) -> String {
+    let origin = Url::parse(redirect_uri).map(|url| url.origin().ascii_serialization());
+    let form_action = origin.unwrap_or_else(|_error| "'none'".to_owned());
+    format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; form-action {form_action}; base-uri 'none'; \
+         frame-ancestors 'none'"
+    )
+}
