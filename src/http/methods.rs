@@ -10,7 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use utoipa::openapi::OpenApi;
 
-use super::oauth2::{AUTHORIZE_PATH, DONE_PATH};
+use super::oauth2::paths::{AUTHORIZE_PATH, DONE_PATH};
 use super::problem::{self, Problem};
 
 /// Routes that refuse `HEAD`: their `GET` claims the JWT, issues a code or uses an answer up, which a `HEAD` would lose.

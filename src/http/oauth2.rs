@@ -9,6 +9,7 @@
 //! | `userinfo` | the claims of a person, for an access token |
 //! | `logout` | the end of a browser's session, begun by a client |
 //! | `discovery` | the description of the provider |
+//! | `paths` | the paths of the endpoints that browsers open |
 //! | `error` | the JSON errors of RFC 6749 §5.2 |
 
 mod answers;
@@ -18,6 +19,7 @@ pub(super) mod done;
 pub(super) mod error;
 pub(super) mod introspect;
 pub(super) mod logout;
+pub(super) mod paths;
 pub(super) mod revoke;
 pub(super) mod token;
 pub(super) mod userinfo;
@@ -30,15 +32,6 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::problem::{self, Problem};
 use super::state::SharedGateway;
-
-/// The authorization endpoint.
-pub(super) const AUTHORIZE_PATH: &str = "/oauth2/authorize";
-/// Where the sign-in page leads after the confirmation.
-pub(super) const DONE_PATH: &str = "/oauth2/authorize/done";
-/// Where the sign-in page leads a person who goes back to the app without signing in.
-pub(super) const CANCEL_PATH: &str = "/oauth2/authorize/cancel";
-/// The end of a session, begun by a client.
-pub(super) const LOGOUT_PATH: &str = "/oauth2/logout";
 
 /// Returns the endpoints that programs and scripts call. Without an OpenID client they do not exist.
 pub(super) fn api(gateway: &SharedGateway) -> OpenApiRouter<SharedGateway> {

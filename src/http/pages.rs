@@ -25,7 +25,7 @@ use url::{Url, form_urlencoded};
 
 use super::extract::NamePath;
 use super::fields;
-use super::oauth2::CANCEL_PATH;
+use super::oauth2::paths::CANCEL_PATH;
 use super::problem::{self, Problem};
 use super::state::{Gateway, SharedGateway};
 use super::view::client::ClientView;

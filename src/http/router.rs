@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 use super::api::{
     admin, codes, decisions, demo, events, keys, openapi, opening, session, sign_in, signed_in, tickets, wechat,
 };
+use super::oauth2::paths::{AUTHORIZE_PATH, CANCEL_PATH, DONE_PATH, LOGOUT_PATH};
 use super::state::SharedGateway;
 use super::{bounds, head, methods, middleware, oauth2, origin, pages, problem};
 use crate::relying_party::settings::CALLBACK_PATH;
@@ -25,9 +26,9 @@ pub fn public_router(gateway: &SharedGateway) -> Router {
     let (router, description) = api_router().merge(oauth2::api(gateway)).split_for_parts();
     let mut by_path = methods::of_api(&description);
     by_path.insert(demo::PATH.to_owned(), "POST".to_owned());
-    by_path.insert(oauth2::AUTHORIZE_PATH.to_owned(), "GET,POST".to_owned());
-    by_path.insert(oauth2::DONE_PATH.to_owned(), "GET".to_owned());
-    by_path.insert(oauth2::LOGOUT_PATH.to_owned(), "GET,POST".to_owned());
+    by_path.insert(AUTHORIZE_PATH.to_owned(), "GET,POST".to_owned());
+    by_path.insert(DONE_PATH.to_owned(), "GET".to_owned());
+    by_path.insert(LOGOUT_PATH.to_owned(), "GET,POST".to_owned());
     by_path.insert(CALLBACK_PATH.to_owned(), "GET".to_owned());
     by_path.insert(sign_in::BEGIN_PATH.to_owned(), "GET".to_owned());
     by_path.insert(wechat::PATH.to_owned(), "GET,HEAD,POST".to_owned());
@@ -41,10 +42,10 @@ pub fn public_router(gateway: &SharedGateway) -> Router {
         .route("/s/{id}", get(pages::confirm))
         .route("/share", get(pages::share))
         .route("/share/{id}", get(pages::receive))
-        .route(oauth2::AUTHORIZE_PATH, get(oauth2::authorize::authorize).post(oauth2::authorize::authorize_by_form))
-        .route(oauth2::DONE_PATH, get(oauth2::done::done))
-        .route(oauth2::CANCEL_PATH, get(oauth2::done::cancel))
-        .route(oauth2::LOGOUT_PATH, get(oauth2::logout::logout).post(oauth2::logout::logout))
+        .route(AUTHORIZE_PATH, get(oauth2::authorize::authorize).post(oauth2::authorize::authorize_by_form))
+        .route(DONE_PATH, get(oauth2::done::done))
+        .route(CANCEL_PATH, get(oauth2::done::cancel))
+        .route(LOGOUT_PATH, get(oauth2::logout::logout).post(oauth2::logout::logout))
         .route("/static/texts.json", get(pages::texts))
         .route("/static/{*path}", get(pages::asset))
         .route("/v1/clients/{id}/logo.png", get(pages::logo))

@@ -7,8 +7,8 @@ use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 
-use super::AUTHORIZE_PATH;
 use super::answers::{refuse, send_error};
+use super::paths::AUTHORIZE_PATH;
 use crate::http::address::BrowserAddress;
 use crate::http::extract::read_body;
 use crate::http::problem::{self, Problem};
