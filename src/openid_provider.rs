@@ -10,6 +10,7 @@ pub mod answer;
 pub mod codes;
 pub mod failure;
 pub mod request;
+pub mod scopes;
 
 use std::sync::Arc;
 

@@ -12,10 +12,10 @@ use std::sync::Arc;
 
 use super::answer::Destination;
 use super::failure::AuthorizationError::{self, InvalidRequest};
+use super::scopes;
 use crate::clients::Client;
 use crate::clients::Clients;
 use crate::clients::openid::{OpenIdClient, TokenAuth};
-use crate::clients::scopes::{claims_of, has_scope};
 use crate::ticket::{Authorization, Freshness, ResponseMode, Subject};
 use claims::ClaimsParameter;
 use parameters::Parameters;
@@ -82,10 +82,7 @@ impl AuthorizationRequest {
     #[must_use]
     pub fn release(&self) -> Vec<String> {
         let Authorization { scopes, claims, .. } = &self.authorization;
-        let is_of_scope = |name: &str| scopes.iter().any(|scope| claims_of(scope).contains(&name));
-        let is_named = |name: &String| claims.id_token.contains(name) || claims.userinfo.contains(name);
-        let all = self.client.claims.iter();
-        all.filter(|name| !has_scope(name) || is_of_scope(name) || is_named(name)).cloned().collect()
+        scopes::release(&self.client, scopes, claims)
     }
 
     /// Returns what the client and this request require of the person's sign-in at the identity provider.
