@@ -8,6 +8,7 @@
 
 pub mod answer;
 pub mod codes;
+pub mod discovery;
 pub mod failure;
 pub mod request;
 pub mod scopes;
