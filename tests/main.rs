@@ -33,6 +33,7 @@ mod logs;
 mod model;
 mod neighbours;
 mod nginx;
+mod openid;
 mod packages;
 mod pages;
 mod providers;

@@ -10,6 +10,7 @@ pub mod guest;
 pub mod hostile;
 pub mod netns;
 pub mod nginx;
+pub mod openid;
 pub mod picture;
 pub mod process;
 pub mod provider;

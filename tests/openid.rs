@@ -1,0 +1,4 @@
+//! The OpenID Provider over HTTP, as apps and browsers use it. One file per concern.
+
+mod attacks;
+mod conformance;

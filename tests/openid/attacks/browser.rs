@@ -1,0 +1,234 @@
+//! Attacks on the browser that signs in, and on the ticket between it and the phone.
+
+use reqwest::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::Gateway;
+use crate::support::gateway::{Browser, Phone};
+use crate::support::openid::{Answer, App, Screen, Tokens, gateway, refused};
+
+/// Returns the status of a page in words, and its text without the request's id.
+async fn over(response: Response) -> (StatusCode, String) {
+    assert_eq!(response.headers().get("location"), None);
+    let (status, id) = (response.status(), response.headers()["x-request-id"].to_str().unwrap().to_owned());
+    (status, response.text().await.unwrap().replace(&id, "ID"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn done_answers_only_the_ticket_s_own_request() {
+    let (notes, shop) = (App::new("notes"), App::new("shop"));
+    let gateway = gateway(&[&notes, &shop]).await;
+    // Two apps in two tabs of one browser; a different person confirms each.
+    let screen = Screen::new(&gateway);
+    let (first, second) = (notes.request(), shop.request());
+    let (for_first, for_second) = (screen.ticket(&first.query()).await, screen.ticket(&second.query()).await);
+    Phone::of("ada", &gateway).approve(&for_first).await;
+    Phone::of("bob", &gateway).approve(&for_second).await;
+    let mut codes = Vec::new();
+    for (app, request, ticket) in [(&notes, &first, &for_first), (&shop, &second, &for_second)] {
+        // Nothing else in the address counts.
+        let more =
+            "&redirect_uri=https%3A%2F%2Fevil.example%2Fcb&state=evil&client_id=evil&response_mode=fragment&nonce=x";
+        let plain = Answer::of(screen.done(ticket).await).await;
+        let odd = Answer::of(screen.done(&format!("{ticket}{more}")).await).await;
+        for answer in [&plain, &odd] {
+            assert_eq!((&answer.to, answer.field("state")), (&app.redirect_uri, &*request.value("state")));
+        }
+        assert_eq!(plain.code(), odd.code());
+        codes.push(plain.code().to_owned());
+    }
+    // Swapped, neither code counts: not at the other app, not for the other request.
+    assert_eq!(refused(shop.exchange(&gateway, &codes[0], &second).await).await, (400, "invalid_grant".to_owned()));
+    assert_eq!(refused(notes.exchange(&gateway, &codes[1], &first).await).await, (400, "invalid_grant".to_owned()));
+    for (app, code, request, person) in [(&notes, &codes[0], &first, "ada"), (&shop, &codes[1], &second, "bob")] {
+        let tokens = Tokens::of(app.exchange(&gateway, code, request).await).await;
+        let id = crate::support::openid::claims(&tokens.id);
+        assert_eq!((&id["sub"], &id["nonce"]), (&person.into(), &request.value("nonce").into()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_two_ways_of_handing_over_do_not_mix() {
+    let notes = App::new("notes").with("origins = [\"https://notes.example\"]");
+    let gateway = gateway(&[&notes]).await;
+    let (screen, phone) = (Screen::new(&gateway), Phone::of("ada", &gateway));
+    // A ticket of the drop-in script yields no code, before and after its JWT was fetched.
+    let made = screen.post("/v1/tickets", &json!({"client_id": "notes"})).await;
+    let plain = made.json::<Value>().await.unwrap()["ticket_id"].as_str().unwrap().to_owned();
+    assert_eq!(over(screen.done(&plain).await).await.0, StatusCode::NOT_FOUND);
+    phone.approve(&plain).await;
+    assert_eq!(over(screen.done(&plain).await).await.0, StatusCode::NOT_FOUND);
+    let read = async |id: &str| screen.read(&format!("/v1/tickets/{id}")).await.json::<Value>().await.unwrap();
+    assert!(read(&plain).await["token"]["access_token"].is_string());
+    assert_eq!(over(screen.done(&plain).await).await.0, StatusCode::NOT_FOUND);
+    // One of an app yields no JWT, however it is read, before and after its code was fetched.
+    let request = notes.request();
+    let ticket = screen.ticket(&request.query()).await;
+    phone.approve(&ticket).await;
+    for _ in 0..2 {
+        for path in [format!("/v1/tickets/{ticket}"), format!("/v1/tickets/{ticket}?wait=1&revision=0")] {
+            let answer = screen.read(&path).await.text().await.unwrap();
+            assert!(answer.contains("\"confirmed\"") && !answer.contains("access_token"), "{answer}");
+            assert!(!answer.contains("eyJ"), "{answer}");
+        }
+        let stream = screen.read(&format!("/v1/tickets/{ticket}/events")).await.text().await.unwrap();
+        assert!(stream.contains("event: confirmed") && !stream.contains("eyJ"), "{stream}");
+        Answer::of(screen.done(&ticket).await).await.code();
+    }
+    // Nor can the two be asked for at once, or from elsewhere.
+    let query = request.query();
+    for more in [
+        json!({"authorization": query, "binding": "bearer"}),
+        json!({"authorization": query, "client_id": "notes"}),
+        json!({"authorization": query, "flow": "share"}),
+        json!({"authorization": query, "release": ["name"]}),
+        json!({"authorization": ""}),
+        json!({"authorization": "x".repeat(6145)}),
+    ] {
+        let answer = screen.post("/v1/tickets", &more).await;
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{more}");
+    }
+    for origin in ["https://notes.example", "https://evil.example", "null"] {
+        let request = reqwest::Client::new().post(gateway.url("/v1/tickets")).header("origin", origin);
+        let answer = request.header("sec-fetch-site", "cross-site").json(&json!({"authorization": query})).send().await;
+        assert_eq!(answer.unwrap().status(), StatusCode::FORBIDDEN, "{origin}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn done_in_another_browser_is_over() {
+    let notes = App::new("notes");
+    let gateway = gateway(&[&notes]).await;
+    let (victim, eve) = (Screen::new(&gateway), Screen::new(&gateway));
+    let request = notes.request();
+    let ticket = victim.ticket(&request.query()).await;
+    // Eve has photographed the code. She has a browser with a binding of its own, or none.
+    eve.ticket(&notes.request().query()).await;
+    let unknown = over(eve.done("AAAAAAAAAAAAAAAAAAAAAA").await).await;
+    assert_eq!(unknown.0, StatusCode::NOT_FOUND);
+    let strangers = [&eve, &Screen::new(&gateway)];
+    for when in ["before", "confirmed", "fetched", "used"] {
+        for stranger in strangers {
+            assert_eq!(over(stranger.done(&ticket).await).await, unknown, "{when}");
+        }
+        match when {
+            "before" => Phone::of("ada", &gateway).approve(&ticket).await,
+            "confirmed" => drop(Answer::of(victim.done(&ticket).await).await),
+            "fetched" => {
+                let answer = Answer::of(victim.done(&ticket).await).await;
+                Tokens::of(notes.exchange(&gateway, answer.code(), &request).await).await;
+            }
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_led_browser_gives_the_attacker_nothing() {
+    let notes = App::new("notes");
+    let gateway = gateway(&[&notes]).await;
+    let screen = Screen::new(&gateway);
+    let request = notes.request();
+    let ticket = screen.ticket(&request.query()).await;
+    Phone::of("ada", &gateway).approve(&ticket).await;
+    // A page of a stranger, or of a neighbouring host, sends the browser to `done`.
+    for site in ["cross-site", "same-site"] {
+        let led = screen.open(&format!("/oauth2/authorize/done?ticket={ticket}"), site).await;
+        let (status, text) = over(led).await;
+        assert!(status.is_client_error() && !text.contains("code="), "{site}: {status}");
+    }
+    // It has cost the person nothing.
+    Answer::of(screen.done(&ticket).await).await.code();
+    // A page of a stranger begins a sign-in with its own state in the victim's browser. The victim confirms, and the answer goes
+    // to the app with that state, which the victim's session there does not have; and the code fits the stranger's verifier only.
+    let attackers = notes.request();
+    let answer = screen.sign_in(&attackers.query(), &Phone::of("ada", &gateway)).await;
+    assert_eq!((&answer.to, answer.field("state")), (&notes.redirect_uri, &*attackers.value("state")));
+    assert_ne!(answer.field("state"), request.value("state"));
+    let outcome = refused(notes.exchange(&gateway, answer.code(), &request).await).await;
+    assert_eq!(outcome, (400, "invalid_grant".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_person_is_not_the_hinted_one() {
+    let notes = App::new("notes");
+    let gateway = gateway(&[&notes]).await;
+    let hint = notes.sign_in(&gateway, "ada").await.id;
+    let by_claims = json!({"id_token": {"sub": {"value": "ada"}}}).to_string();
+    for (name, value) in [("id_token_hint", &hint), ("claims", &by_claims)] {
+        let request = notes.request().set(name, value);
+        for (person, error) in [("bob", "login_required"), ("ada", "")] {
+            let answer = Screen::new(&gateway).sign_in(&request.query(), &Phone::of(person, &gateway)).await;
+            assert_eq!(
+                (answer.field("error"), answer.fields.contains_key("code")),
+                (error, error.is_empty()),
+                "{name}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_page_of_the_provider_can_be_framed() {
+    let notes = App::new("notes");
+    let gateway = gateway(&[&notes]).await;
+    let screen = Screen::new(&gateway);
+    let request = notes.request().set("response_mode", "form_post");
+    let ticket = screen.ticket(&request.query()).await;
+    Phone::of("ada", &gateway).approve(&ticket).await;
+    for (name, page, forms) in [
+        ("sign-in", screen.arrive(&request.query()).await, "form-action 'none'"),
+        ("refused", screen.arrive("client_id=nobody").await, "form-action 'none'"),
+        ("form_post", screen.done(&ticket).await, "form-action https://notes.example;"),
+        ("over", screen.done("AAAAAAAAAAAAAAAAAAAAAA").await, "form-action 'none'"),
+        ("sign-out", screen.open("/oauth2/logout", "cross-site").await, "form-action 'none'"),
+    ] {
+        let policy = format!("{};", page.headers()["content-security-policy"].to_str().unwrap());
+        assert!(policy.contains("frame-ancestors 'none'"), "{name}: {policy}");
+        assert!(policy.contains(forms), "{name}: {policy}");
+        assert!(policy.contains("default-src 'none'") || policy.contains("default-src 'self'"), "{name}: {policy}");
+        assert!(!policy.contains("unsafe-inline") && !policy.contains("unsafe-eval"), "{name}: {policy}");
+    }
+    // `prompt=none`, which apps put into hidden frames, has no page that could be clicked on.
+    let hidden = screen.arrive(&notes.request().set("prompt", "none").query()).await;
+    assert_eq!(hidden.status(), StatusCode::SEE_OTHER);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn number_matching_holds_over_authorize() {
+    let notes = App::new("notes").with("match = \"type\"");
+    let gateway = gateway(&[&notes]).await;
+    let (screen, phone) = (Screen::new(&gateway), Phone::of("ada", &gateway));
+    let read = async |ticket: &str| screen.read(&format!("/v1/tickets/{ticket}")).await.json::<Value>().await.unwrap();
+    let ticket = screen.ticket(&notes.request().query()).await;
+    assert_eq!(phone.act(&ticket, "scan").await.status(), StatusCode::OK);
+    let number = read(&ticket).await["number"].as_str().unwrap().to_owned();
+    assert_eq!(phone.act(&ticket, "confirm").await.status(), StatusCode::BAD_REQUEST, "without the number");
+    let right = phone.act_with(&ticket, "confirm", json!({"match": number})).await;
+    assert_eq!(right.status(), StatusCode::OK);
+    Answer::of(screen.done(&ticket).await).await.code();
+    // The wrong number ends it, and the app is told nothing but that nobody signed in.
+    let ticket = screen.ticket(&notes.request().query()).await;
+    assert_eq!(phone.act(&ticket, "scan").await.status(), StatusCode::OK);
+    let number: u8 = read(&ticket).await["number"].as_str().unwrap().parse().unwrap();
+    let wrong = format!("{:02}", (number + 1) % 100);
+    let answer = phone.act_with(&ticket, "confirm", json!({"match": wrong})).await;
+    assert_eq!(answer.status(), StatusCode::CONFLICT);
+    let after = screen.done(&ticket).await;
+    assert!(!format!("{:?}", after.headers()).contains("code="), "{:?}", after.headers());
+}
+
+/// The phone shows which app asks, from which browser and address, as for every sign-in.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_phone_shows_which_app_asks() {
+    let notes = App::new("notes");
+    let gateway: Gateway = gateway(&[&notes]).await;
+    let ticket = Screen::new(&gateway).ticket(&notes.request().query()).await;
+    let shown: Value = Phone::of("ada", &gateway).act(&ticket, "scan").await.json().await.unwrap();
+    assert_eq!((&shown["client"]["id"], &shown["client"]["name"]), (&json!("notes"), &json!("The notes")));
+    assert_eq!(shown["requester"]["ip"], "127.0.0.1");
+    assert_eq!(shown["release"], json!(["name", "email"]));
+    // A stranger's browser reads nothing of the ticket.
+    let stranger = Browser::new(&gateway).read(&ticket).await;
+    assert_eq!(stranger.status(), StatusCode::NOT_FOUND);
+}
