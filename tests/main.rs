@@ -14,6 +14,7 @@
 mod support;
 
 mod api;
+mod apps;
 mod auth_request;
 mod browser;
 mod cleanup;

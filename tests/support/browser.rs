@@ -252,6 +252,13 @@ impl Chromium {
         self.client.current_url().await.unwrap().into()
     }
 
+    /// Goes on in another window of the browser, in the order in which they were opened; waits until it is there.
+    pub async fn be_at_window(&self, number: usize) {
+        let window =
+            eventually("a window", async || self.client.windows().await.unwrap().into_iter().nth(number)).await;
+        self.client.switch_to_window(window).await.unwrap();
+    }
+
     pub async fn reload(&self) {
         self.client.refresh().await.unwrap();
     }

@@ -130,8 +130,9 @@ fn command_of(program: Program, args: &[String]) -> Command {
     command
 }
 
-/// `oidc-provider` needs a newer Node than Debian 12 has. `tests/run` installs one then.
-fn node() -> PathBuf {
+/// Returns a Node that is new enough: `oidc-provider`, and libraries of apps, need a newer one than Debian 12 has. `tests/run`
+/// installs one then.
+pub fn node() -> PathBuf {
     let own = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("node").join("bin/node");
     if own.exists() { own } else { PathBuf::from("node") }
 }
