@@ -23,8 +23,8 @@ async fn signs_in_and_out(basic: &str) {
 
     let desk = &provider.desk;
     desk.goto(&format!("{here}/hub/home")).await;
-    assert_eq!(desk.text("#login-main a.btn").await, "Sign in with your phone", "{}", hub.log());
-    desk.click("#login-main a.btn").await;
+    assert_eq!(desk.text("a.btn-jupyter").await, "Sign in with your phone", "{}", hub.log());
+    desk.click("a.btn-jupyter").await;
     provider.confirm_code().await;
     provider.desk_is_at(&format!("{here}/hub/home")).await;
     assert!(desk.text("body").await.contains(ADA), "{}", hub.log());
@@ -33,7 +33,7 @@ async fn signs_in_and_out(basic: &str) {
     desk.goto(&format!("{here}/hub/logout")).await;
     provider.desk_is_at(&format!("{here}/hub/login")).await;
     desk.goto(&format!("{here}/hub/home")).await;
-    assert_eq!(desk.text("#login-main a.btn").await, "Sign in with your phone");
+    assert_eq!(desk.text("a.btn-jupyter").await, "Sign in with your phone");
     provider.desk.end_after_refusals().await;
 }
 

@@ -29,7 +29,7 @@ const ELSEWHERE: [(&str, &str, &str); 7] = [
 ];
 
 /// The reasons for which blocks are not run, with how often a page gives each. A page cannot do without a row here.
-const NOT_RUN: [(&str, &str, usize); 16] = [
+const NOT_RUN: [(&str, &str, usize); 18] = [
     ("README.md", "tests/compose runs it", 1),
     ("docs/how-it-works.md", "a drawing", 1),
     ("docs/identity-providers.md", "a drawing", 1),
@@ -38,6 +38,8 @@ const NOT_RUN: [(&str, &str, usize); 16] = [
     ("docs/wechat.md", "a drawing", 1),
     ("docs/openid-connect.md", "a drawing", 1),
     ("docs/auth-request.md", "a drawing", 1),
+    ("docs/apps/grafana.md", "Grafana is not in Debian", 1),
+    ("docs/apps/oauth2-proxy.md", "oauth2-proxy is not in Debian", 1),
     ("docs/load-testing.md", "thousands of streams; tests/loadgen.rs runs each scenario with a few", 7),
     ("docs/load-testing.md", "lines out of a longer run", 1),
     ("docs/configuration.md", "tests/wechat.rs gives a Redis these rights and signs in with no more", 1),
@@ -93,14 +95,14 @@ pub fn blocks(text: &str) -> Vec<Block> {
     found
 }
 
-/// Returns the names and texts of all pages: the README, those of docs, and the README of examples and of each of them.
+/// Returns the names and texts of all pages: the README, those of docs and docs/apps, and the README of examples and of each of them.
 pub fn pages() -> BTreeMap<String, String> {
     let entries = |folder: &str| {
         let entries = Path::new(ROOT).join(folder).read_dir().unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.map(|name| format!("{folder}/{name}")).collect::<Vec<_>>()
     };
-    let docs = entries("docs").into_iter().filter(|name| name.ends_with(".md"));
+    let docs = ["docs", "docs/apps"].into_iter().flat_map(entries).filter(|name| name.ends_with(".md"));
     let examples = entries("examples").into_iter().map(|folder| format!("{folder}/README.md"));
     let all = docs.chain(examples).chain(["examples/README.md".to_owned(), "README.md".to_owned()]);
     all.filter_map(|name| Some((name.clone(), std::fs::read_to_string(Path::new(ROOT).join(name)).ok()?))).collect()
@@ -137,6 +139,9 @@ impl Page {
             "bash" => self.checked("block.sh", &block.text, "bash -n block.sh"),
             "js" => self.checked("block.mjs", &block.text, "node --check block.mjs"),
             "python" => self.checked("block.py", &block.text, "python3 -m py_compile block.py"),
+            "apache" => {
+                self.checked("httpd.conf", &format!("{APACHE}{}", block.text), "apache2 -t -f \"$PWD/httpd.conf\"")
+            }
             "nginx" => self.checked("nginx.conf", &nginx(&block.text), "nginx -t -e stderr -c \"$PWD/nginx.conf\""),
             other => panic!("nothing runs {other:?}; give it a language that something runs, or say why it is not run"),
         }
@@ -298,6 +303,14 @@ fn shape(line: &str) -> (Regex, Vec<String>) {
     pattern.push('$');
     (Regex::new(&pattern).unwrap(), tokens)
 }
+
+/// What Apache needs before it reads the settings of a site.
+const APACHE: &str = "ServerName localhost\nListen 127.0.0.1:7998\nErrorLog /dev/stderr\n\
+    LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so\n\
+    LoadModule authn_core_module /usr/lib/apache2/modules/mod_authn_core.so\n\
+    LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so\n\
+    LoadModule authz_user_module /usr/lib/apache2/modules/mod_authz_user.so\n\
+    LoadModule auth_openidc_module /usr/lib/apache2/modules/mod_auth_openidc.so\n";
 
 /// A Redis that starts with these lines, and stops again.
 const REDIS: &str = "redis-server block.conf --port 7999 --daemonize yes --save '' && \
