@@ -1,6 +1,8 @@
 //! The composition root: builds all parts, starts and stops them. Only this module opens a store engine.
 
-use std::io::IsTerminal as _;
+mod keys;
+mod report;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +12,6 @@ use parked_streams::{ListenAddress, Listener};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::time::Instant;
 
-use crate::clients::{Client, Clients};
 use crate::config::Config;
 use crate::config::store::StoreSettings;
 use crate::connections::{self, ConnectionSettings};
@@ -24,29 +25,22 @@ use crate::http::state::Gateway;
 use crate::log_limit::LogLimiter;
 use crate::metrics::Metrics;
 use crate::openid_provider::OpenIdProvider;
-use crate::qr;
 use crate::relying_party::settings::ProviderSettings;
 use crate::relying_party::{Provider, RelyingParty};
 use crate::sessions::Sessions;
 use crate::sign_in::SignIns;
-use crate::signer::keys::{self, KeyAlgorithm, KeyError, SigningKeys};
-use crate::signer::{MissingKey, Signer};
-use crate::single_sign_on::{SingleSignOn, SingleSignOnLifetimes};
+use crate::signer::Signer;
+use crate::single_sign_on::SingleSignOn;
+use crate::store::Store;
 use crate::store::instrumented::Instrumented;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::{RedisSettings, RedisStore};
-use crate::store::{Put, Store};
 use crate::systemd;
 use crate::verifier::demo::{self, DemoIdentity};
 use crate::verifier::jwks::RemoteKeys;
 use crate::verifier::settings::IdentitySettings;
 use crate::verifier::{Source, Verifier};
 use crate::waiters::Waiters;
-
-/// Whether the build is for deployment: optimised, with jemalloc. `cargo run --release` has neither, because both take long to
-/// compile. A debug build gets no warning, because nobody deploys one by mistake.
-const IS_DEPLOYABLE: bool =
-    cfg!(debug_assertions) || (cfg!(feature = "jemalloc") && matches!(env!("BUILD_OPT_LEVEL").as_bytes(), b"2" | b"3"));
 
 /// How long the gateway waits at startup for a Redis that does not answer yet, for example when both start together.
 const STORE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -69,7 +63,7 @@ pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyh
     let gateway = Arc::new(assemble(&config).await?);
     let shutdown_timeout = config.shutdown_timeout;
     let (waiters, log_limiter) = (gateway.waiters.clone(), Arc::clone(&gateway.log_limiter));
-    let description = describe(&config, &gateway.signer);
+    let description = report::describe(&config, &gateway.signer);
     let proxies = config.trusted_proxies.clone();
     let server = connections::server(public_router(&gateway), config.connections, proxies, &gateway.metrics)
         .context("cannot start the public server")?;
@@ -93,7 +87,7 @@ pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyh
         log_listener("public", listener.address());
         crate::task::spawn("accept", server.clone().serve(listener));
     }
-    report_start(&config, &description);
+    report::report_start(&config, &description);
     systemd::ready(&format!("serving {}", config.public_url));
 
     let stop = stop.await;
@@ -114,10 +108,6 @@ pub async fn serve(mut config: Config, stop: impl Future<Output = Stop>) -> anyh
 
 /// Files reserved for everything but public connections: operators, Redis, keys, the identity provider.
 const RESERVED_FILES: usize = 256;
-/// The name of the demo's key in the store.
-const DEMO_KEY: &str = "demo:key";
-/// How long the store keeps the demo's key: longer than any evaluation.
-const DEMO_KEY_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The maximum number of open connections of the admin listener.
 const ADMIN_CONNECTIONS: usize = 64;
 
@@ -125,7 +115,7 @@ async fn assemble(config: &Config) -> anyhow::Result<Gateway> {
     let metrics = Arc::new(Metrics::new());
     let waiters = Waiters::new(config.streams, Arc::clone(&metrics));
     let store = open_store(&config.store, &waiters, &metrics).await?;
-    let signer = signer(config, store.as_ref()).await?;
+    let signer = keys::signer(config, store.as_ref()).await?;
     crate::task::spawn("keys", signer.clone().reload());
     let log_limiter = Arc::default();
     let relying_party = relying_party(config, &store, &metrics, &log_limiter)?;
@@ -146,11 +136,13 @@ async fn assemble(config: &Config) -> anyhow::Result<Gateway> {
         &config.clients,
         providers(config),
     );
-    // A: from the settings.
-    let lifetimes =
-        SingleSignOnLifetimes { idle: Duration::from_secs(8 * 3600), absolute: Duration::from_secs(24 * 3600) };
-    let single_sign_on =
-        SingleSignOn::new(Arc::clone(&store), signer.clone(), Arc::clone(&metrics), lifetimes, &namespace(config));
+    let single_sign_on = SingleSignOn::new(
+        Arc::clone(&store),
+        signer.clone(),
+        Arc::clone(&metrics),
+        config.single_sign_on,
+        &namespace(config),
+    );
     let openid_provider = OpenIdProvider::new(
         Arc::clone(&store),
         signer.clone(),
@@ -179,54 +171,6 @@ async fn assemble(config: &Config) -> anyhow::Result<Gateway> {
         metrics,
         log_limiter,
     })
-}
-
-/// Opens the signer, with a key of each algorithm that clients name.
-async fn signer(config: &Config, store: &dyn Store) -> anyhow::Result<Signer> {
-    let named = config.clients.algorithms();
-    if matches!(config.identity, IdentitySettings::Demo) {
-        return demo_signer(&config.issuer, &named, store).await.context("cannot create the demo's keys");
-    }
-    // Only with the memory store, the gateway is the only process that uses its key directory.
-    let missing = match &config.store {
-        StoreSettings::Memory { .. } => MissingKey::Create,
-        StoreSettings::Redis(_) => MissingKey::Refuse,
-    };
-    let (issuer, directory) = (config.issuer.clone(), config.keys_dir.clone());
-    let opened = move || Signer::open(&issuer, directory)?.with_algorithms(&named, missing);
-    tokio::task::spawn_blocking(opened).await?.map_err(|error| explain_keys(&config.clients, error))
-}
-
-/// Returns the error with the client that needs the missing key.
-pub(crate) fn explain_keys(clients: &Clients, error: KeyError) -> anyhow::Error {
-    let KeyError::Missing { algorithm, .. } = error else {
-        return anyhow::Error::new(error).context("cannot read the signing keys");
-    };
-    let needs = |client: &&Arc<Client>| client.openid.as_ref().is_some_and(|openid| openid.signing_alg == algorithm);
-    let id = clients.iter().find(needs).map(|client| client.id.0.clone()).unwrap_or_default();
-    anyhow::Error::new(error).context(format!("client {id:?}"))
-}
-
-/// Reads the demo's keys from the store, or stores new ones, so that all gateways on one Redis accept the same demo users and sign
-/// with the same keys. The demo therefore never uses keys that sites rely on.
-async fn demo_signer(issuer: &str, named: &[KeyAlgorithm], store: &dyn Store) -> anyhow::Result<Signer> {
-    let mut pems = Vec::new();
-    for algorithm in named.iter().copied().filter(|named| *named != KeyAlgorithm::Es256) {
-        pems.push(demo_key(&format!("{DEMO_KEY}:{algorithm}"), algorithm, store).await?);
-    }
-    // The last one counts as the oldest, from which secrets are derived: it does not depend on the clients.
-    pems.push(demo_key(DEMO_KEY, KeyAlgorithm::Es256, store).await?);
-    Ok(Signer::of_keys(issuer, SigningKeys::of_pems(&pems)?, named))
-}
-
-/// Reads a key from the store, or stores a new one.
-async fn demo_key(name: &str, algorithm: KeyAlgorithm, store: &dyn Store) -> anyhow::Result<String> {
-    if let Some(shared) = store.value(name).await? {
-        return Ok(shared);
-    }
-    let pem = tokio::task::spawn_blocking(move || keys::generate(algorithm)).await??;
-    store.put_value(name, &pem, DEMO_KEY_TTL, Put::IfAbsent).await?;
-    store.value(name).await?.context("the store lost the demo's key")
 }
 
 /// Sets the identity providers up, and keeps their discovery documents and keys current.
@@ -363,68 +307,6 @@ async fn bind(address: &ListenAddress) -> anyhow::Result<Listener> {
 
 fn log_listener(listener: &'static str, address: &ListenAddress) {
     tracing::info!(listener, %address, "listening");
-}
-
-/// The store, identity provider and keys in use, as texts.
-struct Description {
-    store: String,
-    identity: String,
-    keys: String,
-}
-
-fn describe(config: &Config, signer: &Signer) -> Description {
-    let store = match &config.store {
-        StoreSettings::Memory { max_tickets } => format!("memory, up to {max_tickets} tickets"),
-        StoreSettings::Redis(settings) => format!("Redis at {}", settings.topology.address()),
-    };
-    let own = match &config.identity {
-        IdentitySettings::Demo => Some("demo (anyone can sign in)".to_owned()),
-        IdentitySettings::Providers => None,
-        IdentitySettings::Secret { issuer, .. } => Some(format!("{issuer}, by shared secret")),
-        IdentitySettings::Jwks { issuer, url, .. } => Some(format!("{issuer}, keys from {url}")),
-    };
-    let providers = config.providers.iter().map(|provider| format!("{}, sign-in by browser", provider.issuer));
-    let identity = own.into_iter().chain(providers).collect::<Vec<_>>().join("; ");
-    Description { store, identity, keys: signer.describe() }
-}
-
-/// Logs the start and, on a terminal, prints it.
-fn report_start(config: &Config, description: &Description) {
-    let Description { store, identity, keys } = description;
-    tracing::info!(public_url = %config.public_url, store, identity, keys, "serving");
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
-    if !IS_DEPLOYABLE && !matches!(config.identity, IdentitySettings::Demo) {
-        tracing::warn!(
-            "this build is for evaluation: it is slower and does not return freed memory; deploy a build of `cargo build \
-             --profile dist --features jemalloc`"
-        );
-    }
-    if !std::io::stdout().is_terminal() {
-        return;
-    }
-    let url = config.public_url.origin().ascii_serialization();
-    #[expect(clippy::print_stdout, reason = "output for a person at the terminal")]
-    {
-        println!("\n  scangate {}\n", env!("CARGO_PKG_VERSION"));
-        println!("  sign in at  {url}/");
-        println!("  store       {store}\n  identity    {identity}\n  keys        {keys}");
-        println!("  operators   http://{}/metrics\n", config.admin_listen);
-        if matches!(config.identity, IdentitySettings::Demo)
-            && let Ok(code) = qr::terminal(&format!("{url}/"))
-        {
-            // White on black regardless of the terminal's colours: some scanners cannot read an inverted code.
-            for line in code.lines() {
-                println!("  \x1b[97;40m{line}\x1b[0m");
-            }
-            println!();
-            println!("  Open {url}/ and follow the page; a second browser window can act as the phone.");
-            println!(
-                "  With a real phone: --demo --listen 0.0.0.0:8080 --public-url http://THIS-MACHINE'S-ADDRESS:8080\n"
-            );
-        }
-    }
 }
 
 /// The reason for stopping the gateway.

@@ -30,7 +30,8 @@ use crate::http::limits::RateLimits;
 use crate::relying_party::settings::{ProviderSettings, redirect_uri};
 use crate::sessions::{MAX_LIFETIME, SessionLifetimes};
 use crate::sign_in::Lifetimes;
-use crate::urls::{is_local, is_plain_http};
+use crate::single_sign_on::SingleSignOnLifetimes;
+use crate::urls::{is_local, is_plain_http, is_private};
 use crate::verifier::settings::IdentitySettings;
 use crate::waiters::WaiterLimits;
 use addresses::{parse_listen, parse_public_url};
@@ -41,6 +42,8 @@ use store::StoreSettings;
 
 /// The minimum time that a shutdown leaves to requests after the drain.
 const MIN_FINISH: Duration = Duration::from_secs(1);
+/// The longest lifetime of a browser's session at the gateway. Unlike a phone's, it lets a person in without a confirmation.
+const MAX_SSO_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// All settings, checked.
 #[derive(Clone)]
@@ -61,6 +64,8 @@ pub struct Config {
     pub lifetimes: Lifetimes,
     /// How long people stay signed in to the gateway in a browser.
     pub sessions: SessionLifetimes,
+    /// How long browsers that signed in by a code stay signed in to apps.
+    pub single_sign_on: SingleSignOnLifetimes,
     /// Bounds of event streams and long polls.
     pub streams: WaiterLimits,
     /// Rate limits of each caller.
@@ -130,6 +135,10 @@ impl Config {
             return Err(Faults(checks.faults));
         }
         let origin = public_url.origin().ascii_serialization();
+        let faults = openid_faults(&file.clients, flags.issuer.as_deref().unwrap_or(&origin), &public_url, &identity);
+        if !faults.is_empty() {
+            return Err(Faults(faults));
+        }
         let tickets = store.tickets_per_address(flags.tickets_per_address);
         let mut config = Self {
             listen,
@@ -147,6 +156,7 @@ impl Config {
                 token: flags.token_ttl,
             },
             sessions: SessionLifetimes { idle: flags.session_idle, absolute: flags.session_lifetime },
+            single_sign_on: SingleSignOnLifetimes { idle: flags.sso_idle, absolute: flags.sso_lifetime },
             streams: WaiterLimits {
                 per_ticket: flags.streams_per_ticket,
                 per_address: flags.streams_per_address,
@@ -277,6 +287,8 @@ fn check_bounds(checks: &mut Checks, flags: &Flags) {
     checks.in_range("--identity-keys-max-age", flags.identity_keys_max_age, secs(2)..=secs(30 * 24 * 3600));
     checks.in_range("--session-idle", flags.session_idle, secs(5)..=MAX_LIFETIME);
     checks.in_range("--session-lifetime", flags.session_lifetime, secs(5)..=MAX_LIFETIME);
+    checks.in_range("--sso-idle", flags.sso_idle, secs(5)..=MAX_SSO_LIFETIME);
+    checks.in_range("--sso-lifetime", flags.sso_lifetime, secs(5)..=MAX_SSO_LIFETIME);
     checks.in_range("--heartbeat", flags.heartbeat, secs(1)..=secs(300));
     checks.in_range("--drain", flags.drain, secs(0)..=secs(600));
     checks.in_range("--shutdown-timeout", flags.shutdown_timeout, secs(1)..=secs(900));
@@ -292,9 +304,46 @@ fn check_bounds(checks: &mut Checks, flags: &Flags) {
             "--session-lifetime must be at least --session-idle: a session ends with the shorter of the two".to_owned(),
         );
     }
+    if flags.sso_lifetime < flags.sso_idle {
+        checks
+            .faults
+            .push("--sso-lifetime must be at least --sso-idle: a session ends with the shorter of the two".to_owned());
+    }
     if flags.max_connections < flags.listen.len() {
         checks.faults.push("--max-connections must be at least the number of addresses in --listen".to_owned());
     }
+}
+
+/// Returns the faults of the settings that clients of the OpenID Provider depend on. They compare the issuer byte for byte, and
+/// fetch its discovery document from the address that it is.
+fn openid_faults(clients: &Clients, issuer: &str, public_url: &Url, identity: &IdentitySettings) -> Vec<String> {
+    let Some(client) = clients.iter().find(|client| client.openid.is_some()) else { return Vec::new() };
+    let mut faults = Vec::new();
+    let origin = public_url.origin().ascii_serialization();
+    if issuer != origin {
+        faults.push(format!(
+            "--issuer {issuer} is not the public URL {origin}, from which clients with redirect_uris (client {:?}) read the \
+             provider's description; omit --issuer, or give those clients another gateway",
+            client.id.0
+        ));
+    }
+    // For a test on the local network, as of the demo with a real phone.
+    let is_evaluation = matches!(identity, IdentitySettings::Demo) && is_private(public_url);
+    if is_plain_http(public_url) && !is_evaluation {
+        faults.push(format!(
+            "--public-url {origin} is not https, which clients with redirect_uris (client {:?}) require; http is for localhost \
+             only, and for the demo on a private address",
+            client.id.0
+        ));
+    }
+    let userinfo = format!("{origin}/oauth2/userinfo");
+    for client in clients.iter() {
+        let audiences = client.openid.iter().flat_map(|openid| &openid.audiences);
+        if audiences.into_iter().any(|audience| *audience == userinfo) {
+            faults.push(format!("client {:?}: audiences: {userinfo} is always there; remove it", client.id.0));
+        }
+    }
+    faults
 }
 
 #[cfg(test)]

@@ -155,6 +155,19 @@ pub struct Flags {
         value_parser = humantime::parse_duration, help_heading = "Tickets and tokens"
     )]
     pub token_ttl: Duration,
+    /// With single sign-on, how long a browser that signed in by a code stays signed in to apps while it signs in to none, 5s to
+    /// 30d
+    #[arg(
+        long, env = "SCANGATE_SSO_IDLE", value_name = "TIME", default_value = "8h",
+        value_parser = humantime::parse_duration, help_heading = "Tickets and tokens"
+    )]
+    pub sso_idle: Duration,
+    /// With single sign-on, how long a browser that signed in by a code stays signed in to apps at most, 5s to 30d
+    #[arg(
+        long, env = "SCANGATE_SSO_LIFETIME", value_name = "TIME", default_value = "24h",
+        value_parser = humantime::parse_duration, help_heading = "Tickets and tokens"
+    )]
+    pub sso_lifetime: Duration,
     /// Directory of PEM files: the newest key signs, all are published. Without it, the gateway creates a key at start
     #[arg(long, env = "SCANGATE_KEYS_DIR", value_name = "DIR", help_heading = "Tickets and tokens")]
     pub keys_dir: Option<PathBuf>,
@@ -345,6 +358,25 @@ pub struct Flags {
         value_parser = at_least_one(), help_heading = "Limits"
     )]
     pub rate_invalid_confirm: u32,
+    /// Authorization requests of OpenID clients per minute and address
+    #[arg(
+        long, env = "SCANGATE_RATE_AUTHORIZE", value_name = "N", default_value_t = 240, value_parser = at_least_one(),
+        help_heading = "Limits"
+    )]
+    pub rate_authorize: u32,
+    /// Requests of OpenID clients to the token, revocation and introspection endpoints per minute and address, which is
+    /// usually that of an app's server
+    #[arg(
+        long, env = "SCANGATE_RATE_TOKEN", value_name = "N", default_value_t = 6000, value_parser = at_least_one(),
+        help_heading = "Limits"
+    )]
+    pub rate_token: u32,
+    /// Requests of unknown OpenID clients or with a wrong secret, and with an invalid access token, per minute and address
+    #[arg(
+        long, env = "SCANGATE_RATE_INVALID_CLIENT", value_name = "N", default_value_t = 20,
+        value_parser = at_least_one(), help_heading = "Limits"
+    )]
+    pub rate_invalid_client: u32,
 
     /// Whether idle event streams are parked without HTTP's buffers; `false` is for debugging
     #[arg(
