@@ -133,6 +133,12 @@ impl Clients {
         Self { all: vec![Arc::new(web)] }
     }
 
+    /// Returns these clients, for tests.
+    #[cfg(test)]
+    pub(crate) fn of(clients: Vec<Client>) -> Self {
+        Self { all: clients.into_iter().map(Arc::new).collect() }
+    }
+
     /// Returns the client with this id; without an id, the default client.
     #[must_use]
     pub fn find(&self, id: Option<&str>) -> Option<&Arc<Client>> {

@@ -12,6 +12,7 @@ pub mod discovery;
 pub mod failure;
 pub mod request;
 pub mod scopes;
+mod silent;
 
 use std::sync::Arc;
 

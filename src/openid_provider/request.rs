@@ -77,12 +77,10 @@ impl AuthorizationRequest {
         self.client.openid.as_ref().is_some_and(|openid| openid.single_sign_on)
     }
 
-    /// Returns the names of the claims that the client may get for this request: of its own list, those of the granted scopes,
-    /// those that the request names, and those of no scope.
+    /// Returns the names of the claims that the person is asked to release for this request.
     #[must_use]
     pub fn release(&self) -> Vec<String> {
-        let Authorization { scopes, claims, .. } = &self.authorization;
-        scopes::release(&self.client, scopes, claims)
+        scopes::release(&self.client, &self.authorization.scopes, &self.authorization.claims)
     }
 
     /// Returns what the client and this request require of the person's sign-in at the identity provider.
@@ -158,7 +156,7 @@ fn check(
     if nonce.is_some_and(|nonce| nonce.len() > MAX_NONCE_BYTES || nonce.chars().any(char::is_control)) {
         return Err(InvalidRequest("nonce has more than 512 bytes, or a control character."));
     }
-    let scopes = scopes(parameters, openid)?;
+    let scopes = granted_scopes(parameters, openid)?;
     let code_challenge = code_challenge(parameters, openid)?;
     let prompt = Prompt::read(parameters)?;
     let max_age_secs = max_age(parameters)?;
@@ -207,7 +205,7 @@ fn response_mode(parameters: &Parameters, redirect_uri: &str) -> Result<Response
 
 /// Returns the granted scopes, in the order of the client's settings. Scopes that the client may not have are omitted
 /// (RFC 6749 §3.3).
-fn scopes(parameters: &Parameters, openid: &OpenIdClient) -> Result<Vec<String>, AuthorizationError> {
+fn granted_scopes(parameters: &Parameters, openid: &OpenIdClient) -> Result<Vec<String>, AuthorizationError> {
     let is_short = parameters.find("scope").is_none_or(|scope| scope.len() <= MAX_SCOPE_BYTES);
     let wanted: Vec<&str> = parameters.words("scope").collect();
     if !is_short || !wanted.contains(&"openid") {

@@ -1,6 +1,8 @@
 //! How recently and how strongly the approver must have signed in to their identity provider, if a client asks for it. Data
 //! only; `authentication` compares it with a sign-in.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// A client's requirements of the approver's sign-in at the identity provider. The default requires nothing.
@@ -20,6 +22,16 @@ pub struct Freshness {
 }
 
 impl Freshness {
+    /// Returns the requirements of a ticket that was created `age` ago, with one maximum age of the sign-in from now on: what a
+    /// request to the provider asks for.
+    #[must_use]
+    pub fn as_of(&self, age: Duration) -> Self {
+        let age_secs = u32::try_from(age.as_secs()).unwrap_or(u32::MAX);
+        let of_request = self.request_max_age_secs.map(|secs| secs.saturating_add(age_secs));
+        let max_auth_age_secs = self.max_auth_age_secs.into_iter().chain(of_request).min();
+        Self { max_auth_age_secs, acr_values: self.acr_values.clone(), request_max_age_secs: None }
+    }
+
     /// Returns whether there are no requirements.
     #[must_use]
     pub fn is_empty(&self) -> bool {

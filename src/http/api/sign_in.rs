@@ -17,6 +17,7 @@ use crate::http::state::{Gateway, SharedGateway};
 use crate::http::{cookies, device, pages};
 use crate::random;
 use crate::relying_party::{Answer, Failed, Finished, Prompt, Return, ReturnPath, SignInError, Wishes};
+use crate::store::Reading;
 use crate::ticket::{Flow, Freshness, TicketId};
 use crate::verifier::{Fault, VerifyError};
 
@@ -98,14 +99,17 @@ async fn plan(gateway: &Gateway, query: Begin, headers: &HeaderMap) -> Result<(R
     let Begin { ticket, to, client_id, prompt, lang } = query;
     let language = lang.filter(|lang| is_language(lang));
     let mut freshness = Freshness::default();
+    let mut wished_acr = Vec::new();
     let path = match (ticket, to.as_deref()) {
         (Some(TicketText(id)), None) => {
             // An unknown ticket is told by the page to which the person comes back.
-            let ticket = gateway.store.get(&id).await?.map(|reading| reading.ticket);
-            if let Some(ticket) = &ticket {
-                freshness.clone_from(&ticket.request.freshness);
+            let reading = gateway.store.get(&id).await?;
+            let flow = reading.as_ref().map(|reading| reading.ticket.request.flow);
+            if let Some(Reading { ticket, now, .. }) = reading {
+                freshness = ticket.request.freshness.as_of(now.since(ticket.created_at));
+                wished_acr = ticket.request.authorization.map(|request| request.wished_acr).unwrap_or_default();
             }
-            match ticket.map(|ticket| ticket.request.flow) {
+            match flow {
                 Some(Flow::Share) => ReturnPath::Receive(id),
                 Some(Flow::Login) | None => ReturnPath::Ticket(id),
             }
@@ -120,7 +124,9 @@ async fn plan(gateway: &Gateway, query: Begin, headers: &HeaderMap) -> Result<(R
             return Err(Problem::from(&problem::INVALID_REQUEST).detail("Send either ticket, or to=/share."));
         }
     };
-    let Freshness { max_auth_age_secs, acr_values, .. } = freshness;
+    let Freshness { max_auth_age_secs, mut acr_values, .. } = freshness;
+    // Wishes come after what is required, and only the required classes are checked.
+    acr_values.extend(wished_acr);
     let wishes = Wishes { max_age: max_auth_age_secs, acr_values, prompt, ui_locale: language.clone() };
     // The page comes back in the browser's language by itself.
     let language = language.filter(|language| language != pages::language_of_browser(headers));

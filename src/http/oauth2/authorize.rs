@@ -7,15 +7,14 @@ use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 
-use super::answers::{refuse, send_error};
+use super::answers::{refuse, send, send_error};
 use super::paths::AUTHORIZE_PATH;
 use crate::http::address::BrowserAddress;
 use crate::http::extract::read_body;
 use crate::http::problem::{self, Problem};
 use crate::http::state::SharedGateway;
-use crate::http::{fields, pages};
-use crate::openid_provider::answer::Destination;
-use crate::openid_provider::failure::AuthorizationError;
+use crate::http::{cookies, fields, pages};
+use crate::openid_provider::answer::{Answer, Destination};
 use crate::openid_provider::request::encode_form;
 
 /// The media type of a form.
@@ -33,9 +32,19 @@ pub(in crate::http) async fn authorize(
         Ok(request) => request,
         Err(refused) => return refuse(&gateway, refused, &uri, &headers),
     };
-    if request.is_silent {
-        let to = Destination::from(&request.authorization);
-        return send_error(&gateway, &request.client, to, AuthorizationError::LoginRequired, &uri, &headers);
+    let secret = cookies::single_sign_on(&headers, &gateway);
+    let to = Destination::from(&request.authorization);
+    match gateway.openid_provider.code_by_session(&request, secret.as_ref()).await {
+        Ok(code) => {
+            gateway.metrics.openid.authorization("sso");
+            let answer = Answer::code(to, code, gateway.openid_provider.issuer());
+            return send(&request.client, &answer, &uri, &headers);
+        }
+        Err(error) if request.is_silent => {
+            return send_error(&gateway, &request.client, to, error, &uri, &headers);
+        }
+        // The person signs in by a scan.
+        Err(_) => {}
     }
     gateway.metrics.openid.authorization("page");
     pages::authorization(&gateway, &request, &uri, &headers)

@@ -6,12 +6,12 @@
 use axum::extract::State;
 use axum::http::Uri;
 use axum::http::header::HeaderMap;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 
 use super::answers::{refuse, send, send_error};
 use crate::clients::Client;
-use crate::http::cookies;
+use crate::http::cookies::{self, SetCookie};
 use crate::http::extract::ValidQuery;
 use crate::http::origin::is_same_origin_fetch;
 use crate::http::problem::{self, Problem};
@@ -20,10 +20,9 @@ use crate::openid_provider::answer::{Answer, Destination};
 use crate::openid_provider::codes::{CodeContent, CodeSource};
 use crate::openid_provider::failure::AuthorizationError;
 use crate::random::RandomId;
-use crate::store::{Reading, TransitionError};
-use crate::ticket::{
-    Authorization, BindingSecret, CancelReason, Grant, Party, Receipt, State as TicketState, TicketId,
-};
+use crate::single_sign_on::{BrowserSecret, SignedIn};
+use crate::store::{Reading, StoreError, TransitionError};
+use crate::ticket::{Authorization, CancelReason, Grant, Party, Receipt, State as TicketState, Ticket, TicketId};
 
 /// The ticket.
 #[derive(Deserialize)]
@@ -49,7 +48,7 @@ pub(in crate::http) async fn done(
     }
     let binding = cookies::binding(&headers, &gateway).ok_or_else(over)?;
     let party = Party::Browser(binding.hash());
-    let reading = gateway.store.get(&id).await.map_err(|error| Problem::from(error).as_page(""))?;
+    let reading = gateway.store.get(&id).await.map_err(repeatable)?;
     let reading = reading.filter(|reading| reading.ticket.request.presenter.is(&party)).ok_or_else(over)?;
     let request = reading.ticket.request.clone();
     let authorization = request.authorization.as_deref().ok_or_else(over)?;
@@ -67,10 +66,28 @@ pub(in crate::http) async fn done(
     if authorization.hinted_subject.as_ref().is_some_and(|hinted| *hinted != grant.subject) {
         return send_error(&gateway, client, to, AuthorizationError::LoginRequired, &uri, &headers);
     }
-    let code = issue_code(&gateway, client, authorization, &id, &binding, grant, receipt).await?;
+    let session = BrowserSecret::of(&binding, &id, &receipt.jti);
+    let session = Some(session).filter(|_session| has_single_sign_on(client));
+    let content = CodeContent {
+        client_id: client.id.clone(),
+        redirect_uri: authorization.redirect_uri.clone(),
+        code_challenge: authorization.code_challenge.clone(),
+        nonce: authorization.nonce.clone(),
+        scopes: authorization.scopes.clone(),
+        claims: authorization.claims.clone(),
+        sid: session.as_ref().map(BrowserSecret::sid),
+        grant: grant.clone(),
+        issued_at: receipt.issued_at,
+    };
+    let source = CodeSource::Ticket { binding: &binding, ticket: &id, jti: &receipt.jti };
+    let code = gateway.openid_provider.issue_code(source, &content).await.map_err(repeatable)?.ok_or_else(over)?;
+    let cookie = match &session {
+        Some(session) => Some(start_session(&gateway, session, &reading.ticket, grant, receipt, &headers).await?),
+        None => None,
+    };
     let answer = Answer::code(to, code, gateway.openid_provider.issuer());
     gateway.metrics.openid.authorization("code");
-    send(client, &answer, &uri, &headers)
+    Ok((cookie, send(client, &answer, &uri, &headers)?).into_response())
 }
 
 /// Leads a person who does not sign in back to the app, with the error `access_denied`. The query is that of the authorization
@@ -105,32 +122,40 @@ async fn claim(gateway: &Gateway, reading: Reading, party: &Party) -> Result<Rea
     let jti = RandomId::new().to_string();
     gateway.sign_ins.claim(reading, party, &jti).await.map_err(|error| match error {
         TransitionError::NoTicket | TransitionError::Refused(_) => over(),
-        // The link repeats this request, which is harmless.
-        TransitionError::Store(error) => Problem::from(error).as_page(""),
+        TransitionError::Store(error) => repeatable(error),
     })
 }
 
-async fn issue_code(
+/// Returns the page of a failed store. Its link repeats the request, which gets the same answer.
+fn repeatable(error: StoreError) -> Problem {
+    Problem::from(error).as_page("")
+}
+
+fn has_single_sign_on(client: &Client) -> bool {
+    client.openid.as_ref().is_some_and(|openid| openid.single_sign_on)
+}
+
+/// Starts the browser's session, and returns its cookie. The session that the browser had ends, so a planted one never becomes
+/// this person's.
+async fn start_session(
     gateway: &Gateway,
-    client: &Client,
-    authorization: &Authorization,
-    id: &TicketId,
-    binding: &BindingSecret,
+    secret: &BrowserSecret,
+    ticket: &Ticket,
     grant: &Grant,
     receipt: &Receipt,
-) -> Result<String, Problem> {
-    let content = CodeContent {
-        client_id: client.id.clone(),
-        redirect_uri: authorization.redirect_uri.clone(),
-        code_challenge: authorization.code_challenge.clone(),
-        nonce: authorization.nonce.clone(),
-        scopes: authorization.scopes.clone(),
-        claims: authorization.claims.clone(),
-        sid: None,
-        grant: grant.clone(),
-        issued_at: receipt.issued_at,
+    headers: &HeaderMap,
+) -> Result<SetCookie, Problem> {
+    let signed_in = SignedIn {
+        grant,
+        offered: ticket.offered().into_iter().cloned().collect(),
+        matching: ticket.matching().map(|matching| matching.policy).unwrap_or_default(),
+        at: receipt.issued_at,
     };
-    let source = CodeSource::Ticket { binding, ticket: id, jti: &receipt.jti };
-    let code = gateway.openid_provider.issue_code(source, &content).await;
-    code.map_err(|error| Problem::from(error).as_page(""))?.ok_or_else(over)
+    let old = cookies::single_sign_on(headers, gateway);
+    let started = gateway.openid_provider.single_sign_on().start(secret, &signed_in, old.as_ref()).await;
+    // The person has signed out since the first answer to this request.
+    if !started.map_err(repeatable)? {
+        return Err(over());
+    }
+    Ok(cookies::set_single_sign_on(gateway, secret))
 }

@@ -48,6 +48,34 @@ fn an_old_sign_in_is_refused() {
 }
 
 #[test]
+fn the_age_that_a_request_allows_counts_back_from_the_creation_of_the_ticket() {
+    let freshness = Freshness { request_max_age_secs: Some(60), ..Freshness::default() };
+    let created_at = NOW;
+    let check = |auth_time: u64| {
+        let claims = json!({ "auth_time": auth_time });
+        let later = created_at + Duration::from_secs(900);
+        Authentication::of(claims.as_object().unwrap(), later).check_request(&freshness, created_at)
+    };
+    for auth_time in [1_700_000_800, 1_700_000_000, 1_699_999_940, 1_699_999_910] {
+        assert_eq!(check(auth_time), Ok(()), "{auth_time}");
+    }
+    assert_eq!(check(1_699_999_909), Err(Refusal::SignInTooOld));
+    let nothing = Authentication::default();
+    assert_eq!(nothing.check_request(&freshness, created_at), Err(Refusal::SignInTooOld), "no auth_time");
+    assert_eq!(nothing.check_request(&within(1), created_at), Ok(()), "the client's own bound is checked elsewhere");
+}
+
+#[test]
+fn the_provider_is_asked_for_the_smaller_age() {
+    let of = |own, request| {
+        let freshness = Freshness { request_max_age_secs: request, max_auth_age_secs: own, acr_values: Vec::new() };
+        freshness.as_of(Duration::from_secs(100)).max_auth_age_secs
+    };
+    assert_eq!([of(None, None), of(Some(90), None), of(None, Some(0))], [None, Some(90), Some(100)]);
+    assert_eq!([of(Some(300), Some(60)), of(Some(90), Some(u32::MAX))], [Some(160), Some(90)]);
+}
+
+#[test]
 fn a_weak_sign_in_is_refused() {
     let freshness = of_class(&["phr", "mfa"]);
     assert_eq!(check(&freshness, &json!({"acr": "mfa"})), Ok(()));
