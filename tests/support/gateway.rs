@@ -138,8 +138,19 @@ impl Builder {
         default("--log", "scangate=debug,parked_streams=debug");
         if !self.has_default_limits {
             default("--tickets-per-address", "1000000");
-            let limits =
-                ["create", "connector", "draw", "scan", "confirm", "sign-in", "invalid-scan", "invalid-confirm"];
+            let limits = [
+                "create",
+                "connector",
+                "draw",
+                "scan",
+                "confirm",
+                "sign-in",
+                "invalid-scan",
+                "invalid-confirm",
+                "authorize",
+                "token",
+                "invalid-client",
+            ];
             for limit in limits {
                 default(&format!("--rate-{limit}"), "100000");
             }
