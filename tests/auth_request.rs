@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::coming_from::blocks;
 use crate::support::browser::{Chromium, Device, Driver};
-use crate::support::gateway::{Browser, Builder, Phone, file, keys, token};
+use crate::support::gateway::{Browser, Builder, Phone, file, keys, token, token_with};
 use crate::support::nginx::Place;
 use crate::support::process::Process;
 use crate::support::{Edge, Gateway, Redis, SOON, free_port, until, within};
@@ -127,6 +127,19 @@ impl Site {
         read["token"]["access_token"].as_str().unwrap().to_owned()
     }
 
+    /// Does at the gateway what the sign-in page does, in a browser of its own, for the address that a site has sent it to. Returns
+    /// the address to which the gateway sends the browser back.
+    async fn answer(&self, authorize: &str, phone: &Phone) -> String {
+        let query = url::Url::parse(authorize).unwrap().query().unwrap().to_owned();
+        let browser = Browser::that_follows_nothing(&self.gateway);
+        let ticket = browser.create_with(json!({ "authorization": query })).await;
+        let id = ticket["ticket_id"].as_str().unwrap();
+        phone.approve(id).await;
+        let answer = browser.get(&format!("/oauth2/authorize/done?ticket={id}")).await;
+        assert_eq!(answer.status(), StatusCode::SEE_OTHER);
+        location(&answer)
+    }
+
     /// Signs claims with the gateway's own key, after `change` has been at them.
     fn forged(&self, change: impl FnOnce(&mut Value)) -> String {
         let file = self.keys.path().read_dir().unwrap().next().unwrap().unwrap().path();
@@ -184,30 +197,29 @@ impl Visitor<'_> {
         self.request(Method::GET, path).send().await.unwrap()
     }
 
-    /// Goes to a page, and returns the `state` that it is sent to the sign-in page with.
+    /// Goes to a page, and returns the address of the gateway to which it is sent.
     async fn begin(&self, path: &str) -> String {
         let answer = self.open(path).await;
         assert_eq!(answer.status(), StatusCode::FOUND, "{path}");
-        let url = url::Url::parse(answer.headers()["location"].to_str().unwrap()).unwrap();
-        url.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned()
+        location(&answer)
     }
 
-    /// Posts what the sign-in page posts.
-    async fn hand_over(&self, jwt: &str, state: &str) -> Response {
-        self.hand_over_from("null", jwt, state).await
+    /// Opens the address to which the gateway has sent a browser back.
+    async fn come_back(&self, callback: &str) -> Response {
+        self.open(callback.strip_prefix(&self.site.base).unwrap()).await
     }
 
-    async fn hand_over_from(&self, origin: &str, jwt: &str, state: &str) -> Response {
-        let form = [("access_token", jwt), ("token_type", "Bearer"), ("expires_in", "3600"), ("state", state)];
-        let request = self.request(Method::POST, "/scangate/redeem").header("sec-fetch-site", "cross-site");
-        request.header("origin", origin).form(&form).send().await.unwrap()
-    }
-
-    /// Signs in, and comes back to `path`.
-    async fn sign_in(&self, jwt: &str, path: &str) {
-        let state = self.begin(path).await;
-        let answer = self.hand_over(jwt, &state).await;
+    /// Signs in as `subject`, and comes back to `path`.
+    async fn sign_in(&self, subject: &str, path: &str) {
+        let callback = self.site.answer(&self.begin(path).await, &Phone::of(subject, &self.site.gateway)).await;
+        let answer = self.come_back(&callback).await;
         assert_eq!((answer.status(), location(&answer)), (StatusCode::SEE_OTHER, path.to_owned()));
+    }
+
+    /// Posts a JWT as a script of the site does.
+    async fn redeem(&self, jwt: &str) -> Response {
+        let request = self.request(Method::POST, "/scangate/redeem").header("origin", &self.site.base);
+        request.json(&json!({ "access_token": jwt })).send().await.unwrap()
     }
 
     /// Returns what the app is told of this browser, in small letters.
@@ -221,6 +233,21 @@ impl Visitor<'_> {
 
 fn location(answer: &Response) -> String {
     answer.headers()["location"].to_str().unwrap().to_owned()
+}
+
+/// Returns a parameter of an address.
+fn parameter(url: &str, name: &str) -> String {
+    let url = url::Url::parse(url).unwrap();
+    url.query_pairs().find(|(key, _)| key == name).unwrap().1.into_owned()
+}
+
+/// Returns an address with another value of a parameter.
+fn with_parameter(url: &str, name: &str, value: &str) -> String {
+    let mut url = url::Url::parse(url).unwrap();
+    let pairs: Vec<_> = url.query_pairs().map(|(key, value)| (key.into_owned(), value.into_owned())).collect();
+    let changed = pairs.iter().map(|(key, old)| (key.as_str(), if key == name { value } else { old }));
+    url.query_pairs_mut().clear().extend_pairs(changed);
+    url.into()
 }
 
 /// Returns the code of a problem, or of a page that tells a person of it.
@@ -264,24 +291,40 @@ async fn a_person_comes_back_to_the_page_that_was_asked_for_and_the_app_is_told_
     assert_eq!(answer.headers()["cache-control"], "no-store");
     let cookie = answer.headers()["set-cookie"].to_str().unwrap();
     assert!(cookie.starts_with("scangate-begun=") && cookie.ends_with("; HttpOnly; SameSite=Lax"), "{cookie}");
-    let url = url::Url::parse(&location(&answer)).unwrap();
-    assert_eq!(url.origin().ascii_serialization(), site.login);
-    let query: Vec<_> = url.query_pairs().collect();
-    assert_eq!(query[0], ("client_id".into(), "intranet".into()));
-    assert_eq!(query[1], ("return_to".into(), format!("{}/scangate/redeem", site.base).into()));
-    let state = query[2].1.clone();
-    assert!(state.ends_with(&format!(".{path}")) && state.len() <= 512, "{state}");
+    let authorize = location(&answer);
+    let url = url::Url::parse(&authorize).unwrap();
+    assert_eq!((url.origin().ascii_serialization(), url.path()), (site.login.clone(), "/oauth2/authorize"));
+    let query: Vec<_> = url.query_pairs().into_owned().collect();
+    let names: Vec<_> = query.iter().map(|(name, _)| name.as_str()).collect();
+    let expected = [
+        "client_id",
+        "response_type",
+        "redirect_uri",
+        "scope",
+        "state",
+        "nonce",
+        "code_challenge",
+        "code_challenge_method",
+    ];
+    assert_eq!(names, expected);
+    assert_eq!((query[0].1.as_str(), query[3].1.as_str()), ("intranet", "openid profile email"));
+    assert_eq!(query[2].1, format!("{}/scangate/callback", site.base));
+    assert!(query[4].1.ends_with(&format!(".intranet:{path}")) && query[4].1.len() <= 2048, "{}", query[4].1);
 
-    let jwt = site.jwt("ada", "intranet").await;
-    let answer = visitor.hand_over(&jwt, &state).await;
+    let callback = site.answer(&authorize, &Phone::of("ada", &site.gateway)).await;
+    let answer = visitor.come_back(&callback).await;
     assert_eq!((answer.status(), location(&answer)), (StatusCode::SEE_OTHER, path.to_owned()));
     assert_eq!(answer.headers()["cache-control"], "no-store");
+    assert_eq!(answer.headers()["referrer-policy"], "no-referrer");
     let cookie = answer.headers()["set-cookie"].to_str().unwrap();
     let (kept, attributes) = cookie.split_once("; ").unwrap();
-    assert_eq!(kept, format!("scangate-session={jwt}"));
-    let left: u64 = attributes.split("Max-Age=").nth(1).unwrap().split(';').next().unwrap().parse().unwrap();
-    assert!((3500..=3600).contains(&left), "{cookie}");
-    assert_eq!(attributes, format!("Path=/; Max-Age={left}; HttpOnly; SameSite=Lax"));
+    let jwt = kept.strip_prefix("scangate-session=").unwrap();
+    assert_eq!(jsonwebtoken::decode_header(jwt).unwrap().alg, Algorithm::ES256);
+    assert_eq!(attributes, "Path=/; Max-Age=3600; HttpOnly; SameSite=Lax");
+    // Reloaded, it neither signs in again nor out.
+    let again = visitor.come_back(&callback).await;
+    assert!(!again.headers().contains_key("set-cookie"));
+    assert_eq!(code(again).await, refused(409, "sign_in_used"));
 
     let told = visitor.told().await;
     assert_eq!((&told["x-auth-subject"], &told["x-auth-name"]), (&json!("ada"), &json!("Ada")));
@@ -344,8 +387,7 @@ async fn nobody_gets_past_with_a_jwt_that_is_not_good() {
             assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{what}");
             assert!(!answer.text().await.unwrap().contains("X-Auth"), "{what}");
         }
-        let state = visitor.begin("/x").await;
-        let answer = visitor.hand_over(jwt, &state).await;
+        let answer = visitor.redeem(jwt).await;
         assert!(!answer.headers().contains_key("set-cookie"), "{what}");
         assert_eq!(code(answer).await, refused(401, "invalid_session"), "{what}");
     }
@@ -391,7 +433,7 @@ async fn what_a_browser_says_of_itself_does_not_reach_the_app() {
     let public = forged(visitor.request(Method::GET, "/public/")).send().await.unwrap().text().await.unwrap();
     assert!(public.contains("Hello, <b id=who>nobody</b>"), "{public}");
 
-    visitor.sign_in(&site.jwt("ada", "intranet").await, "/").await;
+    visitor.sign_in("ada", "/").await;
     let told = forged(visitor.request(Method::GET, "/headers")).send().await.unwrap();
     let told = told.text().await.unwrap();
     assert!(told.contains(r#""X-Auth-Subject": "ada""#) && !told.to_lowercase().contains("root"), "{told}");
@@ -453,24 +495,55 @@ async fn scripts_are_told_401_and_people_are_sent_to_sign_in() {
 async fn nobody_is_signed_in_to_the_account_of_a_stranger() {
     let site = Site::start().await;
     let (stranger, visitor) = (site.visitor(), site.visitor());
-    let jwt = site.jwt("eve", "intranet").await;
-    // Eve has a sign-in of her own, and a page that makes another browser post what came of it.
-    let eves = stranger.begin("/").await;
-    let own = visitor.begin("/").await;
-    for state in [eves.as_str(), "", "/", ".", "./", "null./", &own[1..]] {
-        let answer = visitor.hand_over(&jwt, state).await;
-        assert!(!answer.headers().contains_key("set-cookie"), "{state}");
-        assert_eq!(code(answer).await, refused(403, "sign_in_not_begun"), "{state}");
+    let (ada, eve) = (Phone::of("ada", &site.gateway), Phone::of("eve", &site.gateway));
+    let none_is_set = async |callback: &str, expected: (u16, String), what: &str| {
+        let answer = visitor.come_back(callback).await;
+        assert!(!answer.headers().contains_key("set-cookie"), "{what}");
+        assert_eq!(code(answer).await, expected, "{what}");
+    };
+    let not_begun = || refused(403, "sign_in_not_begun");
+    // Eve has a sign-in of her own, and makes another browser open what came of it.
+    let eves = site.answer(&stranger.begin("/").await, &eve).await;
+    none_is_set(&eves, not_begun(), "a browser without a sign-in").await;
+    let begun = visitor.begin("/reports").await;
+    let own = site.answer(&begun, &ada).await;
+    none_is_set(&eves, not_begun(), "a browser with one of its own").await;
+    let (state, code_of_eve) = (parameter(&own, "state"), parameter(&eves, "code"));
+    for wrong in ["", "/", ".", "./", "null./", &state[1..], &state.replace("intranet", "pc"), &format!("{state}x")] {
+        none_is_set(&with_parameter(&own, "state", wrong), not_begun(), wrong).await;
     }
-    let answer = visitor.hand_over(&jwt, "x./a?b=<i>&\"c").await;
-    assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8");
-    let page = answer.text().await.unwrap();
+    // The browser's own state with Eve's code: the code belongs to another challenge.
+    none_is_set(&with_parameter(&own, "code", &code_of_eve), refused(400, "sign_in_expired"), "Eve's code").await;
+    // A code for the visitor's challenge, for which Eve has changed the nonce.
+    let other_nonce = site.answer(&with_parameter(&begun, "nonce", "eves"), &eve).await;
+    none_is_set(&other_nonce, refused(400, "sign_in_mixed_up"), "another nonce").await;
+    for wrong in ["", "https://evil.example"] {
+        none_is_set(&with_parameter(&own, "iss", wrong), refused(400, "sign_in_mixed_up"), wrong).await;
+    }
+    none_is_set(&format!("{own}&state={state}"), refused(400, "invalid_request"), "a state twice").await;
+    // What was refused has used nothing up.
+    let answer = visitor.come_back(&own).await;
+    assert_eq!((answer.status(), location(&answer)), (StatusCode::SEE_OTHER, "/reports".to_owned()));
+    assert_eq!(visitor.told().await["x-auth-subject"], "ada");
+    none_is_set(&own, refused(409, "sign_in_used"), "again").await;
+    // Another code for the same state: a state is good once.
+    none_is_set(&site.answer(&begun, &eve).await, refused(409, "sign_in_used"), "a second code").await;
+    assert_eq!(visitor.told().await["x-auth-subject"], "ada");
+
+    // The page of a refusal leads to the page that was asked for, and to no other site.
+    let page = visitor.come_back(&with_parameter(&own, "state", "a.b.0.c:/a?b=<i>&\"c")).await;
+    assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
+    let page = page.text().await.unwrap();
     assert!(page.contains("<h1>This sign\u{2011}in didn’t start in this browser</h1>"), "{page}");
     assert!(page.contains("href=\"&#x2f;a?b=&lt;i&gt;&amp;&quot;c\">"), "{page}");
-    for origin in ["https://evil.example", &format!("{}.evil.example", site.base), "http://localhost:1"] {
-        let answer = visitor.hand_over_from(origin, &jwt, &own).await;
-        assert_eq!(code(answer).await, refused(403, "origin_not_allowed"), "{origin}");
-    }
+    assert_eq!(
+        visitor.request(Method::HEAD, "/scangate/callback").send().await.unwrap().status(),
+        StatusCode::METHOD_NOT_ALLOWED
+    );
+    let out = visitor.request(Method::POST, "/scangate/sign-out").header("origin", &site.base);
+    assert_eq!(out.send().await.unwrap().status(), StatusCode::NO_CONTENT);
+
+    let jwt = site.jwt("eve", "intranet").await;
     // By script, the page has to be the site's own or the gateway's.
     let redeem = |origin: Option<&str>, site_said: &str| {
         let request = visitor.request(Method::POST, "/scangate/redeem").header("sec-fetch-site", site_said.to_owned());
@@ -505,9 +578,9 @@ async fn nobody_is_signed_in_to_the_account_of_a_stranger() {
 async fn nobody_is_sent_to_another_site() {
     let site = Site::start().await;
     let visitor = site.visitor();
-    let jwt = site.jwt("ada", "intranet").await;
-    let state = visitor.begin("/").await;
-    let nonce = state.strip_suffix('/').unwrap();
+    let own = site.answer(&visitor.begin("/").await, &Phone::of("ada", &site.gateway)).await;
+    let state = parameter(&own, "state");
+    let before = state.strip_suffix('/').unwrap();
     for path in [
         "//evil.example",
         "/\\evil.example",
@@ -517,28 +590,38 @@ async fn nobody_is_sent_to_another_site() {
         "/a\r\nX: y",
         "/.//evil",
     ] {
-        let answer = visitor.hand_over(&jwt, &format!("{nonce}{path}")).await;
-        assert_eq!((answer.status(), location(&answer)), (StatusCode::SEE_OTHER, "/".to_owned()), "{path:?}");
+        let answer = visitor.come_back(&with_parameter(&own, "state", &format!("{before}{path}"))).await;
+        let (status, page) = (answer.status(), answer.text().await.unwrap());
+        assert!(status == StatusCode::FORBIDDEN && page.contains("href=\"&#x2f;\">"), "{path:?}: {page}");
         let out = visitor.request(Method::POST, "/scangate/sign-out").header("origin", &site.base);
         let answer = out.form(&[("return_to", path)]).send().await.unwrap();
         assert_eq!(location(&answer), "/", "{path:?}");
     }
-    // The same on the way there, and for what is too long for the page to keep.
-    for path in ["//evil.example/x", &format!("/{}", "x".repeat(600))] {
-        assert_eq!(visitor.begin(path).await, format!("{nonce}/"), "{path}");
+    // The same on the way there, and for what is too long to be sent around.
+    let path_of = async |path: &str| {
+        let state = parameter(&visitor.begin(path).await, "state");
+        state.split_once(':').unwrap().1.to_owned()
+    };
+    for path in ["//evil.example/x", &format!("/{}", "x".repeat(1900))] {
+        assert_eq!(path_of(path).await, "/", "{path}");
     }
-    let longest = format!("/{}", "x".repeat(459));
-    assert_eq!(visitor.begin(&longest).await, format!("{nonce}{longest}"), "a second tab undoes nothing");
+    let longest = format!("/{}", "x".repeat(1897));
+    visitor.sign_in("ada", &longest).await;
+    // A second tab undoes nothing.
+    let answer = visitor.come_back(&own).await;
+    assert_eq!((answer.status(), location(&answer)), (StatusCode::SEE_OTHER, "/".to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_no_cookie_can_hold_is_refused_and_nothing_is_let_in_without_the_gateway() {
     let mut site = Site::start().await;
     let visitor = site.visitor();
+    let long = Phone::with_token(token_with("ada", |claims| claims["email"] = json!("x".repeat(3000))), &site.gateway);
+    let callback = site.answer(&visitor.begin("/").await, &long).await;
+    assert_eq!(code(visitor.come_back(&callback).await).await, refused(400, "invalid_request"));
     let long = site.forged(|claims| claims["name"] = json!("x".repeat(3000)));
-    let state = visitor.begin("/").await;
-    assert_eq!(code(visitor.hand_over(&long, &state).await).await, refused(400, "invalid_request"));
-    visitor.sign_in(&site.forged(|claims| claims["name"] = json!("Åsa\r\n%")), "/").await;
+    assert_eq!(code(visitor.redeem(&long).await).await, refused(400, "invalid_request"));
+    visitor.redeem(&site.forged(|claims| claims["name"] = json!("Åsa\r\n%"))).await;
     let told = visitor.told().await;
     assert_eq!(told["x-auth-name"], "%C3%85sa%0D%0A%25");
     assert!(visitor.open("/").await.text().await.unwrap().contains("Åsa\r\n%"));
@@ -548,13 +631,15 @@ async fn a_session_that_no_cookie_can_hold_is_refused_and_nothing_is_let_in_with
 
 #[tokio::test(flavor = "multi_thread")]
 async fn verifying_asks_no_store_and_counts_nothing_against_an_address() {
-    let (_directory, config) = file("[[clients]]\nid = \"web\"\nclaims = [\"name\"]\n");
+    let (_directory, config) = file(
+        "[[clients]]\nid = \"web\"\nclaims = [\"name\"]\ntoken_auth = \"none\"\nredirect_uris = [\"http://localhost:1/back\"]\n",
+    );
     let mut redis = Redis::start();
     let limits = ["create", "connector", "scan", "confirm", "invalid-scan", "invalid-confirm"];
     let builder = Gateway::builder().redis(&redis).arg("--config", config.to_str().unwrap());
     let builder = limits.iter().fold(builder, |builder, limit| builder.arg(&format!("--rate-{limit}"), "2"));
     let gateway = builder.start().await;
-    let browser = Browser::new(&gateway);
+    let browser = Browser::that_follows_nothing(&gateway);
     let id = browser.create().await;
     Phone::of("ada", &gateway).approve(&id).await;
     let read: Value = browser.read(&id).await.json().await.unwrap();
@@ -571,6 +656,8 @@ async fn verifying_asks_no_store_and_counts_nothing_against_an_address() {
         assert_eq!(answer.headers()["cache-control"], "no-store");
         assert!(!answer.headers().contains_key("x-auth-email"), "the client has no such claim released");
         assert_eq!(code(browser.get("/v1/verify").await).await, refused(401, "no_session"));
+        let request = browser.request(Method::GET, "/v1/sign-in").header("accept", "text/html");
+        assert_eq!(request.send().await.unwrap().status(), StatusCode::FOUND);
     }
     assert_eq!(code(browser.get("/v1/verify?client_id=nobody").await).await, refused(400, "unknown_client"));
     assert_eq!(code(browser.get("/v1/verify?claims=a%20b").await).await, refused(400, "invalid_request"));
@@ -582,11 +669,8 @@ async fn an_old_link_to_the_sign_in_page_ends_with_a_way_on() {
     let site = Site::start().await;
     let driver = Driver::start().await;
     let screen = driver.open(Device::Desk).await;
-    let query = format!("client_id=intranet&return_to={}/scangate/redeem&state=old./reports", site.base);
-    screen.goto(&format!("{}/?{query}", site.login)).await;
-    screen.until("waiting").await;
-    Phone::of("ada", &site.gateway).approve(screen.scan().await.rsplit('/').next().unwrap()).await;
-    at(&screen, &format!("{}/scangate/redeem", site.base)).await;
+    let old = site.answer(&site.visitor().begin("/reports").await, &Phone::of("ada", &site.gateway)).await;
+    screen.goto(&old).await;
     assert_eq!(screen.text("h1").await, "This sign\u{2011}in didn’t start in this browser");
     screen.keep_screen("auth-request-old-link").await;
     screen.click("a").await;
@@ -603,7 +687,7 @@ async fn in_and_out(site: &Site, driver: &Driver, name: &str) {
     let wanted = format!("{}/reports?month=11&x=a%26b", site.base);
     screen.goto(&wanted).await;
     screen.until("waiting").await;
-    assert!(screen.url().await.starts_with(&format!("{}/?", site.login)));
+    assert!(screen.url().await.starts_with(&format!("{}/oauth2/authorize?", site.login)));
     assert_eq!(screen.text("#heading").await, "Sign in to The Intranet");
     let scanned = screen.scan().await;
     let id = scanned.rsplit('/').next().unwrap();
@@ -623,7 +707,7 @@ async fn in_and_out(site: &Site, driver: &Driver, name: &str) {
 
     screen.click("#out").await;
     screen.until("waiting").await;
-    assert!(screen.url().await.starts_with(&format!("{}/?", site.login)), "the root is protected, too");
+    assert!(screen.url().await.starts_with(&format!("{}/oauth2/authorize?", site.login)), "the root is protected, too");
     screen.goto(&wanted).await;
     screen.until("waiting").await;
 
@@ -659,7 +743,7 @@ async fn a_browser_signs_in_where_app_and_gateway_are_of_different_sites() {
     let answer = site.visitor().open("/").await;
     let cookie = answer.headers()["set-cookie"].to_str().unwrap();
     assert!(
-        cookie.starts_with("__Host-scangate-begun=") && cookie.ends_with("; HttpOnly; SameSite=None; Secure"),
+        cookie.starts_with("__Host-scangate-begun=") && cookie.ends_with("; HttpOnly; SameSite=Lax; Secure"),
         "{cookie}"
     );
     in_and_out(&site, &Driver::start().await, "auth-request-https").await;
@@ -702,25 +786,16 @@ async fn a_sibling_host_replaces_no_session_and_plants_neither_a_sign_in_nor_a_b
     screen.click("#out").await;
     screen.until("waiting").await;
 
-    // A sign-in that Eve has begun, and a page that posts what came of it without saying where it is.
+    // A sign-in that Eve has begun, and finished up to the last step.
     let eve = Caller::of(&site);
-    let (nonce, state) = eve.begin().await;
+    let (secret, authorize) = eve.begin().await;
+    let callback = site.answer(&authorize, &Phone::of("eve", &site.gateway)).await;
     screen.goto(&sibling).await;
     for name in names {
-        assert_eq!(plant(&format!("{name}scangate-begun"), &nonce).await, json!(1), "{name}");
+        assert_eq!(plant(&format!("{name}scangate-begun"), &secret).await, json!(1), "{name}");
     }
-    let post = format!(
-        "document.head.insertAdjacentHTML('beforeend', '<meta name=referrer content=no-referrer>');
-         var form = document.createElement('form');
-         form.method = 'post'; form.action = '{}/scangate/redeem';
-         for (var [name, value] of [['access_token', '{eves}'], ['state', {state:?}]]) {{
-             var input = document.createElement('input'); input.name = name; input.value = value; form.append(input);
-         }}
-         document.body.append(form); form.submit();",
-        site.base
-    );
-    screen.run(&post).await;
-    at(&screen, &format!("{}/scangate/redeem", site.base)).await;
+    screen.run(&format!("location.href = {callback:?}")).await;
+    at(&screen, &callback).await;
     assert_eq!(screen.text("h1").await, "This sign\u{2011}in didn’t start in this browser");
     screen.goto(&format!("{}/reports", site.base)).await;
     screen.until("waiting").await;
@@ -752,13 +827,11 @@ impl<'a> Caller<'a> {
         Self { site, http: reqwest::Client::builder().redirect(redirect::Policy::none()).build().unwrap() }
     }
 
-    /// Begins a sign-in; returns what the cookie holds, and the `state`.
+    /// Begins a sign-in; returns what the cookie holds, and the address to go to.
     async fn begin(&self) -> (String, String) {
         let request = self.http.get(self.site.gateway.url("/v1/sign-in?client_id=intranet"));
         let answer = request.header("accept", "text/html").send().await.unwrap();
-        let url = url::Url::parse(&location(&answer)).unwrap();
-        let state = url.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
-        (cookie_value(&answer), state)
+        (cookie_value(&answer), location(&answer))
     }
 
     /// Makes a ticket; returns the binding.
@@ -813,7 +886,7 @@ async fn a_session_ends_with_its_jwt() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let short = site.forged(|claims| claims["exp"] = json!(now + 12));
     let visitor = site.visitor();
-    visitor.sign_in(&short, "/").await;
+    visitor.redeem(&short).await;
     assert_eq!(visitor.get("/headers").await.status(), StatusCode::OK);
     // Sent by what does not take the cookie away by itself.
     let kept = site.visitor();

@@ -24,7 +24,7 @@ use crate::ticket::{BindingSecret, Party};
 /// The longest cookie that browsers keep: its name, `=` and its value, in bytes (RFC 6265 §6.1).
 const MAX_COOKIE_BYTES: usize = 4096;
 /// The maximum duration of a sign-in. Users leave the page open.
-const SIGN_IN_STATE_LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
+pub(super) const SIGN_IN_STATE_LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// A `Set-Cookie` field, as part of a response.
 pub(super) type SetCookie = [(HeaderName, String); 1];
@@ -42,7 +42,8 @@ enum Cookie {
     /// The secret of a browser's session at the gateway, after a sign-in by a code. `SameSite=Lax`: an app of another site sends the
     /// browser here.
     SingleSignOn,
-    /// Ties a sign-in to the browser that started it, on a site's own host.
+    /// Ties a sign-in to the browser that started it, on a site's own host. `SameSite=Lax`, because the answer comes from the
+    /// gateway's site.
     SignInState,
     /// Ties sign-ins at an identity provider to the browser that began them. `SameSite=Lax`, because the provider's answer comes
     /// from another site.
@@ -69,20 +70,16 @@ impl Cookie {
         }
     }
 
-    fn same_site(self, is_https: bool) -> &'static str {
-        match (self, is_https) {
-            (Self::Binding, _) => "Strict",
-            // The gateway's page posts the JWT from its own site, and browsers do not send a Lax cookie with that request.
-            // They accept None only over https; over http, app and gateway must be on the same site.
-            (Self::SignInState, true) => "None",
-            (Self::Session | Self::Login | Self::SingleSignOn | Self::ProviderSignIn, _)
-            | (Self::SignInState, false) => "Lax",
+    fn same_site(self) -> &'static str {
+        match self {
+            Self::Binding => "Strict",
+            Self::Session | Self::Login | Self::SingleSignOn | Self::SignInState | Self::ProviderSignIn => "Lax",
         }
     }
 
     fn set(self, gateway: &Gateway, value: &str, lifetime: Option<Duration>) -> SetCookie {
         let is_https = gateway.is_https();
-        let (name, same_site) = (self.name(is_https), self.same_site(is_https));
+        let (name, same_site) = (self.name(is_https), self.same_site());
         let max_age = lifetime.map(|lifetime| format!("; Max-Age={}", lifetime.as_secs())).unwrap_or_default();
         let secure = if is_https { "; Secure" } else { "" };
         // Names and values contain no character that needs quoting.

@@ -102,6 +102,7 @@ fn api_router() -> OpenApiRouter<SharedGateway> {
         .routes(routes!(keys::jwks))
         .routes(routes!(session::verify::verify))
         .routes(routes!(session::begin::begin))
+        .routes(routes!(session::callback::callback))
         .routes(routes!(session::redeem::redeem))
         .routes(routes!(session::sign_out::sign_out))
         .routes(routes!(signed_in::read_session))

@@ -8,10 +8,14 @@ const MAX_PARAMETER_BYTES: usize = 4096;
 /// The parameters of an answer. Other parameters are ignored.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Answer {
-    pub(super) state: Option<String>,
-    pub(super) code: Option<String>,
-    pub(super) iss: Option<String>,
-    pub(super) error: Option<String>,
+    /// `state`, which the request had.
+    pub state: Option<String>,
+    /// The authorization code.
+    pub code: Option<String>,
+    /// The issuer (RFC 9207 §2).
+    pub iss: Option<String>,
+    /// The name of an error (RFC 6749 §4.1.2.1).
+    pub error: Option<String>,
 }
 
 impl Answer {

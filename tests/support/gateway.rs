@@ -206,6 +206,12 @@ impl Browser {
         Self { http, base: gateway.base.clone(), origin: gateway.public_url.clone() }
     }
 
+    /// A browser that shows where it is sent, and does not go there.
+    pub fn that_follows_nothing(gateway: &Gateway) -> Self {
+        let http = reqwest::Client::builder().cookie_store(true).redirect(reqwest::redirect::Policy::none());
+        Self { http: http.build().unwrap(), ..Self::new(gateway) }
+    }
+
     /// A browser that goes by `http` to `base`, which is also the origin of its pages.
     pub fn through(http: reqwest::Client, base: &str) -> Self {
         Self { http, base: base.to_owned(), origin: base.to_owned() }

@@ -1,14 +1,17 @@
 //! Sessions for sites without a login of their own: the JWT in a cookie, and a proxy that has each request checked here.
 //!
-//! `begin` redirects a browser to the sign-in page, `redeem` turns the JWT that the page posts into the cookie, nginx's
-//! `auth_request` calls `verify`, and `sign_out` ends the session. The site's own proxy forwards all four, so their cookies
-//! belong to the site. The gateway keeps no state: a session is a JWT that is still valid.
+//! nginx's `auth_request` calls `verify`. `begin` redirects a browser to the gateway's authorization endpoint, as any OpenID client
+//! does; `callback` turns the answer into the cookie. `redeem` does so with a JWT that a page of the site has, and `sign_out` ends
+//! the session. The site's own proxy forwards all five, so their cookies belong to the site. The gateway keeps no session: a
+//! session is a JWT that is still valid.
 
 pub(in crate::http) mod begin;
+pub(in crate::http) mod callback;
 mod claims;
 mod path;
 pub(in crate::http) mod redeem;
 pub(in crate::http) mod sign_out;
+mod state;
 pub(in crate::http) mod verify;
 
 use axum::body::Bytes;

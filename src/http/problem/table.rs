@@ -38,6 +38,8 @@ problem_types! {
         "Use the id of a registered client, or omit client_id for the default client.";
     RETURN_TO_NOT_ALLOWED = BAD_REQUEST "return_to_not_allowed" "Return address not allowed"
         "Use an address that is, character for character, in the client's return_to list.";
+    REDIRECT_URI_NOT_ALLOWED = BAD_REQUEST "redirect_uri_not_allowed" "Redirect address not allowed"
+        "Use an address that is, character for character, in the client's redirect_uris list.";
     FLOW_NOT_ALLOWED = BAD_REQUEST "flow_not_allowed" "Flow not allowed for this client"
         "Use a client that lists this flow, or add the flow to this client.";
     NOT_SIGNED_IN = UNAUTHORIZED "not_signed_in" "Not signed in"

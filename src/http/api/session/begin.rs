@@ -9,11 +9,13 @@ use serde::Deserialize;
 use url::form_urlencoded;
 use utoipa::IntoParams;
 
-use super::{find, path};
+use super::find;
+use super::state::SignInState;
 use crate::http::api::openapi::problem_responses;
 use crate::http::cookies;
 use crate::http::extract::ValidQuery;
 use crate::http::fields;
+use crate::http::oauth2::paths::AUTHORIZE_PATH;
 use crate::http::problem::{self, Problem};
 use crate::http::state::SharedGateway;
 use crate::http::weights::prefers_html;
@@ -29,14 +31,14 @@ const ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
 pub struct BeginQuery {
     /// The client to sign in to; the default client if omitted.
     client_id: Option<String>,
-    /// The site's own address of `/v1/redeem`, exactly as in the client's list; the list's first entry if omitted.
-    return_to: Option<String>,
+    /// The site's own address of `/v1/callback`, exactly as in the client's `redirect_uris`; the list's first entry if omitted.
+    redirect_uri: Option<String>,
 }
 
 problem_responses!(BeginProblems: &[
     &problem::INVALID_REQUEST,
     &problem::UNKNOWN_CLIENT,
-    &problem::RETURN_TO_NOT_ALLOWED,
+    &problem::REDIRECT_URI_NOT_ALLOWED,
     &problem::NO_SESSION,
 ]);
 
@@ -51,7 +53,7 @@ problem_responses!(BeginProblems: &[
     params(BeginQuery, ("x-original-uri" = Option<String>, Header, description = "The path, with its query, to return to")),
     responses(
         (status = 302, description = "To the sign-in page", headers(
-            ("location" = String, description = "The sign-in page, with `client_id`, `return_to` and `state`"),
+            ("location" = String, description = "The authorization endpoint, with a `state` that is tied to this browser"),
             ("set-cookie" = String, description = "Ties the sign-in to this browser"),
         )),
         BeginProblems,
@@ -66,22 +68,36 @@ pub(in crate::http) async fn begin(
     if !is_page_navigation(&headers) {
         return Err(Problem::from(&problem::NO_SESSION));
     }
-    let return_to = match &query.return_to {
-        Some(wanted) => client.return_to.iter().find(|allowed| *allowed == wanted),
-        None => client.return_to.first(),
+    let openid = client.openid.as_ref().ok_or_else(|| Problem::from(&problem::REDIRECT_URI_NOT_ALLOWED))?;
+    let redirect = match &query.redirect_uri {
+        Some(wanted) => openid.redirect_uris.iter().position(|allowed| allowed == wanted),
+        None => Some(0),
     };
-    let return_to = return_to.ok_or_else(|| Problem::from(&problem::RETURN_TO_NOT_ALLOWED))?;
+    let redirect = redirect.and_then(|place| Some((place, openid.redirect_uris.get(place)?)));
+    let (place, redirect_uri) = redirect.ok_or_else(|| Problem::from(&problem::REDIRECT_URI_NOT_ALLOWED))?;
     // All tabs of a browser share one secret: a second sign-in must not invalidate the first.
-    let nonce = cookies::sign_in_state(&headers, &gateway).unwrap_or_else(random::binding_secret);
+    let secret = cookies::sign_in_state(&headers, &gateway).unwrap_or_else(random::binding_secret);
     let original = headers.get(ORIGINAL_URI).map_or(&b"/"[..], HeaderValue::as_bytes);
     // nginx forwards the path unchanged. Browsers encode characters that are not ASCII, other programs do not.
     let original = percent_encode(original, &AsciiSet::EMPTY).to_string();
-    let state = format!("{}.{}", nonce.reveal(), path::local(&original));
+    let state = SignInState::new(&client.id.0, place, &original);
+    // A session cannot be refreshed, so a refresh token would have no use.
+    let scopes: Vec<&str> =
+        openid.scopes.iter().map(String::as_str).filter(|scope| *scope != "offline_access").collect();
     let query = form_urlencoded::Serializer::new(String::new())
-        .extend_pairs([("client_id", client.id.0.as_str()), ("return_to", return_to), ("state", &state)])
+        .extend_pairs([
+            ("client_id", client.id.0.as_str()),
+            ("response_type", "code"),
+            ("redirect_uri", redirect_uri),
+            ("scope", &scopes.join(" ")),
+            ("state", &state.to_text(&secret)),
+            ("nonce", &state.nonce(&secret)),
+            ("code_challenge", &state.code_challenge(&secret)),
+            ("code_challenge_method", "S256"),
+        ])
         .finish();
-    let location = format!("{}/?{query}", gateway.origin());
-    Ok((StatusCode::FOUND, cookies::set_sign_in_state(&gateway, &nonce), [(header::LOCATION, location)])
+    let location = format!("{}{AUTHORIZE_PATH}?{query}", gateway.origin());
+    Ok((StatusCode::FOUND, cookies::set_sign_in_state(&gateway, &secret), [(header::LOCATION, location)])
         .into_response())
 }
 

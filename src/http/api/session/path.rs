@@ -2,10 +2,11 @@
 
 use std::sync::LazyLock;
 
-use url::Url;
+use url::{Url, form_urlencoded};
 
-/// The maximum length of such a path, with its query, in characters.
-pub(super) const MAX_PATH_CHARS: usize = 460;
+/// The maximum length of such a path, with its query, as a value in another query, in bytes. It is a part of `state`, which has at
+/// most 2,048 bytes, and of the addresses of redirects: nginx reads a response's head of 4 KB unless told otherwise.
+const MAX_ENCODED_BYTES: usize = 1900;
 
 /// A placeholder base: a path that resolves to another host would do so on every site.
 static ANY_SITE: LazyLock<Option<Url>> = LazyLock::new(|| Url::parse("https://site.invalid/").ok());
@@ -20,12 +21,16 @@ pub(super) fn local(text: &str) -> &str {
 fn is_local(text: &str) -> bool {
     // Browsers send only these characters in a path; no others are valid in the `Location` header.
     let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
-    if !text.starts_with('/') || !is_plain || text.len() > MAX_PATH_CHARS {
+    if !text.starts_with('/') || !is_plain || encoded_bytes(text) > MAX_ENCODED_BYTES {
         return false;
     }
     let Some(base) = &*ANY_SITE else { return false };
     // A proxy in between may remove the dots of "/.//host" before the browser sees it.
     base.join(text).is_ok_and(|url| url.origin() == base.origin() && !url.path().starts_with("//"))
+}
+
+fn encoded_bytes(text: &str) -> usize {
+    form_urlencoded::byte_serialize(text.as_bytes()).map(str::len).sum()
 }
 
 #[cfg(test)]
@@ -41,11 +46,14 @@ mod tests {
         {
             assert_eq!(local(path), path);
         }
+        let longest = format!("/{}", "x".repeat(MAX_ENCODED_BYTES - 3));
+        assert_eq!(local(&longest), longest);
     }
 
     #[test]
     fn other_sites_redirect_to_the_root() {
-        let long = format!("/{}", "x".repeat(MAX_PATH_CHARS));
+        let long = format!("/{}", "x".repeat(MAX_ENCODED_BYTES - 2));
+        let encoded = format!("/?{}", "%".repeat(MAX_ENCODED_BYTES / 3));
         let elsewhere = [
             "",
             "reports",
@@ -70,6 +78,7 @@ mod tests {
             "/å",
             "/a\\..\\..\\b",
             &long,
+            &encoded,
         ];
         for text in elsewhere {
             assert_eq!(local(text), "/", "{text:?}");
