@@ -1,7 +1,7 @@
 //! The registered clients: the applications that sign people in through the gateway, with their settings.
 //!
-//! `tables` reads them from the `[[clients]]` tables of the TOML file. Without a file, the only client is `web`. Origins and
-//! `return_to` URLs of a request must equal a registered one byte for byte.
+//! `tables` reads them from the `[[clients]]` tables of the TOML file. Without a file, the only client is `web`. The origin or the
+//! redirect URI of a request must equal a registered one byte for byte.
 
 mod color;
 pub mod openid;
@@ -66,8 +66,6 @@ pub struct Client {
     pub name: String,
     /// Web origins, besides the gateway's own, whose pages may call the API for it.
     pub origins: Vec<String>,
-    /// URLs to which its recipients may be redirected.
-    pub return_to: Vec<String>,
     /// How long its tickets stay pending; the gateway's setting if `None`.
     pub ticket_ttl: Option<Duration>,
     /// Its logo, for pages and codes.
@@ -97,11 +95,12 @@ impl Client {
         self.flows.contains(&flow)
     }
 
-    /// Returns whether `origin` belongs to it: its list has the origin, or a `return_to` URL of that origin.
+    /// Returns whether `origin` belongs to it: its list has the origin, or a redirect URI of that origin.
     #[must_use]
     pub fn has_origin(&self, origin: &str) -> bool {
         let is_of = |url: &String| Url::parse(url).is_ok_and(|url| url.origin().ascii_serialization() == origin);
-        self.origins.iter().any(|own| own == origin) || self.return_to.iter().any(is_of)
+        let redirect_uris = self.openid.iter().flat_map(|openid| &openid.redirect_uris);
+        self.origins.iter().any(|own| own == origin) || redirect_uris.into_iter().any(is_of)
     }
 }
 
@@ -119,7 +118,6 @@ impl Clients {
             id: ClientId("web".to_owned()),
             name: "Web".to_owned(),
             origins: Vec::new(),
-            return_to: Vec::new(),
             ticket_ttl: None,
             logo: None,
             theme: None,

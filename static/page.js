@@ -205,7 +205,7 @@
   // An authorization request is a purpose of its own, in whichever language.
   function purpose() {
     return page.isAuthorization ? location.search.replace(/&lang=[^&]*/g, '')
-      : [location.pathname, page.query.client_id, page.query.return_to].join(' ');
+      : [location.pathname, page.query.client_id].join(' ');
   }
 
   // ---- The query string ----

@@ -16,8 +16,6 @@ declare namespace scangate {
   interface Options {
     /** The id of the registered client to sign in to: the `aud` of the JWT. The gateway's first client if omitted. */
     clientId?: string;
-    /** The URL to continue at, one of the client's `return_to`. The script only returns it, as `code.ticket.return_to`. */
-    returnTo?: string;
     /** `login` (the default), or `share`: the person on this page decides whether the scanner is signed in as them. */
     flow?: 'login' | 'share';
     /** The signed-in person's own token: for `share`, and for a ticket that was scanned with it. */
@@ -107,7 +105,6 @@ declare namespace scangate {
     number?: string;
     reason?: 'declined' | 'closed' | 'superseded' | 'mismatch';
     token?: Token;
-    return_to?: string;
     [more: string]: unknown;
   }
 

@@ -102,7 +102,7 @@ function start(element, options) {
   // ---- The ticket, from its creation to its end
 
   function create() {
-    var body = { client_id: options.clientId, flow: options.flow, return_to: options.returnTo, authorization: request };
+    var body = { client_id: options.clientId, flow: options.flow, authorization: request };
     if (bearer && !options.token) { body.binding = 'bearer'; }
     withdraw('superseded');
     code.ticket = code.problem = null;

@@ -1,11 +1,11 @@
 /*
- * The sign-in page: shows a QR code with scangate.js. For an authorization request it then leads to the answer; otherwise it posts
- * the JWT to the site that asked for the sign-in.
+ * The sign-in page: shows a QR code with scangate.js. For an authorization request it then leads to the answer; otherwise it shows
+ * what the JWT says.
  *
  * An authorization request is in the query string, and data-authorization on <body> is `yes`. The ticket is created with the query
  * as it is, and the page reads none of it.
  *
- * Query string: client_id, return_to, state (kept in the page and posted back to return_to). The gateway also reads lang.
+ * Query string of a page without one: client_id. The gateway also reads lang.
  *
  * Tests and style sheets may rely on:
  *   data-state on <body>   loading | waiting | scanned | confirmed | declined | cancelled | expired | offline | error
@@ -14,7 +14,6 @@
  *   .scangate-NAME         the widget of scangate-look.js in #code
  *   #claims                the claims that have a name in the page's language: each <dd> has data-claim="NAME"
  *   #raw                   all claims unchanged, collapsed, as above in #raw-claims; #again is the button below
- *   #fault                 the reason why the page shows no code
  *
  * Needs scangate.js, scangate-look.js and page.js. ES5 and the browser API of 2014 only. The token is kept in memory, never
  * in a URL or in storage.
@@ -22,10 +21,9 @@
 (function () {
   'use strict';
 
-  var MAX_STATE_CHARS = 512;
   // The address that answers an authorization request whose ticket is confirmed.
   var DONE = '/oauth2/authorize/done?ticket=';
-  // If the site has not responded after this time, it is slow, or the browser has blocked the form without an error.
+  // If the site has not responded after this time, it is slow, or something in the browser keeps it from opening.
   var REDIRECT_TIMEOUT_MS = 10000;
   var STOPPED = { declined: 1, cancelled: 1, expired: 1, error: 1 };
 
@@ -42,23 +40,11 @@
   var code;
 
   function start() {
-    if (!page.isAuthorization && (query.state || '').length > MAX_STATE_CHARS) {
-      byId('code').hidden = true;
-      byId('fault').hidden = false;
-      page.setText('fault-title', text.long_state[0]);
-      page.setText('fault-detail', text.long_state[1]);
-      page.showView('error');
-      document.title = text.long_state[0] + ' · ' + heading;
-      return;
-    }
-    options = { clientId: query.client_id, returnTo: query.return_to, texts: text, onState: onState, onToken: onToken };
+    options = { clientId: query.client_id, texts: text, onState: onState, onToken: onToken };
     if (page.isAuthorization) { options = { authorization: location.search.slice(1), texts: text, onState: onState }; }
     page.resumeCode(options);
     code = scangate.start(byId('code'), options);
     byId('again').onclick = code.refresh;
-    document.addEventListener('securitypolicyviolation', function (event) {
-      if (/^form-action/.test(event.violatedDirective)) { showRedirectFailure(text.blocked); }
-    });
   }
 
   function onState(state, now) {
@@ -66,8 +52,7 @@
     var name = (now.client || {}).name || text.some_site;
     page.storeCode(options, state, now);
     page.showView(state, now);
-    // Uses the query string, because the ticket has return_to only together with the JWT, after the widget was drawn.
-    text.confirmed = page.isAuthorization || query.return_to ? returningTexts : claimsTexts;
+    text.confirmed = page.isAuthorization ? returningTexts : claimsTexts;
     document.title = state === 'waiting' || state === 'loading' ? heading
       : scangate.format(texts[0], { name: name, number: (now.ticket || {}).number }) + ' · ' + heading;
     if (state !== 'confirmed') { showResult(false); }
@@ -80,27 +65,13 @@
   // The entry of this page in the history is replaced: the way back from the app leads past it.
   function leave(ticket) {
     location.replace(DONE + ticket.ticket_id);
-    warnIfStuck(ticket);
-  }
-
-  function warnIfStuck(ticket) {
     setTimeout(function () { if (code.ticket === ticket) { showRedirectFailure(text.stuck); } }, REDIRECT_TIMEOUT_MS);
   }
 
-  function onToken(token, now) {
-    var ticket = now.ticket;
-    if (page.isWebUrl(ticket.return_to)) {
-      try {
-        postToSite(ticket.return_to, token);
-      } catch (e) {
-        showRedirectFailure(text.blocked);
-      }
-      warnIfStuck(ticket);
-    } else {
-      page.showClaims(token);
-      showResult(true);
-      byId('heading').focus();
-    }
+  function onToken(token) {
+    page.showClaims(token);
+    showResult(true);
+    byId('heading').focus();
   }
 
   // Shows once why the site does not open and what to do. The texts are for this sign-in only.
@@ -116,30 +87,6 @@
   function showResult(isVisible) {
     byId('result').hidden = !isVisible;
     document.body.setAttribute('data-result', isVisible ? 'yes' : 'no');
-  }
-
-  // OAuth 2.0 Form Post Response Mode: the token is in a request body, so it is neither in logs nor in the history.
-  function postToSite(address, token) {
-    var form = document.createElement('form');
-    form.setAttribute('method', 'post');
-    form.setAttribute('action', address);
-    form.setAttribute('hidden', '');
-    addField(form, 'access_token', token.access_token);
-    addField(form, 'token_type', token.token_type);
-    addField(form, 'expires_in', token.expires_in);
-    if (query.state) { addField(form, 'state', query.state); }
-    document.body.appendChild(form);
-    // Through the prototype: a field named "submit" would shadow the form's own method.
-    HTMLFormElement.prototype.submit.call(form);
-    setTimeout(function () { document.body.removeChild(form); }, 1000);
-  }
-
-  function addField(form, name, value) {
-    var field = document.createElement('input');
-    field.type = 'hidden';
-    field.name = name;
-    field.value = value;
-    form.appendChild(field);
   }
 
   start();

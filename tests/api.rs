@@ -92,9 +92,8 @@ fn collect_names(root: &Value, schema: &Value, names: &mut BTreeSet<String>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn live_answers_are_as_the_description_says() {
-    let (_directory, config) = file(
-        "[[clients]]\nid = \"web\"\nclaims = [\"name\"]\nflows = [\"login\", \"share\"]\nmatch = \"choose\"\nreturn_to = [\"https://app.example.com/\"]\n",
-    );
+    let (_directory, config) =
+        file("[[clients]]\nid = \"web\"\nclaims = [\"name\"]\nflows = [\"login\", \"share\"]\nmatch = \"choose\"\n");
     let gateway =
         Gateway::builder().arg("--config", config.to_str().unwrap()).arg("--rate-invalid-scan", "3").start().await;
     let mut description = Description::of(&gateway).await;
@@ -103,8 +102,7 @@ async fn live_answers_are_as_the_description_says() {
 
     let tickets = "/v1/tickets";
     let create = |path: &str, body: Value| browser.request(Method::POST, path).json(&body).send();
-    let full =
-        json!({"client_id": "web", "flow": "login", "return_to": "https://app.example.com/", "binding": "bearer"});
+    let full = json!({"client_id": "web", "flow": "login", "binding": "bearer"});
     for (path, body) in [
         ("/v1/tickets?qr=svg", json!({})),
         ("/v1/tickets?qr=png", full),

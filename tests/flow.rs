@@ -326,21 +326,18 @@ async fn a_platform_is_simply_a_client() {
         [[clients]]
         id = "manager"
         name = "Management"
-        return_to = ["https://manage.example.com/signed-in"]
         ticket_ttl = "10s"
         claims = ["email"]
         "#,
     );
     let gateway = Gateway::builder().arg("--config", config.to_str().unwrap()).start().await;
     let (browser, phone) = (Browser::new(&gateway), Phone::of("ada", &gateway));
-    let return_to = "https://manage.example.com/signed-in";
-    let ticket = browser.create_with(json!({"client_id": "manager", "return_to": return_to})).await;
+    let ticket = browser.create_with(json!({"client_id": "manager"})).await;
     assert_eq!(ticket["client"]["name"], "Management");
     assert_eq!(ticket["expires_in"], 10.0);
     let id = ticket["ticket_id"].as_str().unwrap();
     phone.approve(id).await;
     let answer: Value = browser.read(id).await.json().await.unwrap();
-    assert_eq!(answer["return_to"], return_to);
     let claims = verified_claims(&gateway, answer["token"]["access_token"].as_str().unwrap(), "manager").await;
     assert_eq!((&claims["email"], claims.get("name")), (&json!("ada@example.com"), None));
     assert_eq!(browser.create_with(json!({})).await["client_id"], "pc");

@@ -70,9 +70,7 @@ async fn jwt(caller: &Caller<'_>) -> String {
 }
 
 async fn gateway(public_url: &str) -> Gateway {
-    let return_to = "https://site.example/scangate/redeem";
-    let (_directory, config) =
-        file(&format!("[[clients]]\nid = \"web\"\nflows = [\"login\", \"share\"]\nreturn_to = [{return_to:?}]\n"));
+    let (_directory, config) = file("[[clients]]\nid = \"web\"\nflows = [\"login\", \"share\"]\n");
     let builder = Gateway::builder().arg("--config", config.to_str().unwrap());
     let builder = builder.arg("--trusted-proxies", "127.0.0.1");
     if public_url.is_empty() { builder.start().await } else { builder.arg("--public-url", public_url).start().await }

@@ -646,14 +646,13 @@ async fn a_page_of_another_origin_may_come_back_to_its_stream_while_there_is_no_
 async fn many_clients_do_not_grow_the_head_of_a_page() {
     const MANY: usize = 120;
     let list = |count: usize| -> String {
-        let origins = (0..count).map(|n| format!("\"https://tenant-{n}.customers.example.com/signed-in\""));
+        let origins = (0..count).map(|n| format!("\"https://tenant-{n}.customers.example.com\""));
         let one = format!(
-            "[[clients]]\nid = \"web\"\nflows = [\"login\", \"share\"]\nreturn_to = [{}]\n",
+            "[[clients]]\nid = \"web\"\nflows = [\"login\", \"share\"]\norigins = [{}]\n",
             origins.collect::<Vec<_>>().join(", ")
         );
-        let others = (1..count).map(|n| {
-            format!("[[clients]]\nid = \"client-{n}\"\nreturn_to = [\"https://app-{n}.customers.example.com/in\"]\norigins = [\"https://app-{n}.example.org\"]\n")
-        });
+        let others = (1..count)
+            .map(|n| format!("[[clients]]\nid = \"client-{n}\"\norigins = [\"https://app-{n}.example.org\"]\n"));
         one + &others.collect::<String>()
     };
     let mut sizes = Vec::new();
@@ -665,7 +664,7 @@ async fn many_clients_do_not_grow_the_head_of_a_page() {
         let mut of_pages = Vec::new();
         for path in [
             "/",
-            "/?client_id=web&return_to=https://tenant-0.customers.example.com/signed-in",
+            "/?client_id=web",
             "/s/AAAAAAAAAAAAAAAAAAAAAA",
             "/share?client_id=web",
             "/share/AAAAAAAAAAAAAAAAAAAAAA",

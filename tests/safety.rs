@@ -494,14 +494,22 @@ mod rule_5_origins {
     }
 }
 
-mod rule_6_return_to {
+mod rule_6_redirect_uris {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn return_to_is_an_exact_match() {
-        let (_directory, config) = file("[[clients]]\nid = \"web\"\nreturn_to = [\"https://app.example.com/in\"]\n");
+    async fn a_redirect_uri_is_an_exact_match() {
+        let (_directory, config) = file(
+            "[[clients]]\nid = \"web\"\nredirect_uris = [\"https://app.example.com/in\"]\ntoken_auth = \"none\"\n",
+        );
         let gateway = Gateway::builder().arg("--config", config.to_str().unwrap()).start().await;
-        let browser = Browser::new(&gateway);
+        let browser = Browser::that_follows_nothing(&gateway);
+        let ask = async |redirect_uri: &str| {
+            let query = url::form_urlencoded::Serializer::new(String::new())
+                .extend_pairs([("client_id", "web"), ("redirect_uri", redirect_uri), ("response_type", "token")])
+                .finish();
+            browser.get(&format!("/oauth2/authorize?{query}")).await
+        };
         let refused = [
             "https://app.example.com/in/",
             "https://app.example.com/in?x=1",
@@ -514,12 +522,14 @@ mod rule_6_return_to {
             "javascript:alert(1)",
             "",
         ];
-        for return_to in refused {
-            let request = browser.request(Method::POST, "/v1/tickets").json(&json!({"return_to": return_to}));
-            let answer: Value = request.send().await.unwrap().json().await.unwrap();
-            assert_eq!(answer["code"], "return_to_not_allowed", "{return_to}");
+        for redirect_uri in refused {
+            let answer = ask(redirect_uri).await;
+            assert!(!answer.headers().contains_key("location"), "{redirect_uri}");
+            assert_eq!(answer.json::<Value>().await.unwrap()["code"], "sign_in_address", "{redirect_uri}");
         }
-        browser.create_with(json!({"return_to": "https://app.example.com/in"})).await;
+        // An error of the request goes to the right address.
+        let answer = ask("https://app.example.com/in").await;
+        assert!(answer.headers()["location"].to_str().unwrap().starts_with("https://app.example.com/in?error="));
     }
 }
 

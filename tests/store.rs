@@ -273,7 +273,6 @@ fn new_ticket(ttl: Duration) -> (NewTicket, Party) {
         client_id: ClientId("web".into()),
         presenter: presenter.clone(),
         requester: Device { ip: [192, 0, 2, 1].into(), browser: Some("Firefox".into()), os: None },
-        return_to: Some("https://app.example.com/".into()),
         matching: None,
         release: vec!["name".into()],
         code: None,

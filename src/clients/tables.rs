@@ -36,8 +36,8 @@ pub struct ClientTable {
     name: Option<String>,
     #[serde(default)]
     origins: Vec<String>,
-    #[serde(default)]
-    return_to: Vec<String>,
+    /// Removed. The key is read only to say what replaces it.
+    return_to: Option<toml::Value>,
     ticket_ttl: Option<String>,
     logo: Option<String>,
     color: Option<String>,
@@ -135,17 +135,17 @@ fn from_table(
             ));
         }
     }
-    for url in &table.return_to {
-        if !Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "https" | "http") && url.fragment().is_none()) {
-            fault(format!("return_to: {url:?} is not an absolute http(s) URL without a fragment"));
-        }
+    if table.return_to.is_some() {
+        fault(
+            "return_to: removed; set redirect_uris and use response_mode=form_post (docs/openid-connect.md#from-return_to)"
+                .to_owned(),
+        );
     }
     // An attacker who can change such a page in transit could take over its sign-ins and read the JWTs that it receives.
-    let origins = table.origins.iter().map(|origin| ("origins", origin));
-    for (key, url) in origins.chain(table.return_to.iter().map(|url| ("return_to", url))) {
+    for url in &table.origins {
         if is_https && Url::parse(url).is_ok_and(|url| is_plain_http(&url)) {
             fault(format!(
-                "{key}: {url:?} is not https, while the gateway is; use https://, or http://localhost for a test"
+                "origins: {url:?} is not https, while the gateway is; use https://, or http://localhost for a test"
             ));
         }
     }
@@ -203,7 +203,6 @@ fn from_table(
         name: table.name.unwrap_or_else(|| id.clone()),
         id: ClientId(id),
         origins: table.origins,
-        return_to: table.return_to,
         ticket_ttl,
         logo,
         theme,

@@ -192,7 +192,6 @@ mod tests {
             client_id: ClientId("web".to_owned()),
             presenter: presenter.clone(),
             requester: Device { ip: [192, 0, 2, 1].into(), browser: None, os: None },
-            return_to: None,
             matching: None,
             release: Vec::new(),
             freshness: Freshness::default(),

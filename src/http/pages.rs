@@ -43,6 +43,12 @@ use query::parameter;
 use renderer::{PageContext, RENDERER};
 use texts::{Language, Page};
 
+/// The pages' Content-Security-Policy: it allows only resources of the gateway's own origin, and no forms. Trusted Types keep scripts
+/// from turning text into markup or code.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+     connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
+     trusted-types 'none'";
+
 /// Serves the sign-in page, for the client in `?client_id=`. It is the same for everyone: a code is shown to a browser, not to a
 /// person.
 pub(super) async fn sign_in(
@@ -50,6 +56,10 @@ pub(super) async fn sign_in(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    // The page once posted the JWT to such an address. An app that still asks for this would never get the person back.
+    if parameter(&uri, "return_to").is_some() {
+        return Err(Problem::from(&problem::SIGN_IN_ADDRESS));
+    }
     page_of_client(&gateway, Page::SignIn, &People::unknown(&gateway), &uri, &headers)
 }
 
@@ -189,36 +199,13 @@ fn page_in(
         let query = form_urlencoded::Serializer::new(String::new()).append_pair("client_id", &client.id.0).finish();
         format!("/share?{query}")
     });
-    let posts_to = match page {
-        Page::SignIn => client.and_then(|client| post_target(client, parameter(uri, "return_to")?.as_str())),
-        Page::Confirm | Page::Share | Page::Receive => None,
-    };
     let client = client.map(ClientView::new);
     let query = uri.query().unwrap_or_default();
     let html =
         RENDERER.render(page, &PageContext { language, client, share_href, site, people, query, cancel_href })?;
     let kind = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
-    let policy = [(header::CONTENT_SECURITY_POLICY, content_security_policy(posts_to.as_deref()))];
+    let policy = [(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY)];
     Ok((kind, policy, NO_PERMISSIONS, language_headers(language), html).into_response())
-}
-
-/// Returns the origin of `return_to`, to which the page will post the JWT, if the client allows it.
-///
-/// The policy names only this origin, not the whole list: proxies limit the size of a response's head.
-fn post_target(client: &Client, return_to: &str) -> Option<String> {
-    let allowed = client.return_to.iter().find(|allowed| *allowed == return_to)?;
-    Some(Url::parse(allowed).ok()?.origin().ascii_serialization())
-}
-
-/// Returns the page's Content-Security-Policy: it allows only resources of the gateway's own origin, and only forms to
-/// `posts_to`. Trusted Types keep scripts from turning text into markup or code.
-fn content_security_policy(posts_to: Option<&str>) -> String {
-    let form_action = posts_to.unwrap_or("'none'");
-    format!(
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-         form-action {form_action}; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
-         trusted-types 'none'"
-    )
 }
 
 /// Returns the page's URL under the public URL if the demo was opened under another name of the same machine. The API would

@@ -72,7 +72,6 @@ pub(super) async fn render(
     if is_recipient && let Some(token) = token(gateway, &reading)? {
         view.state = StateName::Confirmed;
         view.token = Some(token);
-        view.return_to.clone_from(&reading.ticket.request.return_to);
     }
     let event = match view.state {
         StateName::Pending if view.opened => "opened",

@@ -139,8 +139,6 @@ pub struct TicketRequest {
     pub presenter: Party,
     /// The presenter's device, as the approver sees it.
     pub requester: Device,
-    /// The URL to redirect the recipient to, from the client's own list.
-    pub return_to: Option<String>,
     /// The number check, if the client requires one.
     pub matching: Option<Matching>,
     /// The names of the approver's claims that the JWT may contain.

@@ -74,7 +74,6 @@ impl Parties {
             client_id: ClientId("web".into()),
             presenter: self.presenter.clone(),
             requester: Device { ip: [192, 0, 2, 1].into(), browser: None, os: None },
-            return_to: None,
             matching: None,
             release: vec!["name".into()],
             code: None,

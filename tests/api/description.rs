@@ -36,9 +36,7 @@ async fn the_description_is_valid_openapi() {
 
 /// Has schemathesis make up requests for a gateway in the demo, `examples` for each operation, with all checks on.
 async fn assert_as_described(examples: u32) {
-    let (directory, config) = file(
-        "[[clients]]\nid = \"web\"\nclaims = [\"name\"]\nflows = [\"login\", \"share\"]\nreturn_to = [\"https://app.example.com/\"]\n",
-    );
+    let (directory, config) = file("[[clients]]\nid = \"web\"\nclaims = [\"name\"]\nflows = [\"login\", \"share\"]\n");
     let gateway =
         Gateway::builder().own_identity().arg("--demo", "true").arg("--config", config.to_str().unwrap()).start().await;
     for name in ["schemathesis.toml", "hooks.py"] {

@@ -1,5 +1,4 @@
-//! What a page that waits lives through: a stream that goes silent, being loaded again or left, a browser without cookies, a
-//! way back that is blocked.
+//! What a page that waits lives through: a stream that goes silent, being loaded again or left, a browser without cookies.
 
 use std::time::Duration;
 
@@ -274,41 +273,4 @@ async fn a_page_that_cannot_go_on_later_withdraws_its_code_when_it_is_left() {
     };
     within(Duration::from_secs(10), "the withdrawal", refusal).await;
     screen.end_after_refusals().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_way_back_that_is_blocked_is_said_at_once() {
-    let site = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let return_to = format!("http://{}/signed-in", site.local_addr().unwrap());
-    let (_directory, config) =
-        file(&format!("[[clients]]\nid = \"web\"\nname = \"Shop\"\nreturn_to = [{return_to:?}]\n"));
-    let stage = Stage::set_with(|builder| builder.arg("--config", config.to_str().unwrap())).await;
-    let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("return_to", &return_to).finish();
-    // A stricter policy that something between adds, an extension that lets nothing through without a word, and one that throws.
-    let blocks = [
-        "document.addEventListener('DOMContentLoaded', function () {
-           var policy = document.createElement('meta');
-           policy.httpEquiv = 'Content-Security-Policy';
-           policy.content = \"form-action 'none'\";
-           document.head.appendChild(policy);
-         })",
-        "HTMLFormElement.prototype.submit = function () {}",
-        "HTMLFormElement.prototype.submit = function () { throw new Error('no') }",
-    ];
-    for (index, block) in blocks.into_iter().enumerate() {
-        let screen = stage.driver.open(Device::Desk).await;
-        screen.run_first(block).await;
-        screen.goto(&stage.edge.url(&format!("/?{query}"))).await;
-        screen.until("waiting").await;
-        ada(&stage).await.approve(id(&screen.scan().await)).await;
-        let words = if index == 1 { "Shop hasn’t opened yet." } else { "blocked the return to Shop" };
-        let is_said = async || screen.text(".scangate-detail").await.contains(words).then_some(());
-        within(Duration::from_secs(40), words, is_said).await;
-        assert!(screen.sees("#again").await, "what can be done");
-        if index == 0 {
-            screen.keep_page("way-back-blocked").await;
-        }
-        screen.click("#again").await;
-        screen.until("waiting").await;
-    }
 }

@@ -4,8 +4,6 @@ use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::mpsc;
 
 use super::{Stage, sign_in};
 use crate::support::browser::{Chromium, Device};
@@ -166,40 +164,6 @@ async fn a_stream_that_something_holds_back_is_given_up_for_polling() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_token_is_posted_to_the_site_that_asked_for_it() {
-    let (address, mut requests) = receiver().await;
-    let return_to = format!("http://{address}/signed-in");
-    let (_directory, config) =
-        file(&format!("[[clients]]\nid = \"web\"\nname = \"Shop\"\nreturn_to = [{return_to:?}]\n"));
-    let stage = Stage::set_with(|builder| builder.arg("--config", config.to_str().unwrap())).await;
-    let screen = stage.driver.open(Device::Desk).await;
-    let query = url::form_urlencoded::Serializer::new(String::new())
-        .extend_pairs([("return_to", return_to.as_str()), ("state", "s & t=1")])
-        .finish();
-    screen.goto(&stage.edge.url(&format!("/?{query}"))).await;
-    screen.until("waiting").await;
-    let phone = stage.phone(&screen.scan().await).await;
-    sign_in(&phone, "Ada").await;
-    phone.click("#confirm").await;
-
-    let request = tokio::time::timeout(Duration::from_secs(20), requests.recv()).await.unwrap().unwrap();
-    let (head, body) = request.split_once("\r\n\r\n").unwrap();
-    let head = head.to_lowercase();
-    assert!(head.starts_with("post /signed-in http/1.1"), "{head}");
-    assert!(head.contains("content-type: application/x-www-form-urlencoded"), "{head}");
-    assert!(!head.contains("referer:") && !head.contains("cookie:"), "{head}");
-    let fields: std::collections::HashMap<_, _> = url::form_urlencoded::parse(body.as_bytes()).into_owned().collect();
-    assert_eq!(fields["state"], "s & t=1");
-    assert_eq!(fields["token_type"], "Bearer");
-    assert_eq!(stage.verified(&fields["access_token"]).await["sub"], "demo:Ada");
-
-    let is_there = async || (screen.url().await == return_to).then_some(());
-    within(Duration::from_secs(10), "the site's page", is_there).await;
-    screen.end().await;
-    phone.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_wait_outlives_a_gateway_that_goes_and_comes_back() {
     let mut stage = Stage::set().await;
     let screen = stage.screen().await;
@@ -285,38 +249,4 @@ async fn sign_in_by_polling(stage: &Stage, screen: Chromium) {
     assert_eq!(screen.received().await, [], "nothing came by a stream");
     screen.end().await;
     phone.end().await;
-}
-
-/// A site that people return to: answers every request and hands on those with a body.
-async fn receiver() -> (std::net::SocketAddr, mpsc::Receiver<String>) {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (sender, receiver) = mpsc::channel(8);
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let sender = sender.clone();
-            tokio::spawn(async move {
-                let mut request = String::new();
-                let mut buffer = [0; 4096];
-                while let Ok(read @ 1..) = stream.read(&mut buffer).await {
-                    request.push_str(&String::from_utf8_lossy(&buffer[..read]));
-                    if is_whole(&request) {
-                        break;
-                    }
-                }
-                let page = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 7\r\nConnection: close\r\n\r\nWelcome";
-                let _ = stream.write_all(page.as_bytes()).await;
-                if request.starts_with("POST") {
-                    let _ = sender.send(request).await;
-                }
-            });
-        }
-    });
-    (address, receiver)
-}
-
-fn is_whole(request: &str) -> bool {
-    let Some((head, body)) = request.split_once("\r\n\r\n") else { return false };
-    let length = head.to_lowercase().lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
-    body.len() >= length.unwrap_or(0)
 }

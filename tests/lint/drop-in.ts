@@ -3,7 +3,6 @@
 
 const code: scangate.Code = scangate.start(document.getElementById('sign-in'), {
   clientId: 'shop',
-  returnTo: 'https://shop.example.com/signed-in',
   renewals: 3,
   lang: 'zh',
   onState(state, now) {

@@ -132,7 +132,6 @@ impl Row {
             client_id: ClientId("web".to_owned()),
             presenter: presenter.party().clone(),
             requester: Device { ip: [192, 0, 2, 1].into(), browser: None, os: None },
-            return_to: None,
             matching: None,
             release: Vec::new(),
             code: None,

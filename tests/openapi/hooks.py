@@ -14,7 +14,6 @@ checks.AUTH_REJECTION_STATUSES = frozenset(checks.AUTH_REJECTION_STATUSES) | {40
 REGISTERED = {
     "client_id": ["web"],
     "logo": ["web"],
-    "return_to": ["https://app.example.com/"],
 }
 
 

@@ -188,7 +188,6 @@ id = "web"
 logo = "logo.png"
 color = "#7a0019"
 origins = ["https://shop.example.com"]
-return_to = ["https://shop.example.com/signed-in"]
 flows = ["login", "share"]
 [connectors.wechat]
 app_id = "wx0123456789abcdef"

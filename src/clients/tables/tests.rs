@@ -24,7 +24,6 @@ fn a_full_client_is_read_and_the_first_is_the_default() {
         id = "manager"
         name = "Management"
         origins = ["https://manage.example.com"]
-        return_to = ["https://manage.example.com/signed-in"]
         ticket_ttl = "90s"
         claims = ["name", "email"]
         match = "choose"
@@ -71,6 +70,8 @@ fn all_faults_of_a_client_are_reported_together() {
     )
     .unwrap_err();
     assert_eq!(faults.len(), 12, "{faults:#?}");
+    let removed = "return_to: removed; set redirect_uris";
+    assert!(faults.iter().any(|fault| fault.contains(removed)), "{faults:#?}");
 }
 
 /// Reads one client with redirect URIs, besides `lines`.
@@ -211,7 +212,7 @@ proptest! {
     #[test]
     fn any_file_is_read_or_its_faults_are_named(
         text in ".{0,80}",
-        key in "(id|name|origins|return_to|ticket_ttl|claims|match|max_auth_age|acr_values|flows|logo|color|color_dark)",
+        key in "(id|name|origins|ticket_ttl|claims|match|max_auth_age|acr_values|flows|logo|color|color_dark)",
         value in "(\"[ -~]{0,12}\"|\\[\"[ -!#-~]{0,12}\"\\]|[0-9]{1,4}|true)",
     ) {
         let _ = read(&text);

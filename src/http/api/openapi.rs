@@ -101,7 +101,7 @@ pub(in crate::http) fn complete(openapi: &OpenApi) -> String {
         let none = json!({ "type": "null" });
         new_ticket
             .insert("if".to_owned(), json!({ "properties": { "flow": { "const": "share" } }, "required": ["flow"] }));
-        new_ticket.insert("then".to_owned(), json!({ "properties": { "binding": false, "return_to": none } }));
+        new_ticket.insert("then".to_owned(), json!({ "properties": { "binding": false } }));
         new_ticket.insert("else".to_owned(), json!({ "properties": { "release": none } }));
     }
     document.to_string()

@@ -42,8 +42,6 @@ pub struct CreateTicket {
     /// Which party approves. In `share` it is the presenter, who must be signed in.
     #[serde(default)]
     flow: Flow,
-    /// The URL to which the recipient is redirected: one of the client's own list, character for character.
-    return_to: Option<String>,
     /// The query of an authorization request of an OpenID client, as it was sent to `/oauth2/authorize`; only on the gateway's
     /// own page, with the cookie as the binding. Its client and its claims are those of the ticket. The recipient gets a code at
     /// the client's redirect URI, and never a JWT.
@@ -70,7 +68,6 @@ problem_responses!(CreateProblems: JSON_BODY, &[
     &problem::INVALID_REQUEST,
     &problem::UNKNOWN_CLIENT,
     &problem::FLOW_NOT_ALLOWED,
-    &problem::RETURN_TO_NOT_ALLOWED,
     &problem::NOT_SIGNED_IN,
     &problem::INVALID_TOKEN,
     &problem::ORIGIN_NOT_ALLOWED,
@@ -147,7 +144,6 @@ pub(in crate::http) async fn create(
             client_id: client.id.clone(),
             presenter: presenter.party,
             requester: device::describe(address, &headers),
-            return_to: body.return_to,
             matching: random::matching(client.match_policy),
             release: request.as_ref().map_or(presenter.release, AuthorizationRequest::release),
             code,
@@ -183,10 +179,10 @@ fn authorization(
     gateway: &Gateway,
 ) -> Result<AuthorizationRequest, Problem> {
     let refuse = |detail: &'static str| Err(Problem::from(&problem::INVALID_REQUEST).detail(detail));
-    let has_others = body.client_id.is_some() || body.release.is_some() || body.return_to.is_some();
+    let has_others = body.client_id.is_some() || body.release.is_some();
     if body.flow != Flow::Login || body.binding != BindingKind::Cookie || has_others {
         return refuse(
-            "authorization is for the flow \"login\" and the binding \"cookie\", without client_id, release and return_to.",
+            "authorization is for the flow \"login\" and the binding \"cookie\", without client_id and release.",
         );
     }
     // The answer leaves from the gateway's own page, in the browser that has the cookie.
@@ -217,9 +213,6 @@ fn browser_presenter(
         return Err(Problem::from(&problem::INVALID_REQUEST)
             .detail("release is for the flow \"share\"; in \"login\" the client's list decides."));
     }
-    if body.return_to.as_ref().is_some_and(|url| !client.return_to.contains(url)) {
-        return Err(Problem::from(&problem::RETURN_TO_NOT_ALLOWED));
-    }
     let existing = match body.binding {
         BindingKind::Cookie => cookie_secret(headers, gateway),
         BindingKind::Bearer => None,
@@ -237,8 +230,8 @@ fn browser_presenter(
 /// Returns the signed-in person as the presenter, with the claims that they offer.
 fn sharing_presenter(body: &CreateTicket, client: &Client, identity: Identity) -> Result<Presenter, Problem> {
     let refuse = |detail: String| Err(Problem::from(&problem::INVALID_REQUEST).detail(detail));
-    if body.return_to.is_some() || body.binding != BindingKind::Cookie {
-        return refuse("return_to and binding are for the flow \"login\"; omit them in \"share\".".to_owned());
+    if body.binding != BindingKind::Cookie {
+        return refuse("binding is for the flow \"login\"; omit it in \"share\".".to_owned());
     }
     let has = |name: &String| identity.claims.contains_key(name);
     let release = match &body.release {

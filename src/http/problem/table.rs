@@ -36,8 +36,6 @@ problem_types! {
         "Correct the request as the detail says.";
     UNKNOWN_CLIENT = BAD_REQUEST "unknown_client" "Unknown client"
         "Use the id of a registered client, or omit client_id for the default client.";
-    RETURN_TO_NOT_ALLOWED = BAD_REQUEST "return_to_not_allowed" "Return address not allowed"
-        "Use an address that is, character for character, in the client's return_to list.";
     REDIRECT_URI_NOT_ALLOWED = BAD_REQUEST "redirect_uri_not_allowed" "Redirect address not allowed"
         "Use an address that is, character for character, in the client's redirect_uris list.";
     FLOW_NOT_ALLOWED = BAD_REQUEST "flow_not_allowed" "Flow not allowed for this client"

@@ -69,9 +69,6 @@ pub struct TicketView {
     /// The JWT; for the recipient only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenView>,
-    /// The URL to which the recipient is redirected; with the JWT.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub return_to: Option<String>,
 }
 
 /// The names of the states.
@@ -185,7 +182,6 @@ impl TicketView {
             choices,
             reason,
             token: None,
-            return_to: None,
         }
     }
 }

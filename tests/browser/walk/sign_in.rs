@@ -20,7 +20,8 @@ async fn the_sign_in_page_in_chinese() {
 
 async fn walk(lang: &'static str) {
     let site = site().await;
-    let clients = format!("[[clients]]\nid = \"site\"\nname = \"Shop\"\nreturn_to = [{site:?}]\n");
+    let clients =
+        format!("[[clients]]\nid = \"site\"\nname = \"Shop\"\nredirect_uris = [{site:?}]\ntoken_auth = \"none\"\n");
     let mut walk = Walk::start_with("sign-in", lang, &clients).await;
     let screen = walk.open().await;
     through_a_sign_in(&mut walk, &screen).await;
@@ -28,8 +29,6 @@ async fn walk(lang: &'static str) {
     through_expiry(&mut walk, &screen).await;
     back_to_a_site(&mut walk, &screen, &site).await;
     walk.look_without_scripts(&screen, "/").await;
-    walk.go(&screen, &format!("/?state={}", "x".repeat(513)), "error").await;
-    walk.look(&screen, "long-state").await;
     through_failures(&mut walk, &screen).await;
     // The site is not the gateway.
     screen.messages().await;
@@ -131,8 +130,12 @@ async fn through_expiry(walk: &mut Walk, screen: &Chromium) {
 }
 
 async fn back_to_a_site(walk: &mut Walk, screen: &Chromium, site: &str) {
-    let site: String = url::form_urlencoded::byte_serialize(site.as_bytes()).collect();
-    let id = fresh(walk, screen, &format!("site&return_to={site}")).await;
+    let query = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs([("client_id", "site"), ("response_type", "code"), ("scope", "openid"), ("redirect_uri", site)])
+        .extend_pairs([("code_challenge", "x".repeat(43).as_str()), ("code_challenge_method", "S256")])
+        .finish();
+    walk.go(screen, &format!("/oauth2/authorize?{query}"), "waiting").await;
+    let id = shown(screen).await;
     walk.phone("Ada Lovelace").await.approve(&id).await;
     screen.until("confirmed").await;
     walk.stop(screen, "returning", "returning", "body").await;
