@@ -7,12 +7,18 @@
 //! Invariant: nothing leaves the process before the store has acknowledged it: a code, a used code, a rotated refresh token.
 
 pub mod answer;
+pub mod client_auth;
 pub mod codes;
 pub mod discovery;
+pub mod exchange;
 pub mod failure;
+pub mod grants;
+mod record;
+pub mod refresh;
 pub mod request;
 pub mod scopes;
 mod silent;
+pub mod tokens;
 
 use std::sync::Arc;
 
@@ -74,3 +80,6 @@ impl OpenIdProvider {
         &self.single_sign_on
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,6 +39,12 @@ per_tier! {
     SIGN_IN = "rate_sign_in";
     /// Answers of identity providers that fit no sign-in of the browser.
     INVALID_ANSWER = "rate_invalid_answer";
+    /// Authorization requests of OpenID clients.
+    AUTHORIZE = "rate_authorize";
+    /// Token requests of OpenID clients.
+    TOKEN = "rate_token";
+    /// Requests of unknown clients or with a wrong secret, and requests with an invalid access token.
+    INVALID_CLIENT = "rate_invalid_client";
     /// Tickets waiting to be scanned.
     TICKETS = "tickets_per_address";
     /// Open streams.

@@ -12,8 +12,9 @@ use std::sync::Arc;
 use super::bounds::{self, BoundNames};
 use super::problem::{Problem, ProblemType, SIGN_IN_TOO_OLD, STRONGER_SIGN_IN_NEEDED};
 use crate::callers::Caller;
-use crate::callers::allowance::Allowances;
+use crate::callers::allowance::{Allowances, Exhausted};
 use crate::metrics::Metrics;
+use crate::openid_provider::failure::TokenError;
 use tickets::PendingTickets;
 
 /// The limits of one address: attempts per minute, and tickets at the same time. Wider networks get a multiple,
@@ -34,6 +35,12 @@ pub struct RateLimits {
     pub invalid_confirm: u32,
     /// Sign-ins that begin at an identity provider; answers that fit none have a separate limit of the same size.
     pub sign_in: u32,
+    /// Authorization requests of OpenID clients.
+    pub authorize: u32,
+    /// Token requests of OpenID clients. The servers of an app send them for all its people.
+    pub token: u32,
+    /// Requests of clients that are unknown or have a wrong secret, and requests with an invalid access token.
+    pub invalid_client: u32,
     /// QR codes drawn.
     pub draw: u32,
     /// Tickets that wait to be scanned at the same time.
@@ -55,6 +62,9 @@ pub struct Limits {
     pub(super) invalid_confirm: Limit,
     pub(super) sign_in: Limit,
     pub(super) invalid_answer: Limit,
+    pub(super) authorize: Limit,
+    pub(super) token: Limit,
+    pub(super) invalid_client: Limit,
     /// The pending tickets.
     pub(super) tickets: PendingTickets,
 }
@@ -87,6 +97,9 @@ impl Limits {
             invalid_confirm: limit(bounds::INVALID_CONFIRM, limits.invalid_confirm),
             sign_in: limit(bounds::SIGN_IN, limits.sign_in),
             invalid_answer: limit(bounds::INVALID_ANSWER, limits.sign_in),
+            authorize: limit(bounds::AUTHORIZE, limits.authorize),
+            token: limit(bounds::TOKEN, limits.token),
+            invalid_client: limit(bounds::INVALID_CLIENT, limits.invalid_client),
             tickets: PendingTickets::new(limits.tickets, Arc::clone(metrics)),
         }
     }
@@ -105,10 +118,13 @@ impl Limits {
             invalid_confirm,
             sign_in,
             invalid_answer,
+            authorize,
+            token,
+            invalid_client,
             tickets,
         } = self;
         let of_attempts = [create, connector, draw, open, scan, anonymous_scan, confirm, invalid_scan, invalid_confirm];
-        for limit in of_attempts.into_iter().chain([sign_in, invalid_answer]) {
+        for limit in of_attempts.into_iter().chain([sign_in, invalid_answer, authorize, token, invalid_client]) {
             limit.allowances.prune();
         }
         tickets.prune();
@@ -121,9 +137,23 @@ impl Limit {
     /// # Errors
     /// `rate_limited`, with the time to wait, if the address or a network around it has none left.
     pub(super) fn check(&self, address: IpAddr) -> Result<(), Problem> {
+        self.take_one(address).map_err(|used_up| Problem::rate_limited(used_up, self.names))
+    }
+
+    /// Takes one attempt of `address`, for an endpoint whose errors are OAuth's. Counts the refusal.
+    ///
+    /// # Errors
+    /// [`TokenError::TemporarilyUnavailable`], if the address or a network around it has none left.
+    pub(super) fn take(&self, address: IpAddr) -> Result<(), TokenError> {
+        self.take_one(address).map_err(|used_up| {
+            self.metrics.refused(self.names[used_up.tier as usize]);
+            TokenError::TemporarilyUnavailable { is_limited: true, retry_after: used_up.wait }
+        })
+    }
+
+    fn take_one(&self, address: IpAddr) -> Result<(), Exhausted> {
         let on_full_table = || self.metrics.refused("rate_table_full");
-        let taken = self.allowances.take(Caller::of(address), on_full_table);
-        taken.map_err(|used_up| Problem::rate_limited(used_up, self.names))
+        self.allowances.take(Caller::of(address), on_full_table)
     }
 
     /// Takes one attempt if the result looks like guessing: an invalid token, a ticket of other parties, an unknown ticket.

@@ -10,6 +10,7 @@
 //! | `logout` | the end of a browser's session, begun by a client |
 //! | `discovery` | the description of the provider |
 //! | `paths` | the paths of the endpoints that browsers open |
+//! | `form` | the forms that clients send, and the credentials beside them |
 //! | `error` | the JSON errors of RFC 6749 §5.2 |
 
 mod answers;
@@ -17,6 +18,7 @@ pub(super) mod authorize;
 pub(super) mod discovery;
 pub(super) mod done;
 pub(super) mod error;
+mod form;
 pub(super) mod introspect;
 pub(super) mod logout;
 pub(super) mod paths;

@@ -1,30 +1,55 @@
 //! Authorization codes: derive, store and use one (RFC 6749 §4.1.2).
+//!
+//! The store has a code's hash only. A code is used by replacing its record by one that says so, with a text that nobody else
+//! writes: of many who try at once, one wins. The record of a used code lasts as long as what was issued for it, so that a
+//! second use is recognised and ends that.
 
 use std::time::Duration;
 
-use super::OpenIdProvider;
-use crate::store::StoreError;
-use crate::ticket::{BindingSecret, ClientId, Grant, RequestedClaims, TicketId, Timestamp};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq as _;
 
-/// How long a code may be used after its sign-in was claimed.
+use super::OpenIdProvider;
+use super::record::{self, SLACK, now};
+use crate::random::{self, RandomId};
+use crate::store::{Put, StoreError};
+use crate::ticket::{BindingSecret, Claims, ClientId, Grant, RequestedClaims, TicketId, Timestamp};
+
+/// How long a code may be used after it was issued, by the store's clock (RFC 6749 §4.1.2 allows ten minutes). Apps exchange it at once.
 pub const CODE_TTL: Duration = Duration::from_secs(60);
+/// How long a used code is remembered at least: as long as the ticket of a sign-in can be claimed again (`--redeem-ttl`), since
+/// that would store the code again.
+const MIN_USED_TTL: Duration = Duration::from_secs(300);
+/// The maximum length of a code's record, in bytes: half of what the store accepts as a value. The request's part of it is
+/// bounded where it is read.
+const MAX_RECORD_BYTES: usize = 8 * 1024;
+/// The length of a code, in bytes.
+const BYTES: usize = 32;
+/// The bounds of a verifier's length, in characters (RFC 7636 §4.1).
+const VERIFIER_CHARS: std::ops::RangeInclusive<usize> = 43..=128;
 
 /// What a code stands for.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CodeContent {
     /// The client that may use it.
     pub client_id: ClientId,
     /// The redirect URI of the request, which the client must repeat.
     pub redirect_uri: String,
     /// The PKCE challenge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code_challenge: Option<String>,
     /// The nonce for the ID token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nonce: Option<String>,
     /// The granted scopes.
     pub scopes: Vec<String>,
     /// The claims that the request names.
+    #[serde(default, skip_serializing_if = "RequestedClaims::is_empty")]
     pub claims: RequestedClaims,
     /// The id of the browser's session, if the client has single sign-on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sid: Option<String>,
     /// The approver's grant.
     pub grant: Grant,
@@ -48,17 +73,80 @@ pub enum CodeSource<'a> {
     Session,
 }
 
+/// A code's record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+enum CodeRecord {
+    Issued(Box<CodeContent>),
+    Used(UsedCode),
+}
+
+/// What the store keeps of a used code.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct UsedCode {
+    /// The client that used it.
+    pub(super) client_id: ClientId,
+    /// Makes the record unique: only the caller that wrote it has used the code.
+    by: String,
+    /// The grant that was issued for it, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) grant_id: Option<String>,
+    /// When the record is of no use any more.
+    until: Timestamp,
+}
+
+impl UsedCode {
+    pub(super) fn new(client_id: &ClientId, grant_id: Option<&str>, until: Timestamp) -> Self {
+        let by = RandomId::new().to_string();
+        Self { client_id: client_id.clone(), by, grant_id: grant_id.map(str::to_owned), until }
+    }
+}
+
+/// A code as a client presents it.
+#[derive(Clone, Copy)]
+pub struct PresentedCode<'a> {
+    /// The code.
+    pub code: &'a str,
+    /// The redirect URI of the authorization request, repeated.
+    pub redirect_uri: &'a str,
+    /// The PKCE verifier.
+    pub verifier: Option<&'a str>,
+}
+
+/// What a presented code is.
+pub(super) enum CodeState {
+    /// This client may use it. `stored` is the record as read.
+    Usable { stored: String, content: Box<CodeContent> },
+    /// It was used before, by this client.
+    Used(UsedCode),
+    /// It cannot be used. The reason is for the log.
+    Refused(&'static str),
+}
+
 impl OpenIdProvider {
-    /// Stores a code and returns it. Returns `None` if its time is over, or if the code of the same ticket has been used.
+    /// Stores a code and returns it. Returns `None` if the code of the same ticket has been used. The record of a used code lasts
+    /// longer than a ticket can be claimed again, so a used code never comes back.
     ///
     /// # Errors
     /// [`StoreError`]: the code may be stored, but must not be sent. A repeated call for the same ticket is harmless.
     pub async fn issue_code(
         &self,
-        _source: CodeSource<'_>,
-        _content: &CodeContent,
+        source: CodeSource<'_>,
+        content: &CodeContent,
     ) -> Result<Option<String>, StoreError> {
-        Err(StoreError::Unavailable("codes are not built yet".to_owned()))
+        let code = URL_SAFE_NO_PAD.encode(match source {
+            CodeSource::Ticket { binding, ticket, jti } => {
+                binding.derive("scangate code 1", &[&ticket.to_string(), jti])
+            }
+            CodeSource::Session => random::bytes(),
+        });
+        let record = shortened(content)?;
+        if !self.store.put_value(&store_name(&code), &record, CODE_TTL, Put::IfAbsent).await? {
+            return Ok(None);
+        }
+        let subject = self.signer.log_pseudonym(&content.grant.subject);
+        tracing::info!(client = %content.client_id, subject, "authorization code issued");
+        Ok(Some(code))
     }
 
     /// Uses a code in this process, for the gateway's own `auth_request`, and issues nothing. Returns `None` if the code
@@ -68,11 +156,101 @@ impl OpenIdProvider {
     /// [`StoreError`]: the code may or may not be used.
     pub async fn redeem_code_in_process(
         &self,
-        _client_id: &ClientId,
-        _code: &str,
-        _redirect_uri: &str,
-        _code_verifier: &str,
+        client_id: &ClientId,
+        code: &str,
+        redirect_uri: &str,
+        code_verifier: &str,
     ) -> Result<Option<CodeContent>, StoreError> {
-        Err(StoreError::Unavailable("codes are not built yet".to_owned()))
+        let presented = PresentedCode { code, redirect_uri, verifier: Some(code_verifier) };
+        let CodeState::Usable { stored, content } = self.look_at_code(client_id, presented).await? else {
+            return Ok(None);
+        };
+        let used = UsedCode::new(client_id, None, now() + CODE_TTL);
+        let is_winner = self.use_code(code, &stored, used).await?;
+        Ok(is_winner.then_some(*content))
     }
+
+    /// Reads a presented code and compares it with the client's request. Changes nothing, so an error of the client costs it no
+    /// code.
+    pub(super) async fn look_at_code(
+        &self,
+        client_id: &ClientId,
+        presented: PresentedCode<'_>,
+    ) -> Result<CodeState, StoreError> {
+        if !is_code(presented.code) {
+            return Ok(CodeState::Refused("malformed"));
+        }
+        let Some(stored) = self.store.value(&store_name(presented.code)).await? else {
+            return Ok(CodeState::Refused("unknown"));
+        };
+        Ok(match record::decode(&stored) {
+            None => CodeState::Refused("unknown"),
+            Some(CodeRecord::Used(used)) if used.client_id == *client_id => CodeState::Used(used),
+            Some(CodeRecord::Used(_)) => CodeState::Refused("other_client"),
+            Some(CodeRecord::Issued(content)) => match fault_of(&content, client_id, presented) {
+                Some(reason) => CodeState::Refused(reason),
+                None => CodeState::Usable { stored, content },
+            },
+        })
+    }
+
+    /// Marks a code as used. Returns whether this call did it.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the code may or may not be used.
+    pub(super) async fn use_code(&self, code: &str, stored: &str, used: UsedCode) -> Result<bool, StoreError> {
+        let ttl = used.until.since(now()).max(MIN_USED_TTL) + SLACK;
+        let next = record::encode(&CodeRecord::Used(used))?;
+        self.store.replace_value(&store_name(code), stored, &next, ttl).await
+    }
+}
+
+/// Returns why a client may not use an unused code, as a word for the log; `None` if it may.
+fn fault_of(content: &CodeContent, client_id: &ClientId, presented: PresentedCode<'_>) -> Option<&'static str> {
+    if content.client_id != *client_id {
+        return Some("other_client");
+    }
+    // RFC 6749 §4.1.3: identical to the one of the authorization request.
+    if content.redirect_uri != presented.redirect_uri {
+        return Some("other_redirect_uri");
+    }
+    match (&content.code_challenge, presented.verifier) {
+        (None, None) => None,
+        (Some(challenge), Some(verifier)) if fits(verifier, challenge) => None,
+        (Some(_), Some(_)) => Some("other_verifier"),
+        (Some(_), None) => Some("no_verifier"),
+        // RFC 9700 §2.1.1: somebody has removed the challenge from the request of an app that uses PKCE.
+        (None, Some(_)) => Some("verifier_without_challenge"),
+    }
+}
+
+/// Compares a verifier with a challenge of the method S256 (RFC 7636 §4.6), in constant time.
+fn fits(verifier: &str, challenge: &str) -> bool {
+    let is_unreserved = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    VERIFIER_CHARS.contains(&verifier.len())
+        && verifier.bytes().all(is_unreserved)
+        && record::hash(verifier.as_bytes()).as_bytes().ct_eq(challenge.as_bytes()).into()
+}
+
+/// Returns the record, without its longest claims if it would exceed [`MAX_RECORD_BYTES`]. The same content always has the same
+/// record. The names of claims come from the settings, so the log reveals nothing about the person.
+fn shortened(content: &CodeContent) -> Result<String, StoreError> {
+    let mut content = content.clone();
+    loop {
+        let record = record::encode(&CodeRecord::Issued(Box::new(content.clone())))?;
+        let claims: &mut Claims = &mut content.grant.claims;
+        let longest = claims.iter().max_by_key(|(_, value)| value.to_string().len()).map(|(name, _)| name.clone());
+        let Some(name) = longest.filter(|_| record.len() > MAX_RECORD_BYTES) else { return Ok(record) };
+        claims.remove(&name);
+        tracing::warn!(claim = name, max_bytes = MAX_RECORD_BYTES, "a claim is too long for a code; left out");
+    }
+}
+
+fn is_code(text: &str) -> bool {
+    let mut bytes = [0; BYTES];
+    matches!(URL_SAFE_NO_PAD.decode_slice(text, &mut bytes), Ok(BYTES))
+}
+
+fn store_name(code: &str) -> String {
+    format!("code:{}", record::hash(code.as_bytes()))
 }

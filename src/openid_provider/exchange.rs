@@ -1,0 +1,231 @@
+//! The token request: a code or a refresh token for tokens (RFC 6749 §4.1.3 and §6, OpenID Connect Core §3.1.3 and §12).
+
+use super::OpenIdProvider;
+use super::client_auth::AuthenticatedClient;
+use super::codes::{CodeContent, CodeState, PresentedCode, UsedCode};
+use super::grants::{GrantEnd, GrantId, GrantRecord, Handle, LiveGrant, RefreshState, ttl_of};
+use super::record::{self, now};
+use super::refresh::{Decision, RefreshToken, decide};
+use super::tokens::Tokens;
+use crate::clients::openid::{OpenIdClient, RefreshTokens};
+use crate::random;
+use crate::signer::SignError;
+use crate::store::StoreError;
+
+use super::failure::TokenError;
+
+/// How often a rotation is tried. Each try fails only because another request has changed the record meanwhile.
+const ROTATION_TRIES: usize = 3;
+
+const CODE: TokenError = TokenError::InvalidGrant("The code is invalid, used, or not for this request.");
+const REFRESH_TOKEN: TokenError = TokenError::InvalidGrant("The refresh token is invalid or ended.");
+
+/// Why there are no tokens.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// The request is refused.
+    #[error("refused")]
+    Refused(TokenError),
+    /// The store failed: the code or the refresh token may or may not be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The cryptography failed.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+}
+
+impl From<TokenError> for ExchangeError {
+    fn from(error: TokenError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl OpenIdProvider {
+    /// Exchanges a code for tokens. A code that was used before ends what was issued for it.
+    ///
+    /// # Errors
+    /// [`ExchangeError`]. A refusal for a fault in the request does not use the code.
+    pub async fn exchange_code(
+        &self,
+        client: &AuthenticatedClient,
+        presented: PresentedCode<'_>,
+    ) -> Result<Tokens, ExchangeError> {
+        let result = self.try_exchange_code(client, presented).await;
+        let result_name = match &result {
+            Ok(_) => "issued",
+            Err((_, name)) => name,
+        };
+        self.metrics.openid.token_request("code", result_name);
+        result.map_err(|(error, _)| error)
+    }
+
+    async fn try_exchange_code(
+        &self,
+        client: &AuthenticatedClient,
+        presented: PresentedCode<'_>,
+    ) -> Result<Tokens, (ExchangeError, &'static str)> {
+        let other = |error: ExchangeError| (error, "other");
+        let client_id = &client.client().id;
+        let openid = client.openid().ok_or_else(|| other(TokenError::UnauthorizedClient.into()))?;
+        let state = self.look_at_code(client_id, presented).await.map_err(|error| other(error.into()))?;
+        let (stored, content) = match state {
+            CodeState::Usable { stored, content } => (stored, content),
+            CodeState::Used(used) => return Err(self.end_replayed(&used).await),
+            CodeState::Refused(reason) => {
+                if self.log_limiter.should_log("authorization code refused", Some(reason)) {
+                    tracing::info!(client = %client_id, reason, "authorization code refused");
+                }
+                return Err((CODE.into(), "invalid_grant"));
+            }
+        };
+        // The grant is stored before the code's record names it: so a second use of the code, however fast, finds what to end.
+        let handle = Handle::generate();
+        let id = handle.grant_id();
+        let (grant, refresh_token) = self.new_grant(openid, handle, &content);
+        self.put_grant(&id, &grant, refresh_token.is_some().then_some(openid))
+            .await
+            .map_err(|error| other(error.into()))?;
+        let used = UsedCode::new(client_id, Some(id.as_str()), grant.until);
+        if !self.use_code(presented.code, &stored, used).await.map_err(|error| other(error.into()))? {
+            // Another request has used the code. This one is the second use.
+            self.store.remove_value(&id.store_name()).await.map_err(|error| other(error.into()))?;
+            let state = self.look_at_code(client_id, presented).await.map_err(|error| other(error.into()))?;
+            let CodeState::Used(used) = state else { return Err((CODE.into(), "invalid_grant")) };
+            return Err(self.end_replayed(&used).await);
+        }
+        let subject = self.signer.log_pseudonym(&grant.grant.subject);
+        tracing::info!(client = %client_id, subject, "authorization code used");
+        let nonce = content.nonce.as_deref();
+        let tokens =
+            self.sign_tokens(openid, &id, &grant, &grant.scopes, nonce).map_err(|error| other(error.into()))?;
+        Ok(Tokens { refresh_token: refresh_token.map(|token| token.reveal()), ..tokens })
+    }
+
+    /// Ends what was issued for a code that is used a second time.
+    async fn end_replayed(&self, used: &UsedCode) -> (ExchangeError, &'static str) {
+        tracing::warn!(client = %used.client_id, "authorization code used twice; its tokens are ended");
+        if let Some(id) = used.grant_id.as_deref().and_then(GrantId::parse)
+            && let Err(error) = self.end_grant(&id, &used.client_id, GrantEnd::Replayed).await
+        {
+            return (error.into(), "other");
+        }
+        (CODE.into(), "replayed")
+    }
+
+    /// Makes the record of what a code is exchanged for, and the first refresh token if the client gets one.
+    fn new_grant(
+        &self,
+        openid: &OpenIdClient,
+        handle: Handle,
+        content: &CodeContent,
+    ) -> (LiveGrant, Option<RefreshToken>) {
+        let now = now();
+        let gets_refresh = match openid.refresh_tokens {
+            RefreshTokens::Never => false,
+            RefreshTokens::OfflineAccess => content.scopes.iter().any(|scope| scope == "offline_access"),
+            RefreshTokens::Always => true,
+        };
+        let token = gets_refresh.then(|| RefreshToken::first(handle));
+        let lifetime = if gets_refresh { openid.refresh_token_max } else { openid.access_token_ttl };
+        let grant = LiveGrant {
+            client_id: content.client_id.clone(),
+            scopes: content.scopes.clone(),
+            claims: content.claims.clone(),
+            grant: content.grant.clone(),
+            sid: content.sid.clone().unwrap_or_else(|| handle.grant_id().to_string()),
+            has_session: content.sid.is_some(),
+            created_at: now,
+            until: now + lifetime,
+            refresh: token.as_ref().map(|token| RefreshState::first(token, now)),
+        };
+        (grant, token)
+    }
+
+    /// Exchanges a refresh token for tokens. It is rotated; an answer that was lost may be asked for again for a short time
+    /// ([`REFRESH_GRACE`](super::refresh::REFRESH_GRACE)), and an older token ends the sign-in.
+    ///
+    /// # Errors
+    /// [`ExchangeError`].
+    pub async fn refresh(
+        &self,
+        client: &AuthenticatedClient,
+        refresh_token: &str,
+        scope: Option<&str>,
+    ) -> Result<Tokens, ExchangeError> {
+        let result = self.try_refresh(client, refresh_token, scope).await;
+        let result_name = match &result {
+            Ok((_, name)) | Err((_, name)) => name,
+        };
+        self.metrics.openid.token_request("refresh", result_name);
+        result.map(|(tokens, _)| tokens).map_err(|(error, _)| error)
+    }
+
+    async fn try_refresh(
+        &self,
+        client: &AuthenticatedClient,
+        refresh_token: &str,
+        scope: Option<&str>,
+    ) -> Result<(Tokens, &'static str), (ExchangeError, &'static str)> {
+        let other = |error: ExchangeError| (error, "other");
+        let refused = || (ExchangeError::from(REFRESH_TOKEN), "invalid_grant");
+        let client_id = &client.client().id;
+        let openid = client.openid().filter(|openid| openid.refresh_tokens != RefreshTokens::Never);
+        let openid = openid.ok_or_else(|| other(TokenError::UnauthorizedClient.into()))?;
+        let token = RefreshToken::parse(refresh_token).ok_or_else(refused)?;
+        let id = token.handle.grant_id();
+        for _ in 0..ROTATION_TRIES {
+            let record = self.read_grant(&id).await.map_err(|error| other(error.into()))?;
+            let (stored, grant) = record.ok_or_else(refused)?;
+            let refresh = grant.refresh.as_ref().filter(|_| grant.client_id == *client_id).ok_or_else(refused)?;
+            let scopes = narrowed(&grant, scope).ok_or_else(|| other(TokenError::InvalidScope.into()))?;
+            let is_offline = grant.scopes.iter().any(|scope| scope == "offline_access");
+            if grant.has_session && !is_offline {
+                let is_alive = self.single_sign_on.is_alive(&grant.sid).await.map_err(|error| other(error.into()))?;
+                if !is_alive {
+                    return Err(refused());
+                }
+            }
+            let (next, grant, name) = match decide(refresh, &token, now(), openid.refresh_token_ttl) {
+                Decision::Rotate => {
+                    let (next, state) = token.rotate(refresh, random::bytes(), now());
+                    let rotated = LiveGrant { refresh: Some(state), ..(*grant).clone() };
+                    let record = record::encode(&GrantRecord::Live(Box::new(rotated.clone())));
+                    let record = record.map_err(|error| other(error.into()))?;
+                    let ttl = ttl_of(&rotated, Some(openid));
+                    let replaced = self.store.replace_value(&id.store_name(), &stored, &record, ttl).await;
+                    if !replaced.map_err(|error| other(error.into()))? {
+                        continue;
+                    }
+                    (next, rotated, "issued")
+                }
+                Decision::SameAgain(next) => (next, *grant, "again"),
+                Decision::Reuse => {
+                    tracing::warn!(client = %client_id, "refresh token used again after its grace; its tokens are ended");
+                    let ended = self.end_grant(&id, client_id, GrantEnd::Reused).await;
+                    ended.map_err(|error| other(error.into()))?;
+                    return Err((REFRESH_TOKEN.into(), "reused"));
+                }
+                Decision::Lost => {
+                    tracing::warn!(
+                        client = %client_id,
+                        "refresh token newer than the store knows; a failover has lost a rotation"
+                    );
+                    return Err(refused());
+                }
+                Decision::Foreign | Decision::Idle => return Err(refused()),
+            };
+            let tokens = self.sign_tokens(openid, &id, &grant, &scopes, None).map_err(|error| other(error.into()))?;
+            return Ok((Tokens { refresh_token: Some(next.reveal()), ..tokens }, name));
+        }
+        Err(other(StoreError::Unavailable("a refresh token was rotated too often at once".to_owned()).into()))
+    }
+}
+
+/// Returns the scopes of a refreshed access token, in the granted order; `None` if one was not granted or `openid` is missing.
+fn narrowed(grant: &LiveGrant, scope: Option<&str>) -> Option<Vec<String>> {
+    let Some(scope) = scope else { return Some(grant.scopes.clone()) };
+    let wanted: Vec<&str> = scope.split(' ').filter(|name| !name.is_empty()).collect();
+    let is_granted = wanted.iter().all(|name| grant.scopes.iter().any(|granted| granted == name));
+    let narrowed = grant.scopes.iter().filter(|granted| wanted.contains(&granted.as_str())).cloned().collect();
+    (is_granted && wanted.contains(&"openid")).then_some(narrowed)
+}

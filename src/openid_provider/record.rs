@@ -1,0 +1,52 @@
+//! The form of the records that the provider keeps in the store: JSON with a version.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::store::StoreError;
+use crate::ticket::Timestamp;
+
+/// The version of all records. A gateway treats a record of another version as absent.
+const VERSION: u8 = 1;
+/// How much longer than what it is about a record stays in the store: more than the clocks of two machines differ.
+pub(super) const SLACK: Duration = Duration::from_secs(60);
+
+#[derive(Serialize, Deserialize)]
+struct Versioned<T> {
+    v: u8,
+    #[serde(flatten)]
+    content: T,
+}
+
+/// Returns the stored form of a record.
+pub(super) fn encode<T: Serialize>(content: &T) -> Result<String, StoreError> {
+    let record = Versioned { v: VERSION, content };
+    serde_json::to_string(&record).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+/// Reads a stored record; `None` if this version cannot.
+pub(super) fn decode<T: DeserializeOwned>(stored: &str) -> Option<T> {
+    match serde_json::from_str::<Versioned<T>>(stored) {
+        Ok(Versioned { v: VERSION, content }) => Some(content),
+        _ => {
+            // The message of serde_json may quote the record, which contains personal data.
+            tracing::warn!("the store holds a record of a sign-in that this version cannot read; it counts as ended");
+            None
+        }
+    }
+}
+
+/// Returns the SHA-256 of a secret, in base64url: what the store has of it.
+pub(super) fn hash(secret: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, secret))
+}
+
+/// Returns this machine's time. The store ends a record by its own clock; the times in it only bound it further.
+pub(super) fn now() -> Timestamp {
+    Timestamp(0) + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
