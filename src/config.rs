@@ -173,9 +173,9 @@ impl Config {
                 invalid_confirm: flags.rate_invalid_confirm,
                 sign_in: flags.rate_sign_in,
                 draw: flags.rate_draw,
-                authorize: 240,
-                token: 6000,
-                invalid_client: 20,
+                authorize: flags.rate_authorize,
+                token: flags.rate_token,
+                invalid_client: flags.rate_invalid_client,
                 tickets,
             },
             connections: ConnectionSettings {

@@ -96,8 +96,9 @@ impl OpenIdProvider {
         let subject = self.signer.log_pseudonym(&grant.grant.subject);
         tracing::info!(client = %client_id, subject, "authorization code used");
         let nonce = content.nonce.as_deref();
-        let tokens =
-            self.sign_tokens(openid, &id, &grant, &grant.scopes, nonce).map_err(|error| other(error.into()))?;
+        let tokens = self
+            .sign_tokens((client.client(), openid), &id, &grant, &grant.scopes, nonce)
+            .map_err(|error| other(error.into()))?;
         Ok(Tokens { refresh_token: refresh_token.map(|token| token.reveal()), ..tokens })
     }
 
@@ -214,7 +215,9 @@ impl OpenIdProvider {
                 }
                 Decision::Foreign | Decision::Idle => return Err(refused()),
             };
-            let tokens = self.sign_tokens(openid, &id, &grant, &scopes, None).map_err(|error| other(error.into()))?;
+            let tokens = self
+                .sign_tokens((client.client(), openid), &id, &grant, &scopes, None)
+                .map_err(|error| other(error.into()))?;
             return Ok((Tokens { refresh_token: Some(next.reveal()), ..tokens }, name));
         }
         Err(other(StoreError::Unavailable("a refresh token was rotated too often at once".to_owned()).into()))

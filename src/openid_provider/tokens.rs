@@ -11,13 +11,14 @@ use serde_json::{Number, Value};
 use super::OpenIdProvider;
 use super::grants::{GrantId, LiveGrant};
 use super::record::now;
+use super::scopes;
+use crate::clients::Client;
 use crate::clients::openid::OpenIdClient;
-use crate::clients::scopes;
 use crate::random::RandomId;
 use crate::signer::issued::Expected;
 use crate::signer::keys::KeyAlgorithm;
-use crate::signer::{JwtType, RESERVED_CLAIMS, SignError};
-use crate::ticket::{Authentication, Claims, ClientId, RequestedClaims, Subject};
+use crate::signer::{JwtType, SignError};
+use crate::ticket::{Authentication, Claims, ClientId, Subject};
 
 /// The authentication method if the identity provider names none: two devices took part (RFC 8176 §2, `mca`).
 const DEFAULT_AMR: &str = "mca";
@@ -137,7 +138,7 @@ impl OpenIdProvider {
     /// [`SignError`] if the cryptography fails.
     pub(super) fn sign_tokens(
         &self,
-        openid: &OpenIdClient,
+        (client, openid): (&Client, &OpenIdClient),
         id: &GrantId,
         grant: &LiveGrant,
         scopes: &[String],
@@ -178,7 +179,7 @@ impl OpenIdProvider {
             at_hash: at_hash(openid.signing_alg, &access_token),
             nonce,
             sign_in: SignInClaims::of(&grant.grant.authentication),
-            released: released(&grant.grant.claims, &grant.scopes, &grant.claims, |requested| &requested.id_token),
+            released: scopes::claims(client, &grant.grant.claims, &grant.scopes, &grant.claims.id_token),
         };
         let id_token = self.signer.sign_with(openid.signing_alg, JwtType::Jwt, &id_token)?;
         Ok(Tokens { access_token, expires_in, id_token, scope, refresh_token: None })
@@ -213,23 +214,6 @@ impl OpenIdProvider {
     pub fn userinfo_url(&self) -> String {
         format!("{}/oauth2/userinfo", self.issuer)
     }
-}
-
-/// Returns the claims of a person for the ID token or the userinfo endpoint: those of the scopes, those that the request names
-/// for this place, and those that belong to no scope, which the client's settings list.
-#[must_use]
-pub fn released(
-    claims: &Claims,
-    scopes: &[String],
-    requested: &RequestedClaims,
-    place: impl Fn(&RequestedClaims) -> &Vec<String>,
-) -> Claims {
-    let is_for = |name: &String| {
-        let is_of_scope = scopes.iter().any(|scope| scopes::claims_of(scope).contains(&name.as_str()));
-        (is_of_scope || place(requested).contains(name) || !scopes::has_scope(name))
-            && !RESERVED_CLAIMS.contains(&name.as_str())
-    };
-    claims.iter().filter(|(name, _)| is_for(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Returns `at_hash`: the left half of the access token's hash, by the hash of the ID token's algorithm (OpenID Connect Core
