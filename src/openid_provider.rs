@@ -22,12 +22,14 @@ pub mod tokens;
 
 use std::sync::Arc;
 
-use crate::clients::Clients;
+use crate::clients::{Client, Clients};
 use crate::log_limit::LogLimiter;
 use crate::metrics::Metrics;
 use crate::signer::Signer;
 use crate::single_sign_on::SingleSignOn;
 use crate::store::Store;
+use crate::ticket::Subject;
+use answer::Destination;
 use failure::AuthorizationError;
 use request::{AuthorizationRequest, Refused};
 
@@ -71,7 +73,34 @@ impl OpenIdProvider {
     /// # Errors
     /// [`Refused`]: the error, and where it may go.
     pub fn read_request(&self, query: &str) -> Result<AuthorizationRequest, Refused> {
-        request::read(query, &self.clients)
+        let mut request = request::read(query, &self.clients)?;
+        if let Some(hint) = &request.id_token_hint {
+            let named = request.authorization.hinted_subject.as_ref();
+            let hinted = self.hinted_subject(hint, &request.client, named).map_err(|error| Refused::Back {
+                client: Arc::clone(&request.client),
+                to: Destination::from(&request.authorization),
+                error,
+            })?;
+            request.authorization.hinted_subject = Some(hinted);
+        }
+        Ok(request)
+    }
+
+    /// Returns the person of an ID token that the client got here once; it may have expired. `named` is the person of the
+    /// parameter `claims`.
+    fn hinted_subject(
+        &self,
+        hint: &str,
+        client: &Client,
+        named: Option<&Subject>,
+    ) -> Result<Subject, AuthorizationError> {
+        let hint = self.signer.verify_id_token(hint, Some(&client.id.0), true);
+        let hint = hint.map_err(|_error| {
+            AuthorizationError::InvalidRequest("id_token_hint is not an ID token that this client got here.")
+        })?;
+        let hinted = Subject(hint.subject);
+        // Nobody is two people.
+        if named.is_some_and(|named| *named != hinted) { Err(AuthorizationError::LoginRequired) } else { Ok(hinted) }
     }
 
     /// Returns the sessions of browsers.

@@ -225,6 +225,7 @@
     ];
     if (request.release && request.release.length) { facts.push(['release', page.claimNames(request.release)]); }
     setText('scanned-heading', scangate.format(text.question, { name: siteName() }));
+    byId('other-apps').hidden = !request.single_sign_on;
     page.showLogo('logo', request.client);
     page.showFacts(byId('request'), facts);
     page.number.show(request.match, request.choices, confirm);

@@ -6,6 +6,7 @@ mod engines;
 mod guard;
 mod lasting;
 mod number;
+mod openid;
 mod provider;
 mod share;
 mod sign_in;

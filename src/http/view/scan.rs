@@ -1,5 +1,6 @@
 //! The response to a scan.
 
+use std::ops::Not;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
@@ -10,7 +11,7 @@ use super::party::{DeviceView, PersonView};
 use super::ticket::{TicketView, choices};
 use crate::http::state::Gateway;
 use crate::store::Reading;
-use crate::ticket::{Claims, Flow, MatchPolicy, Party, Timestamp};
+use crate::ticket::{Claims, Flow, MatchPolicy, Party, Ticket, Timestamp};
 
 /// The response to a scan.
 #[derive(Debug, Serialize, ToSchema)]
@@ -33,6 +34,9 @@ pub struct ScanView {
     pub choices: Option<Vec<String>>,
     /// The claims of the approver that the JWT may carry: in `login`, those of the client's list that the scanner has.
     pub release: Vec<String>,
+    /// Whether the sign-in also counts for other apps in the presenter's browser, by single sign-on; omitted if false.
+    #[serde(skip_serializing_if = "Not::not")]
+    pub single_sign_on: bool,
     /// Seconds left to decide.
     pub expires_in: f64,
     /// The presenter; in `share` only.
@@ -76,12 +80,18 @@ impl ScanView {
             r#match: ticket.matching().map_or(MatchPolicy::None, |matching| matching.policy),
             choices: choices(ticket, party),
             release: ticket.offered().into_iter().filter(is_there).cloned().collect(),
+            single_sign_on: request.authorization.is_some() && has_single_sign_on(gateway, ticket),
             expires_in: reading.remaining().as_secs_f64(),
             presented_by: is_share.then(|| PersonView::new(&request.presenter)),
             ticket: is_share.then(|| TicketView::new(gateway, reading, party)),
             ticket_secret: None,
         }
     }
+}
+
+fn has_single_sign_on(gateway: &Gateway, ticket: &Ticket) -> bool {
+    let client = gateway.clients.find(Some(&ticket.request.client_id.0));
+    client.and_then(|client| client.openid.as_ref()).is_some_and(|openid| openid.single_sign_on)
 }
 
 fn rfc3339(at: Timestamp) -> String {
