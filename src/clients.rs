@@ -169,6 +169,12 @@ impl Clients {
         found
     }
 
+    /// Returns the first client whose tokens are signed by this algorithm.
+    #[must_use]
+    pub fn first_with(&self, algorithm: KeyAlgorithm) -> Option<&Arc<Client>> {
+        self.iter().find(|client| client.openid.as_ref().is_some_and(|openid| openid.signing_alg == algorithm))
+    }
+
     /// Returns whether pages of `origin` may call the API for any client.
     #[must_use]
     pub fn allow_origin(&self, origin: &str) -> bool {

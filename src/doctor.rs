@@ -1,6 +1,7 @@
 //! `scangate doctor`: checks everything that a gateway depends on, and reports each finding on a line, with its fix.
 
 mod identity;
+mod openid;
 mod providers;
 mod redis;
 mod report;
@@ -44,6 +45,7 @@ pub async fn check(flags: &Flags) -> Vec<Finding> {
         StoreSettings::Redis(settings) => redis::check(&mut report, settings).await,
     }
     keys(&mut report, &config);
+    openid::check(&mut report, &config);
     identity::check(&mut report, &config.identity).await;
     providers::check(&mut report, &config).await;
     if let Some(settings) = &config.connectors.wechat {
@@ -54,9 +56,9 @@ pub async fn check(flags: &Flags) -> Vec<Finding> {
 }
 
 fn keys(report: &mut Report, config: &Config) {
-    match Signer::open(&config.issuer, config.keys_dir.clone()) {
-        Ok(signer) if config.keys_dir.is_some() => report.ok("keys", signer.describe()),
-        Ok(_) => {}
+    let Some(directory) = config.keys_dir.clone() else { return };
+    match Signer::open(&config.issuer, Some(directory)) {
+        Ok(signer) => openid::check_keys(report, config, signer),
         Err(error) => report.error("keys", error.to_string()),
     }
 }

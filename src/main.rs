@@ -8,10 +8,11 @@ use anyhow::Context as _;
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 use scangate::app::{self, Stop};
-use scangate::config::cli::{Cli, Command, KeysCommand, ReadError};
+use scangate::config::cli::{Cli, Command, KeysCommand, ReadError, SecretCommand};
 use scangate::config::flags::{Flags, LogFormat};
 use scangate::config::{Config, LogSettings};
 use scangate::doctor::{self, Severity};
+use scangate::secret::Secret;
 use scangate::signer::keys::{self, SigningKeys};
 use tracing_subscriber::EnvFilter;
 
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Some(Command::Serve(flags)) => serve(&flags),
         Some(Command::Doctor { live, flags }) => run_doctor(live, &flags),
         Some(Command::Keys { command }) => create_keys(&command),
+        Some(Command::Secret { command }) => create_secret(&command),
         Some(Command::Completions { shell }) => print_completions(shell),
         Some(Command::Man { dir }) => write_manual(dir.as_deref()),
     };
@@ -91,6 +93,18 @@ fn create_keys(command: &KeysCommand) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let path = keys::create(dir, *algorithm)?;
+    print(&format!("{}", path.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn create_secret(command: &SecretCommand) -> anyhow::Result<ExitCode> {
+    let SecretCommand::New { file } = command;
+    let secret = Secret::generate();
+    let Some(path) = file else {
+        print(secret.reveal());
+        return Ok(ExitCode::SUCCESS);
+    };
+    secret.write_new(path).with_context(|| format!("cannot write {}", path.display()))?;
     print(&format!("{}", path.display()));
     Ok(ExitCode::SUCCESS)
 }

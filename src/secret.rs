@@ -1,8 +1,14 @@
 //! Secrets in settings: hidden from logs, and set either directly or by a file.
 
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Deserializer};
+
+use crate::random;
 
 /// A secret text. Its `Debug` form hides it.
 #[derive(Clone, PartialEq, Eq)]
@@ -13,6 +19,22 @@ impl Secret {
     #[must_use]
     pub fn new(text: String) -> Self {
         Self(text)
+    }
+
+    /// Generates a random secret of 256 bits: 43 characters of base64url, which no encoding of a form or a header changes.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(URL_SAFE_NO_PAD.encode(random::bytes::<32>()))
+    }
+
+    /// Writes the secret and a newline to a new file that only the owner can read.
+    ///
+    /// # Errors
+    /// The system's error; that the file exists, too.
+    pub fn write_new(&self, path: &Path) -> std::io::Result<()> {
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        writeln!(file, "{}", self.0)?;
+        file.sync_all()
     }
 
     /// Returns the text.
@@ -74,6 +96,20 @@ mod tests {
         assert_eq!(given(None, None), Ok(None));
         assert_eq!(given(Some("x"), Some(path.as_path())), Err("--s and --s-file are both set; choose one".to_owned()));
         assert!(given(None, Some(Path::new("/nowhere/s"))).unwrap_err().starts_with("--s-file /nowhere/s: "));
+    }
+
+    #[test]
+    fn a_generated_secret_is_written_once_for_its_owner() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("grafana");
+        let secret = Secret::generate();
+        assert!(secret.reveal().len() == 43 && secret != Secret::generate());
+        secret.write_new(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(direct_or_file(("a", "b"), None, Some(&path)), Ok(Some(secret.reveal().to_owned())));
+        assert!(Secret::generate().write_new(&path).is_err(), "an app may use the one that is there");
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! Opens the signer with the keys of the directory, of the demo, or of this process, and one of each algorithm that clients name.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::clients::{Client, Clients};
+use crate::clients::Clients;
 use crate::config::Config;
 use crate::config::store::StoreSettings;
 use crate::signer::keys::{self, KeyAlgorithm, KeyError, SigningKeys};
@@ -35,12 +34,11 @@ pub(super) async fn signer(config: &Config, store: &dyn Store) -> anyhow::Result
 }
 
 /// Returns the error with the client that needs the missing key.
-pub(crate) fn explain_keys(clients: &Clients, error: KeyError) -> anyhow::Error {
+fn explain_keys(clients: &Clients, error: KeyError) -> anyhow::Error {
     let KeyError::Missing { algorithm, .. } = error else {
         return anyhow::Error::new(error).context("cannot read the signing keys");
     };
-    let needs = |client: &&Arc<Client>| client.openid.as_ref().is_some_and(|openid| openid.signing_alg == algorithm);
-    let id = clients.iter().find(needs).map(|client| client.id.0.clone()).unwrap_or_default();
+    let id = clients.first_with(algorithm).map(|client| client.id.0.clone()).unwrap_or_default();
     anyhow::Error::new(error).context(format!("client {id:?}"))
 }
 

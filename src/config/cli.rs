@@ -48,6 +48,12 @@ pub enum Command {
         #[command(subcommand)]
         command: KeysCommand,
     },
+    /// Create client secrets
+    Secret {
+        /// The command for secrets.
+        #[command(subcommand)]
+        command: SecretCommand,
+    },
     /// Print completions for a shell
     #[command(after_help = INSTALL_COMPLETIONS)]
     Completions {
@@ -79,6 +85,17 @@ For the current bash only:
 const INSTALL_MANUAL: &str = "\
 To read it:     scangate man | man -l -
 To install it:  scangate man --dir ~/.local/share/man/man1";
+
+/// A command for secrets.
+#[derive(Debug, Subcommand)]
+pub enum SecretCommand {
+    /// Create a random secret of 256 bits for an OpenID client and the app that it stands for
+    New {
+        /// The file to write it to, which only you can read; it must not exist. Without it, the secret is printed
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+}
 
 /// A command for keys.
 #[derive(Debug, Subcommand)]
