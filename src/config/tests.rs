@@ -318,3 +318,40 @@ fn tokens_of_another_issuer_do_not_stand_beside_identity_providers() {
     assert_eq!(config(&[&OIDC[..], &file].concat()).unwrap().providers.len(), 2);
     assert!(fault(&[&args[..], &file].concat()).contains("--identity-issuer"));
 }
+
+/// Returns the settings with one OpenID client and these flags.
+fn with_openid(args: &[&str], lines: &str) -> Result<Config, Vec<String>> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("clients.toml");
+    let client =
+        "[[clients]]\nid = \"grafana\"\nredirect_uris = [\"https://grafana.example/cb\"]\ntoken_auth = \"none\"\n";
+    std::fs::write(&path, format!("{client}{lines}")).unwrap();
+    config(&[args, &["--config", path.to_str().unwrap()]].concat())
+}
+
+#[test]
+fn openid_clients_need_the_public_url_as_issuer_and_https() {
+    let https = [&IDENTITY[..], &["--public-url", "https://login.example.com"]].concat();
+    assert!(with_openid(&https, "").is_ok());
+    assert!(with_openid(&[], "").is_ok(), "the demo on this machine");
+    assert!(with_openid(&["--demo", "--public-url", "http://192.168.1.20:8080"], "").is_ok(), "and with a phone");
+    assert!(with_openid(&[&https[..], &["--issuer", "https://login.example.com"]].concat(), "").is_ok());
+    for issuer in ["scangate", "https://login.example.com/", "https://other.example.com"] {
+        let faults = with_openid(&[&https[..], &["--issuer", issuer]].concat(), "").err().unwrap().join("\n");
+        assert!(faults.contains("omit --issuer") && faults.contains("\"grafana\""), "{faults}");
+    }
+    for url in ["http://login.example.com", "http://192.168.1.20"] {
+        let faults = with_openid(&[&IDENTITY[..], &["--public-url", url]].concat(), "").err().unwrap().join("\n");
+        assert!(faults.contains("is not https"), "{faults}");
+    }
+    let userinfo = "audiences = [\"https://login.example.com/oauth2/userinfo\"]";
+    assert!(with_openid(&https, userinfo).err().unwrap()[0].contains("always there"));
+}
+
+#[test]
+fn a_browser_stays_signed_in_to_apps_for_the_set_time() {
+    let set = config(&["--sso-idle", "5m", "--sso-lifetime", "1h"]).unwrap().single_sign_on;
+    assert_eq!((set.idle.as_secs(), set.absolute.as_secs()), (300, 3600));
+    assert!(fault(&["--sso-idle", "2h", "--sso-lifetime", "1h"]).contains("at least --sso-idle"));
+    assert!(fault(&["--sso-lifetime", "31d"]).contains("--sso-lifetime"));
+}

@@ -241,6 +241,9 @@ impl Page {
     fn settings(&mut self, text: &str) {
         self.shell.write("clients.toml", text);
         std::fs::write(self.shell.path("manager.png"), plain(64, 64, [122, 0, 25])).unwrap();
+        for file in text.lines().filter_map(|line| line.strip_prefix("secret_file = \"")) {
+            std::fs::write(self.shell.path(file.split('"').next().unwrap()), "a".repeat(43)).unwrap();
+        }
         // What it finds behind the settings is not there to be found.
         let (said, _) = self.shell.run("scangate doctor --config clients.toml");
         assert!(said.contains("ok    settings"), "{said}");

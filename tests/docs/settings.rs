@@ -188,6 +188,7 @@ fn the_bounds_of_settings_are_as_documented() {
             "SCANGATE_DRAIN" => ["--shutdown-timeout", "15m"],
             // A session's longest lifetime is not below its idle one.
             "SCANGATE_SESSION_LIFETIME" => ["--session-idle", "5s"],
+            "SCANGATE_SSO_LIFETIME" => ["--sso-idle", "5s"],
             _ => ["--drain", "0s"],
         };
         // Settings of an identity provider are a fault without the provider.
@@ -287,7 +288,8 @@ async fn the_defaults_of_a_client_are_as_documented() {
         .map(|row| (code(&row[0])[0].to_owned(), row[1].clone()))
         .collect();
     let documented = |key: &str| defaults[key].as_str();
-    assert_eq!((documented("name"), documented("claims"), documented("origins")), ("the `id`", "none", "none"));
+    let of_scopes = "none; with `redirect_uris`, those of `scopes`";
+    assert_eq!((documented("name"), documented("claims"), documented("origins")), ("the `id`", of_scopes, "none"));
     assert_eq!(
         (documented("match"), documented("flows"), documented("ticket_ttl")),
         ("`\"none\"`", "`[\"login\"]`", "`SCANGATE_TICKET_TTL`")
