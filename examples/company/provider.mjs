@@ -6,7 +6,7 @@ import { createServer } from 'node:http';
 import { Provider } from 'oidc-provider';
 
 const ISSUER = 'http://localhost:9000';
-const EMPLOYEE = { sub: 'e-1815', name: 'Ada Lovelace', email: 'ada@acme.example', email_verified: true };
+const EMPLOYEE = { sub: 'e-1815', name: 'Ada Lovelace', preferred_username: 'ada', email: 'ada@acme.example' };
 const PASSWORD = 'engine';
 
 const page = (uid, said) => `<!doctype html><html lang="en"><meta charset="utf-8"><title>Sign in to Acme</title>
@@ -26,7 +26,7 @@ const provider = new Provider(ISSUER, {
   }],
   jwks: { keys: [{ ...privateKey.export({ format: 'jwk' }), alg: 'RS256', use: 'sig' }] },
   cookies: { keys: [randomBytes(16).toString('hex')] },
-  claims: { profile: ['name'], email: ['email', 'email_verified'] },
+  claims: { profile: ['name', 'preferred_username'], email: ['email'] },
   findAccount: (_, sub) => (sub === EMPLOYEE.sub ? { accountId: sub, claims: () => EMPLOYEE } : undefined),
   // The company's own apps need nobody's consent.
   loadExistingGrant: async ({ oidc }) => {

@@ -64,6 +64,9 @@ impl Shell {
             }
             symlink(program, place.path().join("bin").join(name)).unwrap();
         }
+        // The example of a company would install JupyterHub, which takes a network.
+        std::fs::create_dir_all(home.join("target/company")).unwrap();
+        symlink(Path::new(ROOT).join("target/python-apps"), home.join("target/company/venv")).unwrap();
         // What Cargo would build is what is being tested, and is there already. Another python3 may come first on the
         // path, without Debian's modules.
         script(&place.path().join("bin/cargo"), CARGO);
