@@ -6,6 +6,7 @@
 mod apache;
 mod jupyterhub;
 mod node;
+mod pages;
 mod python;
 mod scangate;
 mod spa;
