@@ -14,7 +14,7 @@ mod spa;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -80,13 +80,20 @@ impl Provider {
         Phone::with_token(token_with("ada", change), &self.gateway).approve(id).await;
     }
 
-    /// Waits until the desk's browser is at an address that begins so.
+    /// Waits until the desk's browser is at an address that begins so. If it does not come there, tells where it is.
     async fn desk_is_at(&self, beginning: &str) {
-        let is_there = async || {
+        let started = Instant::now();
+        loop {
             let address = self.desk.url().await;
-            address.starts_with(beginning).then_some(())
-        };
-        within(PATIENCE, &format!("the way to {beginning}"), is_there).await;
+            if address.starts_with(beginning) {
+                return;
+            }
+            if started.elapsed() > PATIENCE {
+                let shown = self.desk.run("return document.body && document.body.innerText").await;
+                panic!("not at {beginning}, but at {address}: {shown}\n{}", self.gateway.log());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Returns the JSON that the desk's browser shows.
