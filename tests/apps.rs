@@ -10,6 +10,7 @@ mod pages;
 mod python;
 mod scangate;
 mod spa;
+mod two;
 
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};

@@ -7,13 +7,13 @@ use serde_json::json;
 use super::*;
 
 /// Apache in a folder of its own, which its unprivileged children can read.
-struct Apache {
-    app: App,
+pub(super) struct Apache {
+    pub(super) app: App,
     _folder: tempfile::TempDir,
 }
 
 impl Apache {
-    fn start(port: u16, issuer: &str, response_mode: &str) -> Self {
+    pub(super) fn start(port: u16, issuer: &str, response_mode: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let site = folder.path().join("site");
         std::fs::create_dir(&site).unwrap();
@@ -44,12 +44,17 @@ async fn signs_in_and_out(response_mode: &str) {
     let person = [desk.text("#user").await, desk.text("#sub").await, desk.text("#name").await];
     assert_eq!(person, [ADA, "ada", "Ada"], "{}", log());
 
-    desk.goto(&format!("{here}/oidc/redirect?logout={}", urlencode(&format!("{here}/bye.html")))).await;
+    desk.goto(&signs_out_to(&here, &format!("{here}/bye.html"))).await;
     assert_eq!(desk.text("#bye").await, "Signed out", "{}", log());
     desk.goto(&format!("{here}/")).await;
     provider.desk_is_at(&format!("{}/oauth2/authorize?", provider.issuer())).await;
     assert_eq!(desk.run("return document.body.innerText.includes('Ada')").await, json!(false));
     provider.desk.end_after_refusals().await;
+}
+
+/// Returns the page that signs a person out and leads to this one.
+pub(super) fn signs_out_to(here: &str, page: &str) -> String {
+    format!("{here}/oidc/redirect?logout={}", urlencode(page))
 }
 
 /// Returns a URL as a value of a query.

@@ -4,6 +4,14 @@ use serde_json::json;
 
 use super::*;
 
+/// Starts an app in Python. Django keeps its users in the folder.
+pub(super) fn start(script: &str, port: u16, issuer: &str, algorithm: &str, folder: &Path) -> App {
+    let mut command = Command::new(python("python"));
+    command.arg(program(&format!("python/{script}"))).env("ISSUER", issuer).env("PORT", port.to_string());
+    command.env("CLIENT_SECRET", SECRET).env("ALGORITHM", algorithm).env("DATABASE", folder.join("site.sqlite3"));
+    App::start(&mut command, port)
+}
+
 /// Signs in at an app in Python, whose callback has this path, and returns what it shows.
 async fn sign_in(script: &str, callback: &str, algorithm: &str) -> Value {
     let port = free_port();
@@ -11,11 +19,7 @@ async fn sign_in(script: &str, callback: &str, algorithm: &str) -> Value {
     let further = format!("signing_alg = {algorithm:?}");
     let provider = Provider::start(&client("app", &format!("{here}{callback}"), &further)).await;
     let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::new(python("python"));
-    command.arg(program(&format!("python/{script}"))).env("ISSUER", provider.issuer()).env("PORT", port.to_string());
-    command.env("CLIENT_SECRET", SECRET).env("ALGORITHM", algorithm);
-    command.env("DATABASE", folder.path().join("site.sqlite3"));
-    let app = App::start(&mut command, port);
+    let app = start(script, port, provider.issuer(), algorithm, folder.path());
     provider.sign_in(&format!("{here}/")).await;
     assert_eq!(provider.desk.url().await, format!("{here}/"), "{}", app.log());
     let shown = provider.shown().await;
