@@ -291,11 +291,24 @@ impl Answer {
     }
 }
 
-/// Returns the text that HTML stands for.
+/// Returns the text that an attribute's value in HTML stands for.
 fn unescaped(html: &str) -> String {
-    let entities = [("&quot;", "\""), ("&#34;", "\""), ("&#39;", "'"), ("&#x27;", "'"), ("&lt;", "<"), ("&gt;", ">")];
-    let text = entities.iter().fold(html.to_owned(), |text, (entity, character)| text.replace(entity, character));
-    text.replace("&#60;", "<").replace("&#62;", ">").replace("&#38;", "&").replace("&amp;", "&")
+    let entity = regex::Regex::new("&(?:#x([0-9a-fA-F]+)|#([0-9]+)|(quot|apos|lt|gt|amp));").unwrap();
+    let text = |found: &regex::Captures| {
+        let number = |group: usize, radix| found.get(group).map(|digits| u32::from_str_radix(digits.as_str(), radix));
+        let character = match number(1, 16).or_else(|| number(2, 10)) {
+            Some(number) => char::from_u32(number.unwrap()).unwrap(),
+            None => match &found[3] {
+                "quot" => '"',
+                "apos" => '\'',
+                "lt" => '<',
+                "gt" => '>',
+                _ => '&',
+            },
+        };
+        character.to_string()
+    };
+    entity.replace_all(html, text).into_owned()
 }
 
 /// What the token endpoint issues.

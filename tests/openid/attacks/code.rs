@@ -187,11 +187,9 @@ async fn every_redirect_is_a_303() {
     assert_eq!(location, format!("/oauth2/authorize?{}", request.query()), "the same, in the same order");
     let bye = "client_id=notes&post_logout_redirect_uri=https%3A%2F%2Fnotes.example%2Fbye&state=x";
     let ticket = screen.ticket(&request.query()).await;
-    let waiting = screen.done(&ticket).await;
     Phone::of("ada", &gateway).approve(&ticket).await;
     for (name, answer) in [
         ("posted", posted),
-        ("waiting", waiting),
         ("code", screen.done(&ticket).await),
         ("error", screen.arrive(&notes.request().set("scope", "").query()).await),
         ("sign-out", screen.open(&format!("/oauth2/logout?{bye}"), "cross-site").await),
