@@ -191,6 +191,11 @@ impl Screen {
         Self { http, base: gateway.base.clone(), origin: gateway.public_url.clone() }
     }
 
+    /// A browser that goes by `http` to `base`, which is also the origin of the gateway's pages.
+    pub fn through(http: reqwest::Client, base: &str) -> Self {
+        Self { http, base: base.to_owned(), origin: base.to_owned() }
+    }
+
     /// The same browser, talking to another gateway process.
     pub fn at(&self, gateway: &Gateway) -> Self {
         Self { base: gateway.base.clone(), ..self.clone() }
