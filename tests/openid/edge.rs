@@ -15,7 +15,7 @@ async fn the_longest_requests_and_answers_pass_the_edge_and_stay_out_of_its_logs
     let gateway = builder.arg("--public-url", &place.url()).start().await;
     let edge = Edge::before(&gateway, place);
     let screen = Screen::through(edge.http().build().unwrap(), &edge.base);
-    let state = format!("a{}", "/".repeat(1700));
+    let state = format!("a{}", "/".repeat(1800));
     let request = notes.request().set("state", &state);
     assert!((5_500..6_144).contains(&request.query().len()), "{}", request.query().len());
     let posted = screen.request(Method::POST, "/oauth2/authorize").header("origin", "https://notes.example");

@@ -109,7 +109,7 @@ async fn two_hundred_uses(replicas: [&Gateway; 2], notes: &App) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_hundred_uses_of_a_code_one_gets_tokens() {
-    let notes = App::new("notes");
+    let notes = App::new("notes").with("signing_alg = \"ES256\"");
     let alone = gateway(&[&notes]).await;
     two_hundred_uses([&alone, &alone], &notes).await;
     let redis = Redis::start();
