@@ -13,6 +13,7 @@ pub mod discovery;
 pub mod exchange;
 pub mod failure;
 pub mod grants;
+pub mod inspection;
 mod record;
 pub mod refresh;
 pub mod request;

@@ -29,8 +29,9 @@ pub(super) mod userinfo;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::problem::{self, Problem};
 use super::state::SharedGateway;
@@ -38,11 +39,11 @@ use super::state::SharedGateway;
 /// Returns the endpoints that programs and scripts call. Without an OpenID client they do not exist.
 pub(super) fn api(gateway: &SharedGateway) -> OpenApiRouter<SharedGateway> {
     OpenApiRouter::new()
-        .route("/oauth2/token", post(token::token))
-        .route("/oauth2/userinfo", get(userinfo::userinfo).post(userinfo::userinfo))
-        .route("/oauth2/revoke", post(revoke::revoke))
-        .route("/oauth2/introspect", post(introspect::introspect))
-        .route("/.well-known/openid-configuration", get(discovery::document))
+        .routes(routes!(token::token))
+        .routes(routes!(userinfo::userinfo, userinfo::userinfo_by_form))
+        .routes(routes!(revoke::revoke))
+        .routes(routes!(introspect::introspect))
+        .routes(routes!(discovery::document))
         .route("/.well-known/oauth-authorization-server", get(discovery::document))
         .route_layer(from_fn_with_state(SharedGateway::clone(gateway), with_clients))
 }

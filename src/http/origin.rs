@@ -52,7 +52,7 @@ pub(super) fn cors(gateway: &SharedGateway) -> CorsLayer {
         }))
         .allow_methods([Method::GET, Method::POST, Method::DELETE])
         .allow_headers(ALLOWED_HEADERS)
-        .expose_headers([header::RETRY_AFTER])
+        .expose_headers([header::RETRY_AFTER, header::WWW_AUTHENTICATE])
         .max_age(PREFLIGHT_MAX_AGE)
         // Methods and headers are the same for every origin, so responses depend on nothing else.
         .vary([header::ORIGIN])

@@ -151,6 +151,16 @@ pub(in crate::http) fn description() -> OpenApi {
                 "The session of a person who is signed in to the gateway in this browser (`scangate-login` over plain http)",
             ))),
         )
+        .security_scheme(
+            "client_basic",
+            SecurityScheme::Http(
+                HttpBuilder::new()
+                    .scheme(HttpAuthScheme::Basic)
+                    .description(Some("The id and the secret of an OpenID client; they may be in the body instead"))
+                    .build(),
+            ),
+        )
+        .security_scheme("access_token", bearer("An access token of an OpenID client"))
         .security_scheme("jwt", bearer("A JWT that this gateway issued to the client"))
         .security_scheme("identity", bearer("The person's token from their own identity provider"))
         .build();

@@ -17,7 +17,8 @@ use crate::http::state::{Gateway, SharedGateway};
 use crate::openid_provider::client_auth::{AuthenticatedClient, Credentials};
 use crate::openid_provider::failure::TokenError;
 
-const FORM: &[u8] = b"application/x-www-form-urlencoded";
+/// The media type of a form.
+pub(super) const FORM: &[u8] = b"application/x-www-form-urlencoded";
 const BASIC: &[u8] = b"basic ";
 
 /// The parameters of a request. Unknown ones are ignored (RFC 6749 §3.2).

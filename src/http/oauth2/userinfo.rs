@@ -1,8 +1,174 @@
 //! The userinfo endpoint (OpenID Connect Core §5.3).
 
-use crate::http::problem::{self, Problem};
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::header::{self, HeaderMap, HeaderValue};
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use serde_json::json;
 
-/// Not built yet.
-pub(in crate::http) async fn userinfo() -> Problem {
-    Problem::from(&problem::NOT_FOUND)
+use super::error::{OAuthError, OAuthErrorBody, no_store};
+use super::form::{FORM, Form};
+use crate::http::address::BrowserAddress;
+use crate::http::fields;
+use crate::http::origin::is_known;
+use crate::http::state::{Gateway, SharedGateway};
+use crate::openid_provider::failure::TokenError;
+use crate::openid_provider::inspection::UserInfo;
+use crate::store::StoreError;
+
+/// The reason why a request with or without an access token is refused (RFC 6750 §3.1).
+enum Refused {
+    /// There is no token.
+    NoToken,
+    /// The request has two tokens, or it comes from a page of another app. The sentence says which.
+    InvalidRequest(&'static str),
+    /// The token is not valid, or its sign-in has ended.
+    InvalidToken,
+    /// Any other error.
+    Other(OAuthError),
+}
+
+impl Refused {
+    fn into_response(self) -> Response {
+        let (status, error, sentence) = match self {
+            // RFC 6750 §3.1: no error code for a request without a token.
+            Self::NoToken => {
+                return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer realm=\"scangate\"")])
+                    .into_response();
+            }
+            Self::InvalidRequest(sentence) => (StatusCode::BAD_REQUEST, "invalid_request", sentence),
+            Self::InvalidToken => {
+                let sentence = "The access token is invalid or has expired, or its sign-in has ended.";
+                (StatusCode::UNAUTHORIZED, "invalid_token", sentence)
+            }
+            Self::Other(error) => return error.into_response(),
+        };
+        let challenge = format!("Bearer realm=\"scangate\", error=\"{error}\", error_description=\"{sentence}\"");
+        let mut response =
+            (status, no_store(Json(json!({ "error": error, "error_description": sentence })))).into_response();
+        if let Ok(challenge) = HeaderValue::from_str(&challenge) {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+impl From<TokenError> for Refused {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::InvalidRequest(sentence) => Self::InvalidRequest(sentence),
+            error => Self::Other(error.into()),
+        }
+    }
+}
+
+/// The claims of the person that an access token is for
+///
+/// `sub`, and the claims of the token's scopes that the person has released. The ID token has the same.
+#[utoipa::path(
+    get,
+    path = "/oauth2/userinfo",
+    tag = "openid",
+    security(("access_token" = [])),
+    responses(
+        (status = 200, body = Object, description = "`sub` and the released claims"),
+        (status = 400, body = OAuthErrorBody, description = "`invalid_request`: two tokens, or a page of another app"),
+        (status = 401, body = OAuthErrorBody, description = "No token, or `invalid_token`"),
+        (status = 429, body = OAuthErrorBody, description = "`temporarily_unavailable`: too many invalid tokens"),
+        (status = 503, body = OAuthErrorBody, description = "`temporarily_unavailable`: the store cannot be reached"),
+    )
+)]
+pub(in crate::http) async fn userinfo(
+    State(gateway): State<SharedGateway>,
+    address: BrowserAddress,
+    request: Request,
+) -> Response {
+    respond(&gateway, address, request).await
+}
+
+/// The same, with the access token in the header or in the body
+#[utoipa::path(
+    post,
+    path = "/oauth2/userinfo",
+    tag = "openid",
+    request_body(content((TokenInForm = "application/x-www-form-urlencoded"))),
+    security((), ("access_token" = [])),
+    responses(
+        (status = 200, body = Object, description = "`sub` and the released claims"),
+        (status = 400, body = OAuthErrorBody, description = "`invalid_request`: two tokens, or a page of another app"),
+        (status = 401, body = OAuthErrorBody, description = "No token, or `invalid_token`"),
+        (status = 429, body = OAuthErrorBody, description = "`temporarily_unavailable`: too many invalid tokens"),
+        (status = 503, body = OAuthErrorBody, description = "`temporarily_unavailable`: the store cannot be reached"),
+    )
+)]
+pub(in crate::http) async fn userinfo_by_form(
+    State(gateway): State<SharedGateway>,
+    address: BrowserAddress,
+    request: Request,
+) -> Response {
+    respond(&gateway, address, request).await
+}
+
+/// The body of a request without the header.
+#[derive(Debug, utoipa::ToSchema)]
+#[expect(dead_code, reason = "it describes the form; the handler reads its fields by name")]
+struct TokenInForm {
+    /// The access token (RFC 6750 §2.2).
+    access_token: Option<String>,
+}
+
+async fn respond(gateway: &SharedGateway, address: BrowserAddress, request: Request) -> Response {
+    let metrics = &gateway.metrics.openid;
+    match find(gateway, request).await {
+        Ok(claims) => {
+            metrics.userinfo("ok");
+            no_store(Json(claims)).into_response()
+        }
+        Err(Refused::Other(error)) => {
+            metrics.userinfo("unavailable");
+            error.into_response()
+        }
+        Err(refused) => {
+            metrics.userinfo("refused");
+            // Tokens cannot be guessed, but each costs a verification.
+            match gateway.limits.invalid_client.take(address.0) {
+                Ok(()) => refused.into_response(),
+                Err(limited) => OAuthError::from(limited).into_response(),
+            }
+        }
+    }
+}
+
+async fn find(gateway: &SharedGateway, request: Request) -> Result<crate::ticket::Claims, Refused> {
+    let headers = request.headers().clone();
+    let in_header =
+        fields::bearer(&headers).map_err(|_problem| Refused::InvalidRequest("Authorization is malformed."))?;
+    let form = if request.method() == Method::POST && is_form(&headers) {
+        Some(Form::read(request, gateway).await?)
+    } else {
+        None
+    };
+    let in_form = form.as_ref().map(|form| form.get("access_token")).transpose()?.flatten();
+    let token = match (in_header, in_form.as_deref()) {
+        (Some(_), Some(_)) => return Err(Refused::InvalidRequest("The access token is sent twice.")),
+        (Some(token), None) | (None, Some(token)) => token,
+        (None, None) => return Err(Refused::NoToken),
+    };
+    let UserInfo { client, claims } = gateway.openid_provider.userinfo(token).await?.ok_or(Refused::InvalidToken)?;
+    if !headers.get(header::ORIGIN).is_none_or(|origin| is_known(gateway as &Gateway, &client, origin)) {
+        return Err(Refused::InvalidRequest("The page that sent this is not of the client's origins."));
+    }
+    Ok(claims)
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    fields::media_type(content_type).eq_ignore_ascii_case(FORM)
 }

@@ -1,0 +1,132 @@
+//! What a token that comes back is worth: to the userinfo endpoint (OpenID Connect Core §5.3), to introspection (RFC 7662) and to
+//! revocation (RFC 7009). A token is valid only while its grant is alive, whatever its signature and its time say.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::OpenIdProvider;
+use super::client_auth::AuthenticatedClient;
+use super::grants::{GrantEnd, GrantId, LiveGrant};
+use super::record::now;
+use super::refresh::{Decision, RefreshToken, decide};
+use super::scopes::claims;
+use super::tokens::AccessToken;
+use crate::clients::Client;
+use crate::clients::scopes::OPENID;
+use crate::store::StoreError;
+use crate::ticket::Claims;
+
+/// The answer of the userinfo endpoint.
+pub struct UserInfo {
+    /// The client that the token was issued to.
+    pub client: Arc<Client>,
+    /// `sub`, and the released claims of the token's scopes.
+    pub claims: Claims,
+}
+
+/// The answer of the introspection endpoint about a token (RFC 7662 §2.2). Without `active`, it says nothing else.
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub struct Introspection {
+    active: bool,
+    #[serde(flatten)]
+    claims: Claims,
+}
+
+/// The claims of an access token that introspection repeats.
+const INTROSPECTED: [&str; 9] = ["iss", "sub", "aud", "client_id", "exp", "iat", "nbf", "jti", "scope"];
+
+impl OpenIdProvider {
+    /// Returns the claims that an access token gives access to; `None` if the token is not valid, or its sign-in has ended.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the grant cannot be read.
+    pub async fn userinfo(&self, token: &str) -> Result<Option<UserInfo>, StoreError> {
+        let Some((token, grant)) = self.live_access_token(token).await? else { return Ok(None) };
+        // A client may have been removed since.
+        let client = self.clients.find(Some(&token.client_id.0)).filter(|client| client.openid.is_some());
+        let (Some(client), true) = (client, token.scopes.iter().any(|scope| scope == OPENID)) else { return Ok(None) };
+        let mut shown = claims(client, &grant.grant.claims, &token.scopes, &grant.claims.userinfo);
+        shown.insert("sub".to_owned(), Value::String(token.subject.0));
+        Ok(Some(UserInfo { client: Arc::clone(client), claims: shown }))
+    }
+
+    /// Describes a token to the client that it was issued to. To any other client, every token is inactive.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the grant cannot be read.
+    pub async fn introspect(&self, client: &AuthenticatedClient, token: &str) -> Result<Introspection, StoreError> {
+        let client = client.client();
+        let claims = if let Some((token, _)) = self.live_access_token(token).await? {
+            let is_own = token.client_id == client.id;
+            let mut claims: Claims = token.claims;
+            claims.retain(|name, _| INTROSPECTED.contains(&name.as_str()) || name == "sid");
+            claims.insert("token_type".to_owned(), "Bearer".into());
+            is_own.then_some(claims)
+        } else {
+            self.live_refresh_token(client, token).await?
+        };
+        Ok(claims.map_or_else(Introspection::default, |claims| Introspection { active: true, claims }))
+    }
+
+    /// Ends everything that was issued with a token, if it is the client's own. Nothing happens for any other token.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it may or may not have ended.
+    pub async fn revoke(&self, client: &AuthenticatedClient, token: &str) -> Result<(), StoreError> {
+        let grant = match RefreshToken::parse(token) {
+            Some(token) => self.grant_of(client, &token).await?,
+            None => self.verify_access_token(token).map(|token| token.grant_id),
+        };
+        if let Some(grant) = grant {
+            self.end_grant(&grant, &client.client().id, GrantEnd::Revoked).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns the grant of a refresh token, be it an old one; `None` for a forged one, which must end nothing.
+    async fn grant_of(
+        &self,
+        client: &AuthenticatedClient,
+        token: &RefreshToken,
+    ) -> Result<Option<GrantId>, StoreError> {
+        let id = token.handle.grant_id();
+        let (Some(grant), Some(openid)) = (self.live_grant(&id).await?, client.openid()) else { return Ok(None) };
+        let Some(state) = &grant.refresh else { return Ok(None) };
+        let decision = decide(state, token, now(), openid.refresh_token_ttl);
+        Ok((!matches!(decision, Decision::Foreign | Decision::Lost)).then_some(id))
+    }
+
+    /// Returns a valid access token with its grant; `None` if one of them is over.
+    async fn live_access_token(&self, token: &str) -> Result<Option<(AccessToken, LiveGrant)>, StoreError> {
+        let Some(token) = self.verify_access_token(token) else { return Ok(None) };
+        let grant = self.live_grant(&token.grant_id).await?;
+        Ok(grant.filter(|grant| grant.client_id == token.client_id).map(|grant| (token, grant)))
+    }
+
+    /// Describes a refresh token of the client that can still be used.
+    async fn live_refresh_token(&self, client: &Client, token: &str) -> Result<Option<Claims>, StoreError> {
+        let (Some(token), Some(openid)) = (RefreshToken::parse(token), &client.openid) else { return Ok(None) };
+        let id = token.handle.grant_id();
+        let Some(grant) = self.live_grant(&id).await?.filter(|grant| grant.client_id == client.id) else {
+            return Ok(None);
+        };
+        let Some(state) = &grant.refresh else { return Ok(None) };
+        let decision = decide(state, &token, now(), openid.refresh_token_ttl);
+        if !matches!(decision, Decision::Rotate | Decision::SameAgain(_)) {
+            return Ok(None);
+        }
+        let ends_at = grant.until.min(state.rotated_at + openid.refresh_token_ttl);
+        let claims = [
+            ("iss", Value::from(&*self.issuer)),
+            ("sub", grant.grant.subject.0.as_str().into()),
+            ("client_id", client.id.0.as_str().into()),
+            ("exp", ends_at.unix_seconds().into()),
+            ("iat", state.rotated_at.unix_seconds().into()),
+            ("scope", grant.scopes.join(" ").into()),
+            ("sid", grant.sid.as_str().into()),
+        ];
+        Ok(Some(claims.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()))
+    }
+}
