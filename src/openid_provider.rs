@@ -18,6 +18,7 @@ mod record;
 pub mod refresh;
 pub mod request;
 pub mod scopes;
+pub mod sign_out;
 mod silent;
 pub mod tokens;
 

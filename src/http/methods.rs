@@ -10,18 +10,18 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use utoipa::openapi::OpenApi;
 
-use super::oauth2::paths::{AUTHORIZE_PATH, DONE_PATH};
+use super::oauth2::paths::{AUTHORIZE_PATH, DONE_PATH, LOGOUT_PATH};
 use super::problem::{self, Problem};
 
 /// Routes that refuse `HEAD`: their `GET` claims the JWT, issues a code or uses an answer up, which a `HEAD` would lose.
 const CLAIMING_ROUTES: [&str; 8] = [
     "/v1/tickets/{id}",
     "/v1/tickets/{id}/events",
-    "/v1/callback",
     "/sign-in/callback",
     "/sign-in/{provider}",
     AUTHORIZE_PATH,
     DONE_PATH,
+    LOGOUT_PATH,
     "/v1/callback",
 ];
 

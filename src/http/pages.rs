@@ -13,6 +13,7 @@ mod people;
 mod problem_page;
 mod query;
 mod renderer;
+mod sign_out;
 #[cfg(test)]
 mod tests;
 mod texts;
@@ -41,6 +42,7 @@ use people::{People, Site};
 pub(super) use problem_page::ProblemContext;
 use query::parameter;
 use renderer::{PageContext, RENDERER};
+pub(super) use sign_out::{SignOutView, sign_out};
 use texts::{Language, Page};
 
 /// The pages' Content-Security-Policy: it allows only resources of the gateway's own origin, and no forms. Trusted Types keep scripts

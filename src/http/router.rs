@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use super::api::{
     admin, codes, decisions, demo, events, keys, openapi, opening, session, sign_in, signed_in, tickets, wechat,
 };
-use super::oauth2::paths::{AUTHORIZE_PATH, CANCEL_PATH, DONE_PATH, LOGOUT_PATH};
+use super::oauth2::paths::{AUTHORIZE_PATH, CANCEL_PATH, CONFIRM_LOGOUT_PATH, DONE_PATH, LOGOUT_PATH};
 use super::state::SharedGateway;
 use super::{bounds, head, methods, middleware, oauth2, origin, pages, problem};
 use crate::relying_party::settings::CALLBACK_PATH;
@@ -29,6 +29,7 @@ pub fn public_router(gateway: &SharedGateway) -> Router {
     by_path.insert(AUTHORIZE_PATH.to_owned(), "GET,POST".to_owned());
     by_path.insert(DONE_PATH.to_owned(), "GET".to_owned());
     by_path.insert(LOGOUT_PATH.to_owned(), "GET,POST".to_owned());
+    by_path.insert(CONFIRM_LOGOUT_PATH.to_owned(), "POST".to_owned());
     by_path.insert(CALLBACK_PATH.to_owned(), "GET".to_owned());
     by_path.insert(sign_in::BEGIN_PATH.to_owned(), "GET".to_owned());
     by_path.insert(wechat::PATH.to_owned(), "GET,HEAD,POST".to_owned());
@@ -45,7 +46,8 @@ pub fn public_router(gateway: &SharedGateway) -> Router {
         .route(AUTHORIZE_PATH, get(oauth2::authorize::authorize).post(oauth2::authorize::authorize_by_form))
         .route(DONE_PATH, get(oauth2::done::done))
         .route(CANCEL_PATH, get(oauth2::done::cancel))
-        .route(LOGOUT_PATH, get(oauth2::logout::logout).post(oauth2::logout::logout))
+        .route(LOGOUT_PATH, get(oauth2::logout::logout).post(oauth2::logout::logout_by_form))
+        .route(CONFIRM_LOGOUT_PATH, post(oauth2::logout::confirm))
         .route("/static/texts.json", get(pages::texts))
         .route("/static/{*path}", get(pages::asset))
         .route("/v1/clients/{id}/logo.png", get(pages::logo))

@@ -6,7 +6,7 @@
 //! its list. Before that, [`Refused::Page`] is the only answer.
 
 mod claims;
-mod parameters;
+pub(super) mod parameters;
 
 use std::sync::Arc;
 

@@ -1,8 +1,97 @@
-//! The end of a browser's session, begun by a client (OpenID Connect RP-Initiated Logout).
+//! The end of a browser's session, begun by a client (OpenID Connect RP-Initiated Logout). `openid_provider` has the rules.
 
+use axum::extract::{Request, State};
+use axum::http::header::{self, HeaderMap, HeaderValue};
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse as _, Response};
+
+use super::paths::LOGOUT_PATH;
+use crate::http::cookies;
+use crate::http::extract::read_body;
+use crate::http::fields;
+use crate::http::origin::is_own_fetch;
+use crate::http::pages::{self, SignOutView};
 use crate::http::problem::{self, Problem};
+use crate::http::state::{Gateway, SharedGateway};
+use crate::openid_provider::request::encode_form;
+use crate::openid_provider::sign_out::{SignOut, SignOutRequest};
 
-/// Not built yet.
-pub(in crate::http) async fn logout() -> Problem {
-    Problem::from(&problem::NOT_FOUND)
+/// The media type of a form.
+const FORM: &[u8] = b"application/x-www-form-urlencoded";
+/// The maximum length of a request's query, in bytes: an ID token of 8 KiB, an address and a state. It fits the bound on a
+/// request's head.
+const MAX_QUERY_BYTES: usize = 12 * 1024;
+
+/// Signs out, or asks the person.
+pub(in crate::http) async fn logout(
+    State(gateway): State<SharedGateway>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let request = read(&gateway, &uri)?;
+    let browser = cookies::single_sign_on(&headers, &gateway);
+    let done = gateway.openid_provider.sign_out(&request, browser.as_ref()).await;
+    match done.map_err(|error| Problem::from(error).as_page(""))? {
+        SignOut::SessionEnded => {
+            let left = leave(&gateway, &request, &uri, &headers)?;
+            Ok((cookies::end_single_sign_on(&gateway), left).into_response())
+        }
+        SignOut::Done => leave(&gateway, &request, &uri, &headers),
+        SignOut::Ask => pages::sign_out(&gateway, &request, SignOutView::Question, &uri, &headers),
+    }
+}
+
+/// Turns a request in a form (RP-Initiated Logout §2) into one in the query. Browsers send the session's cookie with a navigation
+/// from another site, but not with a form of another site.
+pub(in crate::http) async fn logout_by_form(
+    State(gateway): State<SharedGateway>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let content_type = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    if !fields::media_type(content_type).eq_ignore_ascii_case(FORM) {
+        return Err(Problem::from(&problem::UNSUPPORTED_MEDIA_TYPE)
+            .detail("Send the parameters in the query, or as application/x-www-form-urlencoded."));
+    }
+    let body = read_body(request, &gateway).await?;
+    let query = str::from_utf8(&body).ok().and_then(encode_form).filter(|query| query.len() <= MAX_QUERY_BYTES);
+    let location = query.and_then(|query| HeaderValue::from_str(&format!("{LOGOUT_PATH}?{query}")).ok());
+    let location = location.ok_or_else(|| Problem::from(&problem::SIGN_OUT_ADDRESS))?;
+    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response())
+}
+
+/// Signs out after the person has said so, on the gateway's own page. The query is that of the request, and is checked like one.
+pub(in crate::http) async fn confirm(
+    State(gateway): State<SharedGateway>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    // A page of the same site could post with the cookie, too.
+    if !is_own_fetch(&headers, &gateway) {
+        return Err(Problem::from(&problem::ORIGIN_NOT_ALLOWED));
+    }
+    let request = read(&gateway, &uri)?;
+    if let Some(secret) = cookies::single_sign_on(&headers, &gateway) {
+        let ended = gateway.openid_provider.single_sign_on().end(&secret).await;
+        ended.map_err(|error| Problem::from(error).as_page(&format!("{LOGOUT_PATH}?{}", query_of(&uri))))?;
+    }
+    let left = leave(&gateway, &request, &uri, &headers)?;
+    Ok((cookies::end_single_sign_on(&gateway), left).into_response())
+}
+
+fn read(gateway: &Gateway, uri: &Uri) -> Result<SignOutRequest, Problem> {
+    let request = gateway.openid_provider.read_sign_out(query_of(uri));
+    request.ok_or_else(|| Problem::from(&problem::SIGN_OUT_ADDRESS))
+}
+
+fn query_of(uri: &Uri) -> &str {
+    uri.query().unwrap_or_default()
+}
+
+/// Redirects the browser back to the client; without an address, it stays on a page that says what happened.
+fn leave(gateway: &Gateway, request: &SignOutRequest, uri: &Uri, headers: &HeaderMap) -> Result<Response, Problem> {
+    let Some(back) = &request.back else {
+        return pages::sign_out(gateway, request, SignOutView::Done, uri, headers);
+    };
+    let location = HeaderValue::from_str(back).map_err(|_error| Problem::from(&problem::SIGN_OUT_ADDRESS))?;
+    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response())
 }

@@ -8,3 +8,5 @@ pub(in crate::http) const DONE_PATH: &str = "/oauth2/authorize/done";
 pub(in crate::http) const CANCEL_PATH: &str = "/oauth2/authorize/cancel";
 /// The end of a session, begun by a client.
 pub(in crate::http) const LOGOUT_PATH: &str = "/oauth2/logout";
+/// Where the page that asks whether to sign out posts the answer.
+pub(in crate::http) const CONFIRM_LOGOUT_PATH: &str = "/oauth2/logout/confirm";

@@ -56,6 +56,7 @@ struct Table {
     page: Section,
     sign_in: Section,
     form_post: Section,
+    sign_out: Section,
     confirm: Section,
     share: Section,
     receive: Section,
@@ -80,6 +81,7 @@ pub(super) struct Language {
     share: PageTexts,
     receive: PageTexts,
     form_post: Section,
+    sign_out: Section,
     problem: Section,
 }
 
@@ -154,6 +156,7 @@ impl Language {
             share: texts(table.share),
             receive: texts(table.receive),
             form_post: table.form_post,
+            sign_out: table.sign_out,
             problem: table.problem,
             code_json: json!({ "lang": tag, "texts": table.code }).to_string(),
         })
@@ -170,6 +173,11 @@ impl Language {
     /// Returns the texts of the page that posts an answer.
     pub(super) fn form_post_texts(&self) -> Value {
         Value::from(Serde(self.form_post.clone()))
+    }
+
+    /// Returns the texts of the pages of a sign-out.
+    pub(super) fn sign_out_texts(&self) -> Value {
+        Value::from(Serde(self.sign_out.clone()))
     }
 
     /// Returns the texts of a problem's page.

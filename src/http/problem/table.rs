@@ -50,6 +50,8 @@ problem_types! {
         "Sign in again.";
     SIGN_IN_ADDRESS = BAD_REQUEST "sign_in_address" "Sign-in address not valid"
         "Register the app's redirect URI with the client, character for character, and send its client_id.";
+    SIGN_OUT_ADDRESS = BAD_REQUEST "sign_out_address" "Sign-out address not registered"
+        "Use a post_logout_redirect_uri that is, character for character, in the client's list, and the client's own ID token.";
     AUTHORIZATION_OVER = NOT_FOUND "authorization_over" "Sign-in finished or expired"
         "Go back to the app and sign in from there.";
     SIGN_IN_NOT_BEGUN = FORBIDDEN "sign_in_not_begun" "Sign-in not started in this browser"

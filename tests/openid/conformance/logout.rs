@@ -85,8 +85,14 @@ async fn oidcc_rp_initiated_logout_no_params() {
     let there = SignedIn::start().await;
     there.is_asked(&[]).await;
     // The button on that page.
-    let pressed = there.suite.screen.post("/v1/sso/end", &serde_json::json!({})).await;
+    let page = there.sign_out(&[]).await.text().await.unwrap();
+    assert!(
+        page.contains("<form id=\"sign-out\" method=\"post\" action=\"&#x2f;oauth2&#x2f;logout&#x2f;confirm?\">"),
+        "{page}"
+    );
+    let pressed = there.suite.screen.post("/oauth2/logout/confirm", &serde_json::json!({})).await;
     assert_eq!(pressed.status(), StatusCode::OK);
+    assert!(pressed.text().await.unwrap().contains("You’re signed out"));
     assert!(!there.is_signed_in().await);
 }
 

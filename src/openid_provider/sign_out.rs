@@ -1,0 +1,110 @@
+//! A sign-out that a client begins (OpenID Connect RP-Initiated Logout 1.0).
+//!
+//! It ends the browser's session without a question only if the client proves by an ID token that it knows this very session:
+//! otherwise any page could sign people out. The browser goes back only to an address that the client has registered.
+
+use std::sync::Arc;
+
+use url::form_urlencoded;
+
+use super::OpenIdProvider;
+use super::grants::{GrantEnd, GrantId};
+use super::request::parameters::Parameters;
+use super::tokens::Hint;
+use crate::clients::Client;
+use crate::single_sign_on::BrowserSecret;
+use crate::store::StoreError;
+
+/// A request to sign out, checked.
+#[derive(Debug, Clone)]
+pub struct SignOutRequest {
+    /// The client, if the request proves or names one.
+    pub client: Option<Arc<Client>>,
+    /// The address to go back to, with the client's `state`: exactly a registered one.
+    pub back: Option<String>,
+    /// The preferred languages of a page.
+    pub ui_locales: Vec<String>,
+    hint: Option<Hint>,
+}
+
+/// What a request to sign out did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignOut {
+    /// The browser's session has ended.
+    SessionEnded,
+    /// The browser's session was not concerned, or there was none.
+    Done,
+    /// The person must say whether to sign out.
+    Ask,
+}
+
+impl OpenIdProvider {
+    /// Reads a request to sign out. An ID token that is not good counts as none, and the client's name beside it does not count
+    /// either. Returns `None` if a parameter occurs twice, if the ID token is another client's than the named one, or if the
+    /// address is not one of the client's.
+    #[must_use]
+    pub fn read_sign_out(&self, query: &str) -> Option<SignOutRequest> {
+        let parameters = Parameters::parse(query).filter(|parameters| !parameters.has_repeated())?;
+        let named = parameters.find("client_id");
+        let token = parameters.find("id_token_hint");
+        let hint = token.and_then(|token| self.verify_hint(token));
+        let client_id = match &hint {
+            Some(hint) if named.is_some_and(|named| named != hint.client_id.0) => return None,
+            Some(hint) => Some(hint.client_id.0.as_str()),
+            None => named.filter(|_| token.is_none()),
+        };
+        let client = client_id.and_then(|id| self.clients.find(Some(id)));
+        let back = match parameters.find("post_logout_redirect_uri") {
+            Some(wanted) => {
+                let allowed = &client?.openid.as_ref()?.post_logout_redirect_uris;
+                let address = allowed.iter().find(|allowed| *allowed == wanted)?;
+                Some(with_state(address, parameters.find("state")))
+            }
+            None => None,
+        };
+        let ui_locales = parameters.words("ui_locales").map(str::to_owned).collect();
+        Some(SignOutRequest { client: client.cloned(), back, ui_locales, hint })
+    }
+
+    /// Signs a person out. `browser` is the secret in the browser's cookie.
+    ///
+    /// With an ID token of a sign-in without a browser's session, it ends what that sign-in has issued.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the session may or may not have ended. A repeated request is harmless.
+    pub async fn sign_out(
+        &self,
+        request: &SignOutRequest,
+        browser: Option<&BrowserSecret>,
+    ) -> Result<SignOut, StoreError> {
+        let session = match browser {
+            Some(secret) => self.single_sign_on.peek(secret).await?.map(|_session| secret),
+            None => None,
+        };
+        let sid = request.hint.as_ref().and_then(|hint| hint.sid.as_deref());
+        let openid = request.client.as_ref().and_then(|client| client.openid.as_ref());
+        let may_have_session = openid.is_none_or(|openid| openid.single_sign_on);
+        match (session, &request.hint) {
+            (Some(secret), Some(_)) if sid == Some(secret.sid().as_str()) => {
+                self.single_sign_on.end(secret).await?;
+                Ok(SignOut::SessionEnded)
+            }
+            (Some(_), _) if request.hint.is_none() || may_have_session => Ok(SignOut::Ask),
+            (_, Some(hint)) => {
+                if let Some(grant) = sid.and_then(GrantId::parse) {
+                    self.end_grant(&grant, &hint.client_id, GrantEnd::SignedOut).await?;
+                }
+                Ok(SignOut::Done)
+            }
+            (_, None) => Ok(SignOut::Done),
+        }
+    }
+}
+
+/// Returns an address with `state` added to its query.
+fn with_state(address: &str, state: Option<&str>) -> String {
+    let Some(state) = state else { return address.to_owned() };
+    let field = form_urlencoded::Serializer::new(String::new()).append_pair("state", state).finish();
+    let separator = if address.contains('?') { '&' } else { '?' };
+    format!("{address}{separator}{field}")
+}
