@@ -27,7 +27,7 @@ pub(in crate::http) async fn authorize(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let _ = address; // LIMIT
+    gateway.limits.authorize.check(address)?;
     let request = match gateway.openid_provider.read_request(uri.query().unwrap_or_default()) {
         Ok(request) => request,
         Err(refused) => return refuse(&gateway, refused, &uri, &headers),
@@ -57,7 +57,7 @@ pub(in crate::http) async fn authorize_by_form(
     BrowserAddress(address): BrowserAddress,
     request: Request,
 ) -> Result<Response, Problem> {
-    let _ = address; // LIMIT
+    gateway.limits.authorize.check(address)?;
     let content_type = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     if !fields::media_type(content_type).eq_ignore_ascii_case(FORM) {
         return Err(Problem::from(&problem::UNSUPPORTED_MEDIA_TYPE)
