@@ -1,6 +1,7 @@
 //! The OpenID Provider over HTTP, as apps and browsers use it. One file per concern.
 
 mod attacks;
+mod authorize;
 mod conformance;
 mod edge;
 mod endpoints;

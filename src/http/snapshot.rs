@@ -69,9 +69,9 @@ pub(super) async fn render(
         }
     };
     let mut view = TicketView::new(gateway, &reading, party);
-    if is_recipient && let Some(token) = token(gateway, &reading)? {
+    if is_recipient && is_deliverable(&reading) {
         view.state = StateName::Confirmed;
-        view.token = Some(token);
+        view.token = token(gateway, &reading)?;
     }
     let event = match view.state {
         StateName::Pending if view.opened => "opened",
@@ -96,10 +96,16 @@ async fn claim(gateway: &Gateway, reading: Reading, party: &Party) -> Result<Rea
     })
 }
 
+/// Returns whether the recipient may still get what it waits for.
+fn is_deliverable(reading: &Reading) -> bool {
+    matches!(&reading.ticket.state, State::Claimed { receipt, .. } if reading.now < receipt.redeem_until)
+}
+
+/// Returns the JWT of a claimed ticket; none for one of an authorization request.
 fn token(gateway: &Gateway, reading: &Reading) -> Result<Option<TokenView>, Problem> {
     let ticket = &reading.ticket;
     let State::Claimed { grant, receipt, .. } = &ticket.state else { return Ok(None) };
-    if reading.now >= receipt.redeem_until || ticket.request.authorization.is_some() {
+    if ticket.request.authorization.is_some() {
         return Ok(None);
     }
     let access_token = gateway.signer.sign(ticket.request.flow, &ticket.audience().0, grant, receipt)?;

@@ -187,6 +187,8 @@ async fn every_redirect_is_a_303() {
     assert_eq!(location, format!("/oauth2/authorize?{}", request.query()), "the same, in the same order");
     let bye = "client_id=notes&post_logout_redirect_uri=https%3A%2F%2Fnotes.example%2Fbye&state=x";
     let ticket = screen.ticket(&request.query()).await;
+    // Nothing has been confirmed yet, so there is no answer.
+    assert_eq!(screen.done(&ticket).await.status(), StatusCode::NOT_FOUND);
     Phone::of("ada", &gateway).approve(&ticket).await;
     for (name, answer) in [
         ("posted", posted),
