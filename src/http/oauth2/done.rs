@@ -24,8 +24,9 @@ use crate::single_sign_on::{BrowserSecret, SignedIn};
 use crate::store::{Reading, StoreError, TransitionError};
 use crate::ticket::{Authorization, CancelReason, Grant, Party, Receipt, State as TicketState, Ticket, TicketId};
 
-/// The ticket. Nothing else in the address counts.
+/// The ticket. Nothing else is accepted in the address.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(in crate::http) struct DoneQuery {
     /// Its id.
     ticket: String,
