@@ -3,6 +3,7 @@
 
 mod browser;
 mod code;
+mod leaks;
 mod parameters;
 mod redirects;
 mod request;

@@ -254,6 +254,13 @@ impl Screen {
     }
 }
 
+/// Returns the value of a cookie that an answer sets.
+pub fn cookie(answer: &Response, name: &str) -> Option<String> {
+    let mut set = answer.headers().get_all("set-cookie").iter().map(|value| value.to_str().unwrap());
+    let start = format!("{name}=");
+    set.find_map(|line| Some(line.strip_prefix(&start)?.split(';').next().unwrap().to_owned()))
+}
+
 /// An answer to an authorization request on its way to the app.
 #[derive(Debug)]
 pub struct Answer {

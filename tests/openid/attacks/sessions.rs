@@ -3,21 +3,14 @@
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
+use crate::support::Gateway;
 use crate::support::gateway::{Phone, token_with};
-use crate::support::openid::{Answer, App, Screen, Tokens, bare, builder, claims, gateway, random, userinfo};
-use crate::support::{Gateway, Redis};
+use crate::support::openid::{Answer, App, Screen, Tokens, bare, claims, cookie, gateway, random, userinfo};
 
 const COOKIE: &str = "scangate-sso";
 
 fn sso(id: &'static str) -> App {
     App::new(id).with("single_sign_on = true")
-}
-
-/// Returns the value of a cookie that an answer sets.
-fn cookie(answer: &Response, name: &str) -> Option<String> {
-    let mut set = answer.headers().get_all("set-cookie").iter().map(|value| value.to_str().unwrap());
-    let start = format!("{name}=");
-    set.find_map(|line| Some(line.strip_prefix(&start)?.split(';').next().unwrap().to_owned()))
 }
 
 /// Signs Ada in to `app` in this browser, and returns the answer at the end.
@@ -274,39 +267,4 @@ async fn a_stranger_signs_nobody_out() {
     let pressed = screen.post(&button, &json!({})).await;
     assert_eq!((pressed.status(), pressed.headers()["location"].to_str().unwrap()), (StatusCode::SEE_OTHER, BYE));
     assert_eq!(silently(&screen, &notes).await, "login_required");
-}
-
-/// Returns everything that Redis has at the moment.
-fn dump(redis: &Redis) -> String {
-    let values = |key: String| redis.run::<Vec<String>>(&["HVALS", &key]).join("\n") + &key;
-    redis.keys().into_iter().map(values).collect::<Vec<_>>().join("\n")
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn redis_holds_no_code_token_or_secret() {
-    let redis = Redis::start();
-    let notes = sso("notes").with("refresh_tokens = \"always\"");
-    let (_folder, builder) = builder(&[&notes]);
-    let gateway = builder.redis(&redis).start().await;
-    let screen = Screen::new(&gateway);
-    let request = notes.request();
-    let ticket = screen.ticket(&request.query()).await;
-    Phone::of("ada", &gateway).approve(&ticket).await;
-    let done = screen.done(&ticket).await;
-    let session = cookie(&done, COOKIE).unwrap();
-    let code = Answer::of(done).await.code().to_owned();
-    let kept = dump(&redis);
-    let tokens = Tokens::of(notes.exchange(&gateway, &code, &request).await).await;
-    let refreshed = Tokens::of(notes.refresh(&gateway, tokens.refresh.as_deref().unwrap()).await).await;
-    let all = kept + &dump(&redis);
-    assert!(all.contains("notes") && all.contains("ada"), "it keeps something: {all}");
-    let mut secrets = vec![code, session, tokens.access, tokens.id, refreshed.access, notes.secret.unwrap()];
-    secrets.push(request.verifier.unwrap());
-    for refresh in [tokens.refresh.unwrap(), refreshed.refresh.unwrap()] {
-        let parts: Vec<_> = refresh.split('.').map(str::to_owned).collect();
-        secrets.extend([parts[0].clone(), parts[2].clone(), refresh]);
-    }
-    for secret in secrets {
-        assert!(!all.contains(&secret), "{secret} is in Redis: {all}");
-    }
 }
