@@ -66,7 +66,7 @@ impl OpenIdProvider {
     ) -> Result<Tokens, (ExchangeError, &'static str)> {
         let other = |error: ExchangeError| (error, "other");
         let client_id = &client.client().id;
-        let openid = client.openid().ok_or_else(|| other(TokenError::UnauthorizedClient.into()))?;
+        let openid = client.openid().ok_or((CODE.into(), "invalid_grant"))?;
         let state = self.look_at_code(client_id, presented).await.map_err(|error| other(error.into()))?;
         let (stored, content) = match state {
             CodeState::Usable { stored, content } => (stored, content),
@@ -171,7 +171,7 @@ impl OpenIdProvider {
         let refused = || (ExchangeError::from(REFRESH_TOKEN), "invalid_grant");
         let client_id = &client.client().id;
         let openid = client.openid().filter(|openid| openid.refresh_tokens != RefreshTokens::Never);
-        let openid = openid.ok_or_else(|| other(TokenError::UnauthorizedClient.into()))?;
+        let openid = openid.ok_or_else(refused)?;
         let token = RefreshToken::parse(refresh_token).ok_or_else(refused)?;
         let id = token.handle.grant_id();
         for _ in 0..ROTATION_TRIES {

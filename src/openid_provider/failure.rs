@@ -102,8 +102,8 @@ pub enum TokenError {
     },
     /// The code or the refresh token cannot be used by this client. The sentence does not tell why.
     InvalidGrant(&'static str),
-    /// The client may not use this grant type.
-    UnauthorizedClient,
+    /// A page of an origin that is not the client's sent the request.
+    ForeignOrigin,
     /// The grant type is neither `authorization_code` nor `refresh_token`.
     UnsupportedGrantType,
     /// A refresh asks for a scope that the sign-in did not grant.
@@ -124,10 +124,9 @@ impl TokenError {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::InvalidRequest(_) => "invalid_request",
+            Self::InvalidRequest(_) | Self::ForeignOrigin => "invalid_request",
             Self::InvalidClient { .. } => "invalid_client",
             Self::InvalidGrant(_) => "invalid_grant",
-            Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
             Self::TemporarilyUnavailable { .. } => "temporarily_unavailable",
@@ -141,7 +140,7 @@ impl TokenError {
         match self {
             Self::InvalidRequest(sentence) | Self::InvalidGrant(sentence) => sentence,
             Self::InvalidClient { .. } => "The client is unknown, or did not authenticate as it is registered.",
-            Self::UnauthorizedClient => "This client may not use this grant type.",
+            Self::ForeignOrigin => "The page that sent this is not of the client's origins.",
             Self::UnsupportedGrantType => "Only authorization_code and refresh_token are supported.",
             Self::InvalidScope => "scope must contain openid and nothing that the sign-in did not grant.",
             Self::TemporarilyUnavailable { is_limited: true, .. } => "There were too many attempts; try again later.",
@@ -183,7 +182,7 @@ mod tests {
             TokenError::InvalidRequest("code is missing."),
             TokenError::InvalidClient { by_header: true },
             TokenError::InvalidGrant("The code is invalid."),
-            TokenError::UnauthorizedClient,
+            TokenError::ForeignOrigin,
             TokenError::UnsupportedGrantType,
             TokenError::InvalidScope,
             TokenError::TemporarilyUnavailable { is_limited: true, retry_after },

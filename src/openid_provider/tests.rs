@@ -49,7 +49,7 @@ pub(super) fn clients(tables: &[(&str, &str)]) -> Clients {
 /// A provider with the client `app`, which has refresh tokens, and the client `other`. Must be opened within a runtime.
 fn open(store: Arc<dyn Store>, algorithm: &str) -> OpenIdProvider {
     let app = format!(
-        "token_auth = \"none\"\nrefresh_tokens = \"always\"\nsigning_alg = {algorithm:?}\naudiences = [\"https://api.example\"]"
+        "token_auth = \"none\"\nrefresh_tokens = \"always\"\nsigning_alg = {algorithm:?}\naudiences = [\"https://api.example\"]\nclaims = [\"name\", \"email\", \"groups\", \"phone_number\"]"
     );
     let clients = clients(&[("app", &app), ("other", "token_auth = \"none\"\nsigning_alg = \"ES256\"")]);
     let signer = Signer::open("https://gate.example", None).unwrap();
@@ -253,7 +253,7 @@ async fn a_refreshed_token_has_the_granted_scopes_or_fewer_and_no_nonce() {
     for (scope, expected) in [("openid profile", "invalid_scope"), ("email", "invalid_scope"), ("", "invalid_scope")] {
         assert_eq!(refused(provider.refresh(&app, &token, Some(scope)).await), expected);
     }
-    assert_eq!(refused(provider.refresh(&client(&provider, "other"), &token, None).await), "unauthorized_client");
+    assert_eq!(refused(provider.refresh(&client(&provider, "other"), &token, None).await), "invalid_grant");
     let narrowed = provider.refresh(&app, &token, Some("openid")).await.unwrap();
     assert_eq!(narrowed.scope, "openid");
     let whole = provider.refresh(&app, &narrowed.refresh_token.unwrap(), None).await.unwrap();

@@ -74,12 +74,12 @@ impl From<ExchangeError> for OAuthError {
 fn status(error: TokenError) -> StatusCode {
     match error {
         TokenError::InvalidClient { .. } => StatusCode::UNAUTHORIZED,
+        TokenError::ForeignOrigin => StatusCode::FORBIDDEN,
         TokenError::TemporarilyUnavailable { is_limited: true, .. } => StatusCode::TOO_MANY_REQUESTS,
         TokenError::TemporarilyUnavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
         TokenError::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
         TokenError::InvalidRequest(_)
         | TokenError::InvalidGrant(_)
-        | TokenError::UnauthorizedClient
         | TokenError::UnsupportedGrantType
         | TokenError::InvalidScope => StatusCode::BAD_REQUEST,
     }

@@ -87,7 +87,7 @@ impl Form {
         };
         let is_known = |origin: &HeaderValue| is_known(gateway, client.client(), origin);
         if !self.headers.get(header::ORIGIN).is_none_or(is_known) {
-            return Err(TokenError::InvalidRequest("The page that sent this is not of the client's origins.").into());
+            return Err(TokenError::ForeignOrigin.into());
         }
         Ok(client)
     }

@@ -80,8 +80,9 @@ impl From<Tokens> for TokenResponse {
     security((), ("client_basic" = [])),
     responses(
         (status = 200, body = TokenResponse, description = "The tokens"),
-        (status = 400, body = OAuthErrorBody, description = "`invalid_request`, `invalid_grant`, `unauthorized_client`, `unsupported_grant_type` or `invalid_scope`"),
+        (status = 400, body = OAuthErrorBody, description = "`invalid_request`, `invalid_grant`, `unsupported_grant_type` or `invalid_scope`"),
         (status = 401, body = OAuthErrorBody, description = "`invalid_client`: the client is unknown, or did not authenticate as it is registered"),
+        (status = 403, body = OAuthErrorBody, description = "`invalid_request`: the page that sent this is not of the client's origins"),
         (status = 429, body = OAuthErrorBody, description = "`temporarily_unavailable`: too many attempts"),
         (status = 500, body = OAuthErrorBody, description = "`server_error`"),
         (status = 503, body = OAuthErrorBody, description = "`temporarily_unavailable`: the store cannot be reached"),
