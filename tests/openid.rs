@@ -5,3 +5,5 @@ mod authorize;
 mod conformance;
 mod edge;
 mod endpoints;
+mod failover;
+mod token;

@@ -1,5 +1,7 @@
 //! The store's conformance suite: each behaviour is written once and runs on every engine.
 
+mod codes;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,6 +20,10 @@ use scangate::ticket::{
 
 use crate::support::proxy::Distance;
 use crate::support::{Access, Cluster, Redis, Sentinels, cluster, eventually, sentinel};
+use codes::{
+    of_two_hundred_uses_of_a_code_one_gets_tokens, two_hundred_uses_of_a_refresh_token_have_one_successor,
+    what_the_store_has_of_a_sign_in_opens_nothing,
+};
 
 /// Counts the reports of a store.
 #[derive(Default)]
@@ -264,6 +270,10 @@ on_every_engine! {
     a_removed_or_expired_value_is_not_brought_back
     one_of_two_hundred_parallel_replacements_is_made
     a_value_removed_among_parallel_replacements_stays_removed
+    an_end_that_is_put_always_is_kept_from_every_later_replacement
+    of_two_hundred_uses_of_a_code_one_gets_tokens
+    two_hundred_uses_of_a_refresh_token_have_one_successor
+    what_the_store_has_of_a_sign_in_opens_nothing
 }
 
 fn new_ticket(ttl: Duration) -> (NewTicket, Party) {
@@ -722,6 +732,21 @@ async fn a_value_removed_among_parallel_replacements_stays_removed(engine: Engin
         removed.unwrap();
         assert_eq!(store.value("session").await.unwrap(), None, "round {round}");
     }
+}
+
+async fn an_end_that_is_put_always_is_kept_from_every_later_replacement(engine: Engine) {
+    let store = &engine.store;
+    assert!(store.put_value("grant", "live", LONG, Put::IfAbsent).await.unwrap());
+    let rotations = (0..20).map(async |number| {
+        let next = format!("live {number}");
+        store.replace_value("grant", "live", &next, LONG).await.unwrap();
+    });
+    let (_, ended) =
+        tokio::join!(futures_util::future::join_all(rotations), store.put_value("grant", "ended", LONG, Put::Always));
+    assert!(ended.unwrap());
+    assert!(!store.put_value("grant", "live", LONG, Put::IfAbsent).await.unwrap());
+    assert!(!store.replace_value("grant", "live", "live again", LONG).await.unwrap());
+    assert_eq!(store.value("grant").await.unwrap().as_deref(), Some("ended"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,7 @@
 //! Tests of codes, grants and tokens on the in-process store, whole and failing at every step.
 
+mod interleavings;
+
 use std::sync::Arc;
 
 use serde::Deserialize;
