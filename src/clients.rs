@@ -7,6 +7,7 @@ mod color;
 pub mod openid;
 mod openid_tables;
 pub mod scopes;
+pub mod table;
 pub mod tables;
 mod theme;
 

@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
 use url::Url;
 
 use super::openid::{OpenIdClient, RefreshTokens, TokenAuth};
 use super::scopes::{OFFLINE_ACCESS, OPENID, SCOPES};
-use super::tables::ClientTable;
+use super::table::{ClientTable, OneOrMany, Pkce, TokenAuthName};
 use crate::secret::Secret;
 use crate::signer::keys::KeyAlgorithm;
 use crate::ticket::Flow;
@@ -39,40 +38,6 @@ const DEFAULT_SCOPES: [&str; 3] = [OPENID, "profile", "email"];
 
 const fn minutes(minutes: u64) -> Duration {
     Duration::from_secs(minutes * 60)
-}
-
-/// How the client authenticates, in the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum TokenAuthName {
-    Basic,
-    Post,
-    None,
-}
-
-/// Whether a challenge is required, in the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Pkce {
-    Required,
-    Optional,
-}
-
-/// One entry, or a list.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged, expecting = "a text, or a list of texts")]
-pub(super) enum OneOrMany<T> {
-    One(T),
-    Many(Vec<T>),
-}
-
-impl<T> OneOrMany<T> {
-    pub(super) fn as_slice(&self) -> &[T] {
-        match self {
-            Self::One(one) => std::slice::from_ref(one),
-            Self::Many(many) => many,
-        }
-    }
 }
 
 /// Checks the keys of one table, and records the faults. Returns `None` if the client has no redirect URIs.

@@ -1,22 +1,19 @@
-//! The `[[clients]]` tables of the TOML file, and their checks.
+//! The checks of the `[[clients]]` tables of the TOML file.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use serde::Deserialize;
 use url::Url;
 
-use super::openid::RefreshTokens;
-use super::openid_tables::{self, OneOrMany, Pkce, TokenAuthName};
+use super::openid_tables;
 use super::scopes::claims_of;
+use super::table::ClientTable;
 use super::theme::Theme;
 use super::{Client, Clients, Connector, MAX_AUTH_AGES, TICKET_TTLS};
 use crate::qr::Logo;
-use crate::secret::Secret;
 use crate::signer::RESERVED_CLAIMS;
-use crate::signer::keys::KeyAlgorithm;
-use crate::ticket::{ClientId, Flow, Freshness, MatchPolicy};
+use crate::ticket::{ClientId, Freshness, MatchPolicy};
 use crate::urls::{is_plain_http, parse_origin};
 
 /// The largest logo file, in bytes.
@@ -27,61 +24,6 @@ const MAX_ID_CHARS: usize = 64;
 const MAX_ACR_VALUES: usize = 8;
 /// The maximum length of one of them, in characters: tokens may have no longer `acr`.
 const MAX_ACR_CHARS: usize = 255;
-
-/// A `[[clients]]` table, unchecked.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ClientTable {
-    id: String,
-    name: Option<String>,
-    #[serde(default)]
-    origins: Vec<String>,
-    /// Removed. The key is read only to say what replaces it.
-    return_to: Option<toml::Value>,
-    ticket_ttl: Option<String>,
-    logo: Option<String>,
-    color: Option<String>,
-    color_dark: Option<String>,
-    claims: Option<Vec<String>>,
-    #[serde(rename = "match")]
-    match_policy: Option<MatchPolicy>,
-    max_auth_age: Option<String>,
-    #[serde(default)]
-    acr_values: Vec<String>,
-    #[serde(default = "only_login")]
-    pub(super) flows: Vec<Flow>,
-    pub(super) connector: Option<Connector>,
-    #[serde(default)]
-    pub(super) redirect_uris: Vec<String>,
-    pub(super) secret: Option<Secret>,
-    pub(super) secret_file: Option<OneOrMany<PathBuf>>,
-    pub(super) token_auth: Option<TokenAuthName>,
-    pub(super) signing_alg: Option<KeyAlgorithm>,
-    pub(super) scopes: Option<Vec<String>>,
-    pub(super) pkce: Option<Pkce>,
-    pub(super) refresh_tokens: Option<RefreshTokens>,
-    pub(super) access_token_ttl: Option<String>,
-    pub(super) id_token_ttl: Option<String>,
-    pub(super) refresh_token_ttl: Option<String>,
-    pub(super) refresh_token_max: Option<String>,
-    pub(super) audiences: Option<Vec<String>>,
-    pub(super) post_logout_redirect_uris: Option<Vec<String>>,
-    pub(super) single_sign_on: Option<bool>,
-}
-
-impl ClientTable {
-    /// Returns the files that contain secrets: those that it names, relative to `directory`, and `path`, the TOML file itself, if it
-    /// contains one.
-    pub fn secret_files(&self, path: &Path, directory: &Path) -> impl Iterator<Item = PathBuf> {
-        let own = self.secret.as_ref().map(|_secret| path.to_owned());
-        let named = self.secret_file.iter().flat_map(OneOrMany::as_slice).map(|file| directory.join(file));
-        own.into_iter().chain(named)
-    }
-}
-
-fn only_login() -> Vec<Flow> {
-    vec![Flow::Login]
-}
 
 /// Checks the tables. Paths of logos start at `directory`. If the gateway `is_https`, URLs of clients must be https as well,
 /// except for localhost. `policy_of` returns how people compare the screens in a connector's sign-ins, or `None`

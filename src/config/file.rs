@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::clients::Clients;
-use crate::clients::tables::{self, ClientTable};
+use crate::clients::table::ClientTable;
+use crate::clients::tables;
 use crate::connectors::{ConnectorSettings, ConnectorTables};
 use crate::relying_party::tables::ProviderTable;
 

@@ -136,7 +136,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::clients::tables::{ClientTable, from_tables};
+    use crate::clients::table::ClientTable;
+    use crate::clients::tables::from_tables;
 
     #[derive(Deserialize)]
     struct File {

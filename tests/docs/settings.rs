@@ -227,7 +227,9 @@ const TABLES: [(&str, &str); 3] = [
 #[test]
 fn every_key_of_the_toml_file_has_a_row_and_every_row_a_key() {
     for (table, before) in TABLES {
-        let known = expected(&faults_of_file(&format!("{before}unknown_key = 1\n")));
+        let mut known = expected(&faults_of_file(&format!("{before}unknown_key = 1\n")));
+        // It is read only to say what replaces it.
+        known.remove("return_to");
         let rows = rows(&format!("### Keys of `{table}`"));
         let described: BTreeSet<_> = rows.iter().flat_map(|row| code(&row[0])).map(str::to_owned).collect();
         assert_eq!(described, known, "{table}");

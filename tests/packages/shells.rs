@@ -60,7 +60,7 @@ fn the_manual_has_a_page_for_each_command_and_names_every_setting() {
     let mut names: Vec<_> =
         std::fs::read_dir(&pages).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
-    let commands = ["completions", "doctor", "keys-new", "keys", "man", "serve"];
+    let commands = ["completions", "doctor", "keys-new", "keys", "man", "secret-new", "secret", "serve"];
     let expected = commands.map(|command| format!("scangate-{command}.1"));
     assert_eq!(names, [&expected[..], &["scangate.1".to_owned()]].concat());
     for name in &names {

@@ -2,8 +2,12 @@
 
 use proptest::prelude::*;
 
+use serde::Deserialize;
+
 use super::*;
-use crate::clients::openid::TokenAuth;
+use crate::clients::openid::{RefreshTokens, TokenAuth};
+use crate::signer::keys::KeyAlgorithm;
+use crate::ticket::Flow;
 
 #[derive(Debug, Deserialize)]
 struct File {
