@@ -4,6 +4,7 @@
 mod browser;
 mod code;
 mod leaks;
+mod mix_up;
 mod parameters;
 mod redirects;
 mod request;

@@ -43,6 +43,14 @@ impl App {
         Self { id, redirect_uri, secret, table }
     }
 
+    /// Gives it other redirect URIs.
+    pub fn with_redirect_uris(mut self, uris: &[&str]) -> Self {
+        let before = format!("redirect_uris = [\"{}\"]", self.redirect_uri);
+        self.table = self.table.replace(&before, &format!("redirect_uris = {uris:?}"));
+        uris[0].clone_into(&mut self.redirect_uri);
+        self
+    }
+
     /// Adds a line to its settings.
     pub fn with(mut self, line: &str) -> Self {
         writeln!(self.table, "{line}").unwrap();

@@ -3,7 +3,8 @@
 use reqwest::StatusCode;
 
 use super::page;
-use crate::support::openid::{App, Screen, gateway};
+use crate::support::gateway::Phone;
+use crate::support::openid::{App, Screen, Tokens, gateway, refused as refused_by_token_endpoint};
 
 /// Redirect URIs that one or another parser takes for `https://app.example/cb`.
 fn tricks() -> Vec<String> {
@@ -146,4 +147,68 @@ async fn no_mutation_of_a_redirect_uri_counts() {
         }
     }
     assert!(tried > 500, "{tried}");
+}
+
+/// A native app listens on a free port of its machine, so there, and only there, the port may be any (RFC 8252 §7.3).
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_port_of_a_loopback_address_may_differ() {
+    let uris = ["http://127.0.0.1/cb", "http://[::1]:7000/cb", "http://localhost:9000/cb"];
+    let (native, web) = (App::public("native").with_redirect_uris(&uris), App::new("web").with_redirect_uris(&uris));
+    let gateway = gateway(&[&native, &web]).await;
+    let screen = Screen::new(&gateway);
+    let refused = async |app: &App, uri: &str| {
+        let answer = screen.arrive(&app.request().set("redirect_uri", uri).set("prompt", "none").query()).await;
+        let location = answer.headers().get("location").map(|location| location.to_str().unwrap().to_owned());
+        assert!(location.as_ref().is_none_or(|location| location.starts_with(&format!("{uri}?"))), "{location:?}");
+        (answer.status(), location) == (StatusCode::BAD_REQUEST, None)
+    };
+    let elsewhere = ["http://127.0.0.1:51004/cb", "http://127.0.0.1:1/cb", "http://[::1]:51004/cb"];
+    for uri in uris.iter().chain(&elsewhere) {
+        assert!(!refused(&native, uri).await, "{uri}");
+        assert_eq!(refused(&web, uri).await, elsewhere.contains(uri), "{uri}");
+    }
+    for uri in [
+        "http://127.0.0.1:51004/cb/",
+        "http://127.0.0.1:51004/cb?x",
+        "http://127.0.0.1:51004/CB",
+        "http://127.0.0.1:51004/x/../cb",
+        "http://127.0.0.1:51004",
+        "http://127.0.0.2:51004/cb",
+        "http://127.1:51004/cb",
+        "http://2130706433:51004/cb",
+        "http://0x7f000001:51004/cb",
+        "http://127.0.0.1.evil.example:51004/cb",
+        "http://127.0.0.1:51004@evil.example/cb",
+        "http://127.0.0.1@evil.example/cb",
+        "http://user@127.0.0.1:51004/cb",
+        "http://127.0.0.1:51004#@evil.example/cb",
+        "http://127.0.0.1:51004\\@evil.example/cb",
+        "http://127.0.0.1:65536/cb",
+        "http://127.0.0.1:/cb",
+        "http://127.0.0.1:+80/cb",
+        "http://127.0.0.1:-1/cb",
+        "http://127.0.0.1: 80/cb",
+        "http://127.0.0.1:80:80/cb",
+        "http://127.0.0.1:8\u{0660}/cb",
+        "https://127.0.0.1:51004/cb",
+        "HTTP://127.0.0.1:51004/cb",
+        "http://[::2]:51004/cb",
+        "http://[0:0:0:0:0:0:0:1]:51004/cb",
+        "http://[::1%25lo]:51004/cb",
+        "http://[::ffff:127.0.0.1]:51004/cb",
+        "http://localhost:9001/cb",
+        "http://localhost/cb",
+        "http://localhost.:9000/cb",
+    ] {
+        assert!(refused(&native, uri).await && refused(&web, uri).await, "{uri}");
+    }
+    // The answer goes to that port, and the code counts only with the very address of its request.
+    let request = native.request().set("redirect_uri", "http://127.0.0.1:51004/cb");
+    let answer = screen.sign_in(&request.query(), &Phone::of("ada", &gateway)).await;
+    assert_eq!(answer.to, "http://127.0.0.1:51004/cb");
+    for uri in ["http://127.0.0.1:51005/cb", "http://127.0.0.1/cb"] {
+        let other = native.exchange(&gateway, answer.code(), &request.clone().set("redirect_uri", uri)).await;
+        assert_eq!(refused_by_token_endpoint(other).await, (400, "invalid_grant".to_owned()), "{uri}");
+    }
+    Tokens::of(native.exchange(&gateway, answer.code(), &request).await).await;
 }
