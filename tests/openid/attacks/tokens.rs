@@ -178,12 +178,7 @@ async fn an_origin_is_of_its_own_client() {
         request.header("sec-fetch-site", "cross-site").form(form).send().await.unwrap()
     };
     // Of another client, and of none.
-    for (origin, status) in [
-        ("https://other.example", StatusCode::BAD_REQUEST),
-        ("https://evil.example", StatusCode::FORBIDDEN),
-        ("https://spa.example.evil.example", StatusCode::FORBIDDEN),
-        ("null", StatusCode::FORBIDDEN),
-    ] {
+    for origin in ["https://other.example", "https://evil.example", "https://spa.example.evil.example", "null"] {
         let request = spa.request();
         let answer = screen.sign_in(&request.query(), &Phone::of("ada", &gateway)).await;
         let verifier = request.verifier.clone().unwrap();
@@ -194,7 +189,7 @@ async fn an_origin_is_of_its_own_client() {
             ("code_verifier", &verifier),
             ("client_id", "spa"),
         ];
-        assert_eq!(post("/oauth2/token", origin, &form).await.status(), status, "{origin}");
+        assert_eq!(post("/oauth2/token", origin, &form).await.status(), StatusCode::FORBIDDEN, "{origin}");
         // The page of its own origin reads the answer, without cookies.
         let own = post("/oauth2/token", "https://spa.example", &form).await;
         assert_eq!(own.headers()["access-control-allow-origin"], "https://spa.example");
