@@ -27,7 +27,7 @@ async fn a_second_app_needs_no_second_scan_until_the_first_signs_out() {
     provider.desk_is_at(&format!("{app}/")).await;
     let shown = provider.shown().await;
     assert_eq!(shown["userinfo"]["email"], json!(ADA), "{}", flask.log());
-    assert_eq!(provider.gateway.metric("scangate_tickets_created_total{flow=\"login\"}").await, 1.0);
+    assert_eq!(provider.gateway.metric("scangate_tickets_total{outcome=\"created\"}").await, 1.0);
 
     desk.goto(&signs_out_to(&wiki, &format!("{wiki}/bye.html"))).await;
     assert_eq!(desk.text("#bye").await, "Signed out", "{}", apache.app.log());
