@@ -91,7 +91,9 @@ impl Provider {
             }
             if started.elapsed() > PATIENCE {
                 let shown = self.desk.run("return document.body && document.body.innerText").await;
-                panic!("not at {beginning}, but at {address}: {shown}\n{}", self.gateway.log());
+                let log = self.gateway.process.lines();
+                let last = log[log.len().saturating_sub(30)..].join("\n");
+                panic!("not at {beginning}, but at {address}: {shown}\n{last}");
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -121,11 +121,13 @@ async fn an_employee_signs_in_and_the_next_scan_is_one_tap() {
     show_code(&company, &desk).await;
     let code = desk.scan().await;
     assert!(code.starts_with(&format!("{}/s/", company.gateway)), "{code}");
+    desk.keep_screen("company-code").await;
 
     // As the page describes it: cancelled first, then signed in. The code is the same.
     phone.goto(&code).await;
     phone.until("sign-in").await;
     assert_eq!(phone.text("[data-provider=oidc]").await, "Continue with Acme");
+    phone.keep_screen("company-sign-in").await;
     phone.click("[data-provider=oidc]").await;
     appears(&phone, "[value=cancel]").await;
     says(&desk, ".scangate-title", "Someone is signing in on a phone").await;
@@ -139,9 +141,11 @@ async fn an_employee_signs_in_and_the_next_scan_is_one_tap() {
     phone.write("[name=password]", "engine").await;
     phone.click("[value=sign-in]").await;
     phone.until("scanned").await;
+    phone.keep_screen("company-phone").await;
     phone.click("#confirm").await;
     phone.until("confirmed").await;
     opens_notebooks(&company, &desk).await;
+    desk.keep_screen("company-notebooks").await;
 
     // Signed out at the app, Ada needs another code, and no password.
     desk.goto(&format!("{}/hub/logout", company.app)).await;
