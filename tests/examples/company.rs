@@ -106,9 +106,8 @@ async fn show_code(company: &Company, desk: &Chromium) {
 async fn opens_notebooks(company: &Company, desk: &Chromium) {
     let lab = format!("{}/user/ada/lab", company.app);
     within(PATIENCE, "the way to JupyterLab", async || desk.url().await.starts_with(&lab).then_some(())).await;
-    let is_open = async || {
-        (desk.run("return !!document.querySelector('.jp-Launcher')").await == json!(true)).then_some(())
-    };
+    let is_open =
+        async || (desk.run("return !!document.querySelector('.jp-Launcher')").await == json!(true)).then_some(());
     within(PATIENCE, "JupyterLab", is_open).await;
 }
 
