@@ -139,7 +139,7 @@ impl Config {
         if !faults.is_empty() {
             return Err(Faults(faults));
         }
-        let tickets = store.tickets_per_address(flags.tickets_per_address);
+        let tickets = store.tickets_per_address(flags.limits.tickets_per_address);
         let mut config = Self {
             listen,
             admin_listen: flags.admin_listen,
@@ -158,32 +158,32 @@ impl Config {
             sessions: SessionLifetimes { idle: flags.session_idle, absolute: flags.session_lifetime },
             single_sign_on: SingleSignOnLifetimes { idle: flags.sso_idle, absolute: flags.sso_lifetime },
             streams: WaiterLimits {
-                per_ticket: flags.streams_per_ticket,
-                per_address: flags.streams_per_address,
-                per_process: flags.streams_per_process,
-                heartbeat: flags.heartbeat,
+                per_ticket: flags.limits.streams_per_ticket,
+                per_address: flags.limits.streams_per_address,
+                per_process: flags.limits.streams_per_process,
+                heartbeat: flags.limits.heartbeat,
                 drain_spread: flags.drain,
             },
             rate_limits: RateLimits {
-                create: flags.rate_create,
-                connector: flags.rate_connector,
-                scan: flags.rate_scan,
-                confirm: flags.rate_confirm,
-                invalid_scan: flags.rate_invalid_scan,
-                invalid_confirm: flags.rate_invalid_confirm,
-                sign_in: flags.rate_sign_in,
-                draw: flags.rate_draw,
-                authorize: flags.rate_authorize,
-                token: flags.rate_token,
-                invalid_client: flags.rate_invalid_client,
+                create: flags.limits.rate_create,
+                connector: flags.limits.rate_connector,
+                scan: flags.limits.rate_scan,
+                confirm: flags.limits.rate_confirm,
+                invalid_scan: flags.limits.rate_invalid_scan,
+                invalid_confirm: flags.limits.rate_invalid_confirm,
+                sign_in: flags.limits.rate_sign_in,
+                draw: flags.limits.rate_draw,
+                authorize: flags.limits.rate_authorize,
+                token: flags.limits.rate_token,
+                invalid_client: flags.limits.rate_invalid_client,
                 tickets,
             },
             connections: ConnectionSettings {
-                max_connections: flags.max_connections,
-                per_address: flags.connections_per_address,
+                max_connections: flags.limits.max_connections,
+                per_address: flags.limits.connections_per_address,
                 park: flags.detach,
                 // The gateway detects an unreachable peer within two heartbeats: it sends one, and the write times out after another.
-                write_timeout: flags.heartbeat.min(MAX_WRITE_TIMEOUT),
+                write_timeout: flags.limits.heartbeat.min(MAX_WRITE_TIMEOUT),
             },
             shutdown_timeout: flags.shutdown_timeout,
             keys_dir: flags.keys_dir.clone(),
@@ -292,7 +292,7 @@ fn check_bounds(checks: &mut Checks, flags: &Flags) {
     checks.in_range("--session-lifetime", flags.session_lifetime, secs(5)..=MAX_LIFETIME);
     checks.in_range("--sso-idle", flags.sso_idle, secs(5)..=MAX_SSO_LIFETIME);
     checks.in_range("--sso-lifetime", flags.sso_lifetime, secs(5)..=MAX_SSO_LIFETIME);
-    checks.in_range("--heartbeat", flags.heartbeat, secs(1)..=secs(300));
+    checks.in_range("--heartbeat", flags.limits.heartbeat, secs(1)..=secs(300));
     checks.in_range("--drain", flags.drain, secs(0)..=secs(600));
     checks.in_range("--shutdown-timeout", flags.shutdown_timeout, secs(1)..=secs(900));
     checks.in_range("--redis-timeout", flags.redis_timeout, Duration::from_millis(50)..=secs(30));
@@ -312,7 +312,7 @@ fn check_bounds(checks: &mut Checks, flags: &Flags) {
             .faults
             .push("--sso-lifetime must be at least --sso-idle: a session ends with the shorter of the two".to_owned());
     }
-    if flags.max_connections < flags.listen.len() {
+    if flags.limits.max_connections < flags.listen.len() {
         checks.faults.push("--max-connections must be at least the number of addresses in --listen".to_owned());
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::access::Access;
 use crate::support::cluster::{self, Cluster};
+use crate::support::gateway::file;
 use crate::support::nginx::{Edge, Place};
 use crate::support::proxy::{Distance, Proxy};
 use crate::support::sentinel::{self, NAME, Sentinels};
@@ -93,6 +94,28 @@ fn what_is_not_reached_is_named_with_the_cause() {
     report
         .is_bad()
         .says("FAIL  identity", &["http://localhost:1/keys: Connection refused", "Check --identity-jwks-url"]);
+}
+
+#[test]
+fn each_app_s_settings_are_printed_and_a_missing_key_is_named_with_its_command() {
+    let redis = Redis::with(&["--notify-keyspace-events", "KA"]);
+    let (directory, clients) =
+        file("[[clients]]\nid = \"notes\"\nredirect_uris = [\"https://notes.example/cb\"]\ntoken_auth = \"none\"\n");
+    let clients = clients.to_str().unwrap();
+    doctor_with(&redis.url(), &["--config", clients])
+        .is_usable()
+        .says("ok    openid", &["issuer http://localhost:1", "/.well-known/openid-configuration"])
+        .says("ok    openid", &["client notes: no secret, PKCE, RS256", "redirect URI https://notes.example/cb"]);
+    let keys = directory.path().join("keys");
+    let keys = keys.to_str().unwrap();
+    let new = Command::new(env!("CARGO_BIN_EXE_scangate")).args(["keys", "new", "--dir", keys]).output().unwrap();
+    assert!(new.status.success());
+    let of_people = ["--oidc-issuer", "http://localhost:1/id", "--oidc-client-id", "scangate", "--keys-dir", keys];
+    let command = format!("scangate keys new --dir {keys} --algorithm rs256");
+    doctor_with(&redis.url(), &[&of_people[..], &["--config", clients]].concat())
+        .is_bad()
+        .says("FAIL  keys", &["client \"notes\"", &command])
+        .says("WARN  openid", &["client notes", "scope email", "--oidc-scopes"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
