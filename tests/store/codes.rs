@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use futures_util::future::join_all;
-use scangate::clients::tables::{ClientTable, from_tables};
+use scangate::clients::table::ClientTable;
+use scangate::clients::tables::from_tables;
 use scangate::openid_provider::OpenIdProvider;
 use scangate::openid_provider::client_auth::{AuthenticatedClient, Credentials};
 use scangate::openid_provider::codes::{CodeContent, CodeSource, PresentedCode};
