@@ -237,16 +237,36 @@ async fn hold_sessions(description: &mut Description, browser: &Browser, jwt: &s
     // Redirects, which say nothing but where to.
     let still =
         reqwest::Client::builder().cookie_store(true).redirect(reqwest::redirect::Policy::none()).build().unwrap();
-    let asked = get(sign_in).header("accept", "text/html").header("x-original-uri", "/x").build().unwrap();
-    let answer = still.execute(asked).await.unwrap();
-    let url = url::Url::parse(answer.headers()["location"].to_str().unwrap()).unwrap();
-    let state = url.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
-    let cookie = answer.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
-    description.hold(sign_in, "get", answer).await;
-    let form = post(redeem).header("cookie", cookie).form(&[("access_token", jwt), ("state", &state)]).build().unwrap();
-    description.hold(redeem, "post", still.execute(form).await.unwrap()).await;
+    hold_site(description, &still).await;
     let form = post(sign_out).form(&[("return_to", "/bye")]).build().unwrap();
     description.hold(sign_out, "post", still.execute(form).await.unwrap()).await;
+}
+
+/// Holds the answers to a sign-in at a site: where it begins, and the callback with its code, and with what else may come.
+async fn hold_site(description: &mut Description, still: &reqwest::Client) {
+    let (_directory, config) = file(
+        "[[clients]]\nid = \"web\"\ntoken_auth = \"none\"\nredirect_uris = [\"https://site.example/scangate/callback\"]\n",
+    );
+    let gateway = Gateway::builder().arg("--config", config.to_str().unwrap()).start().await;
+    let (sign_in, callback) = ("/v1/sign-in", "/v1/callback");
+    let request = still.get(gateway.url(sign_in)).header("accept", "text/html").header("x-original-uri", "/x");
+    let begun = request.send().await.unwrap();
+    let query = url::Url::parse(begun.headers()["location"].to_str().unwrap()).unwrap().query().unwrap().to_owned();
+    description.hold(sign_in, "get", begun).await;
+    let browser = Browser::that_follows_nothing(&gateway);
+    let ticket = browser.create_with(json!({ "authorization": query })).await;
+    let id = ticket["ticket_id"].as_str().unwrap();
+    Phone::of("ada", &gateway).approve(id).await;
+    let done = browser.get(&format!("/oauth2/authorize/done?ticket={id}")).await;
+    let answer = url::Url::parse(done.headers()["location"].to_str().unwrap()).unwrap().query().unwrap().to_owned();
+    let declined = answer.replace("code=", "error=access_denied&x=");
+    let failed = answer.replace("code=", "error=temporarily_unavailable&x=");
+    let twice = format!("{answer}&iss=x");
+    let (mixed, unknown) = (answer.replace("iss=", "x="), answer.replace("code=", "code=x"));
+    for query in ["", &twice, &mixed, &unknown, &declined, &failed, &answer, &answer] {
+        let request = still.get(gateway.url(&format!("{callback}?{query}"))).send();
+        description.hold(callback, "get", request.await.unwrap()).await;
+    }
 }
 
 /// Holds the answers about the person who is signed in in a browser. The demo signs one in.

@@ -262,8 +262,8 @@ async fn an_empty_body_is_an_empty_object_of_whatever_type() {
         }
         let signed_out = request.send().await.unwrap().status().as_u16();
         assert_eq!(signed_out, if is_form { 303 } else { 204 }, "{content_type:?}");
-        let redeemed = post("/v1/redeem", content_type, None).await.status().as_u16();
-        assert_eq!(redeemed, if is_form { 403 } else { 401 }, "{content_type:?}");
+        let redeemed = post("/v1/redeem", content_type, None).await.status();
+        assert_eq!(redeemed, StatusCode::UNAUTHORIZED, "{content_type:?}");
     }
     // What is there still has to say that it is JSON.
     for body in [" ", "{}"] {
