@@ -21,8 +21,8 @@ var script = own('currentScript') || doc('querySelector', 'script[src*="scangate
 // Whether a stream of this page has ever delivered an event, and whether streams are blocked, so that this page only polls.
 var streamed = false, blocked = false;
 
-// The states of a ticket that has not ended.
-var LIVE = { pending: 1, scanned: 1 };
+// The states of a ticket that has not ended, and the one in which its recipient gets what it waits for.
+var LIVE = { pending: 1, scanned: 1 }, DONE = 'confirmed';
 
 function noop() {}
 
@@ -122,7 +122,7 @@ function start(element, options) {
   function restore(saved) {
     resume = null;
     send('GET', gateway + '/v1/tickets/' + saved.ticket_id, { token: options.token }, scoped(function (status, got) {
-      if (status !== 200 || !got || !(isDone(got) || LIVE[got.state])) { create(); return; }
+      if (status !== 200 || !got || !LIVE[got.state] && got.state !== DONE) { create(); return; }
       got.client = saved.client;
       got.qr = { svg: gateway + got.poll + '/qr.svg' };
       begin(got);
@@ -136,22 +136,14 @@ function start(element, options) {
     failures = 0;
     code.client = ticket.client || code.client;
     code.qr = ticket.qr && ticket.qr.svg;
-    if (isDone(ticket)) {
-      code.ticket = { ticket_id: ticket.ticket_id, revision: 0 };
-      take(ticket);
-      return;
-    }
-    update(ticket);
-    if (enterLive(ticket)) { connect(); }
+    code.ticket = { ticket_id: ticket.ticket_id };
+    if (take(ticket)) { connect(); }
   }
 
   // The state of a ticket that has not ended.
   function enterLive(ticket) {
     return ticket.state === 'scanned' ? enter('scanned', ticket.number && 'numbered') : enter('waiting', ticket.opened && 'opened');
   }
-
-  // Whether the recipient has what it waits for: the JWT or, for an authorization request, the confirmation.
-  function isDone(ticket) { return ticket.token || request && ticket.state === 'confirmed'; }
 
   // The gateway does not find a ticket that it has just created: the browser did not send the cookie or the secret.
   function unbound(problem) {
@@ -165,19 +157,20 @@ function start(element, options) {
     }
   }
 
-  // Applies a newer revision of the ticket, from the stream, the poll or the page. Older and repeated ones change nothing.
+  // Applies a newer revision of the ticket, from the stream, the poll or the page. Older and repeated ones change nothing. Returns
+  // whether the code goes on.
   function take(ticket) {
     var old = code.ticket;
     if (ticket.ticket_id !== old.ticket_id || ticket.revision < old.revision) { return; }
     setDeadline(ticket.expires_in);
     if (ticket.revision === old.revision && ticket.state === old.state) { return; }
     update(ticket);
-    if (LIVE[ticket.state]) { enterLive(ticket); return; }
+    if (LIVE[ticket.state]) { return enterLive(ticket); }
     end();
     if (ticket.state === 'cancelled') {
       enter(ticket.reason === 'declined' ? 'declined' : 'cancelled', ticket.reason);
-    } else if (isDone(ticket) || options.flow === 'share') {
-      enter('confirmed');
+    } else if (ticket.state === DONE || options.flow === 'share') {
+      enter(DONE);
       if (ticket.token && options.onToken) { options.onToken(ticket.token, code); }
     } else {
       // The JWT was delivered elsewhere.

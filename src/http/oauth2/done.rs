@@ -10,6 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 
 use super::answers::{refuse, send, send_error};
+use super::paths::DONE_PATH;
 use crate::clients::Client;
 use crate::http::cookies::{self, SetCookie};
 use crate::http::extract::ValidQuery;
@@ -48,7 +49,7 @@ pub(in crate::http) async fn done(
     }
     let binding = cookies::binding(&headers, &gateway).ok_or_else(over)?;
     let party = Party::Browser(binding.hash());
-    let reading = gateway.store.get(&id).await.map_err(repeatable)?;
+    let reading = gateway.store.get(&id).await.map_err(|error| repeatable(error, &id))?;
     let reading = reading.filter(|reading| reading.ticket.request.presenter.is(&party)).ok_or_else(over)?;
     let request = reading.ticket.request.clone();
     let authorization = request.authorization.as_deref().ok_or_else(over)?;
@@ -80,7 +81,12 @@ pub(in crate::http) async fn done(
         issued_at: receipt.issued_at,
     };
     let source = CodeSource::Ticket { binding: &binding, ticket: &id, jti: &receipt.jti };
-    let code = gateway.openid_provider.issue_code(source, &content).await.map_err(repeatable)?.ok_or_else(over)?;
+    let code = gateway
+        .openid_provider
+        .issue_code(source, &content)
+        .await
+        .map_err(|error| repeatable(error, &id))?
+        .ok_or_else(over)?;
     let cookie = match &session {
         Some(session) => Some(start_session(&gateway, session, &reading.ticket, grant, receipt, &headers).await?),
         None => None,
@@ -119,16 +125,16 @@ fn may_answer(client: &Client, authorization: &Authorization) -> bool {
 
 /// Claims a confirmed ticket. A claimed one stays as it is.
 async fn claim(gateway: &Gateway, reading: Reading, party: &Party) -> Result<Reading, Problem> {
-    let jti = RandomId::new().to_string();
+    let (id, jti) = (reading.ticket.id, RandomId::new().to_string());
     gateway.sign_ins.claim(reading, party, &jti).await.map_err(|error| match error {
         TransitionError::NoTicket | TransitionError::Refused(_) => over(),
-        TransitionError::Store(error) => repeatable(error),
+        TransitionError::Store(error) => repeatable(error, &id),
     })
 }
 
 /// Returns the page of a failed store. Its link repeats the request, which gets the same answer.
-fn repeatable(error: StoreError) -> Problem {
-    Problem::from(error).as_page("")
+fn repeatable(error: StoreError, id: &TicketId) -> Problem {
+    Problem::from(error).as_page(&format!("{DONE_PATH}?ticket={id}"))
 }
 
 fn has_single_sign_on(client: &Client) -> bool {
@@ -154,7 +160,7 @@ async fn start_session(
     let old = cookies::single_sign_on(headers, gateway);
     let started = gateway.openid_provider.single_sign_on().start(secret, &signed_in, old.as_ref()).await;
     // The person has signed out since the first answer to this request.
-    if !started.map_err(repeatable)? {
+    if !started.map_err(|error| repeatable(error, &ticket.id))? {
         return Err(over());
     }
     Ok(cookies::set_single_sign_on(gateway, secret))
