@@ -14,6 +14,7 @@ use super::OpenIdProvider;
 use super::failure::TokenError;
 use crate::clients::openid::{OpenIdClient, TokenAuth};
 use crate::clients::{Client, Clients};
+use crate::ticket::ClientId;
 
 /// What a request says about its client.
 #[derive(Clone, Copy, Default)]
@@ -28,29 +29,32 @@ pub struct Credentials<'a> {
 
 /// A client that has proved who it is, or that is public.
 #[derive(Clone)]
-pub struct AuthenticatedClient(Arc<Client>);
+pub struct AuthenticatedClient {
+    client: Arc<Client>,
+    openid: OpenIdClient,
+}
 
 impl AuthenticatedClient {
     /// Returns the client.
     #[must_use]
     pub fn client(&self) -> &Client {
-        &self.0
+        &self.client
     }
 
-    /// Returns its settings as an OpenID client; `None` never occurs, because [`OpenIdProvider::authenticate`] requires them.
+    /// Returns its settings as an OpenID client.
     #[must_use]
-    pub fn openid(&self) -> Option<&OpenIdClient> {
-        self.0.openid.as_ref()
+    pub fn openid(&self) -> &OpenIdClient {
+        &self.openid
     }
 }
 
 /// Why a client is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Fault {
     /// The request contradicts itself. The sentence says how.
     Malformed(&'static str),
-    /// The client is not the one that it says, for this reason.
-    Refused(&'static str),
+    /// The client is not the one that it says, for this reason. Which one, if it is registered.
+    Refused(&'static str, Option<ClientId>),
 }
 
 impl OpenIdProvider {
@@ -60,12 +64,14 @@ impl OpenIdProvider {
     /// [`TokenError::InvalidRequest`] if the request has two secrets or two ids; [`TokenError::InvalidClient`] for every other
     /// fault. The caller limits those.
     pub fn authenticate(&self, credentials: Credentials<'_>) -> Result<AuthenticatedClient, TokenError> {
-        find(&self.clients, credentials).map(AuthenticatedClient).map_err(|fault| match fault {
+        find(&self.clients, credentials).map_err(|fault| match fault {
             Fault::Malformed(sentence) => TokenError::InvalidRequest(sentence),
-            Fault::Refused(reason) => {
+            Fault::Refused(reason, client) => {
                 self.metrics.openid.client_refused();
                 if self.log_limiter.should_log("client authentication failed", Some(reason)) {
-                    tracing::info!(reason, "client authentication failed");
+                    // Only the id of a registered client: anyone can send any other text.
+                    let client = client.map(|id| id.0);
+                    tracing::info!(reason, client, "client authentication failed");
                 }
                 TokenError::InvalidClient { by_header: credentials.basic.is_some() }
             }
@@ -73,29 +79,27 @@ impl OpenIdProvider {
     }
 }
 
-fn find(clients: &Clients, credentials: Credentials<'_>) -> Result<Arc<Client>, Fault> {
+fn find(clients: &Clients, credentials: Credentials<'_>) -> Result<AuthenticatedClient, Fault> {
     let Presented { ids, secrets, by_header } = Presented::of(credentials)?;
     let client = ids.iter().find_map(|id| clients.find(Some(id)).filter(|client| client.openid.is_some()));
     let openid = client.and_then(|client| client.openid.as_ref());
     let registered = openid.map(|openid| &openid.secrets[..]).unwrap_or_default();
     // An unknown client costs the comparison, too.
     let is_secret = secrets.iter().fold(Choice::from(0), |found, secret| found | is_one_of(secret, registered));
-    let (Some(client), Some(openid)) = (client, openid) else { return Err(Fault::Refused("unknown")) };
-    let is_method = match (openid.token_auth, secrets.is_empty()) {
-        (TokenAuth::None, has_none) => return if has_none { Ok(Arc::clone(client)) } else { Err(METHOD) },
-        (_, true) => false,
-        (TokenAuth::Secret, false) => true,
-        (TokenAuth::Basic, false) => by_header,
-        (TokenAuth::Post, false) => !by_header,
+    let (Some(client), Some(openid)) = (client, openid) else { return Err(Fault::Refused("unknown", None)) };
+    let (is_method, is_proved) = match (openid.token_auth, secrets.is_empty()) {
+        (TokenAuth::None, has_none) => (has_none, true),
+        (_, true) => (false, false),
+        (TokenAuth::Secret, false) => (true, is_secret.into()),
+        (TokenAuth::Basic, false) => (by_header, is_secret.into()),
+        (TokenAuth::Post, false) => (!by_header, is_secret.into()),
     };
-    match (is_method, bool::from(is_secret)) {
-        (true, true) => Ok(Arc::clone(client)),
-        (true, false) => Err(Fault::Refused("secret")),
-        (false, _) => Err(METHOD),
+    match (is_method, is_proved) {
+        (true, true) => Ok(AuthenticatedClient { client: Arc::clone(client), openid: openid.clone() }),
+        (true, false) => Err(Fault::Refused("secret", Some(client.id.clone()))),
+        (false, _) => Err(Fault::Refused("method", Some(client.id.clone()))),
     }
 }
-
-const METHOD: Fault = Fault::Refused("method");
 
 /// What a request says, as candidates: the specification encodes id and secret in the header as in a form, and many clients do
 /// not.
@@ -174,7 +178,7 @@ mod tests {
             ("post", &secret("token_auth = \"post\"")),
             ("public", "token_auth = \"none\""),
         ]);
-        find(&clients, credentials).map(|client| client.id.0.clone())
+        find(&clients, credentials).map(|client| client.client().id.0.clone())
     }
 
     #[test]
@@ -187,8 +191,8 @@ mod tests {
         let by = |basic: &'static str| Credentials { basic: Some(basic.as_bytes()), ..Credentials::default() };
         let leak = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
         let post = |id, secret| Credentials { basic: None, client_id: id, client_secret: secret };
-        let refused = |reason| Err(Fault::Refused(reason));
-        let rows: [(Credentials<'_>, Result<&str, Fault>); 17] = [
+        let refused = |reason| Err(reason);
+        let rows: [(Credentials<'_>, Result<&str, &str>); 17] = [
             (by(leak(either)), Ok("either")),
             (by(leak(raw)), Ok("either")),
             (by(leak(only_basic)), Ok("basic")),
@@ -208,7 +212,11 @@ mod tests {
             (by(leak(basic("nobody"))), refused("unknown")),
         ];
         for (row, (credentials, expected)) in rows.into_iter().enumerate() {
-            assert_eq!(found(credentials), expected.map(str::to_owned), "row {row}");
+            let found = found(credentials).map_err(|fault| match fault {
+                Fault::Refused(reason, _) => reason,
+                Fault::Malformed(sentence) => sentence,
+            });
+            assert_eq!(found.as_deref(), expected.as_ref().map(|id| *id), "row {row}");
         }
     }
 

@@ -1,8 +1,8 @@
 //! Authorization codes: derive, store and use one (RFC 6749 §4.1.2).
 //!
 //! The store has a code's hash only. A code is used by replacing its record by one that says so, with a text that nobody else
-//! writes: of many who try at once, one wins. The record of a used code lasts as long as what was issued for it, so that a
-//! second use is recognised and ends that.
+//! writes: of many who try at once, one wins. The record of a used code lasts as long as its first access token, and up to
+//! [`USED_CODE_TTL`] if there is a refresh token, so that a second use is recognised and ends what was issued.
 
 use std::time::Duration;
 
@@ -17,11 +17,14 @@ use crate::random::{self, RandomId};
 use crate::store::{Put, StoreError};
 use crate::ticket::{BindingSecret, Claims, ClientId, Grant, RequestedClaims, TicketId, Timestamp};
 
-/// How long a code may be used after it was issued, by the store's clock (RFC 6749 §4.1.2 allows ten minutes). Apps exchange it at once.
+/// How long a code may be used after its sign-in was claimed, by the store's clock (RFC 6749 §4.1.2 allows ten minutes). Apps exchange it at once.
 pub const CODE_TTL: Duration = Duration::from_secs(60);
 /// How long a used code is remembered at least: as long as the ticket of a sign-in can be claimed again (`--redeem-ttl`), since
 /// that would store the code again.
 const MIN_USED_TTL: Duration = Duration::from_secs(300);
+/// How long a used code is remembered if what was issued for it lives longer: a longer one would fill the store, and whoever has
+/// stolen a code tries it at once.
+pub(super) const USED_CODE_TTL: Duration = Duration::from_secs(3600);
 /// The maximum length of a code's record, in bytes: half of what the store accepts as a value. The request's part of it is
 /// bounded where it is read.
 const MAX_RECORD_BYTES: usize = 8 * 1024;
@@ -68,6 +71,8 @@ pub enum CodeSource<'a> {
         ticket: &'a TicketId,
         /// The id in the ticket's receipt.
         jti: &'a str,
+        /// The store's time when the ticket was read.
+        now: Timestamp,
     },
     /// The session of a browser: the code is random.
     Session,
@@ -124,8 +129,8 @@ pub(super) enum CodeState {
 }
 
 impl OpenIdProvider {
-    /// Stores a code and returns it. Returns `None` if the code of the same ticket has been used. The record of a used code lasts
-    /// longer than a ticket can be claimed again, so a used code never comes back.
+    /// Stores a code and returns it. Returns `None` if its time is over, or if the code of the same ticket has been used. The record
+    /// of a used code lasts longer than a ticket can be claimed again, so a used code never comes back.
     ///
     /// # Errors
     /// [`StoreError`]: the code may be stored, but must not be sent. A repeated call for the same ticket is harmless.
@@ -134,14 +139,15 @@ impl OpenIdProvider {
         source: CodeSource<'_>,
         content: &CodeContent,
     ) -> Result<Option<String>, StoreError> {
-        let code = URL_SAFE_NO_PAD.encode(match source {
-            CodeSource::Ticket { binding, ticket, jti } => {
-                binding.derive("scangate code 1", &[&ticket.to_string(), jti])
+        let (code, age) = match source {
+            CodeSource::Ticket { binding, ticket, jti, now } => {
+                (binding.derive("scangate code 1", &[&ticket.to_string(), jti]), now.since(content.issued_at))
             }
-            CodeSource::Session => random::bytes(),
-        });
-        let record = shortened(content)?;
-        if !self.store.put_value(&store_name(&code), &record, CODE_TTL, Put::IfAbsent).await? {
+            CodeSource::Session => (random::bytes(), Duration::ZERO),
+        };
+        let code = URL_SAFE_NO_PAD.encode(code);
+        let ttl = CODE_TTL.saturating_sub(age);
+        if ttl.is_zero() || !self.store.put_value(&store_name(&code), &shortened(content)?, ttl, Put::IfAbsent).await? {
             return Ok(None);
         }
         let subject = self.signer.log_pseudonym(&content.grant.subject);

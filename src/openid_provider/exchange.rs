@@ -2,7 +2,7 @@
 
 use super::OpenIdProvider;
 use super::client_auth::AuthenticatedClient;
-use super::codes::{CodeContent, CodeState, PresentedCode, UsedCode};
+use super::codes::{CodeContent, CodeState, PresentedCode, USED_CODE_TTL, UsedCode};
 use super::grants::{GrantEnd, GrantId, GrantRecord, Handle, LiveGrant, RefreshState, ttl_of};
 use super::record::{self, now};
 use super::refresh::{Decision, RefreshToken, decide};
@@ -66,7 +66,7 @@ impl OpenIdProvider {
     ) -> Result<Tokens, (ExchangeError, &'static str)> {
         let other = |error: ExchangeError| (error, "other");
         let client_id = &client.client().id;
-        let openid = client.openid().ok_or((CODE.into(), "invalid_grant"))?;
+        let openid = client.openid();
         let state = self.look_at_code(client_id, presented).await.map_err(|error| other(error.into()))?;
         let (stored, content) = match state {
             CodeState::Usable { stored, content } => (stored, content),
@@ -85,13 +85,18 @@ impl OpenIdProvider {
         self.put_grant(&id, &grant, refresh_token.is_some().then_some(openid))
             .await
             .map_err(|error| other(error.into()))?;
-        let used = UsedCode::new(client_id, Some(id.as_str()), grant.until);
+        let remembered_until = grant.created_at + openid.access_token_ttl.max(USED_CODE_TTL);
+        let used = UsedCode::new(client_id, Some(id.as_str()), grant.until.min(remembered_until));
         if !self.use_code(presented.code, &stored, used).await.map_err(|error| other(error.into()))? {
             // Another request has used the code. This one is the second use.
-            self.store.remove_value(&id.store_name()).await.map_err(|error| other(error.into()))?;
             let state = self.look_at_code(client_id, presented).await.map_err(|error| other(error.into()))?;
-            let CodeState::Used(used) = state else { return Err((CODE.into(), "invalid_grant")) };
-            return Err(self.end_replayed(&used).await);
+            let outcome = match state {
+                CodeState::Used(used) => self.end_replayed(&used).await,
+                _ => (CODE.into(), "invalid_grant"),
+            };
+            // This request's own grant has no tokens, and expires soon if it stays.
+            drop(self.store.remove_value(&id.store_name()).await);
+            return Err(outcome);
         }
         let subject = self.signer.log_pseudonym(&grant.grant.subject);
         tracing::info!(client = %client_id, subject, "authorization code used");
@@ -170,7 +175,7 @@ impl OpenIdProvider {
         let other = |error: ExchangeError| (error, "other");
         let refused = || (ExchangeError::from(REFRESH_TOKEN), "invalid_grant");
         let client_id = &client.client().id;
-        let openid = client.openid().filter(|openid| openid.refresh_tokens != RefreshTokens::Never);
+        let openid = Some(client.openid()).filter(|openid| openid.refresh_tokens != RefreshTokens::Never);
         let openid = openid.ok_or_else(refused)?;
         let token = RefreshToken::parse(refresh_token).ok_or_else(refused)?;
         let id = token.handle.grant_id();
@@ -179,12 +184,8 @@ impl OpenIdProvider {
             let (stored, grant) = record.ok_or_else(refused)?;
             let refresh = grant.refresh.as_ref().filter(|_| grant.client_id == *client_id).ok_or_else(refused)?;
             let scopes = narrowed(&grant, scope).ok_or_else(|| other(TokenError::InvalidScope.into()))?;
-            let is_offline = grant.scopes.iter().any(|scope| scope == "offline_access");
-            if grant.has_session && !is_offline {
-                let is_alive = self.single_sign_on.is_alive(&grant.sid).await.map_err(|error| other(error.into()))?;
-                if !is_alive {
-                    return Err(refused());
-                }
+            if now() >= grant.until {
+                return Err(refused());
             }
             let (next, grant, name) = match decide(refresh, &token, now(), openid.refresh_token_ttl) {
                 Decision::Rotate => {
@@ -199,7 +200,15 @@ impl OpenIdProvider {
                     }
                     (next, rotated, "issued")
                 }
-                Decision::SameAgain(next) => (next, *grant, "again"),
+                Decision::SameAgain(next) => {
+                    // Stored again: the request that has rotated it may not know that enough replicas have it.
+                    let ttl = ttl_of(&grant, Some(openid));
+                    let replaced = self.store.replace_value(&id.store_name(), &stored, &stored, ttl).await;
+                    if !replaced.map_err(|error| other(error.into()))? {
+                        continue;
+                    }
+                    (next, *grant, "again")
+                }
                 Decision::Reuse => {
                     tracing::warn!(client = %client_id, "refresh token used again after its grace; its tokens are ended");
                     let ended = self.end_grant(&id, client_id, GrantEnd::Reused).await;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::OpenIdProvider;
 use super::record::{self, SLACK, now};
 use crate::clients::openid::OpenIdClient;
+use crate::clients::scopes::OFFLINE_ACCESS;
 use crate::random;
 use crate::store::{Put, StoreError};
 use crate::ticket::{ClientId, Grant, RequestedClaims, Timestamp};
@@ -151,11 +152,17 @@ impl GrantEnd {
 #[serde(tag = "state", rename_all = "snake_case")]
 pub(super) enum GrantRecord {
     Live(Box<LiveGrant>),
-    Ended { client_id: ClientId, reason: GrantEnd },
+    Ended {
+        client_id: ClientId,
+        reason: GrantEnd,
+        /// When its last token would have ended.
+        until: Timestamp,
+    },
 }
 
 impl OpenIdProvider {
-    /// Returns the grant with this id; `None` if it has ended, or never existed.
+    /// Returns the grant with this id; `None` if it never existed, or if it is over: ended, or the browser's session that it needs
+    /// has ended.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if it cannot be read.
@@ -163,13 +170,20 @@ impl OpenIdProvider {
         Ok(self.read_grant(id).await?.map(|(_, grant)| *grant))
     }
 
-    /// Returns the grant with this id, with its record as stored.
+    /// Returns the grant with this id as [`OpenIdProvider::live_grant`] does, with its record as stored.
     pub(super) async fn read_grant(&self, id: &GrantId) -> Result<Option<(String, Box<LiveGrant>)>, StoreError> {
-        let Some(stored) = self.store.value(&id.store_name()).await? else { return Ok(None) };
-        match record::decode(&stored) {
-            Some(GrantRecord::Live(grant)) if now() < grant.until + SLACK => Ok(Some((stored, grant))),
-            _ => Ok(None),
+        let Some((stored, GrantRecord::Live(grant))) = self.grant_record(id).await? else { return Ok(None) };
+        let is_offline = grant.scopes.iter().any(|scope| scope == OFFLINE_ACCESS);
+        if grant.has_session && !is_offline && !self.single_sign_on.is_alive(&grant.sid).await? {
+            return Ok(None);
         }
+        Ok(Some((stored, grant)))
+    }
+
+    /// Returns the record with this id, also as stored.
+    pub(super) async fn grant_record(&self, id: &GrantId) -> Result<Option<(String, GrantRecord)>, StoreError> {
+        let stored = self.store.value(&id.store_name()).await?;
+        Ok(stored.and_then(|stored| record::decode(&stored).map(|record| (stored, record))))
     }
 
     /// Stores a new grant.
@@ -191,21 +205,28 @@ impl OpenIdProvider {
         }
     }
 
-    /// Ends everything that was issued for a sign-in of this client. Returns whether there was something to end.
+    /// Ends everything that was issued for a sign-in of this client. Returns whether there is such a sign-in. The end of one that
+    /// has ended before is stored again: the answer to the first request may have been that it is not replicated yet.
     ///
     /// # Errors
     /// [`StoreError`]: it may or may not have ended.
     pub async fn end_grant(&self, id: &GrantId, client_id: &ClientId, end: GrantEnd) -> Result<bool, StoreError> {
-        let Some((_, grant)) = self.read_grant(id).await? else { return Ok(false) };
-        if grant.client_id != *client_id {
+        let (owner, until, reason, alive) = match self.grant_record(id).await? {
+            None => return Ok(false),
+            Some((_, GrantRecord::Live(grant))) => (grant.client_id, grant.until, end, Some(grant.grant.subject)),
+            Some((_, GrantRecord::Ended { client_id, reason, until })) => (client_id, until, reason, None),
+        };
+        if owner != *client_id {
             return Ok(false);
         }
-        let ttl = grant.until.since(now()) + SLACK;
-        let record = record::encode(&GrantRecord::Ended { client_id: client_id.clone(), reason: end })?;
+        let record = record::encode(&GrantRecord::Ended { client_id: owner, reason, until })?;
+        let ttl = until.since(now()) + SLACK;
         self.store.put_value(&id.store_name(), &record, ttl, Put::Always).await?;
-        self.metrics.openid.grant_ended(end.as_str());
-        let subject = self.signer.log_pseudonym(&grant.grant.subject);
-        tracing::info!(client = %client_id, subject, reason = end.as_str(), "the tokens of a sign-in are ended");
+        if let Some(subject) = alive {
+            self.metrics.openid.grant_ended(end.as_str());
+            let subject = self.signer.log_pseudonym(&subject);
+            tracing::info!(client = %client_id, subject, reason = end.as_str(), "the tokens of a sign-in are ended");
+        }
         Ok(true)
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::OpenIdProvider;
 use super::client_auth::AuthenticatedClient;
-use super::grants::{GrantEnd, GrantId, LiveGrant};
+use super::grants::{GrantEnd, GrantId, GrantRecord, LiveGrant};
 use super::record::now;
 use super::refresh::{Decision, RefreshToken, decide};
 use super::scopes::claims;
@@ -92,10 +92,16 @@ impl OpenIdProvider {
         token: &RefreshToken,
     ) -> Result<Option<GrantId>, StoreError> {
         let id = token.handle.grant_id();
-        let (Some(grant), Some(openid)) = (self.live_grant(&id).await?, client.openid()) else { return Ok(None) };
-        let Some(state) = &grant.refresh else { return Ok(None) };
-        let decision = decide(state, token, now(), openid.refresh_token_ttl);
-        Ok((!matches!(decision, Decision::Foreign | Decision::Lost)).then_some(id))
+        let is_own = match self.grant_record(&id).await? {
+            None => false,
+            // It is ended again: the first request may have been answered that the store failed.
+            Some((_, GrantRecord::Ended { .. })) => true,
+            Some((_, GrantRecord::Live(grant))) => grant.refresh.is_some_and(|state| {
+                let decision = decide(&state, token, now(), client.openid().refresh_token_ttl);
+                !matches!(decision, Decision::Foreign | Decision::Lost)
+            }),
+        };
+        Ok(is_own.then_some(id))
     }
 
     /// Returns a valid access token with its grant; `None` if one of them is over.

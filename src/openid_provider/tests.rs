@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::client_auth::{AuthenticatedClient, Credentials};
-use super::codes::{CodeContent, CodeSource, PresentedCode};
+use super::codes::{CODE_TTL, CodeContent, CodeSource, PresentedCode};
 use super::exchange::ExchangeError;
 use super::record::now;
 use super::tokens::Tokens;
@@ -172,7 +172,9 @@ async fn a_fault_of_the_request_does_not_use_the_code() {
 async fn a_repeated_request_of_a_sign_in_gets_the_same_code_until_it_is_used() {
     let provider = open(memory(), "ES256");
     let (binding, ticket, content) = (random::binding_secret(), random::ticket_id(), content());
-    let source = CodeSource::Ticket { binding: &binding, ticket: &ticket, jti: "one" };
+    let at = |age| CodeSource::Ticket { binding: &binding, ticket: &ticket, jti: "one", now: content.issued_at + age };
+    let source = at(CODE_TTL / 2);
+    assert_eq!(provider.issue_code(at(CODE_TTL), &content).await.unwrap(), None, "its time is over");
     let code = provider.issue_code(source, &content).await.unwrap().unwrap();
     assert_eq!(provider.issue_code(source, &content).await.unwrap(), Some(code.clone()));
     provider.exchange_code(&client(&provider, "app"), presented(&code)).await.unwrap();
@@ -188,7 +190,7 @@ async fn a_code_depends_on_the_browser_the_ticket_and_the_receipt() {
     let mut codes = std::collections::BTreeSet::new();
     for (binding, ticket, jti) in [(&one, &first, "a"), (&two, &first, "a"), (&one, &second, "a"), (&one, &first, "b")]
     {
-        let source = CodeSource::Ticket { binding, ticket, jti };
+        let source = CodeSource::Ticket { binding, ticket, jti, now: content.issued_at };
         codes.insert(provider.issue_code(source, &content).await.unwrap().unwrap());
     }
     assert_eq!(codes.len(), 4);

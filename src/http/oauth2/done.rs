@@ -80,7 +80,7 @@ pub(in crate::http) async fn done(
         grant: grant.clone(),
         issued_at: receipt.issued_at,
     };
-    let source = CodeSource::Ticket { binding: &binding, ticket: &id, jti: &receipt.jti };
+    let source = CodeSource::Ticket { binding: &binding, ticket: &id, jti: &receipt.jti, now: reading.now };
     let code = gateway
         .openid_provider
         .issue_code(source, &content)

@@ -52,7 +52,7 @@ pub(in crate::http) async fn introspect(
     let client = form.authenticate(&gateway, address)?;
     gateway.limits.token.take(address.0)?;
     // RFC 7662 §2.1: without a secret, anyone could try tokens.
-    if client.openid().is_none_or(|openid| openid.token_auth == TokenAuth::None) {
+    if client.openid().token_auth == TokenAuth::None {
         return Err(TokenError::InvalidClient { by_header: false }.into());
     }
     let token = form.require("token", "token is missing.")?;
