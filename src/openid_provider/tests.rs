@@ -1,5 +1,6 @@
 //! Tests of codes, grants and tokens on the in-process store, whole and failing at every step.
 
+mod failover;
 mod interleavings;
 
 use std::sync::Arc;
