@@ -41,6 +41,37 @@ pub struct OpenIdClient {
     pub single_sign_on: bool,
 }
 
+impl OpenIdClient {
+    /// Returns whether answers may go to this address: byte for byte one of the redirect URIs. No parsing and no normal form:
+    /// what differs in one byte is another address (RFC 9700 §4.1.3).
+    ///
+    /// A native app listens on a free port of its machine. So for a client without a secret, the port of a registered
+    /// `http://127.0.0.1` or `http://[::1]` may be any (RFC 8252 §7.3).
+    #[must_use]
+    pub fn has_redirect_uri(&self, uri: &str) -> bool {
+        let wanted = without_port(uri).filter(|_| self.token_auth == TokenAuth::None);
+        let is_same = |own: &String| own == uri || (wanted.is_some() && without_port(own) == wanted);
+        self.redirect_uris.iter().any(is_same)
+    }
+}
+
+/// Returns what is before and after the port in a URI at a loopback IP address, whether there is a port or not. Returns `None` for
+/// every other URI.
+fn without_port(uri: &str) -> Option<(&str, &str)> {
+    let host = ["http://127.0.0.1", "http://[::1]"].into_iter().find(|host| uri.starts_with(host))?;
+    let (host, rest) = uri.split_at(host.len());
+    let rest = match rest.strip_prefix(':') {
+        Some(rest) => {
+            let (port, rest) = rest.split_at(rest.bytes().take_while(u8::is_ascii_digit).count());
+            let is_port = !port.starts_with('0') && port.parse::<u16>().is_ok();
+            is_port.then_some(rest)?
+        }
+        None => rest,
+    };
+    // Anything else would go on with the host, or with the port.
+    rest.starts_with('/').then_some((host, rest))
+}
+
 /// How a client authenticates at the token endpoint (OpenID Connect Core §9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenAuth {
@@ -65,4 +96,33 @@ pub enum RefreshTokens {
     OfflineAccess,
     /// With every code.
     Always,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_port;
+
+    #[test]
+    fn only_a_port_at_a_loopback_address_is_cut_out() {
+        for (uri, expected) in [
+            ("http://127.0.0.1/cb", Some(("http://127.0.0.1", "/cb"))),
+            ("http://127.0.0.1:51004/cb?a=b", Some(("http://127.0.0.1", "/cb?a=b"))),
+            ("http://[::1]:1/", Some(("http://[::1]", "/"))),
+            ("http://127.0.0.1:65535/cb", Some(("http://127.0.0.1", "/cb"))),
+            ("http://127.0.0.1:65536/cb", None),
+            ("http://127.0.0.1:080/cb", None),
+            ("http://127.0.0.1:/cb", None),
+            ("http://127.0.0.1:80", None),
+            ("http://127.0.0.1:80@evil.example/cb", None),
+            ("http://127.0.0.1.evil.example/cb", None),
+            ("http://127.0.0.1@evil.example/cb", None),
+            ("http://127.0.0.1:8\u{660}/cb", None),
+            ("https://127.0.0.1:80/cb", None),
+            ("http://localhost:80/cb", None),
+            ("http://[::1%25lo]:80/cb", None),
+            ("HTTP://127.0.0.1:80/cb", None),
+        ] {
+            assert_eq!(without_port(uri), expected, "{uri}");
+        }
+    }
 }

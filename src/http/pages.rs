@@ -77,7 +77,7 @@ pub(super) fn authorization(
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     if let Some(url) = own_url(gateway, uri, headers) {
-        return Ok(Redirect::temporary(url.as_str()).into_response());
+        return Ok((KEEP_OPENER, Redirect::to(url.as_str())).into_response());
     }
     let language = language_of_request(uri, &request.ui_locales, headers);
     let client = Some(&*request.client);

@@ -2,8 +2,8 @@
 //!
 //! Pure: it knows the registered clients and nothing else. `openid_provider` verifies the signature of `id_token_hint`.
 //!
-//! Invariant: an error goes back to the client only if the client is registered and the redirect URI is, byte for byte, one of
-//! its list. Before that, [`Refused::Page`] is the only answer.
+//! Invariant: an error goes back to the client only if the client is registered and the redirect URI is one of its list, as
+//! [`OpenIdClient::has_redirect_uri`] compares them. Before that, [`Refused::Page`] is the only answer.
 
 mod claims;
 pub(super) mod parameters;
@@ -107,11 +107,12 @@ pub fn read(query: &str, clients: &Clients) -> Result<AuthorizationRequest, Refu
     let client = parameters.once("client_id").and_then(|id| clients.find(Some(id))).ok_or(Refused::Page)?;
     let openid = client.openid.as_ref().ok_or(Refused::Page)?;
     let wanted = parameters.once("redirect_uri").ok_or(Refused::Page)?;
-    // No parsing and no normal form: what differs in one byte is another address (RFC 9700 §4.1.3).
-    let redirect_uri = openid.redirect_uris.iter().find(|allowed| *allowed == wanted).ok_or(Refused::Page)?;
+    if !openid.has_redirect_uri(wanted) {
+        return Err(Refused::Page);
+    }
     let to = Destination {
-        redirect_uri: redirect_uri.clone(),
-        response_mode: response_mode(&parameters, redirect_uri).unwrap_or_default(),
+        redirect_uri: wanted.to_owned(),
+        response_mode: response_mode(&parameters, wanted).unwrap_or_default(),
         state: parameters.once("state").filter(|state| is_state(state)).map(str::to_owned),
     };
     let read = check(&parameters, client, openid, &to);

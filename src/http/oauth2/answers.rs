@@ -28,7 +28,7 @@ pub(super) fn send(client: &Client, answer: &Answer, uri: &Uri, headers: &Header
     Ok((StatusCode::SEE_OTHER, location, pages::KEEP_OPENER).into_response())
 }
 
-/// Sends an error back to a client, and counts it.
+/// Sends an error back to a client, and counts and logs it.
 ///
 /// # Errors
 /// As [`send`].
@@ -45,6 +45,10 @@ pub(super) fn send_error(
         gateway.metrics.openid.authorization("declined");
     } else {
         gateway.metrics.openid.authorization_error(error.as_str());
+        if gateway.log_limiter.should_log("authorization request refused", Some(error.as_str())) {
+            let (client, reason) = (&client.id, error.description());
+            tracing::info!(%client, error = error.as_str(), reason, "authorization request refused");
+        }
     }
     send(client, &answer, uri, headers)
 }

@@ -51,13 +51,11 @@ pub(in crate::http) async fn authorize(
 }
 
 /// Turns an authorization request in a form (OpenID Connect Core §3.1.2.1) into one in the query. Browsers send the cookie of a
-/// session with a navigation from another site, but not with a form of another site.
+/// session with a navigation from another site, but not with a form of another site. The request that follows takes an attempt.
 pub(in crate::http) async fn authorize_by_form(
     State(gateway): State<SharedGateway>,
-    BrowserAddress(address): BrowserAddress,
     request: Request,
 ) -> Result<Response, Problem> {
-    gateway.limits.authorize.check(address)?;
     let content_type = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     if !fields::media_type(content_type).eq_ignore_ascii_case(FORM) {
         return Err(Problem::from(&problem::UNSUPPORTED_MEDIA_TYPE)

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::answers::{refuse, send, send_error};
 use super::paths::DONE_PATH;
 use crate::clients::Client;
+use crate::http::address::BrowserAddress;
 use crate::http::cookies::{self, SetCookie};
 use crate::http::extract::ValidQuery;
 use crate::http::origin::is_same_origin_fetch;
@@ -100,9 +101,11 @@ pub(in crate::http) async fn done(
 /// request, and is checked like one.
 pub(in crate::http) async fn cancel(
     State(gateway): State<SharedGateway>,
+    BrowserAddress(address): BrowserAddress,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    gateway.limits.authorize.check(address)?;
     match gateway.openid_provider.read_request(uri.query().unwrap_or_default()) {
         Ok(request) => {
             let to = Destination::from(&request.authorization);
@@ -120,7 +123,7 @@ fn over() -> Problem {
 /// Returns whether the answer may still go to the redirect URI: the client may have been changed since.
 fn may_answer(client: &Client, authorization: &Authorization) -> bool {
     let openid = client.openid.as_ref();
-    openid.is_some_and(|openid| openid.redirect_uris.contains(&authorization.redirect_uri))
+    openid.is_some_and(|openid| openid.has_redirect_uri(&authorization.redirect_uri))
 }
 
 /// Claims a confirmed ticket. A claimed one stays as it is.
