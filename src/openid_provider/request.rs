@@ -31,7 +31,7 @@ const MAX_SCOPE_BYTES: usize = 1_024;
 /// The length of a challenge by S256: 32 bytes in base64url (RFC 7636 §4.2).
 const CHALLENGE_CHARS: usize = 43;
 /// The largest `max_age`, in seconds: the largest number that every JSON library reads as one.
-const MAX_MAX_AGE_SECS: u32 = i32::MAX as u32;
+const MAX_MAX_AGE_SECS: u32 = 2_147_483_647;
 
 /// A valid authorization request.
 #[derive(Debug, Clone)]
