@@ -146,7 +146,10 @@ impl OpenIdProvider {
     ) -> Result<Tokens, SignError> {
         let now = now();
         // A token must not outlive its grant.
-        let expires_in = openid.access_token_ttl.min(grant.until.since(now));
+        let rest = grant.until.since(now);
+        // Rounded up: the grant was made a moment ago.
+        let rest = Duration::from_secs(rest.as_secs() + u64::from(rest.subsec_nanos() > 0));
+        let expires_in = openid.access_token_ttl.min(rest);
         let userinfo = self.userinfo_url();
         let audience = match &openid.audiences[..] {
             [] => Audience::One(&userinfo),
