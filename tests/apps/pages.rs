@@ -63,5 +63,5 @@ fn the_page_of_the_spa_has_the_settings_that_are_run() {
         lines.map(str::to_owned).collect()
     };
     let run = lines(include_str!("spa/page.html"));
-    assert_eq!((run.len(), lines(&page)), (5, run));
+    assert_eq!((run.len(), lines(&page)), (6, run));
 }

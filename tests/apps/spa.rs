@@ -26,7 +26,7 @@ impl Spa {
         let pages: Vec<String> = ["callback", "silent", "popup"].map(|page| format!("{here}/{page}")).into();
         let table = format!(
             "[[clients]]\nid = \"spa\"\nname = \"The App\"\ntoken_auth = \"none\"\norigins = [{here:?}]\n\
-             redirect_uris = {pages:?}\npost_logout_redirect_uris = [\"{here}/bye\"]\n{further}\n"
+             redirect_uris = {pages:?}\npost_logout_redirect_uris = [\"{here}/bye\", \"{here}/bye-popup\"]\n{further}\n"
         );
         let provider = Provider::start(&table).await;
         let page = PAGE.replace("ISSUER", provider.issuer()).replace("CLIENT", "spa").replace("SCOPE", scope);
@@ -118,7 +118,7 @@ async fn an_spa_of_another_site_renews_by_refresh_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_spa_shows_the_code_in_a_popup() {
+async fn an_spa_shows_the_code_in_a_popup_and_signs_out_by_one() {
     let spa = Spa::start("localhost", "openid profile email", "").await;
     spa.home().await;
     let begin = "manager.signinPopup().then((user) => say('popup ' + user.profile.sub), fail)";
@@ -127,5 +127,8 @@ async fn an_spa_shows_the_code_in_a_popup() {
     spa.provider.confirm_code().await;
     spa.provider.desk.be_at_window(0).await;
     spa.says(|text| text == "popup ada").await;
+    spa.provider.desk.run("manager.signoutPopup().then(() => say('popup signed out'), fail)").await;
+    spa.says(|text| text == "popup signed out").await;
+    assert_eq!(spa.does("return await manager.getUser()").await, json!(null));
     spa.provider.desk.end_after_refusals().await;
 }
