@@ -56,7 +56,7 @@ pub(in crate::http) async fn logout_by_form(
     let query = str::from_utf8(&body).ok().and_then(encode_form).filter(|query| query.len() <= MAX_QUERY_BYTES);
     let location = query.and_then(|query| HeaderValue::from_str(&format!("{LOGOUT_PATH}?{query}")).ok());
     let location = location.ok_or_else(|| Problem::from(&problem::SIGN_OUT_ADDRESS))?;
-    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response())
+    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location)], pages::KEEP_OPENER).into_response())
 }
 
 /// Signs out after the person has said so, on the gateway's own page. The query is that of the request, and is checked like one.
@@ -93,5 +93,5 @@ fn leave(gateway: &Gateway, request: &SignOutRequest, uri: &Uri, headers: &Heade
         return pages::sign_out(gateway, request, SignOutView::Done, uri, headers);
     };
     let location = HeaderValue::from_str(back).map_err(|_error| Problem::from(&problem::SIGN_OUT_ADDRESS))?;
-    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response())
+    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location)], pages::KEEP_OPENER).into_response())
 }
