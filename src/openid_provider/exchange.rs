@@ -132,9 +132,7 @@ impl OpenIdProvider {
             RefreshTokens::Always => true,
         };
         let token = gets_refresh.then(|| RefreshToken::first(handle));
-        // The token is signed a moment later, and must not end a second early for it.
-        let until_signed = std::time::Duration::from_secs(1);
-        let lifetime = if gets_refresh { openid.refresh_token_max } else { openid.access_token_ttl + until_signed };
+        let lifetime = if gets_refresh { openid.refresh_token_max } else { openid.access_token_ttl };
         let grant = LiveGrant {
             client_id: content.client_id.clone(),
             scopes: content.scopes.clone(),
