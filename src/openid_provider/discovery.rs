@@ -16,6 +16,7 @@ const LOCALES: [&str; 2] = ["en", "zh"];
 
 /// The document.
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "the specification names these members")]
 pub struct Document {
     issuer: String,
     authorization_endpoint: String,

@@ -81,7 +81,7 @@ impl OpenIdProvider {
         // The grant is stored before the code's record names it: so a second use of the code, however fast, finds what to end.
         let handle = Handle::generate();
         let id = handle.grant_id();
-        let (grant, refresh_token) = self.new_grant(openid, handle, &content);
+        let (grant, refresh_token) = Self::new_grant(openid, handle, &content);
         self.put_grant(&id, &grant, refresh_token.is_some().then_some(openid))
             .await
             .map_err(|error| other(error.into()))?;
@@ -119,12 +119,7 @@ impl OpenIdProvider {
     }
 
     /// Makes the record of what a code is exchanged for, and the first refresh token if the client gets one.
-    fn new_grant(
-        &self,
-        openid: &OpenIdClient,
-        handle: Handle,
-        content: &CodeContent,
-    ) -> (LiveGrant, Option<RefreshToken>) {
+    fn new_grant(openid: &OpenIdClient, handle: Handle, content: &CodeContent) -> (LiveGrant, Option<RefreshToken>) {
         let now = now();
         let gets_refresh = match openid.refresh_tokens {
             RefreshTokens::Never => false,

@@ -31,14 +31,12 @@ pub(super) fn encode<T: Serialize>(content: &T) -> Result<String, StoreError> {
 
 /// Reads a stored record; `None` if this version cannot.
 pub(super) fn decode<T: DeserializeOwned>(stored: &str) -> Option<T> {
-    match serde_json::from_str::<Versioned<T>>(stored) {
-        Ok(Versioned { v: VERSION, content }) => Some(content),
-        _ => {
-            // The message of serde_json may quote the record, which contains personal data.
-            tracing::warn!("the store holds a record of a sign-in that this version cannot read; it counts as ended");
-            None
-        }
+    if let Ok(Versioned { v: VERSION, content }) = serde_json::from_str(stored) {
+        return Some(content);
     }
+    // The message of serde_json may quote the record, which contains personal data.
+    tracing::warn!("the store holds a record of a sign-in that this version cannot read; it counts as ended");
+    None
 }
 
 /// Returns the SHA-256 of a secret, in base64url: what the store has of it.

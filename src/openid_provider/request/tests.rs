@@ -66,6 +66,7 @@ fn with(changes: &[(&str, &str)]) -> Result<AuthorizationRequest, Refused> {
     read(&query(&pairs), &clients())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "callers have no use for the result")]
 fn error_of(read: Result<AuthorizationRequest, Refused>) -> &'static str {
     match read {
         Ok(_) => "accepted",
