@@ -76,7 +76,8 @@ async fn every_error_has_its_status_and_name_and_quotes_nothing() {
     let (code, redirect) = (("code", "s3cr3t"), ("redirect_uri", "https://notes.example/cb"));
     let by_refresh = [("grant_type", "refresh_token"), ("refresh_token", refresh)];
     let secret = notes.secret.as_deref().unwrap();
-    let rows: [(&App, Vec<(&str, &str)>, u16, &str); 14] = [
+    type Row<'a> = (&'a App, Vec<(&'a str, &'a str)>, u16, &'a str);
+    let rows: [Row; 14] = [
         (&notes, vec![], 400, "invalid_request"),
         (&notes, vec![("grant_type", "")], 400, "invalid_request"),
         (&notes, vec![grant, grant], 400, "invalid_request"),
