@@ -2,7 +2,7 @@
 //!
 //! The store has a code's hash only. A code is used by replacing its record by one that says so, with a text that nobody else
 //! writes: of many who try at once, one wins. The record of a used code lasts as long as its first access token, and up to
-//! [`USED_CODE_TTL`] if there is a refresh token, so that a second use is recognised and ends what was issued.
+//! an hour if there is a refresh token, so that a second use is recognised and ends what was issued.
 
 use std::time::Duration;
 
