@@ -18,6 +18,7 @@
 pub mod app;
 pub mod callers;
 pub mod clients;
+pub mod clock;
 pub mod config;
 pub mod connections;
 pub mod connectors;

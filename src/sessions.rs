@@ -13,9 +13,9 @@ mod secret;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::clients::Clients;
+use crate::clock::now;
 use crate::metrics::{Metrics, SessionEnd};
 use crate::signer::Signer;
 use crate::store::{Put, Store, StoreError};
@@ -171,11 +171,6 @@ impl Sessions {
 
 fn encode(session: &Session) -> Result<String, StoreError> {
     serde_json::to_string(session).map_err(|error| StoreError::Corrupt(error.to_string()))
-}
-
-/// Returns this machine's time. The store ends a session by its own clock; the times in the record only bound it further.
-fn now() -> Timestamp {
-    Timestamp(0) + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! the whole line then, so a lint forbids it. Here an unusable member affects no other member.
 
 use axum::http::HeaderValue;
-use axum::http::header::{AUTHORIZATION, AsHeaderName, HeaderMap};
+use axum::http::header::{AUTHORIZATION, AsHeaderName, CONTENT_TYPE, HeaderMap};
 
 use super::problem::{self, Problem};
 
@@ -36,6 +36,12 @@ pub(super) fn trim(bytes: &[u8]) -> &[u8] {
 /// Returns the media type in `Content-Type` or in a member of `Accept`, without its parameters.
 pub(super) fn media_type(value: &[u8]) -> &[u8] {
     trim(value.split(|byte| *byte == b';').next().unwrap_or_default())
+}
+
+/// Returns whether the body is a form in the encoding that browsers use by default.
+pub(super) fn is_form(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    media_type(content_type).eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
 }
 
 /// Returns whether a program sent the request, rather than a person who opens a page: it has a token, is marked as a script's,

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 
 use super::OpenIdProvider;
-use super::record::{self, SLACK, now};
+use super::record::{self, SLACK};
+use crate::clock::now;
 use crate::random::{self, RandomId};
 use crate::store::{Put, StoreError};
 use crate::ticket::{BindingSecret, Claims, ClientId, Grant, RequestedClaims, TicketId, Timestamp};

@@ -13,9 +13,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use super::OpenIdProvider;
-use super::record::{self, SLACK, now};
+use super::record::{self, SLACK};
 use crate::clients::openid::OpenIdClient;
 use crate::clients::scopes::OFFLINE_ACCESS;
+use crate::clock::now;
 use crate::random;
 use crate::store::{Put, StoreError};
 use crate::ticket::{ClientId, Grant, RequestedClaims, Timestamp};

@@ -9,12 +9,12 @@ use serde_json::Value;
 use super::OpenIdProvider;
 use super::client_auth::AuthenticatedClient;
 use super::grants::{GrantEnd, GrantId, GrantRecord, LiveGrant};
-use super::record::now;
 use super::refresh::{Decision, RefreshToken, decide};
 use super::scopes::claims;
 use super::tokens::AccessToken;
 use crate::clients::Client;
 use crate::clients::scopes::OPENID;
+use crate::clock::now;
 use crate::store::StoreError;
 use crate::ticket::Claims;
 

@@ -1,6 +1,6 @@
 //! The form of the records that the provider keeps in the store: JSON with a version.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -9,7 +9,6 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::store::StoreError;
-use crate::ticket::Timestamp;
 
 /// The version of all records. A gateway treats a record of another version as absent.
 const VERSION: u8 = 1;
@@ -42,9 +41,4 @@ pub(super) fn decode<T: DeserializeOwned>(stored: &str) -> Option<T> {
 /// Returns the SHA-256 of a secret, in base64url: what the store has of it.
 pub(super) fn hash(secret: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, secret))
-}
-
-/// Returns this machine's time. The store ends a record by its own clock; the times in it only bound it further.
-pub(super) fn now() -> Timestamp {
-    Timestamp(0) + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -1,14 +1,12 @@
 //! Answers an authorization request from the browser's session, without a scan.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use super::OpenIdProvider;
 use super::codes::{CodeContent, CodeSource};
 use super::failure::AuthorizationError;
 use super::request::AuthorizationRequest;
+use crate::clock;
 use crate::single_sign_on::{BrowserSecret, Required, Unfit};
 use crate::store::StoreError;
-use crate::ticket::Timestamp;
 
 impl OpenIdProvider {
     /// Issues a code for the person of the browser's session, if there is one that may answer this request.
@@ -26,7 +24,7 @@ impl OpenIdProvider {
         let secret = secret.ok_or(AuthorizationError::LoginRequired)?;
         let session = self.single_sign_on.find(secret).await.map_err(unavailable)?;
         let session = session.ok_or(AuthorizationError::LoginRequired)?;
-        let now = Timestamp(0) + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = clock::now();
         let (freshness, claims) = (request.freshness(), request.release());
         let authorization = &request.authorization;
         let required = Required {

@@ -10,10 +10,10 @@ use serde_json::{Number, Value};
 
 use super::OpenIdProvider;
 use super::grants::{GrantId, LiveGrant};
-use super::record::now;
 use super::scopes;
 use crate::clients::Client;
 use crate::clients::openid::OpenIdClient;
+use crate::clock::now;
 use crate::random::RandomId;
 use crate::signer::issued::Expected;
 use crate::signer::keys::KeyAlgorithm;

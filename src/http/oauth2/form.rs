@@ -1,11 +1,13 @@
-//! The forms that clients send to the endpoints of the OpenID Provider, and the credentials beside them.
+//! The forms that clients send to the endpoints of the OpenID Provider, and the credentials beside them. A form that a browser
+//! opens as a page becomes a query.
 
 use std::borrow::Cow;
 
 use axum::body::Bytes;
 use axum::extract::Request;
-use axum::http::HeaderValue;
 use axum::http::header::{self, HeaderMap};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Response};
 use url::form_urlencoded;
 
 use super::error::OAuthError;
@@ -13,12 +15,13 @@ use crate::http::address::BrowserAddress;
 use crate::http::extract::read_body;
 use crate::http::fields;
 use crate::http::origin::is_known;
+use crate::http::pages;
+use crate::http::problem::{self, Problem, ProblemType};
 use crate::http::state::{Gateway, SharedGateway};
 use crate::openid_provider::client_auth::{AuthenticatedClient, Credentials};
 use crate::openid_provider::failure::TokenError;
+use crate::openid_provider::request::encode_form;
 
-/// The media type of a form.
-pub(super) const FORM: &[u8] = b"application/x-www-form-urlencoded";
 const BASIC: &[u8] = b"basic ";
 
 /// The parameters of a request. Unknown ones are ignored (RFC 6749 §3.2).
@@ -34,8 +37,7 @@ impl Form {
     /// [`TokenError::InvalidRequest`] if it is no form, too large, truncated or too slow.
     pub(super) async fn read(request: Request, gateway: &SharedGateway) -> Result<Self, TokenError> {
         let headers = request.headers().clone();
-        let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-        if !fields::media_type(content_type).eq_ignore_ascii_case(FORM) {
+        if !fields::is_form(&headers) {
             return Err(TokenError::InvalidRequest("The body must be application/x-www-form-urlencoded."));
         }
         let body = read_body(request, gateway).await;
@@ -91,6 +93,30 @@ impl Form {
         }
         Ok(client)
     }
+}
+
+/// Turns a form that a browser opens as a page into the same parameters in the query of `path`. Browsers send the cookie of a
+/// session with a navigation from another site, but not with a form of another site. The redirect keeps the opener of a popup.
+///
+/// # Errors
+/// [`problem::UNSUPPORTED_MEDIA_TYPE`] if the body is no form; `refused` if it is no valid text, or if the query would have more
+/// than `max_bytes`. As [`read_body`].
+pub(super) async fn redirect_to_query(
+    gateway: &SharedGateway,
+    request: Request,
+    path: &str,
+    max_bytes: usize,
+    refused: &'static ProblemType,
+) -> Result<Response, Problem> {
+    if !fields::is_form(request.headers()) {
+        return Err(Problem::from(&problem::UNSUPPORTED_MEDIA_TYPE)
+            .detail("Send the parameters in the query, or as application/x-www-form-urlencoded."));
+    }
+    let body = read_body(request, gateway).await?;
+    let query = str::from_utf8(&body).ok().and_then(encode_form).filter(|query| query.len() <= max_bytes);
+    let location = query.and_then(|query| HeaderValue::from_str(&format!("{path}?{query}")).ok());
+    let location = location.ok_or_else(|| Problem::from(refused))?;
+    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location)], pages::KEEP_OPENER).into_response())
 }
 
 /// Returns the credentials of `Authorization: Basic`. Ignores other schemes, which are for another server.

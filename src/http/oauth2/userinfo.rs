@@ -2,13 +2,13 @@
 
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::header::{self, HeaderMap, HeaderValue};
+use axum::http::header::{self, HeaderValue};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
 
 use super::error::{OAuthError, OAuthErrorBody, no_store};
-use super::form::{FORM, Form};
+use super::form::Form;
 use crate::http::address::BrowserAddress;
 use crate::http::fields;
 use crate::http::origin::is_known;
@@ -150,7 +150,7 @@ async fn find(gateway: &SharedGateway, request: Request) -> Result<crate::ticket
     let headers = request.headers().clone();
     let in_header =
         fields::bearer(&headers).map_err(|_problem| Refused::InvalidRequest("Authorization is malformed."))?;
-    let form = if request.method() == Method::POST && is_form(&headers) {
+    let form = if request.method() == Method::POST && fields::is_form(&headers) {
         Some(Form::read(request, gateway).await?)
     } else {
         None
@@ -166,9 +166,4 @@ async fn find(gateway: &SharedGateway, request: Request) -> Result<crate::ticket
         return Err(Refused::InvalidRequest("The page that sent this is not of the client's origins."));
     }
     Ok(claims)
-}
-
-fn is_form(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    fields::media_type(content_type).eq_ignore_ascii_case(FORM)
 }
