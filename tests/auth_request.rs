@@ -1,6 +1,8 @@
 //! `examples/auth-request/`: a real nginx in front of an app that has no login, started by the commands of its page; signed in
 //! to by a real Chromium, and by whoever would like to get past it.
 
+mod clients;
+
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 

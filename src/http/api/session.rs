@@ -16,21 +16,19 @@ pub(in crate::http) mod verify;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
-use axum::http::HeaderValue;
-use axum::http::header::{self, HeaderMap};
+use axum::http::header::HeaderMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
 
 use crate::clients::Client;
+use crate::clients::openid::{OpenIdClient, TokenAuth};
 use crate::http::cookies::{self, SetCookie};
 use crate::http::extract::{JsonBody, read_body};
 use crate::http::fields;
 use crate::http::problem::{self, Problem};
 use crate::http::state::Gateway;
 use crate::signer::issued::Issued;
-
-const FORM: &[u8] = b"application/x-www-form-urlencoded";
 
 /// The client of a session.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -51,8 +49,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for FormOrJson<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let content_type = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-        if fields::media_type(content_type).eq_ignore_ascii_case(FORM) {
+        if fields::is_form(request.headers()) {
             return read_body(request, state).await.map(Self::Form);
         }
         JsonBody::from_request(request, state).await.map(|JsonBody(body)| Self::Json(body))
@@ -61,6 +58,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for FormOrJson<T> {
 
 fn find<'a>(gateway: &'a Gateway, id: Option<&str>) -> Result<&'a Client, Problem> {
     gateway.clients.find(id).map(AsRef::as_ref).ok_or_else(|| Problem::from(&problem::UNKNOWN_CLIENT))
+}
+
+/// Returns a client's settings if its sites sign people in by `/v1/sign-in`: only a client without a secret. There the gateway uses
+/// the code without a secret; a code of another client must never be used so.
+fn openid_of_site(client: &Client) -> Option<&OpenIdClient> {
+    client.openid.as_ref().filter(|openid| openid.token_auth == TokenAuth::None)
 }
 
 fn bearer_jwt(headers: &HeaderMap) -> Result<Option<&str>, Problem> {

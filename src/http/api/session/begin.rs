@@ -9,8 +9,8 @@ use serde::Deserialize;
 use url::form_urlencoded;
 use utoipa::IntoParams;
 
-use super::find;
 use super::state::SignInState;
+use super::{find, openid_of_site};
 use crate::http::api::openapi::problem_responses;
 use crate::http::cookies;
 use crate::http::extract::ValidQuery;
@@ -68,7 +68,7 @@ pub(in crate::http) async fn begin(
     if !is_page_navigation(&headers) {
         return Err(Problem::from(&problem::NO_SESSION));
     }
-    let openid = client.openid.as_ref().ok_or_else(|| Problem::from(&problem::REDIRECT_URI_NOT_ALLOWED))?;
+    let openid = openid_of_site(client).ok_or_else(|| Problem::from(&problem::REDIRECT_URI_NOT_ALLOWED))?;
     let redirect = match &query.redirect_uri {
         Some(wanted) => openid.redirect_uris.iter().position(|allowed| allowed == wanted),
         None => Some(0),

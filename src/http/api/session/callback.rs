@@ -1,9 +1,9 @@
 //! The answer of the OpenID Provider to a sign-in that a site began: the code becomes the session cookie.
 //!
 //! The site is an OpenID client in the gateway's own process. It uses the code as any client does, with its redirect URI and its
-//! PKCE verifier, but needs no secret, and gets no tokens but the JWT of the cookie.
+//! PKCE verifier. It has no secret (`token_auth = "none"`), and gets no tokens but the JWT of the cookie.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::header::{self, HeaderMap};
@@ -11,8 +11,10 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
 
+use super::openid_of_site;
 use super::state::SignInState;
 use crate::clients::Client;
+use crate::clock;
 use crate::http::api::openapi::problem_responses;
 use crate::http::cookies::{self, SIGN_IN_STATE_LIFETIME, SetCookie};
 use crate::http::problem::{self, Problem, ProblemType};
@@ -20,7 +22,7 @@ use crate::http::state::{Gateway, SharedGateway};
 use crate::random::RandomId;
 use crate::relying_party::Answer;
 use crate::store::Put;
-use crate::ticket::{BindingSecret, Flow, Grant, Receipt, Timestamp};
+use crate::ticket::{BindingSecret, Flow, Grant, Receipt};
 
 problem_responses!(CallbackProblems: &[
     &problem::INVALID_REQUEST,
@@ -94,7 +96,7 @@ async fn finish(
     };
     // The settings may have changed since the sign-in began.
     let client = gateway.clients.find(Some(&state.client));
-    let redirect_uri = client.and_then(|client| client.openid.as_ref()?.redirect_uris.get(state.redirect));
+    let redirect_uri = client.and_then(|client| openid_of_site(client)?.redirect_uris.get(state.redirect));
     let (Some(client), Some(redirect_uri)) = (client, redirect_uri) else { return refused(&problem::SIGN_IN_EXPIRED) };
     let verifier = state.code_verifier(secret);
     let used = gateway.openid_provider.redeem_code_in_process(&client.id, code, redirect_uri, &verifier).await?;
@@ -116,7 +118,7 @@ async fn finish(
 
 /// Signs the JWT of a new session, and returns the cookie that carries it.
 fn session(gateway: &Gateway, client: &Client, grant: &Grant) -> Result<SetCookie, Problem> {
-    let issued_at = Timestamp(0) + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let issued_at = clock::now();
     let lifetime = gateway.sign_ins.lifetimes().token;
     let jti = RandomId::new().to_string();
     let receipt = Receipt { jti, issued_at, expires_at: issued_at + lifetime, redeem_until: issued_at };
