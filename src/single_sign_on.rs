@@ -4,6 +4,9 @@
 //! code. It is not the session of the person's phone (`sessions`): it can neither scan nor confirm. The browser has a
 //! [`BrowserSecret`] in a cookie (`http::cookies`); the store has the [`BrowserSession`] under the secret's hash.
 //!
+//! If the person of a session signs in again, the browser gets a new secret and a new session. The old one keeps its lifetimes, since
+//! apps that have signed in with it go on with its id; to sign out ends both.
+//!
 //! Invariant: a session that was ended stays ended. Its record is replaced by an ended one, so neither a repeated request of the
 //! same sign-in nor a late touch brings it back.
 
@@ -11,14 +14,15 @@ mod record;
 mod secret;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::now;
 use crate::metrics::{Metrics, SessionEnd};
 use crate::signer::Signer;
 use crate::store::{Put, Store, StoreError};
-use crate::ticket::Timestamp;
+use crate::ticket::{Subject, Timestamp};
 pub use record::{BrowserSession, Required, SignedIn, SingleSignOnLifetimes, Unfit};
 pub use secret::{BrowserSecret, ParseBrowserSecretError};
 
@@ -27,6 +31,9 @@ const VERSION: u32 = 1;
 /// How long an ended session is remembered: longer than a browser can repeat the request that started it, which is at most the
 /// time in which a JWT can be received again.
 const ENDED_TTL: Duration = Duration::from_secs(3600);
+/// The maximum number of sessions of one person in one browser that a sign-out ends: more sign-ins than a person makes within an
+/// idle lifetime.
+const MAX_CHAIN: usize = 32;
 
 /// Starts, finds and ends sessions of browsers. Clones share everything.
 #[derive(Clone)]
@@ -73,9 +80,9 @@ impl SingleSignOn {
         self.lifetimes
     }
 
-    /// Starts the session of a sign-in, under the secret derived from it, and ends the session that the browser had before. A
-    /// repeated call for the same sign-in finds the session that the first one started. Returns whether it is alive: false if
-    /// it has been ended since.
+    /// Starts the session of a sign-in, under the secret derived from it. If the browser had a session of another person before,
+    /// ends that: nobody goes on with a session that somebody else has planted. A repeated call for the same sign-in finds the
+    /// session that the first one started. Returns whether it is alive: false if it has been ended since.
     ///
     /// # Errors
     /// As [`Store::put_value`]. The caller must not set the cookie then; it may call again.
@@ -85,14 +92,15 @@ impl SingleSignOn {
         signed_in: &SignedIn<'_>,
         old: Option<&BrowserSecret>,
     ) -> Result<bool, StoreError> {
-        if let Some(old) = old.filter(|old| *old != secret) {
-            self.end_with(old, SessionEnd::Replaced).await?;
-        }
+        let earlier = match old.filter(|old| *old != secret) {
+            Some(old) => self.replace(old, &signed_in.grant.subject).await?,
+            None => None,
+        };
         let (name, now) = (store_name(&secret.sid()), now());
         if let Some(stored) = self.store.value(&name).await? {
             return Ok(self.read(&stored, now).is_some());
         }
-        let session = BrowserSession::new(signed_in, &self.namespace).map_err(corrupt)?;
+        let session = BrowserSession::new(signed_in, earlier, &self.namespace).map_err(corrupt)?;
         let record = encode(Content::Session(session.clone()))?;
         if !self.store.put_value(&name, &record, session.ttl(self.lifetimes, now), Put::IfAbsent).await? {
             return self.is_alive(&secret.sid()).await;
@@ -147,7 +155,24 @@ impl SingleSignOn {
         Ok(stored.is_some_and(|stored| self.read(&stored, now()).is_some()))
     }
 
-    /// Ends the session of this secret because the person signs out. Returns the session, or `None` if there was none.
+    /// Returns the ids of the session of this secret and of those of the same person that it has replaced, the newest first. They
+    /// are the ones that [`SingleSignOn::end`] ends. Returns none if the session is not alive.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if they cannot be read.
+    pub async fn ids(&self, secret: &BrowserSecret) -> Result<Vec<String>, StoreError> {
+        let (mut ids, mut next) = (Vec::new(), Some(secret.sid()));
+        while let Some(sid) = next.filter(|_| ids.len() < MAX_CHAIN) {
+            let stored = self.store.value(&store_name(&sid)).await?;
+            let Some(session) = stored.and_then(|stored| self.read(&stored, now())) else { break };
+            ids.push(sid);
+            next = session.earlier;
+        }
+        Ok(ids)
+    }
+
+    /// Ends the session of this secret because the person signs out, and those of the same person that it has replaced. Returns
+    /// the session, or `None` if there was none.
     ///
     /// # Errors
     /// [`StoreError`]: the session may or may not have ended.
@@ -155,8 +180,25 @@ impl SingleSignOn {
         self.end_with(secret, SessionEnd::SignedOut).await
     }
 
+    /// Ends the session of this secret unless it is one of this person; then returns its id.
+    async fn replace(&self, old: &BrowserSecret, subject: &Subject) -> Result<Option<String>, StoreError> {
+        if self.peek(old).await?.is_some_and(|session| session.grant.subject == *subject) {
+            return Ok(Some(old.sid()));
+        }
+        self.end_with(old, SessionEnd::Replaced).await?;
+        Ok(None)
+    }
+
     async fn end_with(&self, secret: &BrowserSecret, end: SessionEnd) -> Result<Option<BrowserSession>, StoreError> {
-        let (name, now) = (store_name(&secret.sid()), now());
+        // The newest last: after a failure, a repeated call still finds all of them.
+        for sid in self.ids(secret).await?.iter().skip(1).rev() {
+            self.end_one(sid, end).await?;
+        }
+        self.end_one(&secret.sid(), end).await
+    }
+
+    async fn end_one(&self, sid: &str, end: SessionEnd) -> Result<Option<BrowserSession>, StoreError> {
+        let (name, now) = (store_name(sid), now());
         // Anyone can send a made-up cookie, which must store nothing.
         let Some(stored) = self.store.value(&name).await? else { return Ok(None) };
         self.store.put_value(&name, &encode(Content::Ended(now))?, ENDED_TTL, Put::Always).await?;
@@ -199,11 +241,6 @@ fn encode(content: Content) -> Result<String, StoreError> {
 #[expect(clippy::needless_pass_by_value, reason = "this is how map_err hands it over")]
 fn corrupt(error: serde_json::Error) -> StoreError {
     StoreError::Corrupt(error.to_string())
-}
-
-/// Returns this machine's time. The store ends a session by its own clock; the times in the record only bound it further.
-fn now() -> Timestamp {
-    Timestamp(0) + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 #[cfg(test)]

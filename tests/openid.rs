@@ -6,4 +6,5 @@ mod conformance;
 mod edge;
 mod endpoints;
 mod failover;
+mod sign_out;
 mod token;

@@ -1,7 +1,7 @@
 //! A sign-out that a client begins (OpenID Connect RP-Initiated Logout 1.0).
 //!
-//! It ends the browser's session without a question only if the client proves by an ID token that it knows this very session:
-//! otherwise any page could sign people out. The browser goes back only to an address that the client has registered.
+//! It ends the browser's session without a question only if the client proves by an ID token that it knows this very session, or
+//! an earlier one of the same person in this browser: otherwise any page could sign people out. The browser goes back only to an address that the client has registered.
 
 use std::sync::Arc;
 
@@ -77,15 +77,16 @@ impl OpenIdProvider {
         request: &SignOutRequest,
         browser: Option<&BrowserSecret>,
     ) -> Result<SignOut, StoreError> {
-        let session = match browser {
-            Some(secret) => self.single_sign_on.peek(secret).await?.map(|_session| secret),
-            None => None,
+        let ids = match browser {
+            Some(secret) => self.single_sign_on.ids(secret).await?,
+            None => Vec::new(),
         };
+        let session = browser.filter(|_secret| !ids.is_empty());
         let sid = request.hint.as_ref().and_then(|hint| hint.sid.as_deref());
         let openid = request.client.as_ref().and_then(|client| client.openid.as_ref());
         let may_have_session = openid.is_none_or(|openid| openid.single_sign_on);
         match (session, &request.hint) {
-            (Some(secret), Some(_)) if sid == Some(secret.sid().as_str()) => {
+            (Some(secret), Some(_)) if ids.iter().any(|own| Some(own.as_str()) == sid) => {
                 self.single_sign_on.end(secret).await?;
                 Ok(SignOut::SessionEnded)
             }

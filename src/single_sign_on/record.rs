@@ -32,6 +32,9 @@ pub struct BrowserSession {
     pub matching: MatchPolicy,
     /// When it started.
     pub created_at: Timestamp,
+    /// The id of the session of the same person that it has replaced in this browser.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) earlier: Option<String>,
     /// When it was used last.
     pub(super) used_at: Timestamp,
     /// The identity providers at the time of the sign-in.
@@ -85,12 +88,17 @@ pub enum Unfit {
 impl BrowserSession {
     /// Creates a session, shortened to the bound on its record: without its longest claims, which another app must then ask for.
     /// Logs the names of those claims, which come from the settings.
-    pub(super) fn new(signed_in: &SignedIn<'_>, namespace: &str) -> Result<Self, serde_json::Error> {
+    pub(super) fn new(
+        signed_in: &SignedIn<'_>,
+        earlier: Option<String>,
+        namespace: &str,
+    ) -> Result<Self, serde_json::Error> {
         let mut session = Self {
             grant: signed_in.grant.clone(),
             offered: signed_in.offered.clone(),
             matching: signed_in.matching,
             created_at: signed_in.at,
+            earlier,
             used_at: signed_in.at,
             namespace: namespace.to_owned(),
         };
@@ -178,7 +186,7 @@ mod tests {
         let grant = Grant { subject: Subject("ada".to_owned()), claims, authentication, confirmed_at: NOW };
         let offered = ["name", "email"].map(str::to_owned).to_vec();
         let signed_in = SignedIn { grant: &grant, offered, matching: MatchPolicy::Choose, at: NOW };
-        BrowserSession::new(&signed_in, "acme").unwrap()
+        BrowserSession::new(&signed_in, None, "acme").unwrap()
     }
 
     fn client(single_sign_on: bool, match_policy: MatchPolicy) -> Client {

@@ -94,14 +94,39 @@ async fn a_repeated_request_of_a_sign_in_finds_its_session_and_brings_none_back(
 }
 
 #[tokio::test]
-async fn a_sign_in_ends_the_session_that_the_browser_had() {
+async fn a_sign_in_ends_the_session_of_another_person_only() {
     let (_store, sessions) = open(DAY, DAY);
-    let before = started(&sessions, None).await;
-    let after = started(&sessions, Some(&before)).await;
+    let (first, before) = (started(&sessions, None).await, new_secret());
+    assert!(start(&sessions, &before, Some(&first)).await);
+    assert!(sessions.find(&first).await.unwrap().is_some() && sessions.find(&before).await.unwrap().is_some());
+    let bob = Grant { subject: Subject("bob".into()), ..ada() };
+    let signed_in = SignedIn { grant: &bob, offered: Vec::new(), matching: MatchPolicy::None, at: now() };
+    let after = new_secret();
+    assert!(sessions.start(&after, &signed_in, Some(&before)).await.unwrap());
     assert_eq!(sessions.find(&before).await.unwrap(), None);
+    assert_eq!(sessions.find(&first).await.unwrap(), None, "Ada's other session in this browser");
     assert!(sessions.find(&after).await.unwrap().is_some());
     let text = sessions.metrics.encode().unwrap();
-    assert!(text.contains("scangate_sso_sessions_ended_total{reason=\"replaced\"} 1"), "{text}");
+    assert!(text.contains("scangate_sso_sessions_ended_total{reason=\"replaced\"} 2"), "{text}");
+}
+
+#[tokio::test]
+async fn a_sign_out_ends_all_sessions_of_the_person_in_this_browser() {
+    let (_store, sessions) = open(DAY, DAY);
+    let mut secrets = vec![started(&sessions, None).await];
+    for _ in 0..3 {
+        secrets.push(started(&sessions, secrets.last()).await);
+    }
+    let elsewhere = started(&sessions, None).await;
+    let sids: Vec<_> = secrets.iter().rev().map(BrowserSecret::sid).collect();
+    let last = secrets.last().unwrap();
+    assert_eq!(sessions.ids(last).await.unwrap(), sids);
+    assert!(sessions.end(last).await.unwrap().is_some());
+    for sid in sids {
+        assert!(!sessions.is_alive(&sid).await.unwrap());
+    }
+    assert!(sessions.is_alive(&elsewhere.sid()).await.unwrap());
+    assert_eq!(sessions.ids(last).await.unwrap(), Vec::<String>::new());
 }
 
 #[tokio::test]
