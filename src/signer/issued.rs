@@ -11,8 +11,9 @@ use jsonwebtoken::Validation;
 use super::signing::{JwtType, Signer};
 use crate::ticket::{CLOCK_LEEWAY_SECS, Claims};
 
-/// The maximum length of a JWT, in bytes.
-const MAX_JWT_BYTES: usize = 8 * 1024;
+/// The maximum length of a JWT, in bytes: an ID token with 8 KiB of claims, in base64url, and what else it has. A request's head
+/// has room for it.
+pub const MAX_JWT_BYTES: usize = 12 * 1024;
 
 /// A JWT of this gateway that is valid now.
 #[derive(Debug, Clone, PartialEq)]

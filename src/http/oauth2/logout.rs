@@ -5,22 +5,19 @@ use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 
+use super::form::redirect_to_query;
 use super::paths::LOGOUT_PATH;
 use crate::http::cookies;
-use crate::http::extract::read_body;
-use crate::http::fields;
 use crate::http::origin::is_own_fetch;
 use crate::http::pages::{self, SignOutView};
 use crate::http::problem::{self, Problem};
 use crate::http::state::{Gateway, SharedGateway};
-use crate::openid_provider::request::encode_form;
 use crate::openid_provider::sign_out::{SignOut, SignOutRequest};
+use crate::signer::issued::MAX_JWT_BYTES;
 
-/// The media type of a form.
-const FORM: &[u8] = b"application/x-www-form-urlencoded";
-/// The maximum length of a request's query, in bytes: an ID token of 8 KiB, an address and a state. It fits the bound on a
-/// request's head.
-const MAX_QUERY_BYTES: usize = 12 * 1024;
+/// The maximum length of a query that a form becomes, in bytes: the longest ID token that is accepted, an address and a state. It
+/// fits the bound on a request's head.
+const MAX_QUERY_BYTES: usize = MAX_JWT_BYTES + 2 * 1024;
 
 /// Signs out, or asks the person.
 pub(in crate::http) async fn logout(
@@ -31,7 +28,7 @@ pub(in crate::http) async fn logout(
     let request = read(&gateway, &uri)?;
     let browser = cookies::single_sign_on(&headers, &gateway);
     let done = gateway.openid_provider.sign_out(&request, browser.as_ref()).await;
-    match done.map_err(|error| Problem::from(error).as_page(""))? {
+    match done? {
         SignOut::SessionEnded => {
             let left = leave(&gateway, &request, &uri, &headers)?;
             Ok((cookies::end_single_sign_on(&gateway), left).into_response())
@@ -41,22 +38,12 @@ pub(in crate::http) async fn logout(
     }
 }
 
-/// Turns a request in a form (RP-Initiated Logout §2) into one in the query. Browsers send the session's cookie with a navigation
-/// from another site, but not with a form of another site.
+/// Takes a request in a form (RP-Initiated Logout §2).
 pub(in crate::http) async fn logout_by_form(
     State(gateway): State<SharedGateway>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let content_type = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    if !fields::media_type(content_type).eq_ignore_ascii_case(FORM) {
-        return Err(Problem::from(&problem::UNSUPPORTED_MEDIA_TYPE)
-            .detail("Send the parameters in the query, or as application/x-www-form-urlencoded."));
-    }
-    let body = read_body(request, &gateway).await?;
-    let query = str::from_utf8(&body).ok().and_then(encode_form).filter(|query| query.len() <= MAX_QUERY_BYTES);
-    let location = query.and_then(|query| HeaderValue::from_str(&format!("{LOGOUT_PATH}?{query}")).ok());
-    let location = location.ok_or_else(|| Problem::from(&problem::SIGN_OUT_ADDRESS))?;
-    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location)], pages::KEEP_OPENER).into_response())
+    redirect_to_query(&gateway, request, LOGOUT_PATH, MAX_QUERY_BYTES, &problem::SIGN_OUT_ADDRESS).await
 }
 
 /// Signs out after the person has said so, on the gateway's own page. The query is that of the request, and is checked like one.

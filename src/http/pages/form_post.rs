@@ -5,9 +5,8 @@ use axum::http::header;
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse as _, Response};
 use minijinja::context;
-use url::Url;
 
-use super::headers::{KEEP_OPENER, NO_PERMISSIONS, language_headers};
+use super::headers::{KEEP_OPENER, NO_PERMISSIONS, language_headers, policy_source};
 use super::query::parameter;
 use super::renderer::RENDERER;
 use crate::clients::Client;
@@ -37,12 +36,29 @@ pub(in crate::http) fn form_post(
     Ok((kind, policy, KEEP_OPENER, NO_PERMISSIONS, language_headers(language), html).into_response())
 }
 
-/// The page may post to the client's origin, and to nothing else.
+/// The page may post to the client's origin or app, and to nothing else.
 fn content_security_policy(redirect_uri: &str) -> String {
-    let origin = Url::parse(redirect_uri).map(|url| url.origin().ascii_serialization());
-    let form_action = origin.unwrap_or_else(|_error| "'none'".to_owned());
+    let form_action = policy_source(redirect_uri).unwrap_or_else(|| "'none'".to_owned());
     format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; form-action {form_action}; base-uri 'none'; \
          frame-ancestors 'none'"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_may_go_to_the_client_alone() {
+        for (redirect_uri, form_action) in [
+            ("https://app.example/cb?x=%3B", "form-action https://app.example;"),
+            ("http://127.0.0.1:81/cb", "form-action http://127.0.0.1:81;"),
+            ("com.example.app:/cb", "form-action com.example.app:;"),
+            ("no address", "form-action 'none';"),
+        ] {
+            let policy = content_security_policy(redirect_uri);
+            assert!(policy.contains(form_action), "{policy}");
+        }
+    }
 }

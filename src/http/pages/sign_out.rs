@@ -4,9 +4,8 @@ use axum::http::header;
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse as _, Response};
 use minijinja::context;
-use url::Url;
 
-use super::headers::{NO_PERMISSIONS, language_headers};
+use super::headers::{KEEP_OPENER, NO_PERMISSIONS, language_headers, policy_source};
 use super::language_of_request;
 use super::people::Site;
 use super::renderer::RENDERER;
@@ -48,22 +47,16 @@ pub(in crate::http) fn sign_out(
     let policy = [(header::CONTENT_SECURITY_POLICY, content_security_policy(request.back.as_deref(), is_question))];
     // The gateway's own page must be known as the source of the form. No other site learns the address.
     let referrer = [(header::REFERRER_POLICY, if is_question { "same-origin" } else { "no-referrer" })];
-    Ok((kind, policy, referrer, NO_PERMISSIONS, language_headers(language), html).into_response())
+    Ok((kind, policy, referrer, KEEP_OPENER, NO_PERMISSIONS, language_headers(language), html).into_response())
 }
 
 /// The form goes to the gateway, which redirects it to the client's address: browsers apply the rule to the redirect, too.
 fn content_security_policy(back: Option<&str>, is_question: bool) -> String {
-    let form_action = if is_question { format!("'self'{}", source(back)) } else { "'none'".to_owned() };
+    let back = back.and_then(policy_source).map(|source| format!(" {source}")).unwrap_or_default();
+    let form_action = if is_question { format!("'self'{back}") } else { "'none'".to_owned() };
     format!(
         "default-src 'none'; style-src 'self'; img-src 'self'; form-action {form_action}; base-uri 'none'; frame-ancestors 'none'"
     )
-}
-
-/// Returns an address's origin, or the scheme of an app, as a source in a policy.
-fn source(address: Option<&str>) -> String {
-    let Some(url) = address.and_then(|address| Url::parse(address).ok()) else { return String::new() };
-    let origin = url.origin();
-    if origin.is_tuple() { format!(" {}", origin.ascii_serialization()) } else { format!(" {}:", url.scheme()) }
 }
 
 #[cfg(test)]
