@@ -171,9 +171,19 @@ impl Chromium {
         self.client.find(Locator::Css(css)).await.unwrap().text().await.unwrap()
     }
 
-    /// Returns whether what `css` finds can be seen.
+    /// Returns whether what `css` finds can be seen. It must be there; [`Chromium::until_seen`] waits for it.
     pub async fn sees(&self, css: &str) -> bool {
         self.client.find(Locator::Css(css)).await.unwrap().is_displayed().await.unwrap()
+    }
+
+    /// Waits until what `css` finds is there and can be seen.
+    pub async fn until_seen(&self, css: &str) {
+        let is_seen = async || {
+            let element = self.client.find(Locator::Css(css)).await.ok()?;
+            // It may be gone again by now.
+            element.is_displayed().await.ok()?.then_some(())
+        };
+        eventually(&format!("{css} to be seen"), is_seen).await;
     }
 
     pub async fn attribute(&self, css: &str, name: &str) -> Option<String> {

@@ -1,7 +1,8 @@
 //! The answer to an authorization request, after the confirmation: the sign-in page opens this address.
 //!
 //! The URL names only the ticket. Everything else comes from the ticket, so a confirmation is never used for another request.
-//! Only the browser that shows the code gets the answer. A repeated request gets the same answer until the code is used.
+//! Only the browser that shows the code gets the answer. A repeated request gets the same answer until the code is used, so the
+//! page of a failed store loads this address again.
 
 use axum::extract::State;
 use axum::http::Uri;
@@ -10,7 +11,6 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 
 use super::answers::{refuse, send, send_error};
-use super::paths::DONE_PATH;
 use crate::clients::Client;
 use crate::http::address::BrowserAddress;
 use crate::http::cookies::{self, SetCookie};
@@ -23,7 +23,7 @@ use crate::openid_provider::codes::{CodeContent, CodeSource};
 use crate::openid_provider::failure::AuthorizationError;
 use crate::random::RandomId;
 use crate::single_sign_on::{BrowserSecret, SignedIn};
-use crate::store::{Reading, StoreError, TransitionError};
+use crate::store::{Reading, TransitionError};
 use crate::ticket::{Authorization, CancelReason, Grant, Party, Receipt, State as TicketState, Ticket, TicketId};
 
 /// The ticket. Nothing else is accepted in the address.
@@ -50,7 +50,7 @@ pub(in crate::http) async fn done(
     }
     let binding = cookies::binding(&headers, &gateway).ok_or_else(over)?;
     let party = Party::Browser(binding.hash());
-    let reading = gateway.store.get(&id).await.map_err(|error| repeatable(error, &id))?;
+    let reading = gateway.store.get(&id).await?;
     let reading = reading.filter(|reading| reading.ticket.request.presenter.is(&party)).ok_or_else(over)?;
     let request = reading.ticket.request.clone();
     let authorization = request.authorization.as_deref().ok_or_else(over)?;
@@ -82,12 +82,7 @@ pub(in crate::http) async fn done(
         issued_at: receipt.issued_at,
     };
     let source = CodeSource::Ticket { binding: &binding, ticket: &id, jti: &receipt.jti, now: reading.now };
-    let code = gateway
-        .openid_provider
-        .issue_code(source, &content)
-        .await
-        .map_err(|error| repeatable(error, &id))?
-        .ok_or_else(over)?;
+    let code = gateway.openid_provider.issue_code(source, &content).await?.ok_or_else(over)?;
     let cookie = match &session {
         Some(session) => Some(start_session(&gateway, session, &reading.ticket, grant, receipt, &headers).await?),
         None => None,
@@ -128,16 +123,11 @@ fn may_answer(client: &Client, authorization: &Authorization) -> bool {
 
 /// Claims a confirmed ticket. A claimed one stays as it is.
 async fn claim(gateway: &Gateway, reading: Reading, party: &Party) -> Result<Reading, Problem> {
-    let (id, jti) = (reading.ticket.id, RandomId::new().to_string());
+    let jti = RandomId::new().to_string();
     gateway.sign_ins.claim(reading, party, &jti).await.map_err(|error| match error {
         TransitionError::NoTicket | TransitionError::Refused(_) => over(),
-        TransitionError::Store(error) => repeatable(error, &id),
+        TransitionError::Store(error) => error.into(),
     })
-}
-
-/// Returns the page of a failed store. Its link repeats the request, which gets the same answer.
-fn repeatable(error: StoreError, id: &TicketId) -> Problem {
-    Problem::from(error).as_page(&format!("{DONE_PATH}?ticket={id}"))
 }
 
 fn has_single_sign_on(client: &Client) -> bool {
@@ -163,7 +153,7 @@ async fn start_session(
     let old = cookies::single_sign_on(headers, gateway);
     let started = gateway.openid_provider.single_sign_on().start(secret, &signed_in, old.as_ref()).await;
     // The person has signed out since the first answer to this request.
-    if !started.map_err(|error| repeatable(error, &ticket.id))? {
+    if !started? {
         return Err(over());
     }
     Ok(cookies::set_single_sign_on(gateway, secret))

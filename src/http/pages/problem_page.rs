@@ -103,3 +103,38 @@ impl ProblemContext {
         Ok((kind, policy, NO_PERMISSIONS, language_headers(language), html).into_response())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn link(method: Method, status: u16, retry_href: Option<&str>) -> String {
+        let request = Request::builder().method(method).uri("/x?y=z").body(axum::body::Body::empty()).unwrap();
+        let body = ProblemBody {
+            r#type: String::new(),
+            title: String::new(),
+            status,
+            detail: String::new(),
+            code: "any".to_owned(),
+            retry_after: None,
+            request_id: None,
+        };
+        let page = ProblemContext::of(&request).render(&body, retry_href).unwrap();
+        let page = axum::body::to_bytes(page.into_body(), usize::MAX).await.unwrap();
+        let page = str::from_utf8(&page).unwrap().replace("&#x2f;", "/");
+        let link = page.split("<a class=\"button\" ").nth(1).unwrap().split("</a>").next().unwrap();
+        link.to_owned()
+    }
+
+    #[tokio::test]
+    async fn the_page_of_a_temporary_fault_loads_the_same_address_again() {
+        for status in [408, 429, 431, 500, 503] {
+            assert_eq!(link(Method::GET, status, None).await, "href=\"\">Try again", "{status}");
+            assert_eq!(link(Method::POST, status, None).await, "href=\"/\">Go to the home page", "{status}");
+        }
+        for status in [400, 403, 404] {
+            assert_eq!(link(Method::GET, status, None).await, "href=\"/\">Go to the home page", "{status}");
+        }
+        assert_eq!(link(Method::POST, 503, Some("/reports")).await, "href=\"/reports\">Try again");
+    }
+}

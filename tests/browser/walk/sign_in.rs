@@ -48,8 +48,7 @@ async fn through_a_sign_in(walk: &mut Walk, screen: &Chromium) {
     walk.stop(screen, "waiting", "waiting", "body").await;
     let ada = walk.phone("Ada Lovelace").await;
     ada.act(&id, "open").await;
-    let is_opened = async || screen.sees(".scangate[data-reason=opened]").await.then_some(());
-    eventually("the line about the phone", is_opened).await;
+    screen.until_seen(".scangate[data-reason=opened]").await;
     walk.stop(screen, "opened", "opened", "body").await;
     ada.act(&id, "scan").await;
     screen.until("scanned").await;
