@@ -55,6 +55,7 @@ struct Record {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "one exists at a time, for as long as it is read or written")]
 enum Content {
     Session(BrowserSession),
     Ended(Timestamp),
