@@ -263,6 +263,7 @@ on_every_engine! {
     a_value_is_read_unchanged_until_it_is_removed
     a_value_expires
     an_existing_value_is_not_replaced_if_absent
+    putting_an_equal_value_again_writes_it_again
     one_of_two_hundred_parallel_values_is_put
     a_value_that_is_too_long_is_refused
     a_value_is_replaced_only_if_it_is_the_expected_one
@@ -640,6 +641,18 @@ async fn an_existing_value_is_not_replaced_if_absent(engine: Engine) {
     assert!(store.put_value("lock", "mine", LONG, Put::IfAbsent).await.unwrap());
     store.remove_value("lock").await.unwrap();
     assert!(store.put_value("lock", "yours", LONG, Put::IfAbsent).await.unwrap());
+}
+
+/// A repeated call may be the one that is acknowledged: it must write, so that the replicas are asked for something.
+async fn putting_an_equal_value_again_writes_it_again(engine: Engine) {
+    let Engine { store, .. } = &engine;
+    assert!(store.put_value("code", "mine", engine.short, Put::IfAbsent).await.unwrap());
+    assert!(store.put_value("code", "mine", LONG, Put::IfAbsent).await.unwrap());
+    assert!(store.put_value("other", "mine", engine.short, Put::IfAbsent).await.unwrap());
+    assert!(!store.put_value("other", "yours", LONG, Put::IfAbsent).await.unwrap());
+    tokio::time::sleep(engine.short + Duration::from_millis(10)).await;
+    assert_eq!(store.value("code").await.unwrap().as_deref(), Some("mine"));
+    assert_eq!(store.value("other").await.unwrap(), None, "a refused value changes nothing");
 }
 
 async fn one_of_two_hundred_parallel_values_is_put(engine: Engine) {

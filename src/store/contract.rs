@@ -111,8 +111,9 @@ pub trait Store: Send + Sync {
     fn unwatch(&self, id: &TicketId);
 
     /// Keeps `value`, of at most [`MAX_VALUE_BYTES`], under `name` for `ttl`, replicated as by [`Store::replace`].
-    /// Returns whether the name now has this value. Repeated calls are safe: storing an equal value again succeeds. To
-    /// detect whether its own call stored the value, a caller makes the value unique.
+    /// Returns whether the name now has this value. Repeated calls are safe: storing an equal value again succeeds, is
+    /// replicated again, and begins the lifetime anew. To detect whether its own call stored the value, a caller makes the
+    /// value unique.
     ///
     /// # Errors
     /// [`StoreError::Full`]; [`StoreError::Unavailable`]: the store may or may not hold the value.

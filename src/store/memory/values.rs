@@ -34,10 +34,8 @@ impl Values {
         if value.len() > MAX_VALUE_BYTES {
             return Err(StoreError::Full(format!("the value has more than {MAX_VALUE_BYTES} bytes")));
         }
-        if let Some(stored) = self.get(&name, now)
-            && put == Put::IfAbsent
-        {
-            return Ok(stored == value);
+        if put == Put::IfAbsent && self.get(&name, now).is_some_and(|stored| stored != value) {
+            return Ok(false);
         }
         self.drop_expired(now);
         // A refusal leaves an earlier value as it is.

@@ -67,11 +67,17 @@ if revision < expected or (revision == expected and (stored[2] or '0') ~= ARGV[2
 redis.call('PEXPIREAT', KEYS[1], stored[3])
 return revision == expected and 1 or 2";
 
+/// A repeated command finds the value that its first execution stored, and succeeds. It writes the expiry again, so that
+/// replicas have everything written over the connection before.
 const LUA_PUT_VALUE: &str = "
+local deadline = string.format('%.0f', now + ARGV[2])
 local stored = redis.call('HGET', KEYS[1], 'value')
-if stored and ARGV[3] == 'if_absent' then return stored == ARGV[1] and 1 or 0 end
+if stored and ARGV[3] == 'if_absent' then
+  if stored ~= ARGV[1] then return 0 end
+  if redis.call('PEXPIREAT', KEYS[1], deadline) == 1 then return 1 end
+end
 redis.call('HSET', KEYS[1], 'value', ARGV[1])
-redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', now + ARGV[2]))
+redis.call('PEXPIREAT', KEYS[1], deadline)
 return 1";
 
 /// A repeated command finds the value that its first execution stored, and succeeds. It writes the expiry again, so that
