@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use url::Url;
+use url::{Origin, Url};
 
 use self::openid::OpenIdClient;
 use crate::qr::Logo;
@@ -99,7 +99,11 @@ impl Client {
     /// Returns whether `origin` belongs to it: its list has the origin, or a redirect URI of that origin.
     #[must_use]
     pub fn has_origin(&self, origin: &str) -> bool {
-        let is_of = |url: &String| Url::parse(url).is_ok_and(|url| url.origin().ascii_serialization() == origin);
+        // The origin of an app's own scheme is opaque: written down it is `null`, as the one of every sandboxed page.
+        let is_of = |url: &String| {
+            let own = Url::parse(url).ok().map(|url| url.origin()).filter(Origin::is_tuple);
+            own.is_some_and(|own| own.ascii_serialization() == origin)
+        };
         let redirect_uris = self.openid.iter().flat_map(|openid| &openid.redirect_uris);
         self.origins.iter().any(|own| own == origin) || redirect_uris.into_iter().any(is_of)
     }

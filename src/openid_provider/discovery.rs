@@ -24,7 +24,9 @@ pub struct Document {
     userinfo_endpoint: String,
     jwks_uri: String,
     revocation_endpoint: String,
-    introspection_endpoint: String,
+    /// Public clients cannot use it, so without others it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    introspection_endpoint: Option<String>,
     end_session_endpoint: String,
     scopes_supported: Vec<&'static str>,
     response_types_supported: [&'static str; 1],
@@ -34,6 +36,7 @@ pub struct Document {
     id_token_signing_alg_values_supported: Vec<String>,
     token_endpoint_auth_methods_supported: Vec<&'static str>,
     revocation_endpoint_auth_methods_supported: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     introspection_endpoint_auth_methods_supported: Vec<&'static str>,
     code_challenge_methods_supported: [&'static str; 1],
     claim_types_supported: [&'static str; 1],
@@ -63,7 +66,7 @@ fn document<'a>(issuer: &str, clients: &'a Clients, acr_of_providers: impl Itera
     let openid = || clients.iter().filter_map(|client| client.openid.as_ref());
     let at = |path: &str| format!("{issuer}{path}");
     let methods = auth_methods(openid());
-    let of_confidential = methods.iter().copied().filter(|method| *method != "none").collect();
+    let of_confidential: Vec<_> = methods.iter().copied().filter(|method| *method != "none").collect();
     let acr_of_clients = of_clients().flat_map(|client| &client.freshness.acr_values);
     let grants = if openid().any(|openid| openid.refresh_tokens != RefreshTokens::Never) {
         vec!["authorization_code", "refresh_token"]
@@ -78,7 +81,7 @@ fn document<'a>(issuer: &str, clients: &'a Clients, acr_of_providers: impl Itera
         userinfo_endpoint: at("/oauth2/userinfo"),
         jwks_uri: at("/.well-known/jwks.json"),
         revocation_endpoint: at("/oauth2/revoke"),
-        introspection_endpoint: at("/oauth2/introspect"),
+        introspection_endpoint: (!of_confidential.is_empty()).then(|| at("/oauth2/introspect")),
         end_session_endpoint: at("/oauth2/logout"),
         scopes_supported: SCOPES.into_iter().filter(is_granted).collect(),
         response_types_supported: ["code"],
@@ -162,7 +165,11 @@ mod tests {
         assert_eq!(document["grant_types_supported"], json!(["authorization_code"]));
         assert_eq!(document["id_token_signing_alg_values_supported"], json!(["RS256"]));
         assert_eq!(document["token_endpoint_auth_methods_supported"], json!(["none"]));
-        assert_eq!(document["introspection_endpoint_auth_methods_supported"], json!([]));
+        // Nobody could use the endpoint, and RFC 8414 §3.2 allows no empty array.
+        for name in ["introspection_endpoint", "introspection_endpoint_auth_methods_supported"] {
+            assert_eq!(document.get(name), None, "{name}");
+        }
+        assert!(document.as_object().unwrap().values().all(|value| *value != json!([])), "{document}");
         assert_eq!(document["acr_values_supported"], json!(["urn:loa:2", "phr"]));
         let both = format!(
             "{SPA}claims = [\"groups\", \"email\"]\n[[clients]]\nid = \"app\"\nredirect_uris = [\"https://app.example/\"]\n\
@@ -179,6 +186,7 @@ mod tests {
         assert_eq!(document["revocation_endpoint_auth_methods_supported"], methods);
         let confidential = json!(["client_secret_basic", "client_secret_post"]);
         assert_eq!(document["introspection_endpoint_auth_methods_supported"], confidential);
+        assert_eq!(document["introspection_endpoint"], "https://gate.example/oauth2/introspect");
         assert_eq!(document["acr_values_supported"], json!(["phr", "urn:loa:2"]));
         let claims = document["claims_supported"].as_array().unwrap();
         assert!(["sub", "sid", "groups", "email"].iter().all(|name| claims.contains(&json!(name))), "{claims:?}");
