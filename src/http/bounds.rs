@@ -43,7 +43,7 @@ per_tier! {
     AUTHORIZE = "rate_authorize";
     /// Token requests of OpenID clients.
     TOKEN = "rate_token";
-    /// Requests of unknown clients or with a wrong secret, and requests with an invalid access token.
+    /// Requests of unknown clients or with a wrong secret, and requests with a text that is no access token.
     INVALID_CLIENT = "rate_invalid_client";
     /// Tickets waiting to be scanned.
     TICKETS = "tickets_per_address";

@@ -39,7 +39,7 @@ pub struct RateLimits {
     pub authorize: u32,
     /// Token requests of OpenID clients. The servers of an app send them for all its people.
     pub token: u32,
-    /// Requests of clients that are unknown or have a wrong secret, and requests with an invalid access token.
+    /// Requests of clients that are unknown or have a wrong secret, and requests with a text that is no access token.
     pub invalid_client: u32,
     /// QR codes drawn.
     pub draw: u32,

@@ -17,7 +17,8 @@ use crate::clients::table::ClientTable;
 use crate::clients::tables::from_tables;
 use crate::clock::now;
 use crate::random;
-use crate::signer::MissingKey;
+use crate::signer::keys::KeyAlgorithm;
+use crate::signer::{JwtType, MissingKey};
 use crate::single_sign_on::SingleSignOnLifetimes;
 use crate::store::Changes;
 use crate::store::memory::MemoryStore;
@@ -129,6 +130,30 @@ fn parts(token: &str) -> [Value; 2] {
     let mut parts =
         token.split('.').map(|part| serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap_or_default()));
     [parts.next().unwrap().unwrap(), parts.next().unwrap().unwrap()]
+}
+
+/// What is no access token of this gateway counts as an attempt; what was one does not.
+#[tokio::test]
+async fn an_expired_access_token_is_told_from_a_text_that_was_never_one() {
+    let provider = open(memory(), "ES256");
+    let tokens = exchanged(&provider).await;
+    let [_, mut claims] = parts(&tokens.access_token);
+    claims["exp"] = json!(now().unix_seconds() - 3600);
+    let sign = |typ| provider.signer.sign_with(KeyAlgorithm::Es256, typ, &claims).unwrap();
+    let expired = sign(JwtType::AccessToken);
+    for (token, is_valid, was_issued) in [
+        (&tokens.access_token, true, true),
+        (&expired, false, true),
+        (&format!("{expired}x"), false, false),
+        (&sign(JwtType::Jwt), false, false),
+        (&tokens.id_token, false, false),
+        (&"x".to_owned(), false, false),
+    ] {
+        let found = (provider.verify_access_token(token).is_some(), provider.has_issued(token));
+        assert_eq!(found, (is_valid, was_issued), "{token}");
+    }
+    // One of another gateway.
+    assert!(!open(memory(), "ES256").has_issued(&tokens.access_token));
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use crate::clients::Client;
 use crate::clients::openid::OpenIdClient;
 use crate::clock::now;
 use crate::random::RandomId;
-use crate::signer::issued::Expected;
+use crate::signer::issued::{Expected, Issued};
 use crate::signer::keys::KeyAlgorithm;
 use crate::signer::{JwtType, SignError};
 use crate::ticket::{Authentication, Claims, ClientId, Subject};
@@ -191,9 +191,7 @@ impl OpenIdProvider {
     /// Verifies an access token of this gateway. Whether its grant has ended is for the caller to ask.
     #[must_use]
     pub fn verify_access_token(&self, token: &str) -> Option<AccessToken> {
-        let userinfo = self.userinfo_url();
-        let expected = Expected { typ: JwtType::AccessToken, audience: Some(&userinfo), may_be_expired: false };
-        let issued = self.signer.verify_as(token, expected).ok()?;
+        let issued = self.issued_access_token(token, false)?;
         let text = |name: &str| issued.claims.get(name).and_then(Value::as_str);
         Some(AccessToken {
             subject: Subject(issued.subject.clone()),
@@ -202,6 +200,18 @@ impl OpenIdProvider {
             scopes: text("scope")?.split(' ').map(str::to_owned).collect(),
             claims: issued.claims.clone(),
         })
+    }
+
+    /// Returns whether this gateway has issued this access token. It may have expired.
+    #[must_use]
+    pub fn has_issued(&self, token: &str) -> bool {
+        self.issued_access_token(token, true).is_some()
+    }
+
+    fn issued_access_token(&self, token: &str, may_be_expired: bool) -> Option<Issued> {
+        let userinfo = self.userinfo_url();
+        let expected = Expected { typ: JwtType::AccessToken, audience: Some(&userinfo), may_be_expired };
+        self.signer.verify_as(token, expected).ok()
     }
 
     /// Verifies an ID token of this gateway that comes back as `id_token_hint`.

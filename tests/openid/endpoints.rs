@@ -5,7 +5,8 @@ use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::Gateway;
-use crate::support::openid::{App, Tokens, builder, gateway, userinfo};
+use crate::support::gateway::Phone;
+use crate::support::openid::{Answer, App, Screen, Tokens, builder, gateway, userinfo};
 
 const PAGE: &str = "https://spa.example";
 
@@ -17,7 +18,8 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
 async fn refusal(response: Response) -> (StatusCode, String, String) {
     let (status, headers) = (response.status(), response.headers().clone());
     let body = response.bytes().await.unwrap();
-    let error = serde_json::from_slice::<Value>(&body).map(|body| body["error"].as_str().unwrap().to_owned());
+    let error =
+        serde_json::from_slice::<Value>(&body).map(|body| body["error"].as_str().unwrap_or_default().to_owned());
     (status, error.unwrap_or_default(), header(&headers, "www-authenticate").to_owned())
 }
 
@@ -66,6 +68,54 @@ async fn invalid_tokens_are_limited_and_valid_ones_are_served() {
     assert_eq!(limited.status(), StatusCode::TOO_MANY_REQUESTS);
     assert!(header(limited.headers(), "retry-after").parse::<u64>().is_ok_and(|secs| secs >= 1));
     assert_eq!(userinfo(&gateway, &tokens.access).await.status(), StatusCode::OK);
+}
+
+/// All people of an app may come from one address: its backend's, or their office's.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_without_a_token_and_with_one_that_was_valid_are_not_limited() {
+    let app = App::new("shop");
+    let (_folder, builder) = builder(&[&app]);
+    let gateway = builder.arg("--rate-invalid-client", "1").start().await;
+    let ended = app.sign_in(&gateway, "ada").await;
+    app.post(&gateway, "/oauth2/revoke", &[("token", &ended.access)]).await;
+    for _ in 0..4 {
+        let (status, error, _) = refusal(userinfo(&gateway, &ended.access).await).await;
+        assert_eq!((status, error.as_str()), (StatusCode::UNAUTHORIZED, "invalid_token"));
+        let none = Client::new().get(gateway.url("/oauth2/userinfo")).send().await.unwrap();
+        assert_eq!(none.status(), StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(userinfo(&gateway, "x").await.status(), StatusCode::UNAUTHORIZED, "the one attempt");
+    assert_eq!(userinfo(&gateway, "x").await.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(userinfo(&gateway, &ended.access).await.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_out_of_the_browser_ends_the_tokens_of_its_session_but_not_offline_access() {
+    let app = App::new("shop").with("single_sign_on = true").with("refresh_tokens = \"always\"");
+    let offline = App::new("offline").with("single_sign_on = true").with("refresh_tokens = \"offline_access\"");
+    let offline = offline.with("scopes = [\"openid\", \"offline_access\"]");
+    let gateway = gateway(&[&app, &offline]).await;
+    let screen = Screen::new(&gateway);
+    let request = app.request();
+    let answer = screen.sign_in(&request.query(), &Phone::of("ada", &gateway)).await;
+    let ended = Tokens::of(app.exchange(&gateway, answer.code(), &request).await).await;
+    // The other app is signed in by the session, and may go on without it.
+    let request = offline.request().set("scope", "openid offline_access");
+    let answer = Answer::of(screen.arrive(&request.query()).await).await;
+    let kept = Tokens::of(offline.exchange(&gateway, answer.code(), &request).await).await;
+    for (app, tokens) in [(&app, &ended), (&offline, &kept)] {
+        assert_eq!(userinfo(&gateway, &tokens.access).await.status(), StatusCode::OK);
+        assert_eq!(app.introspect(&gateway, tokens.refresh.as_deref().unwrap()).await["active"], true);
+    }
+    screen.open(&format!("/oauth2/logout?id_token_hint={}", ended.id), "cross-site").await;
+    assert_eq!(refusal(userinfo(&gateway, &ended.access).await).await.1, "invalid_token");
+    for token in [&ended.access, ended.refresh.as_ref().unwrap()] {
+        assert_eq!(app.introspect(&gateway, token).await, json!({"active": false}));
+    }
+    assert_eq!(userinfo(&gateway, &kept.access).await.status(), StatusCode::OK);
+    for token in [&kept.access, kept.refresh.as_ref().unwrap()] {
+        assert_eq!(offline.introspect(&gateway, token).await["active"], true);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,10 +211,22 @@ async fn a_page_of_an_app_may_call_what_its_app_may_and_any_page_reads_what_is_p
     let answer = from(PAGE).await.unwrap();
     assert_eq!((answer.status(), header(answer.headers(), "access-control-allow-origin")), (StatusCode::OK, PAGE));
     // A page of another app, which CORS lets read the answer, must not use this app's token.
-    assert_eq!(refusal(from("https://other.example").await.unwrap()).await.1, "invalid_request");
+    let (status, error, _) = refusal(from("https://other.example").await.unwrap()).await;
+    assert_eq!((status, error.as_str()), (StatusCode::FORBIDDEN, "invalid_request"));
     let revoked = http.post(gateway.url("/oauth2/revoke")).header(ORIGIN, "https://other.example");
     let revoked = revoked.form(&[("token", tokens.access.as_str()), ("client_id", "spa")]).send().await.unwrap();
     assert_eq!(refusal(revoked).await.1, "invalid_request");
+    assert_eq!(userinfo(&gateway, &tokens.access).await.status(), StatusCode::OK);
+}
+
+/// A page in a sandbox has the origin `null`. The origin of a native app's redirect URI is written in the same way.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_without_an_origin_is_not_taken_for_a_native_app() {
+    let app = App::public("native").with_redirect_uris(&["com.example.app:/cb"]);
+    let gateway = gateway(&[&app]).await;
+    let tokens = app.sign_in(&gateway, "ada").await;
+    let from = Client::new().get(gateway.url("/oauth2/userinfo")).bearer_auth(&tokens.access).header(ORIGIN, "null");
+    assert_eq!(refusal(from.send().await.unwrap()).await.0, StatusCode::FORBIDDEN);
     assert_eq!(userinfo(&gateway, &tokens.access).await.status(), StatusCode::OK);
 }
 

@@ -125,7 +125,7 @@ pub struct LimitFlags {
         help_heading = "Limits"
     )]
     pub rate_token: u32,
-    /// Requests of unknown OpenID clients or with a wrong secret, and with an invalid access token, per minute and address
+    /// Requests of unknown OpenID clients or with a wrong secret, and with a text that is no access token, per minute and address
     #[arg(
         long, env = "SCANGATE_RATE_INVALID_CLIENT", value_name = "N", default_value_t = 20,
         value_parser = at_least_one(), help_heading = "Limits"

@@ -39,6 +39,7 @@ pub(super) struct TokenForm {
         (status = 200, body = Object, description = "`active`, and for an active token its claims"),
         (status = 400, body = OAuthErrorBody, description = "`invalid_request`"),
         (status = 401, body = OAuthErrorBody, description = "`invalid_client`: the client is unknown or public, or did not authenticate as it is registered"),
+        (status = 403, body = OAuthErrorBody, description = "`invalid_request`: the page that sent this is not of the client's origins"),
         (status = 429, body = OAuthErrorBody, description = "`temporarily_unavailable`: too many attempts"),
         (status = 503, body = OAuthErrorBody, description = "`temporarily_unavailable`: the store cannot be reached"),
     )

@@ -24,6 +24,7 @@ use crate::http::state::SharedGateway;
         (status = 200, description = "The token is not valid, or not any more"),
         (status = 400, body = OAuthErrorBody, description = "`invalid_request`"),
         (status = 401, body = OAuthErrorBody, description = "`invalid_client`: the client is unknown, or did not authenticate as it is registered"),
+        (status = 403, body = OAuthErrorBody, description = "`invalid_request`: the page that sent this is not of the client's origins"),
         (status = 429, body = OAuthErrorBody, description = "`temporarily_unavailable`: too many attempts"),
         (status = 503, body = OAuthErrorBody, description = "`temporarily_unavailable`: the store cannot be reached"),
     )

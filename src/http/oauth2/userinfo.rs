@@ -21,10 +21,14 @@ use crate::store::StoreError;
 enum Refused {
     /// There is no token.
     NoToken,
-    /// The request has two tokens, or it comes from a page of another app. The sentence says which.
+    /// The request is malformed, or has two tokens. The sentence says which.
     InvalidRequest(&'static str),
-    /// The token is not valid, or its sign-in has ended.
-    InvalidToken,
+    /// The request comes from a page of another app.
+    ForeignOrigin,
+    /// The token has expired, or its sign-in has ended.
+    EndedToken,
+    /// The text is no access token of this gateway.
+    ForeignToken,
     /// Any other error.
     Other(OAuthError),
 }
@@ -32,13 +36,17 @@ enum Refused {
 impl Refused {
     fn into_response(self) -> Response {
         let (status, error, sentence) = match self {
-            // RFC 6750 §3.1: no error code for a request without a token.
+            // RFC 6750 §3.1: no error code for a request without a token. The body is JSON, as of every other answer.
             Self::NoToken => {
-                return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer realm=\"scangate\"")])
-                    .into_response();
+                let challenge = [(header::WWW_AUTHENTICATE, "Bearer realm=\"scangate\"")];
+                return (StatusCode::UNAUTHORIZED, challenge, no_store(Json(json!({})))).into_response();
             }
             Self::InvalidRequest(sentence) => (StatusCode::BAD_REQUEST, "invalid_request", sentence),
-            Self::InvalidToken => {
+            Self::ForeignOrigin => {
+                let error = TokenError::ForeignOrigin;
+                (StatusCode::FORBIDDEN, error.as_str(), error.description())
+            }
+            Self::EndedToken | Self::ForeignToken => {
                 let sentence = "The access token is invalid or has expired, or its sign-in has ended.";
                 (StatusCode::UNAUTHORIZED, "invalid_token", sentence)
             }
@@ -79,9 +87,10 @@ impl From<TokenError> for Refused {
     security(("access_token" = [])),
     responses(
         (status = 200, body = Object, description = "`sub` and the released claims"),
-        (status = 400, body = OAuthErrorBody, description = "`invalid_request`: two tokens, or a page of another app"),
-        (status = 401, body = OAuthErrorBody, description = "No token, or `invalid_token`"),
-        (status = 429, body = OAuthErrorBody, description = "`temporarily_unavailable`: too many invalid tokens"),
+        (status = 400, body = OAuthErrorBody, description = "`invalid_request`: two tokens"),
+        (status = 401, body = Object, description = "`invalid_token` with its description, or for no token an empty object"),
+        (status = 403, body = OAuthErrorBody, description = "`invalid_request`: the page that sent this is not of the client's origins"),
+        (status = 429, body = OAuthErrorBody, description = "`temporarily_unavailable`: too many texts that are no access token of this gateway"),
         (status = 503, body = OAuthErrorBody, description = "`temporarily_unavailable`: the store cannot be reached"),
     )
 )]
@@ -102,9 +111,10 @@ pub(in crate::http) async fn userinfo(
     security((), ("access_token" = [])),
     responses(
         (status = 200, body = Object, description = "`sub` and the released claims"),
-        (status = 400, body = OAuthErrorBody, description = "`invalid_request`: two tokens, or a page of another app"),
-        (status = 401, body = OAuthErrorBody, description = "No token, or `invalid_token`"),
-        (status = 429, body = OAuthErrorBody, description = "`temporarily_unavailable`: too many invalid tokens"),
+        (status = 400, body = OAuthErrorBody, description = "`invalid_request`: two tokens"),
+        (status = 401, body = Object, description = "`invalid_token` with its description, or for no token an empty object"),
+        (status = 403, body = OAuthErrorBody, description = "`invalid_request`: the page that sent this is not of the client's origins"),
+        (status = 429, body = OAuthErrorBody, description = "`temporarily_unavailable`: too many texts that are no access token of this gateway"),
         (status = 503, body = OAuthErrorBody, description = "`temporarily_unavailable`: the store cannot be reached"),
     )
 )]
@@ -137,10 +147,12 @@ async fn respond(gateway: &SharedGateway, address: BrowserAddress, request: Requ
         }
         Err(refused) => {
             metrics.userinfo("refused");
-            // Tokens cannot be guessed, but each costs a verification.
-            match gateway.limits.invalid_client.take(address.0) {
-                Ok(()) => refused.into_response(),
-                Err(limited) => OAuthError::from(limited).into_response(),
+            // An app asks with the token that it has, and refreshes it after a 401. The tokens of all people of an app may come
+            // from one address, so one that was valid takes no attempt.
+            let is_limited = matches!(refused, Refused::ForeignToken);
+            match is_limited.then(|| gateway.limits.invalid_client.take(address.0)) {
+                Some(Err(limited)) => OAuthError::from(limited).into_response(),
+                Some(Ok(())) | None => refused.into_response(),
             }
         }
     }
@@ -161,9 +173,12 @@ async fn find(gateway: &SharedGateway, request: Request) -> Result<crate::ticket
         (Some(token), None) | (None, Some(token)) => token,
         (None, None) => return Err(Refused::NoToken),
     };
-    let UserInfo { client, claims } = gateway.openid_provider.userinfo(token).await?.ok_or(Refused::InvalidToken)?;
+    let provider = &gateway.openid_provider;
+    let Some(UserInfo { client, claims }) = provider.userinfo(token).await? else {
+        return Err(if provider.has_issued(token) { Refused::EndedToken } else { Refused::ForeignToken });
+    };
     if !headers.get(header::ORIGIN).is_none_or(|origin| is_known(gateway as &Gateway, &client, origin)) {
-        return Err(Refused::InvalidRequest("The page that sent this is not of the client's origins."));
+        return Err(Refused::ForeignOrigin);
     }
     Ok(claims)
 }
