@@ -21,8 +21,8 @@
 (function () {
   'use strict';
 
-  // The address that answers an authorization request whose ticket is confirmed.
-  var DONE = '/oauth2/authorize/done?ticket=';
+  // The address that answers an authorization request whose ticket is confirmed, in the language of this page.
+  var DONE = '/oauth2/authorize/done?lang=' + document.documentElement.lang + '&ticket=';
   // If the site has not responded after this time, it is slow, or something in the browser keeps it from opening.
   var REDIRECT_TIMEOUT_MS = 10000;
   var STOPPED = { declined: 1, cancelled: 1, expired: 1, error: 1 };

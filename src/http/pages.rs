@@ -40,7 +40,7 @@ pub(super) use headers::KEEP_OPENER;
 use headers::{FOR_ANY_ORIGIN, NO_PERMISSIONS, language_headers};
 use people::{People, Site};
 pub(super) use problem_page::ProblemContext;
-use query::parameter;
+use query::{parameter, wanted_languages};
 use renderer::{PageContext, RENDERER};
 pub(super) use sign_out::{SignOutView, sign_out};
 use texts::{Language, Page};
@@ -79,7 +79,7 @@ pub(super) fn authorization(
     if let Some(url) = own_url(gateway, uri, headers) {
         return Ok((KEEP_OPENER, Redirect::to(url.as_str())).into_response());
     }
-    let language = language_of_request(uri, &request.ui_locales, headers);
+    let language = language_of_request(uri, headers);
     let client = Some(&*request.client);
     let cancel_href = format!("{CANCEL_PATH}?{}", uri.query().unwrap_or_default());
     let people = People::unknown(gateway);
@@ -87,11 +87,10 @@ pub(super) fn authorization(
     Ok((KEEP_OPENER, page).into_response())
 }
 
-/// Returns the language of a page for an authorization request: the one that the person chose, else the client's wishes, else the
-/// browser's.
-fn language_of_request(uri: &Uri, ui_locales: &[String], headers: &HeaderMap) -> &'static Language {
-    let chosen = parameter(uri, "lang").into_iter().chain(ui_locales.iter().cloned());
-    RENDERER.languages.first_of(chosen, headers)
+/// Returns the language of a page for a request of an OpenID client: the one that the person chose, else the client's wishes, else
+/// the browser's.
+fn language_of_request(uri: &Uri, headers: &HeaderMap) -> &'static Language {
+    RENDERER.languages.first_of(wanted_languages(uri), headers)
 }
 
 /// Serves the page that a phone's browser opens after it has scanned a code. Opening it changes nothing.

@@ -50,8 +50,6 @@ pub struct AuthorizationRequest {
     pub required_acr: Vec<String>,
     /// An ID token of the expected person, not yet verified.
     pub id_token_hint: Option<String>,
-    /// The languages for the page, the preferred one first.
-    pub ui_locales: Vec<String>,
 }
 
 /// The reason why a request has no further effect.
@@ -185,7 +183,6 @@ fn check(
         max_age_secs,
         required_acr,
         id_token_hint: parameters.find("id_token_hint").map(str::to_owned),
-        ui_locales: parameters.words("ui_locales").map(str::to_owned).collect(),
     })
 }
 

@@ -22,8 +22,6 @@ pub struct SignOutRequest {
     pub client: Option<Arc<Client>>,
     /// The address to go back to, with the client's `state`: exactly a registered one.
     pub back: Option<String>,
-    /// The preferred languages of a page.
-    pub ui_locales: Vec<String>,
     hint: Option<Hint>,
 }
 
@@ -62,8 +60,7 @@ impl OpenIdProvider {
             }
             None => None,
         };
-        let ui_locales = parameters.words("ui_locales").map(str::to_owned).collect();
-        Some(SignOutRequest { client: client.cloned(), back, ui_locales, hint })
+        Some(SignOutRequest { client: client.cloned(), back, hint })
     }
 
     /// Signs a person out. `browser` is the secret in the browser's cookie.

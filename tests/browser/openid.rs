@@ -219,6 +219,27 @@ async fn a_reload_and_another_language_keep_the_code_and_another_request_does_no
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_follows_the_page_is_in_the_language_that_the_person_chose() {
+    let app = App::start("").await;
+    let screen = app.stage.driver.open(Device::Desk).await;
+    app.arrive(&screen, "shop", &[]).await;
+    screen.click(".language").await;
+    within(SOON, "Chinese", async || (screen.text("#heading").await == "登录 Shop").then_some(())).await;
+    screen.until("waiting").await;
+    let phone = app.stage.phone(&screen.scan().await).await;
+    sign_in(&phone, "Ada").await;
+    screen.until("scanned").await;
+    // Without its cookie the browser gets a page in words instead of an answer.
+    screen.cdp("Network.clearBrowserCookies", json!({})).await;
+    phone.click("#confirm").await;
+    let is_there = async || screen.url().await.contains("/oauth2/authorize/done?").then_some(());
+    within(SOON, "the page after the sign-in page", is_there).await;
+    assert_eq!(screen.text("h1").await, "这次登录已经结束");
+    screen.end_after_refusals().await;
+    phone.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_tabs_sign_in_to_two_apps_at_once() {
     let mut app = App::start("").await;
     let screen = app.stage.driver.open(Device::Desk).await;

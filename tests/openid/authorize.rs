@@ -121,13 +121,14 @@ async fn going_back_without_a_sign_in_is_an_error_at_the_app() {
     assert_eq!(answer.field("state"), request.value("state"));
     let page = cancel(&evil.query()).await;
     assert_eq!((page.status(), page.headers().get("location")), (StatusCode::BAD_REQUEST, None));
-    // The phone's decision says the same.
+    // After the phone has declined, this is the way back too: the ticket has no answer.
     let ticket = screen.ticket(&request.query()).await;
     let phone = Phone::of("ada", &gateway);
     for action in ["scan", "cancel"] {
         assert!(phone.act(&ticket, action).await.status().is_success());
     }
-    assert_eq!(Answer::of(screen.done(&ticket).await).await.field("error"), "access_denied");
+    assert_eq!(screen.done(&ticket).await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(Answer::of(cancel(&request.query()).await).await.field("error"), "access_denied");
     assert_eq!(gateway.metric("scangate_authorizations_total{outcome=\"declined\"}").await, 2.0);
 }
 
@@ -165,6 +166,41 @@ async fn what_has_no_way_back_is_a_page_in_the_persons_language() {
     assert!(page.contains("<html lang=\"zh\">"));
     let chosen = screen.arrive(&notes.request().set("ui_locales", "zh").set("lang", "en").query()).await;
     assert!(chosen.text().await.unwrap().contains("<html lang=\"en\">"), "the person's choice comes first");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_the_page_is_in_its_language() {
+    let notes = App::new("notes");
+    let mut redis = Redis::start();
+    let (_folder, builder) = builder(&[&notes]);
+    let gateway = builder.redis(&redis).arg("--redis-timeout", "200ms").start().await;
+    let (screen, phone) = (Screen::new(&gateway), Phone::of("ada", &gateway));
+    let chinese = async |answer: reqwest::Response, what: &str| {
+        assert_eq!(answer.headers()["content-language"], "zh", "{what}");
+        answer.text().await.unwrap()
+    };
+    let form = notes.request().set("response_mode", "form_post");
+    // Without a page, the app's wish counts; a choice of the person comes first.
+    let silent = form.clone().set("prompt", "none").set("ui_locales", "fr zh-TW");
+    chinese(screen.arrive(&silent.query()).await, "an answer without a page").await;
+    let chosen = screen.arrive(&silent.set("lang", "en").query()).await;
+    assert_eq!(chosen.headers()["content-language"], "en");
+    let bad = form.clone().set("redirect_uri", "https://evil.example/cb").set("ui_locales", "zh");
+    chinese(screen.arrive(&bad.query()).await, "a request without a way back").await;
+    let cancel = format!("/oauth2/authorize/cancel?{}", form.clone().set("ui_locales", "zh").query());
+    chinese(screen.open(&cancel, "same-origin").await, "the way back").await;
+    // The page names its language.
+    let done = async |ticket: &str| {
+        screen.open(&format!("/oauth2/authorize/done?lang=zh&ticket={ticket}"), "same-origin").await
+    };
+    chinese(done("AAAAAAAAAAAAAAAAAAAAAA").await, "no ticket").await;
+    let ticket = screen.ticket(&form.query()).await;
+    phone.approve(&ticket).await;
+    chinese(done(&ticket).await, "the answer").await;
+    redis.kill();
+    let text = chinese(done(&ticket).await, "a store that is away").await;
+    let again = format!("href=\"/oauth2/authorize/done?lang=zh&amp;ticket={ticket}\"");
+    assert!(text.replace("&#x2f;", "/").contains(&again), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 //!
 //! The URL names only the ticket. Everything else comes from the ticket, so a confirmation is never used for another request.
 //! Only the browser that shows the code gets the answer. A repeated request gets the same answer until the code is used, so the
-//! page of a failed store loads this address again.
+//! page of a failed store loads this address again. A person who declined goes back by a link of the page, to [`cancel`].
 
 use axum::extract::State;
 use axum::http::Uri;
@@ -24,14 +24,17 @@ use crate::openid_provider::failure::AuthorizationError;
 use crate::random::RandomId;
 use crate::single_sign_on::{BrowserSecret, SignedIn};
 use crate::store::{Reading, TransitionError};
-use crate::ticket::{Authorization, CancelReason, Grant, Party, Receipt, State as TicketState, Ticket, TicketId};
+use crate::ticket::{Authorization, Grant, Party, Receipt, State as TicketState, Ticket, TicketId};
 
-/// The ticket. Nothing else is accepted in the address.
+/// The ticket, and the language of a page. Nothing else is accepted in the address.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct DoneQuery {
     /// Its id.
     ticket: String,
+    /// The language of the sign-in page. Pages read it from the address.
+    #[serde(rename = "lang")]
+    _lang: Option<String>,
 }
 
 /// Sends the answer of a ticket to its client.
@@ -57,9 +60,6 @@ pub(in crate::http) async fn done(
     let client = gateway.clients.find(Some(&request.client_id.0)).filter(|client| may_answer(client, authorization));
     let client = client.ok_or_else(|| Problem::from(&problem::SIGN_IN_ADDRESS))?;
     let to = Destination::from(authorization);
-    if let TicketState::Cancelled { reason: CancelReason::Declined, .. } = reading.ticket.state {
-        return send_error(&gateway, client, to, AuthorizationError::AccessDenied, &uri, &headers);
-    }
     let reading = claim(&gateway, reading, &party).await?;
     let TicketState::Claimed { grant, receipt, .. } = &reading.ticket.state else { return Err(over()) };
     if reading.now >= receipt.redeem_until {
@@ -92,7 +92,7 @@ pub(in crate::http) async fn done(
     Ok((cookie, send(client, &answer, &uri, &headers)?).into_response())
 }
 
-/// Leads a person who does not sign in back to the app, with the error `access_denied`. The query is that of the authorization
+/// Leads a person who does not sign in, or who declined, back to the app, with the error `access_denied`. The query is that of the authorization
 /// request, and is checked like one.
 pub(in crate::http) async fn cancel(
     State(gateway): State<SharedGateway>,

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse as _, Response};
 use minijinja::context;
 
 use super::headers::{KEEP_OPENER, NO_PERMISSIONS, language_headers, policy_source};
-use super::query::parameter;
+use super::language_of_request;
 use super::renderer::RENDERER;
 use crate::clients::Client;
 use crate::http::problem::Problem;
@@ -23,7 +23,7 @@ pub(in crate::http) fn form_post(
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    let language = RENDERER.languages.choose(parameter(uri, "lang").as_deref(), headers);
+    let language = language_of_request(uri, headers);
     let html = RENDERER.templates.get_template("form-post.html")?.render(context! {
         lang => &language.tag,
         text => language.form_post_texts(),

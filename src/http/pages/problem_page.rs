@@ -16,7 +16,7 @@ use minijinja::context;
 
 use super::files;
 use super::headers::{NO_PERMISSIONS, language_headers};
-use super::query::parameter;
+use super::language_of_request;
 use super::renderer::RENDERER;
 use crate::http::fields::is_programmatic;
 use crate::http::problem::ProblemBody;
@@ -78,7 +78,7 @@ impl ProblemContext {
         body: &ProblemBody,
         retry_href: Option<&str>,
     ) -> Result<Response, minijinja::Error> {
-        let language = RENDERER.languages.choose(parameter(&self.uri, "lang").as_deref(), &self.preferences);
+        let language = language_of_request(&self.uri, &self.preferences);
         let (title, detail) = language.problem(&body.code, body.status);
         let is_reading = matches!(self.method, Method::GET | Method::HEAD);
         let is_temporary = matches!(body.status, 408 | 429 | 431 | 500..);

@@ -34,7 +34,7 @@ pub(in crate::http) fn sign_out(
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    let language = language_of_request(uri, &request.ui_locales, headers);
+    let language = language_of_request(uri, headers);
     let is_question = view == SignOutView::Question;
     let action = format!("{CONFIRM_LOGOUT_PATH}?{}", uri.query().unwrap_or_default());
     let html = RENDERER.templates.get_template("sign-out.html")?.render(context! {
