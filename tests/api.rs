@@ -1,6 +1,7 @@
 //! The HTTP contract to the letter: the API description holds for the live answers, and every error is a problem.
 
 mod description;
+mod openid;
 mod problems;
 mod requests;
 
@@ -145,6 +146,7 @@ async fn live_answers_are_as_the_description_says() {
     let jwt = token["token"]["access_token"].as_str().unwrap();
     hold_sessions(&mut description, &browser, jwt).await;
     hold_signed_in_person(&mut description).await;
+    openid::hold_openid(&mut description).await;
     description.hold(events, "get", browser.events_after(&id, "99").await).await;
     let delete = |id: &str| browser.request(Method::DELETE, &format!("/v1/tickets/{id}")).send();
     description.hold(one, "delete", delete(&id).await.unwrap()).await;

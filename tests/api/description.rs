@@ -36,7 +36,11 @@ async fn the_description_is_valid_openapi() {
 
 /// Has schemathesis make up requests for a gateway in the demo, `examples` for each operation, with all checks on.
 async fn assert_as_described(examples: u32) {
-    let (directory, config) = file("[[clients]]\nid = \"web\"\nclaims = [\"name\"]\nflows = [\"login\", \"share\"]\n");
+    let (directory, config) = file(
+        "[[clients]]\nid = \"web\"\nclaims = [\"name\"]\nflows = [\"login\", \"share\"]\n\
+         [[clients]]\nid = \"app\"\nredirect_uris = [\"https://app.example/cb\"]\nsigning_alg = \"ES256\"\n\
+         secret = \"0123456789abcdef0123456789abcdef0123\"\n",
+    );
     let gateway =
         Gateway::builder().own_identity().arg("--demo", "true").arg("--config", config.to_str().unwrap()).start().await;
     for name in ["schemathesis.toml", "hooks.py"] {

@@ -33,6 +33,8 @@ def before_load_schema(context, raw_schema):
         properties = raw_schema["components"]["schemas"][name]["properties"]
         for field in properties.keys() & REGISTERED.keys():
             properties[field] = {"enum": REGISTERED[field] + [None]}
+    # With it a ticket has no other field, and only a request of a registered app is one. No schema can say so.
+    del raw_schema["components"]["schemas"]["CreateTicket"]["properties"]["authorization"]
     offered = raw_schema["components"]["schemas"]["CreateTicket"]["properties"]["release"]
     offered["items"] = {"enum": ["name"]}
 
