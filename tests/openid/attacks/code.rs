@@ -218,4 +218,6 @@ async fn guessing_clients_is_limited() {
     assert!((1..=60).contains(&wait), "{wait}");
     assert_eq!(refused(limited).await, (429, "temporarily_unavailable".to_owned()));
     assert_eq!(gateway.metric("scangate_refused_total{reason=\"rate_invalid_client\"}").await, 1.0);
+    // The app itself is not locked out by a neighbour.
+    assert_eq!(refused(notes.refresh(&gateway, "x").await).await, (400, "invalid_grant".to_owned()));
 }
