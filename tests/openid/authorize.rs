@@ -199,8 +199,7 @@ async fn what_follows_the_page_is_in_its_language() {
     chinese(done(&ticket).await, "the answer").await;
     redis.kill();
     let text = chinese(done(&ticket).await, "a store that is away").await;
-    let again = format!("href=\"/oauth2/authorize/done?lang=zh&amp;ticket={ticket}\"");
-    assert!(text.replace("&#x2f;", "/").contains(&again), "{text}");
+    assert!(text.contains("href=\"\""), "the link loads the answer again, in this language: {text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
