@@ -15,6 +15,7 @@ def markdown(raw: dict) -> str:
         ("Idle streams", idle),
         ("Confirm to event", latency),
         ("One login, one ticket, one poll", cost),
+        ("Sign-ins by OpenID Connect", openid),
         ("Every request that needs no login", routes),
         ("Expiry", expiry),
         ("One Redis and a Cluster", topologies),
@@ -122,6 +123,19 @@ def cost(results: Results) -> str:
     return table(
         ["", "measured"], [[what, results.why_not(figure) if value == "–" else value] for what, figure, value in rows]
     )
+
+
+def openid(results: Results) -> str:
+    rows = []
+    for row in results.get("openid-login-cpu", "rows") or []:
+        (least, most), (low, high) = row["us_range"], row["ratio_range"]
+        rows.append([
+            row["kind"],
+            number(row["requests"]),
+            f"{row['us']:,.0f} µs ({least:,.0f} to {most:,.0f})",
+            f"{row['ratio']:.2f} × ({low:.2f} to {high:.2f})",
+        ])  # fmt: skip
+    return table(["", "requests", "CPU of the gateway", "relative to a login by the API"], rows)
 
 
 def routes(results: Results) -> str:

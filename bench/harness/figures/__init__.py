@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ..peers import PEERS
 from ..progress import Progress
 from ..settings import Settings, Sizes
-from . import cost, edge, expiry, failover, growth, idle, latency, pages, routes, topologies
+from . import cost, edge, expiry, failover, growth, idle, latency, openid, pages, routes, topologies
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ FIGURES: dict[str, Figure] = {
     "poll": Figure("the same users, polling every 1.5 s", cost.poll_seconds, cost.poll),
     "latency": Figure("confirm to event, beside idle streams", latency.seconds, latency.run),
     "login-cpu": Figure("CPU time of one complete login, and of ten /healthz", cost.login_cpu_seconds, cost.login_cpu),
+    "openid-login-cpu": Figure("CPU time of a sign-in by OpenID Connect, and of a login", openid.seconds, openid.run),
     "routes": Figure("CPU time of every request that needs no login", routes.seconds, routes.run),
     "tickets": Figure("bytes in Redis per waiting ticket", cost.tickets_seconds, cost.tickets),
     **{

@@ -48,11 +48,11 @@ def warm_up(setup: Setup, targets: list[str], count: int) -> None:
     logins(setup, targets, max(50, count // 5))
 
 
-def logins(setup: Setup, targets: list[str], count: int) -> dict:
+def logins(setup: Setup, targets: list[str], count: int, *options) -> dict:
     """Performs complete logins, one after the other."""
     load = setup.load(
         "login", targets, "--streams", 0, "--logins", count, "--concurrency-logins", 1,
-        "--logins-per-second", 1_000 // PAUSE_MS, "--max-time", "30m",
+        "--logins-per-second", 1_000 // PAUSE_MS, "--max-time", "30m", *options,
     )  # fmt: skip
     load.until_phase("closing", "done", seconds=60 + count / 4)
     result = load.finish(30)

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
+use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -110,6 +110,7 @@ impl Deadline {
 /// A complete response.
 pub struct Response {
     pub status: StatusCode,
+    pub headers: HeaderMap,
     pub body: Bytes,
     retry_after: Option<Duration>,
 }
@@ -238,10 +239,23 @@ impl Api {
             let request = request(Method::POST, target, path, token).header(header::CONTENT_TYPE, "application/json");
             request.body(Full::new(body.clone())).map_err(|error| ConnectionError::Request(error.to_string()))
         };
+        self.send(index, request).await
+    }
+
+    /// Sends a request to the target `index` over a kept connection, or a new one.
+    ///
+    /// # Errors
+    /// If there is no response.
+    pub async fn send(
+        &self,
+        index: usize,
+        request: impl Fn() -> Result<Request<Full<Bytes>>, ConnectionError>,
+    ) -> Result<Response, ConnectionError> {
+        let target = &self.targets[index];
         let kept = self.take_idle(index);
         if let Some(mut connection) = kept {
             // The gateway may be closing a kept connection. A request that fails on one is sent again on a new connection:
-            // all of these requests are safe to repeat.
+            // all of these requests are safe to repeat, except that a code which was exchanged is refused.
             if let Ok(response) = exchange(&mut connection, request()?).await {
                 self.keep_idle(index, connection);
                 return Ok(response);
@@ -276,14 +290,18 @@ impl Api {
 }
 
 impl Response {
-    fn expect(self, action: &'static str, status: StatusCode) -> Result<Self, ApiError> {
+    /// Returns the response if it has this status.
+    ///
+    /// # Errors
+    /// If it has another.
+    pub fn expect(self, action: &'static str, status: StatusCode) -> Result<Self, ApiError> {
         if self.status == status { Ok(self) } else { Err(self.refused(action, &self.problem_code())) }
     }
 
-    /// Returns the problem's code; empty if there is none.
+    /// Returns the problem's code, or the error of an OAuth endpoint (RFC 6749 §5.2); empty if there is none.
     pub fn problem_code(&self) -> String {
         let problem: Value = serde_json::from_slice(&self.body).unwrap_or_default();
-        problem["code"].as_str().unwrap_or_default().to_owned()
+        problem["code"].as_str().or(problem["error"].as_str()).unwrap_or_default().to_owned()
     }
 
     fn refused(&self, action: &'static str, code: &str) -> ApiError {
@@ -309,14 +327,14 @@ pub fn request(method: Method, target: &Target, path: &str, bearer: Option<&str>
 /// If the connection fails, or the response is too large or too slow.
 pub async fn exchange(connection: &mut Connection, request: Request<Full<Bytes>>) -> Result<Response, ConnectionError> {
     let response = connection.send(request).await?;
-    let status = response.status();
-    let retry_after = response.headers().get(header::RETRY_AFTER);
+    let (head, body) = response.into_parts();
+    let retry_after = head.headers.get(header::RETRY_AFTER);
     let seconds = retry_after.and_then(|value| str::from_utf8(value.as_bytes()).ok()?.parse().ok());
-    let body = connection.driver().until(Limited::new(response.into_body(), MAX_BODY_BYTES).collect());
+    let body = connection.driver().until(Limited::new(body, MAX_BODY_BYTES).collect());
     let body = timeout(RESPONSE_TIMEOUT, body).await;
     let body = body.map_err(|_| ConnectionError::Request("the response did not end in time".to_owned()))?;
     let body = body.map_err(|error| ConnectionError::Request(error.to_string()))?.to_bytes();
-    Ok(Response { status, body, retry_after: seconds.map(Duration::from_secs) })
+    Ok(Response { status: head.status, headers: head.headers, body, retry_after: seconds.map(Duration::from_secs) })
 }
 
 #[cfg(test)]

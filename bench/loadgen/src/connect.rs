@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -55,6 +55,7 @@ pub struct Dialer {
     next_source: AtomicUsize,
     tls: TlsConnector,
     http: HttpVersion,
+    requests: Arc<AtomicU64>,
 }
 
 impl Dialer {
@@ -64,12 +65,17 @@ impl Dialer {
     /// If the certificates cannot be read.
     pub fn new(sources: Vec<IpAddr>, http: HttpVersion, ca: Option<&Path>, insecure: bool) -> anyhow::Result<Self> {
         let tls = TlsConnector::from(Arc::new(tls::config(http, ca, insecure)?));
-        Ok(Self { sources, next_source: AtomicUsize::new(0), tls, http })
+        Ok(Self { sources, next_source: AtomicUsize::new(0), tls, http, requests: Arc::default() })
     }
 
     /// Returns how many addresses it connects from in turn; 0 if the system chooses.
     pub fn sources(&self) -> usize {
         self.sources.len()
+    }
+
+    /// Returns how many requests its connections have sent.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
     }
 
     /// Connects to `target`.
@@ -93,7 +99,7 @@ impl Dialer {
             let (sender, connection) = opened.map_err(|error| with_causes(&error))?;
             (Sender::H1(sender), Box::pin(async move { drop(connection.await) }))
         };
-        Ok(Connection { sender, driver: Driver(Some(driver)) })
+        Ok(Connection { sender, driver: Driver(Some(driver)), requests: Arc::clone(&self.requests) })
     }
 
     async fn socket(&self, target: &Target) -> io::Result<(Box<dyn Socket>, bool)> {
@@ -152,6 +158,8 @@ enum Sender {
 pub struct Connection {
     sender: Sender,
     driver: Driver,
+    /// The number of requests over all connections.
+    requests: Arc<AtomicU64>,
 }
 
 impl Connection {
@@ -160,6 +168,7 @@ impl Connection {
     /// # Errors
     /// If the connection fails or the response takes too long.
     pub async fn send(&mut self, mut request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ConnectionError> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
         let sender = &mut self.sender;
         let response = self.driver.until(async {
             match sender {

@@ -8,6 +8,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::api::{Api, Approver};
 use crate::measurements::Measurements;
+use crate::openid::App;
 use crate::settings::Settings;
 
 /// The time between two checks for silent streams.
@@ -19,6 +20,8 @@ pub struct Context {
     pub api: Api,
     /// The approvers; at least one in scenarios with logins.
     pub approvers: Vec<Approver>,
+    /// The app that logins sign in to; without it, they use the API.
+    pub app: Option<App>,
     /// When the run started, by this process's clock.
     pub started: Instant,
     /// The state of each presenter.
@@ -56,12 +59,20 @@ pub struct Confirmation {
 }
 
 impl Context {
-    pub fn new(settings: Settings, api: Api, approvers: Vec<Approver>, started: Instant, presenters: usize) -> Self {
+    pub fn new(
+        settings: Settings,
+        api: Api,
+        approvers: Vec<Approver>,
+        app: Option<App>,
+        started: Instant,
+        presenters: usize,
+    ) -> Self {
         let presenters = std::iter::repeat_with(PresenterState::default).take(presenters).collect();
         Self {
             settings,
             api,
             approvers,
+            app,
             started,
             presenters,
             deadlines: Mutex::default(),

@@ -1,6 +1,5 @@
 //! A run from start to end: checks the options, starts the workers, and goes through the phases of the scenario.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,11 +10,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{interval, sleep_until, timeout};
 
 use crate::EXIT_UNUSABLE;
-use crate::api::{Api, ApiError, Approver};
+use crate::api::{Api, Approver};
 use crate::baseline::Baseline;
 use crate::connect::Dialer;
+use crate::credentials::{app, sign_in_approvers};
 use crate::filler_keys::{self, FillerKeys};
 use crate::messages::{Order, Plan, Role};
+use crate::openid::App;
 use crate::options::Command;
 use crate::primaries::{Primaries, RedisUrl};
 use crate::progress::{Phase, Progress};
@@ -28,16 +29,12 @@ use crate::workers::Workers;
 const EXIT_LOST: u8 = 1;
 /// The exit code after Ctrl-C or SIGTERM: 128 plus the number of SIGINT.
 const EXIT_INTERRUPTED: u8 = 130;
-/// How many demo users sign in as approvers.
-const APPROVERS: usize = 8;
 /// The number of files that a process opens besides its streams: kept connections, logins, standard streams.
 const OTHER_FILES: u64 = 1_500;
 /// How long to wait for the last confirmations of a storm.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long removing the keys in Redis may take.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(60);
-/// The maximum length of a token, in bytes.
-const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
 /// The error of a run that has no result.
 pub struct Failure {
@@ -65,6 +62,7 @@ struct Prepared {
     settings: Settings,
     targets: Vec<Target>,
     approvers: Vec<Approver>,
+    app: Option<App>,
     keys: Option<RedisKeys>,
 }
 
@@ -130,6 +128,7 @@ async fn prepare(command: &Command) -> anyhow::Result<Prepared> {
     }
     reached?;
     let api = Api::new(Arc::new(dialer), targets.clone().into(), settings.client_id.clone());
+    let app = app(&settings, command.client_secret_file())?;
     let mut approvers = Vec::new();
     if settings.scenario.events_path().is_none() {
         api.create().await.context("the first ticket could not be created")?;
@@ -141,32 +140,7 @@ async fn prepare(command: &Command) -> anyhow::Result<Prepared> {
         (Some(url), Some(comparison)) => Some(RedisKeys::connect(url, comparison.other_keys).await?),
         _ => None,
     };
-    Ok(Prepared { settings, targets, approvers, keys })
-}
-
-/// Returns the approver of the token in `file`; without a file, demo users.
-async fn sign_in_approvers(api: &Api, file: Option<&Path>) -> anyhow::Result<Vec<Approver>> {
-    if let Some(path) = file {
-        let token = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-        let token = token.trim();
-        if token.is_empty() || token.len() > MAX_TOKEN_BYTES || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            bail!("{} does not contain a token", path.display());
-        }
-        return Ok(vec![Approver { tokens: vec![token.to_owned()] }]);
-    }
-    let mut approvers = Vec::new();
-    for number in 1..=APPROVERS {
-        match api.sign_in(&format!("Loadgen {number}")).await {
-            Ok(approver) => approvers.push(approver),
-            Err(error) if error.is_not_found() => bail!(
-                "the gateway does not run the demo; set --approver-token-file to a file with a token of its identity provider"
-            ),
-            // A rate limit may allow fewer sign-ins.
-            Err(ApiError::Refused { .. }) if !approvers.is_empty() => break,
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(approvers)
+    Ok(Prepared { settings, targets, approvers, app, keys })
 }
 
 fn check_file_limit(settings: &Settings) -> anyhow::Result<()> {
@@ -191,6 +165,7 @@ fn plans(prepared: &Prepared, started: Duration) -> Vec<Plan> {
         settings: settings.clone(),
         targets: prepared.targets.clone(),
         approvers: prepared.approvers.clone(),
+        app: prepared.app.clone(),
         role,
         started,
     };

@@ -11,9 +11,10 @@ use tokio_util::task::TaskTracker;
 use crate::api::{Api, ApiError, Approver};
 use crate::connect::RESPONSE_TIMEOUT;
 use crate::context::{Confirmation, Context};
+use crate::openid::Browser;
 use crate::pacer::Pacer;
 use crate::spawn;
-use crate::stream::{Request, Stream};
+use crate::stream::{Credential, Request, Stream};
 
 /// How long the event may take after the confirmation.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,9 +38,20 @@ pub async fn log_in_repeatedly(
     let next = Arc::new(AtomicU64::new(0));
     let pacer = Arc::new(tokio::sync::Mutex::new(Pacer::new(rate.unwrap_or_default())));
     let logins = TaskTracker::new();
+    let session = match session(context).await.transpose() {
+        Ok(session) => Arc::new(session),
+        Err(error) => {
+            return context.measure(|measured| {
+                (measured.login.count, measured.login.failed) = (count, count);
+                measured.count_error(&format!("first login: {error}"));
+            });
+        }
+    };
+    let requests = context.api.dialer.requests();
     context.measure(|measured| measured.login.span.record_start(context.elapsed()));
     for _ in 0..concurrency {
         let (context, next, pacer, stop) = (Arc::clone(context), Arc::clone(&next), Arc::clone(&pacer), stop.clone());
+        let session = Arc::clone(&session);
         spawn(logins.track_future(async move {
             while !stop.is_cancelled() {
                 let number = next.fetch_add(1, Ordering::Relaxed);
@@ -47,7 +59,8 @@ pub async fn log_in_repeatedly(
                     return;
                 }
                 pacer.lock().await.next().await;
-                let result = log_in(&context, usize::try_from(number).unwrap_or_default()).await;
+                let result =
+                    log_in(&context, usize::try_from(number).unwrap_or_default(), session.as_ref().as_ref()).await;
                 context.measure(|measured| {
                     measured.login.count += 1;
                     measured.login.span.record_end(context.elapsed());
@@ -61,41 +74,70 @@ pub async fn log_in_repeatedly(
     }
     logins.close();
     logins.wait().await;
+    context.measure(|measured| measured.login.requests = context.api.dialer.requests() - requests);
 }
 
-/// Performs one login: creates a ticket, opens its stream, scans, confirms, and reads the token.
-async fn log_in(context: &Context, number: usize) -> Result<(), String> {
+/// Signs in by a scan, and returns the browser with its session; `None` without single sign-on.
+async fn session(context: &Context) -> Option<Result<Browser, String>> {
+    let has_session = context.settings.scenario.openid().is_some_and(|openid| openid.single_sign_on);
+    let app = context.app.as_ref().filter(|_app| has_session)?;
+    let mut browser = Browser::default();
+    let signed_in = app.sign_in(&mut browser, context, 0).await;
+    Some(signed_in.map(|_ended_at| browser))
+}
+
+/// Performs one login: by OpenID Connect if there is an app, and then by `session` if there is one; otherwise by the API.
+async fn log_in(context: &Context, number: usize, session: Option<&Browser>) -> Result<(), String> {
     let started = Instant::now();
+    let ended = match (&context.app, session) {
+        (None, _) => log_in_by_api(context, number).await?,
+        (Some(app), None) => app.sign_in(&mut Browser::default(), context, number).await?,
+        (Some(app), Some(browser)) => app.sign_in_again(browser.clone(), context, number).await?,
+    };
+    context.measure(|measured| measured.login.whole.record(ended.saturating_duration_since(started)));
+    Ok(())
+}
+
+/// Creates a ticket, opens its stream, scans, confirms, and reads the token. Returns when the token arrived.
+async fn log_in_by_api(context: &Context, number: usize) -> Result<Instant, String> {
+    let ticket = context.api.create().await.map_err(|error| error.to_string())?;
+    let credential = Credential::Bearer(&ticket.secret);
+    let (received_at, data) = approve(context, number, &ticket.id, &ticket.events, credential).await?;
+    if data.contains("\"access_token\"") { Ok(received_at) } else { Err("confirmed contains no token".to_owned()) }
+}
+
+/// Opens the stream of a ticket, scans, confirms, and waits for the event. Returns when it arrived, and its data.
+///
+/// # Errors
+/// If a step fails.
+pub async fn approve(
+    context: &Context,
+    number: usize,
+    id: &str,
+    events: &str,
+    credential: Credential<'_>,
+) -> Result<(Instant, String), String> {
     let text = |error: ApiError| error.to_string();
     let approver = &context.approvers[number % context.approvers.len()];
-    let ticket = context.api.create().await.map_err(text)?;
-    let request = Request {
-        target: &context.api.targets[number % context.api.targets.len()],
-        path: &ticket.events,
-        bearer: Some(&ticket.secret),
-        last_id: "",
-    };
+    let target = &context.api.targets[number % context.api.targets.len()];
+    let request = Request { target, path: events, credential, last_id: "" };
     let mut stream = Stream::open(&context.api.dialer, request).await.map_err(|error| error.to_string())?;
     let first = timeout(RESPONSE_TIMEOUT, stream.until("pending")).await;
     first.map_err(|_| "pending did not arrive in time")??;
-    context.api.scan(&ticket.id, approver).await.map_err(text)?;
+    context.api.scan(id, approver).await.map_err(text)?;
     let requested_at = Instant::now();
     let confirm = async {
-        let confirmed = context.api.confirm(&ticket.id, approver).await;
+        let confirmed = context.api.confirm(id, approver).await;
         confirmed.map(|()| requested_at.elapsed())
     };
     let (confirmed, event) = tokio::join!(confirm, timeout(EVENT_TIMEOUT, stream.until("confirmed")));
     let response_time = confirmed.map_err(text)?;
     let (received_at, data) = event.map_err(|_| "confirmed did not arrive in time")??;
-    if !data.contains("\"access_token\"") {
-        return Err("confirmed contains no token".to_owned());
-    }
     context.measure(|measured| {
         measured.login.confirm_request.record(response_time);
         measured.login.confirm_to_event.record(received_at.saturating_duration_since(requested_at));
-        measured.login.whole.record(received_at.saturating_duration_since(started));
     });
-    Ok(())
+    Ok((received_at, data))
 }
 
 /// Confirms the tickets of this process's presenters in turn, `rate` per second, until `stop` is cancelled. Then waits until

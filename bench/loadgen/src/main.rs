@@ -9,10 +9,11 @@
 //! | `options`, `settings` | the command line; the settings that a run has in every process |
 //! | `target`, `connect`, `tls` | the addresses of the targets; connections to them; TLS settings |
 //! | `api`, `sse`, `stream` | requests; the event stream format; one event stream |
-//! | `presenter`, `poller`, `logins`, `pacer` | the actions of presenters and approvers, and their rate |
+//! | `presenter`, `poller`, `logins`, `openid`, `pacer` | the actions of presenters, approvers and apps, and their rate |
 //! | `primaries`, `filler_keys`, `baseline` | the Redis of `expiry --redis-url`; filler keys; keys for comparison |
 //! | `context`, `measurements` | the shared state of one worker's tasks; counts and latencies |
 //! | `worker`, `messages`, `workers` | the worker process; the messages to and from it; the coordinator's side of it |
+//! | `credentials` | the tokens of approvers, and the secret of an app |
 //! | `coordinator`, `progress`, `report` | the phases of a run; the progress on standard error; the result |
 
 mod api;
@@ -20,10 +21,12 @@ mod baseline;
 mod connect;
 mod context;
 mod coordinator;
+mod credentials;
 mod filler_keys;
 mod logins;
 mod measurements;
 mod messages;
+mod openid;
 mod options;
 mod pacer;
 mod poller;

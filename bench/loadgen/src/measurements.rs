@@ -54,6 +54,8 @@ pub struct Measurements {
 pub struct LoginMeasurements {
     pub count: u64,
     pub failed: u64,
+    /// Requests of all parties.
+    pub requests: u64,
     pub span: Span,
     pub confirm_to_event: Latencies,
     pub confirm_request: Latencies,
@@ -154,6 +156,7 @@ impl LoginMeasurements {
     fn add(&mut self, other: &Self) {
         self.count += other.count;
         self.failed += other.failed;
+        self.requests += other.requests;
         self.span.add(other.span);
         self.confirm_to_event.add(&other.confirm_to_event);
         self.confirm_request.add(&other.confirm_request);

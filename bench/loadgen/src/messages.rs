@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::Approver;
 use crate::measurements::Measurements;
+use crate::openid::App;
 use crate::settings::Settings;
 use crate::target::Target;
 
@@ -28,6 +29,8 @@ pub struct Plan {
     pub settings: Settings,
     pub targets: Vec<Target>,
     pub approvers: Vec<Approver>,
+    /// The app of OpenID sign-ins.
+    pub app: Option<App>,
     pub role: Role,
     /// When the run started, since 1970.
     pub started: Duration,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::primaries::RedisUrl;
-use crate::settings::{Comparison, HttpVersion, Scenario, Settings, Signal};
+use crate::settings::{Comparison, HttpVersion, OpenId, Scenario, Settings, Signal};
 use crate::target::{Sources, Target};
 
 /// The maximum number of streams in a run.
@@ -96,6 +96,8 @@ pub struct LoginArgs {
     /// Maximum number of concurrent logins
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     concurrency_logins: u32,
+    #[command(flatten)]
+    openid: OpenIdArgs,
     #[command(flatten)]
     approvers: ApproverArgs,
     #[command(flatten)]
@@ -224,6 +226,21 @@ pub struct ApproverArgs {
     approver_token_file: Option<PathBuf>,
 }
 
+/// The arguments of `login` for sign-ins by OpenID Connect.
+#[derive(Debug, Args)]
+pub struct OpenIdArgs {
+    /// Sign in by OpenID Connect to the client --client-id, at this redirect URI: the browser's requests, those of the app up
+    /// to the claims from userinfo, scan and confirmation
+    #[arg(long, value_name = "URI", requires_all = ["client_id", "client_secret_file"], help_heading = "OpenID Connect")]
+    redirect_uri: Option<String>,
+    /// File with the client's secret
+    #[arg(long, value_name = "FILE", requires = "redirect_uri", help_heading = "OpenID Connect")]
+    client_secret_file: Option<PathBuf>,
+    /// Scan only once, before the first login. All logins are by the browser's session; they do not ask userinfo
+    #[arg(long, requires = "redirect_uri", help_heading = "OpenID Connect")]
+    single_sign_on: bool,
+}
+
 /// The arguments of `expiry` that compare tickets with plain keys.
 #[derive(Debug, Args)]
 pub struct ComparisonArgs {
@@ -269,6 +286,11 @@ impl Command {
             }
             Self::Idle(_) | Self::Expiry(_) | Self::Poll(_) => None,
         }
+    }
+
+    /// Returns the file with the secret of the OpenID client.
+    pub fn client_secret_file(&self) -> Option<&Path> {
+        if let Self::Login(args) = self { args.openid.client_secret_file.as_deref() } else { None }
     }
 
     /// Returns the Redis that holds the keys to compare with.
@@ -321,6 +343,7 @@ impl Command {
                 logins: args.logins,
                 logins_per_second: args.logins_per_second,
                 concurrency_logins: usize::try_from(args.concurrency_logins).unwrap_or(1),
+                openid: args.openid.settings(),
                 tickets_first: args.event_streams.tickets_first,
             },
             Self::Expiry(args) => Scenario::Expiry {
@@ -338,6 +361,13 @@ impl Command {
             },
             Self::Poll(args) => Scenario::Poll { hold: args.hold, interval: args.interval },
         }
+    }
+}
+
+impl OpenIdArgs {
+    fn settings(&self) -> Option<OpenId> {
+        let redirect_uri = self.redirect_uri.clone()?;
+        Some(OpenId { redirect_uri, single_sign_on: self.single_sign_on })
     }
 }
 

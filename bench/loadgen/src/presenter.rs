@@ -17,7 +17,7 @@ use crate::connect::{ConnectionError, RESPONSE_TIMEOUT};
 use crate::context::{Context, PresenterState};
 use crate::settings::Scenario;
 use crate::sse::Item;
-use crate::stream::{OpenError, Request, Stream, is_final};
+use crate::stream::{Credential, OpenError, Request, Stream, is_final};
 use crate::target::Target;
 
 /// The time that browsers wait before they reconnect if the server never sent `retry`.
@@ -134,7 +134,7 @@ impl Presenter {
         let request = Request {
             target: self.target(),
             path: &wait.path,
-            bearer: wait.ticket.as_ref().map(|ticket| ticket.secret.as_str()),
+            credential: wait.ticket.as_ref().map_or(Credential::None, |ticket| Credential::Bearer(&ticket.secret)),
             last_id: &wait.last_id,
         };
         let mut stream = Stream::open(&self.context.api.dialer, request).await?;

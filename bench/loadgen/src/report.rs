@@ -131,6 +131,7 @@ impl Run {
         });
         if matches!(self.settings.scenario, Scenario::Login { .. }) {
             value["whole_ms"] = login.whole.to_json();
+            value["requests"] = login.requests.into();
         }
         value
     }

@@ -55,6 +55,8 @@ pub enum Scenario {
         logins_per_second: Option<f64>,
         /// The maximum number of concurrent logins.
         concurrency_logins: usize,
+        #[serde(flatten)]
+        openid: Option<OpenId>,
         tickets_first: bool,
     },
     /// Lets tickets expire.
@@ -85,6 +87,14 @@ pub enum Scenario {
         #[serde(with = "seconds")]
         interval: Duration,
     },
+}
+
+/// The sign-ins by OpenID Connect that `login` makes instead of logins by the API.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OpenId {
+    pub redirect_uri: String,
+    /// Whether only the first of them is by a scan.
+    pub single_sign_on: bool,
 }
 
 /// The keys that `expiry` writes to Redis for comparison with tickets.
@@ -137,6 +147,11 @@ impl Scenario {
     /// Returns whether approvers scan and confirm tickets.
     pub fn has_approvers(&self) -> bool {
         matches!(self, Self::Login { .. } | Self::Storm { .. })
+    }
+
+    /// Returns how to sign in by OpenID Connect.
+    pub fn openid(&self) -> Option<&OpenId> {
+        if let Self::Login { openid, .. } = self { openid.as_ref() } else { None }
     }
 
     /// Returns the comparison with plain keys.

@@ -34,9 +34,20 @@ pub enum OpenError {
 pub struct Request<'a> {
     pub target: &'a Target,
     pub path: &'a str,
-    pub bearer: Option<&'a str>,
+    pub credential: Credential<'a>,
     /// The id of the last event received; empty if there is none.
     pub last_id: &'a str,
+}
+
+/// What identifies the presenter.
+#[derive(Debug, Clone, Copy)]
+pub enum Credential<'a> {
+    /// Nothing: the stream of another server.
+    None,
+    /// The secret of a ticket.
+    Bearer(&'a str),
+    /// The value of a browser's `Cookie`.
+    Cookies(&'a str),
 }
 
 /// An open stream. It reads only while a caller waits for the next item.
@@ -55,9 +66,13 @@ impl Stream {
     /// If there is no connection, or the response is not a 200 with an event stream.
     pub async fn open(dialer: &Dialer, stream: Request<'_>) -> Result<Self, OpenError> {
         let mut connection = dialer.dial(stream.target).await?;
-        let mut request = api::request(Method::GET, stream.target, stream.path, stream.bearer)
+        let bearer = if let Credential::Bearer(secret) = stream.credential { Some(secret) } else { None };
+        let mut request = api::request(Method::GET, stream.target, stream.path, bearer)
             .header(header::ACCEPT, "text/event-stream")
             .header(header::CACHE_CONTROL, "no-store");
+        if let Credential::Cookies(cookies) = stream.credential {
+            request = request.header(header::COOKIE, cookies).header("sec-fetch-site", "same-origin");
+        }
         if !stream.last_id.is_empty() {
             request = request.header("last-event-id", stream.last_id);
         }

@@ -91,14 +91,14 @@ fn raise_open_files() -> std::io::Result<()> {
 }
 
 fn context(plan: Plan) -> anyhow::Result<Context> {
-    let Plan { settings, targets, approvers, role, started } = plan;
+    let Plan { settings, targets, approvers, app, role, started } = plan;
     let sources = settings.source_addresses.clone();
     let dialer = Arc::new(Dialer::new(sources, settings.http, settings.ca.as_deref(), settings.insecure)?);
     let api = Api::new(dialer, targets.into(), settings.client_id.clone());
     let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().saturating_sub(started);
     let started = Instant::now().checked_sub(since).unwrap_or_else(Instant::now);
     let presenters = if let Role::Presenters { count, .. } = role { count } else { 0 };
-    Ok(Context::new(settings, api, approvers, started, presenters))
+    Ok(Context::new(settings, api, approvers, app, started, presenters))
 }
 
 /// Opens all streams of a worker at the given rate, then reports that they are open.

@@ -22,6 +22,9 @@ fn options_of_another_scenario_are_refused() {
     assert!(parse(&["poll", "--tickets-first"]).is_err());
     assert!(parse(&["storm", "--heartbeat", "5s"]).is_err());
     assert!(parse(&["idle", "--heartbeat", "5s"]).unwrap_err().contains("--events-path"));
+    assert!(parse(&["storm", "--redirect-uri", "https://app.example"]).is_err());
+    assert!(parse(&["login", "--redirect-uri", "https://app.example"]).unwrap_err().contains("--client-secret-file"));
+    assert!(parse(&["login", "--single-sign-on"]).unwrap_err().contains("--redirect-uri"));
     assert!(parse(&["expiry", "--other-keys", "9"]).unwrap_err().contains("--redis-url"));
 }
 
@@ -47,6 +50,7 @@ fn settings_survive_serialization() {
     for words in [
         &["idle", "--events-path", "/x/{n}", "--heartbeat", "1.5s", "--source-addresses", "10.0.0.1,::1"][..],
         &["login", "--logins-per-second", "2.5"],
+        &["login", "--redirect-uri", "https://a", "--client-id", "a", "--client-secret-file", "/a", "--single-sign-on"],
         &["expiry", "--redis-url", "redis://127.0.0.1", "--other-keys", "9"],
         &["storm", "--pid", "77", "--signal", "term"],
         &["poll", "--interval", "0.2s"],
