@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::support::gateway::{Builder, token};
+use crate::support::gateway::{Builder, file, token};
 use crate::support::nginx::Place;
+use crate::support::openid::{self, App};
 use crate::support::process::Process;
 use crate::support::{Edge, Gateway, Redis, SOON, eventually};
 
@@ -131,6 +132,30 @@ async fn logins_are_timed_over_a_unix_socket_while_others_wait() {
         assert_histogram(&login[name], 30);
     }
     assert_eq!(result["streams"]["open_at_end"], 20);
+}
+
+#[tokio::test]
+async fn sign_ins_by_openid_connect_are_timed_and_their_requests_counted() {
+    let app = App::new("loadgen").with("single_sign_on = true");
+    let (_folder, builder) = openid::builder(&[&app]);
+    let gateway = builder.start().await;
+    let (_secret_folder, secret) = file(app.secret.as_deref().unwrap());
+    let (_token_folder, person) = file(&token("ada"));
+    let args = ["login", "--target", &gateway.base, "--streams", "0", "--logins", "6", "--client-id", app.id];
+    let client = ["--redirect-uri", &app.redirect_uri, "--client-secret-file", secret.to_str().unwrap()];
+    let approver = ["--approver-token-file", person.to_str().unwrap()];
+    let args = [&args[..], &client, &approver].concat();
+    for (more, requests, scans) in [(&[][..], 6 * 8, 6), (&["--single-sign-on"], 6 * 2, 1)] {
+        let login = succeed(&[&args[..], more].concat())["login"].clone();
+        assert_eq!((&login["count"], &login["failed"], &login["requests"]), (&6.into(), &0.into(), &requests.into()));
+        assert_histogram(&login["whole_ms"], 6);
+        assert_histogram(&login["confirm_to_event_ms"], scans);
+    }
+    let wrong = ["--client-secret-file", person.to_str().unwrap()];
+    let (code, result, errors) = run(&[&args[..9], &client[..2], &wrong, &approver].concat());
+    assert_eq!((code, &result["login"]["failed"]), (1, &6.into()), "{errors}");
+    let refused = &result["streams"]["errors"]["login: token: 401 Unauthorized invalid_client"];
+    assert!(refused.as_u64() >= Some(1), "{result}");
 }
 
 #[tokio::test]
@@ -351,6 +376,7 @@ async fn invalid_options_are_refused_before_anything_is_opened() {
         (&["expiry", "--target", target, "--other-keys", "9"], "--redis-url"),
         (&["expiry", "--target", target, "--redis-url", "redis://127.0.0.1:1"], "cannot be reached"),
         (&["login", "--target", target], "--approver-token-file"),
+        (&["login", "--target", target, "--redirect-uri", "https://app.example/cb"], "--client-secret-file"),
         (&["storm", "--target", target, "--pid", "2147483647"], "cannot be signalled"),
     ] {
         let (code, result, errors) = run(args);
