@@ -46,8 +46,8 @@ KINDS = [
     Kind("a login by the API", "web"),
     Kind("a sign-in by a scan, RS256", "rs256", "RS256"),
     Kind("a sign-in by a scan, ES256", "es256", "ES256"),
-    Kind("a further app by single sign-on, RS256", "sso-rs256", "RS256", single_sign_on=True),
-    Kind("a further app by single sign-on, ES256", "sso-es256", "ES256", single_sign_on=True),
+    Kind("a sign-in by single sign-on, RS256", "sso-rs256", "RS256", single_sign_on=True),
+    Kind("a sign-in by single sign-on, ES256", "sso-es256", "ES256", single_sign_on=True),
 ]
 
 
