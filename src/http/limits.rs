@@ -136,22 +136,22 @@ impl Limit {
     ///
     /// # Errors
     /// `rate_limited`, with the time to wait, if the address or a network around it has none left.
-    pub(super) fn check(&self, address: IpAddr) -> Result<(), Problem> {
-        self.take_one(address).map_err(|used_up| Problem::rate_limited(used_up, self.names))
+    pub(super) fn take_or_problem(&self, address: IpAddr) -> Result<(), Problem> {
+        self.take(address).map_err(|used_up| Problem::rate_limited(used_up, self.names))
     }
 
     /// Takes one attempt of `address`, for an endpoint whose errors are OAuth's. Counts the refusal.
     ///
     /// # Errors
     /// [`TokenError::TemporarilyUnavailable`], if the address or a network around it has none left.
-    pub(super) fn take(&self, address: IpAddr) -> Result<(), TokenError> {
-        self.take_one(address).map_err(|used_up| {
+    pub(super) fn take_or_oauth_error(&self, address: IpAddr) -> Result<(), TokenError> {
+        self.take(address).map_err(|used_up| {
             self.metrics.refused(self.names[used_up.tier as usize]);
             TokenError::TemporarilyUnavailable { is_limited: true, retry_after: used_up.wait }
         })
     }
 
-    fn take_one(&self, address: IpAddr) -> Result<(), Exhausted> {
+    fn take(&self, address: IpAddr) -> Result<(), Exhausted> {
         let on_full_table = || self.metrics.refused("rate_table_full");
         self.allowances.take(Caller::of(address), on_full_table)
     }
@@ -163,7 +163,7 @@ impl Limit {
     pub(super) fn charge_failures<T>(&self, address: IpAddr, result: Result<T, Problem>) -> Result<T, Problem> {
         result.map_err(|problem| {
             if looks_like_guessing(problem.problem_type()) {
-                self.check(address).err().unwrap_or(problem)
+                self.take_or_problem(address).err().unwrap_or(problem)
             } else {
                 problem
             }

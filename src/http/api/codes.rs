@@ -108,7 +108,7 @@ impl QrQuery {
         draw: fn(&str, u32, Option<&qr::Logo>) -> Result<T, QrError>,
     ) -> Result<T, Problem> {
         let (size, client) = self.check(gateway)?;
-        gateway.limits.draw.check(address)?;
+        gateway.limits.draw.take_or_problem(address)?;
         let content = content(gateway, &id).await?;
         let drawn = move || draw(&content, size, client.as_ref().and_then(|client| client.logo.as_ref()));
         gateway.drawing.enter()?.draw(drawn).await

@@ -85,7 +85,7 @@ pub(in crate::http) async fn scan(
     let scanned = async {
         let credentials = Credentials::from_headers(&headers, &gateway).await?;
         let limit = if credentials.person.is_some() { &limits.scan } else { &limits.anonymous_scan };
-        limit.check(address)?;
+        limit.take_or_problem(address)?;
         let reading = gateway.store.get(&id).await?;
         let flow = reading.as_ref().map(|reading| reading.ticket.request.flow);
         let claims = credentials.person.as_ref().map(|identity| identity.claims.clone()).unwrap_or_default();
@@ -223,7 +223,7 @@ pub(in crate::http) async fn confirm(
     let limits = &gateway.limits;
     let confirmed = async {
         let Approver(Identity { person, claims }) = Approver::from_headers(&headers, &gateway).await?;
-        limits.confirm.check(address)?;
+        limits.confirm.take_or_problem(address)?;
         let (release, scanner) = (body.release.as_deref(), body.scanner.as_deref());
         let decision = Decision { claims: &claims, release, number, scanner };
         Ok((gateway.sign_ins.confirm(&id, &person, decision).await?, Party::Person(person)))
@@ -261,7 +261,7 @@ pub(in crate::http) async fn cancel(
         let credentials = Credentials::from_headers(&headers, &gateway).await?;
         let party = credentials.party(&gateway, &id, Role::Approver).await?;
         let party = party.ok_or_else(|| Problem::from(&problem::TICKET_NOT_FOUND))?;
-        limits.confirm.check(address)?;
+        limits.confirm.take_or_problem(address)?;
         let reason = |ticket: &Ticket| {
             let decides = ticket.scanner().is_some() && ticket.is_approver(&party);
             Some(if decides { CancelReason::Declined } else { CancelReason::Closed })

@@ -38,7 +38,7 @@ pub(in crate::http) async fn sign_in(
     headers: HeaderMap,
     JsonBody(SignIn { name }): JsonBody<SignIn>,
 ) -> Result<Response, Problem> {
-    gateway.limits.scan.check(address)?;
+    gateway.limits.scan.take_or_problem(address)?;
     let demo = gateway.demo.as_ref().ok_or_else(|| Problem::from(&problem::NOT_FOUND))?;
     let name = name.trim();
     if name.is_empty() || name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control) {

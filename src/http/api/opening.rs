@@ -42,7 +42,7 @@ pub(in crate::http) async fn open(
     JsonBody(EmptyObject {}): JsonBody<EmptyObject>,
 ) -> Result<StatusCode, Problem> {
     let limits = &gateway.limits;
-    limits.open.check(address)?;
+    limits.open.take_or_problem(address)?;
     // An opened ticket stays in the store for longer than its creator's count covers, so the opener's count covers it as well.
     // It is reserved before the ticket is read, so that the response does not depend on the ticket.
     let slot = limits.tickets.reserve(address)?;

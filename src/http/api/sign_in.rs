@@ -83,7 +83,7 @@ pub(in crate::http) async fn begin(
         return Err(Problem::from(&problem::ORIGIN_NOT_ALLOWED));
     }
     // Before the ticket is read: nobody reads tickets without a limit.
-    let limited = gateway.limits.sign_in.check(address);
+    let limited = gateway.limits.sign_in.take_or_problem(address);
     limited.map_err(|problem| problem.as_page(&query.page()))?;
     let (return_to, wishes) = plan(&gateway, query, &headers).await?;
     let back = return_to.to_string();
@@ -153,8 +153,11 @@ pub(in crate::http) async fn callback(
             let is_guess =
                 matches!(error, SignInError::UnknownState | SignInError::OtherBrowser | SignInError::Malformed);
             let problem = Problem::from(error);
-            let problem =
-                if is_guess { gateway.limits.invalid_answer.check(address).err().unwrap_or(problem) } else { problem };
+            let problem = if is_guess {
+                gateway.limits.invalid_answer.take_or_problem(address).err().unwrap_or(problem)
+            } else {
+                problem
+            };
             return Err(problem.as_page(&back));
         }
     };

@@ -102,9 +102,9 @@ pub(in crate::http) async fn create(
     headers: HeaderMap,
     JsonBody(body): JsonBody<CreateTicket>,
 ) -> Result<Response, Problem> {
-    gateway.limits.create.check(address)?;
+    gateway.limits.create.take_or_problem(address)?;
     if query.qr.is_some() {
-        gateway.limits.draw.check(address)?;
+        gateway.limits.draw.take_or_problem(address)?;
     }
     // Enter the queue before creating the ticket, which would be useless without its code.
     let drawing = query.qr.map(|picture| gateway.drawing.enter().map(|place| (picture, place))).transpose()?;
@@ -132,7 +132,7 @@ pub(in crate::http) async fn create(
     let (id, ttl) = (random::ticket_id(), client.ticket_ttl.unwrap_or(gateway.sign_ins.lifetimes().ticket));
     let code = match client.connector {
         Some(connector) if body.flow == Flow::Login => {
-            gateway.limits.connector.check(address)?;
+            gateway.limits.connector.take_or_problem(address)?;
             Some(gateway.connectors.code(connector, &id, ttl, Caller::of(address)).await?)
         }
         _ => None,

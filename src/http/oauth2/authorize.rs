@@ -24,7 +24,7 @@ pub(in crate::http) async fn authorize(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    gateway.limits.authorize.check(address)?;
+    gateway.limits.authorize.take_or_problem(address)?;
     let request = match gateway.openid_provider.read_request(uri.query().unwrap_or_default()) {
         Ok(request) => request,
         Err(refused) => return refuse(&gateway, refused, &uri, &headers),

@@ -100,7 +100,7 @@ pub(in crate::http) async fn cancel(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    gateway.limits.authorize.check(address)?;
+    gateway.limits.authorize.take_or_problem(address)?;
     match gateway.openid_provider.read_request(uri.query().unwrap_or_default()) {
         Ok(request) => {
             let to = Destination::from(&request.authorization);

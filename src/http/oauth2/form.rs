@@ -82,7 +82,7 @@ impl Form {
             Credentials { basic: basic(&self.headers)?, client_id: id.as_deref(), client_secret: secret.as_deref() };
         let client = match gateway.openid_provider.authenticate(credentials) {
             Err(error @ TokenError::InvalidClient { .. }) => {
-                gateway.limits.invalid_client.take(address.0)?;
+                gateway.limits.invalid_client.take_or_oauth_error(address.0)?;
                 return Err(error.into());
             }
             result => result?,

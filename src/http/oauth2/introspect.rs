@@ -51,7 +51,7 @@ pub(in crate::http) async fn introspect(
 ) -> Result<Response, OAuthError> {
     let form = Form::read(request, &gateway).await?;
     let client = form.authenticate(&gateway, address)?;
-    gateway.limits.token.take(address.0)?;
+    gateway.limits.token.take_or_oauth_error(address.0)?;
     // RFC 7662 §2.1: without a secret, anyone could try tokens.
     if client.openid().token_auth == TokenAuth::None {
         return Err(TokenError::InvalidClient { by_header: false }.into());

@@ -36,7 +36,7 @@ pub(in crate::http) async fn revoke(
 ) -> Result<Response, OAuthError> {
     let form = Form::read(request, &gateway).await?;
     let client = form.authenticate(&gateway, address)?;
-    gateway.limits.token.take(address.0)?;
+    gateway.limits.token.take_or_oauth_error(address.0)?;
     let token = form.require("token", "token is missing.")?;
     gateway.openid_provider.revoke(&client, &token).await?;
     Ok(no_store(StatusCode::OK).into_response())

@@ -95,7 +95,7 @@ pub(in crate::http) async fn token(
 ) -> Result<Response, OAuthError> {
     let form = Form::read(request, &gateway).await?;
     let client = form.authenticate(&gateway, address)?;
-    gateway.limits.token.take(address.0)?;
+    gateway.limits.token.take_or_oauth_error(address.0)?;
     let provider = &gateway.openid_provider;
     let tokens = match form.require("grant_type", "grant_type is missing.")?.as_ref() {
         "authorization_code" => {

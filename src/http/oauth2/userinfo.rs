@@ -150,7 +150,7 @@ async fn respond(gateway: &SharedGateway, address: BrowserAddress, request: Requ
             // An app asks with the token that it has, and refreshes it after a 401. The tokens of all people of an app may come
             // from one address, so one that was valid takes no attempt.
             let is_limited = matches!(refused, Refused::ForeignToken);
-            match is_limited.then(|| gateway.limits.invalid_client.take(address.0)) {
+            match is_limited.then(|| gateway.limits.invalid_client.take_or_oauth_error(address.0)) {
                 Some(Err(limited)) => OAuthError::from(limited).into_response(),
                 Some(Ok(())) | None => refused.into_response(),
             }
