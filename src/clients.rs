@@ -86,7 +86,7 @@ pub struct Client {
     /// person, the presenter, so a client gets `share` only if its settings ask for it.
     pub flows: Vec<Flow>,
     /// Its settings as an OpenID client, if it has redirect URIs.
-    pub openid: Option<OpenIdClient>,
+    pub openid: Option<Arc<OpenIdClient>>,
 }
 
 impl Client {

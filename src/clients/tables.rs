@@ -153,7 +153,7 @@ fn from_table(
         freshness,
         flows: table.flows,
         connector: table.connector,
-        openid,
+        openid: openid.map(Arc::new),
     })
 }
 

@@ -31,7 +31,7 @@ pub struct Credentials<'a> {
 #[derive(Clone)]
 pub struct AuthenticatedClient {
     client: Arc<Client>,
-    openid: OpenIdClient,
+    openid: Arc<OpenIdClient>,
 }
 
 impl AuthenticatedClient {
@@ -95,7 +95,7 @@ fn find(clients: &Clients, credentials: Credentials<'_>) -> Result<Authenticated
         (TokenAuth::Post, false) => (!by_header, is_secret.into()),
     };
     match (is_method, is_proved) {
-        (true, true) => Ok(AuthenticatedClient { client: Arc::clone(client), openid: openid.clone() }),
+        (true, true) => Ok(AuthenticatedClient { client: Arc::clone(client), openid: Arc::clone(openid) }),
         (true, false) => Err(Fault::Refused("secret", Some(client.id.clone()))),
         (false, _) => Err(Fault::Refused("method", Some(client.id.clone()))),
     }

@@ -63,7 +63,7 @@ impl OpenIdProvider {
 
 fn document<'a>(issuer: &str, clients: &'a Clients, acr_of_providers: impl Iterator<Item = &'a String>) -> Document {
     let of_clients = || clients.iter().filter(|client| client.openid.is_some());
-    let openid = || clients.iter().filter_map(|client| client.openid.as_ref());
+    let openid = || clients.iter().filter_map(|client| client.openid.as_deref());
     let at = |path: &str| format!("{issuer}{path}");
     let methods = auth_methods(openid());
     let of_confidential: Vec<_> = methods.iter().copied().filter(|method| *method != "none").collect();

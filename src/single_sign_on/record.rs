@@ -164,6 +164,8 @@ impl BrowserSession {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::json;
 
     use super::*;
@@ -207,7 +209,7 @@ mod tests {
             single_sign_on,
         };
         let web = Clients::web_only().find(None).unwrap().as_ref().clone();
-        Client { match_policy, openid: Some(openid), ..web }
+        Client { match_policy, openid: Some(Arc::new(openid)), ..web }
     }
 
     struct Request {

@@ -116,7 +116,7 @@ fn secrets_come_from_files_one_more_while_one_is_replaced() {
         let file: File = toml::from_str(&text).unwrap();
         let named: Vec<_> = file.clients[0].secret_files(Path::new("f.toml"), directory.path()).collect();
         let clients = from_tables(file.clients, directory.path(), true, |_connector| None);
-        clients.map(|clients| (clients.find(None).unwrap().openid.clone().unwrap().secrets, named))
+        clients.map(|clients| (clients.find(None).unwrap().openid.clone().unwrap().secrets.clone(), named))
     };
     let (secrets, named) = read("[\"new\", \"old\"]").unwrap();
     assert_eq!(secrets.iter().map(|secret| &secret.reveal()[..4]).collect::<Vec<_>>(), ["new-", "old-"]);

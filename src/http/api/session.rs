@@ -63,7 +63,7 @@ fn find<'a>(gateway: &'a Gateway, id: Option<&str>) -> Result<&'a Client, Proble
 /// Returns a client's settings if its sites sign people in by `/v1/sign-in`: only a client without a secret. There the gateway uses
 /// the code without a secret; a code of another client must never be used so.
 fn openid_of_site(client: &Client) -> Option<&OpenIdClient> {
-    client.openid.as_ref().filter(|openid| openid.token_auth == TokenAuth::None)
+    client.openid.as_deref().filter(|openid| openid.token_auth == TokenAuth::None)
 }
 
 fn bearer_jwt(headers: &HeaderMap) -> Result<Option<&str>, Problem> {

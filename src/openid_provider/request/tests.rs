@@ -47,7 +47,12 @@ fn clients() -> Clients {
     let web = Clients::web_only().find(None).unwrap().as_ref().clone();
     let named = |id: &str, auth| {
         let claims = ["name", "email", "email_verified", "groups"].map(str::to_owned).to_vec();
-        Client { id: crate::ticket::ClientId(id.to_owned()), claims, openid: Some(openid(auth)), ..web.clone() }
+        Client {
+            id: crate::ticket::ClientId(id.to_owned()),
+            claims,
+            openid: Some(Arc::new(openid(auth))),
+            ..web.clone()
+        }
     };
     Clients::of(vec![web.clone(), named("shop", TokenAuth::Secret), named("spa", TokenAuth::None)])
 }
