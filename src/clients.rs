@@ -96,6 +96,12 @@ impl Client {
         self.flows.contains(&flow)
     }
 
+    /// Returns whether its sign-ins start a session of the browser, and may be answered by one.
+    #[must_use]
+    pub fn has_single_sign_on(&self) -> bool {
+        self.openid.as_ref().is_some_and(|openid| openid.single_sign_on)
+    }
+
     /// Returns whether `origin` belongs to it: its list has the origin, or a redirect URI of that origin.
     #[must_use]
     pub fn has_origin(&self, origin: &str) -> bool {

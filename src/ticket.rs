@@ -29,7 +29,7 @@ pub use freshness::Freshness;
 pub use id::{BindingHash, BindingSecret, ParseIdError, ScannerId, TicketId};
 pub use matching::{MatchNumber, MatchPolicy, Matching, ParseMatchNumberError};
 pub use outcome::{Decision, Outcome};
-pub use parties::{Audience, Claims, ClientId, Device, Party, Person, Scanner, Subject};
+pub use parties::{Audience, Claims, ClientId, Device, Party, Person, Scanner, Subject, remove_longest};
 pub use record::{Flow, NewTicket, Ticket, TicketRequest};
 pub use refusal::Refusal;
 pub use stamp::Stamp;

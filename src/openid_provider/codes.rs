@@ -16,7 +16,9 @@ use super::record::{self, SLACK};
 use crate::clock::now;
 use crate::random::{self, RandomId};
 use crate::store::{Put, StoreError};
-use crate::ticket::{BindingSecret, Claims, ClientId, Grant, RequestedClaims, TicketId, Timestamp};
+use crate::ticket::{
+    Authorization, BindingSecret, ClientId, Grant, RequestedClaims, TicketId, Timestamp, remove_longest,
+};
 
 /// How long a code may be used after its sign-in was claimed, by the store's clock (RFC 6749 §4.1.2 allows ten minutes). Apps exchange it at once.
 pub const CODE_TTL: Duration = Duration::from_secs(60);
@@ -59,6 +61,30 @@ pub struct CodeContent {
     pub grant: Grant,
     /// When the code was issued.
     pub issued_at: Timestamp,
+}
+
+impl CodeContent {
+    /// Returns what a code for a request stands for. `grant` is the person's, and `sid` the browser's session.
+    #[must_use]
+    pub fn of(
+        client_id: &ClientId,
+        authorization: &Authorization,
+        grant: Grant,
+        sid: Option<String>,
+        issued_at: Timestamp,
+    ) -> Self {
+        Self {
+            client_id: client_id.clone(),
+            redirect_uri: authorization.redirect_uri.clone(),
+            code_challenge: authorization.code_challenge.clone(),
+            nonce: authorization.nonce.clone(),
+            scopes: authorization.scopes.clone(),
+            claims: authorization.claims.clone(),
+            sid,
+            grant,
+            issued_at,
+        }
+    }
 }
 
 /// Where a code comes from.
@@ -245,10 +271,10 @@ fn shortened(content: &CodeContent) -> Result<String, StoreError> {
     let mut content = content.clone();
     loop {
         let record = record::encode(&CodeRecord::Issued(Box::new(content.clone())))?;
-        let claims: &mut Claims = &mut content.grant.claims;
-        let longest = claims.iter().max_by_key(|(_, value)| value.to_string().len()).map(|(name, _)| name.clone());
-        let Some(name) = longest.filter(|_| record.len() > MAX_RECORD_BYTES) else { return Ok(record) };
-        claims.remove(&name);
+        if record.len() <= MAX_RECORD_BYTES {
+            return Ok(record);
+        }
+        let Some(name) = remove_longest(&mut content.grant.claims) else { return Ok(record) };
         tracing::warn!(claim = name, max_bytes = MAX_RECORD_BYTES, "a claim is too long for a code; left out");
     }
 }

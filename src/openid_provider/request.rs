@@ -16,6 +16,7 @@ use super::scopes;
 use crate::clients::Client;
 use crate::clients::Clients;
 use crate::clients::openid::{OpenIdClient, TokenAuth};
+use crate::clients::scopes::OPENID;
 use crate::ticket::{Authorization, Freshness, ResponseMode, Subject};
 use claims::ClaimsParameter;
 use parameters::Parameters;
@@ -69,12 +70,6 @@ pub enum Refused {
 }
 
 impl AuthorizationRequest {
-    /// Returns whether the client has single sign-on.
-    #[must_use]
-    pub fn has_single_sign_on(&self) -> bool {
-        self.client.openid.as_ref().is_some_and(|openid| openid.single_sign_on)
-    }
-
     /// Returns the names of the claims that the person is asked to release for this request.
     #[must_use]
     pub fn release(&self) -> Vec<String> {
@@ -206,7 +201,7 @@ fn response_mode(parameters: &Parameters, redirect_uri: &str) -> Result<Response
 fn granted_scopes(parameters: &Parameters, openid: &OpenIdClient) -> Result<Vec<String>, AuthorizationError> {
     let is_short = parameters.find("scope").is_none_or(|scope| scope.len() <= MAX_SCOPE_BYTES);
     let wanted: Vec<&str> = parameters.words("scope").collect();
-    if !is_short || !wanted.contains(&"openid") {
+    if !is_short || !wanted.contains(&OPENID) {
         return Err(AuthorizationError::InvalidScope);
     }
     Ok(openid.scopes.iter().filter(|scope| wanted.contains(&scope.as_str())).cloned().collect())

@@ -80,8 +80,7 @@ impl OpenIdProvider {
         };
         let session = browser.filter(|_secret| !ids.is_empty());
         let sid = request.hint.as_ref().and_then(|hint| hint.sid.as_deref());
-        let openid = request.client.as_ref().and_then(|client| client.openid.as_ref());
-        let may_have_session = openid.is_none_or(|openid| openid.single_sign_on);
+        let may_have_session = request.client.as_ref().is_none_or(|client| client.has_single_sign_on());
         match (session, &request.hint) {
             (Some(secret), Some(_)) if ids.iter().any(|own| Some(own.as_str()) == sid) => {
                 self.single_sign_on.end(secret).await?;

@@ -20,7 +20,7 @@ impl OpenIdProvider {
         request: &AuthorizationRequest,
         secret: Option<&BrowserSecret>,
     ) -> Result<String, AuthorizationError> {
-        let secret = secret.filter(|_secret| request.has_single_sign_on() && !request.needs_confirmation);
+        let secret = secret.filter(|_secret| request.client.has_single_sign_on() && !request.needs_confirmation);
         let secret = secret.ok_or(AuthorizationError::LoginRequired)?;
         let session = self.single_sign_on.find(secret).await.map_err(unavailable)?;
         let session = session.ok_or(AuthorizationError::LoginRequired)?;
@@ -41,17 +41,7 @@ impl OpenIdProvider {
         })?;
         let mut grant = session.grant;
         grant.claims.retain(|name, _| claims.contains(name));
-        let content = CodeContent {
-            client_id: request.client.id.clone(),
-            redirect_uri: authorization.redirect_uri.clone(),
-            code_challenge: authorization.code_challenge.clone(),
-            nonce: authorization.nonce.clone(),
-            scopes: authorization.scopes.clone(),
-            claims: authorization.claims.clone(),
-            sid: Some(secret.sid()),
-            grant,
-            issued_at: now,
-        };
+        let content = CodeContent::of(&request.client.id, authorization, grant, Some(secret.sid()), now);
         let code = self.issue_code(CodeSource::Session, &content).await.map_err(unavailable)?;
         code.ok_or(AuthorizationError::ServerError)
     }

@@ -20,9 +20,6 @@ use crate::signer::keys::KeyAlgorithm;
 use crate::signer::{JwtType, SignError};
 use crate::ticket::{Authentication, Claims, ClientId, Subject};
 
-/// The authentication method if the identity provider names none: two devices took part (RFC 8176 §2, `mca`).
-const DEFAULT_AMR: &str = "mca";
-
 /// The tokens of one answer of the token endpoint (RFC 6749 §5.1).
 #[derive(Clone)]
 pub struct Tokens {
@@ -84,11 +81,10 @@ struct SignInClaims<'a> {
 
 impl<'a> SignInClaims<'a> {
     fn of(authentication: &'a Authentication) -> Self {
-        let methods = authentication.amr.as_ref();
         Self {
             auth_time: authentication.auth_time.as_ref(),
             acr: authentication.acr.as_deref(),
-            amr: methods.map_or_else(|| vec![DEFAULT_AMR], |all| all.iter().map(String::as_str).collect()),
+            amr: authentication.methods(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ticket::{Claims, Device, Person, Timestamp};
+use crate::ticket::{Claims, Device, Person, Timestamp, remove_longest};
 use crate::verifier::Identity;
 
 /// The maximum length of a stored session, in bytes: half of what the store accepts as a value. The subject, the name and the
@@ -105,10 +105,7 @@ impl Session {
     /// the settings, so they reveal nothing about the person.
     pub(super) fn shorten(&mut self) -> Result<(), serde_json::Error> {
         while serde_json::to_string(self)?.len() > MAX_RECORD_BYTES {
-            let length = |value: &serde_json::Value| value.to_string().len();
-            let longest = self.claims.iter().max_by_key(|(_, value)| length(value)).map(|(name, _)| name.clone());
-            let Some(name) = longest else { break };
-            self.claims.remove(&name);
+            let Some(name) = remove_longest(&mut self.claims) else { break };
             tracing::warn!(claim = name, max_bytes = MAX_RECORD_BYTES, "a claim is too long for a session; left out");
         }
         Ok(())

@@ -32,10 +32,6 @@ pub const RESERVED_CLAIMS: [&str; 23] = [
     "sub_id",
 ];
 
-/// The authentication method of a JWT of the flow `login` if the identity provider names none: two devices took part
-/// (RFC 8176 §2, `mca`).
-const LOGIN_AMR: &str = "mca";
-
 /// Every claim of one JWT. A claim that the gateway sets is a field here, a name in [`RESERVED_CLAIMS`] and a value in
 /// [`IssuedClaims::new`].
 #[derive(Serialize)]
@@ -85,11 +81,7 @@ impl<'a> IssuedClaims<'a> {
 
 /// Returns the authentication methods of a JWT: the provider's, unchanged. A share signs nobody in, so it adds none.
 fn methods(flow: Flow, authentication: &Authentication) -> Option<Vec<&str>> {
-    match (&authentication.amr, flow) {
-        (Some(methods), _) => Some(methods.iter().map(String::as_str).collect()),
-        (None, Flow::Login) => Some(vec![LOGIN_AMR]),
-        (None, Flow::Share) => None,
-    }
+    (flow == Flow::Login || authentication.amr.is_some()).then(|| authentication.methods())
 }
 
 #[cfg(test)]

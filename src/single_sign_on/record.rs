@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clients::Client;
-use crate::ticket::{Freshness, Grant, MatchPolicy, Refusal, Subject, Timestamp};
+use crate::ticket::{Freshness, Grant, MatchPolicy, Refusal, Subject, Timestamp, remove_longest};
 
 /// The maximum length of a stored session, in bytes: half of what the store accepts as a value.
 const MAX_RECORD_BYTES: usize = 8 * 1024;
@@ -103,10 +103,7 @@ impl BrowserSession {
             namespace: namespace.to_owned(),
         };
         while serde_json::to_string(&session)?.len() > MAX_RECORD_BYTES {
-            let claims = session.grant.claims.iter();
-            let longest = claims.max_by_key(|(_, value)| value.to_string().len()).map(|(name, _)| name.clone());
-            let Some(name) = longest else { break };
-            session.grant.claims.remove(&name);
+            let Some(name) = remove_longest(&mut session.grant.claims) else { break };
             session.offered.retain(|offered| *offered != name);
             tracing::warn!(claim = name, max_bytes = MAX_RECORD_BYTES, "a claim is too long for a session; left out");
         }
@@ -119,7 +116,7 @@ impl BrowserSession {
     /// [`Unfit`]: the first requirement that it does not meet.
     pub fn check(&self, required: &Required<'_>, now: Timestamp) -> Result<(), Unfit> {
         let Required { client, freshness, claims, subject } = *required;
-        if !client.openid.as_ref().is_some_and(|openid| openid.single_sign_on) {
+        if !client.has_single_sign_on() {
             return Err(Unfit::NotAllowed);
         }
         if subject.is_some_and(|subject| *subject != self.grant.subject) {

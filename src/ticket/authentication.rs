@@ -13,6 +13,9 @@ const MAX_CHARS: usize = 255;
 /// The maximum number of methods in `amr`.
 const MAX_METHODS: usize = 16;
 
+/// The authentication method of a sign-in whose identity provider names none: two devices took part (RFC 8176 §2, `mca`).
+const DEFAULT_METHOD: &str = "mca";
+
 /// The identity provider's statements about the sign-in (OpenID Connect Core §2). The gateway neither adds nor changes
 /// a statement, so a site gets the provider's own statements, or none.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -48,6 +51,12 @@ impl Authentication {
             _ => None,
         };
         Self { auth_time, acr, amr: amr.filter(|methods: &Vec<String>| !methods.is_empty()) }
+    }
+
+    /// Returns `amr` of a sign-in: the provider's methods, unchanged, or `mca` if it names none.
+    #[must_use]
+    pub fn methods(&self) -> Vec<&str> {
+        self.amr.as_ref().map_or_else(|| vec![DEFAULT_METHOD], |all| all.iter().map(String::as_str).collect())
     }
 
     /// Compares the statements with a client's requirements.

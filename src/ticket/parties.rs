@@ -30,6 +30,14 @@ pub struct Subject(pub String);
 /// Claims by name, unchanged from the approver's token.
 pub type Claims = serde_json::Map<String, serde_json::Value>;
 
+/// Removes the longest claim and returns its name, for a record that exceeds its bound; `None` if there is no claim.
+pub fn remove_longest(claims: &mut Claims) -> Option<String> {
+    let (name, _) = claims.iter().max_by_key(|(_, value)| value.to_string().len())?;
+    let name = name.clone();
+    claims.remove(&name);
+    Some(name)
+}
+
 /// A verified person, with the details that the other screen may show.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Person {

@@ -69,18 +69,9 @@ pub(in crate::http) async fn done(
         return send_error(&gateway, client, to, AuthorizationError::LoginRequired, &uri, &headers);
     }
     let session = BrowserSecret::of(&binding, &id, &receipt.jti);
-    let session = Some(session).filter(|_session| has_single_sign_on(client));
-    let content = CodeContent {
-        client_id: client.id.clone(),
-        redirect_uri: authorization.redirect_uri.clone(),
-        code_challenge: authorization.code_challenge.clone(),
-        nonce: authorization.nonce.clone(),
-        scopes: authorization.scopes.clone(),
-        claims: authorization.claims.clone(),
-        sid: session.as_ref().map(BrowserSecret::sid),
-        grant: grant.clone(),
-        issued_at: receipt.issued_at,
-    };
+    let session = Some(session).filter(|_session| client.has_single_sign_on());
+    let sid = session.as_ref().map(BrowserSecret::sid);
+    let content = CodeContent::of(&client.id, authorization, grant.clone(), sid, receipt.issued_at);
     let source = CodeSource::Ticket { binding: &binding, ticket: &id, jti: &receipt.jti, now: reading.now };
     let code = gateway.openid_provider.issue_code(source, &content).await?.ok_or_else(over)?;
     let cookie = match &session {
@@ -128,10 +119,6 @@ async fn claim(gateway: &Gateway, reading: Reading, party: &Party) -> Result<Rea
         TransitionError::NoTicket | TransitionError::Refused(_) => over(),
         TransitionError::Store(error) => error.into(),
     })
-}
-
-fn has_single_sign_on(client: &Client) -> bool {
-    client.openid.as_ref().is_some_and(|openid| openid.single_sign_on)
 }
 
 /// Starts the browser's session, and returns its cookie. The session that the browser had ends, so a planted one never becomes

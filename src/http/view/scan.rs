@@ -91,7 +91,7 @@ impl ScanView {
 
 fn has_single_sign_on(gateway: &Gateway, ticket: &Ticket) -> bool {
     let client = gateway.clients.find(Some(&ticket.request.client_id.0));
-    client.and_then(|client| client.openid.as_ref()).is_some_and(|openid| openid.single_sign_on)
+    client.is_some_and(|client| client.has_single_sign_on())
 }
 
 fn rfc3339(at: Timestamp) -> String {

@@ -11,6 +11,7 @@ use utoipa::IntoParams;
 
 use super::state::SignInState;
 use super::{find, openid_of_site};
+use crate::clients::scopes::OFFLINE_ACCESS;
 use crate::http::api::openapi::problem_responses;
 use crate::http::cookies;
 use crate::http::extract::ValidQuery;
@@ -82,8 +83,7 @@ pub(in crate::http) async fn begin(
     let original = percent_encode(original, &AsciiSet::EMPTY).to_string();
     let state = SignInState::new(&client.id.0, place, &original);
     // A session cannot be refreshed, so a refresh token would have no use.
-    let scopes: Vec<&str> =
-        openid.scopes.iter().map(String::as_str).filter(|scope| *scope != "offline_access").collect();
+    let scopes: Vec<&str> = openid.scopes.iter().map(String::as_str).filter(|scope| *scope != OFFLINE_ACCESS).collect();
     let query = form_urlencoded::Serializer::new(String::new())
         .extend_pairs([
             ("client_id", client.id.0.as_str()),
