@@ -152,8 +152,17 @@ impl SingleSignOn {
     /// # Errors
     /// [`StoreError::Unavailable`] if it cannot be read.
     pub async fn is_alive(&self, sid: &str) -> Result<bool, StoreError> {
+        Ok(self.ends_at(sid).await?.is_some())
+    }
+
+    /// Returns when the session with this id ends at the latest; `None` if it is not alive. This is no use of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if it cannot be read.
+    pub async fn ends_at(&self, sid: &str) -> Result<Option<Timestamp>, StoreError> {
         let stored = self.store.value(&store_name(sid)).await?;
-        Ok(stored.is_some_and(|stored| self.read(&stored, now()).is_some()))
+        let session = stored.and_then(|stored| self.read(&stored, now()));
+        Ok(session.map(|session| session.created_at + self.lifetimes.absolute))
     }
 
     /// Returns the ids of the session of this secret and of those of the same person that it has replaced, the newest first. They

@@ -147,8 +147,8 @@ pub struct PresentedCode<'a> {
 
 /// What a presented code is.
 pub(super) enum CodeState {
-    /// This client may use it. `stored` is the record as read.
-    Usable { stored: String, content: Box<CodeContent> },
+    /// This client may use it. `stored` is the record as read; `session_ends_at` is when the session of `content.sid` ends.
+    Usable { stored: String, content: Box<CodeContent>, session_ends_at: Option<Timestamp> },
     /// It was used before, by this client.
     Used(UsedCode),
     /// It cannot be used. The reason is for the log.
@@ -195,7 +195,7 @@ impl OpenIdProvider {
         code_verifier: &str,
     ) -> Result<Option<CodeContent>, StoreError> {
         let presented = PresentedCode { code, redirect_uri, verifier: Some(code_verifier) };
-        let CodeState::Usable { stored, content } = self.look_at_code(client_id, presented).await? else {
+        let CodeState::Usable { stored, content, .. } = self.look_at_code(client_id, presented).await? else {
             return Ok(None);
         };
         let used = UsedCode::new(client_id, None, now() + CODE_TTL);
@@ -222,9 +222,22 @@ impl OpenIdProvider {
             Some(CodeRecord::Used(_)) => CodeState::Refused("other_client"),
             Some(CodeRecord::Issued(content)) => match fault_of(&content, client_id, presented) {
                 Some(reason) => CodeState::Refused(reason),
-                None => CodeState::Usable { stored, content },
+                None => self.within_session(stored, content).await?,
             },
         })
+    }
+
+    /// Returns the state of a code that fits the request. A sign-out ends the codes of its session, too: nothing may be issued
+    /// after it.
+    async fn within_session(&self, stored: String, content: Box<CodeContent>) -> Result<CodeState, StoreError> {
+        let session_ends_at = match &content.sid {
+            Some(sid) => self.single_sign_on.ends_at(sid).await?,
+            None => None,
+        };
+        if content.sid.is_some() && session_ends_at.is_none() {
+            return Ok(CodeState::Refused("session_ended"));
+        }
+        Ok(CodeState::Usable { stored, content, session_ends_at })
     }
 
     /// Marks a code as used. Returns whether this call did it.

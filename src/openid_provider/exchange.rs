@@ -6,12 +6,15 @@ use super::codes::{CodeContent, CodeState, PresentedCode, USED_CODE_TTL, UsedCod
 use super::grants::{GrantEnd, GrantId, GrantRecord, Handle, LiveGrant, RefreshState, ttl_of};
 use super::record;
 use super::refresh::{Decision, RefreshToken, decide};
+use super::scopes::remaining;
 use super::tokens::Tokens;
 use crate::clients::openid::{OpenIdClient, RefreshTokens};
+use crate::clients::scopes::{OFFLINE_ACCESS, OPENID};
 use crate::clock::now;
 use crate::random;
 use crate::signer::SignError;
 use crate::store::StoreError;
+use crate::ticket::Timestamp;
 
 use super::failure::TokenError;
 
@@ -41,6 +44,17 @@ impl From<TokenError> for ExchangeError {
     }
 }
 
+/// An error, and the name of the result in the metrics.
+type Failure = (ExchangeError, &'static str);
+
+fn other(error: impl Into<ExchangeError>) -> Failure {
+    (error.into(), "other")
+}
+
+fn invalid(grant: TokenError) -> Failure {
+    (grant.into(), "invalid_grant")
+}
+
 impl OpenIdProvider {
     /// Exchanges a code for tokens. A code that was used before ends what was issued for it.
     ///
@@ -64,36 +78,32 @@ impl OpenIdProvider {
         &self,
         client: &AuthenticatedClient,
         presented: PresentedCode<'_>,
-    ) -> Result<Tokens, (ExchangeError, &'static str)> {
-        let other = |error: ExchangeError| (error, "other");
+    ) -> Result<Tokens, Failure> {
         let client_id = &client.client().id;
         let openid = client.openid();
-        let state = self.look_at_code(client_id, presented).await.map_err(|error| other(error.into()))?;
-        let (stored, content) = match state {
-            CodeState::Usable { stored, content } => (stored, content),
+        let state = self.look_at_code(client_id, presented).await.map_err(other)?;
+        let (stored, content, session_ends_at) = match state {
+            CodeState::Usable { stored, content, session_ends_at } => (stored, content, session_ends_at),
             CodeState::Used(used) => return Err(self.end_replayed(&used).await),
             CodeState::Refused(reason) => {
                 if self.log_limiter.should_log("authorization code refused", Some(reason)) {
                     tracing::info!(client = %client_id, reason, "authorization code refused");
                 }
-                return Err((CODE.into(), "invalid_grant"));
+                return Err(invalid(CODE));
             }
         };
         // The grant is stored before the code's record names it: so a second use of the code, however fast, finds what to end.
         let handle = Handle::generate();
         let id = handle.grant_id();
-        let (grant, refresh_token) = Self::new_grant(openid, handle, &content);
-        self.put_grant(&id, &grant, refresh_token.is_some().then_some(openid))
-            .await
-            .map_err(|error| other(error.into()))?;
+        let (grant, refresh_token) = new_grant(openid, handle, &content, session_ends_at);
+        self.put_grant(&id, &grant, refresh_token.is_some().then_some(openid)).await.map_err(other)?;
         let remembered_until = grant.created_at + openid.access_token_ttl.max(USED_CODE_TTL);
         let used = UsedCode::new(client_id, Some(id.as_str()), grant.until.min(remembered_until));
-        if !self.use_code(presented.code, &stored, used).await.map_err(|error| other(error.into()))? {
+        if !self.use_code(presented.code, &stored, used).await.map_err(other)? {
             // Another request has used the code. This one is the second use.
-            let state = self.look_at_code(client_id, presented).await.map_err(|error| other(error.into()))?;
-            let outcome = match state {
+            let outcome = match self.look_at_code(client_id, presented).await.map_err(other)? {
                 CodeState::Used(used) => self.end_replayed(&used).await,
-                _ => (CODE.into(), "invalid_grant"),
+                _ => invalid(CODE),
             };
             // This request's own grant has no tokens, and expires soon if it stays.
             drop(self.store.remove_value(&id.store_name()).await);
@@ -101,46 +111,20 @@ impl OpenIdProvider {
         }
         let subject = self.signer.log_pseudonym(&grant.grant.subject);
         tracing::info!(client = %client_id, subject, "authorization code used");
-        let nonce = content.nonce.as_deref();
-        let tokens = self
-            .sign_tokens((client.client(), openid), &id, &grant, &grant.scopes, nonce)
-            .map_err(|error| other(error.into()))?;
+        let (of_client, nonce) = ((client.client(), openid), content.nonce.as_deref());
+        let tokens = self.sign_tokens(of_client, &id, &grant, &grant.scopes, nonce).map_err(other)?;
         Ok(Tokens { refresh_token: refresh_token.map(|token| token.reveal()), ..tokens })
     }
 
     /// Ends what was issued for a code that is used a second time.
-    async fn end_replayed(&self, used: &UsedCode) -> (ExchangeError, &'static str) {
+    async fn end_replayed(&self, used: &UsedCode) -> Failure {
         tracing::warn!(client = %used.client_id, "authorization code used twice; its tokens are ended");
         if let Some(id) = used.grant_id.as_deref().and_then(GrantId::parse)
             && let Err(error) = self.end_grant(&id, &used.client_id, GrantEnd::Replayed).await
         {
-            return (error.into(), "other");
+            return other(error);
         }
         (CODE.into(), "replayed")
-    }
-
-    /// Makes the record of what a code is exchanged for, and the first refresh token if the client gets one.
-    fn new_grant(openid: &OpenIdClient, handle: Handle, content: &CodeContent) -> (LiveGrant, Option<RefreshToken>) {
-        let now = now();
-        let gets_refresh = match openid.refresh_tokens {
-            RefreshTokens::Never => false,
-            RefreshTokens::OfflineAccess => content.scopes.iter().any(|scope| scope == "offline_access"),
-            RefreshTokens::Always => true,
-        };
-        let token = gets_refresh.then(|| RefreshToken::first(handle));
-        let lifetime = if gets_refresh { openid.refresh_token_max } else { openid.access_token_ttl };
-        let grant = LiveGrant {
-            client_id: content.client_id.clone(),
-            scopes: content.scopes.clone(),
-            claims: content.claims.clone(),
-            grant: content.grant.clone(),
-            sid: content.sid.clone().unwrap_or_else(|| handle.grant_id().to_string()),
-            has_session: content.sid.is_some(),
-            created_at: now,
-            until: now + lifetime,
-            refresh: token.as_ref().map(|token| RefreshState::first(token, now)),
-        };
-        (grant, token)
     }
 
     /// Exchanges a refresh token for tokens. It is rotated; an answer that was lost may be asked for again for a short time
@@ -167,73 +151,107 @@ impl OpenIdProvider {
         client: &AuthenticatedClient,
         refresh_token: &str,
         scope: Option<&str>,
-    ) -> Result<(Tokens, &'static str), (ExchangeError, &'static str)> {
-        let other = |error: ExchangeError| (error, "other");
-        let refused = || (ExchangeError::from(REFRESH_TOKEN), "invalid_grant");
-        let client_id = &client.client().id;
+    ) -> Result<(Tokens, &'static str), Failure> {
+        let refused = || invalid(REFRESH_TOKEN);
         let openid = Some(client.openid()).filter(|openid| openid.refresh_tokens != RefreshTokens::Never);
         let openid = openid.ok_or_else(refused)?;
         let token = RefreshToken::parse(refresh_token).ok_or_else(refused)?;
         let id = token.handle.grant_id();
         for _ in 0..ROTATION_TRIES {
-            let record = self.read_grant(&id).await.map_err(|error| other(error.into()))?;
-            let (stored, grant) = record.ok_or_else(refused)?;
-            let refresh = grant.refresh.as_ref().filter(|_| grant.client_id == *client_id).ok_or_else(refused)?;
-            let scopes = narrowed(&grant, scope).ok_or_else(|| other(TokenError::InvalidScope.into()))?;
-            if now() >= grant.until {
-                return Err(refused());
-            }
-            let (next, grant, name) = match decide(refresh, &token, now(), openid.refresh_token_ttl) {
-                Decision::Rotate => {
-                    let (next, state) = token.rotate(refresh, random::bytes(), now());
-                    let rotated = LiveGrant { refresh: Some(state), ..(*grant).clone() };
-                    let record = record::encode(&GrantRecord::Live(Box::new(rotated.clone())));
-                    let record = record.map_err(|error| other(error.into()))?;
-                    let ttl = ttl_of(&rotated, Some(openid));
-                    let replaced = self.store.replace_value(&id.store_name(), &stored, &record, ttl).await;
-                    if !replaced.map_err(|error| other(error.into()))? {
-                        continue;
-                    }
-                    (next, rotated, "issued")
-                }
-                Decision::SameAgain(next) => {
-                    // Stored again: the request that has rotated it may not know that enough replicas have it.
-                    let ttl = ttl_of(&grant, Some(openid));
-                    let replaced = self.store.replace_value(&id.store_name(), &stored, &stored, ttl).await;
-                    if !replaced.map_err(|error| other(error.into()))? {
-                        continue;
-                    }
-                    (next, *grant, "again")
-                }
-                Decision::Reuse => {
-                    tracing::warn!(client = %client_id, "refresh token used again after its grace; its tokens are ended");
-                    let ended = self.end_grant(&id, client_id, GrantEnd::Reused).await;
-                    ended.map_err(|error| other(error.into()))?;
-                    return Err((REFRESH_TOKEN.into(), "reused"));
-                }
-                Decision::Lost => {
-                    tracing::warn!(
-                        client = %client_id,
-                        "refresh token newer than the store knows; a failover has lost a rotation"
-                    );
-                    return Err(refused());
-                }
-                Decision::Foreign | Decision::Idle => return Err(refused()),
-            };
-            let tokens = self
-                .sign_tokens((client.client(), openid), &id, &grant, &scopes, None)
-                .map_err(|error| other(error.into()))?;
+            let found = self.read_grant(&id).await.map_err(other)?;
+            let found = found.filter(|(_, grant)| grant.client_id == client.client().id);
+            let (stored, grant) = found.ok_or_else(refused)?;
+            let scopes = narrowed(openid, &grant, scope).ok_or_else(|| other(TokenError::InvalidScope))?;
+            let Some((next, grant, name)) = self.rotate(openid, &id, (stored, *grant), &token).await? else { continue };
+            let tokens = self.sign_tokens((client.client(), openid), &id, &grant, &scopes, None).map_err(other)?;
             return Ok((Tokens { refresh_token: Some(next.reveal()), ..tokens }, name));
         }
-        Err(other(StoreError::Unavailable("a refresh token was rotated too often at once".to_owned()).into()))
+        Err(other(StoreError::Unavailable("a refresh token was rotated too often at once".to_owned())))
+    }
+
+    /// Stores what a presented refresh token changes in its grant. Returns the successor, the grant, and the result's name in the
+    /// metrics; `None` if another request has changed the grant meanwhile.
+    async fn rotate(
+        &self,
+        openid: &OpenIdClient,
+        id: &GrantId,
+        (stored, grant): (String, LiveGrant),
+        token: &RefreshToken,
+    ) -> Result<Option<(RefreshToken, LiveGrant, &'static str)>, Failure> {
+        let client_id = &grant.client_id;
+        let state = grant.refresh.as_ref().ok_or_else(|| invalid(REFRESH_TOKEN))?;
+        let (next, rotated, name) = match decide(state, token, now(), openid.refresh_token_ttl) {
+            Decision::Rotate => {
+                let (next, state) = token.rotate(state, random::bytes(), now());
+                (next, Some(LiveGrant { refresh: Some(state), ..grant.clone() }), "issued")
+            }
+            // Stored again: the request that has rotated it may not know that enough replicas have it.
+            Decision::SameAgain(next) => (next, None, "again"),
+            Decision::Reuse => {
+                tracing::warn!(client = %client_id, "refresh token used again after its grace; its tokens are ended");
+                self.end_grant(id, client_id, GrantEnd::Reused).await.map_err(other)?;
+                return Err((REFRESH_TOKEN.into(), "reused"));
+            }
+            Decision::Lost => {
+                tracing::warn!(
+                    client = %client_id,
+                    "refresh token newer than the store knows; a failover has lost a rotation"
+                );
+                return Err(invalid(REFRESH_TOKEN));
+            }
+            Decision::Foreign | Decision::Idle => return Err(invalid(REFRESH_TOKEN)),
+        };
+        let record = match &rotated {
+            Some(rotated) => record::encode(&GrantRecord::Live(Box::new(rotated.clone()))).map_err(other)?,
+            None => stored.clone(),
+        };
+        let grant = rotated.unwrap_or(grant);
+        let ttl = ttl_of(&grant, Some(openid));
+        let is_stored = self.store.replace_value(&id.store_name(), &stored, &record, ttl).await.map_err(other)?;
+        Ok(is_stored.then_some((next, grant, name)))
     }
 }
 
-/// Returns the scopes of a refreshed access token, in the granted order; `None` if one was not granted or `openid` is missing.
-fn narrowed(grant: &LiveGrant, scope: Option<&str>) -> Option<Vec<String>> {
-    let Some(scope) = scope else { return Some(grant.scopes.clone()) };
+/// Makes the record of what a code is exchanged for, and the first refresh token if the client gets one. A grant that ends with the
+/// browser's session is kept until `session_ends_at` at most.
+fn new_grant(
+    openid: &OpenIdClient,
+    handle: Handle,
+    content: &CodeContent,
+    session_ends_at: Option<Timestamp>,
+) -> (LiveGrant, Option<RefreshToken>) {
+    let now = now();
+    let gets_refresh = match openid.refresh_tokens {
+        RefreshTokens::Never => false,
+        RefreshTokens::OfflineAccess => content.scopes.iter().any(|scope| scope == OFFLINE_ACCESS),
+        RefreshTokens::Always => true,
+    };
+    let token = gets_refresh.then(|| RefreshToken::first(handle));
+    let lifetime = if gets_refresh { openid.refresh_token_max } else { openid.access_token_ttl };
+    let mut grant = LiveGrant {
+        client_id: content.client_id.clone(),
+        scopes: remaining(openid, &content.scopes),
+        claims: content.claims.clone(),
+        grant: content.grant.clone(),
+        sid: content.sid.clone().unwrap_or_else(|| handle.grant_id().to_string()),
+        has_session: content.sid.is_some(),
+        created_at: now,
+        until: now + lifetime,
+        refresh: token.as_ref().map(|token| RefreshState::first(token, now)),
+    };
+    if grant.ends_with_session(openid) {
+        grant.until = grant.until.min(session_ends_at.unwrap_or(grant.until));
+    }
+    (grant, token)
+}
+
+/// Returns the scopes of a refreshed access token, in the granted order: of those that the client may still have, the wanted ones.
+/// `None` if one was not granted or `openid` is missing. A scope that the client had once is no fault: its app may not know.
+fn narrowed(openid: &OpenIdClient, grant: &LiveGrant, scope: Option<&str>) -> Option<Vec<String>> {
+    let mut scopes = remaining(openid, &grant.scopes);
+    let Some(scope) = scope else { return Some(scopes) };
     let wanted: Vec<&str> = scope.split(' ').filter(|name| !name.is_empty()).collect();
     let is_granted = wanted.iter().all(|name| grant.scopes.iter().any(|granted| granted == name));
-    let narrowed = grant.scopes.iter().filter(|granted| wanted.contains(&granted.as_str())).cloned().collect();
-    (is_granted && wanted.contains(&"openid")).then_some(narrowed)
+    scopes.retain(|granted| wanted.contains(&granted.as_str()));
+    (is_granted && wanted.contains(&OPENID)).then_some(scopes)
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::OpenIdProvider;
 use super::record::{self, SLACK};
+use super::scopes::remaining;
 use crate::clients::openid::OpenIdClient;
 use crate::clients::scopes::OFFLINE_ACCESS;
 use crate::clock::now;
@@ -105,6 +106,15 @@ pub struct LiveGrant {
     pub(super) refresh: Option<RefreshState>,
 }
 
+impl LiveGrant {
+    /// Returns whether it ends with the browser's session: there is one, and the client has no `offline_access`, or not any more
+    /// (OpenID Connect Core §11).
+    pub(super) fn ends_with_session(&self, openid: &OpenIdClient) -> bool {
+        let is_offline = remaining(openid, &self.scopes).iter().any(|scope| scope == OFFLINE_ACCESS);
+        self.has_session && !is_offline
+    }
+}
+
 /// What the store has of a grant's refresh token: hashes only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct RefreshState {
@@ -162,8 +172,8 @@ pub(super) enum GrantRecord {
 }
 
 impl OpenIdProvider {
-    /// Returns the grant with this id; `None` if it never existed, or if it is over: ended, or the browser's session that it needs
-    /// has ended.
+    /// Returns the grant with this id; `None` if it never existed, or if it is over: ended, the browser's session that it needs
+    /// has ended, or its client is gone.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if it cannot be read.
@@ -173,12 +183,14 @@ impl OpenIdProvider {
 
     /// Returns the grant with this id as [`OpenIdProvider::live_grant`] does, with its record as stored.
     pub(super) async fn read_grant(&self, id: &GrantId) -> Result<Option<(String, Box<LiveGrant>)>, StoreError> {
-        let Some((stored, GrantRecord::Live(grant))) = self.grant_record(id).await? else { return Ok(None) };
-        let is_offline = grant.scopes.iter().any(|scope| scope == OFFLINE_ACCESS);
-        if grant.has_session && !is_offline && !self.single_sign_on.is_alive(&grant.sid).await? {
-            return Ok(None);
+        let Some((stored, GrantRecord::Live(mut grant))) = self.grant_record(id).await? else { return Ok(None) };
+        let client = self.clients.find(Some(&grant.client_id.0));
+        let Some(openid) = client.and_then(|client| client.openid.as_ref()) else { return Ok(None) };
+        if grant.ends_with_session(openid) {
+            let Some(ends_at) = self.single_sign_on.ends_at(&grant.sid).await? else { return Ok(None) };
+            grant.until = grant.until.min(ends_at);
         }
-        Ok(Some((stored, grant)))
+        Ok((now() < grant.until).then_some((stored, grant)))
     }
 
     /// Returns the record with this id, also as stored.

@@ -10,7 +10,7 @@ use super::OpenIdProvider;
 use super::client_auth::AuthenticatedClient;
 use super::grants::{GrantEnd, GrantId, GrantRecord, LiveGrant};
 use super::refresh::{Decision, RefreshToken, decide};
-use super::scopes::claims;
+use super::scopes::{claims, remaining};
 use super::tokens::AccessToken;
 use crate::clients::Client;
 use crate::clients::scopes::OPENID;
@@ -44,10 +44,15 @@ impl OpenIdProvider {
     /// [`StoreError`] if the grant cannot be read.
     pub async fn userinfo(&self, token: &str) -> Result<Option<UserInfo>, StoreError> {
         let Some((token, grant)) = self.live_access_token(token).await? else { return Ok(None) };
-        // A client may have been removed since.
-        let client = self.clients.find(Some(&token.client_id.0)).filter(|client| client.openid.is_some());
-        let (Some(client), true) = (client, token.scopes.iter().any(|scope| scope == OPENID)) else { return Ok(None) };
-        let mut shown = claims(client, &grant.grant.claims, &token.scopes, &grant.claims.userinfo);
+        let client = self.clients.find(Some(&token.client_id.0));
+        let Some((client, openid)) = client.and_then(|client| Some((client, client.openid.as_ref()?))) else {
+            return Ok(None);
+        };
+        let scopes = remaining(openid, &token.scopes);
+        if !scopes.iter().any(|scope| scope == OPENID) {
+            return Ok(None);
+        }
+        let mut shown = claims(client, &grant.grant.claims, &scopes, &grant.claims.userinfo);
         shown.insert("sub".to_owned(), Value::String(token.subject.0));
         Ok(Some(UserInfo { client: Arc::clone(client), claims: shown }))
     }
@@ -130,7 +135,7 @@ impl OpenIdProvider {
             ("client_id", client.id.0.as_str().into()),
             ("exp", ends_at.unix_seconds().into()),
             ("iat", state.rotated_at.unix_seconds().into()),
-            ("scope", grant.scopes.join(" ").into()),
+            ("scope", remaining(openid, &grant.scopes).join(" ").into()),
             ("sid", grant.sid.as_str().into()),
         ];
         Ok(Some(claims.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()))

@@ -4,9 +4,16 @@
 use serde_json::Value;
 
 use crate::clients::Client;
+use crate::clients::openid::OpenIdClient;
 use crate::clients::scopes::{claims_of, has_scope};
 use crate::signer::RESERVED_CLAIMS;
 use crate::ticket::{Claims, RequestedClaims};
+
+/// Returns those of a sign-in's scopes that its client may still have: an operator may have removed some since.
+#[must_use]
+pub fn remaining(openid: &OpenIdClient, granted: &[String]) -> Vec<String> {
+    granted.iter().filter(|scope| openid.scopes.contains(scope)).cloned().collect()
+}
 
 /// Returns the claims that the approver is asked to release, in the order of the client's settings: those of the granted scopes,
 /// those that the request names, and those that belong to no scope; none that the client may not have.

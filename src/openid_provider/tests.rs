@@ -2,8 +2,10 @@
 
 mod failover;
 mod interleavings;
+mod lifetimes;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -25,6 +27,8 @@ use crate::store::memory::MemoryStore;
 use crate::ticket::{Authentication, BindingSecret, ClientId, Grant, RequestedClaims, Subject, TicketId};
 
 const REDIRECT: &str = "https://app.example/cb";
+/// Both lifetimes of a browser's session.
+const DAY: Duration = Duration::from_secs(24 * 3600);
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 /// The challenge of [`VERIFIER`], from RFC 7636 Appendix B.
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
@@ -53,14 +57,19 @@ pub(super) fn clients(tables: &[(&str, &str)]) -> Clients {
 
 /// A provider with the client `app`, which has refresh tokens, and the client `other`. Must be opened within a runtime.
 fn open(store: Arc<dyn Store>, algorithm: &str) -> OpenIdProvider {
+    open_with(store, algorithm, "")
+}
+
+/// The same, with further lines in the table of `app`.
+fn open_with(store: Arc<dyn Store>, algorithm: &str, lines: &str) -> OpenIdProvider {
     let app = format!(
-        "token_auth = \"none\"\nrefresh_tokens = \"always\"\nsigning_alg = {algorithm:?}\naudiences = [\"https://api.example\"]\nclaims = [\"name\", \"email\", \"groups\", \"phone_number\"]"
+        "token_auth = \"none\"\nrefresh_tokens = \"always\"\nsigning_alg = {algorithm:?}\naudiences = [\"https://api.example\"]\nclaims = [\"name\", \"email\", \"groups\", \"phone_number\"]\n{lines}"
     );
     let clients = clients(&[("app", &app), ("other", "token_auth = \"none\"\nsigning_alg = \"ES256\"")]);
     let signer = Signer::open("https://gate.example", None).unwrap();
     let signer = signer.with_algorithms(&clients.algorithms(), MissingKey::Refuse).unwrap();
-    let (metrics, day) = (Arc::<Metrics>::default(), std::time::Duration::from_secs(24 * 3600));
-    let lifetimes = SingleSignOnLifetimes { idle: day, absolute: day };
+    let metrics = Arc::<Metrics>::default();
+    let lifetimes = SingleSignOnLifetimes { idle: DAY, absolute: DAY };
     let sso = SingleSignOn::new(Arc::clone(&store), signer.clone(), Arc::clone(&metrics), lifetimes, "one");
     OpenIdProvider::new(store, signer, clients, "https://gate.example", sso, metrics, Arc::default())
 }
@@ -104,7 +113,11 @@ async fn issued(provider: &OpenIdProvider) -> String {
 }
 
 async fn exchanged(provider: &OpenIdProvider) -> Tokens {
-    let code = issued(provider).await;
+    exchanged_for(provider, &content()).await
+}
+
+async fn exchanged_for(provider: &OpenIdProvider, content: &CodeContent) -> Tokens {
+    let code = provider.issue_code(CodeSource::Session, content).await.unwrap().unwrap();
     provider.exchange_code(&client(provider, "app"), presented(&code)).await.unwrap()
 }
 

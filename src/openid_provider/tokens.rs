@@ -167,6 +167,7 @@ impl OpenIdProvider {
             sign_in: SignInClaims::of(&grant.grant.authentication),
         };
         let access_token = self.signer.sign_with(openid.signing_alg, JwtType::AccessToken, &access_token)?;
+        let scopes_of_grant = scopes::remaining(openid, &grant.scopes);
         let id_token = IdTokenClaims {
             iss: &self.issuer,
             sub: &grant.grant.subject.0,
@@ -178,7 +179,7 @@ impl OpenIdProvider {
             at_hash: at_hash(openid.signing_alg, &access_token),
             nonce,
             sign_in: SignInClaims::of(&grant.grant.authentication),
-            released: scopes::claims(client, &grant.grant.claims, &grant.scopes, &grant.claims.id_token),
+            released: scopes::claims(client, &grant.grant.claims, &scopes_of_grant, &grant.claims.id_token),
         };
         let id_token = self.signer.sign_with(openid.signing_alg, JwtType::Jwt, &id_token)?;
         Ok(Tokens { access_token, expires_in, id_token, scope, refresh_token: None })
