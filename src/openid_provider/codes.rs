@@ -4,6 +4,7 @@
 //! writes: of many who try at once, one wins. The record of a used code lasts as long as its first access token, and up to
 //! an hour if there is a refresh token, so that a second use is recognised and ends what was issued.
 
+use std::ops::Not;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -13,6 +14,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::OpenIdProvider;
 use super::record::{self, SLACK};
+use crate::clients::scopes::OFFLINE_ACCESS;
 use crate::clock::now;
 use crate::random::{self, RandomId};
 use crate::store::{Put, StoreError};
@@ -51,6 +53,10 @@ pub struct CodeContent {
     pub nonce: Option<String>,
     /// The granted scopes.
     pub scopes: Vec<String>,
+    /// Whether the request asked for `offline_access`, which is not among the granted scopes: see
+    /// [`CodeContent::withhold_offline_access`].
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub is_offline_withheld: bool,
     /// The claims that the request names.
     #[serde(default, skip_serializing_if = "RequestedClaims::is_empty")]
     pub claims: RequestedClaims,
@@ -79,11 +85,20 @@ impl CodeContent {
             code_challenge: authorization.code_challenge.clone(),
             nonce: authorization.nonce.clone(),
             scopes: authorization.scopes.clone(),
+            is_offline_withheld: false,
             claims: authorization.claims.clone(),
             sid,
             grant,
             issued_at,
         }
+    }
+
+    /// Takes `offline_access` from the granted scopes, because nobody was asked: what outlives a sign-out needs a person who
+    /// agrees to it (OpenID Connect Core §11). The client still gets a refresh token, which ends with the session.
+    pub(super) fn withhold_offline_access(&mut self) {
+        let asked = self.scopes.len();
+        self.scopes.retain(|scope| scope != OFFLINE_ACCESS);
+        self.is_offline_withheld = self.scopes.len() < asked;
     }
 }
 

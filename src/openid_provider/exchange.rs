@@ -223,7 +223,9 @@ fn new_grant(
     let now = now();
     let gets_refresh = match openid.refresh_tokens {
         RefreshTokens::Never => false,
-        RefreshTokens::OfflineAccess => content.scopes.iter().any(|scope| scope == OFFLINE_ACCESS),
+        RefreshTokens::OfflineAccess => {
+            content.is_offline_withheld || content.scopes.iter().any(|scope| scope == OFFLINE_ACCESS)
+        }
         RefreshTokens::Always => true,
     };
     let token = gets_refresh.then(|| RefreshToken::first(handle));

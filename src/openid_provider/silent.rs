@@ -1,4 +1,6 @@
 //! Answers an authorization request from the browser's session, without a scan.
+//!
+//! Invariant: what such an answer gives ends with the session.
 
 use super::OpenIdProvider;
 use super::codes::{CodeContent, CodeSource};
@@ -41,7 +43,8 @@ impl OpenIdProvider {
         })?;
         let mut grant = session.grant;
         grant.claims.retain(|name, _| claims.contains(name));
-        let content = CodeContent::of(&request.client.id, authorization, grant, Some(secret.sid()), now);
+        let mut content = CodeContent::of(&request.client.id, authorization, grant, Some(secret.sid()), now);
+        content.withhold_offline_access();
         let code = self.issue_code(CodeSource::Session, &content).await.map_err(unavailable)?;
         code.ok_or(AuthorizationError::ServerError)
     }

@@ -92,6 +92,7 @@ fn content() -> CodeContent {
         code_challenge: Some(CHALLENGE.to_owned()),
         nonce: Some("n-0S6".to_owned()),
         scopes: ["openid", "email"].map(str::to_owned).to_vec(),
+        is_offline_withheld: false,
         claims: RequestedClaims { id_token: vec!["phone_number".to_owned()], userinfo: vec!["name".to_owned()] },
         sid: None,
         grant: Grant {

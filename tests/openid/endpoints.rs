@@ -99,18 +99,27 @@ async fn a_sign_out_of_the_browser_ends_the_tokens_of_its_session_but_not_offlin
     let request = app.request();
     let answer = screen.sign_in(&request.query(), &Phone::of("ada", &gateway)).await;
     let ended = Tokens::of(app.exchange(&gateway, answer.code(), &request).await).await;
-    // The other app is signed in by the session, and may go on without it.
-    let request = offline.request().set("scope", "openid offline_access");
+    // The other app is signed in by the session. Nobody has agreed that it goes on without it, so it gets what the session has.
+    let request = offline.request().set("scope", "openid offline_access").set("prompt", "none");
     let answer = Answer::of(screen.arrive(&request.query()).await).await;
+    let silent = Tokens::of(offline.exchange(&gateway, answer.code(), &request).await).await;
+    let silent = Tokens::of(offline.refresh(&gateway, silent.refresh.as_deref().unwrap()).await).await;
+    assert_eq!(silent.whole["scope"], "openid");
+    // By a scan, it may go on.
+    let request = request.set("prompt", "login");
+    let answer = screen.sign_in(&request.query(), &Phone::of("ada", &gateway)).await;
     let kept = Tokens::of(offline.exchange(&gateway, answer.code(), &request).await).await;
-    for (app, tokens) in [(&app, &ended), (&offline, &kept)] {
+    assert_eq!(kept.whole["scope"], "openid offline_access");
+    for (app, tokens) in [(&app, &ended), (&offline, &silent), (&offline, &kept)] {
         assert_eq!(userinfo(&gateway, &tokens.access).await.status(), StatusCode::OK);
         assert_eq!(app.introspect(&gateway, tokens.refresh.as_deref().unwrap()).await["active"], true);
     }
     screen.open(&format!("/oauth2/logout?id_token_hint={}", ended.id), "cross-site").await;
-    assert_eq!(refusal(userinfo(&gateway, &ended.access).await).await.1, "invalid_token");
-    for token in [&ended.access, ended.refresh.as_ref().unwrap()] {
-        assert_eq!(app.introspect(&gateway, token).await, json!({"active": false}));
+    for (app, tokens) in [(&app, &ended), (&offline, &silent)] {
+        assert_eq!(refusal(userinfo(&gateway, &tokens.access).await).await.1, "invalid_token");
+        for token in [&tokens.access, tokens.refresh.as_ref().unwrap()] {
+            assert_eq!(app.introspect(&gateway, token).await, json!({"active": false}));
+        }
     }
     assert_eq!(userinfo(&gateway, &kept.access).await.status(), StatusCode::OK);
     for token in [&kept.access, kept.refresh.as_ref().unwrap()] {
