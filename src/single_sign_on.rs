@@ -190,6 +190,18 @@ impl SingleSignOn {
         self.end_with(secret, SessionEnd::SignedOut).await
     }
 
+    /// Ends the sessions with these ids, which [`SingleSignOn::ids`] has returned, because their person signs out.
+    ///
+    /// # Errors
+    /// [`StoreError`]: each may or may not have ended.
+    pub async fn end_all(&self, ids: &[String]) -> Result<(), StoreError> {
+        // The newest last: after a failure, a repeated call still finds all of them.
+        for sid in ids.iter().rev() {
+            self.end_one(sid, SessionEnd::SignedOut).await?;
+        }
+        Ok(())
+    }
+
     /// Ends the session of this secret unless it is one of this person; then returns its id.
     async fn replace(&self, old: &BrowserSecret, subject: &Subject) -> Result<Option<String>, StoreError> {
         if self.peek(old).await?.is_some_and(|session| session.grant.subject == *subject) {

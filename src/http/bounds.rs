@@ -41,8 +41,12 @@ per_tier! {
     INVALID_ANSWER = "rate_invalid_answer";
     /// Authorization requests of OpenID clients.
     AUTHORIZE = "rate_authorize";
+    /// Answers to authorization requests, fetched by browsers after a confirmation.
+    DONE = "rate_done";
     /// Token requests of OpenID clients.
     TOKEN = "rate_token";
+    /// Userinfo requests with a valid access token.
+    USERINFO = "rate_userinfo";
     /// Requests of unknown clients or with a wrong secret, and requests with a text that is no access token.
     INVALID_CLIENT = "rate_invalid_client";
     /// Tickets waiting to be scanned.

@@ -35,9 +35,11 @@ pub struct RateLimits {
     pub invalid_confirm: u32,
     /// Sign-ins that begin at an identity provider; answers that fit none have a separate limit of the same size.
     pub sign_in: u32,
-    /// Authorization requests of OpenID clients.
+    /// Authorization requests of OpenID clients, and requests to sign out. Answers to authorization requests have a separate limit
+    /// of the same size.
     pub authorize: u32,
-    /// Token requests of OpenID clients. The servers of an app send them for all its people.
+    /// Token requests of OpenID clients. The servers of an app send them for all its people. Userinfo requests have a separate limit
+    /// of the same size.
     pub token: u32,
     /// Requests of clients that are unknown or have a wrong secret, and requests with a text that is no access token.
     pub invalid_client: u32,
@@ -63,7 +65,11 @@ pub struct Limits {
     pub(super) sign_in: Limit,
     pub(super) invalid_answer: Limit,
     pub(super) authorize: Limit,
+    /// Answers to authorization requests: the pages that others open must not refuse a person who has confirmed.
+    pub(super) done: Limit,
     pub(super) token: Limit,
+    /// Userinfo requests: an app that asks often must still be able to refresh its tokens.
+    pub(super) userinfo: Limit,
     pub(super) invalid_client: Limit,
     /// The pending tickets.
     pub(super) tickets: PendingTickets,
@@ -98,7 +104,9 @@ impl Limits {
             sign_in: limit(bounds::SIGN_IN, limits.sign_in),
             invalid_answer: limit(bounds::INVALID_ANSWER, limits.sign_in),
             authorize: limit(bounds::AUTHORIZE, limits.authorize),
+            done: limit(bounds::DONE, limits.authorize),
             token: limit(bounds::TOKEN, limits.token),
+            userinfo: limit(bounds::USERINFO, limits.token),
             invalid_client: limit(bounds::INVALID_CLIENT, limits.invalid_client),
             tickets: PendingTickets::new(limits.tickets, Arc::clone(metrics)),
         }
@@ -119,12 +127,15 @@ impl Limits {
             sign_in,
             invalid_answer,
             authorize,
+            done,
             token,
+            userinfo,
             invalid_client,
             tickets,
         } = self;
         let of_attempts = [create, connector, draw, open, scan, anonymous_scan, confirm, invalid_scan, invalid_confirm];
-        for limit in of_attempts.into_iter().chain([sign_in, invalid_answer, authorize, token, invalid_client]) {
+        let of_openid = [authorize, done, token, userinfo, invalid_client];
+        for limit in of_attempts.into_iter().chain([sign_in, invalid_answer]).chain(of_openid) {
             limit.allowances.prune();
         }
         tickets.prune();

@@ -38,12 +38,12 @@ pub struct Introspection {
 const INTROSPECTED: [&str; 9] = ["iss", "sub", "aud", "client_id", "exp", "iat", "nbf", "jti", "scope"];
 
 impl OpenIdProvider {
-    /// Returns the claims that an access token gives access to; `None` if the token is not valid, or its sign-in has ended.
+    /// Returns the claims that a valid access token gives access to; `None` if its sign-in has ended.
     ///
     /// # Errors
     /// [`StoreError`] if the grant cannot be read.
-    pub async fn userinfo(&self, token: &str) -> Result<Option<UserInfo>, StoreError> {
-        let Some((token, grant)) = self.live_access_token(token).await? else { return Ok(None) };
+    pub async fn userinfo(&self, token: AccessToken) -> Result<Option<UserInfo>, StoreError> {
+        let Some((token, grant)) = self.with_live_grant(token).await? else { return Ok(None) };
         let client = self.clients.find(Some(&token.client_id.0));
         let Some((client, openid)) = client.and_then(|client| Some((client, client.openid.as_ref()?))) else {
             return Ok(None);
@@ -63,14 +63,9 @@ impl OpenIdProvider {
     /// [`StoreError`] if the grant cannot be read.
     pub async fn introspect(&self, client: &AuthenticatedClient, token: &str) -> Result<Introspection, StoreError> {
         let client = client.client();
-        let claims = if let Some((token, _)) = self.live_access_token(token).await? {
-            let is_own = token.client_id == client.id;
-            let mut claims: Claims = token.claims;
-            claims.retain(|name, _| INTROSPECTED.contains(&name.as_str()) || name == "sid");
-            claims.insert("token_type".to_owned(), "Bearer".into());
-            is_own.then_some(claims)
-        } else {
-            self.live_refresh_token(client, token).await?
+        let claims = match self.verify_access_token(token) {
+            Some(token) => self.live_access_token(client, token).await?,
+            None => self.live_refresh_token(client, token).await?,
         };
         Ok(claims.map_or_else(Introspection::default, |claims| Introspection { active: true, claims }))
     }
@@ -109,11 +104,22 @@ impl OpenIdProvider {
         Ok(is_own.then_some(id))
     }
 
-    /// Returns a valid access token with its grant; `None` if one of them is over.
-    async fn live_access_token(&self, token: &str) -> Result<Option<(AccessToken, LiveGrant)>, StoreError> {
-        let Some(token) = self.verify_access_token(token) else { return Ok(None) };
+    /// Returns a valid access token with its grant; `None` if the grant is over.
+    async fn with_live_grant(&self, token: AccessToken) -> Result<Option<(AccessToken, LiveGrant)>, StoreError> {
         let grant = self.live_grant(&token.grant_id).await?;
         Ok(grant.filter(|grant| grant.client_id == token.client_id).map(|grant| (token, grant)))
+    }
+
+    /// Describes an access token of the client, or for it.
+    async fn live_access_token(&self, client: &Client, token: AccessToken) -> Result<Option<Claims>, StoreError> {
+        if token.client_id != client.id {
+            return Ok(None);
+        }
+        let Some((token, _)) = self.with_live_grant(token).await? else { return Ok(None) };
+        let mut claims: Claims = token.claims;
+        claims.retain(|name, _| INTROSPECTED.contains(&name.as_str()) || name == "sid");
+        claims.insert("token_type".to_owned(), "Bearer".into());
+        Ok(Some(claims))
     }
 
     /// Describes a refresh token of the client that can still be used.

@@ -78,15 +78,14 @@ impl OpenIdProvider {
             Some(secret) => self.single_sign_on.ids(secret).await?,
             None => Vec::new(),
         };
-        let session = browser.filter(|_secret| !ids.is_empty());
         let sid = request.hint.as_ref().and_then(|hint| hint.sid.as_deref());
         let may_have_session = request.client.as_ref().is_none_or(|client| client.has_single_sign_on());
-        match (session, &request.hint) {
-            (Some(secret), Some(_)) if ids.iter().any(|own| Some(own.as_str()) == sid) => {
-                self.single_sign_on.end(secret).await?;
+        match (!ids.is_empty(), &request.hint) {
+            (true, Some(_)) if ids.iter().any(|own| Some(own.as_str()) == sid) => {
+                self.single_sign_on.end_all(&ids).await?;
                 Ok(SignOut::SessionEnded)
             }
-            (Some(_), _) if request.hint.is_none() || may_have_session => Ok(SignOut::Ask),
+            (true, _) if request.hint.is_none() || may_have_session => Ok(SignOut::Ask),
             (_, Some(hint)) => {
                 if let Some(grant) = sid.and_then(GrantId::parse) {
                     self.end_grant(&grant, &hint.client_id, GrantEnd::SignedOut).await?;

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{code, location, refused};
 use crate::support::gateway::Phone;
-use crate::support::openid::{Answer, App, Screen, builder, cookie, gateway};
+use crate::support::openid::{Answer, App, Screen, builder, cookie, gateway, random};
 use crate::support::{Gateway, Redis};
 
 /// Begins a sign-in at a site; returns the authorization request.
@@ -41,6 +41,26 @@ async fn the_code_of_a_client_with_a_secret_signs_nobody_in_at_a_site() {
     let back = screen.open(&callback(&answer), "cross-site").await;
     assert_eq!(back.status(), StatusCode::SEE_OTHER);
     assert!(cookie(&back, "scangate-session").is_some());
+}
+
+/// A made-up answer to a sign-in that has begun makes the gateway ask its store, as a token request does.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_at_a_site_are_limited_as_token_requests_are() {
+    let site = App::public("site");
+    let (_folder, builder) = builder(&[&site]);
+    let gateway = builder.arg("--rate-token", "2").start().await;
+    let screen = Screen::new(&gateway);
+    let begun = begin(&screen, "site").await;
+    let (_, state) = url::form_urlencoded::parse(begun.as_bytes()).find(|(name, _)| name == "state").unwrap();
+    let fields = [("state", &*state), ("code", &random()), ("iss", &gateway.public_url)];
+    let made_up = Answer {
+        to: String::new(),
+        fields: fields.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        is_form: false,
+    };
+    for expected in [refused(400, "sign_in_expired"), refused(400, "sign_in_expired"), refused(429, "rate_limited")] {
+        assert_eq!(code(screen.open(&callback(&made_up), "cross-site").await).await, expected);
+    }
 }
 
 /// Presses a site's "Sign out", on a page of `origin`.

@@ -215,3 +215,26 @@ async fn requests_are_limited_per_caller() {
     assert_eq!(statuses, [200, 200, 200, 429]);
     assert_eq!(gateway.metric("scangate_refused_total{reason=\"rate_authorize\"}").await, 1.0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sign_outs_and_answers_are_limited_per_caller() {
+    let notes = App::new("notes");
+    let (_folder, builder) = builder(&[&notes]);
+    let gateway = builder.arg("--rate-authorize", "3").start().await;
+    let screen = Screen::new(&gateway);
+    let limited = [false, false, false, true];
+    for expected in limited {
+        let page = screen.open("/oauth2/logout", "cross-site").await;
+        assert_eq!(page.status() == StatusCode::TOO_MANY_REQUESTS, expected);
+    }
+    let confirmed = screen.post("/oauth2/logout/confirm", &json!({})).await;
+    assert_eq!(confirmed.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(gateway.metric("scangate_refused_total{reason=\"rate_authorize\"}").await, 2.0);
+    // Answers have attempts of their own.
+    let ticket = screen.ticket(&notes.request().query()).await;
+    Phone::of("ada", &gateway).approve(&ticket).await;
+    for expected in limited {
+        assert_eq!(screen.done(&ticket).await.status() == StatusCode::TOO_MANY_REQUESTS, expected);
+    }
+    assert_eq!(gateway.metric("scangate_refused_total{reason=\"rate_done\"}").await, 1.0);
+}

@@ -70,6 +70,23 @@ async fn invalid_tokens_are_limited_and_valid_ones_are_served() {
     assert_eq!(userinfo(&gateway, &tokens.access).await.status(), StatusCode::OK);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn userinfo_has_as_many_attempts_as_the_token_endpoint_and_takes_none_of_its() {
+    let app = App::new("shop");
+    let (_folder, builder) = builder(&[&app]);
+    let gateway = builder.arg("--rate-token", "2").start().await;
+    let tokens = app.sign_in(&gateway, "ada").await;
+    for status in [StatusCode::OK, StatusCode::OK, StatusCode::TOO_MANY_REQUESTS] {
+        assert_eq!(userinfo(&gateway, &tokens.access).await.status(), status);
+    }
+    assert_eq!(gateway.metric("scangate_refused_total{reason=\"rate_userinfo\"}").await, 1.0);
+    assert_eq!(
+        app.introspect(&gateway, &tokens.access).await["active"],
+        true,
+        "the second attempt of the token endpoint"
+    );
+}
+
 /// All people of an app may come from one address: its backend's, or their office's.
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_without_a_token_and_with_one_that_was_valid_are_not_limited() {

@@ -112,14 +112,15 @@ pub struct LimitFlags {
         value_parser = at_least_one(), help_heading = "Limits"
     )]
     pub rate_invalid_confirm: u32,
-    /// Authorization requests of OpenID clients per minute and address
+    /// Authorization requests of OpenID clients and requests to sign out, per minute and address; answers after a confirmation
+    /// may be as many
     #[arg(
         long, env = "SCANGATE_RATE_AUTHORIZE", value_name = "N", default_value_t = 240, value_parser = at_least_one(),
         help_heading = "Limits"
     )]
     pub rate_authorize: u32,
-    /// Requests of OpenID clients to the token, revocation and introspection endpoints per minute and address, which is
-    /// usually that of an app's server
+    /// Requests of OpenID clients to the token, revocation and introspection endpoints, and to /v1/callback, per minute and
+    /// address, which is usually that of an app's server; userinfo requests may be as many
     #[arg(
         long, env = "SCANGATE_RATE_TOKEN", value_name = "N", default_value_t = 6000, value_parser = at_least_one(),
         help_heading = "Limits"

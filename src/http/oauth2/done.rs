@@ -40,6 +40,7 @@ pub(in crate::http) struct DoneQuery {
 /// Sends the answer of a ticket to its client.
 pub(in crate::http) async fn done(
     State(gateway): State<SharedGateway>,
+    BrowserAddress(address): BrowserAddress,
     query: Result<ValidQuery<DoneQuery>, Problem>,
     uri: Uri,
     headers: HeaderMap,
@@ -52,6 +53,8 @@ pub(in crate::http) async fn done(
         return Err(over());
     }
     let binding = cookies::binding(&headers, &gateway).ok_or_else(over)?;
+    // Before the ticket is read: anyone can make up a cookie and an id.
+    gateway.limits.done.take_or_problem(address)?;
     let party = Party::Browser(binding.hash());
     let reading = gateway.store.get(&id).await?;
     let reading = reading.filter(|reading| reading.ticket.request.presenter.is(&party)).ok_or_else(over)?;

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::form::redirect_to_query;
 use super::paths::LOGOUT_PATH;
+use crate::http::address::BrowserAddress;
 use crate::http::cookies;
 use crate::http::origin::is_own_fetch;
 use crate::http::pages::{self, SignOutView};
@@ -22,9 +23,11 @@ const MAX_QUERY_BYTES: usize = MAX_JWT_BYTES + 2 * 1024;
 /// Signs out, or asks the person.
 pub(in crate::http) async fn logout(
     State(gateway): State<SharedGateway>,
+    BrowserAddress(address): BrowserAddress,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    gateway.limits.authorize.take_or_problem(address)?;
     let request = read(&gateway, &uri)?;
     let browser = cookies::single_sign_on(&headers, &gateway);
     let done = gateway.openid_provider.sign_out(&request, browser.as_ref()).await;
@@ -38,7 +41,7 @@ pub(in crate::http) async fn logout(
     }
 }
 
-/// Takes a request in a form (RP-Initiated Logout §2).
+/// Takes a request in a form (RP-Initiated Logout §2). The request that follows takes an attempt.
 pub(in crate::http) async fn logout_by_form(
     State(gateway): State<SharedGateway>,
     request: Request,
@@ -49,6 +52,7 @@ pub(in crate::http) async fn logout_by_form(
 /// Signs out after the person has said so, on the gateway's own page. The query is that of the request, and is checked like one.
 pub(in crate::http) async fn confirm(
     State(gateway): State<SharedGateway>,
+    BrowserAddress(address): BrowserAddress,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -56,10 +60,12 @@ pub(in crate::http) async fn confirm(
     if !is_own_fetch(&headers, &gateway) {
         return Err(Problem::from(&problem::ORIGIN_NOT_ALLOWED));
     }
+    let question = format!("{LOGOUT_PATH}?{}", query_of(&uri));
+    gateway.limits.authorize.take_or_problem(address).map_err(|problem| problem.as_page(&question))?;
     let request = read(&gateway, &uri)?;
     if let Some(secret) = cookies::single_sign_on(&headers, &gateway) {
         let ended = gateway.openid_provider.single_sign_on().end(&secret).await;
-        ended.map_err(|error| Problem::from(error).as_page(&format!("{LOGOUT_PATH}?{}", query_of(&uri))))?;
+        ended.map_err(|error| Problem::from(error).as_page(&question))?;
     }
     let left = leave(&gateway, &request, &uri, &headers)?;
     Ok((cookies::end_single_sign_on(&gateway), left).into_response())

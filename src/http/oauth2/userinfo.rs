@@ -29,6 +29,8 @@ enum Refused {
     EndedToken,
     /// The text is no access token of this gateway.
     ForeignToken,
+    /// The caller has no attempts left.
+    Limited(TokenError),
     /// Any other error.
     Other(OAuthError),
 }
@@ -50,6 +52,7 @@ impl Refused {
                 let sentence = "The access token is invalid or has expired, or its sign-in has ended.";
                 (StatusCode::UNAUTHORIZED, "invalid_token", sentence)
             }
+            Self::Limited(error) => return OAuthError::from(error).into_response(),
             Self::Other(error) => return error.into_response(),
         };
         let challenge = format!("Bearer realm=\"scangate\", error=\"{error}\", error_description=\"{sentence}\"");
@@ -90,7 +93,7 @@ impl From<TokenError> for Refused {
         (status = 400, body = OAuthErrorBody, description = "`invalid_request`: two tokens"),
         (status = 401, body = Object, description = "`invalid_token` with its description, or for no token an empty object"),
         (status = 403, body = OAuthErrorBody, description = "`invalid_request`: the page that sent this is not of the client's origins"),
-        (status = 429, body = OAuthErrorBody, description = "`temporarily_unavailable`: too many texts that are no access token of this gateway"),
+        (status = 429, body = OAuthErrorBody, description = "`temporarily_unavailable`: too many requests, or texts that are no access token of this gateway"),
         (status = 503, body = OAuthErrorBody, description = "`temporarily_unavailable`: the store cannot be reached"),
     )
 )]
@@ -114,7 +117,7 @@ pub(in crate::http) async fn userinfo(
         (status = 400, body = OAuthErrorBody, description = "`invalid_request`: two tokens"),
         (status = 401, body = Object, description = "`invalid_token` with its description, or for no token an empty object"),
         (status = 403, body = OAuthErrorBody, description = "`invalid_request`: the page that sent this is not of the client's origins"),
-        (status = 429, body = OAuthErrorBody, description = "`temporarily_unavailable`: too many texts that are no access token of this gateway"),
+        (status = 429, body = OAuthErrorBody, description = "`temporarily_unavailable`: too many requests, or texts that are no access token of this gateway"),
         (status = 503, body = OAuthErrorBody, description = "`temporarily_unavailable`: the store cannot be reached"),
     )
 )]
@@ -136,7 +139,7 @@ struct TokenInForm {
 
 async fn respond(gateway: &SharedGateway, address: BrowserAddress, request: Request) -> Response {
     let metrics = &gateway.metrics.openid;
-    match find(gateway, request).await {
+    match find(gateway, address, request).await {
         Ok(claims) => {
             metrics.userinfo("ok");
             no_store(Json(claims)).into_response()
@@ -158,7 +161,11 @@ async fn respond(gateway: &SharedGateway, address: BrowserAddress, request: Requ
     }
 }
 
-async fn find(gateway: &SharedGateway, request: Request) -> Result<crate::ticket::Claims, Refused> {
+async fn find(
+    gateway: &SharedGateway,
+    address: BrowserAddress,
+    request: Request,
+) -> Result<crate::ticket::Claims, Refused> {
     let headers = request.headers().clone();
     let in_header =
         fields::bearer(&headers).map_err(|_problem| Refused::InvalidRequest("Authorization is malformed."))?;
@@ -174,8 +181,13 @@ async fn find(gateway: &SharedGateway, request: Request) -> Result<crate::ticket
         (None, None) => return Err(Refused::NoToken),
     };
     let provider = &gateway.openid_provider;
-    let Some(UserInfo { client, claims }) = provider.userinfo(token).await? else {
+    let Some(access_token) = provider.verify_access_token(token) else {
         return Err(if provider.has_issued(token) { Refused::EndedToken } else { Refused::ForeignToken });
+    };
+    // Before the grant is read.
+    gateway.limits.userinfo.take_or_oauth_error(address.0).map_err(Refused::Limited)?;
+    let Some(UserInfo { client, claims }) = provider.userinfo(access_token).await? else {
+        return Err(Refused::EndedToken);
     };
     if !headers.get(header::ORIGIN).is_none_or(|origin| is_known(gateway as &Gateway, &client, origin)) {
         return Err(Refused::ForeignOrigin);

@@ -15,6 +15,7 @@ use super::openid_of_site;
 use super::state::SignInState;
 use crate::clients::Client;
 use crate::clock;
+use crate::http::address::BrowserAddress;
 use crate::http::api::openapi::problem_responses;
 use crate::http::cookies::{self, SIGN_IN_STATE_LIFETIME, SetCookie};
 use crate::http::problem::{self, Problem, ProblemType};
@@ -32,6 +33,7 @@ problem_responses!(CallbackProblems: &[
     &problem::SIGN_IN_DECLINED,
     &problem::SIGN_IN_USED,
     &problem::SIGN_IN_FAILED,
+    &problem::RATE_LIMITED,
     &problem::UNAVAILABLE,
 ]);
 
@@ -59,6 +61,7 @@ problem_responses!(CallbackProblems: &[
 )]
 pub(in crate::http) async fn callback(
     State(gateway): State<SharedGateway>,
+    BrowserAddress(address): BrowserAddress,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -72,6 +75,9 @@ pub(in crate::http) async fn callback(
     let Some((state, secret)) = begun else {
         return Err(Problem::from(&problem::SIGN_IN_NOT_BEGUN).as_page(SignInState::path_in(text)));
     };
+    // It uses a code, as a token request does. The site's proxy sends it for all its people.
+    let limited = gateway.limits.token.take_or_problem(address);
+    limited.map_err(|problem| problem.as_page(&state.path))?;
     let finished = finish(&gateway, &answer, &state, secret).await;
     let cookie = finished.map_err(|problem| problem.as_page(&state.path))?;
     let no_referrer = [(header::REFERRER_POLICY, "no-referrer")];
