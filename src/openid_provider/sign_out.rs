@@ -37,22 +37,22 @@ pub enum SignOut {
 }
 
 impl OpenIdProvider {
-    /// Reads a request to sign out. An ID token that is not good counts as none, and the client's name beside it does not count
-    /// either. Returns `None` if a parameter occurs twice, if the ID token is another client's than the named one, or if the
-    /// address is not one of the client's.
+    /// Reads a request to sign out. An ID token that is not good counts as none: its key may be gone, and the person is asked
+    /// then. Without a client no address counts. Returns `None` if a parameter occurs twice, if the ID token is another client's
+    /// than the named one, or if the address is not one of the client's.
     #[must_use]
     pub fn read_sign_out(&self, query: &str) -> Option<SignOutRequest> {
         let parameters = Parameters::parse(query).filter(|parameters| !parameters.has_repeated())?;
         let named = parameters.find("client_id");
-        let token = parameters.find("id_token_hint");
-        let hint = token.and_then(|token| self.verify_hint(token));
+        let hint = parameters.find("id_token_hint").and_then(|token| self.verify_hint(token));
         let client_id = match &hint {
             Some(hint) if named.is_some_and(|named| named != hint.client_id.0) => return None,
             Some(hint) => Some(hint.client_id.0.as_str()),
-            None => named.filter(|_| token.is_none()),
+            None => named,
         };
         let client = client_id.and_then(|id| self.clients.find(Some(id)));
-        let back = match parameters.find("post_logout_redirect_uri") {
+        let wanted = parameters.find("post_logout_redirect_uri").filter(|_| client_id.is_some());
+        let back = match wanted {
             Some(wanted) => {
                 let allowed = &client?.openid.as_ref()?.post_logout_redirect_uris;
                 let address = allowed.iter().find(|allowed| *allowed == wanted)?;

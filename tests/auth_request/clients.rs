@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{code, location, refused};
 use crate::support::gateway::Phone;
-use crate::support::openid::{Answer, App, Screen, builder, cookie, gateway, random};
+use crate::support::openid::{Answer, App, Screen, builder, cookie, gateway, leads_on_to, random};
 use crate::support::{Gateway, Redis};
 
 /// Begins a sign-in at a site; returns the authorization request.
@@ -52,7 +52,8 @@ async fn answers_at_a_site_are_limited_as_token_requests_are() {
     let screen = Screen::new(&gateway);
     let begun = begin(&screen, "site").await;
     let (_, state) = url::form_urlencoded::parse(begun.as_bytes()).find(|(name, _)| name == "state").unwrap();
-    let fields = [("state", &*state), ("code", &random()), ("iss", &gateway.public_url)];
+    let no_code = random();
+    let fields = [("state", &*state), ("code", &no_code), ("iss", &gateway.public_url)];
     let made_up = Answer {
         to: String::new(),
         fields: fields.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
@@ -124,7 +125,7 @@ async fn the_sign_out_of_a_site_ends_single_sign_on() {
     let again = screen.arrive(&begin(&screen, "site").await).await;
     assert_eq!(again.status(), StatusCode::SEE_OTHER, "without the answer, nothing has ended");
     let left = screen.post(&page.replace("/logout?", "/logout/confirm?"), &json!({})).await;
-    assert_eq!(location(&left), "https://site.example/bye");
+    assert_eq!(leads_on_to(left).await, "https://site.example/bye");
     let again = screen.arrive(&begin(&screen, "site").await).await;
     assert_eq!(again.status(), StatusCode::OK, "there is a code to scan");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, Method, Uri};
-use axum::response::Html;
+use axum::response::{Html, Redirect};
 use axum::routing::any;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -40,7 +40,8 @@ struct Received {
 }
 
 impl App {
-    /// Starts the app `shop`, which is registered with these further lines, and the gateway.
+    /// Starts the app `shop`, which is registered with these further lines, and the gateway. The page of the app to which a sign-out
+    /// leads back redirects to another origin.
     async fn start(lines: &str) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://localhost:{}", listener.local_addr().unwrap().port());
@@ -51,11 +52,17 @@ impl App {
             sender.send(Received { method, headers, fields }).unwrap();
             std::future::ready(Html(POPUP_PAGE))
         };
-        let app = Router::new().route("/cb", any(callback)).fallback(|| std::future::ready(Html(APP_PAGE)));
+        let elsewhere = format!("{}/elsewhere", base.replace("localhost", "127.0.0.1"));
+        let bye = move || std::future::ready(Redirect::to(&elsewhere));
+        let app = Router::new()
+            .route("/cb", any(callback))
+            .route("/bye", any(bye))
+            .fallback(|| std::future::ready(Html(APP_PAGE)));
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         let client = |id: &str, name: &str| {
             let head = format!("[[clients]]\nid = \"{id}\"\nname = \"{name}\"\nredirect_uris = [\"{base}/cb\"]\n");
-            format!("{head}secret = \"0123456789abcdef0123456789abcdef0123\"\n{lines}\n")
+            let bye = format!("post_logout_redirect_uris = [\"{base}/bye\"]\n");
+            format!("{head}{bye}secret = \"0123456789abcdef0123456789abcdef0123\"\n{lines}\n")
         };
         let (directory, config) = file(&(client("shop", "Shop") + &client("wiki", "Wiki")));
         let stage = Stage::set_with(|builder| builder.arg("--config", config.to_str().unwrap())).await;
@@ -279,4 +286,28 @@ async fn a_second_app_needs_no_second_scan_and_the_phone_says_so() {
     assert!(screen.sees(".scangate-qr").await);
     screen.end().await;
     phone.end().await;
+}
+
+/// Chromium holds the `form-action` of the question against every redirect that follows its form.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_out_leads_on_through_an_app_that_redirects_to_another_origin() {
+    let mut app = App::start("single_sign_on = true").await;
+    let back = format!("{}/bye", app.base);
+    let query = [("client_id", "shop"), ("post_logout_redirect_uri", &back)];
+    let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
+    let elsewhere = app.base.replace("localhost", "127.0.0.1") + "/elsewhere";
+    for without_scripts in [false, true] {
+        let screen = app.stage.driver.open(Device::Desk).await;
+        app.arrive(&screen, "shop", &[]).await;
+        app.confirm(&screen).await;
+        assert!(app.answer().await.fields.contains_key("code"));
+        app.is_at_app(&screen, "/cb").await;
+        screen.cdp("Emulation.setScriptExecutionDisabled", json!({ "value": without_scripts })).await;
+        screen.goto(&app.stage.edge.url(&format!("/oauth2/logout?{query}"))).await;
+        assert_eq!(screen.text("h1").await, "Sign out of Shop?");
+        screen.click("#sign-out button").await;
+        let is_there = async || (screen.url().await == elsewhere).then_some(());
+        within(SOON, "the other origin", is_there).await;
+        screen.end().await;
+    }
 }

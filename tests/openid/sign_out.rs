@@ -4,7 +4,7 @@ use reqwest::{Method, Response, StatusCode};
 use serde_json::json;
 
 use crate::support::gateway::{Phone, token_with};
-use crate::support::openid::{Answer, App, Screen, Tokens, gateway, refused};
+use crate::support::openid::{Answer, App, Screen, Tokens, gateway, leads_on_to, refused};
 
 const BYE: &str = "https://notes.example/bye";
 
@@ -92,4 +92,31 @@ async fn a_sign_out_in_a_popup_keeps_its_opener_all_the_way() {
     assert!(confirmed.status() == StatusCode::OK && keeps_opener(&confirmed));
     let left = screen.open(&sign_out(&tokens.id), "cross-site").await;
     assert!(left.status() == StatusCode::SEE_OTHER && keeps_opener(&left));
+}
+
+/// Its key may be gone, or it may have been issued before a move to another issuer.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_an_id_token_that_cannot_be_verified_the_person_is_asked() {
+    let notes = app("notes");
+    let gateway = gateway(&[&notes]).await;
+    let screen = Screen::new(&gateway);
+    for (client, expected) in [("&client_id=notes&state=s%26t", Some(format!("{BYE}?state=s%26t"))), ("", None)] {
+        let request = notes.request();
+        let answer = screen.sign_in(&request.query(), &Phone::of("ada", &gateway)).await;
+        let tokens = Tokens::of(notes.exchange(&gateway, answer.code(), &request).await).await;
+        let (unsigned, _) = tokens.id.rsplit_once('.').unwrap();
+        let request = sign_out(&format!("{unsigned}.AAAA")) + client;
+        let question = screen.open(&request, "cross-site").await;
+        assert_eq!(question.status(), StatusCode::OK, "{client}");
+        assert!(question.text().await.unwrap().contains("<form id=\"sign-out\""), "{client}");
+        Tokens::of(notes.refresh(&gateway, tokens.refresh.as_deref().unwrap()).await).await;
+        let pressed = screen.post(&request.replace("/logout?", "/logout/confirm?"), &json!({})).await;
+        match expected {
+            Some(back) => assert_eq!(leads_on_to(pressed).await, back),
+            // Nobody knows whose address it is.
+            None => assert!(!pressed.text().await.unwrap().contains(BYE)),
+        }
+        let silent = screen.arrive(&notes.request().set("prompt", "none").query()).await;
+        assert_eq!(Answer::of(silent).await.field("error"), "login_required", "{client}");
+    }
 }

@@ -311,6 +311,14 @@ impl Answer {
     }
 }
 
+/// Returns the address that a page leads on to by itself; fails if it leads nowhere.
+pub async fn leads_on_to(page: Response) -> String {
+    assert_eq!((page.status(), page.headers().get("location")), (StatusCode::OK, None));
+    let text = page.text().await.unwrap();
+    let refresh = regex::Regex::new(r#"<meta http-equiv="refresh" content="0; url=([^"]*)">"#).unwrap();
+    unescaped(&refresh.captures(&text).unwrap_or_else(|| panic!("{text}"))[1])
+}
+
 /// Returns the text that an attribute's value in HTML stands for.
 fn unescaped(html: &str) -> String {
     let entity = regex::Regex::new("&(?:#x([0-9a-fA-F]+)|#([0-9]+)|(quot|apos|lt|gt|amp));").unwrap();

@@ -67,8 +67,8 @@ pub(in crate::http) async fn confirm(
         let ended = gateway.openid_provider.single_sign_on().end(&secret).await;
         ended.map_err(|error| Problem::from(error).as_page(&question))?;
     }
-    let left = leave(&gateway, &request, &uri, &headers)?;
-    Ok((cookies::end_single_sign_on(&gateway), left).into_response())
+    let done = pages::sign_out(&gateway, &request, SignOutView::Done, &uri, &headers)?;
+    Ok((cookies::end_single_sign_on(&gateway), done).into_response())
 }
 
 fn read(gateway: &Gateway, uri: &Uri) -> Result<SignOutRequest, Problem> {
