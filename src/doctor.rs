@@ -18,6 +18,7 @@ use crate::connectors::wechat::settings::WechatSettings;
 use crate::metrics::Metrics;
 use crate::outbound::root_cause;
 use crate::signer::Signer;
+use crate::verifier::settings::IdentitySettings;
 use report::Report;
 pub use report::{Finding, Severity};
 
@@ -56,8 +57,11 @@ pub async fn check(flags: &Flags) -> Vec<Finding> {
 }
 
 fn keys(report: &mut Report, config: &Config) {
-    let Some(directory) = config.keys_dir.clone() else { return };
-    match Signer::open(&config.issuer, Some(directory)) {
+    // The demo keeps its keys in its store.
+    if matches!(config.identity, IdentitySettings::Demo) {
+        return;
+    }
+    match Signer::open(&config.issuer, config.keys_dir.clone()) {
         Ok(signer) => openid::check_keys(report, config, signer),
         Err(error) => report.error("keys", error.to_string()),
     }

@@ -634,11 +634,13 @@ async fn a_session_that_no_cookie_can_hold_is_refused_and_nothing_is_let_in_with
 #[tokio::test(flavor = "multi_thread")]
 async fn verifying_asks_no_store_and_counts_nothing_against_an_address() {
     let (_directory, config) = file(
-        "[[clients]]\nid = \"web\"\nclaims = [\"name\"]\ntoken_auth = \"none\"\nredirect_uris = [\"http://localhost:1/back\"]\n",
+        "[[clients]]\nid = \"web\"\nclaims = [\"name\"]\ntoken_auth = \"none\"\nsigning_alg = \"ES256\"\n\
+         redirect_uris = [\"http://localhost:1/back\"]\n",
     );
-    let mut redis = Redis::start();
+    let (mut redis, keys) = (Redis::start(), keys());
     let limits = ["create", "connector", "scan", "confirm", "invalid-scan", "invalid-confirm"];
     let builder = Gateway::builder().redis(&redis).arg("--config", config.to_str().unwrap());
+    let builder = builder.arg("--keys-dir", keys.path().to_str().unwrap());
     let builder = limits.iter().fold(builder, |builder, limit| builder.arg(&format!("--rate-{limit}"), "2"));
     let gateway = builder.start().await;
     let browser = Browser::that_follows_nothing(&gateway);

@@ -116,6 +116,11 @@ fn each_app_s_settings_are_printed_and_a_missing_key_is_named_with_its_command()
         .is_bad()
         .says("FAIL  keys", &["client \"notes\"", &command])
         .says("WARN  openid", &["client notes", "scope email", "--oidc-scopes"]);
+    let without_keys = [&of_people[..4], &["--config", clients]].concat();
+    doctor_with(&redis.url(), &without_keys).is_bad().says(
+        "FAIL  keys",
+        &["client \"notes\"", "scangate keys new --dir DIR --algorithm rs256", "SCANGATE_KEYS_DIR"],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

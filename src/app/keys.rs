@@ -23,7 +23,7 @@ pub(super) async fn signer(config: &Config, store: &dyn Store) -> anyhow::Result
     if matches!(config.identity, IdentitySettings::Demo) {
         return demo_signer(&config.issuer, &named, store).await.context("cannot create the demo's keys");
     }
-    // Only with the memory store, the gateway is the only process that uses its key directory.
+    // Only with the memory store, the gateway is the only process that signs for its clients.
     let missing = match &config.store {
         StoreSettings::Memory { .. } => MissingKey::Create,
         StoreSettings::Redis(_) => MissingKey::Refuse,
@@ -35,7 +35,10 @@ pub(super) async fn signer(config: &Config, store: &dyn Store) -> anyhow::Result
 
 /// Returns the error with the client that needs the missing key.
 fn explain_keys(clients: &Clients, error: KeyError) -> anyhow::Error {
-    let KeyError::Missing { algorithm, .. } = error else {
+    let (KeyError::Missing { algorithm, .. }
+    | KeyError::NotCreated { algorithm, .. }
+    | KeyError::NoDirectory(algorithm)) = error
+    else {
         return anyhow::Error::new(error).context("cannot read the signing keys");
     };
     let id = clients.first_with(algorithm).map(|client| client.id.0.clone()).unwrap_or_default();

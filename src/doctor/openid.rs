@@ -29,15 +29,17 @@ pub(super) fn check(report: &mut Report, config: &Config) {
     }
 }
 
-/// Checks that the key directory has a key of each algorithm that clients use.
+/// Checks that there is a key of each algorithm that clients use. Without a directory, the settings' warning tells the rest.
 pub(super) fn check_keys(report: &mut Report, config: &Config, signer: Signer) {
     let named = config.clients.algorithms();
     match signer.with_algorithms(&named, MissingKey::Refuse) {
+        Ok(_) if config.keys_dir.is_none() => {}
+        Err(KeyError::NoDirectory(_)) if matches!(config.store, StoreSettings::Memory { .. }) => {}
         Ok(signer) => report.ok("keys", signer.describe()),
         Err(KeyError::Missing { algorithm, directory }) if matches!(config.store, StoreSettings::Memory { .. }) => {
             report.ok("keys", format!("the gateway creates a key for {algorithm} in {} at start", directory.display()));
         }
-        Err(error @ KeyError::Missing { algorithm, .. }) => {
+        Err(error @ (KeyError::Missing { algorithm, .. } | KeyError::NoDirectory(algorithm))) => {
             let id = config.clients.first_with(algorithm).map(|client| client.id.0.clone()).unwrap_or_default();
             report.error("keys", format!("client {id:?}: {error}"));
         }

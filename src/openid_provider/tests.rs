@@ -67,7 +67,7 @@ fn open_with(store: Arc<dyn Store>, algorithm: &str, lines: &str) -> OpenIdProvi
     );
     let clients = clients(&[("app", &app), ("other", "token_auth = \"none\"\nsigning_alg = \"ES256\"")]);
     let signer = Signer::open("https://gate.example", None).unwrap();
-    let signer = signer.with_algorithms(&clients.algorithms(), MissingKey::Refuse).unwrap();
+    let signer = signer.with_algorithms(&clients.algorithms(), MissingKey::Create).unwrap();
     let metrics = Arc::<Metrics>::default();
     let lifetimes = SingleSignOnLifetimes { idle: DAY, absolute: DAY };
     let sso = SingleSignOn::new(Arc::clone(&store), signer.clone(), Arc::clone(&metrics), lifetimes, "one");

@@ -92,6 +92,27 @@ pub enum KeyError {
         /// The directory.
         directory: PathBuf,
     },
+    /// The key of an algorithm that clients use cannot be created in the directory.
+    #[error(
+        "signing_alg {algorithm} has no key in {directory}, and none can be created there: {cause}; run `scangate keys new --dir \
+         {directory} --algorithm {}` as a user who may write there",
+        .algorithm.to_string().to_lowercase()
+    )]
+    NotCreated {
+        /// The algorithm.
+        algorithm: KeyAlgorithm,
+        /// The directory.
+        directory: PathBuf,
+        /// Why.
+        cause: Box<KeyError>,
+    },
+    /// There is no directory, and gateways that share a store would each create their own key for a client.
+    #[error(
+        "signing_alg {algorithm} needs a key that all gateways on the same Redis have, and it must last: run `scangate keys new \
+         --dir DIR --algorithm {}`, and set --keys-dir DIR (SCANGATE_KEYS_DIR) for each of them",
+        .0.to_string().to_lowercase(), algorithm = .0
+    )]
+    NoDirectory(KeyAlgorithm),
     /// The cryptographic library failed.
     #[error("could not create a key")]
     Generate,
@@ -176,7 +197,8 @@ impl SigningKeys {
 
     /// Returns the key that signs where no client names an algorithm. It is the newest one, except that keys of the algorithms
     /// in `named`, which clients name, come after the others, and RS256 comes last: a key that was added for one client must not
-    /// change the JWTs of all.
+    /// change the JWTs of all. The first client that names the algorithm of this very key does change them: nothing says whether
+    /// the key was there before, or was added for it.
     ///
     /// # Panics
     /// Never: all constructors refuse an empty set.

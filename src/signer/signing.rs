@@ -45,10 +45,10 @@ impl JwtType {
     }
 }
 
-/// What to do at startup if the key directory has no key of an algorithm that clients name.
+/// What to do at startup if there is no key of an algorithm that clients name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MissingKey {
-    /// Create it: no other process uses the directory.
+    /// Create it: no other process signs for the same clients.
     Create,
     /// Refuse to start: each replica would create another one.
     Refuse,
@@ -89,19 +89,28 @@ impl Signer {
     /// the missing keys for this process. It blocks: an RSA key takes up to a second.
     ///
     /// # Errors
-    /// [`KeyError::Missing`] if the directory lacks a key and `missing` is to refuse, or the key cannot be written to it.
+    /// If `missing` is to refuse: [`KeyError::Missing`] if the directory lacks a key, [`KeyError::NoDirectory`] if clients name
+    /// algorithms and there is no directory, even if the key of this process has the algorithm. [`KeyError::NotCreated`] if a
+    /// key cannot be written.
     pub fn with_algorithms(self, named: &[KeyAlgorithm], missing: MissingKey) -> Result<Self, KeyError> {
         for algorithm in named.iter().copied() {
+            if self.directory.is_none() && missing == MissingKey::Refuse {
+                return Err(KeyError::NoDirectory(algorithm));
+            }
             if self.keys.load().signing_for(algorithm).is_some() {
                 continue;
             }
             let keys = match &self.directory {
                 None => self.keys.load().with_newer(&keys::generate(algorithm)?)?,
+                Some(directory) if missing == MissingKey::Refuse => {
+                    return Err(KeyError::Missing { algorithm, directory: directory.to_path_buf() });
+                }
                 Some(directory) => {
-                    let lacking = || KeyError::Missing { algorithm, directory: directory.to_path_buf() };
-                    if missing == MissingKey::Refuse || keys::create(directory, algorithm).is_err() {
-                        return Err(lacking());
-                    }
+                    keys::create(directory, algorithm).map_err(|cause| KeyError::NotCreated {
+                        algorithm,
+                        directory: directory.to_path_buf(),
+                        cause: Box::new(cause),
+                    })?;
                     SigningKeys::read(directory)?
                 }
             };

@@ -138,11 +138,55 @@ fn replicas_with_a_directory_do_not_start_without_a_key_that_a_client_needs() {
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
 }
 
+/// Even the key that each process has anyway: each has another one.
+#[test]
+fn replicas_without_a_directory_do_not_start_with_a_client_that_needs_a_key() {
+    let open = || Signer::open("https://gate.example", None).unwrap();
+    for (algorithm, name) in [(KeyAlgorithm::Rs256, "rs256"), (KeyAlgorithm::Es256, "es256")] {
+        let fault = open().with_algorithms(&[algorithm], MissingKey::Refuse).err().unwrap().to_string();
+        let command = format!("scangate keys new --dir DIR --algorithm {name}");
+        assert!(fault.contains(&command) && fault.contains("SCANGATE_KEYS_DIR"), "{fault}");
+    }
+    assert!(open().with_algorithms(&[], MissingKey::Refuse).is_ok());
+}
+
+#[test]
+fn a_key_that_cannot_be_created_is_reported_with_the_cause() {
+    let directory = tempfile::tempdir().unwrap();
+    let keys_dir = directory.path().join("keys");
+    keys::create(&keys_dir, KeyAlgorithm::Es256).unwrap();
+    let signer = Signer::open("https://gate.example", Some(keys_dir.clone())).unwrap();
+    // A file instead of the directory: permissions do not stop root.
+    std::fs::remove_dir_all(&keys_dir).unwrap();
+    std::fs::write(&keys_dir, "").unwrap();
+    let fault = signer.with_algorithms(&[KeyAlgorithm::Rs256], MissingKey::Create).err().unwrap().to_string();
+    let command = format!("scangate keys new --dir {} --algorithm rs256", keys_dir.display());
+    assert!(fault.contains("File exists") && fault.contains(&command), "{fault}");
+}
+
+/// Which of two keys was there first for the other JWTs, nothing says.
+#[test]
+fn the_first_client_with_the_algorithm_of_the_other_jwts_moves_them_to_another_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let old = keys::create(directory.path(), KeyAlgorithm::Es256).unwrap();
+    let past = std::time::SystemTime::now() - Duration::from_secs(60);
+    std::fs::File::open(&old).unwrap().set_modified(past).unwrap();
+    keys::create(directory.path(), KeyAlgorithm::Eddsa).unwrap();
+    let signed_by = |named: &[KeyAlgorithm]| {
+        let signer = Signer::open("https://gate.example", Some(directory.path().into())).unwrap();
+        let signer = signer.with_algorithms(named, MissingKey::Refuse).unwrap();
+        let (grant, receipt) = claimed(&json!({}));
+        jsonwebtoken::decode_header(&signer.sign(Flow::Login, "web", &grant, &receipt).unwrap()).unwrap().alg
+    };
+    assert_eq!(signed_by(&[]), jsonwebtoken::Algorithm::EdDSA);
+    assert_eq!(signed_by(&[KeyAlgorithm::Eddsa]), jsonwebtoken::Algorithm::ES256);
+}
+
 #[test]
 fn without_a_directory_the_keys_of_clients_are_made_and_secrets_stay_those_of_the_first() {
     let signer = Signer::open("https://gate.example", None).unwrap();
     let secret = signer.derive("x");
-    let signer = signer.with_algorithms(&[KeyAlgorithm::Eddsa, KeyAlgorithm::Es256], MissingKey::Refuse).unwrap();
+    let signer = signer.with_algorithms(&[KeyAlgorithm::Eddsa, KeyAlgorithm::Es256], MissingKey::Create).unwrap();
     let jwks: JwkSet = serde_json::from_str(&signer.jwks()).unwrap();
     assert_eq!((jwks.keys.len(), signer.derive("x")), (2, secret));
 }

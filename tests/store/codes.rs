@@ -31,7 +31,7 @@ fn provider(store: &Arc<dyn Store>) -> (OpenIdProvider, AuthenticatedClient) {
     let file: File = toml::from_str(&file).unwrap();
     let clients = from_tables(file.clients, Path::new("/nowhere"), true, |_connector| None).unwrap();
     let signer = Signer::open("https://gate.example", None).unwrap();
-    let signer = signer.with_algorithms(&clients.algorithms(), MissingKey::Refuse).unwrap();
+    let signer = signer.with_algorithms(&clients.algorithms(), MissingKey::Create).unwrap();
     let lifetimes = SingleSignOnLifetimes { idle: LONG, absolute: LONG };
     let metrics = Arc::new(Metrics::new());
     let sso = SingleSignOn::new(Arc::clone(store), signer.clone(), Arc::clone(&metrics), lifetimes, "");
@@ -54,6 +54,7 @@ async fn code(provider: &OpenIdProvider) -> String {
         code_challenge: None,
         nonce: None,
         scopes: vec!["openid".into()],
+        is_offline_withheld: false,
         claims: RequestedClaims::default(),
         sid: None,
         grant,
