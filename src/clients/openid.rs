@@ -33,7 +33,8 @@ pub struct OpenIdClient {
     pub refresh_token_ttl: Duration,
     /// How long after the sign-in the last refresh token ends.
     pub refresh_token_max: Duration,
-    /// The APIs besides the gateway's own that its access tokens are for: absolute URIs (RFC 8707 §2).
+    /// The APIs besides the gateway's own that its access tokens are for: absolute URIs (RFC 8707 §2), or ids of clients, which
+    /// may then introspect the tokens.
     pub audiences: Vec<String>,
     /// Where the browser may go after a sign-out that the client began.
     pub post_logout_redirect_uris: Vec<String>,

@@ -94,7 +94,8 @@ pub(super) fn read(
     if audiences.len() > MAX_AUDIENCES {
         fault(format!("audiences: list at most {MAX_AUDIENCES}"));
     }
-    for audience in audiences.iter().filter(|text| !is_uri(text) || Url::parse(text).is_err()) {
+    // Whether the others are ids of clients can be said only once all are read.
+    for audience in audiences.iter().filter(|text| Url::parse(text).is_ok() && !is_uri(text)) {
         fault(format!("audiences: {audience:?} is not an absolute URI without a fragment"));
     }
     let single_sign_on = table.single_sign_on.unwrap_or_default();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use url::Url;
 
+use super::openid::{OpenIdClient, TokenAuth};
 use super::openid_tables;
 use super::scopes::claims_of;
 use super::table::ClientTable;
@@ -53,7 +54,34 @@ pub fn from_tables(
             Err(found) => faults.extend(found),
         }
     }
+    // A client with a fault of its own would be missing.
+    if faults.is_empty() {
+        faults = audience_faults(&all);
+    }
     if faults.is_empty() { Ok(Clients { all }) } else { Err(faults) }
+}
+
+/// Returns the faults of `audiences` that are no URIs: they must be the ids of other clients, which then may introspect the tokens.
+fn audience_faults(clients: &[Arc<Client>]) -> Vec<String> {
+    let may_ask = |id: &str| {
+        let is_confidential = |openid: &OpenIdClient| openid.token_auth != TokenAuth::None;
+        clients.iter().any(|client| client.id.0 == id && client.openid.as_deref().is_some_and(is_confidential))
+    };
+    let mut faults = Vec::new();
+    for client in clients {
+        let audiences = client.openid.iter().flat_map(|openid| &openid.audiences);
+        for id in audiences.filter(|audience| Url::parse(audience).is_err()) {
+            let fault = if *id == client.id.0 {
+                "is the client itself, which an access token is never for; remove it"
+            } else if !may_ask(id) {
+                "is not an absolute URI without a fragment, and not the id of another client with redirect_uris and a secret"
+            } else {
+                continue;
+            };
+            faults.push(format!("client {:?}: audiences: {id:?} {fault}", client.id.0));
+        }
+    }
+    faults
 }
 
 fn from_table(

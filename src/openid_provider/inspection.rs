@@ -57,7 +57,8 @@ impl OpenIdProvider {
         Ok(Some(UserInfo { client: Arc::clone(client), claims: shown }))
     }
 
-    /// Describes a token to the client that it was issued to. To any other client, every token is inactive.
+    /// Describes a token to the client that it was issued to, and an access token also to a client that it is for: an API. To any
+    /// other client, every token is inactive (RFC 7662 §2.2, §4).
     ///
     /// # Errors
     /// [`StoreError`] if the grant cannot be read.
@@ -112,7 +113,7 @@ impl OpenIdProvider {
 
     /// Describes an access token of the client, or for it.
     async fn live_access_token(&self, client: &Client, token: AccessToken) -> Result<Option<Claims>, StoreError> {
-        if token.client_id != client.id {
+        if token.client_id != client.id && !token.is_for(&client.id) {
             return Ok(None);
         }
         let Some((token, _)) = self.with_live_grant(token).await? else { return Ok(None) };

@@ -50,6 +50,18 @@ pub struct AccessToken {
     pub claims: Claims,
 }
 
+impl AccessToken {
+    /// Returns whether it is for the API that has this client id.
+    #[must_use]
+    pub fn is_for(&self, client: &ClientId) -> bool {
+        match self.claims.get("aud") {
+            Some(Value::Array(audiences)) => audiences.iter().any(|audience| *audience == *client.0),
+            Some(audience) => *audience == *client.0,
+            None => false,
+        }
+    }
+}
+
 /// An ID token of this gateway that comes back as a hint. It may have expired.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hint {

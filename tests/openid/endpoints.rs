@@ -205,6 +205,29 @@ async fn introspection_tells_a_client_of_its_own_tokens_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn introspection_tells_an_api_of_the_access_tokens_that_are_for_it() {
+    let app = App::new("shop").with("refresh_tokens = \"always\"");
+    let app = app.with("audiences = [\"orders\", \"https://orders.example\"]");
+    let (api, third, other) = (App::new("orders"), App::new("third"), App::new("other"));
+    let gateway = gateway(&[&app, &api, &third, &other]).await;
+    let tokens = app.sign_in(&gateway, "ada").await;
+    let told = api.introspect(&gateway, &tokens.access).await;
+    assert_eq!((&told["active"], &told["client_id"], &told["sub"]), (&json!(true), &json!("shop"), &json!("ada")));
+    assert_eq!(told, app.introspect(&gateway, &tokens.access).await);
+    // Only what is sent to it, and only to it.
+    let not_for_it = other.sign_in(&gateway, "ada").await.access;
+    for token in [tokens.refresh.as_ref().unwrap(), &tokens.id, &not_for_it] {
+        assert_eq!(api.introspect(&gateway, token).await, json!({"active": false}), "{token}");
+    }
+    assert_eq!(third.introspect(&gateway, &tokens.access).await, json!({"active": false}));
+    // It learns at once that the token has ended, and cannot end it itself.
+    api.post(&gateway, "/oauth2/revoke", &[("token", &tokens.access)]).await;
+    assert_eq!(api.introspect(&gateway, &tokens.access).await["active"], true);
+    app.post(&gateway, "/oauth2/revoke", &[("token", &tokens.access)]).await;
+    assert_eq!(api.introspect(&gateway, &tokens.access).await, json!({"active": false}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_an_app_may_call_what_its_app_may_and_any_page_reads_what_is_public() {
     let app = App::public("spa").with(&format!("origins = [\"{PAGE}\"]"));
     let other = App::new("other").with("origins = [\"https://other.example\"]");

@@ -161,6 +161,26 @@ fn every_faulty_key_of_an_openid_client_is_named_with_its_fix() {
 }
 
 #[test]
+fn an_api_may_be_named_by_its_client_id_if_it_has_a_secret() {
+    let with = |audience: &str, api: &str| {
+        let app = format!("[[clients]]\nid = \"app\"\nredirect_uris = [\"https://app.example/\"]\n{SECRET}");
+        read(&format!("{app}audiences = [\"{audience}\"]\n[[clients]]\nid = \"api\"\n{api}"))
+    };
+    let confidential = format!("redirect_uris = [\"https://api.example/\"]\n{SECRET}");
+    assert!(with("api", &confidential).is_ok());
+    let public = "redirect_uris = [\"https://api.example/\"]\ntoken_auth = \"none\"";
+    for (audience, api, part) in [
+        ("api", "", "not the id of another client with redirect_uris and a secret"),
+        ("api", public, "not the id of another client with redirect_uris and a secret"),
+        ("nobody", &confidential, "not the id of another client with redirect_uris and a secret"),
+        ("app", &confidential, "is the client itself"),
+    ] {
+        let faults = with(audience, api).unwrap_err();
+        assert!(faults.len() == 1 && faults[0].contains(part), "{audience} {api}: {faults:?}");
+    }
+}
+
+#[test]
 fn only_an_exact_and_safe_address_is_a_redirect_uri() {
     let fault = |uri: &str, auth: &str| openid(&format!("redirect_uris = [{uri:?}]\n{auth}")).err();
     let public = "token_auth = \"none\"";

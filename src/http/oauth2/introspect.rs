@@ -1,4 +1,4 @@
-//! The introspection endpoint (RFC 7662). A client learns about its own tokens only.
+//! The introspection endpoint (RFC 7662). A client learns about its own tokens, and about access tokens that are for it.
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -28,7 +28,8 @@ pub(super) struct TokenForm {
 
 /// Says whether a token is active
 ///
-/// `active` is false for a token that is not valid, whose sign-in has ended, or that was issued to another client.
+/// `active` is false for a token that is not valid, whose sign-in has ended, or that was issued to another client, unless it is an
+/// access token whose `aud` has the id of the client that asks.
 #[utoipa::path(
     post,
     path = "/oauth2/introspect",
