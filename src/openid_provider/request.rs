@@ -129,20 +129,7 @@ fn check(
         return Err(InvalidRequest("A parameter is repeated."));
     }
     let response_mode = response_mode(parameters, &to.redirect_uri)?;
-    for (name, error) in [
-        ("request", AuthorizationError::RequestNotSupported),
-        ("request_uri", AuthorizationError::RequestUriNotSupported),
-        ("registration", AuthorizationError::RegistrationNotSupported),
-    ] {
-        if parameters.find(name).is_some() {
-            return Err(error);
-        }
-    }
-    match parameters.find("response_type") {
-        Some("code") => {}
-        Some(_) => return Err(AuthorizationError::UnsupportedResponseType),
-        None => return Err(InvalidRequest("response_type is missing.")),
-    }
+    refuse_unsupported(parameters)?;
     if parameters.find("state").is_some_and(|state| !is_state(state)) {
         return Err(InvalidRequest("state has more than 2048 bytes, or a control character."));
     }
@@ -179,6 +166,24 @@ fn check(
         required_acr,
         id_token_hint: parameters.find("id_token_hint").map(str::to_owned),
     })
+}
+
+/// Refuses a request for another flow, and one whose parameters are elsewhere.
+fn refuse_unsupported(parameters: &Parameters) -> Result<(), AuthorizationError> {
+    for (name, error) in [
+        ("request", AuthorizationError::RequestNotSupported),
+        ("request_uri", AuthorizationError::RequestUriNotSupported),
+        ("registration", AuthorizationError::RegistrationNotSupported),
+    ] {
+        if parameters.find(name).is_some() {
+            return Err(error);
+        }
+    }
+    match parameters.find("response_type") {
+        Some("code") => Ok(()),
+        Some(_) => Err(AuthorizationError::UnsupportedResponseType),
+        None => Err(InvalidRequest("response_type is missing.")),
+    }
 }
 
 /// RFC 6749 Appendix A.5 allows printable ASCII. Some apps put a path in UTF-8 there, which is harmless.
