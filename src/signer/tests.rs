@@ -176,7 +176,7 @@ fn the_first_client_with_the_algorithm_of_the_other_jwts_moves_them_to_another_k
         let signer = Signer::open("https://gate.example", Some(directory.path().into())).unwrap();
         let signer = signer.with_algorithms(named, MissingKey::Refuse).unwrap();
         let (grant, receipt) = claimed(&json!({}));
-        jsonwebtoken::decode_header(&signer.sign(Flow::Login, "web", &grant, &receipt).unwrap()).unwrap().alg
+        jsonwebtoken::decode_header(signer.sign(Flow::Login, "web", &grant, &receipt).unwrap()).unwrap().alg
     };
     assert_eq!(signed_by(&[]), jsonwebtoken::Algorithm::EdDSA);
     assert_eq!(signed_by(&[KeyAlgorithm::Eddsa]), jsonwebtoken::Algorithm::ES256);

@@ -12,7 +12,7 @@ const MINUTES: Duration = Duration::from_secs(300);
 /// Starts a session of Ada's browser that ends after `rest`.
 async fn session(provider: &OpenIdProvider, rest: Duration) -> BrowserSecret {
     let secret = BrowserSecret::of(&random::binding_secret(), &random::ticket_id(), "one");
-    let at = Timestamp(now().0 - u64::try_from((DAY - rest).as_millis()).unwrap());
+    let at = Timestamp(now().0 - u64::try_from(DAY.saturating_sub(rest).as_millis()).unwrap());
     let signed_in = SignedIn { grant: &content().grant, offered: Vec::new(), matching: MatchPolicy::None, at };
     assert!(provider.single_sign_on.start(&secret, &signed_in, None).await.unwrap());
     secret
