@@ -53,8 +53,8 @@ pub struct CodeContent {
     pub nonce: Option<String>,
     /// The granted scopes.
     pub scopes: Vec<String>,
-    /// Whether the request asked for `offline_access`, which is not among the granted scopes: see
-    /// [`CodeContent::withhold_offline_access`].
+    /// Whether the request asked for `offline_access`, and does not get it because nobody was asked. The client then gets a refresh
+    /// token that ends with the session.
     #[serde(default, skip_serializing_if = "Not::not")]
     pub is_offline_withheld: bool,
     /// The claims that the request names.
