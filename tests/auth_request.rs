@@ -3,6 +3,7 @@
 
 mod clients;
 
+use std::io::{Read as _, Write as _};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -505,25 +506,27 @@ async fn nobody_is_signed_in_to_the_account_of_a_stranger() {
     };
     let not_begun = || refused(403, "sign_in_not_begun");
     // Eve has a sign-in of her own, and makes another browser open what came of it.
-    let eves = site.answer(&stranger.begin("/").await, &eve).await;
+    let (eves, other) = (site.answer(&stranger.begin("/").await, &eve).await, stranger.begin("/").await);
     none_is_set(&eves, not_begun(), "a browser without a sign-in").await;
     let begun = visitor.begin("/reports").await;
-    let own = site.answer(&begun, &ada).await;
-    none_is_set(&eves, not_begun(), "a browser with one of its own").await;
-    let (state, code_of_eve) = (parameter(&own, "state"), parameter(&eves, "code"));
+    none_is_set(&site.answer(&other, &eve).await, not_begun(), "a browser with one of its own").await;
+    let (own, spoiled) = (site.answer(&begun, &ada).await, site.answer(&begun, &ada).await);
+    let state = parameter(&own, "state");
     for wrong in ["", "/", ".", "./", "null./", &state[1..], &state.replace("intranet", "pc"), &format!("{state}x")] {
-        none_is_set(&with_parameter(&own, "state", wrong), not_begun(), wrong).await;
+        none_is_set(&with_parameter(&spoiled, "state", wrong), not_begun(), wrong).await;
     }
     // The browser's own state with Eve's code: the code belongs to another challenge.
+    let code_of_eve = parameter(&site.answer(&other, &eve).await, "code");
     none_is_set(&with_parameter(&own, "code", &code_of_eve), refused(400, "sign_in_expired"), "Eve's code").await;
     // A code for the visitor's challenge, for which Eve has changed the nonce.
     let other_nonce = site.answer(&with_parameter(&begun, "nonce", "eves"), &eve).await;
     none_is_set(&other_nonce, refused(400, "sign_in_mixed_up"), "another nonce").await;
     for wrong in ["", "https://evil.example"] {
-        none_is_set(&with_parameter(&own, "iss", wrong), refused(400, "sign_in_mixed_up"), wrong).await;
+        none_is_set(&with_parameter(&spoiled, "iss", wrong), refused(400, "sign_in_mixed_up"), wrong).await;
     }
     none_is_set(&format!("{own}&state={state}"), refused(400, "invalid_request"), "a state twice").await;
-    // What was refused has used nothing up.
+    // What was refused has used up its own code, and no other.
+    none_is_set(&spoiled, refused(400, "sign_in_expired"), "a code that came with another state").await;
     let answer = visitor.come_back(&own).await;
     assert_eq!((answer.status(), location(&answer)), (StatusCode::SEE_OTHER, "/reports".to_owned()));
     assert_eq!(visitor.told().await["x-auth-subject"], "ada");
@@ -576,11 +579,77 @@ async fn nobody_is_signed_in_to_the_account_of_a_stranger() {
     assert_eq!(visitor.get("/headers").await.status(), StatusCode::UNAUTHORIZED);
 }
 
+/// Eve begins a sign-in, sends Ada the link, and reads the site's log when Ada has confirmed and come back.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_reads_the_code_of_a_refused_answer_gets_nothing_for_it() {
+    let site = Site::start().await;
+    let (eve, ada, phone) = (site.visitor(), site.visitor(), Phone::of("ada", &site.gateway));
+    let state_of_ada = parameter(&ada.begin("/").await, "state");
+    ada.sign_in("ada", "/").await;
+    // Eve chooses the state in the link: her own, none, or one that fits Ada's cookie.
+    for state_in_link in [None, Some(""), Some("x"), Some(&*state_of_ada)] {
+        let begun = eve.begin("/").await;
+        let state = parameter(&begun, "state");
+        let link = state_in_link.map_or(begun.clone(), |state| with_parameter(&begun, "state", state));
+        let callback = site.answer(&link, &phone).await;
+        let opened = ada.come_back(&callback).await;
+        assert!(opened.status().is_client_error() && !opened.headers().contains_key("set-cookie"));
+        let code_of_ada = parameter(&callback, "code");
+        let replayed = url::Url::parse_with_params(
+            &format!("{}/scangate/callback", site.base),
+            [("code", &*code_of_ada), ("state", &*state), ("iss", &*site.login)],
+        );
+        let replayed = eve.come_back(replayed.unwrap().as_str()).await;
+        assert!(!replayed.headers().contains_key("set-cookie"), "Eve is signed in as Ada: {state_in_link:?}");
+        assert_eq!(code(replayed).await, refused(400, "sign_in_expired"), "{state_in_link:?}");
+    }
+    assert_eq!(site.gateway.log().matches("authorization code used up by a refused answer").count(), 4);
+}
+
+/// The query of the callback is in no log of nginx, whether it goes well, is refused, or the gateway is away.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_code_is_in_a_log() {
+    let mut site = Site::start().await;
+    let (visitor, phone) = (site.visitor(), Phone::of("ada", &site.gateway));
+    let good = site.answer(&visitor.begin("/reports?month=11").await, &phone).await;
+    let foreign = site.answer(&site.visitor().begin("/").await, &phone).await;
+    let late = site.answer(&visitor.begin("/").await, &phone).await;
+    assert_eq!(visitor.come_back(&good).await.status(), StatusCode::SEE_OTHER);
+    assert_eq!(visitor.come_back(&foreign).await.status(), StatusCode::FORBIDDEN);
+    // Refused by nginx before it has looked for a location.
+    let address = site.base.strip_prefix("http://").unwrap();
+    let path = late.strip_prefix(&site.base).unwrap();
+    let mut connection = std::net::TcpStream::connect(address).unwrap();
+    write!(connection, "GET {path} HTTP/1.1\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    site.gateway.process.kill();
+    let visitor = site.visitor();
+    assert_eq!(visitor.come_back(&late).await.status(), StatusCode::BAD_GATEWAY);
+    // The error log is on: another location writes to it.
+    assert_eq!(visitor.get("/").await.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    let access = || std::fs::read_to_string(site.folder.path().join("access.log")).unwrap_or_default();
+    let errors = || site.nginx.lines().join("\n");
+    let is_written = || (access().lines().count() == 8 && errors().contains("[error]")).then_some(());
+    until(SOON, "nginx's logs", is_written);
+    let logs = access() + &errors();
+    assert_eq!(access().matches("\"GET /scangate/callback HTTP/1.1\"").count(), 4, "{logs}");
+    for part in ["code=", "state=", "month=11"] {
+        assert!(!logs.contains(part), "{part} is in a log of nginx: {logs}");
+    }
+    let logs = logs + &site.gateway.log();
+    for callback in [&good, &foreign, &late] {
+        assert!(!logs.contains(&parameter(callback, "code")), "a code is in a log: {logs}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_sent_to_another_site() {
     let site = Site::start().await;
     let visitor = site.visitor();
-    let own = site.answer(&visitor.begin("/").await, &Phone::of("ada", &site.gateway)).await;
+    let (begun, phone) = (visitor.begin("/").await, Phone::of("ada", &site.gateway));
+    let (own, spoiled) = (site.answer(&begun, &phone).await, site.answer(&begun, &phone).await);
     let state = parameter(&own, "state");
     let before = state.strip_suffix('/').unwrap();
     for path in [
@@ -592,7 +661,7 @@ async fn nobody_is_sent_to_another_site() {
         "/a\r\nX: y",
         "/.//evil",
     ] {
-        let answer = visitor.come_back(&with_parameter(&own, "state", &format!("{before}{path}"))).await;
+        let answer = visitor.come_back(&with_parameter(&spoiled, "state", &format!("{before}{path}"))).await;
         let (status, page) = (answer.status(), answer.text().await.unwrap());
         assert!(status == StatusCode::FORBIDDEN && page.contains("href=\"&#x2f;\">"), "{path:?}: {page}");
         let out = visitor.request(Method::POST, "/scangate/sign-out").header("origin", &site.base);

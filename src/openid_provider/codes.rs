@@ -218,6 +218,28 @@ impl OpenIdProvider {
         Ok(is_winner.then_some(*content))
     }
 
+    /// Uses up a code of a client that `is_site` accepts, and issues nothing, because a browser has brought it that may not use
+    /// it. Somebody who has read it in a log meanwhile gets nothing for it. Any other text is ignored.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the code may still be usable.
+    pub async fn use_up_code(&self, code: &str, is_site: impl Fn(&ClientId) -> bool) -> Result<(), StoreError> {
+        if !is_code(code) {
+            return Ok(());
+        }
+        let Some(stored) = self.store.value(&store_name(code)).await? else { return Ok(()) };
+        let Some(CodeRecord::Issued(content)) = record::decode(&stored) else { return Ok(()) };
+        if !is_site(&content.client_id) {
+            return Ok(());
+        }
+        let used = UsedCode::new(&content.client_id, None, now() + CODE_TTL);
+        if self.use_code(code, &stored, used).await? {
+            let subject = self.signer.log_pseudonym(&content.grant.subject);
+            tracing::info!(client = %content.client_id, subject, "authorization code used up by a refused answer");
+        }
+        Ok(())
+    }
+
     /// Reads a presented code and compares it with the client's request. Changes nothing, so an error of the client costs it no
     /// code.
     pub(super) async fn look_at_code(

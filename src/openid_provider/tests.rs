@@ -248,6 +248,25 @@ async fn a_code_redeemed_in_process_is_used() {
 }
 
 #[tokio::test]
+async fn a_code_that_a_browser_may_not_use_is_used_up_if_its_client_is_a_site() {
+    let provider = open(memory(), "ES256");
+    let (app, code, id) = (client(&provider, "app"), issued(&provider).await, ClientId("app".to_owned()));
+    for other in ["", &code[1..], CHALLENGE] {
+        provider.use_up_code(other, |_| true).await.unwrap();
+    }
+    provider.use_up_code(&code, |client| *client != id).await.unwrap();
+    let tokens = provider.exchange_code(&app, presented(&code)).await.unwrap();
+    // What was issued for a used code stays.
+    provider.use_up_code(&code, |_| true).await.unwrap();
+    assert!(is_alive(&provider, &tokens).await);
+
+    let code = issued(&provider).await;
+    provider.use_up_code(&code, |client| *client == id).await.unwrap();
+    assert_eq!(provider.redeem_code_in_process(&id, &code, REDIRECT, VERIFIER).await.unwrap(), None);
+    assert_eq!(refused(provider.exchange_code(&app, presented(&code)).await), "invalid_grant");
+}
+
+#[tokio::test]
 async fn tokens_have_the_claims_of_their_specifications() {
     for algorithm in ["ES256", "EdDSA", "RS256"] {
         let provider = open(memory(), algorithm);

@@ -2,6 +2,9 @@
 //!
 //! The site is an OpenID client in the gateway's own process. It uses the code as any client does, with its redirect URI and its
 //! PKCE verifier. It has no secret (`token_auth = "none"`), and gets no tokens but the JWT of the cookie.
+//!
+//! An answer that is refused has its code used up. Otherwise somebody could send people a link to a sign-in of their own, read the
+//! code in the site's log, and use it in their own browser.
 
 use std::time::Duration;
 
@@ -23,7 +26,7 @@ use crate::http::state::{Gateway, SharedGateway};
 use crate::random::RandomId;
 use crate::relying_party::Answer;
 use crate::store::Put;
-use crate::ticket::{BindingSecret, Flow, Grant, Receipt};
+use crate::ticket::{BindingSecret, ClientId, Flow, Grant, Receipt};
 
 problem_responses!(CallbackProblems: &[
     &problem::INVALID_REQUEST,
@@ -70,14 +73,15 @@ pub(in crate::http) async fn callback(
         return Err(Problem::from(&problem::INVALID_REQUEST).detail(detail).as_page("/"));
     };
     let text = answer.state.as_deref().unwrap_or_default();
+    // It uses a code, as a token request does, be it only to make it unusable. The site's proxy sends it for all its people.
+    let limited = gateway.limits.token.take_or_problem(address);
+    limited.map_err(|problem| problem.as_page(SignInState::path_in(text)))?;
     let secret = cookies::sign_in_state(&headers, &gateway);
     let begun = secret.as_ref().and_then(|secret| Some((SignInState::open(text, secret)?, secret)));
     let Some((state, secret)) = begun else {
-        return Err(Problem::from(&problem::SIGN_IN_NOT_BEGUN).as_page(SignInState::path_in(text)));
+        let problem = refuse(&gateway, &answer, &problem::SIGN_IN_NOT_BEGUN).await;
+        return Err(problem.as_page(SignInState::path_in(text)));
     };
-    // It uses a code, as a token request does. The site's proxy sends it for all its people.
-    let limited = gateway.limits.token.take_or_problem(address);
-    limited.map_err(|problem| problem.as_page(&state.path))?;
     let finished = finish(&gateway, &answer, &state, secret).await;
     let cookie = finished.map_err(|problem| problem.as_page(&state.path))?;
     let no_referrer = [(header::REFERRER_POLICY, "no-referrer")];
@@ -91,35 +95,48 @@ async fn finish(
     state: &SignInState,
     secret: &BindingSecret,
 ) -> Result<SetCookie, Problem> {
-    let refused = |problem_type: &'static ProblemType| Err(Problem::from(problem_type));
+    let refused = async |problem_type| Err(refuse(gateway, answer, problem_type).await);
     if answer.iss.as_deref() != Some(gateway.openid_provider.issuer()) {
-        return refused(&problem::SIGN_IN_MIXED_UP);
+        return refused(&problem::SIGN_IN_MIXED_UP).await;
     }
     let code = match (answer.error.as_deref(), answer.code.as_deref()) {
         (None, Some(code)) => code,
-        (Some("access_denied"), _) => return refused(&problem::SIGN_IN_DECLINED),
-        _ => return refused(&problem::SIGN_IN_FAILED),
+        (Some("access_denied"), _) => return refused(&problem::SIGN_IN_DECLINED).await,
+        _ => return refused(&problem::SIGN_IN_FAILED).await,
     };
     // The settings may have changed since the sign-in began.
     let client = gateway.clients.find(Some(&state.client));
     let redirect_uri = client.and_then(|client| openid_of_site(client)?.redirect_uris.get(state.redirect));
-    let (Some(client), Some(redirect_uri)) = (client, redirect_uri) else { return refused(&problem::SIGN_IN_EXPIRED) };
+    let (Some(client), Some(redirect_uri)) = (client, redirect_uri) else {
+        return refused(&problem::SIGN_IN_EXPIRED).await;
+    };
     let verifier = state.code_verifier(secret);
     let used = gateway.openid_provider.redeem_code_in_process(&client.id, code, redirect_uri, &verifier).await?;
     let Some(content) = used else {
         let is_used = gateway.store.value(&state.store_name()).await?.is_some();
-        return refused(if is_used { &problem::SIGN_IN_USED } else { &problem::SIGN_IN_EXPIRED });
+        return refused(if is_used { &problem::SIGN_IN_USED } else { &problem::SIGN_IN_EXPIRED }).await;
     };
     let nonce = content.nonce.unwrap_or_default();
     if !bool::from(nonce.as_bytes().ct_eq(state.nonce(secret).as_bytes())) {
-        return refused(&problem::SIGN_IN_MIXED_UP);
+        return refused(&problem::SIGN_IN_MIXED_UP).await;
     }
     // Only after a code was good: nobody can fill the store with sign-ins that are only begun.
     let use_id = RandomId::new().to_string();
     if !gateway.store.put_value(&state.store_name(), &use_id, SIGN_IN_STATE_LIFETIME, Put::IfAbsent).await? {
-        return refused(&problem::SIGN_IN_USED);
+        return refused(&problem::SIGN_IN_USED).await;
     }
     session(gateway, client, &content.grant)
+}
+
+/// Uses up the code of an answer, and returns the problem: this one, or that the store cannot be reached.
+async fn refuse(gateway: &Gateway, answer: &Answer, problem_type: &'static ProblemType) -> Problem {
+    let is_site =
+        |id: &ClientId| gateway.clients.find(Some(&id.0)).is_some_and(|client| openid_of_site(client).is_some());
+    let code = answer.code.as_deref().unwrap_or_default();
+    match gateway.openid_provider.use_up_code(code, is_site).await {
+        Ok(()) => Problem::from(problem_type),
+        Err(error) => Problem::from(error),
+    }
 }
 
 /// Signs the JWT of a new session, and returns the cookie that carries it.
