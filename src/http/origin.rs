@@ -22,9 +22,12 @@ pub(super) const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_sta
 /// For resources that pages of other sites embed: codes, logos, the drop-in script and its style. All other responses are for
 /// the gateway's own pages, and for pages that CORS allows to read them.
 pub(super) const EMBEDDABLE: (HeaderName, &str) = (CROSS_ORIGIN_RESOURCE_POLICY, "cross-origin");
-/// The paths whose handlers check `Origin` themselves: sites serve the first two on their own hosts, not on the gateway's, and
-/// OpenID clients post forms to the others.
-const CHECKED_BY_HANDLER: [&str; 4] = ["/v1/redeem", "/v1/sign-out", "/oauth2/authorize", "/oauth2/logout"];
+/// The paths at which a `POST` may come from any origin. Sites serve the first two on their own hosts, not on the gateway's: the
+/// handlers check `Origin` by the client's settings. Apps post forms to the other two, which change nothing: the browser is
+/// redirected to the same request as a `GET`, which any page could send it to.
+const OPEN_TO_ANY_ORIGIN: [&str; 4] = ["/v1/redeem", "/v1/sign-out", "/oauth2/authorize", "/oauth2/logout"];
+/// The paths of the API that no page of another origin may read: a client asks there with its secret, which no page has.
+const READABLE_BY_NO_PAGE: [&str; 1] = ["/oauth2/introspect"];
 /// How long a browser may cache a preflight.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
 
@@ -47,8 +50,9 @@ const ALLOWED_HEADERS: [HeaderName; 10] = [
 pub(super) fn cors(gateway: &SharedGateway) -> CorsLayer {
     let gateway = Arc::clone(gateway);
     CorsLayer::new()
-        .allow_origin(AllowOrigin::predicate(move |origin, _request| {
-            fields::text(origin).is_some_and(|origin| gateway.clients.allow_origin(origin))
+        .allow_origin(AllowOrigin::predicate(move |origin, request| {
+            !READABLE_BY_NO_PAGE.contains(&request.uri.path())
+                && fields::text(origin).is_some_and(|origin| gateway.clients.allow_origin(origin))
         }))
         .allow_methods([Method::GET, Method::POST, Method::DELETE])
         .allow_headers(ALLOWED_HEADERS)
@@ -64,8 +68,8 @@ pub(super) fn cors(gateway: &SharedGateway) -> CorsLayer {
 /// an old browser that still sends `Origin` with every JSON request.
 pub(super) async fn same_origin(State(gateway): State<SharedGateway>, request: Request, next: Next) -> Response {
     let is_safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    let is_checked_later = CHECKED_BY_HANDLER.contains(&request.uri().path());
-    if !is_safe && !is_checked_later && !may_change(request.headers(), &gateway) {
+    let is_open = OPEN_TO_ANY_ORIGIN.contains(&request.uri().path());
+    if !is_safe && !is_open && !may_change(request.headers(), &gateway) {
         return Problem::from(&problem::ORIGIN_NOT_ALLOWED).into_response();
     }
     next.run(request).await

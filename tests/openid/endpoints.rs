@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::Gateway;
 use crate::support::gateway::Phone;
-use crate::support::openid::{Answer, App, Screen, Tokens, builder, gateway, userinfo};
+use crate::support::openid::{Answer, App, Screen, Tokens, builder, gateway, use_endpoints, userinfo};
 
 const PAGE: &str = "https://spa.example";
 
@@ -253,6 +253,16 @@ async fn a_page_of_an_app_may_call_what_its_app_may_and_any_page_reads_what_is_p
         let answer = preflight("https://anyone.example").send().await.unwrap();
         assert_eq!(header(answer.headers(), "access-control-allow-origin"), "", "{path}");
     }
+    // Introspection is for a client's server.
+    for method in [Method::OPTIONS, Method::POST] {
+        for origin in [PAGE, "https://other.example"] {
+            let request = http.request(method.clone(), gateway.url("/oauth2/introspect")).header(ORIGIN, origin);
+            let request =
+                request.header("access-control-request-method", "POST").basic_auth(other.id, other.secret.as_ref());
+            let answer = request.form(&[("token", "x")]).send().await.unwrap();
+            assert_eq!(header(answer.headers(), "access-control-allow-origin"), "", "{method} {origin}");
+        }
+    }
     let tokens = app.sign_in(&gateway, "ada").await;
     let from = |origin: &str| {
         http.get(gateway.url("/oauth2/userinfo")).bearer_auth(&tokens.access).header(ORIGIN, origin).send()
@@ -288,11 +298,7 @@ async fn the_description_is_true_and_absent_without_openid_clients() {
         http.get(gateway.url("/.well-known/openid-configuration")).send().await.unwrap().json().await.unwrap();
     assert_eq!(document["issuer"], gateway.public_url.as_str());
     assert_eq!(document["id_token_signing_alg_values_supported"], json!(["ES256"]));
-    for (name, url) in document.as_object().unwrap().iter().filter(|(name, _)| name.ends_with("_endpoint")) {
-        let path = url.as_str().unwrap().strip_prefix(&gateway.public_url).unwrap();
-        let status = http.get(gateway.url(path)).send().await.unwrap().status();
-        assert_ne!(status, StatusCode::NOT_FOUND, "{name} is not there");
-    }
+    use_endpoints(&gateway, &app, &document).await;
     let plain = Gateway::start().await;
     for path in ["/.well-known/openid-configuration", "/oauth2/userinfo"] {
         assert_eq!(http.get(plain.url(path)).send().await.unwrap().status(), StatusCode::NOT_FOUND, "{path}");

@@ -371,6 +371,49 @@ pub async fn userinfo(gateway: &Gateway, token: &str) -> Response {
     http().build().unwrap().get(gateway.url("/oauth2/userinfo")).bearer_auth(token).send().await.unwrap()
 }
 
+/// Uses each endpoint that a discovery document names for what it is named for. `app` has a secret.
+pub async fn use_endpoints(gateway: &Gateway, app: &App, document: &Value) {
+    let path = |name: &str| {
+        let url = document[name].as_str().unwrap_or_else(|| panic!("no {name}"));
+        let path = url.strip_prefix(&gateway.public_url).unwrap_or_else(|| panic!("{name} is elsewhere: {url}"));
+        path.to_owned()
+    };
+    let open = async |path: &str| http().build().unwrap().get(gateway.url(path)).send().await.unwrap();
+    let request = app.request();
+    let page = open(&format!("{}?{}", path("authorization_endpoint"), request.query())).await;
+    assert_eq!(
+        (page.status(), &page.headers()["content-type"]),
+        (StatusCode::OK, &"text/html; charset=utf-8".parse().unwrap())
+    );
+    assert!(page.text().await.unwrap().contains(&format!("The {}", app.id)), "no sign-in page of this app");
+
+    let answer = Screen::new(gateway).sign_in(&request.query(), &Phone::of("ada", gateway)).await;
+    let verifier = request.verifier.as_deref().unwrap();
+    let form = [
+        ("grant_type", "authorization_code"),
+        ("code", answer.code()),
+        ("redirect_uri", &app.redirect_uri),
+        ("code_verifier", verifier),
+    ];
+    let tokens = Tokens::of(app.post(gateway, &path("token_endpoint"), &form).await).await;
+    let jwks: Value = open(&path("jwks_uri")).await.json().await.unwrap();
+    let kid = &header(&tokens.id)["kid"];
+    assert!(jwks["keys"].as_array().unwrap().iter().any(|key| key["kid"] == *kid), "{jwks}");
+
+    let token = [("token", tokens.access.as_str())];
+    let introspect = async || app.post(gateway, &path("introspection_endpoint"), &token).await.json::<Value>().await;
+    let userinfo = || http().build().unwrap().get(gateway.url(&path("userinfo_endpoint"))).bearer_auth(&tokens.access);
+    let told: Value = userinfo().send().await.unwrap().json().await.unwrap();
+    assert_eq!((&told["sub"], &introspect().await.unwrap()["active"]), (&json!("ada"), &json!(true)));
+    assert_eq!(app.post(gateway, &path("revocation_endpoint"), &token).await.status(), StatusCode::OK);
+    assert_eq!(introspect().await.unwrap(), json!({ "active": false }));
+    assert_eq!(userinfo().send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
+
+    let page = open(&path("end_session_endpoint")).await;
+    assert_eq!(page.status(), StatusCode::OK);
+    assert!(page.text().await.unwrap().contains("class=\"page-sign-out\""), "no page of a sign-out");
+}
+
 /// Returns how to make an HTTP client that trusts no certificate: reading those of the system takes longer than many a test.
 pub fn http() -> reqwest::ClientBuilder {
     crypto();

@@ -6,6 +6,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::Suite;
+use crate::support::openid::use_endpoints;
 
 /// The members of OpenID Connect Discovery §3, RFC 8414 §2, RFC 9207 §3, RP-Initiated Logout §2.1 and Prompt Create §4.2 that may be there.
 const MEMBERS: [&str; 31] = [
@@ -58,21 +59,7 @@ async fn oidcc_discovery_endpoint_verification() {
     assert!(unexpected.is_empty(), "{unexpected:?}");
     assert_eq!(&document["issuer"], issuer);
     assert!(!issuer.ends_with('/'));
-    for name in [
-        "authorization_endpoint",
-        "token_endpoint",
-        "userinfo_endpoint",
-        "jwks_uri",
-        "revocation_endpoint",
-        "introspection_endpoint",
-        "end_session_endpoint",
-    ] {
-        let endpoint = document[name].as_str().unwrap_or_else(|| panic!("no {name}"));
-        let path = endpoint.strip_prefix(issuer.as_str()).unwrap_or_else(|| panic!("{name} is elsewhere: {endpoint}"));
-        // It is there: whatever it answers to nothing, it is not 404.
-        let there = reqwest::get(gateway.url(path)).await.unwrap();
-        assert_ne!(there.status(), StatusCode::NOT_FOUND, "{name}");
-    }
+    use_endpoints(gateway, &suite.app, &document).await;
     let has =
         |member: &str, value: &str| document[member].as_array().is_some_and(|values| values.contains(&json!(value)));
     for (member, value) in [
