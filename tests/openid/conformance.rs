@@ -1,6 +1,7 @@
 //! What the official conformance suite of the OpenID Foundation looks at, one test for each module of its plans *Basic*, *Form Post*,
 //! *Config* and *RP-initiated logout* for a client that is registered by hand. The names are the modules'. The suite itself is not
-//! run: it needs Java and a database. Modules of *Form Post* are those of *Basic*, by another response mode.
+//! run: it needs Java, Maven and MongoDB, and is in no registry that the tests install from. Modules of *Form Post* are those of
+//! *Basic*, by another response mode.
 
 mod basic;
 mod config;

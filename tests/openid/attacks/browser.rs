@@ -136,13 +136,14 @@ async fn a_led_browser_gives_the_attacker_nothing() {
     // It has cost the person nothing.
     Answer::of(screen.done(&ticket).await).await.code();
     // A page of a stranger begins a sign-in with its own state in the victim's browser. The victim confirms, and the answer goes
-    // to the app with that state, which the victim's session there does not have; and the code fits the stranger's verifier only.
+    // to the app with that state, by which the app refuses it. Should it not, the code fits the stranger's verifier only.
     let attackers = notes.request();
     let answer = screen.sign_in(&attackers.query(), &Phone::of("ada", &gateway)).await;
     assert_eq!((&answer.to, answer.field("state")), (&notes.redirect_uri, &*attackers.value("state")));
-    assert_ne!(answer.field("state"), request.value("state"));
     let outcome = refused(notes.exchange(&gateway, answer.code(), &request).await).await;
     assert_eq!(outcome, (400, "invalid_grant".to_owned()));
+    // It was the verifier, and nothing else.
+    Tokens::of(notes.exchange(&gateway, answer.code(), &attackers).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,28 +167,43 @@ async fn another_person_is_not_the_hinted_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_page_of_the_provider_can_be_framed() {
-    let notes = App::new("notes");
+    let notes = App::new("notes").with("single_sign_on = true");
+    let notes = notes.with("post_logout_redirect_uris = [\"https://bye.example/\"]");
     let gateway = gateway(&[&notes]).await;
     let screen = Screen::new(&gateway);
     let request = notes.request().set("response_mode", "form_post");
     let ticket = screen.ticket(&request.query()).await;
     Phone::of("ada", &gateway).approve(&ticket).await;
-    for (name, page, forms) in [
-        ("sign-in", screen.arrive(&request.query()).await, "form-action 'none'"),
-        ("refused", screen.arrive("client_id=nobody").await, "form-action 'none'"),
-        ("form_post", screen.done(&ticket).await, "form-action https://notes.example;"),
-        ("over", screen.done("AAAAAAAAAAAAAAAAAAAAAA").await, "form-action 'none'"),
-        ("sign-out", screen.open("/oauth2/logout", "cross-site").await, "form-action 'none'"),
+    let sign_out = "/oauth2/logout?client_id=notes&post_logout_redirect_uri=https%3A%2F%2Fbye.example%2F";
+    // In this order: the answer starts the browser's session, about which the sign-out asks.
+    for (name, page, status, text, forms) in [
+        ("sign-in", screen.arrive(&request.query()).await, 200, "Sign in to The notes", "form-action 'none'"),
+        ("refused", screen.arrive("client_id=nobody").await, 400, "sign_in_address", "form-action 'none'"),
+        ("form_post", screen.done(&ticket).await, 200, "method=\"post\"", "form-action https://notes.example;"),
+        ("over", screen.done("AAAAAAAAAAAAAAAAAAAAAA").await, 404, "authorization_over", "form-action 'none'"),
+        (
+            "sign-out",
+            screen.open(sign_out, "cross-site").await,
+            200,
+            "<form id=\"sign-out\" method=\"post\"",
+            "form-action 'self';",
+        ),
+        ("signed out", Screen::new(&gateway).open("/oauth2/logout", "cross-site").await, 200, "", "form-action 'none'"),
     ] {
         let policy = format!("{};", page.headers()["content-security-policy"].to_str().unwrap());
+        assert_eq!(page.status().as_u16(), status, "{name}");
+        let body = page.text().await.unwrap();
+        assert!(body.contains(text), "{name} is another page: {body}");
         assert!(policy.contains("frame-ancestors 'none'"), "{name}: {policy}");
         assert!(policy.contains(forms), "{name}: {policy}");
         assert!(policy.contains("default-src 'none'") || policy.contains("default-src 'self'"), "{name}: {policy}");
         assert!(!policy.contains("unsafe-inline") && !policy.contains("unsafe-eval"), "{name}: {policy}");
     }
-    // `prompt=none`, which apps put into hidden frames, has no page that could be clicked on.
-    let hidden = screen.arrive(&notes.request().set("prompt", "none").query()).await;
-    assert_eq!(hidden.status(), StatusCode::SEE_OTHER);
+    // `prompt=none`, which apps put into hidden frames, has no page that could be clicked on, with a session and without one.
+    for screen in [screen, Screen::new(&gateway)] {
+        let hidden = screen.arrive(&notes.request().set("prompt", "none").query()).await;
+        assert_eq!(hidden.status(), StatusCode::SEE_OTHER);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
