@@ -110,15 +110,38 @@ async fn openid_client_verifies_how_long_ago_a_person_signed_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn oauth4webapi_signs_people_in_and_a_code_that_it_sends_twice_ends_its_tokens() {
+async fn oauth4webapi_does_all_that_it_can_and_a_code_that_it_sends_twice_ends_its_tokens() {
     for mode in ["query", "form_post"] {
-        let clients = |here: &str| client("app", &format!("{here}/callback"), "");
+        let clients = |here: &str| {
+            let further = format!(
+                "scopes = [\"openid\", \"email\", \"offline_access\"]\nrefresh_tokens = \"offline_access\"\n\
+                 single_sign_on = true\npost_logout_redirect_uris = [\"{here}/bye\"]\n"
+            );
+            client("app", &format!("{here}/callback"), &further)
+        };
         let site = Site::start("oauth4webapi.mjs", clients, &[("MODE", mode)]).await;
         let shown = site.sign_in().await;
         let method = if mode == "query" { "GET" } else { "POST" };
         assert_eq!((&shown["method"], &shown["claims"]["email"]), (&json!(method), &json!(ADA)), "{shown}");
         assert_eq!(shown["userinfo"], json!({ "sub": "ada", "email": ADA }));
-        assert_eq!((&shown["again"], &shown["userinfoAfterwards"]), (&json!("invalid_grant"), &json!("invalid_token")));
+        assert_eq!(site.asks("/again").await, json!({ "error": "invalid_grant" }));
+        assert_eq!(site.asks("/userinfo").await, json!({ "error": "invalid_token" }));
+
+        // The browser is signed in at the gateway: no second scan.
+        let second = site.opens("/sign-in").await;
+        assert_eq!(
+            (&second["method"], &second["claims"]["sid"]),
+            (&json!(method), &shown["claims"]["sid"]),
+            "{second}"
+        );
+        let refreshed = site.asks("/refresh").await;
+        assert_eq!((&refreshed["rotated"], &refreshed["claims"]["sub"]), (&json!(true), &json!("ada")), "{refreshed}");
+        assert_eq!(site.asks("/userinfo").await["sub"], "ada");
+        assert_eq!(site.asks("/revoke").await, json!({}));
+        assert_eq!(site.asks("/refresh").await, json!({ "error": "invalid_grant" }));
+        assert_eq!(site.asks("/userinfo").await, json!({ "error": "invalid_token" }));
+        assert_eq!(site.opens("/sign-out").await, json!({ "signedOut": true }), "{}", site.app.log());
+        assert_eq!(site.opens("/sign-in?prompt=none").await, json!({ "error": "login_required" }));
         site.provider.desk.end_after_refusals().await;
     }
 }
