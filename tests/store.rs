@@ -1,5 +1,6 @@
 //! The store's conformance suite: each behaviour is written once and runs on every engine.
 
+mod browser_sessions;
 mod codes;
 
 use std::collections::HashMap;
@@ -20,6 +21,11 @@ use scangate::ticket::{
 
 use crate::support::proxy::Distance;
 use crate::support::{Access, Cluster, Redis, Sentinels, cluster, eventually, sentinel};
+use browser_sessions::{
+    a_session_of_a_browser_lasts_as_long_as_it_is_used,
+    a_session_of_a_browser_stays_ended_after_two_hundred_ends_among_uses,
+    what_the_store_has_of_a_session_of_a_browser_opens_nothing,
+};
 use codes::{
     of_two_hundred_uses_of_a_code_one_gets_tokens, two_hundred_uses_of_a_refresh_token_have_one_successor,
     what_the_store_has_of_a_sign_in_opens_nothing,
@@ -275,6 +281,9 @@ on_every_engine! {
     of_two_hundred_uses_of_a_code_one_gets_tokens
     two_hundred_uses_of_a_refresh_token_have_one_successor
     what_the_store_has_of_a_sign_in_opens_nothing
+    a_session_of_a_browser_lasts_as_long_as_it_is_used
+    a_session_of_a_browser_stays_ended_after_two_hundred_ends_among_uses
+    what_the_store_has_of_a_session_of_a_browser_opens_nothing
 }
 
 fn new_ticket(ttl: Duration) -> (NewTicket, Party) {
