@@ -288,7 +288,7 @@ async fn who_comes_back_by_history_can_press_again() {
     let has_left = async || (phone.body("data-state").await.is_none()).then_some(());
     eventually("the browser's own page of the failure", has_left).await;
     provider.restart();
-    phone.run("history.back()").await;
+    phone.back().await;
     comes_back(&phone, "sign-in").await;
     assert_eq!(phone.url().await, page);
     assert_eq!(phone.run("return document.querySelector('[data-provider]').disabled").await, json!(false));
