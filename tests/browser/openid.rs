@@ -306,6 +306,7 @@ async fn a_sign_out_leads_on_through_an_app_that_redirects_to_another_origin() {
         screen.cdp("Emulation.setScriptExecutionDisabled", json!({ "value": without_scripts })).await;
         screen.goto(&app.stage.edge.url(&format!("/oauth2/logout?{query}"))).await;
         assert_eq!(screen.text("h1").await, "Sign out of Shop?");
+        screen.keep_page("sign-out").await;
         screen.click("#sign-out button").await;
         let is_there = async || (screen.url().await == elsewhere).then_some(());
         within(SOON, "the other origin", is_there).await;
