@@ -7,6 +7,7 @@
 
 mod claims;
 pub mod issued;
+pub mod key;
 pub mod keys;
 mod pseudonym;
 mod signing;

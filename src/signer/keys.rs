@@ -1,63 +1,21 @@
-//! Signing keys as PEM files (PKCS#8): reads a directory of them, creates a new one, publishes their public halves.
+//! The signing keys in use: reads a directory of PEM files, creates one in it, chooses the key that signs, publishes the public
+//! halves. `key` is about a single key.
 
-use std::fmt;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use aws_lc_rs::encoding::AsDer as _;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
-use serde::Deserialize;
+use jsonwebtoken::jwk::JwkSet;
+
+use super::key::{GenerateError, parse};
+pub use super::key::{KeyAlgorithm, SigningKey, generate};
 
 /// The maximum number of keys in a directory. More are a mistake, because every verifier gets all of them.
 const MAX_KEYS: usize = 16;
 /// The largest PEM file that the gateway reads; an RSA key of 8,192 bits takes 6.5 KB.
 const MAX_PEM_BYTES: u64 = 16 * 1024;
-/// The shortest RSA modulus that may sign (RFC 7518 §3.3).
-const MIN_RSA_MODULUS_BYTES: usize = 256;
-
-/// The algorithms of signing keys (RFC 7518, RFC 8037).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Deserialize)]
-pub enum KeyAlgorithm {
-    /// ECDSA on P-256 with SHA-256.
-    #[default]
-    #[serde(rename = "ES256")]
-    Es256,
-    /// Ed25519.
-    #[serde(rename = "EdDSA")]
-    Eddsa,
-    /// RSA PKCS#1 v1.5 with SHA-256, 2,048 bits or more.
-    #[serde(rename = "RS256")]
-    Rs256,
-}
-
-impl KeyAlgorithm {
-    /// Returns the algorithm of the JWS header.
-    #[must_use]
-    pub fn jws(self) -> Algorithm {
-        match self {
-            Self::Es256 => Algorithm::ES256,
-            Self::Eddsa => Algorithm::EdDSA,
-            Self::Rs256 => Algorithm::RS256,
-        }
-    }
-}
-
-impl fmt::Display for KeyAlgorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Es256 => "ES256",
-            Self::Eddsa => "EdDSA",
-            Self::Rs256 => "RS256",
-        })
-    }
-}
-
 /// The reason why keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
@@ -113,23 +71,9 @@ pub enum KeyError {
         .0.to_string().to_lowercase(), algorithm = .0
     )]
     NoDirectory(KeyAlgorithm),
-    /// The cryptographic library failed.
-    #[error("could not create a key")]
-    Generate,
-}
-
-/// A private key that signs.
-#[derive(Clone)]
-pub struct SigningKey {
-    /// Its `kid`: the JWK thumbprint (RFC 7638).
-    pub id: String,
-    /// The algorithm.
-    pub algorithm: KeyAlgorithm,
-    /// The private half.
-    pub secret: EncodingKey,
-    /// The public half.
-    pub public: DecodingKey,
-    jwk: Jwk,
+    /// A key could not be created.
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
 }
 
 /// The keys in use. All are published; of each algorithm, the newest signs.
@@ -185,8 +129,8 @@ impl SigningKeys {
     /// [`KeyError::Generate`] if one is unusable, or if there is none.
     pub fn of_pems(pems: &[String]) -> Result<Self, KeyError> {
         let keys: Vec<_> =
-            pems.iter().map(|pem| parse(pem.as_bytes()).ok_or(KeyError::Generate)).collect::<Result<_, _>>()?;
-        if keys.is_empty() { Err(KeyError::Generate) } else { Ok(Self::new(keys)) }
+            pems.iter().map(|pem| parse(pem.as_bytes()).ok_or(GenerateError)).collect::<Result<_, _>>()?;
+        if keys.is_empty() { Err(GenerateError.into()) } else { Ok(Self::new(keys)) }
     }
 
     fn new(keys: Vec<SigningKey>) -> Self {
@@ -220,7 +164,7 @@ impl SigningKeys {
     /// # Errors
     /// [`KeyError::Generate`] if it is unusable.
     pub fn with_newer(&self, pem: &str) -> Result<Self, KeyError> {
-        let newest = parse(pem.as_bytes()).ok_or(KeyError::Generate)?;
+        let newest = parse(pem.as_bytes()).ok_or(GenerateError)?;
         Ok(Self::new(std::iter::once(newest).chain(self.keys.iter().cloned()).collect()))
     }
 
@@ -270,55 +214,13 @@ impl SigningKeys {
     }
 }
 
-/// Creates a private key and returns it as PEM.
-///
-/// # Errors
-/// [`KeyError::Generate`] if the cryptographic library fails.
-pub fn generate(algorithm: KeyAlgorithm) -> Result<String, KeyError> {
-    use aws_lc_rs::{rand, rsa, signature};
-
-    let random = rand::SystemRandom::new();
-    let der: Vec<u8> = match algorithm {
-        KeyAlgorithm::Es256 => {
-            let kind = &signature::ECDSA_P256_SHA256_FIXED_SIGNING;
-            let key = signature::EcdsaKeyPair::generate_pkcs8(kind, &random);
-            key.map_err(|_unspecified| KeyError::Generate)?.as_ref().to_vec()
-        }
-        KeyAlgorithm::Eddsa => {
-            let key = signature::Ed25519KeyPair::generate_pkcs8v1(&random);
-            key.map_err(|_unspecified| KeyError::Generate)?.as_ref().to_vec()
-        }
-        KeyAlgorithm::Rs256 => {
-            let key = rsa::KeyPair::generate(rsa::KeySize::Rsa2048).map_err(|_unspecified| KeyError::Generate)?;
-            let der: aws_lc_rs::encoding::Pkcs8V1Der<'_> = key.as_der().map_err(|_unspecified| KeyError::Generate)?;
-            der.as_ref().to_vec()
-        }
-    };
-    Ok(pem_of(&der))
-}
-
-/// Writes a private key in PKCS #8 as PEM (RFC 7468): base64 in lines of 64 characters.
-fn pem_of(der: &[u8]) -> String {
-    let text = STANDARD.encode(der);
-    let mut pem = String::from("-----BEGIN PRIVATE KEY-----\r\n");
-    let mut rest = text.as_str();
-    while !rest.is_empty() {
-        let (line, after) = rest.split_at(rest.len().min(64));
-        pem.push_str(line);
-        pem.push_str("\r\n");
-        rest = after;
-    }
-    pem.push_str("-----END PRIVATE KEY-----\r\n");
-    pem
-}
-
 /// Creates a key in `directory`, and the directory if it is missing. Only the owner can read the file. Returns its path.
 ///
 /// # Errors
 /// [`KeyError::Generate`], [`KeyError::Io`].
 pub fn create(directory: &Path, algorithm: KeyAlgorithm) -> Result<PathBuf, KeyError> {
     let text = generate(algorithm)?;
-    let key = parse(text.as_bytes()).ok_or(KeyError::Generate)?;
+    let key = parse(text.as_bytes()).ok_or(GenerateError)?;
     let name = format!("{}-{}.pem", algorithm.to_string().to_lowercase(), key.id);
     let path = directory.join(&name);
     let io = |error| KeyError::Io { path: path.clone(), error };
@@ -340,37 +242,8 @@ fn read_file(path: &Path) -> Result<SigningKey, KeyError> {
     parse(&std::fs::read(path).map_err(io)?).ok_or_else(|| KeyError::Unusable(path.to_owned()))
 }
 
-/// Returns the key in a PEM text. It tries each type of key in turn.
-fn parse(pem: &[u8]) -> Option<SigningKey> {
-    use jsonwebtoken::jwk::AlgorithmParameters::{EllipticCurve, OctetKeyPair, RSA};
-
-    let candidates = [
-        (KeyAlgorithm::Es256, EncodingKey::from_ec_pem(pem)),
-        (KeyAlgorithm::Eddsa, EncodingKey::from_ed_pem(pem)),
-        (KeyAlgorithm::Rs256, EncodingKey::from_rsa_pem(pem)),
-    ];
-    let (algorithm, secret) = candidates.into_iter().find_map(|(algorithm, secret)| Some((algorithm, secret.ok()?)))?;
-    let mut jwk = Jwk::from_encoding_key(&secret, algorithm.jws()).ok()?;
-    let fits = match &jwk.algorithm {
-        EllipticCurve(key) => key.curve == jsonwebtoken::jwk::EllipticCurve::P256,
-        OctetKeyPair(_) => true,
-        RSA(key) => key.n.len() * 3 / 4 >= MIN_RSA_MODULUS_BYTES,
-        _ => false,
-    };
-    if !fits {
-        return None;
-    }
-    let id = jwk.thumbprint(ThumbprintHash::SHA256).ok()?;
-    jwk.common.key_id = Some(id.clone());
-    jwk.common.public_key_use = Some(PublicKeyUse::Signature);
-    let public = DecodingKey::from_jwk(&jwk).ok()?;
-    Some(SigningKey { id, algorithm, secret, public, jwk })
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
@@ -410,13 +283,5 @@ mod tests {
         std::fs::write(directory.path().join("broken.pem"), "-----BEGIN PRIVATE KEY-----\n").unwrap();
         let error = SigningKeys::read(directory.path()).err().unwrap().to_string();
         assert!(error.contains("broken.pem"), "{error}");
-    }
-
-    proptest! {
-        #[test]
-        fn any_file_is_a_key_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = parse(&bytes);
-            let _ = parse(pem_of(&bytes).as_bytes());
-        }
     }
 }
