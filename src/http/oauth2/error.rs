@@ -37,6 +37,24 @@ pub struct OAuthErrorBody {
     error_description: &'static str,
 }
 
+/// The errors of every endpoint at which a client authenticates.
+#[derive(utoipa::IntoResponses)]
+#[expect(dead_code, reason = "it describes the responses")]
+pub(super) enum ClientErrors {
+    /// `invalid_client`: the client is unknown, or did not authenticate as this endpoint requires
+    #[response(status = 401)]
+    InvalidClient(OAuthErrorBody),
+    /// `invalid_request`: the page that sent this is not of the client's origins
+    #[response(status = 403)]
+    ForeignOrigin(OAuthErrorBody),
+    /// `temporarily_unavailable`: too many attempts
+    #[response(status = 429)]
+    Limited(OAuthErrorBody),
+    /// `temporarily_unavailable`: the store cannot be reached
+    #[response(status = 503)]
+    Unavailable(OAuthErrorBody),
+}
+
 impl From<TokenError> for OAuthError {
     fn from(error: TokenError) -> Self {
         Self { error, cause: None }

@@ -47,6 +47,21 @@ impl Form {
         Ok(Self { headers, body })
     }
 
+    /// Reads a client's request, identifies the client, and takes one of the caller's requests.
+    ///
+    /// # Errors
+    /// As [`Form::read`] and [`Form::authenticate`]; [`TokenError::TemporarilyUnavailable`] if the caller has no request left.
+    pub(super) async fn of_client(
+        request: Request,
+        gateway: &SharedGateway,
+        address: BrowserAddress,
+    ) -> Result<(Self, AuthenticatedClient), OAuthError> {
+        let form = Self::read(request, gateway).await?;
+        let client = form.authenticate(gateway, address)?;
+        gateway.limits.token.take_or_oauth_error(address.0)?;
+        Ok((form, client))
+    }
+
     /// Returns a parameter; `None` if it is absent or empty (RFC 6749 §3.2).
     ///
     /// # Errors
@@ -72,11 +87,7 @@ impl Form {
     ///
     /// # Errors
     /// [`TokenError`]. An unknown client or a wrong secret takes one of the caller's attempts.
-    pub(super) fn authenticate(
-        &self,
-        gateway: &Gateway,
-        address: BrowserAddress,
-    ) -> Result<AuthenticatedClient, OAuthError> {
+    fn authenticate(&self, gateway: &Gateway, address: BrowserAddress) -> Result<AuthenticatedClient, OAuthError> {
         let (id, secret) = (self.get("client_id")?, self.get("client_secret")?);
         let credentials =
             Credentials { basic: basic(&self.headers)?, client_id: id.as_deref(), client_secret: secret.as_deref() };

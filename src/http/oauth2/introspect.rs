@@ -5,7 +5,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use utoipa::ToSchema;
 
-use super::error::{OAuthError, OAuthErrorBody, no_store};
+use super::error::{ClientErrors, OAuthError, OAuthErrorBody, no_store};
 use super::form::Form;
 use crate::clients::openid::TokenAuth;
 use crate::http::address::BrowserAddress;
@@ -39,10 +39,7 @@ pub(super) struct TokenForm {
     responses(
         (status = 200, body = Object, description = "`active`, and for an active token its claims"),
         (status = 400, body = OAuthErrorBody, description = "`invalid_request`"),
-        (status = 401, body = OAuthErrorBody, description = "`invalid_client`: the client is unknown or public, or did not authenticate as it is registered"),
-        (status = 403, body = OAuthErrorBody, description = "`invalid_request`: the page that sent this is not of the client's origins"),
-        (status = 429, body = OAuthErrorBody, description = "`temporarily_unavailable`: too many attempts"),
-        (status = 503, body = OAuthErrorBody, description = "`temporarily_unavailable`: the store cannot be reached"),
+        ClientErrors,
     )
 )]
 pub(in crate::http) async fn introspect(
@@ -50,9 +47,7 @@ pub(in crate::http) async fn introspect(
     address: BrowserAddress,
     request: Request,
 ) -> Result<Response, OAuthError> {
-    let form = Form::read(request, &gateway).await?;
-    let client = form.authenticate(&gateway, address)?;
-    gateway.limits.token.take_or_oauth_error(address.0)?;
+    let (form, client) = Form::of_client(request, &gateway, address).await?;
     // RFC 7662 §2.1: without a secret, anyone could try tokens.
     if client.openid().token_auth == TokenAuth::None {
         return Err(TokenError::InvalidClient { by_header: false }.into());

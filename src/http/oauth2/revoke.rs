@@ -4,7 +4,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 
-use super::error::{OAuthError, OAuthErrorBody, no_store};
+use super::error::{ClientErrors, OAuthError, OAuthErrorBody, no_store};
 use super::form::Form;
 use super::introspect::TokenForm;
 use crate::http::address::BrowserAddress;
@@ -23,10 +23,7 @@ use crate::http::state::SharedGateway;
     responses(
         (status = 200, description = "The token is not valid, or not any more"),
         (status = 400, body = OAuthErrorBody, description = "`invalid_request`"),
-        (status = 401, body = OAuthErrorBody, description = "`invalid_client`: the client is unknown, or did not authenticate as it is registered"),
-        (status = 403, body = OAuthErrorBody, description = "`invalid_request`: the page that sent this is not of the client's origins"),
-        (status = 429, body = OAuthErrorBody, description = "`temporarily_unavailable`: too many attempts"),
-        (status = 503, body = OAuthErrorBody, description = "`temporarily_unavailable`: the store cannot be reached"),
+        ClientErrors,
     )
 )]
 pub(in crate::http) async fn revoke(
@@ -34,9 +31,7 @@ pub(in crate::http) async fn revoke(
     address: BrowserAddress,
     request: Request,
 ) -> Result<Response, OAuthError> {
-    let form = Form::read(request, &gateway).await?;
-    let client = form.authenticate(&gateway, address)?;
-    gateway.limits.token.take_or_oauth_error(address.0)?;
+    let (form, client) = Form::of_client(request, &gateway, address).await?;
     let token = form.require("token", "token is missing.")?;
     gateway.openid_provider.revoke(&client, &token).await?;
     Ok(no_store(StatusCode::OK).into_response())

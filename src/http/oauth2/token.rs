@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::error::{OAuthError, OAuthErrorBody, no_store};
+use super::error::{ClientErrors, OAuthError, OAuthErrorBody, no_store};
 use super::form::Form;
 use crate::http::address::BrowserAddress;
 use crate::http::state::SharedGateway;
@@ -81,11 +81,8 @@ impl From<Tokens> for TokenResponse {
     responses(
         (status = 200, body = TokenResponse, description = "The tokens"),
         (status = 400, body = OAuthErrorBody, description = "`invalid_request`, `invalid_grant`, `unsupported_grant_type` or `invalid_scope`"),
-        (status = 401, body = OAuthErrorBody, description = "`invalid_client`: the client is unknown, or did not authenticate as it is registered"),
-        (status = 403, body = OAuthErrorBody, description = "`invalid_request`: the page that sent this is not of the client's origins"),
-        (status = 429, body = OAuthErrorBody, description = "`temporarily_unavailable`: too many attempts"),
         (status = 500, body = OAuthErrorBody, description = "`server_error`"),
-        (status = 503, body = OAuthErrorBody, description = "`temporarily_unavailable`: the store cannot be reached"),
+        ClientErrors,
     )
 )]
 pub(in crate::http) async fn token(
@@ -93,9 +90,7 @@ pub(in crate::http) async fn token(
     address: BrowserAddress,
     request: Request,
 ) -> Result<Response, OAuthError> {
-    let form = Form::read(request, &gateway).await?;
-    let client = form.authenticate(&gateway, address)?;
-    gateway.limits.token.take_or_oauth_error(address.0)?;
+    let (form, client) = Form::of_client(request, &gateway, address).await?;
     let provider = &gateway.openid_provider;
     let tokens = match form.require("grant_type", "grant_type is missing.")?.as_ref() {
         "authorization_code" => {

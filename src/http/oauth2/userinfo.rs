@@ -80,6 +80,27 @@ impl From<TokenError> for Refused {
     }
 }
 
+/// The errors of both requests.
+#[derive(utoipa::IntoResponses)]
+#[expect(dead_code, reason = "it describes the responses")]
+enum UserinfoErrors {
+    /// `invalid_request`: two tokens
+    #[response(status = 400)]
+    TwoTokens(OAuthErrorBody),
+    /// `invalid_token` with its description, or for no token an empty object
+    #[response(status = 401)]
+    InvalidToken(serde_json::Value),
+    /// `invalid_request`: the page that sent this is not of the client's origins
+    #[response(status = 403)]
+    ForeignOrigin(OAuthErrorBody),
+    /// `temporarily_unavailable`: too many requests, or texts that are no access token of this gateway
+    #[response(status = 429)]
+    Limited(OAuthErrorBody),
+    /// `temporarily_unavailable`: the store cannot be reached
+    #[response(status = 503)]
+    Unavailable(OAuthErrorBody),
+}
+
 /// The claims of the person that an access token is for
 ///
 /// `sub`, and the claims of the token's scopes that the person has released. The ID token has the same.
@@ -90,11 +111,7 @@ impl From<TokenError> for Refused {
     security(("access_token" = [])),
     responses(
         (status = 200, body = Object, description = "`sub` and the released claims"),
-        (status = 400, body = OAuthErrorBody, description = "`invalid_request`: two tokens"),
-        (status = 401, body = Object, description = "`invalid_token` with its description, or for no token an empty object"),
-        (status = 403, body = OAuthErrorBody, description = "`invalid_request`: the page that sent this is not of the client's origins"),
-        (status = 429, body = OAuthErrorBody, description = "`temporarily_unavailable`: too many requests, or texts that are no access token of this gateway"),
-        (status = 503, body = OAuthErrorBody, description = "`temporarily_unavailable`: the store cannot be reached"),
+        UserinfoErrors,
     )
 )]
 pub(in crate::http) async fn userinfo(
@@ -114,11 +131,7 @@ pub(in crate::http) async fn userinfo(
     security((), ("access_token" = [])),
     responses(
         (status = 200, body = Object, description = "`sub` and the released claims"),
-        (status = 400, body = OAuthErrorBody, description = "`invalid_request`: two tokens"),
-        (status = 401, body = Object, description = "`invalid_token` with its description, or for no token an empty object"),
-        (status = 403, body = OAuthErrorBody, description = "`invalid_request`: the page that sent this is not of the client's origins"),
-        (status = 429, body = OAuthErrorBody, description = "`temporarily_unavailable`: too many requests, or texts that are no access token of this gateway"),
-        (status = 503, body = OAuthErrorBody, description = "`temporarily_unavailable`: the store cannot be reached"),
+        UserinfoErrors,
     )
 )]
 pub(in crate::http) async fn userinfo_by_form(
