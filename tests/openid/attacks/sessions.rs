@@ -236,7 +236,9 @@ async fn logout_redirects_only_to_the_very_address() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_signs_nobody_out() {
     const BYE: &str = "https://notes.example/bye";
-    let notes = sso("notes").with(&format!("post_logout_redirect_uris = [\"{BYE}\"]"));
+    // Its origin may call the API, but must not press this button.
+    let lines = format!("post_logout_redirect_uris = [\"{BYE}\"]\norigins = [\"https://notes.example\"]");
+    let notes = sso("notes").with(&lines);
     let gateway = gateway(&[&notes]).await;
     let screen = Screen::new(&gateway);
     signed_in(&gateway, &screen, &notes).await;
