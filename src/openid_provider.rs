@@ -73,7 +73,7 @@ impl OpenIdProvider {
     /// Reads an authorization request, as its query was sent.
     ///
     /// # Errors
-    /// [`Refused`]: the error, and where it may go.
+    /// [`Refused`]: the error, and the address to which it may go, if any.
     pub fn read_request(&self, query: &str) -> Result<AuthorizationRequest, Refused> {
         let mut request = request::read(query, &self.clients)?;
         if let Some(hint) = &request.id_token_hint {
@@ -101,7 +101,7 @@ impl OpenIdProvider {
             AuthorizationError::InvalidRequest("id_token_hint is not an ID token that this client got here.")
         })?;
         let hinted = Subject(hint.subject);
-        // Nobody is two people.
+        // The two name different people: nobody can be both.
         if named.is_some_and(|named| *named != hinted) { Err(AuthorizationError::LoginRequired) } else { Ok(hinted) }
     }
 

@@ -30,7 +30,7 @@ impl Secret {
     /// Writes the secret and a newline to a new file that only the owner can read.
     ///
     /// # Errors
-    /// The system's error; that the file exists, too.
+    /// The system's error; it is also an error if the file exists.
     pub fn write_new(&self, path: &Path) -> std::io::Result<()> {
         let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         writeln!(file, "{}", self.0)?;

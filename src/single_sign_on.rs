@@ -4,8 +4,8 @@
 //! code. It is not the session of the person's phone (`sessions`): it can neither scan nor confirm. The browser has a
 //! [`BrowserSecret`] in a cookie (`http::cookies`); the store has the [`BrowserSession`] under the secret's hash.
 //!
-//! If the person of a session signs in again, the browser gets a new secret and a new session. The old one keeps its lifetimes, since
-//! apps that have signed in with it go on with its id; to sign out ends both.
+//! If the person of a session signs in again, the browser gets a new secret and a new session. The old one keeps its
+//! lifetimes, because apps that have signed in with it still use its id. A sign-out ends both.
 //!
 //! Invariant: a session that was ended stays ended. Its record is replaced by an ended one, so neither a repeated request of the
 //! same sign-in nor a late touch brings it back.
@@ -81,9 +81,10 @@ impl SingleSignOn {
         self.lifetimes
     }
 
-    /// Starts the session of a sign-in, under the secret derived from it. If the browser had a session of another person before,
-    /// ends that: nobody goes on with a session that somebody else has planted. A repeated call for the same sign-in finds the
-    /// session that the first one started. Returns whether it is alive: false if it has been ended since.
+    /// Starts the session of a sign-in, under the secret derived from it. If the browser had a session of another
+    /// person before, ends that, so nobody continues a session that somebody else has planted. A repeated call for the
+    /// same sign-in finds the session that the first one started. Returns whether it is alive: false if it has been
+    /// ended since.
     ///
     /// # Errors
     /// As [`Store::put_value`]. The caller must not set the cookie then; it may call again.
@@ -112,8 +113,8 @@ impl SingleSignOn {
         Ok(true)
     }
 
-    /// Returns the session of this secret, and stores that it was used now. Returns `None` if there is none, if it was ended, if
-    /// one of its lifetimes is over, or if the identity providers have changed.
+    /// Returns the session of this secret, and stores that it was used now. Returns `None` if there is none, if it was
+    /// ended, if one of its lifetimes has passed, or if the identity providers have changed.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if it cannot be read. A failure to store the time of its use is not an error.
@@ -147,7 +148,7 @@ impl SingleSignOn {
         Ok(stored.and_then(|stored| self.read(&stored, now())))
     }
 
-    /// Returns whether the session with this id is still alive. This is no use of it.
+    /// Returns whether the session with this id is still alive. This does not extend it.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if it cannot be read.
@@ -155,7 +156,7 @@ impl SingleSignOn {
         Ok(self.ends_at(sid).await?.is_some())
     }
 
-    /// Returns when the session with this id ends at the latest; `None` if it is not alive. This is no use of it.
+    /// Returns when the session with this id ends at the latest; `None` if it is not alive. This does not extend it.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if it cannot be read.

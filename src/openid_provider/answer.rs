@@ -6,7 +6,7 @@ use url::form_urlencoded;
 use super::failure::AuthorizationError;
 use crate::ticket::{Authorization, ResponseMode};
 
-/// Where an answer goes, and how. The redirect URI is always one of the client's own list.
+/// The address of an answer, and the way to it. The redirect URI is always one of the client's own list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
     /// The redirect URI, as registered.
@@ -112,7 +112,7 @@ mod tests {
             let pairs: Vec<_> = address.query_pairs().into_owned().collect();
             let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
             prop_assert_eq!(pairs, [pair("a", "b"), pair("code", "x"), pair("state", &state), pair("iss", ISSUER)]);
-            // It fits into a header field.
+            // A header field can contain it.
             prop_assert!(answer.address().bytes().all(|byte| byte.is_ascii_graphic()));
         }
     }

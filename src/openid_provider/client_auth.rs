@@ -1,4 +1,4 @@
-//! How a client proves who it is at the token endpoint and its siblings (RFC 6749 §2.3, OpenID Connect Core §9).
+//! The authentication of clients at the token endpoint and its siblings (RFC 6749 §2.3, OpenID Connect Core §9).
 //!
 //! Unknown clients, wrong secrets and wrong methods get the same answer, after the same comparison.
 
@@ -16,7 +16,7 @@ use crate::clients::openid::{OpenIdClient, TokenAuth};
 use crate::clients::{Client, Clients};
 use crate::ticket::ClientId;
 
-/// What a request says about its client.
+/// The credentials in a request, unchecked.
 #[derive(Clone, Copy, Default)]
 pub struct Credentials<'a> {
     /// The credentials after the scheme `Basic` in `Authorization`.
@@ -27,7 +27,7 @@ pub struct Credentials<'a> {
     pub client_secret: Option<&'a str>,
 }
 
-/// A client that has proved who it is, or that is public.
+/// A client that has authenticated, or that is public.
 #[derive(Clone)]
 pub struct AuthenticatedClient {
     client: Arc<Client>,
@@ -48,12 +48,12 @@ impl AuthenticatedClient {
     }
 }
 
-/// Why a client is refused.
+/// The reason why a client is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Fault {
     /// The request contradicts itself. The sentence says how.
     Malformed(&'static str),
-    /// The client is not the one that it says, for this reason. Which one, if it is registered.
+    /// The client did not authenticate, for this reason. Contains its id if that is registered.
     Refused(&'static str, Option<ClientId>),
 }
 
@@ -84,7 +84,7 @@ fn find(clients: &Clients, credentials: Credentials<'_>) -> Result<Authenticated
     let client = ids.iter().find_map(|id| clients.find(Some(id)).filter(|client| client.openid.is_some()));
     let openid = client.and_then(|client| client.openid.as_ref());
     let registered = openid.map(|openid| &openid.secrets[..]).unwrap_or_default();
-    // An unknown client costs the comparison, too.
+    // For an unknown client too, so that the time does not tell the difference.
     let is_secret = secrets.iter().fold(Choice::from(0), |found, secret| found | is_one_of(secret, registered));
     let (Some(client), Some(openid)) = (client, openid) else { return Err(Fault::Refused("unknown", None)) };
     let (is_method, is_proved) = match (openid.token_auth, secrets.is_empty()) {
@@ -101,8 +101,8 @@ fn find(clients: &Clients, credentials: Credentials<'_>) -> Result<Authenticated
     }
 }
 
-/// What a request says, as candidates: the specification encodes id and secret in the header as in a form, and many clients do
-/// not.
+/// The credentials in a request, as candidates: the specification encodes id and secret in the header as in a form, but
+/// many clients do not.
 #[derive(Debug, PartialEq, Eq)]
 struct Presented {
     ids: Vec<String>,

@@ -1,8 +1,9 @@
 //! Authorization codes: derive, store and use one (RFC 6749 §4.1.2).
 //!
-//! The store has a code's hash only. A code is used by replacing its record by one that says so, with a text that nobody else
-//! writes: of many who try at once, one wins. The record of a used code lasts as long as its first access token, and up to
-//! an hour if there is a refresh token, so that a second use is recognised and ends what was issued.
+//! The store has only the hash of a code. To use a code, a request replaces its record by one that says so, with a text
+//! that no other request writes: of many simultaneous requests, one wins. The record of a used code lasts as long as
+//! its first access token, and up to an hour if there is a refresh token. A second use is thus recognised, and ends
+//! what was issued.
 
 use std::ops::Not;
 use std::time::Duration;
@@ -22,23 +23,24 @@ use crate::ticket::{
     Authorization, BindingSecret, ClientId, Grant, RequestedClaims, TicketId, Timestamp, remove_longest,
 };
 
-/// How long a code may be used after its sign-in was claimed, by the store's clock (RFC 6749 §4.1.2 allows ten minutes). Apps exchange it at once.
+/// How long a code is valid after its sign-in was claimed, by the store's clock (RFC 6749 §4.1.2 allows ten minutes).
+/// Apps exchange it immediately.
 pub const CODE_TTL: Duration = Duration::from_secs(60);
 /// How long a used code is remembered at least: as long as the ticket of a sign-in can be claimed again (`--redeem-ttl`), since
 /// that would store the code again.
 const MIN_USED_TTL: Duration = Duration::from_secs(300);
-/// How long a used code is remembered if what was issued for it lives longer: a longer one would fill the store, and whoever has
-/// stolen a code tries it at once.
+/// How long a used code is remembered if the issued tokens last longer than this. A longer time would fill the store,
+/// and a thief tries a stolen code soon.
 pub(super) const USED_CODE_TTL: Duration = Duration::from_secs(3600);
-/// The maximum length of a code's record, in bytes: half of what the store accepts as a value. The request's part of it is
-/// bounded where it is read.
+/// The maximum length of a code's record, in bytes: half of what the store accepts as a value. The module `request`
+/// bounds the request's part of it.
 const MAX_RECORD_BYTES: usize = 8 * 1024;
 /// The length of a code, in bytes.
 const BYTES: usize = 32;
 /// The bounds of a verifier's length, in characters (RFC 7636 §4.1).
 const VERIFIER_CHARS: std::ops::RangeInclusive<usize> = 43..=128;
 
-/// What a code stands for.
+/// The content of a code: the checked request, and the person's grant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CodeContent {
     /// The client that may use it.
@@ -53,8 +55,8 @@ pub struct CodeContent {
     pub nonce: Option<String>,
     /// The granted scopes.
     pub scopes: Vec<String>,
-    /// Whether the request asked for `offline_access`, and does not get it because nobody was asked. The client then gets a refresh
-    /// token that ends with the session.
+    /// Whether the request asked for `offline_access`, which is not granted because nobody was asked. The client then
+    /// gets a refresh token that ends with the session.
     #[serde(default, skip_serializing_if = "Not::not")]
     pub is_offline_withheld: bool,
     /// The claims that the request names.
@@ -70,7 +72,7 @@ pub struct CodeContent {
 }
 
 impl CodeContent {
-    /// Returns what a code for a request stands for. `grant` is the person's, and `sid` the browser's session.
+    /// Returns the content of a code for a request. `grant` is the person's, and `sid` the browser's session.
     #[must_use]
     pub fn of(
         client_id: &ClientId,
@@ -93,8 +95,9 @@ impl CodeContent {
         }
     }
 
-    /// Takes `offline_access` from the granted scopes, because nobody was asked: what outlives a sign-out needs a person who
-    /// agrees to it (OpenID Connect Core §11). The client still gets a refresh token, which ends with the session.
+    /// Removes `offline_access` from the granted scopes, because nobody was asked: a token that outlives a sign-out
+    /// requires a person who agrees to it (OpenID Connect Core §11). The client still gets a refresh token, which ends
+    /// with the session.
     pub(super) fn withhold_offline_access(&mut self) {
         let asked = self.scopes.len();
         self.scopes.retain(|scope| scope != OFFLINE_ACCESS);
@@ -102,7 +105,7 @@ impl CodeContent {
     }
 }
 
-/// Where a code comes from.
+/// The source of a code.
 #[derive(Debug, Clone, Copy)]
 pub enum CodeSource<'a> {
     /// A claimed ticket. The code is derived from the secret of the browser that waits, so a repeated request gets the same one.
@@ -128,7 +131,7 @@ enum CodeRecord {
     Used(UsedCode),
 }
 
-/// What the store keeps of a used code.
+/// The record of a used code.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct UsedCode {
     /// The client that used it.
@@ -138,7 +141,7 @@ pub(super) struct UsedCode {
     /// The grant that was issued for it, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) grant_id: Option<String>,
-    /// When the record is of no use any more.
+    /// When the store may forget the record.
     until: Timestamp,
 }
 
@@ -160,7 +163,7 @@ pub struct PresentedCode<'a> {
     pub verifier: Option<&'a str>,
 }
 
-/// What a presented code is.
+/// The state of a presented code.
 pub(super) enum CodeState {
     /// This client may use it. `stored` is the record as read; `session_ends_at` is when the session of `content.sid` ends.
     Usable { stored: String, content: Box<CodeContent>, session_ends_at: Option<Timestamp> },
@@ -171,8 +174,9 @@ pub(super) enum CodeState {
 }
 
 impl OpenIdProvider {
-    /// Stores a code and returns it. Returns `None` if its time is over, or if the code of the same ticket has been used. The record
-    /// of a used code lasts longer than a ticket can be claimed again, so a used code never comes back.
+    /// Stores a code and returns it. Returns `None` if it has expired, or if the code of the same ticket has been used.
+    /// The record of a used code lasts longer than a ticket can be claimed again, so a used code never becomes valid
+    /// again.
     ///
     /// # Errors
     /// [`StoreError`]: the code may be stored, but must not be sent. A repeated call for the same ticket is harmless.
@@ -197,8 +201,8 @@ impl OpenIdProvider {
         Ok(Some(code))
     }
 
-    /// Uses a code in this process, for the gateway's own `auth_request`, and issues nothing. Returns `None` if the code
-    /// cannot be used: unknown, used, over, of another client or redirect URI, or with another verifier.
+    /// Uses a code in this process, for the gateway's own `auth_request`, and issues nothing. Returns `None` if the
+    /// code cannot be used: unknown, used, expired, of another client or redirect URI, or with another verifier.
     ///
     /// # Errors
     /// [`StoreError`]: the code may or may not be used.
@@ -218,8 +222,8 @@ impl OpenIdProvider {
         Ok(is_winner.then_some(*content))
     }
 
-    /// Uses up a code of a client that `is_site` accepts, and issues nothing, because a browser has brought it that may not use
-    /// it. Somebody who has read it in a log meanwhile gets nothing for it. Any other text is ignored.
+    /// Uses up a code of a client that `is_site` accepts, and issues nothing: the browser that brought it may not use
+    /// it. If somebody has read the code in a log meanwhile, it is worthless. Any other text is ignored.
     ///
     /// # Errors
     /// [`StoreError`]: the code may still be usable.
@@ -240,8 +244,8 @@ impl OpenIdProvider {
         Ok(())
     }
 
-    /// Reads a presented code and compares it with the client's request. Changes nothing, so an error of the client costs it no
-    /// code.
+    /// Reads a presented code and compares it with the client's request. Changes nothing, so the client keeps the code
+    /// after an error of its own.
     pub(super) async fn look_at_code(
         &self,
         client_id: &ClientId,
@@ -264,8 +268,8 @@ impl OpenIdProvider {
         })
     }
 
-    /// Returns the state of a code that fits the request. A sign-out ends the codes of its session, too: nothing may be issued
-    /// after it.
+    /// Returns the state of a code that matches the request. A sign-out also ends the codes of its session: nothing may
+    /// be issued after it.
     async fn within_session(&self, stored: String, content: Box<CodeContent>) -> Result<CodeState, StoreError> {
         let session_ends_at = match &content.sid {
             Some(sid) => self.single_sign_on.ends_at(sid).await?,

@@ -1,5 +1,5 @@
-//! The description of the provider (OpenID Connect Discovery §3, RFC 8414 §2). It says only what the gateway and its settings do:
-//! the scopes, algorithms and claims are those of the registered clients.
+//! The description of the provider (OpenID Connect Discovery §3, RFC 8414 §2). It lists only what the gateway and its
+//! settings support: the scopes, algorithms and claims are those of the registered clients.
 
 use serde::Serialize;
 

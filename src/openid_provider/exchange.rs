@@ -24,7 +24,7 @@ const ROTATION_TRIES: usize = 3;
 const CODE: TokenError = TokenError::InvalidGrant("The code is invalid, used, or not for this request.");
 const REFRESH_TOKEN: TokenError = TokenError::InvalidGrant("The refresh token is invalid or ended.");
 
-/// Why there are no tokens.
+/// The reason why there are no tokens.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
     /// The request is refused.
@@ -92,7 +92,8 @@ impl OpenIdProvider {
                 return Err(invalid(CODE));
             }
         };
-        // The grant is stored before the code's record names it: so a second use of the code, however fast, finds what to end.
+        // The grant is stored before the code's record names it. So even an immediate second use finds the grant to
+        // end.
         let handle = Handle::generate();
         let id = handle.grant_id();
         let (grant, refresh_token) = new_grant(openid, handle, &content, session_ends_at);
@@ -105,7 +106,7 @@ impl OpenIdProvider {
                 CodeState::Used(used) => self.end_replayed(&used).await,
                 _ => invalid(CODE),
             };
-            // This request's own grant has no tokens, and expires soon if it stays.
+            // This request's own grant has no tokens. If the removal fails, it expires soon.
             drop(self.store.remove_value(&id.store_name()).await);
             return Err(outcome);
         }
@@ -127,8 +128,8 @@ impl OpenIdProvider {
         (CODE.into(), "replayed")
     }
 
-    /// Exchanges a refresh token for tokens. It is rotated; an answer that was lost may be asked for again for a short time
-    /// ([`REFRESH_GRACE`](super::refresh::REFRESH_GRACE)), and an older token ends the sign-in.
+    /// Exchanges a refresh token for tokens, and rotates it. If the answer was lost, the client may repeat the request
+    /// for a short time ([`REFRESH_GRACE`](super::refresh::REFRESH_GRACE)). An older token ends the sign-in.
     ///
     /// # Errors
     /// [`ExchangeError`].
@@ -185,7 +186,7 @@ impl OpenIdProvider {
                 let (next, state) = token.rotate(state, random::bytes(), now());
                 (next, Some(LiveGrant { refresh: Some(state), ..grant.clone() }), "issued")
             }
-            // Stored again: the request that has rotated it may not know that enough replicas have it.
+            // Stored again: the request that rotated it may have failed to learn that enough replicas have it.
             Decision::SameAgain(next) => (next, None, "again"),
             Decision::Reuse => {
                 tracing::warn!(client = %client_id, "refresh token used again after its grace; its tokens are ended");
@@ -212,8 +213,8 @@ impl OpenIdProvider {
     }
 }
 
-/// Makes the record of what a code is exchanged for, and the first refresh token if the client gets one. A grant that ends with the
-/// browser's session is kept until `session_ends_at` at most.
+/// Makes the grant for a code, and the first refresh token if the client gets one. A grant that ends with the browser's
+/// session is kept until `session_ends_at` at most.
 fn new_grant(
     openid: &OpenIdClient,
     handle: Handle,
@@ -247,8 +248,9 @@ fn new_grant(
     (grant, token)
 }
 
-/// Returns the scopes of a refreshed access token, in the granted order: of those that the client may still have, the wanted ones.
-/// `None` if one was not granted or `openid` is missing. A scope that the client had once is no fault: its app may not know.
+/// Returns the scopes of a refreshed access token, in the granted order: the requested ones that the client may still
+/// have. Returns `None` if one was not granted, or `openid` is missing. A scope that was taken from the client since is
+/// no fault, because its app may not know.
 fn narrowed(openid: &OpenIdClient, grant: &LiveGrant, scope: Option<&str>) -> Option<Vec<String>> {
     let mut scopes = remaining(openid, &grant.scopes);
     let Some(scope) = scope else { return Some(scopes) };

@@ -1,7 +1,7 @@
 //! The errors of the protocol that apps get: those that go back to a redirect URI, and those of the token endpoint.
 //!
-//! Apps program against the names, which are the specifications'. The sentences are for the people who write apps; they quote
-//! nothing of the request.
+//! The names are those of the specifications, and apps depend on them. The sentences are for the people who write apps;
+//! they quote nothing of the request.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub enum AuthorizationError {
     RegistrationNotSupported,
     /// The person declined.
     AccessDenied,
-    /// `prompt=none`, and no session of the browser may be used; or another person than the hinted one signed in.
+    /// `prompt=none`, and the browser has no usable session; or a person other than the hinted one signed in.
     LoginRequired,
     /// `prompt=none`, and the browser's session lacks something that the client needs.
     InteractionRequired,
@@ -100,9 +100,9 @@ pub enum TokenError {
         /// Whether the client tried `Authorization: Basic`, so that the answer has a challenge for it.
         by_header: bool,
     },
-    /// The code or the refresh token cannot be used by this client. The sentence does not tell why.
+    /// This client cannot use the code or the refresh token. The sentence does not say why.
     InvalidGrant(&'static str),
-    /// A page of an origin that is not the client's sent the request.
+    /// The page that sent the request has an origin that is not the client's.
     ForeignOrigin,
     /// The grant type is neither `authorization_code` nor `refresh_token`.
     UnsupportedGrantType,
@@ -110,7 +110,7 @@ pub enum TokenError {
     InvalidScope,
     /// A caller has no attempts left, or the store cannot be reached.
     TemporarilyUnavailable {
-        /// Whether the caller has too many attempts, rather than the store a fault.
+        /// True if the caller has no attempts left, false if the store failed.
         is_limited: bool,
         /// When to try again.
         retry_after: Duration,

@@ -25,8 +25,8 @@ use crate::ticket::{ClientId, Grant, RequestedClaims, Timestamp};
 /// The length of a handle and of an id, in bytes.
 const BYTES: usize = 16;
 
-/// The secret name of a grant, which only its refresh tokens contain. An access token contains the [`GrantId`], so a resource
-/// server cannot form a refresh token from it, not even an old one, which would end the grant.
+/// The secret name of a grant, which only its refresh tokens contain. An access token contains the [`GrantId`]. So a
+/// resource server cannot make a refresh token from it, not even an old one, which would end the grant.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Handle([u8; BYTES]);
 
@@ -81,7 +81,7 @@ impl fmt::Display for GrantId {
     }
 }
 
-/// What was issued for one sign-in.
+/// The record of everything that was issued for one sign-in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LiveGrant {
     /// The client.
@@ -107,15 +107,15 @@ pub struct LiveGrant {
 }
 
 impl LiveGrant {
-    /// Returns whether it ends with the browser's session: there is one, and the client has no `offline_access`, or not any more
-    /// (OpenID Connect Core §11).
+    /// Returns whether it ends with the browser's session: there is one, and the client does not have `offline_access`,
+    /// or no longer (OpenID Connect Core §11).
     pub(super) fn ends_with_session(&self, openid: &OpenIdClient) -> bool {
         let is_offline = remaining(openid, &self.scopes).iter().any(|scope| scope == OFFLINE_ACCESS);
         self.has_session && !is_offline
     }
 }
 
-/// What the store has of a grant's refresh token: hashes only.
+/// The stored form of a grant's refresh token: hashes only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct RefreshState {
     /// The number of the current token, from 1.
@@ -125,7 +125,7 @@ pub(super) struct RefreshState {
     /// The hash of the secret before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) previous: Option<String>,
-    /// With it, the current secret follows from the one before. New at each rotation.
+    /// The salt from which, with the previous secret, the current one is derived. New at each rotation.
     pub(super) salt: String,
     /// When the current token was issued.
     pub(super) rotated_at: Timestamp,
@@ -172,8 +172,8 @@ pub(super) enum GrantRecord {
 }
 
 impl OpenIdProvider {
-    /// Returns the grant with this id; `None` if it never existed, or if it is over: ended, the browser's session that it needs
-    /// has ended, or its client is gone.
+    /// Returns the grant with this id. Returns `None` if it never existed, or has ended, or the browser's session that
+    /// it needs has ended, or its client was removed.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if it cannot be read.
@@ -218,8 +218,8 @@ impl OpenIdProvider {
         }
     }
 
-    /// Ends everything that was issued for a sign-in of this client. Returns whether there is such a sign-in. The end of one that
-    /// has ended before is stored again: the answer to the first request may have been that it is not replicated yet.
+    /// Ends everything that was issued for a sign-in of this client. Returns whether there is such a sign-in. If it has
+    /// ended already, the end is stored again: the first request may have failed because no replica had it yet.
     ///
     /// # Errors
     /// [`StoreError`]: it may or may not have ended.
@@ -244,8 +244,8 @@ impl OpenIdProvider {
     }
 }
 
-/// Returns how long the store keeps a grant: until its last token ends. With a refresh token, that is the access token or the
-/// refresh token if neither is used for a new one.
+/// Returns how long the store keeps a grant: until its last token expires. With a refresh token, that is the later of
+/// the access token and the refresh token, if the client does not refresh again.
 pub(super) fn ttl_of(grant: &LiveGrant, with_refresh: Option<&OpenIdClient>) -> Duration {
     let rest = grant.until.since(now());
     let unused = with_refresh.map(|openid| openid.refresh_token_ttl.max(openid.access_token_ttl));

@@ -1,5 +1,6 @@
-//! What a token that comes back is worth: to the userinfo endpoint (OpenID Connect Core §5.3), to introspection (RFC 7662) and to
-//! revocation (RFC 7009). A token is valid only while its grant is alive, whatever its signature and its time say.
+//! Checks tokens that come back: at the userinfo endpoint (OpenID Connect Core §5.3), for introspection (RFC 7662) and
+//! for revocation (RFC 7009). A token is valid only while its grant is alive, even if its signature and its time are
+//! valid.
 
 use std::sync::Arc;
 
@@ -86,7 +87,7 @@ impl OpenIdProvider {
         Ok(())
     }
 
-    /// Returns the grant of a refresh token, be it an old one; `None` for a forged one, which must end nothing.
+    /// Returns the grant of a refresh token, even of an old one; `None` for a forged one, which must end nothing.
     async fn grant_of(
         &self,
         client: &AuthenticatedClient,
@@ -95,7 +96,7 @@ impl OpenIdProvider {
         let id = token.handle.grant_id();
         let is_own = match self.grant_record(&id).await? {
             None => false,
-            // It is ended again: the first request may have been answered that the store failed.
+            // Ended again: the store may have failed for the first request.
             Some((_, GrantRecord::Ended { .. })) => true,
             Some((_, GrantRecord::Live(grant))) => grant.refresh.is_some_and(|state| {
                 let decision = decide(&state, token, now(), client.openid().refresh_token_ttl);
@@ -105,7 +106,7 @@ impl OpenIdProvider {
         Ok(is_own.then_some(id))
     }
 
-    /// Returns a valid access token with its grant; `None` if the grant is over.
+    /// Returns a valid access token with its grant; `None` if the grant has ended.
     async fn with_live_grant(&self, token: AccessToken) -> Result<Option<(AccessToken, LiveGrant)>, StoreError> {
         let grant = self.live_grant(&token.grant_id).await?;
         Ok(grant.filter(|grant| grant.client_id == token.client_id).map(|grant| (token, grant)))

@@ -12,7 +12,8 @@ use crate::store::StoreError;
 
 /// The version of all records. A gateway treats a record of another version as absent.
 const VERSION: u8 = 1;
-/// How much longer than what it is about a record stays in the store: more than the clocks of two machines differ.
+/// How much longer the store keeps a record than its code or grant is valid: more than the clocks of two machines
+/// differ.
 pub(super) const SLACK: Duration = Duration::from_secs(60);
 
 #[derive(Serialize, Deserialize)]
@@ -38,7 +39,7 @@ pub(super) fn decode<T: DeserializeOwned>(stored: &str) -> Option<T> {
     None
 }
 
-/// Returns the SHA-256 of a secret, in base64url: what the store has of it.
+/// Returns the SHA-256 of a secret, in base64url: its form in the store.
 pub(super) fn hash(secret: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, secret))
 }

@@ -1,8 +1,8 @@
-//! Refresh tokens: their form, their rotation, and what a presented one means (RFC 6749 §6, RFC 9700 §4.14.2).
+//! Refresh tokens: their form, their rotation, and the decision about a presented one (RFC 6749 §6, RFC 9700 §4.14.2).
 //!
-//! A token's successor follows from its secret and from a salt in the store. So a client whose answer was lost gets the same
-//! successor again, although the store has hashes only. Neither a thief of an old token (no salt) nor a reader of the store (no
-//! secret) can compute a successor.
+//! A token's successor is derived from its secret and from a salt in the store. So a client whose answer was lost gets
+//! the same successor again, although the store has only hashes. A thief of an old token lacks the salt, and a reader
+//! of the store lacks the secret: neither can compute a successor.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ use super::record;
 use crate::random;
 use crate::ticket::Timestamp;
 
-/// How long the token before the current one gives the current one again. A client repeats a lost request within seconds; a
-/// thief who is as fast shares its successor, and is noticed at the next rotation.
+/// How long the token before the current one still returns the current one. A client repeats a lost request within
+/// seconds. A thief who is as fast gets the same successor, and is noticed at the next rotation.
 pub const REFRESH_GRACE: Duration = Duration::from_secs(30);
 /// The length of a secret and of a salt, in bytes.
 const BYTES: usize = 32;
@@ -33,16 +33,16 @@ pub(super) struct RefreshToken {
     secret: [u8; BYTES],
 }
 
-/// What a presented token means.
+/// The decision about a presented token.
 #[derive(PartialEq, Eq)]
 pub(super) enum Decision {
     /// It is the current one: rotate it.
     Rotate,
-    /// It is the one before, and within the grace: this is the current one, which its client has not got.
+    /// It is the one before, within the grace: return this current one, which the client did not receive.
     SameAgain(RefreshToken),
     /// It is an old one: two parties have it.
     Reuse,
-    /// It is none of this grant.
+    /// It does not belong to this grant.
     Foreign,
     /// It is newer than the current one: the store has lost a rotation.
     Lost,
@@ -113,7 +113,7 @@ impl RefreshState {
     }
 }
 
-/// Returns what `token` means at `now`, for the record of its grant. A token may stay unused for `idle`.
+/// Decides about `token` at `now`, by the record of its grant. A token may stay unused for `idle`.
 pub(super) fn decide(state: &RefreshState, token: &RefreshToken, now: Timestamp, idle: Duration) -> Decision {
     let age = now.since(state.rotated_at);
     if token.number > state.number {
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(handle.grant_id(), Handle::parse(&handle.reveal()).unwrap().grant_id());
     }
 
-    /// What a party does.
+    /// A step of a party.
     #[derive(Debug, Clone, Copy)]
     enum Step {
         /// The client refreshes. Its answer may be lost.
@@ -248,8 +248,8 @@ mod tests {
             }
         }
 
-        /// A client alone never loses its sign-in. With a thief, the two never have different tokens that both work, and whoever
-        /// comes with an older token after the grace ends it for both.
+        /// A client alone never loses its sign-in. A thief and the client never have different tokens that both work.
+        /// If either uses an older token after the grace, the sign-in ends for both.
         #[test]
         fn two_parties_never_have_two_working_tokens(steps in steps()) {
             let (first, mut state) = first();
@@ -290,7 +290,7 @@ mod tests {
                     }
                     Decision::Reuse => {
                         prop_assert!(gap > 1 || now.since(state.rotated_at) > REFRESH_GRACE);
-                        // A client that lost an answer and waited longer than the grace ends its sign-in by itself.
+                        // If the client lost an answer and waited longer than the grace, it ends its own sign-in.
                         is_ended = true;
                         continue;
                     }
@@ -304,7 +304,7 @@ mod tests {
                     (false, _) => thief = Some(next),
                 }
             }
-            // Both may still have the same token; never two different ones that work.
+            // Both may have the same token, but never two different ones that work.
             let works = |token: &RefreshToken| !is_ended && token.has_hash(&state.current);
             if let Some(thief) = &thief && works(thief) && works(&client) {
                 prop_assert!(*thief == client && (has_thief_used || thief.number == client.number));

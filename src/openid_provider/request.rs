@@ -1,6 +1,7 @@
 //! Reads an authorization request, and checks every parameter (OpenID Connect Core §3.1.2.1, RFC 6749 §4.1.1, RFC 7636 §4.3).
 //!
-//! Pure: it knows the registered clients and nothing else. `openid_provider` verifies the signature of `id_token_hint`.
+//! Pure: its only input besides the request is the registered clients. `openid_provider` verifies the signature of
+//! `id_token_hint`.
 //!
 //! Invariant: an error goes back to the client only if the client is registered and the redirect URI is one of its list, as
 //! [`OpenIdClient::has_redirect_uri`] compares them. Before that, [`Refused::Page`] is the only answer.
@@ -39,9 +40,9 @@ const MAX_MAX_AGE_SECS: u32 = 2_147_483_647;
 pub struct AuthorizationRequest {
     /// The client, which has settings as an OpenID client.
     pub client: Arc<Client>,
-    /// What the ticket keeps of it.
+    /// The part that the ticket keeps.
     pub authorization: Authorization,
-    /// Whether no page may be shown: `prompt=none`.
+    /// Whether the gateway must show no page: `prompt=none`.
     pub is_silent: bool,
     /// Whether the person must confirm again although their browser has a session: `prompt=login` and the like.
     pub needs_confirmation: bool,
@@ -168,7 +169,7 @@ fn check(
     })
 }
 
-/// Refuses a request for another flow, and one whose parameters are elsewhere.
+/// Refuses a request for another flow, and one that passes its parameters in an object or at an address.
 fn refuse_unsupported(parameters: &Parameters) -> Result<(), AuthorizationError> {
     for (name, error) in [
         ("request", AuthorizationError::RequestNotSupported),
@@ -229,7 +230,7 @@ fn code_challenge<'a>(
     }
 }
 
-/// What `prompt` asks for.
+/// The wish in `prompt`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Prompt {
     /// Nothing.
@@ -261,8 +262,8 @@ fn max_age(parameters: &Parameters) -> Result<Option<u32>, AuthorizationError> {
     secs.map(Some).ok_or(InvalidRequest("max_age is not a number of seconds."))
 }
 
-/// Returns the required authentication context classes, and the wished ones. A class is required if the parameter `claims` marks
-/// `acr` as essential (OpenID Connect Core §5.5.1.1).
+/// Returns the required authentication context classes, and the preferred ones. A class is required if the parameter
+/// `claims` marks `acr` as essential (OpenID Connect Core §5.5.1.1).
 fn acr(
     parameters: &Parameters,
     client: &Client,

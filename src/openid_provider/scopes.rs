@@ -9,7 +9,7 @@ use crate::clients::scopes::{claims_of, has_scope};
 use crate::signer::RESERVED_CLAIMS;
 use crate::ticket::{Claims, RequestedClaims};
 
-/// Returns those of a sign-in's scopes that its client may still have: an operator may have removed some since.
+/// Returns the scopes of a sign-in that its client may still have: an operator may have removed some since.
 #[must_use]
 pub fn remaining(openid: &OpenIdClient, granted: &[String]) -> Vec<String> {
     granted.iter().filter(|scope| openid.scopes.contains(scope)).cloned().collect()
@@ -48,8 +48,8 @@ fn is_in(claim: &str, scopes: &[String], named: &[String]) -> bool {
         || named.iter().any(|named| named == claim)
 }
 
-/// Returns whether a claim says what the identity provider said. That an address is verified holds only for the address that the
-/// same token has, and only if the provider says so as a boolean: apps link accounts by it.
+/// Returns whether a claim states what the identity provider stated. `email_verified` applies only to the address in
+/// the same token, and only if the provider states it as a boolean: apps link accounts by it.
 fn is_truthful(name: &str, value: &Value, released: &Claims) -> bool {
     match name.strip_suffix("_verified") {
         Some(verified) if has_scope(name) => value.is_boolean() && released.contains_key(verified),

@@ -1,7 +1,8 @@
 //! A sign-out that a client begins (OpenID Connect RP-Initiated Logout 1.0).
 //!
-//! It ends the browser's session without a question only if the client proves by an ID token that it knows this very session, or
-//! an earlier one of the same person in this browser: otherwise any page could sign people out. The browser goes back only to an address that the client has registered.
+//! It ends the browser's session without a question only if the client proves by an ID token that it knows this
+//! session, or an earlier one of the same person in this browser. Otherwise any page could sign people out. The browser
+//! returns only to an address that the client has registered.
 
 use std::sync::Arc;
 
@@ -25,21 +26,21 @@ pub struct SignOutRequest {
     hint: Option<Hint>,
 }
 
-/// What a request to sign out did.
+/// The result of a request to sign out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignOut {
     /// The browser's session has ended.
     SessionEnded,
-    /// The browser's session was not concerned, or there was none.
+    /// The request did not concern the browser's session, or there was none.
     Done,
     /// The person must say whether to sign out.
     Ask,
 }
 
 impl OpenIdProvider {
-    /// Reads a request to sign out. An ID token that is not good counts as none: its key may be gone, and the person is asked
-    /// then. Without a client no address counts. Returns `None` if a parameter occurs twice, if the ID token is another client's
-    /// than the named one, or if the address is not one of the client's.
+    /// Reads a request to sign out. Ignores an ID token that it cannot verify: its key may be gone, and the person is
+    /// asked then. Ignores the address if there is no client. Returns `None` if a parameter occurs twice, if the ID
+    /// token belongs to another client than the named one, or if the address is not one of the client's.
     #[must_use]
     pub fn read_sign_out(&self, query: &str) -> Option<SignOutRequest> {
         let parameters = Parameters::parse(query).filter(|parameters| !parameters.has_repeated())?;

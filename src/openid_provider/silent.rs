@@ -1,6 +1,6 @@
 //! Answers an authorization request from the browser's session, without a scan.
 //!
-//! Invariant: what such an answer gives ends with the session.
+//! Invariant: everything that such an answer issues ends with the session.
 
 use super::OpenIdProvider;
 use super::codes::{CodeContent, CodeSource};
@@ -11,7 +11,7 @@ use crate::single_sign_on::{BrowserSecret, Required, Unfit};
 use crate::store::StoreError;
 
 impl OpenIdProvider {
-    /// Issues a code for the person of the browser's session, if there is one that may answer this request.
+    /// Issues a code for the person of the browser's session, if that session may answer this request.
     ///
     /// # Errors
     /// The error for a client that wants no page to be shown (OpenID Connect Core §3.1.2.6): `login_required` if the person must

@@ -146,7 +146,7 @@ fn parts(token: &str) -> [Value; 2] {
     [parts.next().unwrap().unwrap(), parts.next().unwrap().unwrap()]
 }
 
-/// What is no access token of this gateway counts as an attempt; what was one does not.
+/// A text that is not an access token of this gateway costs an attempt; one that was an access token does not.
 #[tokio::test]
 async fn an_expired_access_token_is_told_from_a_text_that_was_never_one() {
     let provider = open(memory(), "ES256");
@@ -256,7 +256,7 @@ async fn a_code_that_a_browser_may_not_use_is_used_up_if_its_client_is_a_site() 
     }
     provider.use_up_code(&code, |client| *client != id).await.unwrap();
     let tokens = provider.exchange_code(&app, presented(&code)).await.unwrap();
-    // What was issued for a used code stays.
+    // The tokens that were issued for a used code stay valid.
     provider.use_up_code(&code, |_| true).await.unwrap();
     assert!(is_alive(&provider, &tokens).await);
 
@@ -285,7 +285,8 @@ async fn tokens_have_the_claims_of_their_specifications() {
         assert!(expected.iter().all(|(name, value)| id[name] == *value), "{id}");
         assert_eq!((&id["sid"], &id["acr"]), (&access["grant_id"], &json!("gold")));
         assert_eq!(id["at_hash"].as_str().unwrap().len(), if algorithm == "EdDSA" { 43 } else { 22 });
-        // The scope email, the request's phone number and a claim of no scope; what was asked for userinfo is only there.
+        // The scope email, the request's phone number and a claim of no scope. Userinfo alone has the claim that was
+        // asked for there.
         let released: Vec<_> = ["name", "email", "groups", "phone_number", "zoneinfo"]
             .into_iter()
             .filter(|name| id.get(name).is_some())

@@ -197,7 +197,7 @@ impl OpenIdProvider {
         Ok(Tokens { access_token, expires_in, id_token, scope, refresh_token: None })
     }
 
-    /// Verifies an access token of this gateway. Whether its grant has ended is for the caller to ask.
+    /// Verifies an access token of this gateway. The caller must check whether its grant has ended.
     #[must_use]
     pub fn verify_access_token(&self, token: &str) -> Option<AccessToken> {
         let issued = self.issued_access_token(token, false)?;

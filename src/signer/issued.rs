@@ -1,8 +1,8 @@
 //! Verifies the JWTs that this gateway has issued, for sites that delegate the check to the gateway.
 //!
-//! Every published key is accepted, but only with its own algorithm. A signature proves that the gateway issued the JWT, neither
-//! for what nor for which client; so every caller passes the required `typ` and `aud`, and the three kinds of JWT (of a ticket, ID
-//! token, access token) never pass for one another.
+//! Every published key is accepted, but only with its own algorithm. A signature proves that the gateway issued the
+//! JWT, but not its purpose or its client. So every caller passes the required `typ` and `aud`, and none of the three
+//! kinds of JWT (of a ticket, ID token, access token) is accepted as another.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,8 +11,8 @@ use jsonwebtoken::Validation;
 use super::signing::{JwtType, Signer};
 use crate::ticket::{CLOCK_LEEWAY_SECS, Claims};
 
-/// The maximum length of a JWT, in bytes: an ID token with 8 KiB of claims, in base64url, and what else it has. A request's head
-/// has room for it.
+/// The maximum length of a JWT, in bytes: an ID token with 8 KiB of claims, in base64url, and its other parts. A
+/// request's head has room for it.
 pub const MAX_JWT_BYTES: usize = 12 * 1024;
 
 /// A JWT of this gateway that is valid now.
@@ -31,7 +31,7 @@ pub struct Issued {
 #[error("{0}")]
 pub struct ParseIssuedError(&'static str);
 
-/// What a JWT of this gateway must be besides correctly signed.
+/// The requirements for a JWT of this gateway, besides a correct signature.
 #[derive(Debug, Clone, Copy)]
 pub struct Expected<'a> {
     /// Its type, in the header.
@@ -55,7 +55,7 @@ impl Signer {
         if issued.claims.get("flow").and_then(serde_json::Value::as_str) != Some("login") {
             return Err(ParseIssuedError("the JWT's flow is not login; a JWT of a share signs nobody in"));
         }
-        // Every JWT of a ticket has it.
+        // Every JWT of a ticket has this claim.
         if !issued.claims.contains_key("nbf") {
             return Err(ParseIssuedError("the JWT lacks one of iss, aud, exp, nbf, sub"));
         }

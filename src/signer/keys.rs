@@ -139,10 +139,10 @@ impl SigningKeys {
         Self { keys, published }
     }
 
-    /// Returns the key that signs where no client names an algorithm. It is the newest one, except that keys of the algorithms
-    /// in `named`, which clients name, come after the others, and RS256 comes last: a key that was added for one client must not
-    /// change the JWTs of all. The first client that names the algorithm of this very key does change them: nothing says whether
-    /// the key was there before, or was added for it.
+    /// Returns the key that signs if no client names an algorithm: the newest one. Keys of the algorithms in `named`,
+    /// which clients name, come after the others, and RS256 comes last: a key that was added for one client must not
+    /// change the JWTs of all. If the first client names the algorithm of this key, their algorithm does change:
+    /// nothing shows whether the key existed before, or was added for that client.
     ///
     /// # Panics
     /// Never: all constructors refuse an empty set.
@@ -159,7 +159,7 @@ impl SigningKeys {
         self.keys.iter().find(|key| key.algorithm == algorithm)
     }
 
-    /// Returns the set with one key more, which counts as the newest.
+    /// Returns the set with one more key, as the newest.
     ///
     /// # Errors
     /// [`KeyError::Generate`] if it is unusable.

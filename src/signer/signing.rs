@@ -45,7 +45,7 @@ impl JwtType {
     }
 }
 
-/// What to do at startup if there is no key of an algorithm that clients name.
+/// The action at startup if there is no key of an algorithm that clients name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MissingKey {
     /// Create it: no other process signs for the same clients.

@@ -138,7 +138,7 @@ fn replicas_with_a_directory_do_not_start_without_a_key_that_a_client_needs() {
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
 }
 
-/// Even the key that each process has anyway: each has another one.
+/// The key that each process makes is not enough either: each process has another one.
 #[test]
 fn replicas_without_a_directory_do_not_start_with_a_client_that_needs_a_key() {
     let open = || Signer::open("https://gate.example", None).unwrap();
@@ -164,7 +164,7 @@ fn a_key_that_cannot_be_created_is_reported_with_the_cause() {
     assert!(fault.contains("File exists") && fault.contains(&command), "{fault}");
 }
 
-/// Which of two keys was there first for the other JWTs, nothing says.
+/// Nothing shows which of two keys signed the other JWTs first.
 #[test]
 fn the_first_client_with_the_algorithm_of_the_other_jwts_moves_them_to_another_key() {
     let directory = tempfile::tempdir().unwrap();

@@ -54,7 +54,7 @@ pub struct SignedIn<'a> {
     pub at: Timestamp,
 }
 
-/// What an authorization request requires of a session that answers it without a scan.
+/// The requirements of an authorization request for a session that answers it without a scan.
 #[derive(Debug, Clone, Copy)]
 pub struct Required<'a> {
     /// The client of the request.
@@ -63,12 +63,13 @@ pub struct Required<'a> {
     pub freshness: &'a Freshness,
     /// The names of the claims that the client would get.
     pub claims: &'a [String],
-    /// The only person who may answer.
+    /// The only person who may sign in.
     pub subject: Option<&'a Subject>,
 }
 
-/// The reason why a session does not answer a request. The first three mean that the person must sign in again, and the others
-/// that they must do something that the sign-in of the session did not have (OpenID Connect Core §3.1.2.6).
+/// The reason why a session does not answer a request. The first three mean that the person must sign in again. The
+/// others mean that the person must do something that the sign-in of the session did not include (OpenID Connect Core
+/// §3.1.2.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unfit {
     /// The client has no single sign-on.
@@ -86,8 +87,8 @@ pub enum Unfit {
 }
 
 impl BrowserSession {
-    /// Creates a session, shortened to the bound on its record: without its longest claims, which another app must then ask for.
-    /// Logs the names of those claims, which come from the settings.
+    /// Creates a session whose record fits the bound: without its longest claims, for which another app then needs a
+    /// scan. Logs the names of those claims, which come from the settings.
     pub(super) fn new(
         signed_in: &SignedIn<'_>,
         earlier: Option<String>,
@@ -122,7 +123,7 @@ impl BrowserSession {
         if subject.is_some_and(|subject| *subject != self.grant.subject) {
             return Err(Unfit::OtherPerson);
         }
-        // The request came now, so both ages count back from now.
+        // The request came now, so both are ages as of now.
         let of_request = freshness.request_max_age_secs;
         let freshness = Freshness {
             max_auth_age_secs: freshness.max_auth_age_secs.into_iter().chain(of_request).min(),

@@ -11,7 +11,7 @@ use crate::ticket::{BindingSecret, TicketId};
 
 /// The length of a secret, in bytes.
 const BYTES: usize = 32;
-/// The length of an id, in bytes: as many as any other id has, which nobody can guess or make twice.
+/// The length of an id, in bytes: the same as for all other ids, so that nobody can guess one or make one twice.
 const ID_BYTES: usize = 16;
 
 /// The 256-bit secret by which a browser proves that it has signed in by a code.
@@ -26,8 +26,8 @@ pub struct BrowserSecret([u8; BYTES]);
 pub struct ParseBrowserSecretError;
 
 impl BrowserSecret {
-    /// Derives the secret of the session that a claimed ticket starts. Each sign-in has a new one, and a repeated request of the
-    /// same browser gets the same one. `jti` is the id in the ticket's receipt.
+    /// Derives the secret of the session that a claimed ticket starts. Each sign-in has a new secret, and a repeated
+    /// request of the same browser gets the same one. `jti` is the id in the ticket's receipt.
     #[must_use]
     pub fn of(binding: &BindingSecret, ticket: &TicketId, jti: &str) -> Self {
         Self(binding.derive("scangate sso 1", &[&ticket.to_string(), jti]))

@@ -72,8 +72,9 @@ impl Authentication {
         if freshness.acr_values.is_empty() || is_accepted { Ok(()) } else { Err(Refusal::StrongerSignInNeeded) }
     }
 
-    /// Compares the time of the sign-in with `max_age` of an authorization request. It counts back from the ticket's creation,
-    /// not from now: a person who signs in again for the request has the ticket's whole time for the rest.
+    /// Compares the time of the sign-in with `max_age` of an authorization request. The age is that at the ticket's
+    /// creation, not that now: a person who signs in again for the request has the ticket's whole time for the other
+    /// steps.
     ///
     /// # Errors
     /// [`Refusal::SignInTooOld`] if the sign-in is older, or `auth_time` is absent.

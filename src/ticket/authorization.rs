@@ -9,7 +9,7 @@ use super::parties::Subject;
 /// only for the request that the person saw.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Authorization {
-    /// Where the answer goes: byte for byte one of the client's redirect URIs.
+    /// The address of the answer: byte for byte one of the client's redirect URIs.
     pub redirect_uri: String,
     /// How the answer gets there.
     #[serde(default)]
@@ -25,10 +25,10 @@ pub struct Authorization {
     /// The PKCE challenge by the method S256 (RFC 7636 §4.2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code_challenge: Option<String>,
-    /// `acr_values`: wishes, which the identity provider is told and nobody checks.
+    /// `acr_values`: preferences. The gateway passes them to the identity provider, and nobody checks them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wished_acr: Vec<String>,
-    /// The only person who may answer, from `id_token_hint` or the claim `sub` of the request.
+    /// The only person who may sign in, from `id_token_hint` or the claim `sub` of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hinted_subject: Option<Subject>,
     /// The claims that the request names besides its scopes.

@@ -22,8 +22,8 @@ pub struct Freshness {
 }
 
 impl Freshness {
-    /// Returns the requirements of a ticket that was created `age` ago, with one maximum age of the sign-in from now on: what a
-    /// request to the provider asks for.
+    /// Returns the requirements of a ticket that was created `age` ago, with one maximum age of the sign-in from now
+    /// on, for a request to the provider.
     #[must_use]
     pub fn as_of(&self, age: Duration) -> Self {
         let age_secs = u32::try_from(age.as_secs()).unwrap_or(u32::MAX);

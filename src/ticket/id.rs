@@ -132,8 +132,9 @@ impl BindingSecret {
         URL_SAFE_NO_PAD.encode(self.0)
     }
 
-    /// Derives a secret for one purpose and these texts, by HMAC-SHA256 (RFC 2104): the same ones for the same browser, and
-    /// nobody else can compute it. A zero byte separates the texts, so none of them may contain one.
+    /// Derives a secret for one purpose and these texts, by HMAC-SHA256 (RFC 2104). The same browser and texts always
+    /// give the same secret, and nobody else can compute it. A zero byte separates the texts, so none of them may
+    /// contain one.
     #[must_use]
     pub fn derive(&self, purpose: &str, texts: &[&str]) -> [u8; 32] {
         let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, &self.0));

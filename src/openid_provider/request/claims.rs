@@ -7,10 +7,10 @@ use crate::ticket::RequestedClaims;
 
 /// The longest parameter, in bytes.
 const MAX_BYTES: usize = 4_096;
-/// What a parameter is refused with.
+/// The error for an invalid parameter.
 const MALFORMED: AuthorizationError = InvalidRequest("claims must be a JSON object of at most 4096 bytes.");
 
-/// What the parameter asks for. Members that nobody knows are ignored, as the specification says.
+/// The content of the parameter. Unknown members are ignored, as the specification says.
 #[derive(Debug, Default)]
 pub(super) struct ClaimsParameter {
     /// The names of claims that the client may have, by place.
@@ -19,7 +19,7 @@ pub(super) struct ClaimsParameter {
     pub(super) acr: Vec<String>,
     /// Whether the person must have signed in with one of those classes.
     pub(super) is_acr_essential: bool,
-    /// The only person who may answer.
+    /// The only person who may sign in.
     pub(super) subject: Option<String>,
 }
 

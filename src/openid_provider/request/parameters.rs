@@ -1,9 +1,10 @@
-//! The parameters of a query, decoded strictly: what is not UTF-8 is no parameter of a client, and must not come back changed.
+//! The parameters of a query, decoded strictly: no client sends text that is not UTF-8, and the gateway must not return
+//! a parameter changed.
 
 use percent_encoding::percent_decode_str;
 use url::form_urlencoded;
 
-/// The parameters with a value, in their order. One without a value counts as absent (RFC 6749 §3.1).
+/// The parameters with a value, in their order. One without a value is treated as absent (RFC 6749 §3.1).
 pub(in crate::openid_provider) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {

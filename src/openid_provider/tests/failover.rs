@@ -1,4 +1,5 @@
-//! A store whose primary is lost with what no replica has: an answer that a retry got must hold afterwards.
+//! A store that loses its primary, with the writes that no replica has: an answer that a retry got must hold
+//! afterwards.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -114,7 +115,7 @@ async fn a_rotation_that_a_retry_was_told_of_is_not_lost() {
     let (app, first) = (client(&provider, "app"), exchanged(&provider).await.refresh_token.unwrap());
     *store.is_replica_silent.lock().unwrap() = true;
     for _ in 0..2 {
-        // The rotation, and a retry: neither is told, because no replica has it.
+        // The rotation, and a retry: both get an error, because no replica has the write.
         let unanswered = provider.refresh(&app, &first, None).await;
         assert!(matches!(unanswered, Err(ExchangeError::Store(StoreError::Unavailable(_)))));
     }
@@ -135,7 +136,7 @@ async fn an_end_that_a_retry_was_told_of_is_not_lost() {
         assert!(provider.end_grant(&id, app_id, GrantEnd::Revoked).await.is_err(), "told before a replica has it");
     }
     *store.is_replica_silent.lock().unwrap() = false;
-    // By either token.
+    // Either token may be revoked.
     provider.revoke(&app, tokens.refresh_token.as_deref().unwrap()).await.unwrap();
     *store.is_failed_over.lock().unwrap() = true;
     assert!(!is_alive(&provider, &tokens).await);

@@ -1,8 +1,8 @@
 //! Runs the real code in every order of its store operations, with a store that fails once, before or after the operation took
 //! effect.
 //!
-//! Each run has several requests at once. A request stops before each operation of the store, and the explorer chooses which one
-//! goes on, and whether its operation fails. It goes through all choices.
+//! Each run has several simultaneous requests. A request stops before each operation of the store. The explorer chooses
+//! the request that continues, and whether its operation fails. It tries all choices.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -242,7 +242,7 @@ async fn in_every_order_refreshes_agree_on_one_successor_which_works() {
                     Err(error) => panic!("{error} {:?}", choices.made),
                 }
             }
-            // A client that got no answer asks again, and gets what the others have.
+            // A client that got no answer asks again, and gets the same as the others.
             successors.insert(provider.refresh(&app, &first, None).await.unwrap().refresh_token.unwrap());
             assert_eq!(successors.len(), 1, "{:?}", choices.made);
             provider.refresh(&app, successors.first().unwrap(), None).await.unwrap();

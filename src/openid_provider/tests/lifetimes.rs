@@ -1,4 +1,5 @@
-//! What ends a sign-in's codes and tokens besides their own time: its session, its last moment, the client's settings.
+//! The ends of a sign-in's codes and tokens besides their own expiry: its session, its last moment, the client's
+//! settings.
 
 use super::*;
 use crate::openid_provider::grants::{LiveGrant, ttl_of};
@@ -18,7 +19,7 @@ async fn session(provider: &OpenIdProvider, rest: Duration) -> BrowserSecret {
     secret
 }
 
-/// What a code of this session stands for.
+/// The content of a code of this session.
 fn content_of(session: &BrowserSecret, scopes: &[&str]) -> CodeContent {
     let scopes = scopes.iter().map(|&scope| scope.to_owned()).collect();
     CodeContent { sid: Some(session.sid()), scopes, ..content() }
