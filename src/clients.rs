@@ -96,7 +96,7 @@ impl Client {
         self.flows.contains(&flow)
     }
 
-    /// Returns whether its sign-ins start a session of the browser, and may be answered by one.
+    /// Returns whether its sign-ins start a session of the browser, and whether such a session may answer them.
     #[must_use]
     pub fn has_single_sign_on(&self) -> bool {
         self.openid.as_ref().is_some_and(|openid| openid.single_sign_on)
@@ -105,7 +105,7 @@ impl Client {
     /// Returns whether `origin` belongs to it: its list has the origin, or a redirect URI of that origin.
     #[must_use]
     pub fn has_origin(&self, origin: &str) -> bool {
-        // The origin of an app's own scheme is opaque: written down it is `null`, as the one of every sandboxed page.
+        // The origin of an app's own scheme is opaque: as text it is `null`, like that of every sandboxed page.
         let is_of = |url: &String| {
             let own = Url::parse(url).ok().map(|url| url.origin()).filter(Origin::is_tuple);
             own.is_some_and(|own| own.ascii_serialization() == origin)

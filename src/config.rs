@@ -317,8 +317,8 @@ fn check_bounds(checks: &mut Checks, flags: &Flags) {
     }
 }
 
-/// Returns the faults of the settings that clients of the OpenID Provider depend on. They compare the issuer byte for byte, and
-/// fetch its discovery document from the address that it is.
+/// Returns the faults of the settings that clients of the OpenID Provider depend on. Clients compare the issuer byte
+/// for byte, and fetch the discovery document from that address.
 fn openid_faults(clients: &Clients, issuer: &str, public_url: &Url, identity: &IdentitySettings) -> Vec<String> {
     let Some(client) = clients.iter().find(|client| client.openid.is_some()) else { return Vec::new() };
     let mut faults = Vec::new();
@@ -330,7 +330,7 @@ fn openid_faults(clients: &Clients, issuer: &str, public_url: &Url, identity: &I
             client.id.0
         ));
     }
-    // For a test on the local network, as of the demo with a real phone.
+    // For a test on the local network, such as the demo with a real phone.
     let is_evaluation = matches!(identity, IdentitySettings::Demo) && is_private(public_url);
     if is_plain_http(public_url) && !is_evaluation {
         faults.push(format!(

@@ -1,6 +1,6 @@
 /*
- * Submits the form of the page. While the page loads, browsers replace its entry in the history, so that the way back leads
- * past it. ES5.
+ * Submits the form of the page. While the page loads, browsers replace its entry in the history, so the back button skips
+ * it. ES5.
  */
 (function () {
   'use strict';

@@ -21,7 +21,7 @@ var script = own('currentScript') || doc('querySelector', 'script[src*="scangate
 // Whether a stream of this page has ever delivered an event, and whether streams are blocked, so that this page only polls.
 var streamed = false, blocked = false;
 
-// The states of a ticket that has not ended, and the one in which its recipient gets what it waits for.
+// The states of a ticket that has not ended, and the one in which its recipient gets the JWT or the code.
 var LIVE = { pending: 1, scanned: 1 }, DONE = 'confirmed';
 
 function noop() {}

@@ -62,7 +62,7 @@
     shownState = state;
   }
 
-  // The entry of this page in the history is replaced: the way back from the app leads past it.
+  // This replaces the page's entry in the history, so the back button in the app skips the page.
   function leave(ticket) {
     location.replace(DONE + ticket.ticket_id);
     setTimeout(function () { if (code.ticket === ticket) { showRedirectFailure(text.stuck); } }, REDIRECT_TIMEOUT_MS);

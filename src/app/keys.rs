@@ -52,7 +52,7 @@ async fn demo_signer(issuer: &str, named: &[KeyAlgorithm], store: &dyn Store) ->
     for algorithm in named.iter().copied().filter(|named| *named != KeyAlgorithm::Es256) {
         pems.push(demo_key(&format!("{DEMO_KEY}:{algorithm}"), algorithm, store).await?);
     }
-    // The last one counts as the oldest, from which secrets are derived: it does not depend on the clients.
+    // The last one is the oldest, from which secrets are derived: it does not depend on the clients.
     pems.push(demo_key(DEMO_KEY, KeyAlgorithm::Es256, store).await?);
     Ok(Signer::of_keys(issuer, SigningKeys::of_pems(&pems)?, named))
 }

@@ -11,9 +11,9 @@ use crate::signer::keys::KeyAlgorithm;
 /// An application that signs people in by OpenID Connect.
 #[derive(Debug, Clone)]
 pub struct OpenIdClient {
-    /// Where answers to its authorization requests may go. A request names one of them, byte for byte.
+    /// The addresses for answers to its authorization requests. A request names one of them, byte for byte.
     pub redirect_uris: Vec<String>,
-    /// Its secrets, any of which proves it; several while one is replaced. None for an app that cannot keep one.
+    /// Its secrets, each of which is accepted; several while one is replaced. None for an app that cannot keep one.
     pub secrets: Vec<Secret>,
     /// How it authenticates at the token endpoint.
     pub token_auth: TokenAuth,
@@ -36,18 +36,19 @@ pub struct OpenIdClient {
     /// The APIs besides the gateway's own that its access tokens are for: absolute URIs (RFC 8707 §2), or ids of clients, which
     /// may then introspect the tokens.
     pub audiences: Vec<String>,
-    /// Where the browser may go after a sign-out that the client began.
+    /// The addresses to which the browser may return after a sign-out that the client began.
     pub post_logout_redirect_uris: Vec<String>,
-    /// Whether its sign-ins start a session of the browser at the gateway, and are answered by one without a scan.
+    /// Whether its sign-ins start a session of the browser at the gateway, and whether such a session answers them
+    /// without a scan.
     pub single_sign_on: bool,
 }
 
 impl OpenIdClient {
-    /// Returns whether answers may go to this address: byte for byte one of the redirect URIs. No parsing and no normal form:
-    /// what differs in one byte is another address (RFC 9700 §4.1.3).
+    /// Returns whether answers may go to this address: byte for byte one of the redirect URIs. It parses and normalises
+    /// nothing: a difference of one byte makes another address (RFC 9700 §4.1.3).
     ///
-    /// A native app listens on a free port of its machine. So for a client without a secret, the port of a registered
-    /// `http://127.0.0.1` or `http://[::1]` may be any (RFC 8252 §7.3).
+    /// A native app listens on a free port of its machine. So a client without a secret may use any port of a
+    /// registered `http://127.0.0.1` or `http://[::1]` (RFC 8252 §7.3).
     #[must_use]
     pub fn has_redirect_uri(&self, uri: &str) -> bool {
         let wanted = without_port(uri).filter(|_| self.token_auth == TokenAuth::None);
@@ -56,8 +57,8 @@ impl OpenIdClient {
     }
 }
 
-/// Returns what is before and after the port in a URI at a loopback IP address, whether there is a port or not. Returns `None` for
-/// every other URI.
+/// Returns the parts before and after the port in a URI at a loopback IP address, which may have no port. Returns
+/// `None` for every other URI.
 fn without_port(uri: &str) -> Option<(&str, &str)> {
     let host = ["http://127.0.0.1", "http://[::1]"].into_iter().find(|host| uri.starts_with(host))?;
     let (host, rest) = uri.split_at(host.len());
@@ -69,7 +70,7 @@ fn without_port(uri: &str) -> Option<(&str, &str)> {
         }
         None => rest,
     };
-    // Anything else would go on with the host, or with the port.
+    // Any other character would continue the host or the port.
     rest.starts_with('/').then_some((host, rest))
 }
 

@@ -23,7 +23,8 @@ const MAX_SECRETS: usize = 4;
 pub const MIN_SECRET_CHARS: usize = 32;
 /// The maximum number of `audiences`: each is in every access token.
 const MAX_AUDIENCES: usize = 8;
-/// The bounds of the lifetimes of ID tokens and access tokens. Access tokens that an API checks by itself cannot be revoked.
+/// The bounds of the lifetimes of ID tokens and access tokens. If an API checks access tokens itself, nobody can revoke
+/// them.
 const TOKEN_TTLS: std::ops::RangeInclusive<Duration> = minutes(1)..=minutes(24 * 60);
 /// The bounds of the lifetimes of refresh tokens.
 const REFRESH_TTLS: std::ops::RangeInclusive<Duration> = minutes(1)..=minutes(400 * 24 * 60);
@@ -94,7 +95,7 @@ pub(super) fn read(
     if audiences.len() > MAX_AUDIENCES {
         fault(format!("audiences: list at most {MAX_AUDIENCES}"));
     }
-    // Whether the others are ids of clients can be said only once all are read.
+    // The others must be ids of clients, which can be checked only when all clients are read.
     for audience in audiences.iter().filter(|text| Url::parse(text).is_ok() && !is_uri(text)) {
         fault(format!("audiences: {audience:?} is not an absolute URI without a fragment"));
     }
@@ -159,7 +160,7 @@ fn secrets(table: &ClientTable, directory: &Path, mut fault: impl FnMut(String))
     for (place, secret) in direct.chain(named) {
         match secret {
             Err(error) => fault(format!("{place} cannot be read: {error}")),
-            // Both ways of sending it by Basic (with and without encoding) and by a form are the same then, for most libraries.
+            // For most libraries, Basic with and without encoding and a form then send the same text.
             Ok(secret) if !secret.bytes().all(|byte| byte.is_ascii_graphic()) => fault(format!(
                 "{place} must be one line of printable ASCII characters without spaces; create one with `scangate secret new`"
             )),
@@ -213,7 +214,7 @@ fn redirect_uri_fault(uri: &str, is_public: bool, is_https: bool) -> Option<Stri
     let url = Url::parse(uri).ok().filter(|_| is_uri(uri) && !uri.contains('*'));
     let url = url.filter(|url| url.username().is_empty() && url.password().is_none());
     match url {
-        // In a demo on a private address, apps have one too.
+        // In a demo on a private address, apps have a private address too.
         Some(url) if url.scheme() == "http" && (is_local(&url) || (!is_https && is_private(&url))) => None,
         Some(url) if url.scheme() == "https" => None,
         // RFC 8252 §7.1, §8.4. Another app of the device may claim the scheme, so the app can keep no secret.

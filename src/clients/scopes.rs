@@ -35,8 +35,8 @@ pub fn claims_of(scope: &str) -> &'static [&'static str] {
     }
 }
 
-/// Returns whether a claim belongs to a scope. All others, such as `groups`, come with `openid`, if the client's settings list
-/// them.
+/// Returns whether a claim belongs to a scope. The gateway adds all others, such as `groups`, to `openid`, if the
+/// client's settings list them.
 #[must_use]
 pub fn has_scope(claim: &str) -> bool {
     SCOPES.iter().any(|scope| claims_of(scope).contains(&claim))

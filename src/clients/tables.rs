@@ -54,7 +54,7 @@ pub fn from_tables(
             Err(found) => faults.extend(found),
         }
     }
-    // A client with a fault of its own would be missing.
+    // The list would lack a client with a fault of its own.
     if faults.is_empty() {
         faults = audience_faults(&all);
     }

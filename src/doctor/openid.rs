@@ -1,4 +1,4 @@
-//! Checks the OpenID Provider, and prints what each app is to be set to.
+//! Checks the OpenID Provider, and prints the settings for each app.
 
 use super::report::Report;
 use crate::clients::Client;
@@ -11,7 +11,7 @@ use crate::verifier::settings::IdentitySettings;
 
 /// The name of these findings in the report.
 const SUBJECT: &str = "openid";
-/// The scopes whose claims come from the identity provider only if it is asked for the same scope.
+/// The scopes whose claims the identity provider sends only if the gateway asks for the same scope.
 const SCOPES_OF_PROVIDERS: [&str; 4] = ["profile", "email", "address", "phone"];
 
 pub(super) fn check(report: &mut Report, config: &Config) {
@@ -29,7 +29,8 @@ pub(super) fn check(report: &mut Report, config: &Config) {
     }
 }
 
-/// Checks that there is a key of each algorithm that clients use. Without a directory, the settings' warning tells the rest.
+/// Checks that there is a key of each algorithm that clients use. Without a directory, the settings' warning says the
+/// rest.
 pub(super) fn check_keys(report: &mut Report, config: &Config, signer: Signer) {
     let named = config.clients.algorithms();
     match signer.with_algorithms(&named, MissingKey::Refuse) {
@@ -64,9 +65,10 @@ fn describe(client: &Client, openid: &OpenIdClient) -> String {
     )
 }
 
-/// Returns a warning if the client may have scopes that no identity provider is asked for: the app would miss their claims.
+/// Returns a warning if the client may have scopes that the gateway asks no identity provider for: the app would lack
+/// their claims.
 fn unasked_scopes(client: &Client, openid: &OpenIdClient, config: &Config) -> Option<String> {
-    // Only the identity providers' scopes are known: bearer tokens have what their provider puts into them.
+    // Only the scopes of identity providers are known: the providers of bearer tokens choose the claims themselves.
     if !matches!(config.identity, IdentitySettings::Providers) {
         return None;
     }

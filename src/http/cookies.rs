@@ -138,8 +138,8 @@ pub(super) fn end_login(gateway: &Gateway) -> SetCookie {
     Cookie::Login.set(gateway, "", Some(Duration::ZERO))
 }
 
-/// Returns the secret of the browser's session. The answer to a navigation from anywhere may depend on it, but only a page of
-/// the gateway may show what it stands for.
+/// Returns the secret of the browser's session. The answer to a navigation from anywhere may depend on it, but only a
+/// page of the gateway may show the content of the session.
 pub(super) fn single_sign_on(headers: &HeaderMap, gateway: &Gateway) -> Option<BrowserSecret> {
     Cookie::SingleSignOn.read(headers, gateway)?.parse().ok()
 }

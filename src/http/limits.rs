@@ -65,7 +65,8 @@ pub struct Limits {
     pub(super) sign_in: Limit,
     pub(super) invalid_answer: Limit,
     pub(super) authorize: Limit,
-    /// Answers to authorization requests: the pages that others open must not refuse a person who has confirmed.
+    /// Answers to authorization requests: the requests of others must not use up the attempts of a person who has
+    /// confirmed.
     pub(super) done: Limit,
     pub(super) token: Limit,
     /// Userinfo requests: an app that asks often must still be able to refresh its tokens.

@@ -13,7 +13,8 @@ use utoipa::openapi::OpenApi;
 use super::oauth2::paths::{AUTHORIZE_PATH, DONE_PATH, LOGOUT_PATH};
 use super::problem::{self, Problem};
 
-/// Routes that refuse `HEAD`: their `GET` claims the JWT, issues a code or uses an answer up, which a `HEAD` would lose.
+/// Routes that refuse `HEAD`: their `GET` claims the JWT, issues a code or uses an answer up. A `HEAD` would lose the
+/// result.
 const CLAIMING_ROUTES: [&str; 8] = [
     "/v1/tickets/{id}",
     "/v1/tickets/{id}/events",

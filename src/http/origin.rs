@@ -26,7 +26,7 @@ pub(super) const EMBEDDABLE: (HeaderName, &str) = (CROSS_ORIGIN_RESOURCE_POLICY,
 /// handlers check `Origin` by the client's settings. Apps post forms to the other two, which change nothing: the browser is
 /// redirected to the same request as a `GET`, which any page could send it to.
 const OPEN_TO_ANY_ORIGIN: [&str; 4] = ["/v1/redeem", "/v1/sign-out", "/oauth2/authorize", "/oauth2/logout"];
-/// The paths of the API that no page of another origin may read: a client asks there with its secret, which no page has.
+/// The paths of the API that no page of another origin may read: clients use their secret there, which no page has.
 const READABLE_BY_NO_PAGE: [&str; 1] = ["/oauth2/introspect"];
 /// How long a browser may cache a preflight.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);

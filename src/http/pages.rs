@@ -58,7 +58,8 @@ pub(super) async fn sign_in(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    // The page once posted the JWT to such an address. An app that still asks for this would never get the person back.
+    // Earlier, the page posted the JWT to such an address. The person would never return to an app that still asks for
+    // this.
     if parameter(&uri, "return_to").is_some() {
         return Err(Problem::from(&problem::SIGN_IN_ADDRESS));
     }
@@ -68,8 +69,8 @@ pub(super) async fn sign_in(
 /// Serves the sign-in page for an authorization request. Its script creates a ticket for the request's own query, and goes on to
 /// the answer.
 ///
-/// Unlike all other pages, it keeps the window that has opened it: a page may sign people in by a popup, and any other opener
-/// policy, even on the way, would cut the popup off (HTML, cross-origin opener policies).
+/// Unlike all other pages, it keeps the window that has opened it. A page may sign people in with a popup, and any
+/// other opener policy, even of a redirect, would disconnect the popup (HTML, cross-origin opener policies).
 pub(super) fn authorization(
     gateway: &Gateway,
     request: &AuthorizationRequest,

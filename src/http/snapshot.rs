@@ -96,7 +96,7 @@ async fn claim(gateway: &Gateway, reading: Reading, party: &Party) -> Result<Rea
     })
 }
 
-/// Returns whether the recipient may still get what it waits for.
+/// Returns whether the recipient may still get its JWT or code.
 fn is_deliverable(reading: &Reading) -> bool {
     matches!(&reading.ticket.state, State::Claimed { receipt, .. } if reading.now < receipt.redeem_until)
 }

@@ -13,7 +13,7 @@ const AUTHORIZATIONS: [&str; 6] = ["page", "sso", "code", "declined", "refused",
 const GRANTS: [&str; 2] = ["code", "refresh"];
 /// The results of a token request with a grant.
 const RESULTS: [&str; 6] = ["issued", "again", "invalid_grant", "replayed", "reused", "other"];
-/// The reasons why what was issued for a sign-in ended before its time.
+/// The reasons why the tokens of a sign-in ended before they expired.
 const GRANT_ENDS: [&str; 4] = ["replayed", "reused", "revoked", "signed_out"];
 /// The reasons why a browser's session ended.
 const SESSION_ENDS: [&str; 2] = ["signed_out", "replaced"];

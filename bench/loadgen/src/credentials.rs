@@ -1,4 +1,4 @@
-//! What the parties of a run prove themselves by: the tokens of approvers, and the secret of an app.
+//! The credentials of the parties of a run: the tokens of approvers, and the secret of an app.
 
 use std::path::Path;
 

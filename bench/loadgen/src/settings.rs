@@ -93,7 +93,7 @@ pub enum Scenario {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct OpenId {
     pub redirect_uri: String,
-    /// Whether only the first of them is by a scan.
+    /// Whether only the first of them uses a scan.
     pub single_sign_on: bool,
 }
 

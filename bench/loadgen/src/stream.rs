@@ -39,7 +39,7 @@ pub struct Request<'a> {
     pub last_id: &'a str,
 }
 
-/// What identifies the presenter.
+/// The credential of the presenter.
 #[derive(Debug, Clone, Copy)]
 pub enum Credential<'a> {
     /// Nothing: the stream of another server.

@@ -60,8 +60,8 @@ fn find<'a>(gateway: &'a Gateway, id: Option<&str>) -> Result<&'a Client, Proble
     gateway.clients.find(id).map(AsRef::as_ref).ok_or_else(|| Problem::from(&problem::UNKNOWN_CLIENT))
 }
 
-/// Returns a client's settings if its sites sign people in by `/v1/sign-in`: only a client without a secret. There the gateway uses
-/// the code without a secret; a code of another client must never be used so.
+/// Returns a client's settings if its sites sign people in by `/v1/sign-in`: only a client without a secret. The
+/// gateway uses the code without a secret there, which it must never do with a code of another client.
 fn openid_of_site(client: &Client) -> Option<&OpenIdClient> {
     client.openid.as_deref().filter(|openid| openid.token_auth == TokenAuth::None)
 }

@@ -125,7 +125,7 @@ async fn plan(gateway: &Gateway, query: Begin, headers: &HeaderMap) -> Result<(R
         }
     };
     let Freshness { max_auth_age_secs, mut acr_values, .. } = freshness;
-    // Wishes come after what is required, and only the required classes are checked.
+    // The preferred classes follow the required ones, and only the required ones are checked.
     acr_values.extend(wished_acr);
     let wishes = Wishes { max_age: max_auth_age_secs, acr_values, prompt, ui_locale: language.clone() };
     // The page comes back in the browser's language by itself.

@@ -170,8 +170,8 @@ pub(in crate::http) async fn create(
     Ok((StatusCode::CREATED, location, cookie, Json(created)).into_response())
 }
 
-/// Reads the authorization request that a ticket is for. The page was served for the same text, so only a change of the settings
-/// since, or a program, gets a refusal.
+/// Reads the authorization request of a new ticket. The gateway accepted the same text when it served the page. A
+/// refusal therefore means that the settings have changed since, or that a program sent the request.
 fn authorization(
     query: &str,
     body: &CreateTicket,

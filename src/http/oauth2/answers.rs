@@ -53,7 +53,7 @@ pub(super) fn send_error(
     send(client, &answer, uri, headers)
 }
 
-/// Sends the response to a refused request: an error at the client, or a page in words.
+/// Sends the response to a refused request: an error at the client, or an error page.
 ///
 /// # Errors
 /// [`problem::SIGN_IN_ADDRESS`] if there is no address to which an error may go: one page for an unknown client and for an

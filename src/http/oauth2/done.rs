@@ -47,8 +47,8 @@ pub(in crate::http) async fn done(
 ) -> Result<Response, Problem> {
     let id = query.ok().and_then(|ValidQuery(query)| query.ticket.parse().ok());
     let id: TicketId = id.ok_or_else(over)?;
-    // A page of another origin must not make the browser finish a sign-in. Browsers that do not tell the origin keep the
-    // binding from it anyway, because the cookie is Strict.
+    // A page of another origin must not make the browser finish a sign-in. Browsers that do not state the origin do not
+    // send the binding for such a page either, because the cookie is Strict.
     if !is_same_origin_fetch(&headers) {
         return Err(over());
     }
@@ -86,8 +86,8 @@ pub(in crate::http) async fn done(
     Ok((cookie, send(client, &answer, &uri, &headers)?).into_response())
 }
 
-/// Leads a person who does not sign in, or who declined, back to the app, with the error `access_denied`. The query is that of the authorization
-/// request, and is checked like one.
+/// Leads a person who does not sign in, or who declined, back to the app, with the error `access_denied`. The query is
+/// that of the authorization request, and is checked in the same way.
 pub(in crate::http) async fn cancel(
     State(gateway): State<SharedGateway>,
     BrowserAddress(address): BrowserAddress,
@@ -104,7 +104,7 @@ pub(in crate::http) async fn cancel(
     }
 }
 
-/// One page for every ticket that has no answer for this browser: an unknown one, one of another browser, one that waits.
+/// One page for every ticket without an answer for this browser: unknown, of another browser, or still waiting.
 fn over() -> Problem {
     Problem::from(&problem::AUTHORIZATION_OVER)
 }

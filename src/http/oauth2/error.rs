@@ -1,5 +1,5 @@
-//! The JSON errors of the endpoints that clients call (RFC 6749 §5.2). They are no problems of RFC 9457: every OAuth client reads
-//! `error`.
+//! The JSON errors of the endpoints that clients call (RFC 6749 §5.2). They are not problems of RFC 9457, because every
+//! OAuth client reads `error`.
 
 use std::time::Duration;
 
@@ -118,7 +118,7 @@ impl IntoResponse for OAuthError {
             headers.insert(header::WWW_AUTHENTICATE, CHALLENGE);
         }
         if let TokenError::TemporarilyUnavailable { retry_after, .. } = error {
-            // Rounded up, so that a client that waits exactly this long has waited long enough.
+            // Rounded up, so a client that waits exactly this long waits long enough.
             let secs = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
             headers.insert(header::RETRY_AFTER, HeaderValue::from(secs));
         }

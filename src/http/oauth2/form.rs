@@ -75,7 +75,7 @@ impl Form {
         Ok(value.filter(|value| !value.is_empty()))
     }
 
-    /// Returns a parameter that must be there.
+    /// Returns a required parameter.
     ///
     /// # Errors
     /// [`TokenError::InvalidRequest`] with `sentence` if it is absent, or if it is repeated.

@@ -49,7 +49,8 @@ pub(in crate::http) async fn logout_by_form(
     redirect_to_query(&gateway, request, LOGOUT_PATH, MAX_QUERY_BYTES, &problem::SIGN_OUT_ADDRESS).await
 }
 
-/// Signs out after the person has said so, on the gateway's own page. The query is that of the request, and is checked like one.
+/// Signs out after the person has agreed on the gateway's own page. The query is that of the request, and is checked in
+/// the same way.
 pub(in crate::http) async fn confirm(
     State(gateway): State<SharedGateway>,
     BrowserAddress(address): BrowserAddress,
@@ -80,7 +81,7 @@ fn query_of(uri: &Uri) -> &str {
     uri.query().unwrap_or_default()
 }
 
-/// Redirects the browser back to the client; without an address, it stays on a page that says what happened.
+/// Redirects the browser back to the client. Without an address, the browser stays on a page that says what happened.
 fn leave(gateway: &Gateway, request: &SignOutRequest, uri: &Uri, headers: &HeaderMap) -> Result<Response, Problem> {
     let Some(back) = &request.back else {
         return pages::sign_out(gateway, request, SignOutView::Done, uri, headers);

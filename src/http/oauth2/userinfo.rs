@@ -27,7 +27,7 @@ enum Refused {
     ForeignOrigin,
     /// The token has expired, or its sign-in has ended.
     EndedToken,
-    /// The text is no access token of this gateway.
+    /// The text is not an access token of this gateway.
     ForeignToken,
     /// The caller has no attempts left.
     Limited(TokenError),
@@ -163,8 +163,8 @@ async fn respond(gateway: &SharedGateway, address: BrowserAddress, request: Requ
         }
         Err(refused) => {
             metrics.userinfo("refused");
-            // An app asks with the token that it has, and refreshes it after a 401. The tokens of all people of an app may come
-            // from one address, so one that was valid takes no attempt.
+            // An app asks with the token that it has, and refreshes it after a 401. The tokens of all people of an app
+            // may come from one address, so a token that was valid once costs no attempt.
             let is_limited = matches!(refused, Refused::ForeignToken);
             match is_limited.then(|| gateway.limits.invalid_client.take_or_oauth_error(address.0)) {
                 Some(Err(limited)) => OAuthError::from(limited).into_response(),

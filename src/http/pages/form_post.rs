@@ -1,5 +1,5 @@
-//! The page that posts an answer to a client (OAuth 2.0 Form Post Response Mode). Its script submits the form at once; without
-//! scripts, the person presses its button.
+//! The page that posts an answer to a client (OAuth 2.0 Form Post Response Mode). Its script submits the form
+//! immediately; without scripts, the person presses its button.
 
 use axum::http::header;
 use axum::http::{HeaderMap, Uri};

@@ -23,7 +23,7 @@ pub(super) const NO_PERMISSIONS: [(HeaderName, &str); 1] = [(
      storage-access=(), usb=(), xr-spatial-tracking=()",
 )];
 
-/// Returns the source that stands for an address in a Content-Security-Policy: its origin, or the scheme of an app.
+/// Returns the source expression of an address in a Content-Security-Policy: its origin, or the scheme of an app.
 pub(super) fn policy_source(address: &str) -> Option<String> {
     let url = Url::parse(address).ok()?;
     let origin = url.origin();

@@ -1,7 +1,7 @@
-//! The pages of a sign-out: the question, and that it is done. They need no script.
+//! The pages of a sign-out: the question, and the confirmation. They need no script.
 //!
-//! The button's answer is a page that leads on to the client, not a redirect: Chromium holds the `form-action` of the question against
-//! every redirect that follows, and a client may lead on to any other origin.
+//! The answer to the button is a page that leads on to the client, not a redirect. Chromium applies the `form-action`
+//! of the question to every redirect that follows, and a client may redirect to any other origin.
 
 use axum::http::header;
 use axum::http::{HeaderMap, Uri};
@@ -20,9 +20,9 @@ use crate::openid_provider::sign_out::SignOutRequest;
 /// The page of a sign-out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::http) enum SignOutView {
-    /// Whether to sign out.
+    /// The question whether to sign out.
     Question,
-    /// It is done. The page leads on to the client, if the request has an address.
+    /// The person is signed out. The page leads on to the client, if the request has an address.
     Done,
 }
 
@@ -49,7 +49,7 @@ pub(in crate::http) fn sign_out(
     })?;
     let kind = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
     let policy = [(header::CONTENT_SECURITY_POLICY, content_security_policy(is_question))];
-    // The gateway's own page must be known as the source of the form. No other site learns the address.
+    // The form's request must show that it comes from the gateway's own page. No other site learns the address.
     let referrer = [(header::REFERRER_POLICY, if is_question { "same-origin" } else { "no-referrer" })];
     Ok((kind, policy, referrer, KEEP_OPENER, NO_PERMISSIONS, language_headers(language), html).into_response())
 }

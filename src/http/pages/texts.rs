@@ -116,7 +116,7 @@ impl Languages {
         requested.or_else(accepted).unwrap_or(&self.0[0])
     }
 
-    /// Returns the first language that there is of several requested tags, otherwise the language that the browser prefers.
+    /// Returns the first available language of several requested tags, otherwise the language that the browser prefers.
     pub(super) fn first_of(&self, requested: impl IntoIterator<Item = String>, headers: &HeaderMap) -> &Language {
         let found = requested.into_iter().find_map(|tag| self.look_up(&tag));
         found.unwrap_or_else(|| self.choose(None, headers))

@@ -34,7 +34,8 @@ pub struct ScanView {
     pub choices: Option<Vec<String>>,
     /// The claims of the approver that the JWT may carry: in `login`, those of the client's list that the scanner has.
     pub release: Vec<String>,
-    /// Whether the sign-in also counts for other apps in the presenter's browser, by single sign-on; omitted if false.
+    /// Whether the sign-in is also valid for other apps in the presenter's browser, by single sign-on; omitted if
+    /// false.
     #[serde(skip_serializing_if = "Not::not")]
     pub single_sign_on: bool,
     /// Seconds left to decide.

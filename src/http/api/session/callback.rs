@@ -3,8 +3,8 @@
 //! The site is an OpenID client in the gateway's own process. It uses the code as any client does, with its redirect URI and its
 //! PKCE verifier. It has no secret (`token_auth = "none"`), and gets no tokens but the JWT of the cookie.
 //!
-//! An answer that is refused has its code used up. Otherwise somebody could send people a link to a sign-in of their own, read the
-//! code in the site's log, and use it in their own browser.
+//! If the gateway refuses an answer, it uses the code up. Otherwise an attacker could send people a link to a sign-in
+//! that the attacker began, read the code in the site's log, and use it in the attacker's browser.
 
 use std::time::Duration;
 
@@ -73,7 +73,8 @@ pub(in crate::http) async fn callback(
         return Err(Problem::from(&problem::INVALID_REQUEST).detail(detail).as_page("/"));
     };
     let text = answer.state.as_deref().unwrap_or_default();
-    // It uses a code, as a token request does, be it only to make it unusable. The site's proxy sends it for all its people.
+    // It uses a code like a token request, even if only to make it unusable. The site's proxy sends it for all its
+    // people.
     let limited = gateway.limits.token.take_or_problem(address);
     limited.map_err(|problem| problem.as_page(SignInState::path_in(text)))?;
     let secret = cookies::sign_in_state(&headers, &gateway);
@@ -120,7 +121,7 @@ async fn finish(
     if !bool::from(nonce.as_bytes().ct_eq(state.nonce(secret).as_bytes())) {
         return refused(&problem::SIGN_IN_MIXED_UP).await;
     }
-    // Only after a code was good: nobody can fill the store with sign-ins that are only begun.
+    // Only after a valid code: nobody can fill the store with sign-ins that only began.
     let use_id = RandomId::new().to_string();
     if !gateway.store.put_value(&state.store_name(), &use_id, SIGN_IN_STATE_LIFETIME, Put::IfAbsent).await? {
         return refused(&problem::SIGN_IN_USED).await;
@@ -128,7 +129,7 @@ async fn finish(
     session(gateway, client, &content.grant)
 }
 
-/// Uses up the code of an answer, and returns the problem: this one, or that the store cannot be reached.
+/// Uses up the code of an answer. Returns the problem: this one, or that the store cannot be reached.
 async fn refuse(gateway: &Gateway, answer: &Answer, problem_type: &'static ProblemType) -> Problem {
     let is_site =
         |id: &ClientId| gateway.clients.find(Some(&id.0)).is_some_and(|client| openid_of_site(client).is_some());

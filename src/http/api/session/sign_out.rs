@@ -64,13 +64,14 @@ pub(in crate::http) async fn sign_out(
     Ok((StatusCode::SEE_OTHER, cookie, [(header::LOCATION, location)]).into_response())
 }
 
-/// Returns the address of the gateway's sign-out page for a client with single sign-on: without its cookie, the site would sign the
-/// same person in again at once. The page leads back to `path` if the client may be led back there.
+/// Returns the address of the gateway's sign-out page for a client with single sign-on. Otherwise the site, which has
+/// no cookie any more, would immediately sign the same person in again. The page leads back to `path` if the client has
+/// registered it.
 fn sign_out_page(gateway: &Gateway, client: &Client, path: &str, headers: &HeaderMap) -> Option<String> {
     let openid = client.openid.as_ref().filter(|openid| openid.single_sign_on)?;
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.append_pair("client_id", &client.id.0);
-    // A form of a page without referrer states no origin. Then any host of the client's that has the path may be meant.
+    // A form of a page without referrer states no origin. Then any of the client's hosts with this path will do.
     let origin = headers.get(header::ORIGIN).and_then(fields::text).filter(|origin| *origin != "null");
     let is_back = |address: &&String| {
         let url = Url::parse(address).ok().filter(|url| url.origin().is_tuple());

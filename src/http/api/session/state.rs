@@ -1,9 +1,9 @@
-//! The `state` of a site's sign-in (RFC 6749 §10.12): what ties the answer of the OpenID Provider to the browser, the client and
-//! the path of the request. Pure: nothing is stored for a sign-in that is only begun.
+//! The `state` of a site's sign-in (RFC 6749 §10.12). It ties the answer of the OpenID Provider to the browser, the
+//! client and the path of the request. Pure: the gateway stores nothing for a sign-in that only began.
 //!
-//! The text is `{id}.{seal}.{redirect}.{client}:{path}`. The seal is derived from the secret in the browser's cookie, so a `state`
-//! that was made for another browser, or was changed, fits no cookie. The PKCE verifier and the nonce are derived from the same
-//! secret: a code that belongs to another sign-in fits no `state`.
+//! The text is `{id}.{seal}.{redirect}.{client}:{path}`. The seal is derived from the secret in the browser's cookie,
+//! so a `state` that was made for another browser, or was changed, matches no cookie. The PKCE verifier and the nonce
+//! are derived from the same secret: a code of another sign-in matches no `state`.
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -49,7 +49,7 @@ impl SignInState {
         let redirect = redirect.parse().ok()?;
         let state = Self { id: id.to_owned(), redirect, client: client.to_owned(), path: path.to_owned() };
         let fits: bool = state.seal(secret).as_bytes().ct_eq(seal.as_bytes()).into();
-        // The text may differ from the one that was made only in how a number is written.
+        // The text may differ from the original only in the form of a number.
         (fits && state.to_text(secret) == text).then_some(state)
     }
 
