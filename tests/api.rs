@@ -244,7 +244,8 @@ async fn hold_sessions(description: &mut Description, browser: &Browser, jwt: &s
     description.hold(sign_out, "post", still.execute(form).await.unwrap()).await;
 }
 
-/// Holds the answers to a sign-in at a site: where it begins, and the callback with its code, and with what else may come.
+/// Checks the answers to a sign-in at a site: its start, the callback with its code, and other requests to the
+/// callback.
 async fn hold_site(description: &mut Description, still: &reqwest::Client) {
     let (_directory, config) = file(
         "[[clients]]\nid = \"web\"\ntoken_auth = \"none\"\nredirect_uris = [\"https://site.example/scangate/callback\"]\n",

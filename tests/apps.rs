@@ -1,5 +1,6 @@
-//! Apps and libraries that nobody here wrote sign people in at the gateway by OpenID Connect: unmodified, with the settings that
-//! they have for any provider. Each is walked through whole sign-ins in Chromium, with the code read from the screen.
+//! Apps and libraries of other projects sign people in at the gateway by OpenID Connect. They run unmodified, with the
+//! settings that they have for any provider. Each performs whole sign-ins in Chromium, and the tests read the code from
+//! the screen.
 //!
 //! `docs/apps` explains their settings, and `tests/run` installs them.
 
@@ -24,11 +25,12 @@ use crate::support::gateway::{Phone, file, token_with};
 use crate::support::process::Process;
 use crate::support::{Gateway, free_port, until, within};
 
-/// How long an app may take to start, or to get somewhere, on a machine that runs other tests: Python compiles its modules.
+/// How long an app may take to start, or to reach a page, on a machine that runs other tests: Python compiles its
+/// modules.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// The secret of every app that has one.
 const SECRET: &str = "a-secret-of-the-tests-0123456789abcdef";
-/// What the identity provider of the tests says of Ada's address.
+/// The claims of the tests' identity provider about Ada's address.
 const ADA: &str = "ada@example.com";
 
 /// A gateway that apps use as their provider, and the browser on a desk.
@@ -40,7 +42,8 @@ struct Provider {
 }
 
 impl Provider {
-    /// Starts one for these tables of `[[clients]]`. Its address has another host than the apps': cookies know no ports.
+    /// Starts one for these tables of `[[clients]]`. Its address has another host than the apps', because cookies
+    /// ignore ports.
     async fn start(clients: &str) -> Self {
         let config = file(clients);
         let address = format!("127.0.0.1:{}", free_port());
@@ -55,7 +58,7 @@ impl Provider {
         Self { gateway, desk, _driver: driver, _config: config }
     }
 
-    /// What apps are given as the provider's address.
+    /// The provider's address in the settings of apps.
     fn issuer(&self) -> &str {
         &self.gateway.public_url
     }
@@ -73,7 +76,7 @@ impl Provider {
         self.confirm_code_of(|_| ()).await;
     }
 
-    /// The same with a phone whose identity provider says something else of Ada.
+    /// The same with a phone whose identity provider states other claims about Ada.
     async fn confirm_code_of(&self, change: impl FnOnce(&mut Value)) {
         self.desk_is_at(&format!("{}/oauth2/authorize?", self.issuer())).await;
         let scanned = self.desk.scan().await;
@@ -81,7 +84,7 @@ impl Provider {
         Phone::with_token(token_with("ada", change), &self.gateway).approve(id).await;
     }
 
-    /// Waits until the desk's browser is at an address that begins so. If it does not come there, tells where it is.
+    /// Waits until the desk's browser is at an address with this start. Otherwise fails with the browser's address.
     async fn desk_is_at(&self, beginning: &str) {
         let started = Instant::now();
         loop {

@@ -130,8 +130,8 @@ impl Site {
         read["token"]["access_token"].as_str().unwrap().to_owned()
     }
 
-    /// Does at the gateway what the sign-in page does, in a browser of its own, for the address that a site has sent it to. Returns
-    /// the address to which the gateway sends the browser back.
+    /// Performs the steps of the sign-in page at the gateway, in a browser of its own, for the address to which a site
+    /// has redirected it. Returns the address to which the gateway redirects the browser back.
     async fn answer(&self, authorize: &str, phone: &Phone) -> String {
         let query = url::Url::parse(authorize).unwrap().query().unwrap().to_owned();
         let browser = Browser::that_follows_nothing(&self.gateway);
@@ -505,7 +505,7 @@ async fn nobody_is_signed_in_to_the_account_of_a_stranger() {
         assert_eq!(code(answer).await, expected, "{what}");
     };
     let not_begun = || refused(403, "sign_in_not_begun");
-    // Eve has a sign-in of her own, and makes another browser open what came of it.
+    // Eve has a sign-in of her own, and makes another browser open its answer.
     let (eves, other) = (site.answer(&stranger.begin("/").await, &eve).await, stranger.begin("/").await);
     none_is_set(&eves, not_begun(), "a browser without a sign-in").await;
     let begun = visitor.begin("/reports").await;
@@ -525,17 +525,17 @@ async fn nobody_is_signed_in_to_the_account_of_a_stranger() {
         none_is_set(&with_parameter(&spoiled, "iss", wrong), refused(400, "sign_in_mixed_up"), wrong).await;
     }
     none_is_set(&format!("{own}&state={state}"), refused(400, "invalid_request"), "a state twice").await;
-    // What was refused has used up its own code, and no other.
+    // Each refused answer has used up its own code, and no other.
     none_is_set(&spoiled, refused(400, "sign_in_expired"), "a code that came with another state").await;
     let answer = visitor.come_back(&own).await;
     assert_eq!((answer.status(), location(&answer)), (StatusCode::SEE_OTHER, "/reports".to_owned()));
     assert_eq!(visitor.told().await["x-auth-subject"], "ada");
     none_is_set(&own, refused(409, "sign_in_used"), "again").await;
-    // Another code for the same state: a state is good once.
+    // Another code for the same state: a state is valid once.
     none_is_set(&site.answer(&begun, &eve).await, refused(409, "sign_in_used"), "a second code").await;
     assert_eq!(visitor.told().await["x-auth-subject"], "ada");
 
-    // The page of a refusal leads to the page that was asked for, and to no other site.
+    // The page of a refusal links to the requested page, and to no other site.
     let page = visitor.come_back(&with_parameter(&own, "state", "a.b.0.c:/a?b=<i>&\"c")).await;
     assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
     let page = page.text().await.unwrap();
@@ -606,7 +606,7 @@ async fn whoever_reads_the_code_of_a_refused_answer_gets_nothing_for_it() {
     assert_eq!(site.gateway.log().matches("authorization code used up by a refused answer").count(), 4);
 }
 
-/// The query of the callback is in no log of nginx, whether it goes well, is refused, or the gateway is away.
+/// No log of nginx has the query of the callback, whether it succeeds, is refused, or the gateway is down.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_code_is_in_a_log() {
     let mut site = Site::start().await;
@@ -616,7 +616,7 @@ async fn no_code_is_in_a_log() {
     let late = site.answer(&visitor.begin("/").await, &phone).await;
     assert_eq!(visitor.come_back(&good).await.status(), StatusCode::SEE_OTHER);
     assert_eq!(visitor.come_back(&foreign).await.status(), StatusCode::FORBIDDEN);
-    // Refused by nginx before it has looked for a location.
+    // nginx refuses it before it looks for a location.
     let address = site.base.strip_prefix("http://").unwrap();
     let path = late.strip_prefix(&site.base).unwrap();
     let mut connection = std::net::TcpStream::connect(address).unwrap();
@@ -668,7 +668,7 @@ async fn nobody_is_sent_to_another_site() {
         let answer = out.form(&[("return_to", path)]).send().await.unwrap();
         assert_eq!(location(&answer), "/", "{path:?}");
     }
-    // The same on the way there, and for what is too long to be sent around.
+    // The same for the redirect to the sign-in, and for a path that is too long.
     let path_of = async |path: &str| {
         let state = parameter(&visitor.begin(path).await, "state");
         state.split_once(':').unwrap().1.to_owned()
@@ -678,7 +678,7 @@ async fn nobody_is_sent_to_another_site() {
     }
     let longest = format!("/{}", "x".repeat(1897));
     visitor.sign_in("ada", &longest).await;
-    // A second tab undoes nothing.
+    // A second tab does not invalidate the first.
     let answer = visitor.come_back(&own).await;
     assert_eq!((answer.status(), location(&answer)), (StatusCode::SEE_OTHER, "/".to_owned()));
 }
@@ -900,7 +900,7 @@ impl<'a> Caller<'a> {
         Self { site, http: reqwest::Client::builder().redirect(redirect::Policy::none()).build().unwrap() }
     }
 
-    /// Begins a sign-in; returns what the cookie holds, and the address to go to.
+    /// Begins a sign-in; returns the value of the cookie, and the address of the redirect.
     async fn begin(&self) -> (String, String) {
         let request = self.http.get(self.site.gateway.url("/v1/sign-in?client_id=intranet"));
         let answer = request.header("accept", "text/html").send().await.unwrap();

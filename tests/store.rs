@@ -652,7 +652,8 @@ async fn an_existing_value_is_not_replaced_if_absent(engine: Engine) {
     assert!(store.put_value("lock", "yours", LONG, Put::IfAbsent).await.unwrap());
 }
 
-/// A repeated call may be the one that is acknowledged: it must write, so that the replicas are asked for something.
+/// A repeated call may be the one that is acknowledged: it must write, so that there is a write for the replicas to
+/// acknowledge.
 async fn putting_an_equal_value_again_writes_it_again(engine: Engine) {
     let Engine { store, .. } = &engine;
     assert!(store.put_value("code", "mine", engine.short, Put::IfAbsent).await.unwrap());

@@ -5,7 +5,7 @@ use reqwest::{Client, Method};
 use super::Description;
 use crate::support::openid::{App, gateway};
 
-/// Holds what clients are answered, with success and with each refusal that a request alone brings about.
+/// Checks the answers that clients get: success, and each refusal that a request alone can cause.
 pub(super) async fn hold_openid(description: &mut Description) {
     let (shop, spa) = (App::new("shop").with("refresh_tokens = \"always\""), App::public("spa"));
     let other = "https://other.example";
@@ -48,7 +48,7 @@ pub(super) async fn hold_openid(description: &mut Description) {
         ] {
             description.hold(path, "post", request.send().await.unwrap()).await;
         }
-        // A client without a secret may not ask what a token is worth; the others may.
+        // A client without a secret may not introspect tokens; the others may.
         if path != token {
             for app in [&spa, &shop] {
                 description.hold(path, "post", app.post(&gateway, path, &form).await).await;

@@ -29,7 +29,7 @@ async fn signs_in_and_out(basic: &str) {
     provider.desk_is_at(&format!("{here}/hub/home")).await;
     assert!(desk.text("body").await.contains(ADA), "{}", hub.log());
 
-    // Its cookie ends, and the gateway leads back to where people sign in.
+    // Its cookie ends, and the gateway leads back to the page on which people sign in.
     desk.goto(&format!("{here}/hub/logout")).await;
     provider.desk_is_at(&format!("{here}/hub/login")).await;
     desk.goto(&format!("{here}/hub/home")).await;

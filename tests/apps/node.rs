@@ -31,7 +31,7 @@ impl Site {
         self.provider.shown().await
     }
 
-    /// Has the app do something for which it needs no browser.
+    /// Makes the app do something for which it needs no browser.
     async fn asks(&self, path: &str) -> Value {
         reqwest::get(format!("{}{path}", self.here)).await.unwrap().json().await.unwrap()
     }

@@ -4,7 +4,7 @@ use super::*;
 
 const TABLE: &str = include_str!("../../docs/apps/README.md");
 
-/// Returns the lines of a file between the marks around what an administrator writes.
+/// Returns the lines of a file between the marks around the administrator's part.
 fn settings(text: &str) -> String {
     let lines = text.lines().skip_while(|line| !line.starts_with("# ---- What an administrator writes"));
     lines.skip(1).take_while(|line| *line != "# ----").map(|line| format!("{line}\n")).collect()

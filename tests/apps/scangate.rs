@@ -1,4 +1,5 @@
-//! Another scangate, whose people sign in on their phones at this one: a provider of phones that is itself a code.
+//! Another scangate whose identity provider is this one: its people sign in on their phones by scanning a code of this
+//! one.
 
 use serde_json::json;
 
@@ -20,7 +21,7 @@ async fn another_scangate_signs_its_people_in_here() {
     let other = Gateway::builder().own_identity().arg("--listen", &address.replace("localhost", "127.0.0.1"));
     let other = other.arg("--public-url", &here).arg("--config", config.1.to_str().unwrap()).start().await;
 
-    // Somebody waits at a desk of the other one. Its person opens the code on a tablet, which shows a code of this one.
+    // A desk shows a code of the other gateway. The person opens it on a tablet, which shows a code of this one.
     let waiting = Browser::through(reqwest::Client::builder().cookie_store(true).build().unwrap(), &here);
     let id = waiting.create_with(json!({ "client_id": "shop" })).await["ticket_id"].as_str().unwrap().to_owned();
     let tablet = &provider.desk;

@@ -40,7 +40,7 @@ impl Spa {
         self.says(|text| text == "home").await;
     }
 
-    /// Waits until the page says something that is right, and returns it.
+    /// Waits until the page shows an accepted text, and returns it.
     async fn says(&self, is_right: impl Fn(&str) -> bool) -> String {
         let look = async || {
             let said =
@@ -60,7 +60,7 @@ impl Spa {
         serde_json::from_str(&self.says(|text| text.starts_with('{')).await).unwrap()
     }
 
-    /// Runs what returns a promise, and returns what that becomes.
+    /// Runs a script that returns a promise, and returns the promise's value.
     async fn does(&self, script: &str) -> Value {
         let script = format!("return (async () => {{ {script} }})().catch((error) => 'failed: ' + error)");
         self.provider.desk.run(&script).await

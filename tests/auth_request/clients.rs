@@ -1,4 +1,4 @@
-//! Which clients' sites sign people in, and where their sign-out leads.
+//! The clients whose sites may sign people in, and the addresses to which their sign-out leads.
 
 use reqwest::{Method, Response, StatusCode};
 use serde_json::json;
@@ -15,7 +15,7 @@ async fn begin(screen: &Screen, client: &str) -> String {
     url::Url::parse(&location(&begun)).unwrap().query().unwrap().to_owned()
 }
 
-/// Returns what the site's proxy asks the gateway when the browser has come back.
+/// Returns the request that the site's proxy sends to the gateway when the browser has come back.
 fn callback(answer: &Answer) -> String {
     let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&answer.fields).finish();
     format!("/v1/callback?{query}")
@@ -73,7 +73,7 @@ async fn sign_out(screen: &Screen, client: &str, origin: &str, return_to: &str) 
     out
 }
 
-/// Returns where the sign-out page leads back to, if the address is that of the page.
+/// Returns the address to which the sign-out page leads back, if this is the address of that page.
 fn back(gateway: &Gateway, out: &Response, client: &str) -> Option<String> {
     let page = url::Url::parse(&location(out)).unwrap();
     assert_eq!((page.origin().ascii_serialization().as_str(), page.path()), (&*gateway.public_url, "/oauth2/logout"));
@@ -120,7 +120,7 @@ async fn the_sign_out_of_a_site_ends_single_sign_on() {
     assert_eq!(screen.open(&callback(&answer), "cross-site").await.status(), StatusCode::SEE_OTHER);
     let page = location(&sign_out(&screen, "site", "https://site.example", "/bye").await);
     let page = page.strip_prefix(&gateway.public_url).unwrap();
-    // The page asks, for any site could lead there.
+    // The page asks, because any site could lead there.
     assert_eq!(screen.open(page, "cross-site").await.status(), StatusCode::OK);
     let again = screen.arrive(&begin(&screen, "site").await).await;
     assert_eq!(again.status(), StatusCode::SEE_OTHER, "without the answer, nothing has ended");

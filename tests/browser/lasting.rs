@@ -1,4 +1,4 @@
-//! What a page that waits lives through: a stream that goes silent, being loaded again or left, a browser without cookies.
+//! A waiting page survives a silent stream, a reload, a visit to another page, and a browser without cookies.
 
 use std::time::Duration;
 

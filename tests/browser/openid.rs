@@ -16,12 +16,12 @@ use crate::support::browser::{Chromium, Device};
 use crate::support::gateway::file;
 use crate::support::{eventually, within};
 
-/// What a page of an app shows.
+/// The page of an app.
 const APP_PAGE: &str = "<!DOCTYPE html><title>An app</title><h1 id=\"app\">An app</h1>";
 /// The same, for a popup: it tells the page that has opened it.
 const POPUP_PAGE: &str = "<!DOCTYPE html><title>An app</title><h1 id=\"app\">An app</h1>\
     <script>if (window.opener) { window.opener.postMessage(location.search, '*'); }</script>";
-/// How long a browser may take to get to an app.
+/// How long a browser may take to reach an app.
 const SOON: Duration = Duration::from_secs(20);
 
 /// An app at an address of its own, which keeps what its callback gets.
@@ -120,7 +120,7 @@ async fn a_scan_leads_back_to_the_app_with_a_code() {
     assert_eq!((answer.fields["iss"].as_str(), answer.fields["code"].len()), (app.stage.edge.base.as_str(), 43));
     assert!(!answer.headers.contains_key("referer") && !answer.headers.contains_key("origin"));
     app.is_at_app(&screen, "/cb?code=").await;
-    // The way back does not lead to a page that would go on again.
+    // The back button does not lead to a page that would redirect again.
     screen.back().await;
     let entries = screen.cdp("Page.getNavigationHistory", json!({})).await;
     assert_eq!(screen.url().await, format!("{}/", app.base), "{entries}");
@@ -289,7 +289,7 @@ async fn a_second_app_needs_no_second_scan_and_the_phone_says_so() {
     phone.end().await;
 }
 
-/// Chromium holds the `form-action` of the question against every redirect that follows its form.
+/// Chromium applies the `form-action` of the question to every redirect that follows its form.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sign_out_leads_on_through_an_app_that_redirects_to_another_origin() {
     let mut app = App::start("single_sign_on = true").await;

@@ -307,7 +307,7 @@ fn shape(line: &str) -> (Regex, Vec<String>) {
     (Regex::new(&pattern).unwrap(), tokens)
 }
 
-/// What Apache needs before it reads the settings of a site.
+/// The lines that Apache needs before it reads the settings of a site.
 const APACHE: &str = "ServerName localhost\nListen 127.0.0.1:7998\nErrorLog /dev/stderr\n\
     LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so\n\
     LoadModule authn_core_module /usr/lib/apache2/modules/mod_authn_core.so\n\

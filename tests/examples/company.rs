@@ -146,7 +146,7 @@ async fn an_employee_signs_in_and_the_next_scan_is_one_tap() {
     opens_notebooks(&company, &desk).await;
     desk.keep_screen("company-notebooks").await;
 
-    // Signed out at the app, Ada needs another code, and no password.
+    // After she signed out at the app, Ada needs another code, but no password.
     desk.goto(&format!("{}/hub/logout", company.app)).await;
     show_code(&company, &desk).await;
     phone.goto(&desk.scan().await).await;

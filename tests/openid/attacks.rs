@@ -1,5 +1,5 @@
-//! What is tried against the OpenID Provider, as `docs/security.md` lists it. Each test plays one attack to its end, and looks at
-//! what the attacker then has, and at what is left of the honest sign-in.
+//! The attacks on the OpenID Provider that `docs/security.md` lists. Each test performs one attack to its end, and
+//! checks what the attacker then has, and whether the honest sign-in still works.
 
 mod browser;
 mod code;
@@ -14,7 +14,7 @@ mod tokens;
 
 use reqwest::{Response, StatusCode};
 
-/// Returns the text of a page in words, without what differs from request to request; fails if the browser is led anywhere.
+/// Returns the text of an error page, without the parts that differ between requests; fails if the page redirects.
 async fn page(response: Response, what: &str) -> (StatusCode, String) {
     let status = response.status();
     assert_eq!(response.headers().get("location"), None, "{what}");

@@ -1,4 +1,5 @@
-//! The authorization endpoint: what it asks of the phone, what it says in words, and each step at another replica or without a store.
+//! The authorization endpoint: its requirements for the phone, its error pages, and each step at another replica or
+//! without a store.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -180,7 +181,7 @@ async fn what_follows_the_page_is_in_its_language() {
         answer.text().await.unwrap()
     };
     let form = notes.request().set("response_mode", "form_post");
-    // Without a page, the app's wish counts; a choice of the person comes first.
+    // The language that the app asks for, unless the person has chosen one.
     let silent = form.clone().set("prompt", "none").set("ui_locales", "fr zh-TW");
     chinese(screen.arrive(&silent.query()).await, "an answer without a page").await;
     let chosen = screen.arrive(&silent.set("lang", "en").query()).await;

@@ -1,7 +1,8 @@
-//! What the official conformance suite of the OpenID Foundation looks at, one test for each module of its plans *Basic*, *Form Post*,
-//! *Config* and *RP-initiated logout* for a client that is registered by hand. The names are the modules'. The suite itself is not
-//! run: it needs Java, Maven and MongoDB, and is in no registry that the tests install from. Modules of *Form Post* are those of
-//! *Basic*, by another response mode.
+//! The checks of the official conformance suite of the OpenID Foundation. There is one test for each module of its
+//! plans *Basic*,
+//! *Form Post*, *Config* and *RP-initiated logout* for a client that is registered by hand. The names are the modules'. The tests
+//! do not run the suite itself: it needs Java, Maven and MongoDB, and is in no registry that the tests install from.
+//! The modules of *Form Post* are those of *Basic*, with another response mode.
 
 mod basic;
 mod config;
@@ -14,7 +15,7 @@ use crate::support::Gateway;
 use crate::support::gateway::{Phone, token_with, verified_claims};
 use crate::support::openid::{Answer, App, Request, Screen, Tokens, gateway, header};
 
-/// Where the suite's clients are sent after a sign-out.
+/// The address to which the suite's clients return after a sign-out.
 const BYE: &str = "https://suite.example/bye";
 /// The claims that the person has at the identity provider, by scope.
 const PROFILE: [&str; 14] = [
@@ -34,7 +35,7 @@ const PROFILE: [&str; 14] = [
     "updated_at",
 ];
 
-/// What a module works with: the suite's client, and a browser in which it signs people in.
+/// The environment of a module: the suite's client, and a browser in which it signs people in.
 struct Suite {
     gateway: Gateway,
     app: App,
@@ -84,7 +85,7 @@ impl Suite {
         Phone::with_token(token, &self.gateway)
     }
 
-    /// Has a person sign in who has just done so at the identity provider, and returns the answer.
+    /// Signs in a person who has just signed in at the identity provider, and returns the answer.
     async fn authorize(&self, request: &Request) -> Answer {
         self.authorize_as(request, &self.phone_of(now())).await
     }
@@ -99,7 +100,7 @@ impl Suite {
         self.checked(request, answer)
     }
 
-    /// Looks at what every module looks at: where the answer goes and how, `state` and `iss`.
+    /// Checks what every module checks: the address and the mode of the answer, `state` and `iss`.
     fn checked(&self, request: &Request, answer: Answer) -> Answer {
         assert_eq!(answer.to, request.value("redirect_uri"));
         assert_eq!(answer.is_form, self.mode == Some("form_post"));
@@ -108,7 +109,7 @@ impl Suite {
         answer
     }
 
-    /// Exchanges the code, and looks at what every module looks at in the answer and the ID token; returns its claims too.
+    /// Exchanges the code, and checks what every module checks in the answer and the ID token; returns its claims too.
     async fn tokens(&self, request: &Request, answer: &Answer) -> (Tokens, Value) {
         self.tokens_of(&self.app, request, answer).await
     }
@@ -161,7 +162,7 @@ impl Suite {
     }
 }
 
-/// How an access token gets to userinfo.
+/// The way in which a request passes the access token to userinfo.
 #[derive(Clone, Copy)]
 enum Way {
     Get,

@@ -7,7 +7,7 @@ use crate::support::gateway::token;
 use crate::support::nginx::{Edge, Place};
 use crate::support::openid::{App, Screen, Tokens, builder};
 
-/// The longest that an app may send and be answered passes nginx, and its logs have none of it.
+/// The longest valid request of an app and its answer pass nginx, and its logs have none of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_longest_requests_and_answers_pass_the_edge_and_stay_out_of_its_logs() {
     let (place, notes) = (Place::choose(), App::new("notes"));
@@ -25,12 +25,12 @@ async fn the_longest_requests_and_answers_pass_the_edge_and_stay_out_of_its_logs
     let answer = screen.sign_in(&request.query(), &edge.phone(token("ada"))).await;
     assert_eq!(answer.field("state"), state);
     let tokens = Tokens::of(notes.exchange(&gateway, answer.code(), &request).await).await;
-    // An app can read what nginx answers by itself.
+    // An app can read the errors that nginx makes itself.
     let large = screen.request(Method::POST, "/oauth2/token").body("x".repeat(20_000)).send().await.unwrap();
     assert_eq!(large.status(), StatusCode::PAYLOAD_TOO_LARGE);
     assert_eq!(large.headers()["content-type"], "application/problem+json");
 
-    // With the gateway gone, nginx has an error to write, and the query at hand.
+    // Without the gateway, nginx has an error to log, and knows the query.
     drop(gateway);
     let away = screen.open(&format!("/oauth2/logout?id_token_hint={}", tokens.id), "cross-site").await;
     assert!(away.status().is_server_error(), "{}", away.status());

@@ -116,13 +116,14 @@ async fn a_sign_out_of_the_browser_ends_the_tokens_of_its_session_but_not_offlin
     let request = app.request();
     let answer = screen.sign_in(&request.query(), &Phone::of("ada", &gateway)).await;
     let ended = Tokens::of(app.exchange(&gateway, answer.code(), &request).await).await;
-    // The other app is signed in by the session. Nobody has agreed that it goes on without it, so it gets what the session has.
+    // The session signs in to the other app. Nobody has agreed that this app outlives the session, so its tokens end
+    // with it.
     let request = offline.request().set("scope", "openid offline_access").set("prompt", "none");
     let answer = Answer::of(screen.arrive(&request.query()).await).await;
     let silent = Tokens::of(offline.exchange(&gateway, answer.code(), &request).await).await;
     let silent = Tokens::of(offline.refresh(&gateway, silent.refresh.as_deref().unwrap()).await).await;
     assert_eq!(silent.whole["scope"], "openid");
-    // By a scan, it may go on.
+    // After a scan, it may outlive the session.
     let request = request.set("prompt", "login");
     let answer = screen.sign_in(&request.query(), &Phone::of("ada", &gateway)).await;
     let kept = Tokens::of(offline.exchange(&gateway, answer.code(), &request).await).await;
@@ -152,7 +153,7 @@ async fn a_revoked_token_ends_all_tokens_of_its_sign_in_and_of_no_other() {
     let (first, second) = (app.sign_in(&gateway, "ada").await, app.sign_in(&gateway, "ada").await);
     let refresh = |tokens: &Tokens| tokens.refresh.clone().unwrap();
     let revoke = async |app: &App, token: &str| app.post(&gateway, "/oauth2/revoke", &[("token", token)]).await;
-    // Nothing happens for a token of another app, of none, or of another kind; the answer is the same.
+    // A token of another app, of none, or of another kind has no effect; the answer is the same.
     for (app, token) in
         [(&other, &first.access), (&other, &refresh(&first)), (&app, &first.id), (&app, &"x".to_owned())]
     {
@@ -220,7 +221,7 @@ async fn introspection_tells_an_api_of_the_access_tokens_that_are_for_it() {
         assert_eq!(api.introspect(&gateway, token).await, json!({"active": false}), "{token}");
     }
     assert_eq!(third.introspect(&gateway, &tokens.access).await, json!({"active": false}));
-    // It learns at once that the token has ended, and cannot end it itself.
+    // It learns immediately that the token has ended, and cannot end it itself.
     api.post(&gateway, "/oauth2/revoke", &[("token", &tokens.access)]).await;
     assert_eq!(api.introspect(&gateway, &tokens.access).await["active"], true);
     app.post(&gateway, "/oauth2/revoke", &[("token", &tokens.access)]).await;

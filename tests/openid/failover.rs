@@ -1,4 +1,4 @@
-//! Codes and refresh tokens while Redis changes a primary: what was acknowledged is kept, and nothing is issued twice.
+//! Codes and refresh tokens while Redis changes a primary: acknowledged writes are kept, and nothing is issued twice.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -64,7 +64,7 @@ async fn nothing_is_lost_or_issued_twice<T: Send + 'static>(
     let builder = builder.arg("--redis-url", url).arg("--redis-timeout", "2s");
     let [gateway, other] = [builder.clone().start().await, builder.start().await];
 
-    // A few at once: all of them keep a busy machine from answering in time.
+    // Only a few together: if all sign in together, a busy machine does not answer in time.
     let sign_ins = || stream::iter(0..EACH).map(|_| sign_in(&gateway, &notes)).buffered(4).collect::<Vec<_>>();
     let (before, during) = (sign_ins().await, sign_ins().await);
     let mut rotated = Vec::new();
@@ -98,7 +98,7 @@ async fn nothing_is_lost_or_issued_twice<T: Send + 'static>(
     assert!(with > 0 && without > 0, "no code was used on both sides of the failover");
     assert!(refusals > 0, "nothing was asked of the lost primary");
 
-    // A rotation that was acknowledged is there: the newest token is the current one.
+    // The store has each acknowledged rotation: the newest token is the current one.
     for tokens in &rotated {
         let told = insist(async || userinfo(&gateway, &tokens.access).await).await.0;
         assert_eq!(told.status(), StatusCode::OK);
@@ -106,7 +106,7 @@ async fn nothing_is_lost_or_issued_twice<T: Send + 'static>(
         let next = insist(async || notes.refresh(&gateway, refresh).await).await.0;
         assert_eq!(next.status(), StatusCode::OK, "a rotation was lost");
     }
-    // No code gives tokens a second time, wherever it was used, and the second use ends what the first one got.
+    // No code gives tokens a second time, at any gateway, and the second use ends the tokens of the first one.
     let ended = rotated.iter().map(Some).chain(tokens.iter().map(Option::as_ref));
     for (used, tokens) in before.iter().chain(&during).zip(ended) {
         assert!(exchange(&gateway, &notes, used).await.0.is_none(), "a code was used twice");

@@ -1,4 +1,4 @@
-//! Single sign-on and sign-out as people and apps meet them.
+//! Single sign-on and sign-out as people and apps experience them.
 
 use reqwest::{Method, Response, StatusCode};
 use serde_json::json;
@@ -45,7 +45,7 @@ async fn another_sign_in_of_the_same_person_signs_no_app_out_and_a_sign_out_ends
     for (app, tokens) in [(&notes, &first), (&shop, &third)] {
         assert_eq!(refused(refresh(app, tokens).await).await, (400, "invalid_grant".to_owned()), "{}", app.id);
     }
-    // Somebody else's sign-in ends what was there.
+    // A sign-in of somebody else ends the session.
     let adas = sign_in(&notes, &ada).await;
     let bobs = sign_in(&shop, &Phone::of("bob", &gateway)).await;
     assert_eq!(refused(refresh(&notes, &adas).await).await, (400, "invalid_grant".to_owned()));
@@ -113,7 +113,7 @@ async fn with_an_id_token_that_cannot_be_verified_the_person_is_asked() {
         let pressed = screen.post(&request.replace("/logout?", "/logout/confirm?"), &json!({})).await;
         match expected {
             Some(back) => assert_eq!(leads_on_to(pressed).await, back),
-            // Nobody knows whose address it is.
+            // The address belongs to no known client.
             None => assert!(!pressed.text().await.unwrap().contains(BYE)),
         }
         let silent = screen.arrive(&notes.request().set("prompt", "none").query()).await;

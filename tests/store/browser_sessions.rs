@@ -60,7 +60,7 @@ pub async fn a_session_of_a_browser_stays_ended_after_two_hundred_ends_among_use
     assert!(ended.iter().any(Option::is_some), "nobody has ended it");
     println!("{} of 50 uses found it", found.into_iter().filter(|found| found.as_ref().unwrap().is_some()).count());
     assert!(!is_found(&sessions, &secret).await, "a use has brought it back");
-    // Nor does the request come through again that has started it, or a late use.
+    // The request that started it cannot start it again, and a late use does not revive it.
     assert!(!start(&sessions, &secret).await);
     assert!(!is_found(&sessions, &secret).await && !sessions.is_alive(&secret.sid()).await.unwrap());
     assert_eq!(sessions.end(&secret).await.unwrap(), None);

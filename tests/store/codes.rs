@@ -1,4 +1,4 @@
-//! The OpenID Provider's codes and refresh tokens on each engine: of many who use one at once, one wins.
+//! The OpenID Provider's codes and refresh tokens on each engine: of many simultaneous uses, one wins.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -95,7 +95,7 @@ pub async fn two_hundred_uses_of_a_refresh_token_have_one_successor(engine: Engi
     assert_eq!(successors.len(), 1, "{successors:?}");
     assert!(is_alive(&provider, &first).await);
     let next = provider.refresh(&app, successors.first().unwrap(), None).await.unwrap();
-    // The first one is two rotations old now: somebody else has it.
+    // The first token is two rotations old now: somebody else uses it.
     assert!(provider.refresh(&app, refresh_token, None).await.is_err());
     assert!(!is_alive(&provider, &next).await);
 }

@@ -269,7 +269,8 @@ impl Chromium {
         self.client.switch_to_window(window).await.unwrap();
     }
 
-    /// Goes back as a person does. A script that does so may be run twice: the driver repeats one whose page goes away meanwhile.
+    /// Goes back as a person does. A script might do it twice: the driver repeats a script whose page goes away
+    /// meanwhile.
     pub async fn back(&self) {
         self.client.back().await.unwrap();
     }

@@ -206,7 +206,7 @@ impl Browser {
         Self { http, base: gateway.base.clone(), origin: gateway.public_url.clone() }
     }
 
-    /// A browser that shows where it is sent, and does not go there.
+    /// A browser that follows no redirect.
     pub fn that_follows_nothing(gateway: &Gateway) -> Self {
         let http = reqwest::Client::builder().cookie_store(true).redirect(reqwest::redirect::Policy::none());
         Self { http: http.build().unwrap(), ..Self::new(gateway) }

@@ -1,4 +1,4 @@
-//! OpenID clients as tests play them: apps with their settings, what an app sends, and what the browser of its person does.
+//! OpenID clients for tests: apps with their settings, the requests of an app, and the browser of its person.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -57,7 +57,7 @@ impl App {
         self
     }
 
-    /// Returns a good authorization request of this app, with a state, a nonce and a challenge of its own.
+    /// Returns a valid authorization request of this app, with a state, a nonce and a challenge of its own.
     pub fn request(&self) -> Request {
         let verifier = random();
         let pairs = [
@@ -97,7 +97,7 @@ impl App {
         self.post(gateway, "/oauth2/token", &[("grant_type", "refresh_token"), ("refresh_token", token)]).await
     }
 
-    /// Returns what introspection says of a token.
+    /// Returns the answer of introspection about a token.
     pub async fn introspect(&self, gateway: &Gateway, token: &str) -> Value {
         self.post(gateway, "/oauth2/introspect", &[("token", token)]).await.json().await.unwrap()
     }
@@ -185,7 +185,7 @@ impl Request {
     }
 }
 
-/// The browser at the desk. It has cookies, follows no redirect, and says of itself what browsers say.
+/// The browser at the desk. It has cookies, follows no redirect, and sends the headers that browsers send.
 #[derive(Clone)]
 pub struct Screen {
     http: reqwest::Client,
@@ -221,7 +221,7 @@ impl Screen {
         self.open(&format!("/oauth2/authorize?{query}"), "cross-site").await
     }
 
-    /// Returns a request of this browser that says nothing of where it comes from.
+    /// Returns a request of this browser without headers about its origin.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.base))
     }
@@ -251,7 +251,7 @@ impl Screen {
         self.open(&format!("/oauth2/authorize/done?ticket={ticket}"), "same-origin").await
     }
 
-    /// Goes the whole way of a sign-in that `phone` confirms.
+    /// Performs a whole sign-in that `phone` confirms.
     pub async fn sign_in(&self, query: &str, phone: &Phone) -> Answer {
         let page = self.arrive(query).await;
         let (status, text) = (page.status(), page.text().await.unwrap());
@@ -272,15 +272,15 @@ pub fn cookie(answer: &Response, name: &str) -> Option<String> {
 /// An answer to an authorization request on its way to the app.
 #[derive(Debug)]
 pub struct Answer {
-    /// Where it goes, without the fields in a query.
+    /// Its address, without the fields in a query.
     pub to: String,
     pub fields: BTreeMap<String, String>,
-    /// Whether it goes by a form.
+    /// Whether a form posts it.
     pub is_form: bool,
 }
 
 impl Answer {
-    /// Reads an answer; fails if the browser is shown a page in words.
+    /// Reads an answer; fails if the browser gets an error page.
     pub async fn of(response: Response) -> Self {
         let (status, headers) = (response.status(), response.headers().clone());
         let text = response.text().await.unwrap();
@@ -311,7 +311,7 @@ impl Answer {
     }
 }
 
-/// Returns the address that a page leads on to by itself; fails if it leads nowhere.
+/// Returns the address to which a page continues without a click; fails if there is none.
 pub async fn leads_on_to(page: Response) -> String {
     assert_eq!((page.status(), page.headers().get("location")), (StatusCode::OK, None));
     let text = page.text().await.unwrap();
@@ -319,7 +319,7 @@ pub async fn leads_on_to(page: Response) -> String {
     unescaped(&refresh.captures(&text).unwrap_or_else(|| panic!("{text}"))[1])
 }
 
-/// Returns the text that an attribute's value in HTML stands for.
+/// Returns the text of an attribute's value in HTML, decoded.
 fn unescaped(html: &str) -> String {
     let entity = regex::Regex::new("&(?:#x([0-9a-fA-F]+)|#([0-9]+)|(quot|apos|lt|gt|amp));").unwrap();
     let text = |found: &regex::Captures| {
@@ -339,7 +339,7 @@ fn unescaped(html: &str) -> String {
     entity.replace_all(html, text).into_owned()
 }
 
-/// What the token endpoint issues.
+/// The tokens that the token endpoint issues.
 #[derive(Debug, Clone)]
 pub struct Tokens {
     pub access: String,
@@ -371,7 +371,7 @@ pub async fn userinfo(gateway: &Gateway, token: &str) -> Response {
     http().build().unwrap().get(gateway.url("/oauth2/userinfo")).bearer_auth(token).send().await.unwrap()
 }
 
-/// Uses each endpoint that a discovery document names for what it is named for. `app` has a secret.
+/// Uses each endpoint of a discovery document for its purpose. `app` has a secret.
 pub async fn use_endpoints(gateway: &Gateway, app: &App, document: &Value) {
     let path = |name: &str| {
         let url = document[name].as_str().unwrap_or_else(|| panic!("no {name}"));

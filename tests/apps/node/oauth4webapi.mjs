@@ -1,4 +1,4 @@
-// An app that signs one person in by oauth4webapi, and then does what else the library can. ISSUER, CLIENT_SECRET, MODE (`query`,
+// An app that signs one person in with oauth4webapi, and then uses its other functions. ISSUER, CLIENT_SECRET, MODE (`query`,
 // `form_post`) and PORT come from the environment.
 import { createServer } from 'node:http';
 import * as oauth from 'oauth4webapi';
@@ -13,7 +13,7 @@ const authentication = oauth.ClientSecretBasic(CLIENT_SECRET);
 let begun;
 let tokens;
 
-/** Exchanges the code that the app got last. */
+/** Exchanges the newest code that the app got. */
 const exchange = () => oauth.authorizationCodeGrantRequest(
   server, client, authentication, begun.parameters, `${here}/callback`, begun.verifier, insecure,
 );
@@ -87,7 +87,7 @@ createServer(async (request, response) => {
     if (answer instanceof URL) return response.writeHead(302, { location: answer.href }).end();
     return response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(answer));
   } catch (error) {
-    // What the library makes of an error of the provider's.
+    // The library's form of an error of the provider.
     const name = error.error ?? error.cause?.[0]?.parameters?.error ?? String(error);
     return response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ error: name }));
   }

@@ -1,4 +1,4 @@
-// An app that signs one person in by openid-client, and then does what else the library can. ISSUER, CLIENT_SECRET (empty: a
+// An app that signs one person in with openid-client, and then uses its other functions. ISSUER, CLIENT_SECRET (empty: a
 // public client), AUTH (`basic`, `post`, `none`) and PORT come from the environment.
 import { createServer } from 'node:http';
 import * as client from 'openid-client';
@@ -63,7 +63,7 @@ createServer(async (request, response) => {
     if (answer instanceof URL) return response.writeHead(302, { location: answer.href }).end();
     return response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(answer));
   } catch (error) {
-    // What the library makes of an error of the provider's.
+    // The library's form of an error of the provider.
     const said = error.error ?? error.cause?.[0]?.parameters?.error ?? String(error);
     return response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ error: said }));
   }

@@ -7,7 +7,7 @@ use crate::support::Gateway;
 use crate::support::gateway::{Browser, Phone};
 use crate::support::openid::{Answer, App, Screen, Tokens, gateway, refused};
 
-/// Returns the status of a page in words, and its text without the request's id.
+/// Returns the status of an error page, and its text without the request's id.
 async fn over(response: Response) -> (StatusCode, String) {
     assert_eq!(response.headers().get("location"), None);
     let (status, id) = (response.status(), response.headers()["x-request-id"].to_str().unwrap().to_owned());
@@ -33,7 +33,7 @@ async fn done_answers_only_the_ticket_s_own_request() {
         assert_eq!((&answer.to, answer.field("state")), (&app.redirect_uri, &*request.value("state")));
         codes.push(answer.code().to_owned());
     }
-    // Swapped, neither code counts: not at the other app, not for the other request.
+    // Swapped, neither code is valid: not at the other app, and not for the other request.
     assert_eq!(refused(shop.exchange(&gateway, &codes[0], &second).await).await, (400, "invalid_grant".to_owned()));
     assert_eq!(refused(notes.exchange(&gateway, &codes[1], &first).await).await, (400, "invalid_grant".to_owned()));
     for (app, code, request, person) in [(&notes, &codes[0], &first, "ada"), (&shop, &codes[1], &second, "bob")] {
@@ -71,7 +71,7 @@ async fn the_two_ways_of_handing_over_do_not_mix() {
         assert!(stream.contains("event: ") && !stream.contains("eyJ"), "{stream}");
         Answer::of(screen.done(&ticket).await).await.code();
     }
-    // Nor can the two be asked for at once, or from elsewhere.
+    // No request can ask for both together, or from another page.
     let query = request.query();
     for more in [
         json!({"authorization": query, "binding": "bearer"}),
@@ -133,16 +133,17 @@ async fn a_led_browser_gives_the_attacker_nothing() {
         let (status, text) = over(led).await;
         assert!(status.is_client_error() && !text.contains("code="), "{site}: {status}");
     }
-    // It has cost the person nothing.
+    // The attempt did not harm the person's sign-in.
     Answer::of(screen.done(&ticket).await).await.code();
-    // A page of a stranger begins a sign-in with its own state in the victim's browser. The victim confirms, and the answer goes
-    // to the app with that state, by which the app refuses it. Should it not, the code fits the stranger's verifier only.
+    // A page of a stranger begins a sign-in with its own state in the victim's browser. The victim confirms, and the
+    // app gets an answer with that state, so it refuses the answer. If it does not, the code matches only the
+    // stranger's verifier.
     let attackers = notes.request();
     let answer = screen.sign_in(&attackers.query(), &Phone::of("ada", &gateway)).await;
     assert_eq!((&answer.to, answer.field("state")), (&notes.redirect_uri, &*attackers.value("state")));
     let outcome = refused(notes.exchange(&gateway, answer.code(), &request).await).await;
     assert_eq!(outcome, (400, "invalid_grant".to_owned()));
-    // It was the verifier, and nothing else.
+    // The only fault was the verifier.
     Tokens::of(notes.exchange(&gateway, answer.code(), &attackers).await).await;
 }
 
@@ -219,7 +220,7 @@ async fn number_matching_holds_over_authorize() {
     let right = phone.act_with(&ticket, "confirm", json!({"match": number})).await;
     assert_eq!(right.status(), StatusCode::OK);
     Answer::of(screen.done(&ticket).await).await.code();
-    // The wrong number ends it, and the app is told nothing but that nobody signed in.
+    // The wrong number ends it, and the app learns only that nobody signed in.
     let ticket = screen.ticket(&notes.request().query()).await;
     assert_eq!(phone.act(&ticket, "scan").await.status(), StatusCode::OK);
     let number: u8 = read(&ticket).await["number"].as_str().unwrap().parse().unwrap();

@@ -16,11 +16,11 @@ async fn a_code_injected_into_another_session_is_refused() {
     let (victims, attackers) = (notes.request(), notes.request());
     let stolen = Screen::new(&gateway).sign_in(&victims.query(), &Phone::of("ada", &gateway)).await;
     let own = Screen::new(&gateway).sign_in(&attackers.query(), &Phone::of("eve", &gateway)).await;
-    // Into the attacker's session, and the attacker's into the victim's.
+    // The victim's code in the attacker's session, and the attacker's code in the victim's.
     for (code, session) in [(stolen.code(), &attackers), (own.code(), &victims)] {
         assert_eq!(refused(notes.exchange(&gateway, code, session).await).await, (400, "invalid_grant".to_owned()));
     }
-    // Neither has used anything up, and each ID token names the session that it is of.
+    // Neither attempt used a code up, and each ID token names its own session.
     for (code, session, person) in [(stolen.code(), &victims, "ada"), (own.code(), &attackers, "eve")] {
         let tokens = Tokens::of(notes.exchange(&gateway, code, session).await).await;
         let id = claims(&tokens.id);
@@ -54,7 +54,7 @@ async fn a_code_of_one_client_is_refused_at_another_and_is_not_used_up() {
             assert_eq!(outcome, (400, "invalid_grant".to_owned()), "{} {redirect_uri}", other.id);
         }
     }
-    // The client's own redirect URI counts too, byte for byte.
+    // The client's own redirect URI must match too, byte for byte.
     for redirect_uri in ["https://notes.example/cb/", "https://NOTES.example/cb", &format!("{}?", notes.redirect_uri)] {
         let request = request.clone().set("redirect_uri", redirect_uri);
         let outcome = refused(notes.exchange(&gateway, answer.code(), &request).await).await;
@@ -89,7 +89,7 @@ async fn a_second_use_of_a_code_ends_what_was_issued() {
     assert_eq!(gateway.metric("scangate_grants_ended_total{reason=\"replayed\"}").await, 1.0);
 }
 
-/// Two hundred uses of one code at once, at these replicas.
+/// Two hundred simultaneous uses of one code, at these replicas.
 async fn two_hundred_uses(replicas: [&Gateway; 2], notes: &App) {
     let (request, screen) = (notes.request(), Screen::new(replicas[0]));
     let ticket = screen.ticket(&request.query()).await;
@@ -102,7 +102,7 @@ async fn two_hundred_uses(replicas: [&Gateway; 2], notes: &App) {
     for answer in lost {
         assert_eq!(refused(answer).await, (400, "invalid_grant".to_owned()));
     }
-    // The other uses are replays: whoever has won has nothing for long.
+    // The other uses are replays, so the tokens of the winner end soon.
     let tokens = Tokens::of(won.into_iter().next().unwrap()).await;
     assert_eq!(userinfo(replicas[0], &tokens.access).await.status(), StatusCode::UNAUTHORIZED);
 }
@@ -132,7 +132,7 @@ async fn reloading_done_gives_the_same_code_until_it_is_used() {
     .into();
     assert_eq!(codes.len(), 1, "{codes:?}");
     let tokens = Tokens::of(notes.exchange(&gateway, codes.first().unwrap(), &request).await).await;
-    // The page that is loaded now says that it is over, has no code, and ends nothing.
+    // The page now says that the sign-in is over, has no code, and ends nothing.
     let over = screen.done(&ticket).await;
     assert_eq!((over.status(), over.headers().get("location")), (StatusCode::NOT_FOUND, None));
     assert!(!over.text().await.unwrap().contains(codes.first().unwrap()));
@@ -169,7 +169,7 @@ async fn no_answer_has_a_referrer_or_is_kept() {
     }
 }
 
-/// 307 and 308 would have the browser post a form on, with what was typed or is in it (RFC 9700 §4.12).
+/// With 307 and 308, the browser would post a form on, with everything in it (RFC 9700 §4.12).
 #[tokio::test(flavor = "multi_thread")]
 async fn every_redirect_is_a_303() {
     let notes = App::new("notes").with("post_logout_redirect_uris = [\"https://notes.example/bye\"]");

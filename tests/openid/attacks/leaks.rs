@@ -1,14 +1,14 @@
-//! Where codes, tokens and secrets could be read by others: logs, metrics, the store (RFC 9700 §4.2.4, §4.3).
+//! Places in which others could read codes, tokens and secrets: logs, metrics, the store (RFC 9700 §4.2.4, §4.3).
 
 use crate::support::gateway::Phone;
 use crate::support::openid::{Answer, App, Screen, Tokens, builder, cookie, userinfo};
 use crate::support::{Gateway, Redis};
 
-/// A whole sign-in, with all that it hands out, and bad attempts with the same.
+/// A whole sign-in with everything that it issues, and failed attempts with the same values.
 struct SignIn {
-    /// What opens something.
+    /// The values that give access to something.
     secrets: Vec<String>,
-    /// What only the app needs: it may be in the ticket.
+    /// The values that only the app needs: they may be in the ticket.
     of_the_app: [String; 2],
 }
 

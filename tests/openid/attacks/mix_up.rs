@@ -1,4 +1,4 @@
-//! Mix-up: a client of two providers is given the answer of one as that of the other (RFC 9700 §4.4, RFC 9207).
+//! Mix-up: a client of two providers gets the answer of one as that of the other (RFC 9700 §4.4, RFC 9207).
 
 use reqwest::StatusCode;
 

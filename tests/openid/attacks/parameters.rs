@@ -21,7 +21,7 @@ async fn a_parameter_that_is_there_twice_is_refused() {
         let request = notes.request();
         let answer = Answer::of(screen.arrive(&request.clone().and(name, &request.value(name)).query()).await).await;
         assert_eq!(answer.field("error"), "invalid_request", "{name}");
-        // Which of two states is the app's, nobody can tell.
+        // Nobody can tell which of two states is the app's.
         let state = if name == "state" { String::new() } else { request.value("state") };
         assert_eq!(answer.field("state"), state, "{name}");
     }
@@ -47,7 +47,7 @@ async fn a_parameter_that_is_there_twice_is_refused() {
         let outcome = refused(notes.post(&gateway, "/oauth2/token", &form).await).await;
         assert_eq!(outcome, (400, "invalid_request".to_owned()), "{beside:?}");
     }
-    // What stands in the query of the token endpoint is nothing to it.
+    // The token endpoint ignores its query.
     let path = "/oauth2/token?grant_type=refresh_token&code=x&client_id=another";
     Tokens::of(notes.post(&gateway, path, &form).await).await;
 }

@@ -107,7 +107,7 @@ async fn only_the_very_redirect_uri_counts() {
             let shown = page(screen.arrive(&request.set("redirect_uri", &trick).query()).await, &trick).await;
             assert_eq!(shown, unknown, "{trick}");
         }
-        // Neither does the page's script get a ticket for it.
+        // The page's script gets no ticket for it either.
         let request = app.request().set("redirect_uri", &trick);
         let body = serde_json::json!({"authorization": request.query()});
         let answer = screen.post("/v1/tickets", &body).await;
@@ -202,7 +202,7 @@ async fn only_the_port_of_a_loopback_address_may_differ() {
     ] {
         assert!(refused(&native, uri).await && refused(&web, uri).await, "{uri}");
     }
-    // The answer goes to that port, and the code counts only with the very address of its request.
+    // The answer goes to that port, and the code is valid only with the exact address of its request.
     let request = native.request().set("redirect_uri", "http://127.0.0.1:51004/cb");
     let answer = screen.sign_in(&request.query(), &Phone::of("ada", &gateway)).await;
     assert_eq!(answer.to, "http://127.0.0.1:51004/cb");

@@ -22,7 +22,7 @@ async fn signed_in(gateway: &Gateway, screen: &Screen, app: &App) -> Response {
     screen.done(&ticket).await
 }
 
-/// Returns the error that `prompt=none` is answered with; empty if there is a code.
+/// Returns the error in the answer to `prompt=none`; empty if there is a code.
 async fn silently(screen: &Screen, app: &App) -> String {
     let answer = Answer::of(screen.arrive(&app.request().set("prompt", "none").query()).await).await;
     assert_ne!(answer.field("error").is_empty(), answer.field("code").is_empty(), "{answer:?}");
@@ -61,10 +61,10 @@ async fn a_planted_sso_cookie_never_becomes_a_session() {
         let done = ask(Method::GET, &format!("/oauth2/authorize/done?ticket={id}"), &cookies).send().await.unwrap();
         let own = cookie(&done, COOKIE).expect("a session of its own");
         assert_ne!(own, planted);
-        // Whoever planted it has no session of Bob's; what was there has ended.
+        // The planted cookie opens nothing: its session has ended, and the new one has another secret.
         assert_eq!(silently_with(&gateway, &before, &notes).await, "login_required");
         assert_eq!(silently_with(&gateway, &format!("{COOKIE}={own}"), &notes).await, "");
-        // A second one beside it, from a neighbouring host: neither counts.
+        // A second one beside it, from a neighbouring host: neither is accepted.
         for twice in [format!("{COOKIE}={own}; {before}"), format!("{before}; {COOKIE}={own}")] {
             assert_eq!(silently_with(&gateway, &twice, &notes).await, "login_required");
         }
@@ -131,7 +131,7 @@ async fn single_sign_on_never_satisfies_a_stricter_client() {
         let page = screen.arrive(&app.request().query()).await;
         assert_eq!(page.status(), StatusCode::OK, "{}", app.id);
     }
-    // What the request asks for counts as well as what the client does.
+    // The requirements of the request apply as well as those of the client.
     let bobs = claims(&plain_id_token(&gateway, &notes, "bob").await)["sub"].clone();
     let essential = json!({"id_token": {"acr": {"essential": true, "values": ["phr"]}}}).to_string();
     let of_bob = json!({"id_token": {"sub": {"value": bobs}}}).to_string();

@@ -1,4 +1,4 @@
-//! One kind of token instead of another, and tokens that say of themselves how they are to be checked (RFC 8725, RFC 9068 §5).
+//! One kind of token instead of another, and tokens whose header says how to check them (RFC 8725, RFC 9068 §5).
 
 use std::net::TcpListener;
 
@@ -37,7 +37,7 @@ async fn no_kind_of_token_stands_for_another() {
     let gateway = gateway(&[&notes]).await;
     let http = reqwest::Client::new();
     let kinds = kinds(&gateway, &notes).await;
-    // What each is good for, and nothing else is: by the name of the place.
+    // The only kind of token that each place accepts.
     for (place, good) in [("userinfo", "access"), ("verify", "jwt"), ("hint", "id"), ("scan", "provider")] {
         for (kind, token) in &kinds {
             let is_taken = match place {

@@ -24,12 +24,12 @@ async fn an_old_refresh_token_ends_its_family() {
     let gateway = gateway(&[&notes]).await;
     let first = notes.sign_in(&gateway, "ada").await.refresh.unwrap();
     let second = Tokens::of(notes.refresh(&gateway, &first).await).await;
-    // The answer was lost: the same one again, which is good.
+    // The answer was lost: the client gets the same token again, and it is valid.
     let again = Tokens::of(notes.refresh(&gateway, &first).await).await;
     assert_eq!(again.refresh, second.refresh);
     let third = Tokens::of(notes.refresh(&gateway, second.refresh.as_deref().unwrap()).await).await;
     assert_eq!(userinfo(&gateway, &third.access).await.status(), StatusCode::OK);
-    // Somebody has kept the first one.
+    // Somebody has kept the first token.
     assert_eq!(refused(notes.refresh(&gateway, &first).await).await, invalid_grant());
     for token in [&second.refresh, &third.refresh] {
         assert_eq!(refused(notes.refresh(&gateway, token.as_deref().unwrap()).await).await, invalid_grant());
@@ -127,7 +127,7 @@ async fn tokens_do_not_cross_clients() {
         assert_eq!(refused(asked).await, (401, "invalid_client".to_owned()));
     }
     assert_eq!(userinfo(&gateway, &tokens.access).await.status(), StatusCode::OK);
-    // Each names who may take it, and for whom it was issued.
+    // Each names its audience and its client.
     let here = format!("{}/oauth2/userinfo", gateway.public_url);
     let access = claims(&tokens.access);
     assert_eq!((&access["aud"], &access["client_id"]), (&json!(here), &json!("notes")));
@@ -207,7 +207,7 @@ async fn an_origin_is_of_its_own_client() {
             reqwest::Client::new().get(gateway.url(path)).header("origin", "https://evil.example").send().await;
         assert_eq!(answer.unwrap().headers()["access-control-allow-origin"], "*", "{path}");
     }
-    // A browser asks first; it is not told that cookies may come along.
+    // A browser asks first. The answer does not allow cookies.
     let request = reqwest::Client::new().request(Method::OPTIONS, gateway.url("/oauth2/userinfo"));
     let request = request.header("origin", "https://spa.example").header("access-control-request-method", "GET");
     let answer = request.header("access-control-request-headers", "authorization").send().await.unwrap();

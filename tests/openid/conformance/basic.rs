@@ -218,14 +218,14 @@ async fn oidcc_ui_locales(mode: Mode) {
     }
 }
 
-/// A new scan and confirmation. The module wants a later `auth_time` too. That is the identity provider's: it is later only if the
-/// person signed in there again, which `prompt=login` does not ask for.
+/// A new scan and confirmation. The module expects a later `auth_time` too. The identity provider states it: it is
+/// later only if the person signed in there again, which `prompt=login` does not ask for.
 async fn oidcc_prompt_login(mode: Mode) {
     let suite = Suite::start(mode).await;
     let (request, began) = (suite.request("openid"), now() - 100);
     let first = suite.authorize_as(&request, &suite.phone_of(began)).await;
     let (_, first) = suite.tokens(&request, &first).await;
-    // The browser has a session by now, which would answer by itself.
+    // The browser has a session by now, which would answer without a scan.
     suite.answered(&request).await.code();
     let request = suite.request("openid").set("prompt", "login");
     for auth_time in [began, now()] {
@@ -265,7 +265,7 @@ async fn oidcc_id_token_hint(mode: Mode) {
     again_without_a_page(mode, |tokens| ("id_token_hint", tokens.id.clone())).await;
 }
 
-/// The old sign-in does not count for `max_age`; the person signs in to the identity provider again.
+/// The old sign-in is too old for `max_age`; the person signs in to the identity provider again.
 async fn oidcc_max_age_1(mode: Mode) {
     let suite = Suite::start(mode).await;
     let request = suite.request("openid");
@@ -288,7 +288,7 @@ async fn reuse_after(mode: Mode, wait: Duration) {
     let request = suite.request("openid");
     let answer = suite.authorize(&request).await;
     let (tokens, _) = suite.tokens(&request, &answer).await;
-    // The module waits for this time, too: a code that is forgotten by then would not be known as used.
+    // The module waits for this time too: if the gateway forgot a code by then, it would not know that it was used.
     tokio::time::sleep(wait).await;
     let again = suite.app.exchange(&suite.gateway, answer.code(), &request).await;
     assert_eq!(refused(again).await, (400, "invalid_grant".to_owned()));

@@ -82,7 +82,7 @@ async fn oidcc_discovery_endpoint_verification() {
     ] {
         assert!(has(member, value), "{member} lacks {value}: {document}");
     }
-    // Left out, `request_uri` would count as supported (Discovery §3).
+    // If this is left out, `request_uri` is supported by default (Discovery §3).
     for (member, value) in [
         ("request_uri_parameter_supported", false),
         ("request_parameter_supported", false),

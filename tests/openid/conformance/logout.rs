@@ -5,7 +5,7 @@ use reqwest::{Response, StatusCode};
 use super::{BYE, Suite};
 use crate::support::openid::{Answer, random};
 
-/// A browser in which a person is signed in, and what its app knows of it.
+/// A browser in which a person is signed in, and its app's knowledge of the sign-in.
 struct SignedIn {
     suite: Suite,
     hint: String,
@@ -31,7 +31,7 @@ impl SignedIn {
         answer.field("error").is_empty()
     }
 
-    /// The page in words, with a question or an explanation, from which nobody is led away.
+    /// The page with a question or an explanation, which leads nowhere else.
     async fn is_asked(&self, pairs: &[(&str, &str)]) {
         let page = self.sign_out(pairs).await;
         assert_eq!(page.headers().get("location"), None);
